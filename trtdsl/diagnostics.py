@@ -1,0 +1,146 @@
+"""Where a mistake is and what is said about it.
+
+In: a :class:`Span` of a :class:`Source` and words.  Out: the text a user reads::
+
+    error: unknown name `rleu`, did you mean `relu`?
+      --> cnn.trtnet:4:17
+       |
+     4 |   x = data -> rleu
+       |               ^^^^
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One file's text; ``name`` is how the user called it."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def line_starts(self) -> list[int]:
+        return [0, *(i + 1 for i, char in enumerate(self.text) if char == "\n")]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """1-based line and column (in characters) of an offset."""
+        line = bisect.bisect_right(self.line_starts, offset)
+        return line, offset - self.line_starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """The text of a 1-based line, without its end."""
+        start = self.line_starts[number - 1]
+        end = self.text.find("\n", start)
+        return self.text[start : end if end >= 0 else len(self.text)].rstrip("\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters ``start`` to ``end`` (exclusive) of a source."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def line(self) -> int:
+        return self.source.position(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        return self.source.position(self.start)[1]
+
+    @property
+    def text(self) -> str:
+        return self.source.text[self.start : self.end]
+
+    def __str__(self) -> str:
+        line, column = self.source.position(self.start)
+        return f"{self.source.name}:{line}:{column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A place that took part, and what was true there: "placed here with i = 2"."""
+
+    span: Span
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One mistake.
+
+    ``label`` stands under the caret, ``origins`` are further places (innermost first),
+    ``help`` are lines of advice below. ``span`` is None for what has no place in a text,
+    such as a file that cannot be opened.
+    """
+
+    message: str
+    span: Span | None = None
+    label: str = ""
+    origins: tuple[Origin, ...] = ()
+    help: tuple[str, ...] = ()
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        return render(self)
+
+
+class DiagnosticError(Exception):
+    """Raised with every mistake that was found; never a traceback for the user."""
+
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        super().__init__("\n".join(map(str, diagnostics)))
+        self.diagnostics = diagnostics
+
+
+def render(diagnostic: Diagnostic) -> str:
+    """The plain text of a diagnostic, without a final newline."""
+    lines = [f"{diagnostic.severity}: {diagnostic.message}"]
+    places = [(Origin(diagnostic.span, diagnostic.label), "^")] if diagnostic.span else []
+    places += [(origin, "-") for origin in diagnostic.origins]
+    width = max((len(str(place.span.line)) for place, _ in places), default=1)
+    for index, (place, mark) in enumerate(places):
+        lines += _excerpt(place, mark, width, "-->" if index == 0 else ":::")
+    lines += [f"{' ' * width} = help: {text}" for text in diagnostic.help]
+    return "\n".join(lines)
+
+
+def _excerpt(place: Origin, mark: str, width: int, arrow: str) -> Iterable[str]:
+    """The place's path, its source line and the marks under it."""
+    line, column = place.span.source.position(place.span.start)
+    text = place.span.source.line(line)
+    length = max(1, min(place.span.end - place.span.start, len(text) - column + 1))
+    before = "".join("\t" if char == "\t" else " " for char in text[: column - 1])
+    gutter = " " * (width + 1)
+    yield f"{gutter}{arrow} {place.span}"
+    yield f"{gutter} |"
+    yield f" {line:>{width}} | {text}"
+    yield f"{gutter} | {before}{mark * length} {place.text}".rstrip()
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``, did you mean `x`?`` with the nearest known word, or nothing."""
+    found = nearest(word, known)
+    return f", did you mean `{found}`?" if found else ""
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word most like ``word``, or None where none is near."""
+    candidates: Sequence[str] = sorted({*known} - {word})
+    folded = {candidate.lower(): candidate for candidate in candidates}
+    if word.lower() in folded:
+        return folded[word.lower()]
+    found = difflib.get_close_matches(word, candidates, n=1, cutoff=cutoff)
+    return found[0] if found else None
