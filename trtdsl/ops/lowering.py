@@ -1,0 +1,283 @@
+"""What an operator's ``lower`` may do: the network it emits layers into.
+
+In: operands as :class:`Tensor`.  Out: TensorRT layers, through :meth:`Network.add`, the one door to
+TensorRT, which `trtdsl.trt.network` implements and checks.  Everything else here is written in
+terms of ``add`` and takes care of what the raw API leaves to its caller: equal ranks, explicit
+axes, PyTorch's negative dimensions, dynamic shapes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.ops.rules import broadcast_shapes
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType
+
+Array = npt.NDArray[Any]
+
+
+class Tensor:
+    """A tensor of the network being built.
+
+    ``array`` holds the values of a weight or constant and is None for everything else. ``handle``
+    is the TensorRT tensor; a constant layer is added when a weight's handle is first asked for, so
+    weights that layers take directly, as convolutions do, cost no layer.
+    """
+
+    def __init__(self, type: TensorType, make: Callable[[], Any], array: Array | None = None) -> None:
+        self.type = type
+        self.array = array
+        self._make = make
+
+    @cached_property
+    def handle(self) -> Any:
+        return self._make()
+
+    @property
+    def shape(self) -> tuple[Dim, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self.type.shape)
+
+
+class Network(ABC):
+    """Emits TensorRT layers, each checked as it is added."""
+
+    @property
+    @abstractmethod
+    def results(self) -> tuple[TensorType, ...]:
+        """The types promised by the node that is being lowered."""
+
+    @property
+    def result(self) -> TensorType:
+        """The type promised by the node that is being lowered, where it has one result."""
+        (result,) = self.results
+        return result
+
+    @abstractmethod
+    def enum(self, member: str) -> Any:
+        """A TensorRT enum member by name: ``PoolingType.MAX``."""
+
+    @abstractmethod
+    def add(
+        self,
+        layer: str,
+        *arguments: Any,
+        result: TensorType | None = None,
+        inputs: Mapping[int, Tensor] | None = None,
+        **properties: Any,
+    ) -> Tensor:
+        """Add a layer and return its first output.
+
+        ``layer`` is the API's method without ``add_``; ``arguments`` are that method's, with
+        tensors and arrays (as weights) in place; ``inputs`` are set by index afterwards and
+        ``properties`` as attributes, each read back. ``result`` is the output's type, by default
+        the node's own. Raises a diagnostic where TensorRT refuses or disagrees.
+        """
+
+    @abstractmethod
+    def add_multiple(
+        self, layer: str, *arguments: Any, results: Sequence[TensorType], **properties: Any
+    ) -> tuple[Tensor, ...]:
+        """Like :meth:`add` for a layer with several outputs."""
+
+    @abstractmethod
+    def constant(self, array: Array) -> Tensor:
+        """A constant; its dtype is the array's (int64 and bfloat16 included)."""
+
+    @abstractmethod
+    def cast(self, x: Tensor, dtype: DType) -> Tensor:
+        """``x`` in another dtype; ``x`` itself where it has it already."""
+
+    @abstractmethod
+    def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
+        """A 1-D integer tensor with the values these dimensions have at run time."""
+
+    # Element by element
+
+    def scalar(self, value: float, like: Tensor) -> Tensor:
+        """A constant of ``like``'s dtype and rank, all dimensions 1."""
+        return self.constant(np.full((1,) * like.rank, value, dtype=like.dtype.numpy))
+
+    def elementwise(self, operation: str, a: Tensor, b: Tensor) -> Tensor:
+        """``ElementWiseOperation`` with PyTorch's broadcasting; dtypes must agree already."""
+        rank = max(a.rank, b.rank)
+        shape = broadcast_shapes(a.shape, b.shape)
+        comparison = operation in ("EQUAL", "GREATER", "LESS")
+        return self.add(
+            "elementwise",
+            self.to_rank(a, rank),
+            self.to_rank(b, rank),
+            self.enum(f"ElementWiseOperation.{operation}"),
+            result=TensorType(DType.BOOL if comparison else a.dtype, shape),
+        )
+
+    def unary(self, operation: str, x: Tensor) -> Tensor:
+        """``UnaryOperation``; TensorRT takes no rank 0 here, so it goes through rank 1."""
+        if x.rank == 0:
+            return self.reshape(self.unary(operation, self.reshape(x, (1,))), ())
+        return self.add("unary", x, self.enum(f"UnaryOperation.{operation}"), result=x.type)
+
+    def activation(
+        self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
+    ) -> Tensor:
+        """``ActivationType`` with its ``alpha`` and ``beta`` where given."""
+        given = {name: v for name, v in (("alpha", alpha), ("beta", beta)) if v is not None}
+        if x.rank == 0:
+            return self.reshape(self.activation(kind, self.reshape(x, (1,)), alpha, beta), ())
+        return self.add("activation", x, self.enum(f"ActivationType.{kind}"), result=x.type, **given)
+
+    def select(self, condition: Tensor, then: Tensor, otherwise: Tensor) -> Tensor:
+        """``condition ? then : otherwise`` with broadcasting."""
+        rank = max(condition.rank, then.rank, otherwise.rank)
+        shape = broadcast_shapes(broadcast_shapes(condition.shape, then.shape), otherwise.shape)
+        return self.add(
+            "select",
+            *(self.to_rank(t, rank) for t in (condition, then, otherwise)),
+            result=then.type.with_shape(shape),
+        )
+
+    # Reductions and products
+
+    def reduce(self, operation: str, x: Tensor, dims: Sequence[int], keepdim: bool) -> Tensor:
+        """``ReduceOperation`` over non-negative ``dims``."""
+        kept = tuple(
+            1 if axis in dims else dim for axis, dim in enumerate(x.shape) if keepdim or axis not in dims
+        )
+        return self.add(
+            "reduce",
+            x,
+            self.enum(f"ReduceOperation.{operation}"),
+            axes_mask(dims),
+            keepdim,
+            result=x.type.with_shape(kept),
+        )
+
+    def softmax(self, x: Tensor, dim: int) -> Tensor:
+        """Softmax over one non-negative dimension."""
+        return self.add("softmax", x, result=x.type, axes=axes_mask([dim]))
+
+    def matmul(self, a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
+        """Matrix product of the last two dimensions, the others broadcast; ranks at least 2."""
+        rank = max(a.rank, b.rank)
+        a, b = self.to_rank(a, rank), self.to_rank(b, rank)
+        rows = a.shape[-1] if transpose_a else a.shape[-2]
+        columns = b.shape[-2] if transpose_b else b.shape[-1]
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        operation = {flag: self.enum(f"MatrixOperation.{name}") for flag, name in _MATRIX.items()}
+        return self.add(
+            "matrix_multiply",
+            a,
+            operation[transpose_a],
+            b,
+            operation[transpose_b],
+            result=a.type.with_shape((*batch, rows, columns)),
+        )
+
+    # Shape and data movement
+
+    def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
+        """``x`` with another shape of the same size."""
+        if tuple(shape) == x.shape:
+            return x
+        result = x.type.with_shape(tuple(shape))
+        fixed = _placeholders(x.shape, shape)
+        if fixed is not None:
+            return self.add("shuffle", x, result=result, reshape_dims=fixed)
+        return self.add("shuffle", x, result=result, inputs={1: self.shape_tensor(shape)})
+
+    def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
+        """``x.permute(permutation)``."""
+        if list(permutation) == list(range(x.rank)):
+            return x
+        result = x.type.with_shape(tuple(x.shape[axis] for axis in permutation))
+        return self.add("shuffle", x, result=result, first_transpose=tuple(permutation))
+
+    def to_rank(self, x: Tensor, rank: int) -> Tensor:
+        """``x`` with dimensions of size 1 in front until it has ``rank`` dimensions."""
+        if x.rank == rank:
+            return x
+        if x.array is not None:
+            return self.constant(x.array.reshape((1,) * (rank - x.rank) + x.array.shape))
+        return self.reshape(x, (1,) * (rank - x.rank) + x.shape)
+
+    def slice(
+        self,
+        x: Tensor,
+        start: Sequence[Dim],
+        shape: Sequence[Dim],
+        stride: Sequence[int] | None = None,
+        mode: str = "STRICT_BOUNDS",
+        fill: Tensor | None = None,
+    ) -> Tensor:
+        """``shape`` elements from ``start`` (may be negative with a padding ``mode``)."""
+        stride = tuple(stride or (1,) * x.rank)
+        inputs = {4: fill} if fill is not None else {}
+        dynamic = {1: start, 2: shape}
+        dynamic = {i: dims for i, dims in dynamic.items() if any(isinstance(d, SymbolicDim) for d in dims)}
+        fixed = {1: tuple(start), 2: tuple(shape)} | {i: (0,) * x.rank for i in dynamic}
+        return self.add(
+            "slice",
+            x,
+            fixed[1],
+            fixed[2],
+            stride,
+            result=x.type.with_shape(tuple(shape)),
+            inputs=inputs | {i: self.shape_tensor(dims) for i, dims in dynamic.items()},
+            mode=self.enum(f"SampleMode.{mode}"),
+        )
+
+    def expand(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
+        """``x`` broadcast to ``shape``: a slice whose stride is 0 where a dimension is repeated."""
+        x = self.to_rank(x, len(shape))
+        if x.shape == tuple(shape):
+            return x
+        stride = tuple(0 if old == 1 and new != 1 else 1 for old, new in zip(x.shape, shape, strict=True))
+        return self.slice(x, (0,) * x.rank, shape, stride)
+
+    def concat(self, tensors: Sequence[Tensor], dim: int) -> Tensor:
+        """The tensors joined along a non-negative dimension; shapes and dtypes agree otherwise."""
+        first = tensors[0]
+        total = sum((t.shape[dim] for t in tensors[1:]), first.shape[dim])
+        shape = (*first.shape[:dim], total, *first.shape[dim + 1 :])
+        return self.add("concatenation", list(tensors), result=first.type.with_shape(shape), axis=dim)
+
+    def gather(self, x: Tensor, indices: Tensor, dim: int) -> Tensor:
+        """``x`` indexed along a non-negative dimension by an integer tensor of any rank."""
+        shape = (*x.shape[:dim], *indices.shape, *x.shape[dim + 1 :])
+        return self.add("gather", x, indices, dim, result=x.type.with_shape(shape))
+
+
+_MATRIX = {False: "NONE", True: "TRANSPOSE"}
+
+
+def axes_mask(dims: Sequence[int]) -> int:
+    """TensorRT's bit mask of non-negative dimensions."""
+    return sum(1 << dim for dim in set(dims))
+
+
+def _placeholders(old: Sequence[Dim], new: Sequence[Dim]) -> tuple[int, ...] | None:
+    """The new shape in TensorRT's spelling, 0 for a dimension copied from the same place of the
+    input and at most one -1 to infer; None where that cannot say it."""
+    spelled: list[int] = []
+    for axis, dim in enumerate(new):
+        if isinstance(dim, int):
+            spelled.append(dim)
+        elif axis < len(old) and old[axis] == dim:
+            spelled.append(0)
+        else:
+            spelled.append(-1)
+    empty = any(dim == 0 for dim in new)
+    return None if spelled.count(-1) > 1 or empty else tuple(spelled)

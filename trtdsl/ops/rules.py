@@ -1,0 +1,114 @@
+"""Type rules with a name: PyTorch's broadcasting, type promotion and dimension numbering."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from trtdsl.ops.base import Refused
+from trtdsl.types import Dim, DType, TensorType, Undecided, equal
+
+DEFAULT_FLOAT = DType.FLOAT32
+"""PyTorch's default dtype: what a Python float becomes beside an integer tensor."""
+
+
+def wrap_dim(dim: int, rank: int, about: str | None = "dim") -> int:
+    """A dimension number counted from the front; refused out of ``[-rank, rank)``."""
+    if not -max(rank, 1) <= dim < max(rank, 1):
+        raise Refused(f"there is no dimension {dim} in a tensor of rank {rank}", about)
+    return dim + rank if dim < 0 else dim
+
+
+def wrap_dims(dims: int | Sequence[int] | None, rank: int, about: str = "dim") -> tuple[int, ...]:
+    """Several dimension numbers; None (or none given) means all. Refused if one stands twice."""
+    if dims is None or dims == ():
+        return tuple(range(rank))
+    wrapped = tuple(wrap_dim(d, rank, about) for d in ((dims,) if isinstance(dims, int) else dims))
+    if len(set(wrapped)) != len(wrapped):
+        raise Refused("a dimension is named twice", about)
+    return wrapped
+
+
+def same_dim(left: Dim, right: Dim, what: str, about: str | None = None) -> bool:
+    """Whether two dimensions are equal; refused where that depends on the dynamic sizes."""
+    if left == right:
+        return True
+    try:
+        return equal(left, right)
+    except Undecided as undecided:
+        raise Refused(f"{what}: whether `{left}` equals `{right}` depends on the input's size", about) from undecided
+
+
+def broadcast_shapes(left: Sequence[Dim], right: Sequence[Dim]) -> tuple[Dim, ...]:
+    """The shape two tensors broadcast to, as PyTorch aligns them: from the last dimension."""
+    pairs = zip_longest(reversed(left), reversed(right), fillvalue=1)
+    return tuple(_broadcast_dim(a, b, left, right) for a, b in pairs)[::-1]
+
+
+def _broadcast_dim(a: Dim, b: Dim, left: Sequence[Dim], right: Sequence[Dim]) -> Dim:
+    if a == 1:
+        return b
+    if b == 1 or a == b:
+        return a
+    shapes = f"[{', '.join(map(str, left))}] and [{', '.join(map(str, right))}]"
+    if same_dim(a, b, f"shapes {shapes} do not surely broadcast"):
+        return a
+    raise Refused(f"shapes {shapes} do not broadcast: {a} against {b}")
+
+
+def promote(*types: TensorType) -> DType:
+    """The dtype of an operation on these tensors, by PyTorch's rule: the highest category decides
+    (bool < integer < float), and within it tensors of rank 0 yield to others."""
+    category = max(_category(t.dtype) for t in types)
+    inside = [t for t in types if _category(t.dtype) == category]
+    decisive = [t for t in inside if t.rank > 0] or inside
+    dtype = decisive[0].dtype
+    for other in decisive[1:]:
+        dtype = _join(dtype, other.dtype)
+    return dtype
+
+
+def _category(dtype: DType) -> int:
+    return 0 if dtype.is_bool else 1 if dtype.is_integer else 2
+
+
+_INTEGERS = (DType.INT8, DType.INT32, DType.INT64)
+
+
+def _join(a: DType, b: DType) -> DType:
+    """The common dtype of two of one category."""
+    if a == b:
+        return a
+    if a.is_floating:
+        if DType.FLOAT8 in (a, b):
+            raise Refused(f"{a} and {b} have no common dtype, cast one of them")
+        return DType.FLOAT32
+    if DType.UINT8 in (a, b):
+        other = b if a is DType.UINT8 else a
+        if other is DType.INT8:
+            raise Refused(f"{a} and {b} have no common dtype here (PyTorch's is int16), cast one of them")
+        return other
+    return max(a, b, key=_INTEGERS.index)
+
+
+def floating(dtype: DType) -> DType:
+    """The dtype in which a function such as ``exp`` or ``/`` computes: integers become float32."""
+    return dtype if dtype.is_floating else DEFAULT_FLOAT
+
+
+def require_floating(x: TensorType, what: str, about: str) -> None:
+    """Refuse integers and booleans where PyTorch does."""
+    if not x.dtype.is_floating:
+        raise Refused(f"{what} needs a floating-point tensor, not {x.dtype}", about)
+
+
+def require_rank(x: TensorType, ranks: Sequence[int], what: str, about: str) -> None:
+    """Refuse a tensor whose rank is none of ``ranks``."""
+    if x.rank not in ranks:
+        wanted = " or ".join(map(str, ranks))
+        raise Refused(f"{what} needs a tensor of rank {wanted}, not {x.rank}: {x}", about)
+
+
+def window_size(size: Dim, kernel: int, stride: int, padding: int, dilation: int = 1) -> Dim:
+    """The output size of a sliding window along one dimension (torch.nn.Conv2d's formula)."""
+    return (size + (2 * padding - dilation * (kernel - 1) - 1)) // stride + 1
