@@ -187,7 +187,9 @@ class SymbolicDim:
     @property
     def terms(self) -> tuple[tuple[int, Monomial], ...]:
         """Coefficient and atoms of each term, leading term first, the constant (if any) last."""
-        return tuple((self.by_monomial[monomial], monomial) for monomial in sorted(self.by_monomial, key=_order))
+        return tuple(
+            (self.by_monomial[monomial], monomial) for monomial in sorted(self.by_monomial, key=_order)
+        )
 
     def __add__(self, other: Dim) -> Dim:
         if not _is_dim(other):
