@@ -112,7 +112,11 @@ class Profile:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A model: inputs, nodes in topological order, outputs, dynamic dimensions and profiles."""
+    """A model: inputs, nodes in topological order, outputs, dynamic dimensions and profiles.
+
+    ``profiles`` are complete: the first, ``default``, holds the ranges of the `dim` statements, each
+    further one every dimension's range too. A symbol's own range spans all profiles.
+    """
 
     name: str
     inputs: tuple[Value, ...]

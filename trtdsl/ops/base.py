@@ -128,6 +128,10 @@ class Op:
         """The state-dict name below the label, and type, of each weight."""
         return {}
 
+    def caution(self, *operands: Any, **named: Any) -> str | None:
+        """A warning for a use that is valid but seldom meant, or None."""
+        return None
+
     def at(self, values: Mapping[str, int]) -> Op:
         """The same operator with every symbolic dimension in its parameters evaluated."""
         changed = {
