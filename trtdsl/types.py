@@ -165,7 +165,6 @@ class Extreme:
 
 
 Atom: TypeAlias = "Symbol | FloorDiv | Extreme"
-Dim: TypeAlias = "int | SymbolicDim"
 # A product of atoms in the order of their keys, a repeated atom for a power; () is the constant 1.
 Monomial: TypeAlias = "tuple[Atom, ...]"
 
@@ -265,6 +264,9 @@ class SymbolicDim:
         return text
 
     __repr__ = __str__
+
+
+Dim: TypeAlias = int | SymbolicDim
 
 
 class Undecided(Exception):
