@@ -52,7 +52,9 @@ def oracle_shapes(example: Example) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         module = load_oracle(example.oracle)(**example.arguments)
     state = module.state_dict()
-    return {key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    return {
+        key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
+    }
 
 
 @pytest.mark.parametrize("example", ZOO, ids=lambda example: example.name)
