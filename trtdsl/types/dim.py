@@ -1,107 +1,24 @@
-"""Element types, symbolic dimensions and tensor types.
-
-In: ``symbol("H", 32, 224, 512)`` and Python arithmetic.  Out: dimensions in a normal form, and answers
-that hold for every value of the declared ranges::
-
-    h = symbol("H", 32, 224, 512)
-    str((h - 1) // 2 + 1)                      # "(H + 1) // 2"
-    equal(((h + 1) // 2 + 1) // 2, (h + 3) // 4)    # True
-    less(h, 513)                               # True
-    equal(h, 2 * (h // 2))                     # Undecided: whether H and 2 * (H // 2) are equal depends on H
+"""Symbolic dimensions: exact integer arithmetic in a normal form.
 
 A dimension that is constant is a plain ``int``; anything else is a :class:`SymbolicDim`, an integer
 polynomial over atoms.  An atom is a :class:`Symbol`, or a floor division, minimum or maximum that the
-normal form could not resolve.
+normal form could not resolve: ``(H - 1) // 2 + 1`` is the one atom ``(H + 1) // 2``.
 """
 
 from __future__ import annotations
 
-import enum
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import floordiv, mul
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from typing import TypeAlias
 
 # Questions about at most this many points are answered by trying them all (a few milliseconds).
 ENUMERATION_LIMIT = 4096
 # Results kept per question; a graph of 20,000 nodes has a few hundred different dimensions.
-_CACHE_SIZE = 1 << 16
-
-
-class DType(enum.Enum):
-    """An element type; the value is its one spelling in the language."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
-    FLOAT8 = "float8_e4m3fn"
-    INT8 = "int8"
-    INT32 = "int32"
-    INT64 = "int64"
-    UINT8 = "uint8"
-    BOOL = "bool"
-
-    @property
-    def is_floating(self) -> bool:
-        return "float" in self.value
-
-    @property
-    def is_integer(self) -> bool:
-        """Whether this is int8, int32, int64 or uint8 (bool is not an integer)."""
-        return "int" in self.value
-
-    @property
-    def is_bool(self) -> bool:
-        return self is DType.BOOL
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element."""
-        return _ITEMSIZE[self.value]
-
-    @property
-    def numpy(self) -> np.dtype:
-        """The numpy dtype; bfloat16 and float8_e4m3fn are those of ml_dtypes."""
-        import numpy as np
-
-        if self in (DType.BFLOAT16, DType.FLOAT8):
-            import ml_dtypes
-
-            return np.dtype(getattr(ml_dtypes, self.value))
-        return np.dtype(self.value)
-
-    @classmethod
-    def of_numpy(cls, dtype: npt.DTypeLike) -> DType:
-        """The element type of a numpy dtype; ValueError if the language has none for it."""
-        import numpy as np
-
-        given = np.dtype(dtype)
-        if not given.isnative:
-            raise ValueError(f"{given.str} is not in this machine's byte order")
-        return cls(given.name)
-
-    def __str__(self) -> str:
-        return self.value
-
-
-_ITEMSIZE = {
-    "float32": 4,
-    "float16": 2,
-    "bfloat16": 2,
-    "float8_e4m3fn": 1,
-    "int8": 1,
-    "int32": 4,
-    "int64": 8,
-    "uint8": 1,
-    "bool": 1,
-}
+CACHE_SIZE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -142,7 +59,7 @@ class FloorDiv:
 
     @cached_property
     def key(self) -> tuple[int, str]:
-        return 1, f"({_key(self.numerator)}) // ({_key(self.divisor)})"
+        return 1, f"({sort_key(self.numerator)}) // ({sort_key(self.divisor)})"
 
     def __str__(self) -> str:
         return f"{_operand(self.numerator)} // {_operand(self.divisor)}"
@@ -158,15 +75,10 @@ class Extreme:
 
     @cached_property
     def key(self) -> tuple[int, str]:
-        return 2, f"{self.function.__name__}({_key(self.left)}, {_key(self.right)})"
+        return 2, f"{self.function.__name__}({sort_key(self.left)}, {sort_key(self.right)})"
 
     def __str__(self) -> str:
         return f"{self.function.__name__}({self.left}, {self.right})"
-
-
-Atom: TypeAlias = "Symbol | FloorDiv | Extreme"
-# A product of atoms in the order of their keys, a repeated atom for a power; () is the constant 1.
-Monomial: TypeAlias = "tuple[Atom, ...]"
 
 
 class SymbolicDim:
@@ -194,7 +106,7 @@ class SymbolicDim:
         if not _is_dim(other):
             return NotImplemented
         terms = dict(self.by_monomial)
-        for monomial, coefficient in _terms(other).items():
+        for monomial, coefficient in terms_of(other).items():
             terms[monomial] = terms.get(monomial, 0) + coefficient
         return _dim(terms)
 
@@ -216,7 +128,7 @@ class SymbolicDim:
             return NotImplemented
         terms: dict[Monomial, int] = {}
         for left, a in self.by_monomial.items():
-            for right, b in _terms(other).items():
+            for right, b in terms_of(other).items():
                 monomial = _monomial_product(left, right)
                 terms[monomial] = terms.get(monomial, 0) + a * b
         return _dim(terms)
@@ -266,22 +178,15 @@ class SymbolicDim:
     __repr__ = __str__
 
 
+Atom: TypeAlias = Symbol | FloorDiv | Extreme
 Dim: TypeAlias = int | SymbolicDim
-
-
-class Undecided(Exception):
-    """A question about dimensions whose answer differs within the range, or is out of reach."""
-
-    def __init__(self, left: Dim, right: Dim, relation: str) -> None:
-        names = sorted(symbol.name for symbol in symbols(left) | symbols(right))
-        super().__init__(f"whether {relation.format(left, right)} depends on {' and '.join(names)}")
-        self.left = left
-        self.right = right
+# A product of atoms in the order of their keys, a repeated atom for a power; () is the constant 1.
+Monomial: TypeAlias = tuple[Atom, ...]
 
 
 def symbol(name: str, minimum: int, optimum: int, maximum: int) -> SymbolicDim:
     """The dimension ``dim name = minimum .. optimum .. maximum``; ValueError for an impossible range."""
-    return _of_atom(Symbol(name, minimum, optimum, maximum))
+    return of_atom(Symbol(name, minimum, optimum, maximum))
 
 
 def symbols(dim: Dim) -> frozenset[Symbol]:
@@ -302,49 +207,6 @@ def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
     if isinstance(dim, int):
         return dim
     return _column(dim, {symbol: [values[symbol.name]] for symbol in symbols(dim)}, 1)[0]
-
-
-def equal(left: Dim, right: Dim) -> bool:
-    """Whether two dimensions are equal for all values in range (True) or for none (False).
-
-    Raises Undecided otherwise, and where several symbols with large ranges leave it open.
-    """
-    if isinstance(left, int) and isinstance(right, int):
-        return left == right
-    answer = _is_zero(left - right)
-    if answer is None:
-        raise Undecided(left, right, "{} and {} are equal")
-    return answer
-
-
-def less(left: Dim, right: Dim) -> bool:
-    """Whether ``left < right`` for all values in range (True) or for none (False), else Undecided."""
-    low, high = bounds(right - left)
-    if low > 0:
-        return True
-    if high <= 0:
-        return False
-    raise Undecided(left, right, "{} is less than {}")
-
-
-def less_equal(left: Dim, right: Dim) -> bool:
-    """Whether ``left <= right`` for all values in range (True) or for none (False), else Undecided."""
-    low, high = bounds(right - left)
-    if low >= 0:
-        return True
-    if high < 0:
-        return False
-    raise Undecided(left, right, "{} is at most {}")
-
-
-def minimum(left: Dim, right: Dim) -> Dim:
-    """The smaller dimension where the range decides, else the atom ``min(left, right)``."""
-    return _extreme(min, left, right)
-
-
-def maximum(left: Dim, right: Dim) -> Dim:
-    """The larger dimension where the range decides, else the atom ``max(left, right)``."""
-    return _extreme(max, left, right)
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -368,36 +230,6 @@ def evaluate_shape(shape: Iterable[Dim], values: Mapping[str, int]) -> tuple[int
     return tuple(evaluate(dim, values) for dim in shape)
 
 
-@dataclass(frozen=True, slots=True)
-class TensorType:
-    """Element type and shape of a tensor, printed as ``float32[N, 3, 224, 224]``."""
-
-    dtype: DType
-    shape: tuple[Dim, ...]
-
-    @property
-    def rank(self) -> int:
-        return len(self.shape)
-
-    @property
-    def is_static(self) -> bool:
-        return all(isinstance(dim, int) for dim in self.shape)
-
-    @property
-    def size(self) -> Dim:
-        """Number of elements."""
-        return product(self.shape)
-
-    def with_shape(self, shape: Iterable[Dim]) -> TensorType:
-        return TensorType(self.dtype, tuple(shape))
-
-    def with_dtype(self, dtype: DType) -> TensorType:
-        return TensorType(dtype, self.shape)
-
-    def __str__(self) -> str:
-        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
-
-
 # --- Polynomials -------------------------------------------------------------------------------------------
 
 
@@ -405,11 +237,11 @@ def _is_dim(value: object) -> bool:
     return isinstance(value, int | SymbolicDim)
 
 
-def _of_atom(atom: Atom) -> SymbolicDim:
+def of_atom(atom: Atom) -> SymbolicDim:
     return SymbolicDim({(atom,): 1})
 
 
-def _terms(dim: Dim) -> Mapping[Monomial, int]:
+def terms_of(dim: Dim) -> Mapping[Monomial, int]:
     return {(): dim} if isinstance(dim, int) else dim.by_monomial
 
 
@@ -435,7 +267,7 @@ def _order(monomial: Monomial) -> tuple[int, list[tuple[int, str]]]:
     return -len(monomial), [atom.key for atom in monomial]
 
 
-def _key(dim: Dim) -> str:
+def sort_key(dim: Dim) -> str:
     """A text that tells any two dimensions apart (str() does not: equal names may have other ranges)."""
     if isinstance(dim, int):
         return str(dim)
@@ -462,13 +294,13 @@ def _split(dividend: Dim, divisor: Dim) -> tuple[Dim, Dim]:
 
     The rest is the same for every dividend that differs by a multiple of the divisor.
     """
-    lead = min(_terms(divisor), key=_order)
-    lead_coefficient = _terms(divisor)[lead]
+    lead = min(terms_of(divisor), key=_order)
+    lead_coefficient = terms_of(divisor)[lead]
     quotient: Dim = 0
     rest: dict[Monomial, int] = {}
     while isinstance(dividend, SymbolicDim) or dividend != 0:
-        monomial = min(_terms(dividend), key=_order)
-        coefficient = _terms(dividend)[monomial]
+        monomial = min(terms_of(dividend), key=_order)
+        coefficient = terms_of(dividend)[monomial]
         factor = _monomial_quotient(monomial, lead)
         whole = 0 if factor is None else coefficient // lead_coefficient
         if factor is not None and whole:
@@ -482,7 +314,7 @@ def _split(dividend: Dim, divisor: Dim) -> tuple[Dim, Dim]:
     return quotient, _dim(rest)
 
 
-@lru_cache(maxsize=_CACHE_SIZE)
+@lru_cache(maxsize=CACHE_SIZE)
 def _floor_divide(dividend: Dim, divisor: Dim) -> Dim:
     if isinstance(divisor, int) and divisor == 0:
         raise ZeroDivisionError(f"{dividend} // 0")
@@ -502,25 +334,25 @@ def _floor_divide_rest(rest: Dim, divisor: Dim) -> Dim:
     low, high = _quotient_bounds(bounds(rest), bounds(divisor))
     if low == high:
         return low
-    constant = _terms(rest).get((), 0)
-    common = math.gcd(*_terms(rest - constant).values(), *_terms(divisor).values())
+    constant = terms_of(rest).get((), 0)
+    common = math.gcd(*terms_of(rest - constant).values(), *terms_of(divisor).values())
     if common > 1:
         # floor((g*p + c) / (g*d)) = floor(floor((g*p + c) / g) / d)
         scaled = _scaled_down(rest - constant, common) + constant // common
         return _floor_divide(scaled, _scaled_down(divisor, common))
-    factor = _common_factor([*_terms(rest), *_terms(divisor)])
+    factor = _common_factor([*terms_of(rest), *terms_of(divisor)])
     if factor:
         return _floor_divide(_without_factor(rest, factor), _without_factor(divisor, factor))
     for coefficient, monomial in rest.terms if isinstance(rest, SymbolicDim) else ():
         if coefficient == 1 and len(monomial) == 1 and isinstance(inner := monomial[0], FloorDiv):
             # floor((floor(x / a) + p) / b) = floor((x + a*p) / (a*b))
-            others = rest - _of_atom(inner)
+            others = rest - of_atom(inner)
             return _floor_divide(inner.numerator + inner.divisor * others, inner.divisor * divisor)
-    return _of_atom(FloorDiv(rest, divisor))
+    return of_atom(FloorDiv(rest, divisor))
 
 
 def _scaled_down(dim: Dim, scale: int) -> Dim:
-    return _dim({monomial: coefficient // scale for monomial, coefficient in _terms(dim).items()})
+    return _dim({monomial: coefficient // scale for monomial, coefficient in terms_of(dim).items()})
 
 
 def _common_factor(monomials: Sequence[Monomial]) -> Monomial:
@@ -540,22 +372,12 @@ def _without_factor(dim: Dim, factor: Monomial) -> Dim:
     return _split(dim, _dim({factor: 1}))[0]
 
 
-def _extreme(function: Callable[[int, int], int], left: Dim, right: Dim) -> Dim:
-    if isinstance(left, int) and isinstance(right, int):
-        return function(left, right)
-    low, high = bounds(right - left)
-    if low >= 0 or high <= 0:
-        return left if (low >= 0) == (function is min) else right
-    left, right = sorted((left, right), key=_key)
-    return _of_atom(Extreme(function, left, right))
-
-
 # --- Values ------------------------------------------------------------------------------------------------
 
 
 def _reads(dim: Dim) -> Iterator[Symbol]:
     """Each symbol as often as the expression reads it."""
-    for monomial in _terms(dim):
+    for monomial in terms_of(dim):
         for atom in monomial:
             match atom:
                 case Symbol():
@@ -565,12 +387,20 @@ def _reads(dim: Dim) -> Iterator[Symbol]:
                     yield from _reads(right)
 
 
-@lru_cache(maxsize=_CACHE_SIZE)
+@lru_cache(maxsize=CACHE_SIZE)
 def _bounds(dim: SymbolicDim) -> tuple[int, int]:
     reads = list(_reads(dim))
-    points = None if len(reads) == len(set(reads)) else _every_value(dim)
+    if len(reads) == len(set(reads)):
+        return _interval(dim)
+    points = every_value(dim)
     if points is not None:
         return min(points), max(points)
+    (low, high), (relaxed_low, relaxed_high) = _interval(dim), _relaxed_bounds(dim)
+    return max(low, relaxed_low), min(high, relaxed_high)
+
+
+def _interval(dim: SymbolicDim) -> tuple[int, int]:
+    """Interval arithmetic: exact where no symbol is read twice."""
     low = high = 0
     for monomial, coefficient in dim.by_monomial.items():
         ends = (coefficient, coefficient)
@@ -579,6 +409,22 @@ def _bounds(dim: SymbolicDim) -> tuple[int, int]:
         low += ends[0]
         high += ends[1]
     return low, high
+
+
+def _relaxed_bounds(dim: SymbolicDim) -> tuple[int, int]:
+    """Bounds with a ``n // k`` taken as ``(n - r) / k``, 0 <= r < k, so that n can cancel other terms."""
+    for coefficient, monomial in dim.terms:
+        for i, atom in enumerate(monomial):
+            match atom:
+                case FloorDiv(numerator, int(k)):
+                    others = _dim({monomial[:i] + monomial[i + 1 :]: coefficient})
+                    scaled = (dim - others * of_atom(atom)) * k + others * numerator
+                    low, high = bounds(scaled)
+                    slack_low, slack_high = _corners(mul, bounds(others), (0, k - 1))
+                    return -((slack_high - low) // k), (high - slack_low) // k
+                case _:
+                    continue
+    return _interval(dim)
 
 
 def _corners(
@@ -606,7 +452,7 @@ def _atom_bounds(atom: Atom) -> tuple[int, int]:
 def _column(dim: Dim, grid: Mapping[Symbol, Sequence[int]], length: int) -> list[int]:
     """The values at many points at once: one entry of each symbol's sequence is one point."""
     total = [0] * length
-    for monomial, coefficient in _terms(dim).items():
+    for monomial, coefficient in terms_of(dim).items():
         values = [coefficient] * length
         for atom in monomial:
             values = list(map(mul, values, _atom_column(atom, grid, length)))
@@ -625,7 +471,7 @@ def _atom_column(atom: Atom, grid: Mapping[Symbol, Sequence[int]], length: int) 
     return list(map(function, _column(left, grid, length), _column(right, grid, length)))
 
 
-def _every_value(dim: Dim) -> list[int] | None:
+def every_value(dim: Dim) -> list[int] | None:
     """The values over all of the range, or None where that is more than ``ENUMERATION_LIMIT`` points."""
     ordered = sorted(symbols(dim), key=_atom_key)
     ranges = [range(symbol.minimum, symbol.maximum + 1) for symbol in ordered]
@@ -634,21 +480,6 @@ def _every_value(dim: Dim) -> list[int] | None:
         return None
     columns = zip(*itertools.product(*ranges), strict=True)
     return _column(dim, dict(zip(ordered, columns, strict=True)), length)
-
-
-@lru_cache(maxsize=_CACHE_SIZE)
-def _is_zero(dim: Dim) -> bool | None:
-    """True or False where it holds for all of the range, None where it does not or is not known."""
-    low, high = bounds(dim)
-    if low == high == 0:
-        return True
-    if low > 0 or high < 0:
-        return False
-    constant = _terms(dim).get((), 0)
-    if constant % math.gcd(*_terms(dim - constant).values()):
-        return False
-    values = _every_value(dim)
-    return None if values is None or 0 in values else False
 
 
 # --- Text --------------------------------------------------------------------------------------------------

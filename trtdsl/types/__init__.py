@@ -1,0 +1,57 @@
+"""Element types, symbolic dimensions and tensor types.
+
+In: ``symbol("H", 32, 224, 512)`` and Python arithmetic.  Out: dimensions in a normal form, and answers
+that hold for every value of the declared ranges::
+
+    h = symbol("H", 32, 224, 512)
+    str((h - 1) // 2 + 1)                           # "(H + 1) // 2"
+    equal(((h + 1) // 2 + 1) // 2, (h + 3) // 4)    # True
+    less(h, 513)                                    # True
+    equal(h, 2 * (h // 2))      # Undecided: whether H and 2 * (H // 2) are equal depends on H
+    str(TensorType(DType.FLOAT32, (h, h // 2)))     # "float32[H, H // 2]"
+"""
+
+from __future__ import annotations
+
+from trtdsl.types.dim import (
+    Atom,
+    Dim,
+    Extreme,
+    FloorDiv,
+    Symbol,
+    SymbolicDim,
+    bounds,
+    divide_exact,
+    evaluate,
+    evaluate_shape,
+    product,
+    symbol,
+    symbols,
+)
+from trtdsl.types.dtype import DType
+from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum
+from trtdsl.types.tensor import TensorType
+
+__all__ = [
+    "Atom",
+    "DType",
+    "Dim",
+    "Extreme",
+    "FloorDiv",
+    "Symbol",
+    "SymbolicDim",
+    "TensorType",
+    "Undecided",
+    "bounds",
+    "divide_exact",
+    "equal",
+    "evaluate",
+    "evaluate_shape",
+    "less",
+    "less_equal",
+    "maximum",
+    "minimum",
+    "product",
+    "symbol",
+    "symbols",
+]

@@ -1,0 +1,66 @@
+"""Element types: the language's spellings, and their numpy counterparts."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class DType(enum.Enum):
+    """An element type; the value is its one spelling in the language."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT8 = "float8_e4m3fn"
+    INT8 = "int8"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT8 = "uint8"
+    BOOL = "bool"
+
+    @property
+    def is_floating(self) -> bool:
+        return "float" in self.value
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether this is int8, int32, int64 or uint8 (bool is not an integer)."""
+        return "int" in self.value
+
+    @property
+    def is_bool(self) -> bool:
+        return self is DType.BOOL
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return {"float32": 4, "int32": 4, "int64": 8, "float16": 2, "bfloat16": 2}.get(self.value, 1)
+
+    @property
+    def numpy(self) -> np.dtype:
+        """The numpy dtype; bfloat16 and float8_e4m3fn are those of ml_dtypes."""
+        import numpy as np
+
+        if self in (DType.BFLOAT16, DType.FLOAT8):
+            import ml_dtypes
+
+            return np.dtype(getattr(ml_dtypes, self.value))
+        return np.dtype(self.value)
+
+    @classmethod
+    def of_numpy(cls, dtype: npt.DTypeLike) -> DType:
+        """The element type of a numpy dtype; ValueError if the language has none for it."""
+        import numpy as np
+
+        given = np.dtype(dtype)
+        if not given.isnative:
+            raise ValueError(f"{given.str} is not in this machine's byte order")
+        return cls(given.name)
+
+    def __str__(self) -> str:
+        return self.value
