@@ -89,9 +89,18 @@ class Network(ABC):
 
     @abstractmethod
     def add_multiple(
-        self, layer: str, *arguments: Any, results: Sequence[TensorType], **properties: Any
+        self,
+        layer: str,
+        *arguments: Any,
+        results: Sequence[TensorType],
+        inputs: Mapping[int, Tensor] | None = None,
+        **properties: Any,
     ) -> tuple[Tensor, ...]:
         """Like :meth:`add` for a layer with several outputs."""
+
+    @abstractmethod
+    def has(self, layer: str) -> bool:
+        """Whether this TensorRT has a layer: ``net.has("normalization_v2")``."""
 
     @abstractmethod
     def constant(self, array: Array) -> Tensor:

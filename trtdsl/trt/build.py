@@ -1,0 +1,180 @@
+"""Building: a lowered network becomes an engine.
+
+In: a :class:`~trtdsl.trt.lower.LoweredNetwork`, the GPUs to build for and a callback for progress.  Out: the
+engine's bytes, the same for the same input on every run.  TensorRT builds in a thread of its own, so that
+Ctrl-C and the callback are served by the caller's thread; both end the build cleanly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, did_you_mean
+from trtdsl.trt.dialect import Dialect
+from trtdsl.trt.lower import LoweredNetwork
+from trtdsl.trt.profiles import add_profiles
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step of the build: ``step`` of ``total`` in ``phase``, which lies within ``parent``."""
+
+    phase: str
+    parent: str | None
+    step: int
+    total: int
+
+
+ProgressCallback: TypeAlias = Callable[[Progress], object]
+
+
+class BuildCancelled(Exception):
+    """The build was interrupted and has left nothing behind."""
+
+
+def build(
+    lowered: LoweredNetwork,
+    *,
+    targets: Sequence[str] = (),
+    progress: ProgressCallback | None = None,
+) -> memoryview:
+    """The engine's bytes. ``targets`` are compute capabilities, ``("sm89", "sm120")``; none means TensorRT's default.
+
+    ``progress`` is called in the caller's thread; what it raises ends the build and is raised again.
+    Raises BuildCancelled on Ctrl-C and DiagnosticError, with TensorRT's words, where it cannot build.
+    """
+    dialect = lowered.dialect
+    config = lowered.builder.create_builder_config()
+    dialect.configure(config)
+    _set_targets(dialect, config, targets)
+    add_profiles(lowered.graph, lowered.builder, config, dialect)
+    dialect.log.clear()
+    engine = _Build(lowered, config).run(progress)
+    if engine is None:
+        raise DiagnosticError(_failure(lowered, targets))
+    return memoryview(engine)
+
+
+def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
+    if not targets:
+        return
+    known = dialect.targets
+    if not known:
+        raise DiagnosticError(
+            Diagnostic(
+                f"{dialect} builds for the GPU it runs on, not for a target by name",
+                help=("leave out the target, or build with tensorrt_rtx",),
+            )
+        )
+    unknown = [target for target in targets if target.lower() not in known]
+    if unknown:
+        raise DiagnosticError(*(_unknown_target(target, dialect) for target in unknown))
+    wanted = tuple(dict.fromkeys(target.lower() for target in targets))
+    config.num_compute_capabilities = len(wanted)
+    for index, target in enumerate(wanted):
+        config.set_compute_capability(known[target], index)
+
+
+def _unknown_target(target: str, dialect: Dialect) -> Diagnostic:
+    known = dialect.targets
+    message = f"{dialect} cannot build for `{target}`{did_you_mean(target.lower(), known)}"
+    return Diagnostic(message, help=(f"known targets: {', '.join(known)}",))
+
+
+class _Build:
+    """One run of the builder in a thread; events come back through a queue, None at the end."""
+
+    def __init__(self, lowered: LoweredNetwork, config: Any) -> None:
+        self._lowered = lowered
+        self._config = config
+        self._events: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
+        self._cancelled = threading.Event()
+        self._engine: Any = None
+        if lowered.dialect.has_progress:
+            config.progress_monitor = _make_monitor(lowered.dialect.trt, self._events, self._cancelled)
+
+    def run(self, progress: ProgressCallback | None) -> Any:
+        """The serialized engine, or None where the build failed."""
+        thread = threading.Thread(target=self._build, name="trtdsl build")
+        thread.start()
+        try:
+            while (event := self._events.get()) is not None:
+                if progress:
+                    progress(event)
+        except KeyboardInterrupt as interrupt:
+            raise BuildCancelled from interrupt
+        finally:
+            # Reached early only by an exception; the builder must stop before its objects may die.
+            self._cancelled.set()
+            thread.join()
+            self._config.progress_monitor = None
+        return self._engine
+
+    def _build(self) -> None:
+        try:
+            self._engine = self._lowered.builder.build_serialized_network(self._lowered.network, self._config)
+        finally:
+            self._events.put(None)
+
+
+def _make_monitor(trt: Any, events: queue.SimpleQueue[Progress | None], cancelled: threading.Event) -> Any:
+    """An ``IProgressMonitor``: TensorRT calls it from the thread that builds."""
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._phases: dict[str, tuple[str | None, int]] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._phases[phase_name] = (parent_phase, num_steps)
+            events.put(Progress(phase_name, parent_phase, 0, num_steps))
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            parent, total = self._phases[phase_name]
+            events.put(Progress(phase_name, parent, step + 1, total))
+            return not cancelled.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            parent, total = self._phases.pop(phase_name)
+            events.put(Progress(phase_name, parent, total, total))
+
+    return Monitor()
+
+
+def _failure(lowered: LoweredNetwork, targets: Sequence[str]) -> Diagnostic:
+    """TensorRT's reasons, at the source of the first layer that they name."""
+    lines = lowered.dialect.log.take()
+    where = f" for {', '.join(targets)}" if targets else ""
+    message = f"{lowered.dialect} cannot build this model{where}"
+    text = "\n".join(lines)
+    named = [name for name in lowered.nodes if name in text]
+    # `conv1` is also part of `layer1.0.conv1`: the longest name is the one that is meant.
+    node = lowered.nodes[max(named, key=len)] if named else None
+    if node is None or not node.origins:
+        return Diagnostic(message, help=lines)
+    first, *others = node.origins
+    return Diagnostic(message, first.span, first.text, tuple(others), lines)
+
+
+def write_atomically(path: Path | str, data: bytes | memoryview) -> None:
+    """Write a file so that at every moment the old one or the new one is whole.
+
+    Raises DiagnosticError where it cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise DiagnosticError(Diagnostic(f"cannot write `{path}`: {error.strerror or error}")) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,194 @@
+"""Which TensorRT this is, and what its network API has.
+
+In: the name of a runtime module, or None for the first that is installed.  Out: a :class:`Dialect`, the
+one place that knows how ``tensorrt_rtx``, ``tensorrt`` 11, 10 and 8.5 differ.  Everything is decided by
+what the module *has*: version strings say little, and enum integers were renumbered between releases.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.trt.log import Log
+from trtdsl.types import DType
+
+_INSTALL = {
+    "tensorrt_rtx": "install it with `pip install tensorrt-rtx`; it builds engines without a GPU",
+    "tensorrt": "install it with `pip install 'trtdsl[tensorrt]'`; it builds on the GPU that will run the engine",
+}
+RUNTIMES = tuple(_INSTALL)
+"""The modules that can build engines, preferred first."""
+
+_DATA_TYPES = {
+    DType.FLOAT32: "FLOAT",
+    DType.FLOAT16: "HALF",
+    DType.BFLOAT16: "BF16",
+    DType.FLOAT8: "FP8",
+    DType.INT8: "INT8",
+    DType.INT32: "INT32",
+    DType.INT64: "INT64",
+    DType.UINT8: "UINT8",
+    DType.BOOL: "BOOL",
+}
+
+
+def load_runtime(name: str | None = None) -> Dialect:
+    """The runtime of that name (``tensorrt-rtx`` is understood), by default the first installed.
+
+    Raises DiagnosticError with what to install.
+    """
+    wanted = name.replace("-", "_") if name else None
+    if wanted is not None and wanted not in RUNTIMES:
+        raise DiagnosticError(
+            Diagnostic(f"there is no runtime `{name}`", help=(f"known: {', '.join(RUNTIMES)}",))
+        )
+    failures: dict[str, ImportError] = {}
+    for candidate in (wanted,) if wanted else RUNTIMES:
+        try:
+            return _dialect(candidate)
+        except ImportError as error:
+            failures[candidate] = error
+    raise DiagnosticError(_not_installed(failures))
+
+
+def _not_installed(failures: Mapping[str, ImportError]) -> Diagnostic:
+    reasons = [f"`{name}` cannot be imported: {error}" for name, error in failures.items()]
+    advice = [_INSTALL[name] for name in failures]
+    return Diagnostic(f"TensorRT is not installed ({'; '.join(reasons)})", help=tuple(advice))
+
+
+@functools.cache
+def _dialect(name: str) -> Dialect:
+    # One for each module and process: TensorRT keeps the first logger it is given.
+    return Dialect(name, importlib.import_module(name))
+
+
+class Dialect:
+    """One runtime module: ``trt`` is the module, ``log`` collects what it says."""
+
+    def __init__(self, name: str, trt: Any) -> None:
+        self.name = name
+        self.trt = trt
+        self.log = Log(trt)
+
+    @property
+    def version(self) -> str:
+        return str(self.trt.__version__)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    # What the module has
+
+    def has(self, layer: str) -> bool:
+        """Whether the network API has the method ``add_<layer>``."""
+        return hasattr(self.trt.INetworkDefinition, f"add_{layer}")
+
+    @cached_property
+    def strongly_typed(self) -> bool:
+        """Whether networks can be strongly typed; on 8.5 each layer's precision is pinned instead."""
+        return hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+    @cached_property
+    def has_metadata(self) -> bool:
+        return hasattr(self.trt.ILayer, "metadata")
+
+    @cached_property
+    def has_progress(self) -> bool:
+        return hasattr(self.trt, "IProgressMonitor")
+
+    @cached_property
+    def normalization(self) -> str | None:
+        """The newest normalisation layer, or None (8.5): compose it from reductions there."""
+        return next((name for name in ("normalization_v2", "normalization") if self.has(name)), None)
+
+    @cached_property
+    def quantize_names_dtype(self) -> bool:
+        """Whether quantise and dequantise are told their output type; 8.5 takes two arguments."""
+        return "output_type" in (self.trt.INetworkDefinition.add_quantize.__doc__ or "")
+
+    @cached_property
+    def targets(self) -> Mapping[str, Any]:
+        """Compute capabilities that can be built for by name, ``sm89``; empty where it is the GPU's own."""
+        if not hasattr(self.trt, "ComputeCapability"):
+            return {}
+        members = self.trt.ComputeCapability.__members__
+        return {name.lower(): member for name, member in members.items() if name.startswith("SM")}
+
+    # Types
+
+    @cached_property
+    def _to_data_type(self) -> Mapping[DType, Any]:
+        known = {
+            d: getattr(self.trt.DataType, n) for d, n in _DATA_TYPES.items() if hasattr(self.trt.DataType, n)
+        }
+        # Before TensorRT 10 there are no 64-bit integers: indices and sizes are 32-bit throughout.
+        known.setdefault(DType.INT64, self.trt.DataType.INT32)
+        return known
+
+    def data_type(self, dtype: DType) -> Any:
+        """TensorRT's DataType; raises DiagnosticError where this release lacks it."""
+        found = self._to_data_type.get(dtype)
+        if found is None:
+            raise DiagnosticError(Diagnostic(f"{self} has no {dtype}", help=("cast to another type first",)))
+        return found
+
+    def spell(self, data_type: Any) -> str:
+        """Our name of a TensorRT DataType."""
+        names = {value: key for key, value in reversed(self._to_data_type.items())}
+        return str(names[data_type]) if data_type in names else str(data_type)
+
+    @cached_property
+    def narrow_shapes(self) -> bool:
+        """Whether shape tensors are int32, as before TensorRT 10."""
+        return not hasattr(self.trt.DataType, "INT64")
+
+    def enum(self, path: str) -> Any:
+        """An enum member such as ``PoolingType.MAX``; AttributeError where the module lacks it."""
+        return functools.reduce(getattr, path.split("."), self.trt)
+
+    # Creating things
+
+    def create_builder(self) -> Any:
+        """A builder, None-checked: TensorRT wants a GPU here where it is not tensorrt_rtx."""
+        self.log.clear()
+        try:
+            builder = self.trt.Builder(self.log.logger)
+        except TypeError:
+            # pybind11 raises TypeError("factory function returned nullptr") where TensorRT gave None.
+            builder = None
+        if builder is None:
+            raise DiagnosticError(Diagnostic(f"{self} cannot start a build here", help=self.log.take()))
+        return builder
+
+    def create_network(self, builder: Any) -> Any:
+        """A strongly typed network, or on 8.5 one with an explicit batch."""
+        flags = self.trt.NetworkDefinitionCreationFlag
+        flag = flags.STRONGLY_TYPED if self.strongly_typed else flags.EXPLICIT_BATCH
+        return builder.create_network(1 << int(flag))
+
+    def configure(self, config: Any) -> None:
+        """What a weakly typed network needs so that the types we pinned are obeyed."""
+        if self.strongly_typed:
+            return
+        flags = self.trt.BuilderFlag
+        config.set_flag(flags.FP16)
+        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
+        config.clear_flag(flags.TF32)
+
+    def pin(self, layer: Any, kind: str, computes_in: Any, results: tuple[Any, ...]) -> None:
+        """Fix the types of a layer of a weakly typed network; ``computes_in`` is its input's type.
+
+        Shape layers and constants have their own types, which cannot be set.
+        """
+        if self.strongly_typed or kind in ("shape", "constant"):
+            return
+        if computes_in is not None:
+            layer.precision = computes_in
+        for index, data_type in enumerate(results):
+            layer.set_output_type(index, data_type)

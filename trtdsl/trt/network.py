@@ -1,0 +1,392 @@
+"""The checked network: every call to TensorRT's network API, and what is made of its answer.
+
+TensorRT almost never raises.  A refused layer is None, a wrong graph shows only when a shape is asked
+for, and a property out of range keeps its old value.  Here each of these is looked at after every call
+and becomes a DiagnosticError with the source place of the node being lowered and TensorRT's own words.
+Where TensorRT takes a layer but computes another shape or type than ours, the fault is in trtdsl:
+:class:`CompilerBug`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.ir import Node
+from trtdsl.ops.base import Module
+from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.trt.dialect import Dialect
+from trtdsl.trt.naming import Names
+from trtdsl.trt.shapes import ShapeTensors
+from trtdsl.types import Dim, DType, TensorType, bounds
+
+_WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
+    "constant": {1: "weights"},
+    "convolution_nd": {3: "kernel", 4: "bias"},
+    "deconvolution_nd": {3: "kernel", 4: "bias"},
+    "scale": {2: "shift", 3: "scale", 4: "power"},
+    "scale_nd": {2: "shift", 3: "scale", 4: "power"},
+}
+"""The arguments of each ``add_`` method that are weights, by position."""
+
+_SMALL = 64
+"""Bytes up to which equal constants become one; larger ones are rarely equal and cost a comparison."""
+
+
+class CompilerBug(Exception):
+    """trtdsl contradicts TensorRT: no fault of the model. ``diagnostic`` says where, and what to report."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(str(diagnostic))
+        self.diagnostic = diagnostic
+
+
+class CheckedNetwork(Network):
+    """A TensorRT network under construction. It owns every weight buffer: keep it until the build is done.
+
+    ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
+    bfloat16 and smaller ones back), ``nodes`` the node that each layer was lowered from.
+    """
+
+    def __init__(self, dialect: Dialect, name: str, reserved: Iterable[str] = ()) -> None:
+        self.dialect = dialect
+        self.builder = dialect.create_builder()
+        self.raw = dialect.create_network(self.builder)
+        # The default name counts the networks of the process, and would stand in the engine.
+        self.raw.name = name
+        self.weights: dict[str, dict[str, Array]] = {}
+        self.nodes: dict[str, Node] = {}
+        self.inputs: dict[str, Tensor] = {}
+        self._layer_names = Names()
+        self._tensor_names = Names(reserved)
+        self._shapes = ShapeTensors(self)
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = {}
+        self._node: Node | None = None
+        self._scope = ""
+        self._metadata = ""
+        self._emitted: list[tuple[Any, str]] = []
+        self._named: set[Tensor] = set()
+
+    # The node being lowered
+
+    def begin(self, node: Node) -> None:
+        """Layers added from now on belong to this node."""
+        self._node = node
+        self._scope = node_name(node)
+        self._metadata = _metadata(node)
+        self._emitted.clear()
+
+    def end(self) -> None:
+        """Give the node's main layer the node's own name.
+
+        It is the layer that takes the weights, or else the last: what precedes prepares its input.
+        """
+        if not self._emitted:
+            return
+        main, _ = next((pair for pair in self._emitted if pair[1] in _TAKES_WEIGHTS), self._emitted[-1])
+        old = main.name
+        main.name = new = self._layer_names.claim(self._scope)
+        self.nodes[new] = self.nodes.pop(old)
+        if old in self.weights:
+            self.weights[new] = self.weights.pop(old)
+
+    @property
+    def results(self) -> tuple[TensorType, ...]:
+        return tuple(value.type for value in self._node.results) if self._node else ()
+
+    def check_results(self, tensors: Sequence[Tensor]) -> None:
+        """Compare what an operator's ``lower`` returned with what its ``infer`` promised."""
+        found, promised = tuple(tensor.type for tensor in tensors), self.results
+        if found != promised:
+            texts = (", ".join(map(str, types)) for types in (found, promised))
+            raise self._bug("the operator lowers to {} where its type rule says {}".format(*texts))
+
+    def refused(self, message: str, help: Sequence[str] = ()) -> DiagnosticError:
+        """The diagnostic of the node being lowered, TensorRT's lines below it."""
+        return DiagnosticError(self._diagnostic(message, (*help, *self.dialect.log.take())))
+
+    def _bug(self, message: str) -> CompilerBug:
+        advice = "this is a bug in trtdsl, not in your model: please report it with the model's text"
+        return CompilerBug(self._diagnostic(message, (advice, *self.dialect.log.take())))
+
+    def _diagnostic(self, message: str, help: tuple[str, ...]) -> Diagnostic:
+        first, *others = self._node.origins if self._node and self._node.origins else (None,)
+        return Diagnostic(
+            message,
+            span=first.span if first else None,
+            label=first.text if first else "",
+            origins=tuple(other for other in others if other),
+            help=help,
+        )
+
+    # Inputs, weights and outputs
+
+    def add_input(self, name: str, type: TensorType) -> Tensor:
+        """A network input; dynamic dimensions are named by their expression, equal names being equal sizes."""
+        shape = tuple(dim if isinstance(dim, int) else -1 for dim in type.shape)
+        handle = self.raw.add_input(name, self.dialect.data_type(type.dtype), shape)
+        if handle is None:
+            raise self.refused(f"TensorRT refuses the input `{name}`: {type}")
+        for axis, dim in enumerate(type.shape):
+            if not isinstance(dim, int):
+                handle.set_dimension_name(axis, str(dim))
+        self.inputs[name] = Tensor(type, lambda: handle)
+        return self.inputs[name]
+
+    def weight(self, key: str, array: Array) -> Tensor:
+        """A weight of the checkpoint, which becomes a constant layer only where a tensor is needed."""
+        type = TensorType(DType.of_numpy(array.dtype), array.shape)
+        return Tensor(type, lambda: self._constant_handle(array, type, key), array)
+
+    def mark_output(self, tensor: Tensor, name: str) -> None:
+        """Make a tensor an output, through an identity where it is an input, a weight or an output already."""
+        self._node, self._scope, self._metadata = None, name, ""
+        handle = tensor.handle
+        if handle.is_network_input or handle.is_network_output or tensor.array is not None:
+            handle = self.add("identity", tensor, result=tensor.type).handle
+        self._rename(handle, name)
+        self.raw.mark_output(handle)
+
+    def name_result(self, tensor: Tensor, name: str) -> None:
+        """Call a node's result what the graph calls it, unless it was an earlier node's already."""
+        if tensor.array is not None or tensor in self._named or tensor.handle.is_network_input:
+            return
+        self._named.add(tensor)
+        self._rename(tensor.handle, name)
+
+    def _rename(self, handle: Any, name: str) -> None:
+        handle.name = name
+        if handle.name != name:
+            raise self._bug(f"TensorRT does not take the tensor name `{name}`")
+
+    # What operators call
+
+    def enum(self, member: str) -> Any:
+        return self.dialect.enum(member)
+
+    def add(
+        self,
+        layer: str,
+        *arguments: Any,
+        result: TensorType | None = None,
+        inputs: Mapping[int, Tensor] | None = None,
+        **properties: Any,
+    ) -> Tensor:
+        results = (result,) if result is not None else (self.result,)
+        return self._add(layer, arguments, results, inputs or {}, properties)[0]
+
+    def add_multiple(
+        self,
+        layer: str,
+        *arguments: Any,
+        results: Sequence[TensorType],
+        inputs: Mapping[int, Tensor] | None = None,
+        **properties: Any,
+    ) -> tuple[Tensor, ...]:
+        return self._add(layer, arguments, results, inputs or {}, properties)
+
+    def constant(self, array: Array) -> Tensor:
+        type = TensorType(DType.of_numpy(array.dtype), array.shape)
+        if array.nbytes > _SMALL:
+            return Tensor(type, lambda: self._constant_handle(array, type), array)
+        key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = Tensor(type, lambda: self._constant_handle(array, type), array)
+        return self._constants[key]
+
+    def has(self, layer: str) -> bool:
+        return self.dialect.has(layer)
+
+    def cast(self, x: Tensor, dtype: DType) -> Tensor:
+        if x.dtype is dtype:
+            return x
+        if x.array is not None and x.array.size == 1:
+            return self.constant(x.array.astype(dtype.numpy))
+        result = x.type.with_dtype(dtype)
+        if self.dialect.has("cast"):
+            return self.add("cast", x, self.dialect.data_type(dtype), result=result)
+        # Before 8.6 an identity layer whose output type is set converts; `pin` sets it.
+        return self.add("identity", x, result=result)
+
+    def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
+        return self._shapes.of(dims)
+
+    # One layer
+
+    def _add(
+        self,
+        kind: str,
+        arguments: Sequence[Any],
+        results: Sequence[TensorType],
+        inputs: Mapping[int, Tensor],
+        properties: Mapping[str, Any],
+        name: str = "",
+    ) -> tuple[Tensor, ...]:
+        """Add a layer, set it up, and check everything about it."""
+        # TensorRT reads elements in C order from aligned memory; only other views are copied.
+        arguments = [
+            np.require(value, requirements=("C", "A")) if isinstance(value, np.ndarray) else value
+            for value in arguments
+        ]
+        self.dialect.log.clear()
+        layer = self._create(kind, arguments)
+        layer.name = name = self._layer_names.claim(name or f"{self._scope}/{kind.removesuffix('_nd')}")
+        if self.dialect.has_metadata and self._metadata:
+            layer.metadata = self._metadata
+        self._record(kind, name, layer, arguments)
+        for index, tensor in inputs.items():
+            layer.set_input(index, tensor.handle)
+        for property, value in properties.items():
+            self._set(layer, kind, property, value)
+        self._pin(layer, kind, results)
+        return tuple(self._output(layer, kind, index, type) for index, type in enumerate(results))
+
+    def _create(self, kind: str, arguments: Sequence[Any]) -> Any:
+        method = getattr(self.raw, f"add_{kind}", None)
+        if method is None:
+            raise self.refused(f"{self.dialect} has no `{kind}` layer, which this operator needs")
+        slots = _WEIGHT_SLOTS.get(kind, {})
+        try:
+            layer = method(*(self._argument(value, index in slots) for index, value in enumerate(arguments)))
+        except (TypeError, ValueError) as error:
+            raise self._bug(
+                f"TensorRT's add_{kind} does not take these arguments: {_first_line(error)}"
+            ) from error
+        if layer is None:
+            raise self.refused(f"TensorRT refuses this `{kind}` layer")
+        return layer
+
+    def _argument(self, value: Any, is_weights: bool) -> Any:
+        if isinstance(value, Tensor):
+            return value.handle
+        if isinstance(value, np.ndarray):
+            return self._weights(value)
+        if value is None and is_weights:
+            return self.dialect.trt.Weights()
+        if isinstance(value, DType):
+            return self.dialect.data_type(value)
+        if isinstance(value, list):
+            return [self._argument(item, False) for item in value]
+        return value
+
+    def _weights(self, array: Array) -> Any:
+        """``trt.Weights`` over the array's own memory, which :meth:`_record` keeps alive."""
+        data_type = self.dialect.data_type(DType.of_numpy(array.dtype))
+        return self.dialect.trt.Weights(data_type, array.ctypes.data, array.size)
+
+    def _record(self, kind: str, name: str, layer: Any, arguments: Sequence[Any]) -> None:
+        if kind != "constant":
+            self._emitted.append((layer, kind))
+        if self._node:
+            self.nodes[name] = self._node
+        slots = _WEIGHT_SLOTS.get(kind, {})
+        arrays = {
+            slots.get(index, str(index)): value
+            for index, value in enumerate(arguments)
+            if isinstance(value, np.ndarray)
+        }
+        if arrays:
+            self.weights[name] = arrays
+
+    def _set(self, layer: Any, kind: str, property: str, value: Any) -> None:
+        """Set a property and see that it took."""
+        wanted = self._argument(value, False)
+        if not hasattr(layer, property):
+            raise self._bug(f"TensorRT's `{kind}` layer has no property `{property}`")
+        try:
+            setattr(layer, property, wanted)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise self.refused(
+                f"TensorRT refuses `{property}` = {_show(value)} of this `{kind}` layer: {_first_line(error)}"
+            ) from error
+        if not _took(getattr(layer, property), wanted):
+            raise self.refused(f"TensorRT does not take `{property}` = {_show(value)} of this `{kind}` layer")
+
+    def _pin(self, layer: Any, kind: str, results: Sequence[TensorType]) -> None:
+        if self.dialect.strongly_typed:
+            return
+        first = layer.get_input(0) if layer.num_inputs else None
+        types = tuple(self.dialect.data_type(result.dtype) for result in results)
+        self.dialect.pin(layer, kind, first.dtype if first is not None else None, types)
+
+    def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
+        """One output of a layer, compared with what the operator's rule says of it."""
+        handle = layer.get_output(index)
+        if handle is None:
+            raise self._bug(f"TensorRT's `{kind}` layer has no output {index}")
+        try:
+            shape = tuple(handle.shape)
+        except (RuntimeError, ValueError) as error:
+            # ValueError is 8.5's: a rank of -1 that is no length of a tuple.
+            raise self.refused(f"TensorRT cannot compute this `{kind}` layer") from error
+        if handle.dtype != self.dialect.data_type(expected.dtype) or not _agree(shape, expected.shape):
+            found = (
+                f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
+            )
+            raise self._bug(
+                f"TensorRT computes {found} in this `{kind}` layer where trtdsl computes {expected}"
+            )
+        handle.name = self._tensor_names.claim(layer.name if index == 0 else f"{layer.name}:{index}")
+        return Tensor(expected, lambda: handle)
+
+    def _constant_handle(self, array: Array, type: TensorType, name: str = "") -> Any:
+        if self.dialect.narrow_shapes and type.dtype is DType.INT64:
+            array = self._narrowed(array)
+        (tensor,) = self._add("constant", (type.shape, array), (type,), {}, {}, name)
+        return tensor.handle
+
+    def _narrowed(self, array: Array) -> Array:
+        limits = np.iinfo(np.int32)
+        if array.size and (array.min() < limits.min or array.max() > limits.max):
+            raise self.refused(f"{self.dialect} has 32-bit integers only, and a constant here is larger")
+        return array.astype(np.int32)
+
+
+_TAKES_WEIGHTS = frozenset(_WEIGHT_SLOTS) - {"constant"}
+
+
+def node_name(node: Node) -> str:
+    """What a node's layers are called: a module's label path, a function below the path it stands at."""
+    if isinstance(node.op, Module) and node.scope:
+        return node.scope
+    return f"{node.scope}.{node.op.name}" if node.scope else node.op.name
+
+
+def source_of(node: Node) -> str:
+    """``file:line:column`` of the operator in the text, or nothing."""
+    return str(node.origins[0].span) if node.origins else ""
+
+
+def _metadata(node: Node) -> str:
+    return f"{node.scope} {source_of(node)}".strip()
+
+
+def _agree(found: Sequence[int], ours: Sequence[Dim]) -> bool:
+    """Whether the shapes agree: TensorRT may know less (-1), or more where our range has one value."""
+    return len(found) == len(ours) and all(
+        a < 0 or (a == b if isinstance(b, int) else bounds(b) == (a, a))
+        for a, b in zip(found, ours, strict=True)
+    )
+
+
+def _took(found: Any, wanted: Any) -> bool:
+    """Whether a property read back is what was set; floats went through 32 bits."""
+    if isinstance(wanted, float):
+        return isinstance(found, float) and np.float32(found) == np.float32(wanted)
+    if isinstance(wanted, tuple | list):
+        # A Permutation always reads back 8 long.
+        items = list(found) if found is not None else []
+        items = items[: len(wanted)] if type(found).__name__ == "Permutation" else items
+        return len(items) == len(wanted) and all(map(_took, items, wanted))
+    return bool(found == wanted)
+
+
+def _show(value: Any) -> str:
+    return str(value.type) if isinstance(value, Tensor) else str(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
