@@ -1,0 +1,144 @@
+"""Opens a checkpoint of any supported format and presents it as one lazy mapping.
+
+In: ``weights.pth``, ``.pt``, ``.bin``, ``.safetensors``, or a sharded checkpoint's ``*.index.json``; the
+format is known by the file's first bytes, never by its name.  Out: :class:`Checkpoint`::
+
+    >>> weights = load_checkpoint("resnet18.pth")
+    >>> weights.shape("fc.weight"), weights.dtype("fc.weight")     # nothing is read
+    ((1000, 512), dtype('float32'))
+    >>> weights["fc.weight"]                                       # a read-only view of the mapped file
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from trtdsl.weights.file import MappedFile, open_file, quote, refuse
+from trtdsl.weights.safetensors import looks_like_safetensors, read_safetensors
+from trtdsl.weights.sharded import looks_like_json, read_sharded
+from trtdsl.weights.state_dict import StateDict, find_state_dict, unwrap
+from trtdsl.weights.tensor import NUMPY_DTYPES, LazyTensor
+from trtdsl.weights.torch_legacy import (
+    looks_like_legacy,
+    looks_like_pickle,
+    read_plain_pickle,
+    read_torch_legacy,
+)
+from trtdsl.weights.torch_zip import ZIP_MAGIC, read_torch_zip
+
+Format = Literal["safetensors", "torch zip", "torch legacy", "sharded"]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
+    """State-dict keys and their tensors, read when asked for.
+
+    ``section`` is the dotted path inside the file ("state_dict", or "" at its top), ``prefix`` what was
+    stripped from every key ("module."), ``notes`` what a user should know about the choice.
+    """
+
+    path: Path
+    format: Format
+    section: str = ""
+    prefix: str = ""
+    notes: tuple[str, ...] = ()
+    tensors: dict[str, LazyTensor] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, key: str) -> np.ndarray[Any, Any]:
+        """A read-only array; a dtype or layout numpy cannot hold is a ``DiagnosticError``."""
+        return self._readable(key).numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.tensors
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self.tensors[key].shape
+
+    def dtype(self, key: str) -> np.dtype[Any]:
+        """The numpy dtype (``ml_dtypes`` for bfloat16 and float8); ``DiagnosticError`` without one."""
+        return NUMPY_DTYPES[self._readable(key).dtype]
+
+    def dtype_name(self, key: str) -> str:
+        """torch's name of the dtype, also of one that cannot be read."""
+        return self.tensors[key].dtype
+
+    def _readable(self, key: str) -> LazyTensor:
+        tensor = self.tensors[key]
+        if tensor.refusal:
+            raise refuse(self.path, f"has a tensor {quote(key)} that cannot be read: it {tensor.refusal}")
+        return tensor
+
+
+def load_checkpoint(path: str | os.PathLike[str], *, section: str | None = None) -> Checkpoint:
+    """Opens a checkpoint without reading its data; whatever is wrong with it is a ``DiagnosticError``.
+
+    ``section`` names the dict inside the file to take ("ema"); otherwise the usual places are searched.
+    """
+    file = open_file(Path(path))
+    kind, state = _read(file, section, sharded=True)
+    return Checkpoint(file.path, kind, state.section, state.prefix, state.notes, state.tensors)
+
+
+def _read(file: MappedFile, section: str | None, *, sharded: bool) -> tuple[Format, StateDict]:
+    head = file.data[:64]
+    if head.startswith(ZIP_MAGIC):
+        return "torch zip", find_state_dict(read_torch_zip(file), file, section)
+    if looks_like_safetensors(head):
+        return "safetensors", _flat(read_safetensors(file))
+    if looks_like_legacy(head):
+        return "torch legacy", find_state_dict(read_torch_legacy(file), file, section)
+    if looks_like_pickle(head):
+        read_plain_pickle(file)
+    if sharded and looks_like_json(head):
+        return "sharded", _flat(read_sharded(file, _read_shard))
+    raise _unknown(file, head)
+
+
+def _read_shard(path: Path) -> dict[str, LazyTensor]:
+    file = open_file(path)
+    _, state = _read(file, None, sharded=False)
+    return {state.prefix + key: tensor for key, tensor in state.tensors.items()}
+
+
+def _flat(tensors: dict[str, LazyTensor]) -> StateDict:
+    return unwrap(StateDict(tensors, "", "", ()))
+
+
+_OTHER_FORMATS: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"%PDF", "a PDF document"),
+    (b"GGUF", "a GGUF file"),
+    (b"\x89HDF", "an HDF5 file, as Keras writes it"),
+    (b"\x93NUMPY", "a single numpy array"),
+    (b"\x1f\x8b", "gzip data; unpack it first"),
+    (b"ptrt", "a TensorRT engine, which holds no state dict"),
+    (b"ftrt", "a TensorRT engine, which holds no state dict"),
+    (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
+    (b"<", "an HTML or XML page; was it downloaded from behind a login?"),
+)
+
+
+def _unknown(file: MappedFile, head: bytes) -> Exception:
+    """The diagnostic about a file in none of the formats, with a guess at what it is."""
+    guess = next((name for magic, name in _OTHER_FORMATS if head.startswith(magic)), "")
+    if not guess and head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x3a", b"\x1a", b"B"):
+        guess = "an ONNX model"
+    if not guess and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        guess = "text"
+    what = f"is not a checkpoint; it looks like {guess}" if guess else "is not a checkpoint"
+    return file.refuse(
+        what, "a checkpoint is what `torch.save(model.state_dict(), path)` or safetensors writes"
+    )

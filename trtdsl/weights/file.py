@@ -1,0 +1,108 @@
+"""A file on disk, mapped into memory, and the words for what is wrong with it.
+
+In: a path.  Out: a :class:`MappedFile`, whose bytes are read from disk only where they are touched.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+
+Buffer = memoryview | bytes
+
+_QUOTE_LENGTH = 120
+
+
+class Malformed(Exception):
+    """What a reader found wrong; the reader's entry point adds the file and raises a diagnostic."""
+
+
+@dataclass(frozen=True, eq=False)
+class MappedFile:
+    """A regular, non-empty file; ``data`` is its read-only map."""
+
+    path: Path
+    data: mmap.mmap
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return len(self.data)
+
+    def refuse(self, what: str, *advice: str) -> DiagnosticError:
+        """The error to raise: "`path` ``what``", with lines of advice."""
+        return refuse(self.path, what, *advice)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Extent:
+    """Bytes ``start`` to ``start + nbytes`` of a file: a storage that is never copied."""
+
+    file: MappedFile
+    start: int
+    nbytes: int
+
+    def buffer(self) -> Buffer:
+        return memoryview(self.file.data)[self.start : self.start + self.nbytes]
+
+
+def refuse(path: Path, what: str, *advice: str) -> DiagnosticError:
+    """The error to raise about a file that may not even exist: "`path` ``what``"."""
+    return DiagnosticError(Diagnostic(f"`{path}` {what}", help=advice))
+
+
+def quote(text: str) -> str:
+    """Text from a file that nobody vouches for, made fit to print: one line, no control characters."""
+    clipped = text if len(text) <= _QUOTE_LENGTH else text[:_QUOTE_LENGTH] + "…"
+    return (
+        "`" + "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in clipped) + "`"
+    )
+
+
+def listing(names: list[str], limit: int = 5) -> str:
+    """The first few names, quoted, and how many more there are."""
+    shown = ", ".join(quote(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def open_file(path: Path) -> MappedFile:
+    """Maps a file; one that is missing, a folder, empty or unreadable is a ``DiagnosticError``."""
+    try:
+        if path.is_dir():
+            raise refuse(path, "is a directory, not a checkpoint file", *_inside(path))
+        if path.exists() and not path.is_file():
+            raise refuse(path, "is not a regular file, so it cannot be mapped into memory")
+        with path.open("rb") as handle:
+            if path.stat().st_size == 0:
+                raise refuse(path, "is empty (0 bytes)", "download or save the checkpoint again")
+            return MappedFile(path, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+    except FileNotFoundError:
+        raise refuse(path, "does not exist", *_neighbours(path)) from None
+    except OSError as error:
+        raise refuse(path, f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the path, or a file that shrank to nothing before it was mapped
+        raise refuse(path, f"cannot be read: {error}") from error
+
+
+def _inside(folder: Path) -> tuple[str, ...]:
+    """Which file of a folder was probably meant: the index of a sharded checkpoint before a shard."""
+    found = sorted(
+        entry
+        for pattern in ("*.index.json", "*.safetensors", "*.pt*", "*.bin")
+        for entry in folder.glob(pattern)
+    )
+    indexes = [entry for entry in found if entry.name.endswith(".index.json")]
+    return tuple(f"did you mean `{entry}`?" for entry in (indexes or found)[:1])
+
+
+def _neighbours(path: Path) -> tuple[str, ...]:
+    """The checkpoint beside a missing one whose name is most like it."""
+    from trtdsl.diagnostics import nearest
+
+    if not path.parent.is_dir():
+        return (f"there is no folder `{path.parent}`",)
+    found = nearest(path.name, (entry.name for entry in path.parent.iterdir() if entry.is_file()))
+    return (f"did you mean `{path.with_name(found)}`?",) if found else ()
