@@ -143,7 +143,9 @@ class Network(ABC):
         self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
     ) -> Tensor:
         """``ActivationType`` with its ``alpha`` and ``beta`` where given."""
-        given = {name: v for name, v in (("alpha", alpha), ("beta", beta)) if v is not None}
+        given: dict[str, Any] = {
+            name: v for name, v in (("alpha", alpha), ("beta", beta)) if v is not None
+        }
         if x.rank == 0:
             return self.reshape(self.activation(kind, self.reshape(x, (1,)), alpha, beta), ())
         return self.add("activation", x, self.enum(f"ActivationType.{kind}"), result=x.type, **given)
@@ -236,7 +238,7 @@ class Network(ABC):
         inputs = {4: fill} if fill is not None else {}
         dynamic = {1: start, 2: shape}
         dynamic = {i: dims for i, dims in dynamic.items() if any(isinstance(d, SymbolicDim) for d in dims)}
-        fixed = {1: tuple(start), 2: tuple(shape)} | {i: (0,) * x.rank for i in dynamic}
+        fixed = {1: tuple(start), 2: tuple(shape)} | dict.fromkeys(dynamic, (0,) * x.rank)
         return self.add(
             "slice",
             x,

@@ -45,7 +45,7 @@ def build(
     targets: Sequence[str] = (),
     progress: ProgressCallback | None = None,
 ) -> memoryview:
-    """The engine's bytes. ``targets`` are compute capabilities, ``("sm89", "sm120")``; none means TensorRT's default.
+    """The engine's bytes. ``targets`` are compute capabilities, ``sm89``; none means TensorRT's default.
 
     ``progress`` is called in the caller's thread; what it raises ends the build and is raised again.
     Raises BuildCancelled on Ctrl-C and DiagnosticError, with TensorRT's words, where it cannot build.

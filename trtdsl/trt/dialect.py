@@ -19,7 +19,7 @@ from trtdsl.types import DType
 
 _INSTALL = {
     "tensorrt_rtx": "install it with `pip install tensorrt-rtx`; it builds engines without a GPU",
-    "tensorrt": "install it with `pip install 'trtdsl[tensorrt]'`; it builds on the GPU that will run the engine",
+    "tensorrt": "install it with `pip install 'trtdsl[tensorrt]'`; it builds on the GPU the engine is for",
 }
 RUNTIMES = tuple(_INSTALL)
 """The modules that can build engines, preferred first."""
@@ -140,8 +140,8 @@ class Dialect:
 
     def spell(self, data_type: Any) -> str:
         """Our name of a TensorRT DataType."""
-        names = {value: key for key, value in reversed(self._to_data_type.items())}
-        return str(names[data_type]) if data_type in names else str(data_type)
+        names = (str(dtype) for dtype, known in self._to_data_type.items() if known == data_type)
+        return next(names, str(data_type))
 
     @cached_property
     def narrow_shapes(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Node, Value, Weight
+from trtdsl.ir import Graph, Node, Value
 from trtdsl.ops.base import Refused
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.dialect import Dialect, load_runtime

@@ -125,7 +125,7 @@ class CheckedNetwork(Network):
     # Inputs, weights and outputs
 
     def add_input(self, name: str, type: TensorType) -> Tensor:
-        """A network input; dynamic dimensions are named by their expression, equal names being equal sizes."""
+        """A network input. Dynamic dimensions are named by their expression: equal names are equal sizes."""
         shape = tuple(dim if isinstance(dim, int) else -1 for dim in type.shape)
         handle = self.raw.add_input(name, self.dialect.data_type(type.dtype), shape)
         if handle is None:
@@ -142,7 +142,7 @@ class CheckedNetwork(Network):
         return Tensor(type, lambda: self._constant_handle(array, type, key), array)
 
     def mark_output(self, tensor: Tensor, name: str) -> None:
-        """Make a tensor an output, through an identity where it is an input, a weight or an output already."""
+        """Make a tensor an output, through an identity where it is an input, weight or output already."""
         self._node, self._scope, self._metadata = None, name, ""
         handle = tensor.handle
         if handle.is_network_input or handle.is_network_output or tensor.array is not None:
@@ -326,9 +326,7 @@ class CheckedNetwork(Network):
             found = (
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
             )
-            raise self._bug(
-                f"TensorRT computes {found} in this `{kind}` layer where trtdsl computes {expected}"
-            )
+            raise self._bug(f"TensorRT makes {found} of this `{kind}` layer where trtdsl expects {expected}")
         handle.name = self._tensor_names.claim(layer.name if index == 0 else f"{layer.name}:{index}")
         return Tensor(expected, lambda: handle)
 

@@ -17,7 +17,8 @@ from trtdsl.types import Dim, DType, Extreme, FloorDiv, Symbol, SymbolicDim, Ten
 
 if TYPE_CHECKING:
     from trtdsl.trt.network import CheckedNetwork
-    from trtdsl.types import Atom, Monomial
+    from trtdsl.types import Atom
+    from trtdsl.types.dim import Monomial
 
 _ONE = TensorType(DType.INT64, (1,))
 
