@@ -1,0 +1,151 @@
+"""Compute a TensorRT network on the CPU from TensorRT's documented semantics, without a GPU.
+
+In: any ``INetworkDefinition`` (of ``tensorrt_rtx`` or ``tensorrt``; made by trtdsl, by hand or by
+NVIDIA's ONNX parser) and arrays.  Out: torch tensors::
+
+    outputs = evaluate(network, {"data": image})
+    outputs["logits"]
+
+The network is read back through the TensorRT API; nothing of how it was made is used, so the result is
+an independent witness of what TensorRT was told.  A layer or mode that cannot be computed exactly raises
+:class:`EvaluationError`, which names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from . import (
+    attention,
+    control,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    pooling,
+    quantize,
+    reduction,
+    resample,
+    shaping,
+    slicing,
+)
+from .machine import Machine
+from .readback import Program, WeightTable, read_network
+from .registry import Context, EvaluationError, Precision, evaluated_kinds
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    ArrayLike = np.ndarray[Any, Any] | torch.Tensor
+
+_FAMILIES = (
+    attention,
+    control,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    pooling,
+    quantize,
+    reduction,
+    resample,
+    shaping,
+    slicing,
+)
+"""The modules whose import registers the layer evaluators."""
+
+__all__ = ["EvaluationError", "Precision", "evaluate", "evaluate_all", "evaluated_kinds"]
+
+
+def evaluate(
+    network: Any,
+    inputs: Mapping[str, ArrayLike],
+    *,
+    precision: Precision = "native",
+    weights: WeightTable | None = None,
+    outputs: Iterable[str] | None = None,
+) -> dict[str, torch.Tensor]:
+    """The network's outputs for the given inputs, by tensor name.
+
+    ``precision``: ``native`` computes each layer in float32 and rounds its result to the tensor's own
+    type; ``float32`` and ``float64`` compute and keep all of FLOAT, HALF and BF16 in that one type
+    (quantised types stay quantised).  ``weights`` holds what TensorRT's API cannot read back (BF16, FP8,
+    INT4, FP4): ``{layer name: {slot: array}}``, the slot being ``weights``, ``kernel``, ``bias``,
+    ``shift``, ``scale`` or ``power``.  ``outputs`` names other tensors than the marked outputs.
+    FP8, FP4 and E8M0 tensors are returned as floats that hold their exact values, INT4 as int8.
+    Raises :class:`EvaluationError`.
+    """
+    program, values = _run(network, inputs, precision, weights, outputs)
+    return {name: values[name] for name in (program.outputs if outputs is None else outputs)}
+
+
+def evaluate_all(
+    network: Any,
+    inputs: Mapping[str, ArrayLike],
+    *,
+    precision: Precision = "native",
+    weights: WeightTable | None = None,
+    outputs: Iterable[str] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Like :func:`evaluate`, with every tensor the outputs needed, inputs included.
+
+    Tensors inside a loop have one value for each iteration and are left out; so are those of a
+    conditional's branch that was not taken.
+    """
+    return _run(network, inputs, precision, weights, outputs)[1]
+
+
+def _run(
+    network: Any,
+    inputs: Mapping[str, ArrayLike],
+    precision: Precision,
+    weights: WeightTable | None,
+    outputs: Iterable[str] | None,
+) -> tuple[Program, dict[str, torch.Tensor]]:
+    if precision not in ("native", "float32", "float64"):
+        raise EvaluationError(f"precision `{precision}` is none of native, float32, float64")
+    program = read_network(network, weights)
+    compute = torch.float64 if precision == "float64" else torch.float32
+    context = Context(compute, precision, lambda node, slot: program.read_weights(node, slot, compute))
+    values = {name: _input(program, name, inputs, context) for name in program.inputs}
+    unknown = sorted(set(inputs) - set(program.inputs))
+    if unknown:
+        raise EvaluationError(f"the network has no input `{unknown[0]}`; it has {sorted(program.inputs)}")
+    wanted = program.outputs if outputs is None else list(outputs)
+    if not wanted:
+        raise EvaluationError("the network has no outputs; name the wanted tensors with outputs=")
+    with torch.inference_mode():
+        return program, Machine(program, context).run(values, wanted)
+
+
+def _input(program: Program, name: str, inputs: Mapping[str, ArrayLike], context: Context) -> torch.Tensor:
+    """An input's value in the type it is kept in, its shape and kind checked."""
+    info = program.inputs[name]
+    if name not in inputs:
+        raise EvaluationError(f"no value is given for input `{name}`")
+    given = inputs[name]
+    value = given.detach().cpu() if isinstance(given, torch.Tensor) else torch.as_tensor(given)
+    expected = info.shape
+    fits = len(expected) == value.dim() and all(
+        want in (-1, have) for want, have in zip(expected, value.shape, strict=True)
+    )
+    if not fits:
+        raise EvaluationError(f"input `{name}` is {expected}, the given value {tuple(value.shape)}")
+    target = context.storage(info.dtype)
+    if _kind(value.dtype) != _kind(target):
+        raise EvaluationError(f"input `{name}` is {info.dtype}, the given value {value.dtype}")
+    kept = value.to(target)
+    if _kind(target) == "integer" and not torch.equal(kept.to(value.dtype), value):
+        raise EvaluationError(f"input `{name}` is {info.dtype}, which cannot hold the given values")
+    return kept
+
+
+def _kind(dtype: torch.dtype) -> str:
+    if dtype.is_floating_point:
+        return "float"
+    return "bool" if dtype == torch.bool else "integer"
