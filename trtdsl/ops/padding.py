@@ -1,0 +1,120 @@
+"""Padding: one TensorRT slice that starts before the tensor and ends behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from trtdsl.ops.base import Function, Refused
+from trtdsl.ops.windows import require_at_most
+from trtdsl.types import Dim, TensorType, Undecided, less_equal
+
+if TYPE_CHECKING:
+    from trtdsl.ops.lowering import Network, Tensor
+
+Mode = Literal["constant", "reflect", "replicate", "circular"]
+Amounts = tuple[tuple[Dim, Dim], ...]
+
+_SAMPLING = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}
+
+
+def padded_type(x: TensorType, amounts: Amounts, mode: str, about: str) -> TensorType:
+    """The type with ``amounts`` (before, after) added to the last dimensions; negative ones crop."""
+    kept = x.rank - len(amounts)
+    for size, sides in zip(x.shape[kept:], amounts, strict=True):
+        for amount in sides:
+            _check_amount(size, amount, mode, about)
+    sizes = [size + before + after for size, (before, after) in zip(x.shape[kept:], amounts, strict=True)]
+    for size, left in zip(x.shape[kept:], sizes, strict=True):
+        require_at_most(0, left, f"cropping dimension {size} leaves {left} elements", about)
+    return x.with_shape((*x.shape[:kept], *sizes))
+
+
+def _check_amount(size: Dim, amount: Dim, mode: str, about: str) -> None:
+    """PyTorch's limits: a reflection does not repeat the edge, a wrap goes round at most once."""
+    if mode == "reflect":
+        require_at_most(amount + 1, size, f"reflection by {amount} needs a dimension larger than {size}", about)
+    elif mode == "circular":
+        require_at_most(amount, size, f"circular padding by {amount} needs a dimension larger than {size}", about)
+    elif mode == "replicate":
+        require_at_most(1, size, "replication needs a dimension that is not empty", about)
+
+
+def lower_padding(net: Network, x: Tensor, amounts: Amounts, mode: str, value: float = 0.0) -> Tensor:
+    """``x`` padded as :func:`padded_type` says, in one layer."""
+    if all(amount == 0 for sides in amounts for amount in sides):
+        return x
+    kept = x.rank - len(amounts)
+    start = (*(0,) * kept, *(-before for before, _ in amounts))
+    shape = padded_type(x.type, amounts, mode, "pad").shape
+    if all(_surely_crops(amount) for sides in amounts for amount in sides):
+        return net.slice(x, start, shape)
+    fill = net.constant(np.full((), value, x.dtype.numpy)) if mode == "constant" and value != 0 else None
+    return net.slice(x, start, shape, mode=_SAMPLING[mode], fill=fill)
+
+
+def _surely_crops(amount: Dim) -> bool:
+    try:
+        return less_equal(amount, 0)
+    except Undecided:
+        return False
+
+
+def pairs(pad: Sequence[Dim]) -> Amounts:
+    """PyTorch's flat list, last dimension first, as (before, after) of each dimension in order."""
+    return tuple(zip(pad[::2], pad[1::2], strict=True))[::-1]
+
+
+_REFLECTABLE = {2: (2, 3), 4: (3, 4), 6: (4, 5)}
+"""Ranks that PyTorch takes for 2, 4 and 6 amounts in every mode but constant."""
+
+
+class Pad(Function):
+    """The last dimensions made longer (or, by negative amounts, shorter) at both ends.
+
+    ``pad`` counts from the last dimension: ``(left, right, top, bottom)``. ``mode`` says what stands there:
+    ``constant`` the ``value``, ``reflect`` the mirror image without the edge, ``replicate`` the edge,
+    ``circular`` the other end.
+    """
+
+    torch = "torch.nn.functional.pad"
+    examples = (
+        "pad((1, 2))(float32[N, 3, 8]) -> float32[N, 3, 11]",
+        "pad((1, 1, 2, 2), value = 1.5)(float32[N, 3, H, W]) -> float32[N, 3, H + 4, W + 2]",
+        "pad((-1, 2, 0, -3))(float32[N, 3, H, W]) -> float32[N, 3, H - 3, W + 1]",
+        "pad((-1, -2))(float32[N, 8]) -> float32[N, 5]",
+        'pad((1, 2, 3, 0), mode = "reflect")(float32[N, 3, H, W]) -> float32[N, 3, H + 3, W + 3]',
+        'pad((3, 1), mode = "replicate")(float32[N, 3, 2]) -> float32[N, 3, 6]',
+        'pad((2, 1, 0, 3), mode = "circular")(float16[N, 3, H, W]) -> float16[N, 3, H + 3, W + 3]',
+        "pad((0, 1), value = -3)(int64[N, 4]) -> int64[N, 5]",
+        "pad((2, 0))(bool[N, 4]) -> bool[N, 6]",
+    )
+
+    pad: tuple[Dim, ...]
+    mode: Mode = "constant"
+    value: float | None = None
+
+    def infer(self, input: TensorType) -> TensorType:
+        if len(self.pad) % 2:
+            raise Refused(f"`pad` needs an even count of numbers, two per dimension, not {len(self.pad)}", "pad")
+        if len(self.pad) > 2 * input.rank:
+            raise Refused(f"`pad` names {len(self.pad) // 2} dimensions of a tensor of rank {input.rank}", "pad")
+        if self.mode != "constant":
+            self._check_reflectable(input)
+        return padded_type(input, pairs(self.pad), self.mode, "pad")
+
+    def _check_reflectable(self, input: TensorType) -> None:
+        if self.value not in (None, 0):
+            raise Refused(f'`value` has no meaning with mode "{self.mode}"', "value")
+        ranks = _REFLECTABLE.get(len(self.pad), ())
+        if input.rank not in ranks:
+            raise Refused(
+                f'mode "{self.mode}" pads the last dimension of rank 2 or 3, the last two of rank 3 or 4, the '
+                f"last three of rank 4 or 5; here are {len(self.pad)} numbers for rank {input.rank}",
+                "pad",
+            )
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        return lower_padding(net, input, pairs(self.pad), self.mode, self.value or 0.0)

@@ -1,0 +1,97 @@
+"""Sliding windows over the last dimensions: what convolutions and pools have in common.
+
+In: ``kernel_size = 3``, ``padding = (0, 1)``, a tensor type.  Out: a :class:`Window` with one number per
+spatial dimension, checked, and the sizes it leaves.  TensorRT knows windows over two and three spatial
+dimensions and a batch dimension in front; :func:`planes` brings tensors into that form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trtdsl.ops.base import Refused
+from trtdsl.ops.rules import require_floating
+from trtdsl.types import Dim, TensorType, Undecided, bounds, less_equal
+
+if TYPE_CHECKING:
+    from trtdsl.ops.lowering import Network, Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window per spatial dimension; ``before`` and ``after`` are paddings, ``about`` names the kernel."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """The elements from a window's first to its last, holes of the dilation included."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def sizes(self, sizes: Sequence[Dim]) -> tuple[Dim, ...]:
+        """The number of windows along each dimension (torch.nn.Conv2d's formula)."""
+        padding = zip(self.before, self.after, strict=True)
+        padded = [size + (before + after) for size, (before, after) in zip(sizes, padding, strict=True)]
+        for size, whole, reach in zip(sizes, padded, self.reach, strict=True):
+            require_at_most(reach, whole, f"a window of {reach} does not fit into {size}{_padded(size, whole)}")
+        return tuple((p - r) // s + 1 for p, r, s in zip(padded, self.reach, self.stride, strict=True))
+
+    def as_planes(self) -> Window:
+        """The same over at least two dimensions; the added one has size 1."""
+        if len(self.kernel) > 1:
+            return self
+        one, zero = (1,), (0,)
+        return Window(
+            self.kernel + one, self.stride + one, self.before + zero, self.after + zero, self.dilation + one
+        )
+
+
+def _padded(size: Dim, whole: Dim) -> str:
+    return "" if size == whole else f" (padded to {whole})"
+
+
+def require_at_most(low: Dim, high: Dim, message: str, about: str | None = "input") -> None:
+    """Refuse unless ``low <= high`` for every size in range."""
+    try:
+        fits = less_equal(low, high)
+    except Undecided as undecided:
+        smallest = bounds(high - low)[0]
+        help = f"the range allows sizes that are {-smallest} too small: raise the minimum of its dimension"
+        raise Refused(f"{message} for every size in range", about, help) from undecided
+    if not fits:
+        raise Refused(message, about)
+
+
+def per_axis(value: int | Sequence[int], count: int, about: str, least: int) -> tuple[int, ...]:
+    """One number for each of ``count`` spatial dimensions, none below ``least``."""
+    values = (value,) * count if isinstance(value, int) else tuple(value)
+    if len(values) != count:
+        raise Refused(f"`{about}` needs one number or {count}, not {len(values)}", about)
+    if min(values) < least:
+        raise Refused(f"`{about}` must be at least {least}, not {min(values)}", about)
+    return values
+
+
+def require_spatial(x: TensorType, count: int, what: str) -> None:
+    """Refuse anything but floating-point ``[N, C, ...]`` or ``[C, ...]`` with ``count`` more dimensions."""
+    require_floating(x, what, "input")
+    if x.rank not in (count + 1, count + 2):
+        names = ", ".join(("D", "H", "W")[3 - count :]) if count > 1 else "L"
+        raise Refused(f"{what} needs a tensor [N, C, {names}] or [C, {names}], not {x}", "input")
+
+
+def planes_type(x: TensorType, count: int) -> TensorType:
+    """The form TensorRT wants: a batch dimension, channels, two or three spatial dimensions."""
+    batch = (1,) if x.rank == count + 1 else ()
+    return x.with_shape(batch + x.shape + (1,) * (count == 1))
+
+
+def planes(net: Network, x: Tensor, count: int) -> Tensor:
+    """``x`` in the form of :func:`planes_type`; a reshape back to the result's shape undoes it."""
+    return net.reshape(x, planes_type(x.type, count).shape)
