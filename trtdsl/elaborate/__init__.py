@@ -1,0 +1,24 @@
+"""Tree → graph: blocks expanded, loops unrolled, names bound, types inferred.
+
+In: a `.trtnet` text.  Out: an `trtdsl.ir.Graph`, or every mistake in the text with its place.
+"""
+
+from trtdsl.elaborate.program import (
+    Elaborated,
+    Program,
+    elaborate,
+    elaborate_file,
+    elaborate_text,
+    models,
+    read_source,
+)
+
+__all__ = [
+    "Elaborated",
+    "Program",
+    "elaborate",
+    "elaborate_file",
+    "elaborate_text",
+    "models",
+    "read_source",
+]

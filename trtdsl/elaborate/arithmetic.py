@@ -1,0 +1,181 @@
+"""Operators on compile-time values: plain Python arithmetic on numbers, lists and dimensions.
+
+Tensors never get here; `trtdsl.elaborate.expressions` turns operators on them into graph nodes.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from trtdsl.elaborate.builtins import LONGEST_LIST, Unsuitable
+from trtdsl.elaborate.values import describe
+from trtdsl.types import SymbolicDim, Undecided, equal, less, less_equal
+
+TENSOR_OPERATORS: Mapping[str, str] = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "//": "floor_divide",
+    "%": "remainder",
+    "**": "pow",
+    "@": "matmul",
+    "==": "eq",
+    "!=": "ne",
+    "<": "lt",
+    "<=": "le",
+    ">": "gt",
+    ">=": "ge",
+    "and": "logical_and",
+    "or": "logical_or",
+    "not": "logical_not",
+    "unary -": "neg",
+}
+"""The operator of `trtdsl.ops` that each symbol means on tensors."""
+
+_LARGEST_BITS = 4096
+
+
+def binary(symbol: str, left: Any, right: Any) -> Any:
+    """``left symbol right``; raises :class:`Unsuitable` with the reason."""
+    try:
+        return _binary(symbol, left, right)
+    except ZeroDivisionError as error:
+        raise Unsuitable("division by zero") from error
+    except OverflowError as error:
+        raise Unsuitable("the result is too large") from error
+    except Undecided as undecided:
+        raise Unsuitable(str(undecided)) from undecided
+
+
+def _binary(symbol: str, left: Any, right: Any) -> Any:
+    if symbol in ("==", "!="):
+        return _same(left, right) is (symbol == "==")
+    if symbol in _COMPARISONS:
+        return _compare(symbol, left, right)
+    if symbol == "+" and _sequences(left, right):
+        return _joined(left, right)
+    if symbol == "*" and isinstance(left, (list, tuple)) and _is_integer(right):
+        return _repeated(left, right)  # pyright: ignore[reportUnknownArgumentType]
+    if not (_is_number(left) and _is_number(right)):
+        raise Unsuitable(f"`{symbol}` does not take {describe(left)} and {describe(right)}")
+    if {type(left), type(right)} == {float, SymbolicDim}:
+        raise Unsuitable(f"`{symbol}` on a dynamic dimension takes whole numbers, not {describe(right)}")
+    return _ARITHMETIC[symbol](left, right)
+
+
+def negated(value: Any) -> Any:
+    """Unary minus."""
+    if not _is_number(value):
+        raise Unsuitable(f"unary `-` does not take {describe(value)}")
+    return -value
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, SymbolicDim) or isinstance(right, SymbolicDim):
+        return _is_number(left) and _is_number(right) and equal(left, right)
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        left, right = list(left), list(right)  # pyright: ignore[reportUnknownArgumentType]
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, bool) is not isinstance(right, bool):
+        return False
+    return bool(left == right)
+
+
+def _compare(symbol: str, left: Any, right: Any) -> bool:
+    if isinstance(left, str) and isinstance(right, str):
+        return bool(_COMPARISONS[symbol](left, right))
+    if not (_is_number(left) and _is_number(right)):
+        raise Unsuitable(f"`{symbol}` does not compare {describe(left)} with {describe(right)}")
+    if isinstance(left, SymbolicDim) or isinstance(right, SymbolicDim):
+        return _DIM_COMPARISONS[symbol](left, right)
+    return bool(_COMPARISONS[symbol](left, right))
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(exponent, SymbolicDim):
+        raise Unsuitable("`**` does not take a dynamic dimension as its exponent")
+    if isinstance(base, SymbolicDim):
+        return _dim_power(base, exponent)
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > _LARGEST_BITS:
+        raise Unsuitable("the result is too large")
+    result = base**exponent
+    if isinstance(result, complex):
+        raise Unsuitable("the result is not a real number")
+    return result
+
+
+def _dim_power(base: SymbolicDim, exponent: Any) -> Any:
+    if not _is_integer(exponent) or not 0 <= exponent <= 8:
+        raise Unsuitable("a dynamic dimension is raised to whole powers from 0 to 8 only")
+    result: Any = 1
+    for _ in range(exponent):
+        result = base * result
+    return result
+
+
+def _true_divide(left: Any, right: Any) -> Any:
+    if isinstance(left, SymbolicDim) or isinstance(right, SymbolicDim):
+        raise Unsuitable("`/` gives a fraction and a dynamic dimension has none; `//` divides it")
+    return left / right
+
+
+def _product(left: Any, right: Any) -> Any:
+    for value in (left, right):
+        if isinstance(value, int) and value.bit_length() > _LARGEST_BITS:
+            raise Unsuitable("the result is too large")
+    return left * right
+
+
+def _matmul(left: Any, right: Any) -> Any:
+    raise Unsuitable("`@` multiplies tensors, not compile-time values")
+
+
+_ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": _product,
+    "/": _true_divide,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": _power,
+    "@": _matmul,
+}
+_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_DIM_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": less,
+    "<=": less_equal,
+    ">": lambda left, right: less(right, left),
+    ">=": lambda left, right: less_equal(right, left),
+}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, SymbolicDim)) and not isinstance(value, bool)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _sequences(left: object, right: object) -> bool:
+    return any(isinstance(left, kind) and isinstance(right, kind) for kind in (list, tuple, str))
+
+
+def _joined(left: Any, right: Any) -> Any:
+    if len(left) + len(right) > LONGEST_LIST:
+        raise Unsuitable("the list is too long")
+    return left + right
+
+
+def _repeated(values: Sequence[Any], count: int) -> Any:
+    if len(values) * count > LONGEST_LIST:
+        raise Unsuitable("the list is too long")
+    return values * count  # pyright: ignore[reportOperatorIssue]

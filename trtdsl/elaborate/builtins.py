@@ -1,0 +1,95 @@
+"""The names every file knows: dtypes, operators and functions over compile-time values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import trtdsl.ops  # noqa: F401  declares every operator
+from trtdsl.elaborate.values import Builtin, OperatorRef
+from trtdsl.ops.base import OPERATORS, SPELLINGS
+from trtdsl.types import DType, SymbolicDim, maximum, minimum
+
+LONGEST_LIST = 1_000_000
+"""Elements of a compile-time list at most: elaboration always ends soon."""
+
+
+class Unsuitable(Exception):
+    """A compile-time function or operator cannot take these values; the argument says why."""
+
+
+def _range(*bounds: int) -> list[int]:
+    values = range(*bounds)
+    if len(values) > LONGEST_LIST:
+        raise Unsuitable(f"a range of {len(values)} numbers is too long")
+    return list(values)
+
+
+def _extreme(of_dims: Callable[[Any, Any], Any], function: Callable[[Any], Any]) -> Callable[..., Any]:
+    def call(*values: Any) -> Any:
+        items = list(values[0]) if len(values) == 1 else list(values)
+        if not any(isinstance(item, SymbolicDim) for item in items):
+            return function(items)
+        result = items[0]
+        for item in items[1:]:
+            result = of_dims(result, item)
+        return result
+
+    return call
+
+
+def _sum(values: Iterable[Any], start: Any = 0) -> Any:
+    total = start
+    for value in values:
+        total = total + value
+    return total
+
+
+def _enumerate(values: Iterable[Any], start: int = 0) -> list[tuple[int, Any]]:
+    return list(enumerate(values, start))
+
+
+def _zip(*values: Iterable[Any]) -> list[tuple[Any, ...]]:
+    return list(zip(*values, strict=False))
+
+
+def _reversed(values: Any) -> list[Any]:
+    return list(values)[::-1]
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, str):
+        raise Unsuitable("takes a number, not a string")
+    return int(value)
+
+
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "len": len,
+    "range": _range,
+    "enumerate": _enumerate,
+    "zip": _zip,
+    "min": _extreme(minimum, min),
+    "max": _extreme(maximum, max),
+    "sum": _sum,
+    "abs": abs,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": round,
+    "sqrt": math.sqrt,
+    "int": _integer,
+    "list": list,
+    "reversed": _reversed,
+}
+
+
+@lru_cache(maxsize=1)
+def prelude() -> Mapping[str, Any]:
+    """Every predefined name with its value."""
+    names: dict[str, Any] = {str(dtype): dtype for dtype in DType}
+    names |= {name: OperatorRef(op, name) for name, op in OPERATORS.items()}
+    names |= {name: OperatorRef(op, name, spelling) for name, (op, spelling) in SPELLINGS.items()}
+    for name, function in FUNCTIONS.items():
+        names[name] = Builtin(name, function, names.get(name))
+    return names

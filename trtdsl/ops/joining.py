@@ -1,0 +1,177 @@
+"""Tensors joined and taken apart: cat, stack, chunk, split, unbind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+from trtdsl.ops.base import Function, Refused, static
+from trtdsl.ops.lowering import Network, Tensor
+from trtdsl.ops.rules import promote, same_dim, wrap_dim
+from trtdsl.types import Dim, TensorType
+
+
+def _shapes(tensors: Sequence[TensorType]) -> str:
+    shapes = [f"[{', '.join(map(str, t.shape))}]" for t in tensors]
+    return f"{', '.join(shapes[:-1])} and {shapes[-1]}"
+
+
+class Cat(Function):
+    """The tensors joined along dimension ``dim``; all other sizes must agree."""
+
+    torch = "torch.cat"
+    examples = (
+        "cat(dim = 1)([float32[N, 2], float32[N, 3]]) -> float32[N, 5]",
+        "cat()([float32[N, 2], float32[3, 2]]) -> float32[N + 3, 2]",
+        "cat(dim = -1)([int32[2, 1], float32[2, 3]]) -> float32[2, 4]",
+        "cat(dim = 1)([float32[N, 2, H]]) -> float32[N, 2, H]",
+    )
+
+    dim: int = 0
+
+    def infer(self, tensors: Sequence[TensorType]) -> TensorType:
+        first = tensors[0]
+        if any(t.rank != first.rank for t in tensors):
+            raise Refused(f"cat needs tensors of one rank, not {_shapes(tensors)}", "tensors")
+        if first.rank == 0:
+            raise Refused("cat needs tensors of rank 1 at least; `stack` joins scalars", "tensors")
+        dim = wrap_dim(self.dim, first.rank)
+        for axis in range(first.rank):
+            for other in tensors[1:]:
+                what = f"cat along dimension {dim} of {_shapes(tensors)}"
+                if axis != dim and not same_dim(first.shape[axis], other.shape[axis], what, "tensors"):
+                    raise Refused(f"{what}: dimension {axis} differs", "tensors")
+        total: Dim = sum((t.shape[dim] for t in tensors[1:]), first.shape[dim])
+        shape = (*first.shape[:dim], total, *first.shape[dim + 1 :])
+        return TensorType(promote(*tensors), shape)
+
+    def lower(self, net: Network, tensors: Sequence[Tensor]) -> Tensor:
+        cast = [net.cast(tensor, net.result.dtype) for tensor in tensors]
+        return net.concat(cast, wrap_dim(self.dim, cast[0].rank))
+
+
+class Stack(Function):
+    """The tensors, all of one shape, joined along a new dimension ``dim``."""
+
+    torch = "torch.stack"
+    examples = (
+        "stack()([float32[N, 2], float32[N, 2]]) -> float32[2, N, 2]",
+        "stack(dim = -1)([float32[N, 2], float32[N, 2], float32[N, 2]]) -> float32[N, 2, 3]",
+        "stack()([float32[], float32[]]) -> float32[2]",
+    )
+
+    dim: int = 0
+
+    def infer(self, tensors: Sequence[TensorType]) -> TensorType:
+        first = tensors[0]
+        for other in tensors[1:]:
+            agree = other.rank == first.rank and all(
+                same_dim(a, b, "stack", "tensors") for a, b in zip(first.shape, other.shape, strict=True)
+            )
+            if not agree:
+                raise Refused(f"stack needs tensors of one shape, not {_shapes(tensors)}", "tensors")
+        dim = wrap_dim(self.dim, first.rank + 1)
+        return TensorType(promote(*tensors), (*first.shape[:dim], len(tensors), *first.shape[dim:]))
+
+    def lower(self, net: Network, tensors: Sequence[Tensor]) -> Tensor:
+        dim = wrap_dim(self.dim, tensors[0].rank + 1)
+        cast = [net.cast(tensor, net.result.dtype) for tensor in tensors]
+        return net.concat([net.reshape(t, (*t.shape[:dim], 1, *t.shape[dim:])) for t in cast], dim)
+
+
+class _Splitting(Function, abstract=True):
+    """A function with several results, consecutive pieces of one dimension."""
+
+    def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
+        """The dimension and the pieces' sizes."""
+        raise TypeError(f"{type(self).__name__} states no pieces")
+
+    def infer(self, input: TensorType) -> tuple[TensorType, ...]:
+        dim, sizes = self.pieces(input)
+        return tuple(input.with_shape((*input.shape[:dim], size, *input.shape[dim + 1 :])) for size in sizes)
+
+    def lower(self, net: Network, input: Tensor) -> tuple[Tensor, ...]:
+        dim, sizes = self.pieces(input.type)
+        starts = accumulate(sizes[:-1], initial=0)
+        places = [tuple(start if axis == dim else 0 for axis in range(input.rank)) for start in starts]
+        types = net.results
+        return tuple(net.slice(input, place, type.shape) for place, type in zip(places, types, strict=True))
+
+
+class Chunk(_Splitting):
+    """At most ``chunks`` pieces of dimension ``dim``, all of size ceil(size / chunks) but the last."""
+
+    torch = "torch.chunk"
+    examples = (
+        "chunk(2, dim = 1)(float32[N, 6, H]) -> (float32[N, 3, H], float32[N, 3, H])",
+        "chunk(4)(float32[9]) -> (float32[3], float32[3], float32[3])",
+    )
+
+    chunks: int
+    dim: int = 0
+
+    def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
+        dim = wrap_dim(self.dim, input.rank)
+        if self.chunks < 1:
+            raise Refused(f"chunk into {self.chunks} pieces", "chunks")
+        size = static(input.shape[dim], "the dimension that chunk divides", "dim")
+        return dim, _equal_pieces(size, -(-size // self.chunks))
+
+
+class Split(_Splitting):
+    """Pieces of dimension ``dim``: all of one size but the last, or of the sizes given."""
+
+    torch = "torch.split"
+    examples = (
+        "split(2, dim = 1)(float32[N, 5]) -> (float32[N, 2], float32[N, 2], float32[N, 1])",
+        "split((1, 4), dim = 1)(float32[N, 5]) -> (float32[N, 1], float32[N, 4])",
+    )
+
+    split_size_or_sections: int | tuple[int, ...]
+    dim: int = 0
+
+    def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
+        dim = wrap_dim(self.dim, input.rank)
+        size = static(input.shape[dim], "the dimension that split divides", "dim")
+        sections = self.split_size_or_sections
+        if isinstance(sections, int):
+            if sections < 1:
+                raise Refused(f"split into pieces of {sections}", "split_size_or_sections")
+            return dim, _equal_pieces(size, sections)
+        if sum(sections) != size or any(section < 0 for section in sections):
+            raise Refused(f"pieces {list(sections)} do not add up to {size}", "split_size_or_sections")
+        return dim, sections
+
+
+def _equal_pieces(size: int, piece: int) -> Sequence[int]:
+    if size == 0:
+        return [0]
+    return [min(piece, size - start) for start in range(0, size, piece)]
+
+
+class Unbind(Function):
+    """Every slice of dimension ``dim``, which disappears."""
+
+    torch = "torch.unbind"
+    examples = ("unbind(1)(float32[N, 2, 3]) -> (float32[N, 3], float32[N, 3])",)
+
+    dim: int = 0
+
+    def infer(self, input: TensorType) -> tuple[TensorType, ...]:
+        dim = wrap_dim(self.dim, input.rank)
+        if input.rank == 0:
+            raise Refused("unbind needs a tensor of rank 1 at least", "input")
+        size = static(input.shape[dim], "the dimension that unbind takes apart", "dim")
+        if size == 0:
+            raise Refused("unbind of a dimension of size 0 gives nothing", "dim")
+        return (input.with_shape((*input.shape[:dim], *input.shape[dim + 1 :])),) * size
+
+    def lower(self, net: Network, input: Tensor) -> tuple[Tensor, ...]:
+        dim = wrap_dim(self.dim, input.rank)
+        shape = tuple(1 if axis == dim else size for axis, size in enumerate(input.shape))
+        places: Any = [tuple(i if a == dim else 0 for a in range(input.rank)) for i in range(len(net.results))]
+        return tuple(
+            net.reshape(net.slice(input, place, shape), type.shape)
+            for place, type in zip(places, net.results, strict=True)
+        )
