@@ -1,5 +1,37 @@
 """The operators, one class each; importing this package declares them all."""
 
-from trtdsl.ops import creation, indexing, joining, shape
+from trtdsl.ops import (
+    activation,
+    creation,
+    dropout,
+    indexing,
+    joining,
+    logic,
+    matrix,
+    norm,
+    ordering,
+    pointwise,
+    rectifier,
+    reduction,
+    shape,
+    softmax,
+    unary,
+)
 
-__all__ = ["creation", "indexing", "joining", "shape"]
+__all__ = [
+    "activation",
+    "creation",
+    "dropout",
+    "indexing",
+    "joining",
+    "logic",
+    "matrix",
+    "norm",
+    "ordering",
+    "pointwise",
+    "rectifier",
+    "reduction",
+    "shape",
+    "softmax",
+    "unary",
+]

@@ -1,0 +1,86 @@
+"""Element-by-element steps that several families share, with PyTorch's meaning where TensorRT's differs.
+
+In: tensors of one dtype.  Out: tensors.  TensorRT has neither ``<=`` nor ``!=`` nor ``trunc``, and its
+arithmetic knows no bool and only a quantised int8.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trtdsl.ops.base import Refused
+from trtdsl.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from trtdsl.ops.lowering import Network, Tensor
+
+_SMALL = (DType.BOOL, DType.INT8, DType.UINT8)
+
+
+def computed(x: TensorType, about: str = "input") -> TensorType:
+    """The type itself; refused where nothing can be computed in its dtype."""
+    if x.dtype is DType.FLOAT8:
+        raise Refused(f"nothing is computed in {x.dtype}", about, help="dequantize or cast it first")
+    return x
+
+
+def without_overflow(dtype: DType, what: str) -> DType:
+    """The dtype itself; refused where PyTorch wraps round and TensorRT does not promise to."""
+    if dtype in (DType.INT8, DType.UINT8):
+        raise Refused(
+            f"{what} in {dtype} wraps round on overflow in PyTorch, which TensorRT cannot do",
+            help="cast to int32 first",
+        )
+    return dtype
+
+
+def numeric(dtype: DType) -> DType:
+    """The dtype in which TensorRT compares and orders values of this one."""
+    return DType.INT32 if dtype in _SMALL else dtype
+
+
+def to_bool(net: Network, x: Tensor) -> Tensor:
+    """``x != 0``."""
+    if x.dtype is DType.BOOL:
+        return x
+    return not_equal(net, x, net.scalar(0, x))
+
+
+def negate(net: Network, condition: Tensor) -> Tensor:
+    """``not condition``."""
+    return net.unary("NOT", condition)
+
+
+def not_equal(net: Network, a: Tensor, b: Tensor) -> Tensor:
+    """``a != b``, true where one is NaN."""
+    return negate(net, net.elementwise("EQUAL", a, b))
+
+
+def less_equal(net: Network, a: Tensor, b: Tensor) -> Tensor:
+    """``a <= b``; the negation of ``a > b`` would be true for NaN."""
+    if not a.dtype.is_floating:
+        return negate(net, net.elementwise("GREATER", a, b))
+    return net.elementwise("OR", net.elementwise("LESS", a, b), net.elementwise("EQUAL", a, b))
+
+
+def scaled(net: Network, x: Tensor, factor: float) -> Tensor:
+    """``x * factor``."""
+    return x if factor == 1 else net.elementwise("PROD", x, net.scalar(factor, x))
+
+
+def shifted(net: Network, x: Tensor, offset: float) -> Tensor:
+    """``x + offset``."""
+    return x if offset == 0 else net.elementwise("SUM", x, net.scalar(offset, x))
+
+
+def truncated(net: Network, x: Tensor) -> Tensor:
+    """``x`` rounded towards zero, for floating-point dtypes."""
+    negative = net.elementwise("LESS", x, net.scalar(0, x))
+    return net.select(negative, net.unary("CEIL", x), net.unary("FLOOR", x))
+
+
+def cast(net: Network, x: Tensor, dtype: DType) -> Tensor:
+    """``x.to(dtype)``: a bool is ``x != 0``, which a cast of TensorRT's does not promise."""
+    if dtype is DType.BOOL:
+        return to_bool(net, net.cast(x, numeric(x.dtype)) if x.dtype is not DType.BOOL else x)
+    return net.cast(x, dtype)
