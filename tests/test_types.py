@@ -201,9 +201,10 @@ def test_multiples_of_the_divisor_leave_a_division(world: World, x: str, q: str,
     assert (a + whole * divisor) // divisor == expected
 
 
-@given(worlds(400), linear(), st.integers(1, 9), st.integers(-9, 9), st.integers(1, 9))
-def test_nested_division_is_one_division(world: World, x: str, a: int, c: int, b: int):
-    value = world.symbolic(x)
+@given(linear(), st.integers(1, 9), st.integers(-9, 9), st.integers(1, 9))
+def test_nested_division_is_one_division(x: str, a: int, c: int, b: int):
+    # Ranges wider than any divisor, 81: narrower ones settle some divisions early, which changes the form.
+    value = World({"H": (2, 90), "W": (0, 900)}).symbolic(x)
     assert (value // a + c) // b == (value + a * c) // (a * b)
 
 
@@ -314,12 +315,15 @@ def test_order_and_truth_have_no_operator():
         _ = H * 1.5  # pyright: ignore[reportOperatorIssue]
 
 
-@pytest.mark.parametrize("divisor", [0, H - 40, symbol("Z", 0, 1, 2), N - H])
+@pytest.mark.parametrize("divisor", [0, H - 40, symbol("Z", 0, 1, 2), -symbol("Z", 0, 1, 2), N - H])
 def test_division_by_what_may_be_zero_is_refused(divisor: Dim):
-    with pytest.raises(ZeroDivisionError):
+    why = r"// 0$|which may be zero$"
+    with pytest.raises(ZeroDivisionError, match=why):
         _ = W // divisor
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError, match=why):
         _ = W % divisor
+    with pytest.raises(ZeroDivisionError, match=why):
+        _ = (W + 3) // (N * divisor)
 
 
 def test_division_cancels_what_may_be_zero():

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import floordiv, mul
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 # Questions about at most this many points are answered by trying them all (a few milliseconds).
 ENUMERATION_LIMIT = 4096
@@ -92,7 +92,7 @@ class SymbolicDim:
     __slots__ = ("_hash", "by_monomial")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        self.by_monomial = terms
+        self.by_monomial: Final = terms
         self._hash: int | None = None
 
     @property
@@ -334,12 +334,12 @@ def _floor_divide_rest(rest: Dim, divisor: Dim) -> Dim:
     low, high = _quotient_bounds(bounds(rest), bounds(divisor))
     if low == high:
         return low
-    constant = terms_of(rest).get((), 0)
-    common = math.gcd(*terms_of(rest - constant).values(), *terms_of(divisor).values())
-    if common > 1:
-        # floor((g*p + c) / (g*d)) = floor(floor((g*p + c) / g) / d)
-        scaled = _scaled_down(rest - constant, common) + constant // common
-        return _floor_divide(scaled, _scaled_down(divisor, common))
+    for scale in _common_scales(rest, divisor):
+        multiple = _dim({m: c for m, c in terms_of(rest).items() if m and c % scale == 0})
+        low, high = (end // scale for end in bounds(rest - multiple))
+        if low == high:
+            # floor((g*p + r) / (g*d)) = floor((p + floor(r / g)) / d)
+            return _floor_divide(_scaled_down(multiple, scale) + low, _scaled_down(divisor, scale))
     factor = _common_factor([*terms_of(rest), *terms_of(divisor)])
     if factor:
         return _floor_divide(_without_factor(rest, factor), _without_factor(divisor, factor))
@@ -349,6 +349,15 @@ def _floor_divide_rest(rest: Dim, divisor: Dim) -> Dim:
             others = rest - of_atom(inner)
             return _floor_divide(inner.numerator + inner.divisor * others, inner.divisor * divisor)
     return of_atom(FloorDiv(rest, divisor))
+
+
+def _common_scales(rest: Dim, divisor: Dim) -> list[int]:
+    """The integers above 1 that divide the divisor and some terms of the rest, largest first."""
+    scales = {math.gcd(*terms_of(divisor).values())}
+    for monomial, coefficient in terms_of(rest).items():
+        if monomial:
+            scales |= {math.gcd(scale, coefficient) for scale in scales}
+    return sorted(scales - {1}, reverse=True)
 
 
 def _scaled_down(dim: Dim, scale: int) -> Dim:
