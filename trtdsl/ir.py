@@ -191,6 +191,11 @@ def _redirect(node: Node, resolve: Any) -> Node:
     return node if unchanged else dataclasses.replace(node, operands=operands)
 
 
+def rebuild_weights(graph: Graph, replaced: Mapping[Value, Value]) -> Graph:
+    """The graph with weights replaced by others, such as the same with their values."""
+    return rebuild(graph, graph.nodes, replaced)
+
+
 def walk(graph: Graph) -> Iterator[Node]:
     """Every node, those of bodies included, outer before inner."""
     for node in graph.nodes:
