@@ -175,6 +175,7 @@ class Graph:
 
 def rebuild(graph: Graph, nodes: Iterable[Node], replaced: Mapping[Value, Value]) -> Graph:
     """The graph with these nodes, every use of a replaced value (chains included) redirected."""
+
     def resolve(value: Value) -> Value:
         while value in replaced:
             value = replaced[value]
@@ -189,11 +190,6 @@ def _redirect(node: Node, resolve: Any) -> Node:
     operands = tuple(resolve(value) for value in node.operands)
     unchanged = all(new is old for new, old in zip(operands, node.operands, strict=True))
     return node if unchanged else dataclasses.replace(node, operands=operands)
-
-
-def rebuild_weights(graph: Graph, replaced: Mapping[Value, Value]) -> Graph:
-    """The graph with weights replaced by others, such as the same with their values."""
-    return rebuild(graph, graph.nodes, replaced)
 
 
 def walk(graph: Graph) -> Iterator[Node]:

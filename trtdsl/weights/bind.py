@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, nearest
-from trtdsl.ir import Graph, Node, Value, Weight, rebuild_weights
+from trtdsl.ir import Graph, Node, Value, Weight, rebuild
 from trtdsl.types import DType
 from trtdsl.weights.checkpoint import Checkpoint
 
@@ -48,29 +48,33 @@ def bind(
         for value in node.operands:
             users.setdefault(value, node)
     errors: list[Diagnostic] = []
-    warnings: list[Diagnostic] = []
     bound: dict[Value, Value] = {}
+    guess = _Guess(graph, weights)
     for weight in graph.weights:
-        problem = _problem(weight, weights, weights_dtype)
+        problem = _problem(weight, weights, weights_dtype, guess)
         if problem is None:
             bound[weight] = dataclasses.replace(weight, data=_data(weight, weights))
         else:
             errors.append(_located(problem, users[weight]))
+        if len(errors) > MOST_ERRORS:
+            errors[-1] = Diagnostic("further weights are missing or do not fit")
+            break
     if errors:
-        raise DiagnosticError(*_shortened(errors, graph, weights))
+        raise DiagnosticError(*errors)
     unread = _unread(graph, weights)
-    if unread:
-        warnings.append(unread)
-    return Bound(rebuild_weights(graph, bound), tuple(warnings))
+    return Bound(rebuild(graph, graph.nodes, bound), (unread,) if unread else ())
 
 
 def _problem(
-    weight: Weight, weights: Checkpoint | Mapping[str, npt.NDArray[Any]], weights_dtype: WeightsDType
+    weight: Weight,
+    weights: Checkpoint | Mapping[str, npt.NDArray[Any]],
+    weights_dtype: WeightsDType,
+    guess: _Guess,
 ) -> Diagnostic | None:
     """Why the checkpoint cannot give this weight, or None."""
     key = weight.key
     if key not in weights:
-        return Diagnostic(f"the checkpoint has no `{key}`")
+        return Diagnostic(f"the checkpoint has no `{key}`{guess.at(key)}")
     shape, wanted = _shape(weights, key), weight.type.shape
     if shape != wanted:
         text = f"weight `{key}` has shape {list(shape)}, but this layer needs {list(wanted)}"
@@ -95,7 +99,9 @@ def _dtype_problem(weight: Weight, found: np.dtype[Any], weights_dtype: WeightsD
     if weights_dtype is None:
         help = f"`--weights-dtype {needed}` converts the checkpoint; or declare the inputs {found.name}"
         return Diagnostic(text, help=(help,))
-    return Diagnostic(f"weight `{weight.key}` is converted to {weights_dtype}, but this layer computes in {needed}")
+    return Diagnostic(
+        f"weight `{weight.key}` is converted to {weights_dtype}, but this layer computes in {needed}"
+    )
 
 
 def _is_floating(dtype: np.dtype[Any]) -> bool:
@@ -123,24 +129,18 @@ def _located(problem: Diagnostic, node: Node) -> Diagnostic:
     return dataclasses.replace(problem, span=first.span, label=first.text, origins=tuple(around))
 
 
-def _shortened(errors: list[Diagnostic], graph: Graph, weights: Mapping[str, Any]) -> list[Diagnostic]:
-    """The first errors, missing keys with the nearest present one, and how many more there are."""
-    known = {weight.key for weight in graph.weights}
-    free = [key for key in weights if key not in known]
-    shown = [_with_guess(error, free) for error in errors[:MOST_ERRORS]]
-    if len(errors) > MOST_ERRORS:
-        shown.append(Diagnostic(f"{len(errors) - MOST_ERRORS} more weights are missing or do not fit"))
-    return shown
+class _Guess:
+    """Keys of the checkpoint that a missing one may be meant to be."""
 
+    def __init__(self, graph: Graph, weights: Mapping[str, Any]) -> None:
+        read = {weight.key for weight in graph.weights}
+        self.free = [key for key in weights if key not in read]
 
-def _with_guess(error: Diagnostic, free: list[str]) -> Diagnostic:
-    head, _, tail = error.message.partition("the checkpoint has no `")
-    if head or not tail:
-        return error
-    key = tail.rstrip("`")
-    below = next((k for k in free if k.endswith(f".{key}")), None)
-    guess = below or nearest(key, free, cutoff=0.75)
-    return dataclasses.replace(error, message=f"{error.message}, did you mean `{guess}`?") if guess else error
+    def at(self, key: str) -> str:
+        """``, did you mean `x`?`` with the same key at a deeper level, or else the most similar."""
+        deeper = next((k for k in self.free if k.endswith(f".{key}")), None)
+        found = deeper or nearest(key, self.free, cutoff=0.75)
+        return f", did you mean `{found}`?" if found else ""
 
 
 def _unread(graph: Graph, weights: Mapping[str, Any]) -> Diagnostic | None:
