@@ -176,7 +176,9 @@ class Builder:
 
     # Numbers that stand where a tensor is wanted
 
-    def scalar(self, value: bool | int | float, beside: Sequence[TensorType], span: Span, place: Place) -> Value:
+    def scalar(
+        self, value: bool | int | float, beside: Sequence[TensorType], span: Span, place: Place
+    ) -> Value:
         """A constant of rank 0 with the dtype that a Python number takes beside these tensors."""
         full: Any = _operator("full")
         use = Use(full((), value, weak_dtype(value, beside)), (), span, place)
@@ -232,8 +234,33 @@ def join(path: str, label: str | None) -> str:
 
 _NOT_IDENTIFIER = re.compile(r"[^0-9A-Za-z_]+")
 _RESERVED = frozenset(
-    "import as block model dim profile input output for in if else assert return scan with emit weights"
-    " and or not true false none _".split()
+    [
+        "import",
+        "as",
+        "block",
+        "model",
+        "dim",
+        "profile",
+        "input",
+        "output",
+        "for",
+        "in",
+        "if",
+        "else",
+        "assert",
+        "return",
+        "scan",
+        "with",
+        "emit",
+        "weights",
+        "and",
+        "or",
+        "not",
+        "true",
+        "false",
+        "none",
+        "_",
+    ]
 )
 
 

@@ -60,7 +60,9 @@ class Caller:
         tensors = _piped_arguments(piped, call.span)
         if isinstance(callee, Configured):
             if arguments is not None:
-                raise mistake(f"`{callee.callee.name}` is configured already; pipe into it without arguments", call.span)
+                raise mistake(
+                    f"`{callee.callee.name}` is configured already; pipe into it without arguments", call.span
+                )
             return self.place(callee, tensors, call)
         if isinstance(callee, BlockRef) or (isinstance(callee, OperatorRef) and callee.is_module):
             return self.place(Configured(callee, tuple(arguments or ()), call.span), tensors, call)
@@ -154,9 +156,7 @@ class Caller:
                 refusal.message, spans.get(refusal.about or "", call.span), "", refusal.help or ""
             ) from refusal
 
-    def _apply(
-        self, op: Op, bound: Mapping[str, Argument], spans: Mapping[str, Span], call: Call
-    ) -> Any:
+    def _apply(self, op: Op, bound: Mapping[str, Argument], spans: Mapping[str, Span], call: Call) -> Any:
         operands = self._operands(op, bound, call)
         use = Use(
             op,
@@ -194,7 +194,8 @@ class Caller:
             return self.builder.scalar(value, beside, argument.span, call.place)
         if isinstance(value, SymbolicDim):
             raise mistake(
-                f"`{name}` of `{op.name}` must be a tensor, not the dynamic dimension `{value}`", argument.span
+                f"`{name}` of `{op.name}` must be a tensor, not the dynamic dimension `{value}`",
+                argument.span,
             )
         raise mistake(f"`{name}` of `{op.name}` must be a tensor, not {describe(value)}", argument.span)
 
@@ -207,12 +208,16 @@ class Caller:
                 str(values.type),
             )
         if not isinstance(values, (list, tuple)) or not values:
-            raise mistake(f"`{name}` of `{op.name}` must be a list of tensors, not {describe(values)}", argument.span)
+            raise mistake(
+                f"`{name}` of `{op.name}` must be a list of tensors, not {describe(values)}", argument.span
+            )
         for value in values:  # pyright: ignore[reportUnknownVariableType]
             if value is POISON:
                 raise Poisoned
             if not is_tensor(value):
-                raise mistake(f"`{name}` of `{op.name}` must hold tensors, not {describe(value)}", argument.span)
+                raise mistake(
+                    f"`{name}` of `{op.name}` must hold tensors, not {describe(value)}", argument.span
+                )
         return values  # pyright: ignore[reportUnknownVariableType]
 
     def _builtin(self, callee: Builtin, arguments: Sequence[Argument], call: Call) -> Any:

@@ -135,9 +135,7 @@ class Expressions:
         first, *rest = path.parts
         found, value = scope.find(first.text)
         if not found:
-            raise mistake(
-                f"unknown name `{first.text}`{did_you_mean(first.text, scope.known())}", first.span
-            )
+            raise mistake(f"unknown name `{first.text}`{did_you_mean(first.text, scope.known())}", first.span)
         span = first.span
         for part in rest:
             value = _attribute(value, part, span)
@@ -383,11 +381,11 @@ class Namespace:
 
 
 def placed_note(expr: object, scope: Scope) -> str:
-    """"placed here with i = 2": the compile-time names that the text at a block's use reads."""
+    """ "placed here with i = 2": the compile-time names that the text at a block's use reads."""
     shown: dict[str, str] = {}
     for name in _names_in(expr):
         value = scope.names.get(name)
-        if isinstance(value, (bool, int, float, str, SymbolicDim)) or value is None and name in scope.names:
+        if isinstance(value, (bool, int, float, str, SymbolicDim)) or (value is None and name in scope.names):
             shown[name] = describe(value).strip("`") if not isinstance(value, SymbolicDim) else str(value)
     if not shown:
         return "placed here"

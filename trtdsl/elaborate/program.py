@@ -75,7 +75,11 @@ class Program:
             raise Mistake(Diagnostic(f"import cycle: {cycle}", item.path.span))
         if path not in self.names:
             self._load(path, text, item.path.span)
-        return {n: b for n, b in self.names[path].items() if isinstance(b, BlockRef) and b.globals is self.names[path]}
+        return {
+            n: b
+            for n, b in self.names[path].items()
+            if isinstance(b, BlockRef) and b.globals is self.names[path]
+        }
 
     def _load(self, path: Path, text: str, span: Span) -> None:
         source = _read(path, text, span)
@@ -114,7 +118,9 @@ def read_source(path: Path, name: str) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+        reason = (
+            "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+        )
         raise DiagnosticError(Diagnostic(f"cannot read `{name}`: {reason}")) from error
     except ValueError as error:
         raise DiagnosticError(Diagnostic(f"cannot read `{name}`: not a path")) from error
@@ -124,7 +130,9 @@ def read_source(path: Path, name: str) -> str:
         raise DiagnosticError(Diagnostic(f"cannot read `{name}`: it is not UTF-8 text")) from error
 
 
-def elaborate_file(path: str | Path, model: str | None = None, defines: Mapping[str, Any] | None = None) -> Graph:
+def elaborate_file(
+    path: str | Path, model: str | None = None, defines: Mapping[str, Any] | None = None
+) -> Graph:
     """The graph of a model in a `.trtnet` file; raises :class:`DiagnosticError`."""
     return elaborate(read_source(Path(path), str(path)), str(path), model, defines).graph
 
@@ -168,12 +176,17 @@ def _choose(file: tree.File, name: str, wanted: str | None) -> tree.Model:
         stem = Path(name).stem
         if len(found) > 1 and stem not in names:
             raise DiagnosticError(
-                Diagnostic(f"`{name}` holds several models, choose one: {', '.join(names)}", help=("use `--model NAME`",))
+                Diagnostic(
+                    f"`{name}` holds several models, choose one: {', '.join(names)}",
+                    help=("use `--model NAME`",),
+                )
             )
         wanted = stem if stem in names else names[0]
     if wanted not in names:
         help = (f"its models are {', '.join(names)}",)
-        raise DiagnosticError(Diagnostic(f"`{name}` has no model `{wanted}`{did_you_mean(wanted, names)}", help=help))
+        raise DiagnosticError(
+            Diagnostic(f"`{name}` has no model `{wanted}`{did_you_mean(wanted, names)}", help=help)
+        )
     return found[names.index(wanted)]
 
 
@@ -195,7 +208,12 @@ def _bind_model(run: Elaboration, model: tree.Model, scope: Scope, defines: Mapp
     order: Sequence[str] = [parameter.name.text for parameter in model.parameters]
     span = model.name.span
     given = bind(
-        model.name.text, order, None, [Argument(value, span, name) for name, value in defines.items()], span, "parameter"
+        model.name.text,
+        order,
+        None,
+        [Argument(value, span, name) for name, value in defines.items()],
+        span,
+        "parameter",
     )
     for parameter in model.parameters:
         name = parameter.name.text
@@ -205,5 +223,9 @@ def _bind_model(run: Elaboration, model: tree.Model, scope: Scope, defines: Mapp
             scope.names[name] = run.expressions.value(parameter.default, scope)
         else:
             raise Mistake(
-                Diagnostic(f"model `{model.name.text}` needs `{name}`", parameter.span, help=(f"set it: -D {name}=…",))
+                Diagnostic(
+                    f"model `{model.name.text}` needs `{name}`",
+                    parameter.span,
+                    help=(f"set it: -D {name}=…",),
+                )
             )

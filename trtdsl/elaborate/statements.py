@@ -114,7 +114,9 @@ class Elaboration:
                 self._assert(statement, scope)
             case tree.Return():
                 if model:
-                    raise mistake("`return` ends a block; a model ends with `output name = …`", statement.span)
+                    raise mistake(
+                        "`return` ends a block; a model ends with `output name = …`", statement.span
+                    )
                 hints = [v.parts[0].text if isinstance(v, tree.Path) else "" for v in statement.values]
                 values = [self.expressions.value(v, scope) for v in statement.values]
                 del hints
@@ -153,7 +155,9 @@ class Elaboration:
         if self.expressions.condition(statement.condition, scope):
             return
         message = self.expressions.string(statement.message, scope) if statement.message else ""
-        raise mistake(message or f"assertion failed: `{statement.condition.span.text}`", statement.condition.span)
+        raise mistake(
+            message or f"assertion failed: `{statement.condition.span.text}`", statement.condition.span
+        )
 
     # Blocks
 
@@ -165,7 +169,9 @@ class Elaboration:
         if block in call.place.blocks:
             cycle = [*(b.name.text for b in reversed(call.place.blocks) if isinstance(b, tree.Block))]
             chain = " → ".join([*cycle[cycle.index(callee.name) :], callee.name])
-            raise mistake(f"block `{callee.name}` uses itself: {chain}", call.span, "", "blocks cannot recurse")
+            raise mistake(
+                f"block `{callee.name}` uses itself: {chain}", call.span, "", "blocks cannot recurse"
+            )
         unlabelled = call.place.unlabelled
         if call.label is None and unlabelled is None:
             unlabelled = (call.span, callee.name)
@@ -220,7 +226,13 @@ class Elaboration:
                 self._match_header(callee, name, tensor.type, argument, scope, call)
 
     def _match_header(
-        self, callee: BlockRef, name: str, declared: tree.TypeExpr, argument: Argument, scope: Scope, call: Call
+        self,
+        callee: BlockRef,
+        name: str,
+        declared: tree.TypeExpr,
+        argument: Argument,
+        scope: Scope,
+        call: Call,
     ) -> None:
         """Check a tensor against ``x: float32[N, C]`` and bind the dimensions named there."""
         value = argument.value
@@ -231,7 +243,9 @@ class Elaboration:
             message = f"`{name}` of `{callee.name}` has rank {len(declared.shape)}, but this tensor has {value.type.rank}"
             raise Mistake(Diagnostic(message, call.span, f"it is {value.type}", header))
         if declared.dtype is not None and _dtype(declared.dtype) != value.type.dtype:
-            message = f"`{name}` of `{callee.name}` is {declared.dtype.text}, but this tensor is {value.type.dtype}"
+            message = (
+                f"`{name}` of `{callee.name}` is {declared.dtype.text}, but this tensor is {value.type.dtype}"
+            )
             raise Mistake(Diagnostic(message, call.span, f"it is {value.type}", header))
         for axis, (expr, size) in enumerate(zip(declared.shape, value.type.shape, strict=True)):
             self._match_dim(callee, name, axis, expr, size, value, scope, call)
@@ -286,7 +300,9 @@ class Elaboration:
         if name.text in self.interface.dims:
             first = self.interface.dims[name.text][2]
             raise Mistake(
-                Diagnostic(f"`dim {name.text}` is declared twice", name.span, origins=(Origin(first, "first here"),))
+                Diagnostic(
+                    f"`dim {name.text}` is declared twice", name.span, origins=(Origin(first, "first here"),)
+                )
             )
         if not isinstance(statement.value, tree.Range):
             scope.names[name.text] = self._size(statement.value, scope, least=0)
@@ -315,20 +331,26 @@ class Elaboration:
     def _check_profile(self, statement: tree.Profile) -> None:
         name = statement.name
         if name.text == "default":
-            raise mistake("the profile `default` is what the `dim` statements say; name this one otherwise", name.span)
+            raise mistake(
+                "the profile `default` is what the `dim` statements say; name this one otherwise", name.span
+            )
         if sum(profile.name.text == name.text for profile in self._profiles) > 1:
             raise mistake(f"profile `{name.text}` is declared twice", name.span)
         self.interface.profiles.setdefault(name.text, {})
         for dim, _ in statement.ranges:
             if dim.text not in self.interface.dims:
                 guess = did_you_mean(dim.text, self.interface.dims)
-                raise mistake(f"profile `{name.text}` sets `{dim.text}`, which is no dynamic dimension{guess}", dim.span)
+                raise mistake(
+                    f"profile `{name.text}` sets `{dim.text}`, which is no dynamic dimension{guess}", dim.span
+                )
 
     def _range(self, value: tree.Range | tree.Expr, scope: Scope) -> tuple[int, int, int]:
         if not isinstance(value, tree.Range):
             size = self._size(value, scope, least=0)
             return size, size, size
-        low, best, high = (self._size(e, scope, least=0) for e in (value.minimum, value.optimum, value.maximum))
+        low, best, high = (
+            self._size(e, scope, least=0) for e in (value.minimum, value.optimum, value.maximum)
+        )
         if not low <= best <= high:
             raise mistake(
                 f"a range is `min .. opt .. max` in rising order, not {low} .. {best} .. {high}", value.span
@@ -351,7 +373,9 @@ class Elaboration:
             raise mistake("an input needs a dtype: `input x: float32[…]`", statement.type.span)
         shape = tuple(self._input_dim(expr, scope) for expr in statement.type.shape)
         if len(shape) > 8:
-            raise mistake(f"TensorRT's tensors have at most 8 dimensions, not {len(shape)}", statement.type.span)
+            raise mistake(
+                f"TensorRT's tensors have at most 8 dimensions, not {len(shape)}", statement.type.span
+            )
         value = Value(self.builder.unique(name.text), TensorType(_dtype(statement.type.dtype), shape))
         self.interface.inputs.append((value, name.span))
         scope.names[name.text] = value
@@ -414,7 +438,9 @@ class Elaboration:
             self.report(Diagnostic(text, span), Place())
 
     def _is_read(self, atom: Symbol, shown: Sequence[Dim]) -> bool:
-        everywhere = [dim for node in self.builder.nodes for value in node.results for dim in value.type.shape]
+        everywhere = [
+            dim for node in self.builder.nodes for value in node.results for dim in value.type.shape
+        ]
         return any(atom in symbols(dim) for dim in (*shown, *everywhere))
 
 

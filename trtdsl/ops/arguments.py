@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, Union
 
 from trtdsl.ops.base import Op
@@ -19,7 +19,7 @@ class Unfit(Exception):
     """The value is not of the parameter's type; the argument says in words what is wanted."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def hints(cls: type[Op]) -> dict[str, Any]:
     """The resolved annotation of every parameter."""
     return {name: hint for name, hint in typing.get_type_hints(cls).items() if name in cls.parameters}

@@ -21,7 +21,9 @@ def within(position: Dim, size: Dim, about: str) -> Dim:
         fits = less(position, size) and less_equal(-size, position)
         negative = less(position, 0)
     except Undecided as undecided:
-        raise Refused(f"whether position {position} lies inside a dimension of {size} is not sure", about) from undecided
+        raise Refused(
+            f"whether position {position} lies inside a dimension of {size} is not sure", about
+        ) from undecided
     if not fits:
         raise Refused(f"position {position} is out of range in a dimension of {size}", about)
     return position + size if negative else position
@@ -75,14 +77,18 @@ class Slice(Function):
     def bounds(self, size: Dim) -> tuple[Dim, Dim]:
         """First position and number of elements in a dimension of ``size``."""
         if self.step < 1:
-            raise Refused(f"a slice's step must be at least 1, not {self.step} (PyTorch has no negative steps)", "step")
+            raise Refused(
+                f"a slice's step must be at least 1, not {self.step} (PyTorch has no negative steps)", "step"
+            )
         start = _clamped(0 if self.start is None else self.start, size, "start")
         end = _clamped(size if self.end is None else self.end, size, "end")
         count = (end - start + self.step - 1) // self.step
         try:
             return start, (0 if less_equal(end, start) else count)
         except Undecided as undecided:
-            raise Refused(f"whether the slice from {start} to {end} is empty depends on the input's size") from undecided
+            raise Refused(
+                f"whether the slice from {start} to {end} is empty depends on the input's size"
+            ) from undecided
 
     def infer(self, input: TensorType) -> TensorType:
         dim = wrap_dim(self.dim, input.rank)
@@ -109,7 +115,9 @@ def _clamped(position: Dim, size: Dim, about: str) -> Dim:
             return maximum(position + size, 0)
         return minimum(position, size)
     except Undecided as undecided:
-        raise Refused(f"where {position} lies in a dimension of {size} depends on the input's size", about) from undecided
+        raise Refused(
+            f"where {position} lies in a dimension of {size} depends on the input's size", about
+        ) from undecided
 
 
 class IndexSelect(Function):
@@ -173,7 +181,10 @@ def _gathered(axis: int, index: TensorType, plan: Sequence[Op]) -> Op:
     if any(isinstance(op, IndexSelect) for op in plan):
         raise Refused("only one subscript can be a tensor")
     if index.rank != 1:
-        raise Refused(f"a tensor subscript must have rank 1, not {index.rank}: {index}", help="use `gather` or `embedding`")
+        raise Refused(
+            f"a tensor subscript must have rank 1, not {index.rank}: {index}",
+            help="use `gather` or `embedding`",
+        )
     return IndexSelect(axis)
 
 
@@ -181,7 +192,9 @@ def _selected(axis: int, subscript: object) -> Op:
     if isinstance(subscript, int) and not isinstance(subscript, bool):
         return Select(axis, subscript)
     if isinstance(subscript, SymbolicDim):
-        raise Refused(f"an index must be known at compile time, not `{subscript}`", help="slice instead: `x[i : i + 1]`")
+        raise Refused(
+            f"an index must be known at compile time, not `{subscript}`", help="slice instead: `x[i : i + 1]`"
+        )
     raise Refused("an index holds integers, slices, `none`, `...` or an integer tensor")
 
 

@@ -170,7 +170,9 @@ class Unbind(Function):
     def lower(self, net: Network, input: Tensor) -> tuple[Tensor, ...]:
         dim = wrap_dim(self.dim, input.rank)
         shape = tuple(1 if axis == dim else size for axis, size in enumerate(input.shape))
-        places: Any = [tuple(i if a == dim else 0 for a in range(input.rank)) for i in range(len(net.results))]
+        places: Any = [
+            tuple(i if a == dim else 0 for a in range(input.rank)) for i in range(len(net.results))
+        ]
         return tuple(
             net.reshape(net.slice(input, place, shape), type.shape)
             for place, type in zip(places, net.results, strict=True)

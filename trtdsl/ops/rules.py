@@ -36,7 +36,9 @@ def same_dim(left: Dim, right: Dim, what: str, about: str | None = None) -> bool
     try:
         return equal(left, right)
     except Undecided as undecided:
-        raise Refused(f"{what}: whether `{left}` equals `{right}` depends on the input's size", about) from undecided
+        raise Refused(
+            f"{what}: whether `{left}` equals `{right}` depends on the input's size", about
+        ) from undecided
 
 
 def broadcast_shapes(left: Sequence[Dim], right: Sequence[Dim]) -> tuple[Dim, ...]:

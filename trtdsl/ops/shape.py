@@ -78,9 +78,7 @@ class Reshape(_Reshaping):
         "reshape(-1, 2048)(float32[N, 32, 16, 16]) -> float32[4 * N, 2048]",
         "reshape(6)(float32[2, 3]) -> float32[6]",
     )
-    spellings = (
-        Spelling("torch.Tensor.view", ("input", "shape")),
-    )
+    spellings = (Spelling("torch.Tensor.view", ("input", "shape")),)
     variadic = "shape"
 
     shape: tuple[Dim, ...]
@@ -212,7 +210,9 @@ class Permute(_Permuting):
     def permutation(self, rank: int) -> tuple[int, ...]:
         order = wrap_dims(self.dims, rank, "dims") if self.dims else ()
         if len(order) != rank:
-            raise Refused(f"permute of a tensor of rank {rank} names every dimension, not {len(order)}", "dims")
+            raise Refused(
+                f"permute of a tensor of rank {rank} names every dimension, not {len(order)}", "dims"
+            )
         return order
 
 
@@ -289,7 +289,9 @@ class Expand(Function):
             return have
         if have == 1 or same_dim(have, want, "expand", "size"):
             return want
-        raise Refused(f"only a dimension of size 1 is expanded, this one has {have} and should have {want}", "size")
+        raise Refused(
+            f"only a dimension of size 1 is expanded, this one has {have} and should have {want}", "size"
+        )
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return net.expand(input, net.result.shape)
