@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from trtdsl.diagnostics import Diagnostic, Origin, Source, Span
+from trtdsl.diagnostics import Diagnostic, Source, Span
 from trtdsl.syntax import tree
 from trtdsl.syntax.tree import Expr, Name, Statement
 
 Bound: TypeAlias = "Expr | None"
 
-_STRING_PIECE = re.compile(r'[^\\{}]+|\\(?P<escape>.)|(?P<brace>\{\{|\}\})|\{(?P<inner>[^{}]*)\}|.', re.DOTALL)
+_STRING_PIECE = re.compile(
+    r"[^\\{}]+|\\(?P<escape>.)|(?P<brace>\{\{|\}\})|\{(?P<inner>[^{}]*)\}|.", re.DOTALL
+)
 _ESCAPES = {"\\": "\\", '"': '"', "n": "\n", "t": "\t"}
 
 
@@ -183,14 +185,10 @@ class Builder:
     def make_range(self, span: Span, minimum: Expr, optimum: Expr, maximum: Expr) -> tree.Range:
         return tree.Range(span, minimum, optimum, maximum)
 
-    def make_profile(
-        self, span: Span, name: Name, *ranges: tuple[Name, tree.Range | Expr]
-    ) -> tree.Profile:
+    def make_profile(self, span: Span, name: Name, *ranges: tuple[Name, tree.Range | Expr]) -> tree.Profile:
         return tree.Profile(span, name, ranges)
 
-    def make_entry(
-        self, span: Span, name: Name, value: tree.Range | Expr
-    ) -> tuple[Name, tree.Range | Expr]:
+    def make_entry(self, span: Span, name: Name, value: tree.Range | Expr) -> tuple[Name, tree.Range | Expr]:
         return name, value
 
     def make_input(self, span: Span, name: Name, kind: tree.TypeExpr) -> tree.Input:
@@ -264,10 +262,17 @@ class Builder:
     def make_labelled(self, span: Span, label: tree.Label, value: tree.Path | tree.Call) -> tree.Labelled:
         return tree.Labelled(span, label, value)
 
-    def make_labelled_call(
+    def make_stage_call(
+        self, span: Span, callee: tree.Path, arguments: tuple[tree.Argument, ...]
+    ) -> tree.Path | tree.Call:
+        """``-> relu()`` is ``-> relu``."""
+        return tree.Call(span, callee, arguments) if arguments else callee
+
+    def make_stage_labelled_call(
         self, span: Span, label: tree.Label, callee: tree.Path, arguments: tuple[tree.Argument, ...]
     ) -> tree.Labelled:
-        return tree.Labelled(span, label, tree.Call(self._between(callee.span, span), callee, arguments))
+        value = self.make_stage_call(self._between(callee.span, span), callee, arguments)
+        return tree.Labelled(span, label, value)
 
     def make_conditional(self, span: Span, then: Expr, condition: Expr, otherwise: Expr) -> tree.Conditional:
         return tree.Conditional(span, then, condition, otherwise)
@@ -357,10 +362,13 @@ class Builder:
         place = Span(self.source, *piece.span())
         if (escape := piece["escape"]) is not None:
             if escape not in _ESCAPES:
-                self._refuse(f"`{piece[0]}` is no escape", place, 'the escapes are `\\\\`, `\\"`, `\\n` and `\\t`')
+                self._refuse(
+                    f"`{piece[0]}` is no escape", place, r"the escapes are `\\`, `\"`, `\n` and `\t`"
+                )
             return _ESCAPES.get(escape, "")
         if piece[0] in "{}":
-            self._refuse(f"this `{piece[0]}` has no partner", place, f"write `{piece[0] * 2}` for a brace itself")
+            advice = f"write `{piece[0] * 2}` for a brace itself"
+            self._refuse(f"this `{piece[0]}` has no partner", place, advice)
         return piece[0]
 
     def _interpolated(self, piece: re.Match[str], inner: str) -> Expr | None:

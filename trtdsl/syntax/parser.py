@@ -22,36 +22,43 @@ MAXIMUM_DEPTH = 200
 
 def parse(text: str, name: str = "<text>") -> File:
     """The tree of a file's text; raises :class:`DiagnosticError` with every syntax error found."""
-    source = Source(name, text)
+    return parse_tokens(Source(name, text))[0]
+
+
+def parse_tokens(source: Source) -> tuple[File, Tokens]:
+    """The tree, and the tokens it was made of, with keywords that served as names told as names."""
     tokens, comments = scan(source)
     diagnostics: list[Diagnostic] = []
 
     def interpolated(start: int, end: int) -> Expr | None:
         inner, _ = scan(source, start, end)
-        return cast("Expr | None", _Run(inner, builder, diagnostics, MAXIMUM_DEPTH // 4).parse("expr"))
+        return cast("Expr | None", _Run(inner, makers, diagnostics, MAXIMUM_DEPTH // 4).parse("expr"))
 
     builder = Builder(source, comments, interpolated)
-    file = _Run(tokens, builder, diagnostics, MAXIMUM_DEPTH).parse("file")
+    makers = [getattr(builder, f"make_{rule.name}", None) for rule in tables().rules]
+    file = _Run(tokens, makers, diagnostics, MAXIMUM_DEPTH).parse("file")
     diagnostics += builder.diagnostics
     if diagnostics or file is None:
         raise DiagnosticError(*sorted(diagnostics, key=lambda d: d.span.start if d.span else 0))
-    return cast(File, file)
+    return cast(File, file), tokens
 
 
 class _Run:
     """One run of the automaton over some tokens. The stacks are parallel."""
 
     def __init__(
-        self, tokens: Tokens, builder: Builder, diagnostics: list[Diagnostic], maximum_depth: int
+        self,
+        tokens: Tokens,
+        makers: list[Callable[..., Any] | None],
+        diagnostics: list[Diagnostic],
+        maximum_depth: int,
     ) -> None:
         self.tokens = tokens
         self.diagnostics = diagnostics
         self.maximum_depth = maximum_depth
         self.tables = tables()
         self.alternatives = lexicon().alternatives
-        self.makers: list[Callable[..., Any] | None] = [
-            getattr(builder, f"make_{rule.name}", None) for rule in self.tables.rules
-        ]
+        self.makers = makers
         self.states: list[int] = []
         self.values: list[Any] = []
         self.starts: list[int] = []
@@ -60,26 +67,32 @@ class _Run:
     def parse(self, start: str) -> object | None:
         """The value of the start symbol, or None where a mistake left none."""
         actions, rules, kinds = self.tables.actions, self.tables.rules, self.tokens.kinds
-        self.states.append(self.tables.starts[start])
+        states, values, starts, depths = self.states, self.values, self.starts, self.depths
+        states.append(self.tables.starts[start])
         index = 0
         while True:
-            row = actions[self.states[-1]]
+            row = actions[states[-1]]
             action = row.get(kinds[index])
             if action is None:
                 action = self._as_name(row, index)
-            if action is None:
-                self._mistake(index)
-                return None
+                if action is None:
+                    self._mistake(index)
+                    return None
             if action >= 0:
-                self.states.append(action)
-                self.values.append(index)
-                self.starts.append(self.tokens.starts[index])
-                self.depths.append(0)
+                states.append(action)
+                values.append(index)
+                starts.append(self.tokens.starts[index])
+                depths.append(0)
                 index += 1
-            elif action == ACCEPT:
-                return self.values[-1]
-            elif not self._reduce(rules[-1 - action], self.makers[-1 - action], index):
+                continue
+            if action == ACCEPT:
+                return values[-1]
+            rule = rules[-1 - action]
+            if rule.passes:
+                states.pop()
+            elif not self._reduce(rule, self.makers[-1 - action], index):
                 return None
+            states.append(actions[states[-1]][rule.origin])
 
     def _as_name(self, row: dict[str, int], index: int) -> int | None:
         """A keyword where none can stand is a name."""
@@ -92,34 +105,42 @@ class _Run:
 
     def _reduce(self, rule: Rule, make: Callable[..., Any] | None, index: int) -> bool:
         """Replace a rule's symbols by its value."""
-        base = len(self.values) - rule.length
+        values, tokens, length = self.values, self.tokens, rule.length
+        base = len(values) - length
+        value: Any
         children: list[Any] = []
         for position, keep in rule.kept:
-            value = self.values[base + position]
+            value = values[base + position]
             if keep == "value":
                 children.append(value)
             elif keep == "splice":
                 children.extend(value)
             else:
-                children.append(Name(self.tokens.span(value), self.tokens.text(value)))
-        start = self.starts[base] if rule.length else self.tokens.starts[index]
-        depth = max(self.depths[base:], default=0)
-        value = children
+                place = Span(tokens.source, tokens.starts[value], tokens.ends[value])
+                children.append(Name(place, place.text))
+        if not length:
+            start = end = tokens.starts[index]
+            depth = 0
+        else:
+            start, end = self.starts[base], tokens.ends[index - 1]
+            depth = max(self.depths[base:])
+            del self.states[-length:], values[base:], self.starts[base:], self.depths[base:]
         if rule.transparent and len(children) == 1:
             value = children[0]
         elif make is not None:
             depth += 1
-            end = self.tokens.ends[index - 1] if rule.length else start
-            value = make(Span(self.tokens.source, start, end), *children)
-        del self.states[base + 1 :], self.values[base:], self.starts[base:], self.depths[base:]
-        self.states.append(self.tables.actions[self.states[-1]][rule.origin])
-        self.values.append(value)
+            value = make(Span(tokens.source, start, end), *children)
+        else:
+            value = children
+        values.append(value)
         self.starts.append(start)
         self.depths.append(depth)
         if depth <= self.maximum_depth:
             return True
-        self.diagnostics.append(Diagnostic("this nests too deeply", Span(self.tokens.source, start, start + 1)))
+        self.diagnostics.append(Diagnostic("this nests too deeply", Span(tokens.source, start, start + 1)))
         return False
 
     def _mistake(self, index: int) -> None:
-        self.diagnostics.append(Diagnostic(f"unexpected `{self.tokens.text(index)}`", self.tokens.span(index)))
+        self.diagnostics.append(
+            Diagnostic(f"unexpected `{self.tokens.text(index)}`", self.tokens.span(index))
+        )

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-_FORMAT = 1
+_FORMAT = 3
 """Part of the cache's key: raised whenever :class:`Tables` or its making changes."""
 
 STARTS = ("file", "expr")
@@ -39,20 +39,21 @@ class Rule:
     length: int
     name: str
     transparent: bool
-    kept: tuple[tuple[int, Keep], ...]
+    kept: Sequence[tuple[int, Keep]]
+    passes: bool
+    """its value is its only symbol's: nothing but the state changes"""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """``actions[state][symbol]`` is the state to go to, :data:`ACCEPT`, or ``-1 - index`` of a rule to reduce."""
+    """``actions[state][symbol]`` is the next state, :data:`ACCEPT`, or ``-1 - index`` of a rule to reduce."""
 
     patterns: dict[str, str]
     """terminals given by a regular expression"""
     literals: dict[str, str]
     """terminals given by a text, as ``text: name``"""
-    ignored: tuple[str, ...]
-    rules: tuple[Rule, ...]
-    actions: tuple[dict[str, int], ...]
+    rules: Sequence[Rule]
+    actions: Sequence[dict[str, int]]
     starts: dict[str, int]
 
 
@@ -83,17 +84,18 @@ def build_tables(grammar: str) -> Tables:
     return Tables(
         patterns={t.name: t.pattern.to_regexp() for t in lark.terminals if t not in texts},
         literals={t.pattern.value: t.name for t in texts},
-        ignored=tuple(lark.ignore_tokens),
-        rules=tuple(map(_rule, lark.rules)),
-        actions=tuple(
+        rules=[_rule(rule) for rule in lark.rules],
+        actions=[
             _row(row, index, numbers, accepts=state in table.end_states.values())
             for state, row in table.states.items()
-        ),
+        ],
         starts={start: index[state] for start, state in table.start_states.items()},
     )
 
 
-def _row(row: dict[str, Any], index: dict[Any, int], numbers: dict[Any, int], accepts: bool) -> dict[str, int]:
+def _row(
+    row: dict[str, Any], index: dict[Any, int], numbers: dict[Any, int], accepts: bool
+) -> dict[str, int]:
     """lark's ``(Shift, state)`` and ``(Reduce, rule)`` as numbers."""
     numbered = {
         symbol: index[target] if str(action) == "Shift" else -1 - numbers[target]
@@ -111,12 +113,14 @@ def _rule(rule: Any) -> Rule:
         elif not symbol.filter_out:
             kept.append((position, "token"))
     name = rule.alias or str(rule.origin.name)
+    transparent = bool(rule.options.expand1 and not rule.alias)
     return Rule(
         origin=rule.origin.name,
         length=len(rule.expansion),
         name="" if name.startswith("_") else name,
-        transparent=bool(rule.options.expand1 and not rule.alias),
-        kept=tuple(kept),
+        transparent=transparent,
+        kept=kept,
+        passes=transparent and kept == [(0, "value")] and len(rule.expansion) == 1,
     )
 
 
@@ -137,9 +141,9 @@ def _cache_directory() -> Path:
 def _load(path: Path) -> Tables | None:
     """The cached tables, or None where there are none or the file is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        rules = (Rule(**{**rule, "kept": tuple(map(tuple, rule["kept"]))}) for rule in found["rules"])
-        return Tables(**{**found, "rules": tuple(rules)})
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        rules = tuple(Rule(**rule) for rule in found.pop("rules"))
+        return Tables(rules=rules, **found)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

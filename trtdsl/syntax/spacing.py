@@ -1,0 +1,151 @@
+"""Tokens → what the layout works on: tokens with their comments, spaces and brackets."""
+
+from __future__ import annotations
+
+from trtdsl.syntax.layout import Bracket, Item, Sequence_, Token, close
+from trtdsl.syntax.lexer import Tokens
+from trtdsl.syntax.tree import Comment
+
+_OPERAND_ENDS = frozenset(
+    ["NAME", "WORD", "INTEGER", "FLOAT", "STRING", "RPAR", "RSQB", "TRUE", "FALSE", "NONE", "ELLIPSIS"]
+)
+_CALLABLE = frozenset(["NAME", "WORD", "INTEGER", "STRING", "RPAR", "RSQB"])
+_LITERALS = frozenset(["INTEGER", "FLOAT", "NEGATE", "STRING", "TRUE", "FALSE", "NONE"])
+_PATH = frozenset(["NAME", "WORD", "INTEGER", "DOT"])
+
+
+def annotate(tokens: Tokens, comments: tuple[Comment, ...]) -> list[Token]:
+    """Every token with the comments beside it; ``""`` among those above stands for a blank line."""
+    text = tokens.source.text
+    annotated: list[Token] = []
+    waiting = list(reversed(comments))
+    end = 0
+    for index, kind in enumerate(tokens.kinds):
+        start = tokens.starts[index] if kind != "$END" else len(text)
+        above: list[str] = []
+        begins_line = not annotated or "\n" in text[end:start]
+        while waiting and waiting[-1].span.start < start:
+            comment = waiting.pop()
+            if comment.trailing and annotated:
+                annotated[-1].trailing.append(comment.text)
+            else:
+                above += [*_blank(text, end, comment.span.start), comment.text]
+            end = comment.span.end
+        above += _blank(text, end, start)
+        negates = kind == "MINUS" and not (annotated and annotated[-1].kind in _OPERAND_ENDS)
+        shown = tokens.text(index)
+        annotated.append(Token("NEGATE" if negates else kind, shown, on_new_line=begins_line, above=above))
+        end = tokens.ends[index]
+    return annotated
+
+
+def _blank(text: str, start: int, end: int) -> list[str]:
+    return [""] if text.count("\n", start, end) > 1 else []
+
+
+def sequence_of(tokens: list[Token]) -> Sequence_:
+    """The tokens of one statement with its brackets matched and its spaces set."""
+    for token in tokens:
+        token.above = [comment for comment in token.above if comment]
+    return _Reader(_without_empty_calls(tokens)).sequence(None)
+
+
+def _without_empty_calls(tokens: list[Token]) -> list[Token]:
+    """A stage ``f()`` is written ``f``; its comments move to the ``f``."""
+    kept: list[Token] = []
+    for number, token in enumerate(tokens):
+        closes = token.kind == "RPAR" and tokens[number - 1].kind == "LPAR"
+        if not closes or not _ends_stage(kept[:-1]):
+            kept.append(token)
+            continue
+        opening = kept.pop()
+        kept[-1].trailing += [*opening.above, *opening.trailing, *token.above, *token.trailing]
+    return kept
+
+
+def _ends_stage(tokens: list[Token]) -> bool:
+    """Whether the tokens end in ``-> path`` or ``-> label: path``."""
+    index = _before_path(tokens, len(tokens))
+    if index > 0 and tokens[index - 1].kind == "COLON":
+        label = index - 2
+        index = label if tokens[label].kind == "STRING" else _before_path(tokens, label + 1)
+    return index > 0 and tokens[index - 1].kind == "ARROW"
+
+
+def _before_path(tokens: list[Token], index: int) -> int:
+    while index > 0 and tokens[index - 1].kind in _PATH:
+        index -= 1
+    return index
+
+
+class _Reader:
+    """Reads tokens into nested brackets."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.index = 0
+
+    @property
+    def kind(self) -> str:
+        return self.tokens[self.index].kind if self.index < len(self.tokens) else "$END"
+
+    def sequence(self, bracket: Bracket | None) -> Sequence_:
+        """Up to the comma or bracket that ends an item, or to the end of the statement."""
+        sequence: Sequence_ = []
+        previous: Token | None = None
+        ends = ("RPAR", "RSQB", "$END", "COMMA" if bracket else "$END")
+        while self.kind not in ends:
+            token = self.tokens[self.index]
+            token.space = previous is not None and _spaced(previous.kind, token.kind, bracket)
+            if token.kind in ("LPAR", "LSQB"):
+                read = self.bracket(applied=previous is not None and previous.kind in _CALLABLE)
+                sequence.append(read)
+                previous = read.closing
+                continue
+            sequence.append(token)
+            previous = token
+            self.index += 1
+        return sequence
+
+    def bracket(self, applied: bool) -> Bracket:
+        opening = self.tokens[self.index]
+        bracket = Bracket(opening, [], opening, comma="broken", fills=False, applied=applied)
+        commas = 0
+        self.index += 1
+        while self.kind not in ("RPAR", "RSQB"):
+            item = Item(self.sequence(bracket))
+            item.trailing = take_comments_after(item.sequence)
+            bracket.items.append(item)
+            if self.kind == "COMMA":
+                comma = self.tokens[self.index]
+                item.trailing += [*comma.above, *comma.trailing]
+                commas += 1
+                self.index += 1
+        bracket.closing = self.tokens[self.index]
+        self.index += 1
+        if opening.kind == "LPAR" and not applied and len(bracket.items) == 1:
+            bracket.comma = "always" if commas else "never"
+        bracket.fills = not applied and all(
+            isinstance(element, Token) and element.kind in _LITERALS
+            for item in bracket.items
+            for element in item.sequence
+        )
+        return close(bracket)
+
+
+def take_comments_after(sequence: Sequence_) -> list[str]:
+    """The comments behind the last token, which loses them."""
+    last = sequence[-1]
+    token = last if isinstance(last, Token) else last.closing
+    comments, token.trailing = token.trailing, []
+    return comments
+
+
+def _spaced(previous: str, kind: str, bracket: Bracket | None) -> bool:
+    """Whether a space stands between two tokens of one line."""
+    if previous in ("NEGATE", "DOT") or kind in ("DOT", "COMMA", "COLON"):
+        return False
+    if kind in ("LPAR", "LSQB") and previous in _CALLABLE:
+        return False
+    in_index = bracket is not None and bracket.applied and bracket.opening.kind == "LSQB"
+    return not (previous == "COLON" and in_index)
