@@ -16,6 +16,7 @@ from trtdsl.elaborate.values import (
     POISON,
     Argument,
     BlockRef,
+    Builtin,
     Configured,
     OperatorRef,
     Poisoned,
@@ -144,6 +145,15 @@ class Expressions:
             raise Poisoned
         return value
 
+    def _callee(self, expr: tree.Expr, scope: Scope) -> Any:
+        """What a name in the place of a callee means: a tensor of that name does not hide a function."""
+        if isinstance(expr, tree.Path) and len(expr.parts) == 1:
+            name = expr.parts[0].text
+            for names in (scope.names, scope.globals, prelude()):
+                if isinstance(names.get(name), (OperatorRef, BlockRef, Builtin, Configured)):
+                    return names[name]
+        return self._known(expr, scope)
+
     # Operators
 
     def _unary(self, expr: tree.Unary, scope: Scope, hints: Sequence[str]) -> Any:
@@ -219,7 +229,7 @@ class Expressions:
         label = stage.label if isinstance(stage, tree.Labelled) else None
         inner = stage.value if isinstance(stage, tree.Labelled) else stage
         callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
-        callee = self._known(callee_expr, scope)
+        callee = self._callee(callee_expr, scope)
         arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else None
         call = self._placing(callee, stage, callee_expr, scope, hints, label, head)
         return self.caller.pipe(callee, piped, arguments, call)
@@ -227,7 +237,7 @@ class Expressions:
     def _labelled(self, expr: tree.Labelled, scope: Scope, hints: Sequence[str]) -> Any:
         inner = expr.value
         callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
-        callee = self._known(callee_expr, scope)
+        callee = self._callee(callee_expr, scope)
         arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else ()
         call = self._placing(callee, expr, callee_expr, scope, hints, expr.label, "")
         result = self.caller.call(callee, arguments, call)
@@ -242,7 +252,7 @@ class Expressions:
         return result
 
     def _call(self, expr: tree.Call, scope: Scope, hints: Sequence[str]) -> Any:
-        callee = self._known(expr.callee, scope)
+        callee = self._callee(expr.callee, scope)
         arguments = self._arguments(expr.arguments, scope)
         call = self._placing(callee, expr, expr.callee, scope, hints, None, "")
         return self.caller.call(callee, arguments, call)

@@ -1,8 +1,6 @@
-"""The graph: what a model computes, between elaboration and TensorRT.
+"""Values, nodes and graphs, all frozen; a pass returns a new graph.
 
 Values are in SSA form: each has a name, a type and one producer (an input, a weight or a node).
-Everything is frozen; a pass returns a new graph.  :func:`verify` re-derives a graph's facts and
-:func:`show` prints it as a `.trtnet` file that parses back to the same graph.
 """
 
 from __future__ import annotations
