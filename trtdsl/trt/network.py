@@ -104,6 +104,13 @@ class CheckedNetwork(Network):
             texts = (", ".join(map(str, types)) for types in (found, promised))
             raise self._bug("the operator lowers to {} where its type rule says {}".format(*texts))
 
+    def _check_rank(self, type: TensorType) -> None:
+        limit = self.dialect.trt.Dims.MAX_DIMS
+        if type.rank > limit:
+            raise self.refused(
+                f"TensorRT's tensors have at most {limit} dimensions, this has {type.rank}: {type}"
+            )
+
     def refused(self, message: str, help: Sequence[str] = ()) -> DiagnosticError:
         """The diagnostic of the node being lowered, TensorRT's lines below it."""
         return DiagnosticError(self._diagnostic(message, (*help, *self.dialect.log.take())))
@@ -126,6 +133,8 @@ class CheckedNetwork(Network):
 
     def add_input(self, name: str, type: TensorType) -> Tensor:
         """A network input. Dynamic dimensions are named by their expression: equal names are equal sizes."""
+        self._check_rank(type)
+        self.dialect.log.clear()
         shape = tuple(dim if isinstance(dim, int) else -1 for dim in type.shape)
         handle = self.raw.add_input(name, self.dialect.data_type(type.dtype), shape)
         if handle is None:
@@ -231,6 +240,8 @@ class CheckedNetwork(Network):
             np.require(value, requirements=("C", "A")) if isinstance(value, np.ndarray) else value
             for value in arguments
         ]
+        for type in results:
+            self._check_rank(type)
         self.dialect.log.clear()
         layer = self._create(kind, arguments)
         layer.name = name = self._layer_names.claim(name or f"{self._scope}/{kind.removesuffix('_nd')}")

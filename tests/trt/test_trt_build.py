@@ -1,0 +1,259 @@
+"""Building with the real tensorrt_rtx: engines, profiles, targets, progress, cancelling, files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import networks as nets
+import numpy as np
+import pytest
+
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.ir import Graph, Output, Profile, Value
+from trtdsl.trt.build import BuildCancelled, Progress, build, write_atomically
+from trtdsl.trt.lower import lower
+from trtdsl.trt.profiles import input_range, profiles_of
+from trtdsl.types import DType, TensorType, symbol
+
+N = symbol("N", 1, 4, 16)
+H = symbol("H", 8, 16, 64)
+MAGIC = b"vtrt"
+"""How TensorRT-RTX's engines begin."""
+
+
+def digest(engine: memoryview) -> str:
+    return hashlib.sha256(engine).hexdigest()
+
+
+def slow_graph() -> Graph:
+    """A chain whose build takes a second or so, in many steps."""
+    data = Value("data", TensorType(nets.F32, (1, 8, 16, 16)))
+    value, nodes = data, []
+    for index in range(60):
+        kernel = nets.weight(f"c{index}.weight", np.full((8, 8, 3, 3), 0.01 * index, np.float32))
+        nodes.append(nets.apply(nets.Conv(8), value, kernel, scope=f"c{index}", name=f"v{index}"))
+        value = nodes[-1].result
+    return Graph("slow", (data,), tuple(nodes), (Output("y", value),))
+
+
+def message(error: pytest.ExceptionInfo[Any]) -> str:
+    return str(error.value)
+
+
+# Engines
+
+
+def test_an_engine_is_built_without_a_gpu() -> None:
+    engine = build(lower(nets.conv_relu()))
+    assert bytes(engine[:4]) == MAGIC
+
+
+def test_dtypes_build() -> None:
+    for dtype in (DType.FLOAT16, DType.BFLOAT16):
+        assert len(build(lower(nets.conv_relu(dtype=dtype)))) > 1000
+
+
+def test_two_builds_are_identical_also_in_another_process() -> None:
+    graph = nets.conv_relu(shape=(N, 3, 8, 8), profiles=(Profile("one", {"N": (1, 1, 1)}),))
+    first, second = digest(build(lower(graph))), digest(build(lower(graph)))
+    assert first == second
+    program = (
+        "import networks as nets, hashlib\n"
+        "from trtdsl.ir import Profile\n"
+        "from trtdsl.types import symbol\n"
+        "from trtdsl.trt.build import build\n"
+        "from trtdsl.trt.lower import lower\n"
+        "shape = (symbol('N', 1, 4, 16), 3, 8, 8)\n"
+        "graph = nets.conv_relu(shape=shape, profiles=(Profile('one', {'N': (1, 1, 1)}),))\n"
+        "print(hashlib.sha256(build(lower(graph))).hexdigest())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == first
+
+
+def test_weights_stand_in_the_engine() -> None:
+    """A wrong buffer would build just as well: the kernel's own bytes must be there."""
+    marked = np.full((8, 3, 3, 3), 1234.5678, np.float32)
+    data = Value("data", TensorType(nets.F32, (2, 3, 8, 8)))
+    engine = build(lower(nets.one(nets.Conv(8), data, nets.weight("w", marked))))
+    assert bytes(engine).count(np.float32(1234.5678).tobytes()) >= marked.size
+
+
+# Profiles
+
+
+def test_profiles_from_the_declared_ranges_and_the_overriding_ones() -> None:
+    graph = nets.conv_relu(shape=(N, 3, H, 8), profiles=(Profile("small", {"N": (1, 1, 2)}),))
+    default, small = profiles_of(graph)
+    assert (default.name, dict(default.ranges)) == ("default", {"N": (1, 4, 16), "H": (8, 16, 64)})
+    assert dict(small.ranges) == {"N": (1, 1, 2), "H": (8, 16, 64)}
+    type = graph.inputs[0].type
+    assert input_range(type, small.ranges) == ((1, 3, 8, 8), (1, 3, 16, 8), (2, 3, 64, 8))
+
+
+def test_the_range_of_an_expression_lies_between_its_extremes() -> None:
+    type = TensorType(nets.F32, (20 - N, 2 * N + 1, (N + H) // 2))
+    ranges = {"N": (1, 4, 16), "H": (8, 16, 64)}
+    assert input_range(type, ranges) == ((4, 3, 4), (16, 9, 10), (19, 33, 40))
+
+
+def test_static_models_need_no_profile() -> None:
+    assert profiles_of(nets.conv_relu()) == ()
+
+
+def test_every_profile_reaches_the_engine() -> None:
+    def size(*profiles: Profile) -> int:
+        return len(build(lower(nets.conv_relu(shape=(N, 3, 8, 8), profiles=profiles))))
+
+    one = size()
+    three = size(Profile("a", {"N": (1, 1, 1)}), Profile("b", {"N": (16, 16, 16)}))
+    # Each profile has code of its own in the engine.
+    assert three > 2 * one
+
+
+def test_a_profile_that_tensorrt_refuses() -> None:
+    graph = nets.conv_relu(shape=(N, 3, 8, 8), profiles=(Profile("wrong", {"N": (4, 2, 3)}),))
+    with pytest.raises(DiagnosticError) as error:
+        build(lower(graph))
+    assert "refuses the profile `wrong`" in message(error)
+    assert "= help: " in message(error)
+
+
+# Targets
+
+
+def test_targets_are_built_for() -> None:
+    lowered = lower(nets.conv_relu())
+    one, two = build(lowered, targets=("sm89",)), build(lowered, targets=("sm89", "SM120", "sm89"))
+    assert digest(one) != digest(two)
+
+
+def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(DiagnosticError) as error:
+        build(lower(nets.conv_relu()), targets=("sm89", "sm88", "current"))
+    text = message(error)
+    assert "cannot build for `sm88`, did you mean `sm8" in text
+    assert "cannot build for `current`" in text
+    assert "known targets: sm75, sm80, sm86, sm89, sm120" in text
+
+
+def test_a_target_that_cannot_run_the_model() -> None:
+    """bfloat16 convolutions need Ampere; TensorRT says so and names Turing."""
+    with pytest.raises(DiagnosticError) as error:
+        build(lower(nets.conv_relu(dtype=DType.BFLOAT16)), targets=("sm75", "sm89"))
+    assert "cannot build this model for sm75, sm89" in message(error)
+    assert "= help: " in message(error)
+    assert "cudaError" not in message(error)
+
+
+def test_a_failed_build_shows_the_source_of_the_layer() -> None:
+    """NonZero passes every check of the network and has no implementation in TensorRT-RTX."""
+
+    def body(net: Any, x: Any) -> Any:
+        return net.add("non_zero", x)
+
+    data = Value("data", TensorType(nets.F32, (N, 3)))
+    graph = nets.one(nets.Lambda(body, TensorType(DType.INT32, (2, N))), data)
+    with pytest.raises(DiagnosticError) as error:
+        build(lower(graph))
+    assert "--> cnn.trtnet:1:36" in message(error)
+    assert "has no runners that implement it" in message(error)
+
+
+# Progress and cancelling
+
+
+def test_progress_is_told_in_the_callers_thread() -> None:
+    seen: list[tuple[Progress, int]] = []
+    build(lower(nets.conv_relu()), progress=lambda event: seen.append((event, threading.get_ident())))
+    events = [event for event, _ in seen]
+    assert {thread for _, thread in seen} == {threading.get_ident()}
+    assert events[0].parent is None and events[0].step == 0
+    assert all(0 <= event.step <= event.total for event in events)
+    final = {event.phase: event for event in events}
+    assert all(event.step == event.total for event in final.values())
+
+
+def test_an_exception_of_the_callback_ends_the_build() -> None:
+    class Enough(Exception):
+        pass
+
+    def progress(event: Progress) -> None:
+        raise Enough
+
+    lowered = lower(slow_graph())
+    with pytest.raises(Enough):
+        build(lowered, progress=progress)
+    # The same network can be built afterwards.
+    assert len(build(lowered)) > 1000
+
+
+def test_ctrl_c_cancels_the_build() -> None:
+    """SIGINT as a terminal sends it, while TensorRT computes."""
+
+    def progress(event: Progress) -> None:
+        if event.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = threading.active_count()
+    with pytest.raises(BuildCancelled):
+        build(lower(slow_graph()), progress=progress)
+    assert threading.active_count() == before
+
+
+def test_a_process_that_is_interrupted_leaves_the_old_engine(tmp_path: Path) -> None:
+    path = tmp_path / "slow.engine"
+    path.write_bytes(b"old")
+    program = (
+        "import sys, test_trt_build as t\n"
+        "from trtdsl.trt.build import BuildCancelled, build, write_atomically\n"
+        "from trtdsl.trt.lower import lower\n"
+        "lowered = lower(t.slow_graph())\n"
+        "print('building', flush=True)\n"
+        "try:\n"
+        "    while True: engine = build(lowered)\n"
+        "    write_atomically(sys.argv[1], engine)\n"
+        "except BuildCancelled: sys.exit(7)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "building\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 7
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["slow.engine"]
+
+
+# Files
+
+
+def test_files_are_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.engine"
+    path.write_bytes(b"old")
+    write_atomically(path, memoryview(b"new engine"))
+    assert path.read_bytes() == b"new engine"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.engine"]
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DiagnosticError, match=r"cannot write `.*missing"):
+        write_atomically(tmp_path / "missing" / "a.engine", b"new")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DiagnosticError, match=r"cannot write `.*folder`: Is a directory"):
+        write_atomically(tmp_path / "folder", b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]

@@ -1,0 +1,265 @@
+"""The manifest: what an engine is, in JSON beside it, since an engine cannot be opened without its GPU.
+
+In: a lowered network and its engine.  Out: ``cnn.engine.json``, the same text for the same input::
+
+    {
+     "format": 1,
+     "model": "cnn",
+     "inputs": [{"name": "data", "dtype": "float32", "shape": ["N", 3, 32, 32]}],
+     "profiles": [{"name": "default", "dims": {"N": [1, 8, 64]}, "inputs": {"data": [[1, 3, 32, 32], …]}}],
+     "layers": [{"name": "conv1", "operator": "Conv2d", "scope": "conv1", "source": "cnn.trtnet:6:15"}],
+     …
+    }
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.ir import Weight
+from trtdsl.ops.lowering import Array
+from trtdsl.trt.lower import LoweredNetwork
+from trtdsl.trt.network import source_of
+from trtdsl.trt.profiles import input_range, profiles_of
+from trtdsl.types import TensorType
+
+FORMAT = 1
+"""Raised when a reader of the old form would misread the new one."""
+
+Size: TypeAlias = "int | str"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An input or output; a size that is dynamic is its expression, such as ``"N"``."""
+
+    name: str
+    dtype: str
+    shape: tuple[Size, ...]
+
+
+@dataclass(frozen=True)
+class ProfileEntry:
+    """A profile: min, opt and max of each dimension, and of each dynamic input's shape."""
+
+    name: str
+    dims: Mapping[str, tuple[int, int, int]]
+    inputs: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """A TensorRT layer and the operator of the model it belongs to."""
+
+    name: str
+    operator: str
+    scope: str
+    source: str
+
+
+@dataclass(frozen=True)
+class WeightEntry:
+    """A weight by its state-dict key; the hash is of its elements in C order, little-endian."""
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything known about an engine without opening it. ``size`` is in bytes."""
+
+    format: int
+    model: str
+    size: int
+    sha256: str
+    trtdsl: str
+    runtime: str
+    runtime_version: str
+    targets: tuple[str, ...]
+    passes: tuple[str, ...]
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+    profiles: tuple[ProfileEntry, ...]
+    layers: tuple[LayerEntry, ...]
+    weights: tuple[WeightEntry, ...]
+
+    def to_json(self) -> str:
+        """One entry of a list a line: a manifest of a thousand layers can still be read and compared."""
+        fields = dataclasses.asdict(self)
+        return "{\n" + ",\n".join(f" {json.dumps(k)}: {_lines(v)}" for k, v in fields.items()) + "\n}\n"
+
+
+def describe(
+    lowered: LoweredNetwork,
+    engine: bytes | memoryview,
+    *,
+    targets: Sequence[str] = (),
+    passes: Sequence[str] = (),
+    weights: Iterable[Weight] | None = None,
+) -> Manifest:
+    """The manifest of an engine; ``weights`` are by default those that it holds, after all passes."""
+    graph = lowered.graph
+    dynamic = [value for value in graph.inputs if not value.type.is_static]
+    return Manifest(
+        format=FORMAT,
+        model=graph.name,
+        size=len(engine),
+        sha256=hashlib.sha256(engine).hexdigest(),
+        trtdsl=_version(),
+        runtime=lowered.dialect.name,
+        runtime_version=lowered.dialect.version,
+        targets=tuple(targets),
+        passes=tuple(passes),
+        inputs=tuple(_binding(value.name, value.type) for value in graph.inputs),
+        outputs=tuple(_binding(output.name, output.value.type) for output in graph.outputs),
+        profiles=tuple(
+            ProfileEntry(
+                profile.name,
+                dict(profile.ranges),
+                {value.name: input_range(value.type, profile.ranges) for value in dynamic},
+            )
+            for profile in profiles_of(graph)
+        ),
+        layers=tuple(
+            LayerEntry(name, node.op.name, node.scope, source_of(node))
+            for name, node in lowered.nodes.items()
+        ),
+        weights=tuple(_weight(weight) for weight in (graph.weights if weights is None else weights)),
+    )
+
+
+def manifest_path(engine: Path | str) -> Path:
+    """Where the manifest of an engine lies: ``cnn.engine.json`` beside ``cnn.engine``."""
+    engine = Path(engine)
+    return engine.with_name(f"{engine.name}.json")
+
+
+def load_manifest(engine: Path | str) -> Manifest:
+    """The manifest beside an engine; raises DiagnosticError where there is none, or not a whole one."""
+    path = manifest_path(engine)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return _read(data)
+    except OSError as error:
+        raise DiagnosticError(Diagnostic(f"cannot read `{path}`: {error.strerror or error}")) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"no `{error.args[0]}`" if isinstance(error, KeyError) else str(error)
+        advice = "compile the model again to write it anew"
+        raise DiagnosticError(Diagnostic(f"`{path}` is no manifest: {reason}", help=(advice,))) from error
+
+
+def hash_of(array: Array) -> str:
+    """The SHA-256 of an array's elements in C order."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return hashlib.sha256(flat.view(np.uint8).data).hexdigest()
+
+
+def _weight(weight: Weight) -> WeightEntry:
+    if weight.data is None:
+        raise ValueError(f"weight `{weight.key}` has no data")
+    data = weight.data
+    return WeightEntry(weight.key, str(weight.type.dtype), tuple(data.shape), hash_of(data))
+
+
+def _binding(name: str, type: TensorType) -> Binding:
+    return Binding(
+        name, str(type.dtype), tuple(dim if isinstance(dim, int) else str(dim) for dim in type.shape)
+    )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("trtdsl")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _lines(value: Any) -> str:
+    if not isinstance(value, tuple) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    return "[\n" + ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in value) + "\n ]"
+
+
+# Reading: every field is asked for by name and made of its own type, so that what is missing or of
+# another kind is said here and not met later.
+
+
+def _read(data: Any) -> Manifest:
+    if not isinstance(data, dict):
+        raise ValueError("it holds no JSON object")
+    fields: dict[str, Any] = data
+    if fields["format"] != FORMAT:
+        raise ValueError(f"its format is {fields['format']}, this release reads {FORMAT}")
+    return Manifest(
+        format=FORMAT,
+        size=_integer(fields["size"]),
+        **{name: _text(fields[name]) for name in ("model", "sha256", "trtdsl", "runtime", "runtime_version")},
+        targets=tuple(map(_text, _list(fields["targets"]))),
+        passes=tuple(map(_text, _list(fields["passes"]))),
+        inputs=tuple(map(_read_binding, _list(fields["inputs"]))),
+        outputs=tuple(map(_read_binding, _list(fields["outputs"]))),
+        profiles=tuple(map(_read_profile, _list(fields["profiles"]))),
+        layers=tuple(
+            LayerEntry(*(_text(layer[name]) for name in ("name", "operator", "scope", "source")))
+            for layer in _list(fields["layers"])
+        ),
+        weights=tuple(map(_read_weight, _list(fields["weights"]))),
+    )
+
+
+def _read_binding(data: Any) -> Binding:
+    shape = tuple(size if isinstance(size, str) else _integer(size) for size in _list(data["shape"]))
+    return Binding(_text(data["name"]), _text(data["dtype"]), shape)
+
+
+def _read_profile(data: Any) -> ProfileEntry:
+    dims = {name: _triple(_integers(sizes)) for name, sizes in data["dims"].items()}
+    inputs = {name: _triple(tuple(map(_integers, _list(shapes)))) for name, shapes in data["inputs"].items()}
+    return ProfileEntry(_text(data["name"]), dims, inputs)
+
+
+def _read_weight(data: Any) -> WeightEntry:
+    return WeightEntry(
+        _text(data["key"]), _text(data["dtype"]), _integers(data["shape"]), _text(data["sha256"])
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} stands where a text is expected")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} stands where an integer is expected")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} stands where a list is expected")
+    return value
+
+
+def _integers(value: Any) -> tuple[int, ...]:
+    return tuple(map(_integer, _list(value)))
+
+
+def _triple(values: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    if len(values) != 3:
+        raise ValueError(f"{list(values)} stands where min, opt and max are expected")
+    return values[0], values[1], values[2]
