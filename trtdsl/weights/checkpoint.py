@@ -96,13 +96,13 @@ def _read(file: MappedFile, section: str | None, *, sharded: bool) -> tuple[Form
     if head.startswith(ZIP_MAGIC):
         return "torch zip", find_state_dict(read_torch_zip(file), file, section)
     if looks_like_safetensors(head):
-        return "safetensors", _flat(read_safetensors(file))
+        return "safetensors", _flat(read_safetensors(file), file, section)
     if looks_like_legacy(head):
         return "torch legacy", find_state_dict(read_torch_legacy(file), file, section)
     if looks_like_pickle(head):
         read_plain_pickle(file)
     if sharded and looks_like_json(head):
-        return "sharded", _flat(read_sharded(file, _read_shard))
+        return "sharded", _flat(read_sharded(file, _read_shard), file, section)
     raise _unknown(file, head)
 
 
@@ -112,7 +112,9 @@ def _read_shard(path: Path) -> dict[str, LazyTensor]:
     return {state.prefix + key: tensor for key, tensor in state.tensors.items()}
 
 
-def _flat(tensors: dict[str, LazyTensor]) -> StateDict:
+def _flat(tensors: dict[str, LazyTensor], file: MappedFile, section: str | None) -> StateDict:
+    if section:
+        raise file.refuse(f"has nothing named {quote(section)}: its format holds one flat state dict")
     return unwrap(StateDict(tensors, "", "", ()))
 
 

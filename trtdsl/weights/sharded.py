@@ -52,6 +52,6 @@ def _weight_map(file: MappedFile) -> dict[str, str]:
             "is JSON, but not the index of a checkpoint: it has no `weight_map` of keys to files"
         )
     for name in weight_map.values():
-        if "\0" in name or PurePosixPath(name).name != name:
+        if "\0" in name or name in ("", "..") or PurePosixPath(name).name != name:
             raise file.refuse(f"names the shard {quote(name)}, which is not a file beside it")
     return weight_map

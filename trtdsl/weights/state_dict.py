@@ -36,14 +36,14 @@ class StateDict:
 
 def find_state_dict(root: object, file: MappedFile, section: str | None) -> StateDict:
     """The state dict of a checkpoint, at ``section`` ("ema", "trainer.model") where that is given."""
-    path, notes = [], []
     found = _mapping(root, file)
-    wanted = section.split(".") if section else []
-    for _ in range(_NESTING):
-        if not wanted and ((_has_tensors(found) and not _known(found)) or not found):
-            break
-        name = wanted.pop(0) if wanted else _choose(found, file, notes)
+    path: list[str] = section.split(".") if section else []
+    notes: list[str] = []
+    for name in path:
         found = _mapping(_descend(found, name, file), file)
+    while len(path) < _NESTING and found and (not _has_tensors(found) or (_known(found) and not section)):
+        name = _choose(found, file, notes)
+        found = _mapping(found[name], file)
         path.append(name)
     if found and not _has_tensors(found):
         raise file.refuse(f"holds no tensors under {quote('.'.join(path))}")
@@ -102,7 +102,10 @@ def _choose(found: dict[object, Any], file: MappedFile, notes: list[str]) -> str
     if not candidates and len(others) == 1:
         candidates = others
     if not candidates and others:
-        raise file.refuse(f"holds several state dicts: {listing(others)}", "name the one to take")
+        raise file.refuse(
+            f"holds several state dicts: {listing(others)}",
+            "name the one to take: `load_checkpoint(path, section=…)`",
+        )
     if not candidates:
         raise file.refuse(f"holds no state dict; its keys are {listing([str(key) for key in found])}")
     if rest := [name for name in dict.fromkeys([*candidates, *others]) if name != candidates[0]]:

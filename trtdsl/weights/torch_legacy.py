@@ -52,10 +52,14 @@ def read_torch_legacy(file: MappedFile) -> object:
             "run `pip install trtdsl[torch]`, or save it again with a newer PyTorch",
         ) from None
     try:
-        loaded = torch.load(file.path, map_location="cpu", weights_only=True)
+        with file.path.open("rb") as handle:  # given a path, torch would judge the file by its extension
+            loaded = torch.load(handle, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever a broken file leads it to
-        reason = str(error).splitlines()[:1] or [type(error).__name__]
-        raise file.refuse(f"is a broken checkpoint: {reason[0]}", "download or save it again") from error
+        # Its words are not repeated: they advise to load the file unrestricted.
+        raise file.refuse(
+            f"is a checkpoint PyTorch cannot read ({type(error).__name__}): broken, or of unusual dtypes",
+            "download it again, or save it again with a newer PyTorch",
+        ) from error
     return _convert(loaded, _NESTING)
 
 

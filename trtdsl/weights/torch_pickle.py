@@ -17,12 +17,13 @@ import pickle
 import struct
 from collections.abc import Callable
 
-from trtdsl.weights.file import Malformed, quote
+from trtdsl.weights.file import Malformed, listing, quote
 from trtdsl.weights.torch_objects import Name, Opaque, build, is_known
 
 Instruction = Callable[["Machine"], None]
 
 _INSTRUCTIONS: dict[int, Instruction] = {}
+_WORD = struct.Struct("<I")
 _LONGEST_NAME = 500  # each reference makes a new string of two that the pickle may hold only once
 
 
@@ -68,7 +69,20 @@ class Machine:
             raise IndexError
         return self.data[begin : self.position]
 
+    def byte(self) -> int:
+        """The next byte, as an index or a small number."""
+        value = self.data[self.position]
+        self.position += 1
+        return value
+
+    def word(self) -> int:
+        """The next four bytes, as an index."""
+        (value,) = _WORD.unpack_from(self.data, self.position)
+        self.position += 4
+        return value
+
     def number(self, size: int) -> int:
+        """The next ``size`` bytes, as a length."""
         return int.from_bytes(self.take(size), "little")
 
     def line(self) -> str:
@@ -157,7 +171,7 @@ _counted(pickle.LONG1, 1, _whole_number)
 
 @_instruction(pickle.PROTO)
 def _proto(machine: Machine) -> None:
-    if machine.number(1) > pickle.HIGHEST_PROTOCOL:
+    if machine.byte() > pickle.HIGHEST_PROTOCOL:
         raise Malformed("its pickle has an unknown protocol")
 
 
@@ -173,7 +187,7 @@ def _binint(machine: Machine) -> None:
 
 @_instruction(pickle.BININT1)
 def _binint1(machine: Machine) -> None:
-    machine.stack.append(machine.number(1))
+    machine.stack.append(machine.byte())
 
 
 @_instruction(pickle.BININT2)
@@ -203,12 +217,12 @@ def _pop_mark(machine: Machine) -> None:
 
 @_instruction(pickle.BINPUT)
 def _binput(machine: Machine) -> None:
-    machine.memo[machine.number(1)] = machine.stack[-1]
+    machine.memo[machine.byte()] = machine.stack[-1]
 
 
 @_instruction(pickle.LONG_BINPUT)
 def _long_binput(machine: Machine) -> None:
-    machine.memo[machine.number(4)] = machine.stack[-1]
+    machine.memo[machine.word()] = machine.stack[-1]
 
 
 @_instruction(pickle.MEMOIZE)
@@ -218,12 +232,12 @@ def _memoize(machine: Machine) -> None:
 
 @_instruction(pickle.BINGET)
 def _binget(machine: Machine) -> None:
-    _recall(machine, machine.number(1))
+    _recall(machine, machine.byte())
 
 
 @_instruction(pickle.LONG_BINGET)
 def _long_binget(machine: Machine) -> None:
-    _recall(machine, machine.number(4))
+    _recall(machine, machine.word())
 
 
 def _recall(machine: Machine, index: int) -> None:
@@ -382,10 +396,8 @@ def describe_refusal(machine: Machine) -> tuple[str, tuple[str, ...]]:
                 "where you trust it, save the weights alone: `torch.save(model.state_dict(), path)`",
             ),
         )
-    shown = ", ".join(quote(name) for name in names[:3])
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"would run code when loaded: its pickle refers to {shown}{more}; refused, nothing was executed",
+        f"has code in its pickle ({listing(names, 3)}); refused, nothing was executed",
         (
             "a checkpoint may hold tensors, containers, numbers and strings only",
             "where you trust it, load it in Python and save `model.state_dict()` alone",

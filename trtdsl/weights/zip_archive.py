@@ -73,7 +73,7 @@ def read_directory(file: MappedFile) -> dict[str, Record]:
 def _find_directory(file: MappedFile) -> tuple[int, int, int]:
     """The directory's number of entries, size in bytes and offset, from the archive's last bytes."""
     at = file.data.rfind(b"PK\5\6", max(0, file.size - _END.size - _LONGEST_COMMENT))
-    if at < 0:
+    if at < 0 or at + _END.size > file.size:
         raise Malformed("its directory, which stands at the end, is missing: the file is truncated")
     *_, count, size, offset, _comment = _unpack(_END, file, at, b"PK\5\6")
     locator = at - _END64_LOCATOR.size
