@@ -33,7 +33,7 @@ from . import (
     shaping,
     slicing,
 )
-from .machine import Machine
+from .machine import Machine, fits
 from .readback import Program, WeightTable, read_network
 from .registry import Context, EvaluationError, Precision, evaluated_kinds
 
@@ -131,10 +131,7 @@ def _input(program: Program, name: str, inputs: Mapping[str, ArrayLike], context
     given = inputs[name]
     value = given.detach().cpu() if isinstance(given, torch.Tensor) else torch.as_tensor(given)
     expected = info.shape
-    fits = len(expected) == value.dim() and all(
-        want in (-1, have) for want, have in zip(expected, value.shape, strict=True)
-    )
-    if not fits:
+    if expected is None or not fits(expected, value):
         raise EvaluationError(f"input `{name}` is {expected}, the given value {tuple(value.shape)}")
     target = context.storage(info.dtype)
     if _kind(value.dtype) != _kind(target):

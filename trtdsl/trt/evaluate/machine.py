@@ -205,26 +205,43 @@ class Frame:
         return []
 
     def _store(self, node: Node, values: Sequence[torch.Tensor | None]) -> None:
+        """Compute a layer and keep its results in their types, their shapes held against TensorRT's."""
         context = self.machine.context
-        widened = tuple(_widen(value, context) for value in values)
-        result = evaluator_of(node)(node, Operands(node, widened), context)
-        results = (result,) if isinstance(result, torch.Tensor) else tuple(result)
-        if len(results) != len(node.outputs):
-            node.refuse(f"{len(results)} results for {len(node.outputs)} outputs")
-        for name, dtype, value in zip(node.outputs, node.dtypes, results, strict=True):
-            self._check_shape(node, name, value)
+        expected = [self._shape(node, name) for name in node.outputs]
+        operands = Operands(node, tuple(_widen(value, context) for value in values))
+        results = _call(node, operands, context)
+        for name, dtype, value, shape in zip(node.outputs, node.dtypes, results, expected, strict=True):
+            # An attention's inner tensor is TensorRT's own business.
+            if node.kind != "ATTENTION_INPUT" and not fits(shape, value):
+                node.refuse(f"computed shape {tuple(value.shape)}, TensorRT says {shape}")
             self.values[name] = value.to(context.storage(dtype))
 
-    def _check_shape(self, node: Node, name: str, value: torch.Tensor) -> None:
-        """Every computed shape is held against TensorRT's own inference."""
-        if node.kind == "ATTENTION_INPUT":
-            return
-        expected = self.machine.program.tensors[name].shape
-        agrees = len(expected) == value.dim() and all(
-            want in (-1, have) for want, have in zip(expected, value.shape, strict=True)
-        )
-        if not agrees:
-            node.refuse(f"computed shape {tuple(value.shape)}, TensorRT says {expected}")
+    def _shape(self, node: Node, name: str) -> tuple[int, ...]:
+        shape = self.machine.program.tensors[name].shape
+        if shape is None:
+            node.refuse(f"TensorRT cannot infer the shape of its output `{name}`")
+        return shape
+
+
+def fits(shape: tuple[int, ...], value: torch.Tensor) -> bool:
+    """Whether a value has a shape whose unknown lengths are -1."""
+    return len(shape) == value.dim() and all(
+        want in (-1, have) for want, have in zip(shape, value.shape, strict=True)
+    )
+
+
+def _call(node: Node, operands: Operands, context: Context) -> Sequence[torch.Tensor]:
+    """A layer's results; what torch refuses (shapes that do not fit at run time) names the layer."""
+    function = evaluator_of(node)
+    try:
+        result = function(node, operands, context)
+    except (RuntimeError, IndexError, ValueError) as error:
+        shapes = [None if value is None else tuple(value.shape) for value in operands.values]
+        raise EvaluationError(f"layer `{node.name}` ({node.kind}) of inputs {shapes}: {error}") from error
+    results = (result,) if isinstance(result, torch.Tensor) else tuple(result)
+    if len(results) != len(node.outputs):
+        node.refuse(f"{len(results)} results for {len(node.outputs)} outputs")
+    return results
 
 
 def _widen(value: torch.Tensor | None, context: Context) -> torch.Tensor | None:

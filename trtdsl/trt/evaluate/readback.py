@@ -55,17 +55,12 @@ class TensorInfo:
     tensor: Any
 
     @cached_property
-    def shape(self) -> tuple[int, ...]:
-        """TensorRT's own shape, -1 for an unknown length.
-
-        Raises :class:`EvaluationError` where TensorRT's shape inference refuses the graph.
-        """
+    def shape(self) -> tuple[int, ...] | None:
+        """TensorRT's own shape, -1 for an unknown length; None where TensorRT refuses the graph."""
         try:
             return tuple(self.tensor.shape)
-        except (RuntimeError, ValueError) as error:
-            raise EvaluationError(
-                f"TensorRT cannot infer the shape of tensor `{self.name}`: {error}"
-            ) from error
+        except (RuntimeError, ValueError):
+            return None
 
 
 @dataclass
