@@ -1,0 +1,331 @@
+"""The meaning of a graph: PyTorch on the CPU.
+
+In: a graph with its weights' values and one array for each input.  Out: torch tensors::
+
+    outputs = run(graph, {"image": image})
+    outputs["logits"]
+
+Each node calls the PyTorch object that its operator names, or the operator's own ``reference`` where
+PyTorch has no such object, and what comes out is held against the type that the graph promises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.ir import Graph, Node, Value, Weight, rebuild, walk
+from trtdsl.ops.base import Module, Op
+from trtdsl.types import Dim, DType, Symbol, SymbolicDim, TensorType, evaluate, evaluate_shape, symbols
+
+if TYPE_CHECKING:
+    import torch
+
+Array: TypeAlias = npt.NDArray[Any]
+Point: TypeAlias = Literal["min", "opt", "max"]
+
+
+class ReferenceMismatch(Exception):
+    """PyTorch computes another type than the graph says: no fault of the model."""
+
+
+# --- A graph ----------------------------------------------------------------------------------------------
+
+
+def run(
+    graph: Graph,
+    inputs: Mapping[str, Array | torch.Tensor],
+    weights: Mapping[str, Array | torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """The outputs by name. ``weights`` by state-dict key stand in for, or replace, those bound to the graph.
+
+    Raises ValueError for an input or weight that is missing or does not fit its declaration.
+    """
+    import torch
+
+    given = {value.name: to_torch(inputs[value.name]) for value in graph.inputs if value.name in inputs}
+    sizes = symbol_values(graph, given)
+    run = _Run(sizes, weights or {})
+    values: dict[Value, torch.Tensor] = {
+        value: _fitting(given[value.name], value.type, sizes, f"input `{value.name}`")
+        for value in graph.inputs
+    }
+    with torch.no_grad():
+        run.nodes(graph, values)
+    return {output.name: run.value(output.value, values) for output in graph.outputs}
+
+
+def symbol_values(graph: Graph, inputs: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """The size of every dynamic dimension, from the inputs' shapes."""
+    pairs: list[tuple[Dim, int]] = []
+    for value in graph.inputs:
+        if value.name not in inputs:
+            raise ValueError(f"input `{value.name}` is missing")
+        shape = tuple(inputs[value.name].shape)
+        if len(shape) != value.type.rank:
+            raise ValueError(f"input `{value.name}` has shape {list(shape)}, but it is {value.type}")
+        pairs += zip(value.type.shape, shape, strict=True)
+    return solve(pairs)
+
+
+def solve(pairs: Sequence[tuple[Dim, int]]) -> dict[str, int]:
+    """The symbols' values that give each dimension its size; ValueError where there are none."""
+    sizes: dict[str, int] = {}
+    # Dimensions that are a symbol by itself come first, so that sums and products have one unknown left.
+    for dim, size in sorted(pairs, key=lambda pair: len(str(pair[0]))):
+        unknown = [symbol for symbol in symbols(dim) if symbol.name not in sizes]
+        if len(unknown) == 1:
+            sizes[unknown[0].name] = _solve_one(dim, size, unknown[0], sizes)
+    for dim, size in pairs:
+        if evaluate(dim, sizes) != size:
+            raise ValueError(
+                f"a dimension of size {size} is declared as `{dim}`, which is {evaluate(dim, sizes)}"
+            )
+    return sizes
+
+
+def _solve_one(dim: Dim, size: int, symbol: Symbol, sizes: Mapping[str, int]) -> int:
+    if dim == SymbolicDim({(symbol,): 1}):
+        candidates: Sequence[int] = (size,)
+    else:
+        candidates = range(symbol.minimum, symbol.maximum + 1)
+    for candidate in candidates:
+        if evaluate(dim, {**sizes, symbol.name: candidate}) == size:
+            return candidate
+    raise ValueError(f"no value of {symbol} makes `{dim}` {size}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """One computation: the sizes of the dynamic dimensions, and weights by key that replace bound ones."""
+
+    sizes: Mapping[str, int]
+    weights: Mapping[str, Array | torch.Tensor]
+
+    def nodes(self, graph: Graph, values: dict[Value, torch.Tensor]) -> None:
+        """Compute every node of a graph into ``values``."""
+        for node in graph.nodes:
+            results = self._node(node, [self.value(operand, values) for operand in node.operands], values)
+            for value, result in zip(node.results, results, strict=True):
+                values[value] = _promised(
+                    result, value.type, self.sizes, f"`{node.op.name}` (`{value.name}`)"
+                )
+
+    def value(self, value: Value, values: Mapping[Value, torch.Tensor]) -> torch.Tensor:
+        """An operand: computed before, or a weight."""
+        if not isinstance(value, Weight):
+            return values[value]
+        data = self.weights.get(value.key, value.data)
+        if data is None:
+            raise ValueError(f"weight `{value.key}` has no data: bind the graph to a checkpoint first")
+        return _fitting(to_torch(data), value.type, self.sizes, f"weight `{value.key}`")
+
+    def _node(
+        self, node: Node, tensors: Sequence[torch.Tensor], values: Mapping[Value, torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        named = node.arguments(tensors)
+        weights = {slot: named.pop(slot) for slot in node.weights}
+        bodies = [self._body(body, values) for body in node.bodies]
+        return run_node(node.op.at(self.sizes), named, weights, bodies)
+
+    def _body(self, body: Graph, outside: Mapping[Value, torch.Tensor]) -> Callable[..., tuple[Any, ...]]:
+        """A body graph as a function of its inputs; it may also read values from around it."""
+
+        def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            values = {**outside, **dict(zip(body.inputs, tensors, strict=True))}
+            self.nodes(body, values)
+            return tuple(self.value(output.value, values) for output in body.outputs)
+
+        return call
+
+
+def _fitting(tensor: torch.Tensor, type: TensorType, sizes: Mapping[str, int], what: str) -> torch.Tensor:
+    found, wanted = type_of(tensor), type.with_shape(evaluate_shape(type.shape, sizes))
+    if found != wanted:
+        raise ValueError(f"{what} is {found}, but it should be {wanted}")
+    return tensor
+
+
+def _promised(tensor: torch.Tensor, type: TensorType, sizes: Mapping[str, int], what: str) -> torch.Tensor:
+    found, wanted = type_of(tensor), type.with_shape(evaluate_shape(type.shape, sizes))
+    if found != wanted:
+        raise ReferenceMismatch(f"{what} is {found} in PyTorch, but the graph says {type}, which is {wanted}")
+    return tensor
+
+
+# --- A node -----------------------------------------------------------------------------------------------
+
+
+def run_node(
+    op: Op,
+    operands: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor] | None = None,
+    bodies: Sequence[Callable[..., tuple[Any, ...]]] = (),
+) -> tuple[torch.Tensor, ...]:
+    """The results of one operator without symbolic parameters, operands (lists too) and weights by name."""
+    import torch
+
+    reference = getattr(op, "reference", None)
+    if reference is not None:
+        extra = {"bodies": tuple(bodies)} if bodies else {}
+        results = reference(torch, **operands, **(weights or {}), **extra)
+    elif isinstance(op, Module):
+        results = _call_module(op, operands, weights or {})
+    else:
+        results = resolve(op.torch)(*_positional(op, operands), **_fields(op))
+    return tuple(results) if isinstance(results, (tuple, list)) else (results,)
+
+
+def _positional(op: Op, operands: Mapping[str, Any]) -> list[Any]:
+    """The operands in order, with None for an absent one that others follow."""
+    names = [operand.name for operand in op.operands]
+    last = max((index for index, name in enumerate(names) if name in operands), default=-1)
+    return [operands.get(name) for name in names[: last + 1]]
+
+
+def _fields(op: Op) -> dict[str, Any]:
+    return {name: _parameter(getattr(op, name)) for name in op.parameters}
+
+
+def _parameter(value: Any) -> Any:
+    return torch_dtype(value) if isinstance(value, DType) else value
+
+
+def _call_module(op: Module, operands: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Any:
+    import torch
+
+    types = {name: _types_of(value) for name, value in operands.items()}
+    inferred = {name: _parameter(value) for name, value in op.torch_arguments(**types).items()}
+    with torch.device("meta"):
+        module = resolve(op.torch)(**inferred, **_fields(op))
+    return torch.func.functional_call(module.eval(), dict(weights), tuple(_positional(op, operands)))
+
+
+def _types_of(value: Any) -> Any:
+    return [type_of(item) for item in value] if isinstance(value, (list, tuple)) else type_of(value)
+
+
+@cache
+def resolve(path: str) -> Any:
+    """The object at a dotted import path, such as ``torch.nn.functional.relu``."""
+    parts = path.split(".")
+    found = importlib.import_module(parts[0])
+    for count, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part):
+            importlib.import_module(".".join(parts[:count]))
+        found = getattr(found, part)
+    return found
+
+
+# --- Arrays -----------------------------------------------------------------------------------------------
+
+
+def torch_dtype(dtype: DType) -> torch.dtype:
+    """PyTorch's dtype of the same name."""
+    import torch
+
+    return getattr(torch, dtype.value)
+
+
+def type_of(tensor: torch.Tensor) -> TensorType:
+    """The type of a torch tensor; ValueError for a dtype that the language does not have."""
+    return TensorType(DType(str(tensor.dtype).removeprefix("torch.")), tuple(tensor.shape))
+
+
+# numpy has no bfloat16 and no float8, and PyTorch does not know ml_dtypes: their bits travel as integers.
+_BITS = {DType.BFLOAT16: "int16", DType.FLOAT8: "uint8"}
+
+
+def to_torch(array: Array | torch.Tensor) -> torch.Tensor:
+    """The same values in torch, sharing memory where that is possible."""
+    import torch
+
+    if isinstance(array, torch.Tensor):
+        return array
+    dtype = DType.of_numpy(array.dtype)
+    bits = np.ascontiguousarray(array).reshape(array.shape).view(_BITS.get(dtype, array.dtype))
+    with warnings.catch_warnings():
+        # Weights are mapped read-only; nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(bits).view(torch_dtype(dtype))
+
+
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """The same values in numpy, bfloat16 and float8 as those of ml_dtypes."""
+    import torch
+
+    dtype = type_of(tensor).dtype
+    tensor = tensor.detach().cpu().contiguous()
+    if dtype not in _BITS:
+        return tensor.numpy()
+    return tensor.view(getattr(torch, _BITS[dtype])).numpy().view(dtype.numpy)
+
+
+# --- Random values for tests ------------------------------------------------------------------------------
+
+
+def random_array(
+    type: TensorType, random: np.random.Generator, integers: tuple[int, int] = (0, 4), scale: float = 1.0
+) -> Array:
+    """Normal floats, integers in ``[low, high)``, or bools, for a static type."""
+    shape = evaluate_shape(type.shape, {})
+    if type.dtype.is_bool:
+        return np.asarray(random.integers(0, 2, shape), dtype=bool)
+    if type.dtype.is_integer:
+        low, high = integers
+        low = max(low, 0) if type.dtype is DType.UINT8 else low
+        return np.asarray(random.integers(low, high, shape), dtype=type.dtype.numpy)
+    return np.asarray(random.normal(0, scale, shape), dtype=np.float32).astype(type.dtype.numpy)
+
+
+def random_inputs(
+    graph: Graph, at: Point = "opt", seed: int = 0, integers: tuple[int, int] = (0, 4)
+) -> dict[str, Array]:
+    """An array for each input, its dynamic dimensions at one end or the middle of their ranges."""
+    random = np.random.default_rng(seed)
+    sizes = point(frozenset().union(*(symbols(dim) for v in graph.inputs for dim in v.type.shape)), at)
+    static = {v.name: v.type.with_shape(evaluate_shape(v.type.shape, sizes)) for v in graph.inputs}
+    return {name: random_array(type, random, integers) for name, type in static.items()}
+
+
+def point(of: frozenset[Symbol], at: Point) -> dict[str, int]:
+    """Each symbol's minimum, optimum or maximum."""
+    bound = {"min": "minimum", "opt": "optimum", "max": "maximum"}[at]
+    return {symbol.name: getattr(symbol, bound) for symbol in of}
+
+
+def random_weights(graph: Graph, seed: int = 0) -> Graph:
+    """The graph with made-up weights, scaled so that values neither vanish nor explode over many layers."""
+    random = np.random.default_rng(seed)
+    found = {id(w): w for node in walk(graph) for w in node.operands if isinstance(w, Weight)}
+    bound: dict[Value, Value] = {
+        weight: dataclasses.replace(weight, data=random_weight(weight.key, weight.type, random))
+        for weight in found.values()
+    }
+    return _with_weights(graph, bound)
+
+
+def _with_weights(graph: Graph, bound: Mapping[Value, Value]) -> Graph:
+    bodies = ((node, tuple(_with_weights(body, bound) for body in node.bodies)) for node in graph.nodes)
+    nodes = [dataclasses.replace(node, bodies=inner) if inner else node for node, inner in bodies]
+    return rebuild(graph, nodes, bound)
+
+
+def random_weight(key: str, type: TensorType, random: np.random.Generator) -> Array:
+    """A weight by its name: variances positive, gains near 1, offsets small, matrices scaled by fan-in."""
+    name = key.rpartition(".")[2]
+    if not type.dtype.is_floating:
+        return random_array(type, random)
+    if name == "running_var" or (name == "weight" and type.rank == 1):
+        shape = evaluate_shape(type.shape, {})
+        return np.asarray(random.uniform(0.5, 1.5, shape), np.float32).astype(type.dtype.numpy)
+    fan_in = math.prod(evaluate_shape(type.shape[1:], {})) if type.rank > 1 else 100
+    return random_array(type, random, scale=1 / math.sqrt(max(fan_in, 1)))
