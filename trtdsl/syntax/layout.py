@@ -21,29 +21,8 @@ WIDTH = 100
 INDENT = 2
 CONTINUATION = 4
 
-_BREAK_BEFORE = frozenset(
-    [
-        "OR",
-        "AND",
-        "EQ",
-        "NE",
-        "LT",
-        "LE",
-        "GT",
-        "GE",
-        "PLUS",
-        "MINUS",
-        "TIMES",
-        "DIVIDE",
-        "FLOOR_DIVIDE",
-        "MODULO",
-        "MATMUL",
-        "POWER",
-        "IF",
-        "ELSE",
-        "WITH",
-    ]
-)
+_ARITHMETIC = {"PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "MODULO", "MATMUL", "POWER"}
+_BREAK_BEFORE = _ARITHMETIC | {"OR", "AND", "EQ", "NE", "LT", "LE", "GT", "GE", "IF", "ELSE", "WITH"}
 
 
 @dataclass(slots=True)
@@ -276,7 +255,7 @@ def _write_filled(writer: Writer, sequence: Sequence_, indent: int, tail: int) -
             needed = element.width + _until_break(sequence, number + 1, tail, inside=False)
             if writer.column + needed > WIDTH:
                 writer.begin(indent + CONTINUATION)
-        writer.write(element, indent + CONTINUATION)
+        writer.write(element, indent + CONTINUATION if number else indent)
 
 
 def _until_break(sequence: Sequence_, start: int, tail: int, inside: bool) -> int:

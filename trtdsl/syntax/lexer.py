@@ -55,6 +55,7 @@ def _lexicon(found: Tables) -> Lexicon:
     marks = sorted(found.literals.keys() - {*keywords}, key=len, reverse=True)
     groups = {
         "comment": found.patterns["COMMENT"],
+        "name": found.patterns["NAME"],
         "word": found.patterns["WORD"],
         "mark": "|".join(map(re.escape, marks)),
         "string": found.patterns["STRING"],
@@ -92,8 +93,8 @@ def scan(source: Source, start: int = 0, end: int | None = None) -> tuple[Tokens
         if group == "comment":
             comments.append(_comment(source, first, position))
             continue
-        if group == "word":
-            kind = literals.get(text[first:position], "NAME")
+        if group in ("name", "word"):
+            kind = literals.get(text[first:position], group.upper())
         elif group == "mark":
             kind = literals[text[first:position]]
         elif group == "float" and kind == "DOT":

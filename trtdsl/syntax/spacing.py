@@ -6,12 +6,10 @@ from trtdsl.syntax.layout import Bracket, Item, Sequence_, Token, close
 from trtdsl.syntax.lexer import Tokens
 from trtdsl.syntax.tree import Comment
 
-_OPERAND_ENDS = frozenset(
-    ["NAME", "WORD", "INTEGER", "FLOAT", "STRING", "RPAR", "RSQB", "TRUE", "FALSE", "NONE", "ELLIPSIS"]
-)
-_CALLABLE = frozenset(["NAME", "WORD", "INTEGER", "STRING", "RPAR", "RSQB"])
-_LITERALS = frozenset(["INTEGER", "FLOAT", "NEGATE", "STRING", "TRUE", "FALSE", "NONE"])
-_PATH = frozenset(["NAME", "WORD", "INTEGER", "DOT"])
+_CALLABLE = {"NAME", "WORD", "INTEGER", "STRING", "RPAR", "RSQB"}
+_OPERAND_ENDS = {*_CALLABLE, "FLOAT", "TRUE", "FALSE", "NONE", "ELLIPSIS"}
+_LITERALS = {"INTEGER", "FLOAT", "NEGATE", "STRING", "TRUE", "FALSE", "NONE"}
+_PATH = {"NAME", "WORD", "INTEGER", "DOT"}
 
 
 def annotate(tokens: Tokens, comments: tuple[Comment, ...]) -> list[Token]:
