@@ -1,0 +1,1 @@
+"""TensorRT: dialects, the checked network, lowering, building, evaluation on the CPU, the engine."""

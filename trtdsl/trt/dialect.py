@@ -45,7 +45,7 @@ def load_runtime(name: str | None = None) -> Dialect:
     wanted = name.replace("-", "_") if name else None
     if wanted is not None and wanted not in RUNTIMES:
         raise DiagnosticError(
-            Diagnostic(f"there is no runtime `{name}`", help=(f"known: {', '.join(RUNTIMES)}",))
+            Diagnostic(f"there is no runtime `{name}`", help=(f"known runtimes: {', '.join(RUNTIMES)}",))
         )
     failures: dict[str, ImportError] = {}
     for candidate in (wanted,) if wanted else RUNTIMES:
@@ -123,7 +123,7 @@ class Dialect:
     # Types
 
     @cached_property
-    def _to_data_type(self) -> Mapping[DType, Any]:
+    def data_types(self) -> Mapping[DType, Any]:
         known = {
             d: getattr(self.trt.DataType, n) for d, n in _DATA_TYPES.items() if hasattr(self.trt.DataType, n)
         }
@@ -133,14 +133,14 @@ class Dialect:
 
     def data_type(self, dtype: DType) -> Any:
         """TensorRT's DataType; raises DiagnosticError where this release lacks it."""
-        found = self._to_data_type.get(dtype)
+        found = self.data_types.get(dtype)
         if found is None:
             raise DiagnosticError(Diagnostic(f"{self} has no {dtype}", help=("cast to another type first",)))
         return found
 
     def spell(self, data_type: Any) -> str:
         """Our name of a TensorRT DataType."""
-        names = (str(dtype) for dtype, known in self._to_data_type.items() if known == data_type)
+        names = (str(dtype) for dtype, known in self.data_types.items() if known == data_type)
         return next(names, str(data_type))
 
     @cached_property

@@ -29,7 +29,7 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.ir import Weight
 from trtdsl.ops.lowering import Array
 from trtdsl.trt.lower import LoweredNetwork
-from trtdsl.trt.network import source_of
+from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range, profiles_of
 from trtdsl.types import TensorType
 

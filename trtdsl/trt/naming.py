@@ -1,8 +1,14 @@
-"""Unique names. TensorRT ignores a rename to a name that is taken or too long, so neither may happen."""
+"""Unique names for layers and tensors, and the way back from a layer to the text.
+
+TensorRT ignores a rename to a name that is taken or too long, so neither may happen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+from trtdsl.ir import Node
+from trtdsl.ops.base import Module
 
 # TensorRT's limit is 4096 characters; the rest is room for a suffix.
 _LONGEST = 4000
@@ -24,3 +30,20 @@ class Names:
             name = f"{wanted}_{self._next[wanted]}"
         self._taken.add(name)
         return name
+
+
+def node_name(node: Node) -> str:
+    """What a node's layers are called: a module's label path, a function below the path it stands at."""
+    if isinstance(node.op, Module) and node.scope:
+        return node.scope
+    return f"{node.scope}.{node.op.name}" if node.scope else node.op.name
+
+
+def source_of(node: Node) -> str:
+    """``file:line:column`` of the operator in the text, or nothing."""
+    return str(node.origins[0].span) if node.origins else ""
+
+
+def metadata_of(node: Node) -> str:
+    """What inspectors and profilers show of a layer: the state-dict path and the place in the text."""
+    return f"{node.scope} {source_of(node)}".strip()

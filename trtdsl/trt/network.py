@@ -16,12 +16,12 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.ir import Node
-from trtdsl.ops.base import Module
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.trt.dialect import Dialect
-from trtdsl.trt.naming import Names
+from trtdsl.trt.naming import Names, metadata_of, node_name
+from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
-from trtdsl.types import Dim, DType, TensorType, bounds
+from trtdsl.types import Dim, DType, TensorType
 
 _WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
     "constant": {1: "weights"},
@@ -76,7 +76,7 @@ class CheckedNetwork(Network):
         """Layers added from now on belong to this node."""
         self._node = node
         self._scope = node_name(node)
-        self._metadata = _metadata(node)
+        self._metadata = metadata_of(node)
         self._emitted.clear()
 
     def end(self) -> None:
@@ -313,7 +313,7 @@ class CheckedNetwork(Network):
             raise self.refused(
                 f"TensorRT refuses `{property}` = {_show(value)} of this `{kind}` layer: {_first_line(error)}"
             ) from error
-        if not _took(getattr(layer, property), wanted):
+        if not took(getattr(layer, property), wanted):
             raise self.refused(f"TensorRT does not take `{property}` = {_show(value)} of this `{kind}` layer")
 
     def _pin(self, layer: Any, kind: str, results: Sequence[TensorType]) -> None:
@@ -333,7 +333,7 @@ class CheckedNetwork(Network):
         except (RuntimeError, ValueError) as error:
             # ValueError is 8.5's: a rank of -1 that is no length of a tuple.
             raise self.refused(f"TensorRT cannot compute this `{kind}` layer") from error
-        if handle.dtype != self.dialect.data_type(expected.dtype) or not _agree(shape, expected.shape):
+        if handle.dtype != self.dialect.data_type(expected.dtype) or not agrees(shape, expected.shape):
             found = (
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
             )
@@ -355,42 +355,6 @@ class CheckedNetwork(Network):
 
 
 _TAKES_WEIGHTS = frozenset(_WEIGHT_SLOTS) - {"constant"}
-
-
-def node_name(node: Node) -> str:
-    """What a node's layers are called: a module's label path, a function below the path it stands at."""
-    if isinstance(node.op, Module) and node.scope:
-        return node.scope
-    return f"{node.scope}.{node.op.name}" if node.scope else node.op.name
-
-
-def source_of(node: Node) -> str:
-    """``file:line:column`` of the operator in the text, or nothing."""
-    return str(node.origins[0].span) if node.origins else ""
-
-
-def _metadata(node: Node) -> str:
-    return f"{node.scope} {source_of(node)}".strip()
-
-
-def _agree(found: Sequence[int], ours: Sequence[Dim]) -> bool:
-    """Whether the shapes agree: TensorRT may know less (-1), or more where our range has one value."""
-    return len(found) == len(ours) and all(
-        a < 0 or (a == b if isinstance(b, int) else bounds(b) == (a, a))
-        for a, b in zip(found, ours, strict=True)
-    )
-
-
-def _took(found: Any, wanted: Any) -> bool:
-    """Whether a property read back is what was set; floats went through 32 bits."""
-    if isinstance(wanted, float):
-        return isinstance(found, float) and np.float32(found) == np.float32(wanted)
-    if isinstance(wanted, tuple | list):
-        # A Permutation always reads back 8 long.
-        items = list(found) if found is not None else []
-        items = items[: len(wanted)] if type(found).__name__ == "Permutation" else items
-        return len(items) == len(wanted) and all(map(_took, items, wanted))
-    return bool(found == wanted)
 
 
 def _show(value: Any) -> str:

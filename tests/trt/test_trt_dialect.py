@@ -1,0 +1,73 @@
+"""Which runtime is found and what is known of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import networks as nets
+import pytest
+
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.trt.dialect import Dialect, load_runtime
+from trtdsl.trt.lower import lower
+from trtdsl.types import DType
+
+
+def test_the_default_runtime_is_the_one_without_a_gpu() -> None:
+    found = load_runtime()
+    assert found.name == "tensorrt_rtx"
+    assert found is load_runtime("tensorrt-rtx")
+    assert found.version == found.trt.__version__
+
+
+def test_what_tensorrt_rtx_has() -> None:
+    found = load_runtime("tensorrt_rtx")
+    assert found.strongly_typed and found.has_metadata and found.has_progress
+    assert not found.narrow_shapes
+    assert found.quantize_names_dtype
+    assert found.normalization == "normalization_v2"
+    assert found.has("cast") and found.has("squeeze") and not found.has("rnn_v2")
+    assert "sm89" in found.targets and "current" not in found.targets
+
+
+@pytest.mark.parametrize("dtype", DType)
+def test_every_dtype_has_a_data_type_that_is_spelled_like_it(dtype: DType) -> None:
+    found = load_runtime("tensorrt_rtx")
+    assert found.spell(found.data_type(dtype)) == str(dtype)
+
+
+def test_a_data_type_that_a_release_lacks() -> None:
+    found = Dialect("tensorrt_rtx", load_runtime().trt)
+    known = dict(found.data_types)
+    del known[DType.BFLOAT16]
+    found.data_types = known
+    with pytest.raises(DiagnosticError, match=r"tensorrt_rtx .* has no bfloat16"):
+        found.data_type(DType.BFLOAT16)
+
+
+def test_an_unknown_runtime() -> None:
+    with pytest.raises(DiagnosticError) as error:
+        lower(nets.conv_relu(), runtime="onnx")
+    assert "there is no runtime `onnx`" in str(error.value)
+    assert "known runtimes: tensorrt_rtx, tensorrt" in str(error.value)
+
+
+def test_a_runtime_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # None in sys.modules makes an import fail as that of a missing module does.
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(DiagnosticError) as error:
+        load_runtime("tensorrt")
+    assert "TensorRT is not installed (`tensorrt` cannot be imported" in str(error.value)
+    assert "pip install 'trtdsl[tensorrt]'" in str(error.value)
+
+
+def test_the_package_does_not_import_tensorrt_until_it_is_used() -> None:
+    assert importlib.util.find_spec("trtdsl.trt.lower") is not None
+    import subprocess
+
+    program = "import sys, trtdsl.trt.lower, trtdsl.trt.build, trtdsl.trt.manifest; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "trtdsl.trt.build" in loaded
+    assert not {"tensorrt", "tensorrt_rtx", "torch", "networkx", "rich", "typer"} & {*loaded}
