@@ -128,6 +128,14 @@ class Op:
         """The state-dict name below the label, and type, of each weight."""
         return {}
 
+    def is_identity(self, *operands: TensorType) -> bool:
+        """Whether the result is the operand itself, for operands of these types."""
+        return False
+
+    def fold(self, **operands: Any) -> Any:
+        """The results as numpy arrays, from the operands' and weights'; None where that is not stated."""
+        return None
+
     def caution(self, *operands: Any, **named: Any) -> str | None:
         """A warning for a use that is valid but seldom meant, or None."""
         return None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trtdsl.ops.base import Function, Module, Refused
-from trtdsl.ops.lowering import Network, Tensor
+from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType
 
 
@@ -34,6 +34,9 @@ class Parameter(Module):
         return TensorType(self.dtype, self.shape)
 
     def lower(self, net: Network, value: Tensor) -> Tensor:
+        return value
+
+    def fold(self, value: Array) -> Array:
         return value
 
     def reference(self, torch: Any, value: Any) -> Any:
@@ -65,6 +68,11 @@ class Full(Function):
         small = tuple(1 if isinstance(size, SymbolicDim) else size for size in type.shape)
         constant = net.constant(np.full(small, self.fill_value, dtype=type.dtype.numpy))
         return net.expand(constant, type.shape)
+
+    def fold(self) -> Array | None:
+        type = self.infer()
+        static = all(isinstance(size, int) for size in type.shape)
+        return np.full(type.shape, self.fill_value, type.dtype.numpy) if static else None  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def _dtype_of(value: bool | int | float) -> DType:

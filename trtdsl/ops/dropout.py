@@ -31,6 +31,9 @@ class InTraining(Function, abstract=True):
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return input
 
+    def is_identity(self, input: TensorType) -> bool:
+        return True
+
     def reference(self, torch: Any, input: Any) -> Any:
         return input
 
@@ -98,6 +101,9 @@ class Identity(Module):
 
     def infer(self, input: TensorType) -> TensorType:
         return input
+
+    def is_identity(self, input: TensorType) -> bool:
+        return True
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return input

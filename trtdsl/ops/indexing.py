@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from trtdsl.ops.base import Function, Op, Refused
-from trtdsl.ops.lowering import Network, Tensor
+from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.rules import wrap_dim
 from trtdsl.ops.shape import Unsqueeze
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
@@ -56,6 +58,9 @@ class Select(Function):
         shape = tuple(1 if axis == dim else size for axis, size in enumerate(input.shape))
         return net.reshape(net.slice(input, start, shape), net.result.shape)
 
+    def fold(self, input: Array) -> Array:
+        return np.take(input, self.index, axis=self.dim)
+
 
 class Slice(Function):
     """Elements ``start`` to ``end`` (exclusive) of ``dim``, every ``step``-th; bounds as in Python."""
@@ -103,6 +108,17 @@ class Slice(Function):
         start = tuple(first if axis == dim else 0 for axis in range(input.rank))
         stride = tuple(self.step if axis == dim else 1 for axis in range(input.rank))
         return net.slice(input, start, net.result.shape, stride)
+
+    def is_identity(self, input: TensorType) -> bool:
+        return self.infer(input) == input
+
+    def fold(self, input: Array) -> Array | None:
+        bounds = (self.start, self.end)
+        if any(isinstance(bound, SymbolicDim) for bound in bounds):
+            return None
+        index = [slice(None)] * input.ndim
+        index[self.dim] = slice(*bounds, self.step)
+        return input[tuple(index)]
 
     def reference(self, torch: Any, input: Any) -> Any:
         return torch.ops.aten.slice(input, self.dim, self.start, self.end, self.step)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+
 from trtdsl.ops.base import Function, Refused, static
-from trtdsl.ops.lowering import Network, Tensor
-from trtdsl.ops.rules import promote, same_dim, wrap_dim
+from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.rules import promote, same_dim, type_of, wrap_dim
 from trtdsl.types import Dim, TensorType
 
 
@@ -49,6 +51,13 @@ class Cat(Function):
     def lower(self, net: Network, tensors: Sequence[Tensor]) -> Tensor:
         cast = [net.cast(tensor, net.result.dtype) for tensor in tensors]
         return net.concat(cast, wrap_dim(self.dim, cast[0].rank))
+
+    def is_identity(self, *tensors: TensorType) -> bool:
+        return len(tensors) == 1
+
+    def fold(self, tensors: Sequence[Array]) -> Array:
+        dtype = self.infer([type_of(array) for array in tensors]).dtype
+        return np.concatenate([array.astype(dtype.numpy) for array in tensors], self.dim)
 
 
 class Stack(Function):

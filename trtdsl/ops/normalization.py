@@ -59,7 +59,7 @@ class _BatchNorm(Module, abstract=True):
         given = (running_mean, running_var, *(w for w in (weight, bias) if w is not None))
         if any(w.array is None for w in given):
             return self._composed(net, input, running_mean, running_var, weight, bias)
-        scale, shift = _scale_and_shift(self.eps, running_mean.array, running_var.array, _array(weight), _array(bias))
+        scale, shift = scale_and_shift(self.eps, running_mean.array, running_var.array, _array(weight), _array(bias))
         scale, shift = scale.astype(input.dtype.numpy), shift.astype(input.dtype.numpy)
         if input.rank >= 4:
             mode = net.enum("ScaleMode.CHANNEL")
@@ -98,7 +98,7 @@ def _array(weight: Tensor | None) -> Array | None:
     return None if weight is None else weight.array
 
 
-def _scale_and_shift(
+def scale_and_shift(
     eps: float, mean: Array, variance: Array, weight: Array | None, bias: Array | None
 ) -> tuple[Array, Array]:
     """``y = scale * x + shift`` per channel, in float64."""
@@ -173,7 +173,8 @@ class LocalResponseNorm(Function):
         return input
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        if input.rank in (4, 5) and _fits_layer(self.size, self.beta, self.k):
+        # TensorRT's layer takes its channels from the third dimension counted from the end.
+        if input.rank == 4 and _fits_layer(self.size, self.beta, self.k):
             return net.add("lrn", input, self.size, self.alpha, self.beta, self.k, result=input.type)
         squares = net.elementwise("PROD", input, input)
         scaled = net.elementwise("PROD", self._means(net, squares), net.scalar(self.alpha, input))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
+
+import numpy.typing as npt
 
 from trtdsl.ops.base import Refused
 from trtdsl.types import Dim, DType, TensorType, Undecided, equal
 
 DEFAULT_FLOAT = DType.FLOAT32
 """PyTorch's default dtype: what a Python float becomes beside an integer tensor."""
+
+
+def type_of(array: npt.NDArray[Any]) -> TensorType:
+    """The type of an array's values."""
+    return TensorType(DType.of_numpy(array.dtype), array.shape)
 
 
 def wrap_dim(dim: int, rank: int, about: str | None = "dim") -> int:

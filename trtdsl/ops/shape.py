@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from trtdsl.ops.base import Function, Refused, Spelling
-from trtdsl.ops.lowering import Network, Tensor
-from trtdsl.ops.rules import same_dim, wrap_dim, wrap_dims
+from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.rules import same_dim, type_of, wrap_dim, wrap_dims
 from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, divide_exact, equal, product, symbols
 
 
@@ -18,6 +18,12 @@ class _Reshaping(Function, abstract=True):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return net.reshape(input, net.result.shape)
+
+    def is_identity(self, input: TensorType) -> bool:
+        return self.infer(input) == input
+
+    def fold(self, input: Array) -> Array:
+        return input.reshape(self.infer(type_of(input)).shape)
 
 
 class Flatten(_Reshaping):
@@ -55,7 +61,7 @@ class Unflatten(_Reshaping):
         "unflatten(1, (3, 4))(float32[N, 12]) -> float32[N, 3, 4]",
         "unflatten(-1, (-1, 4))(float32[N, 12]) -> float32[N, 3, 4]",
     )
-    spellings = (Spelling("torch.nn.Unflatten", ("dim", "unflattened_size")),)
+    spellings = (Spelling("torch.nn.Unflatten", ("dim", "sizes")),)
 
     dim: int
     sizes: tuple[Dim, ...]
@@ -194,6 +200,12 @@ class _Permuting(Function, abstract=True):
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return net.transpose(input, self.permutation(input.rank))
 
+    def is_identity(self, input: TensorType) -> bool:
+        return self.permutation(input.rank) == tuple(range(input.rank))
+
+    def fold(self, input: Array) -> Array:
+        return input.transpose(self.permutation(input.ndim))
+
 
 class Permute(_Permuting):
     """The dimensions in the order ``dims``."""
@@ -295,3 +307,6 @@ class Expand(Function):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return net.expand(input, net.result.shape)
+
+    def is_identity(self, input: TensorType) -> bool:
+        return self.infer(input) == input

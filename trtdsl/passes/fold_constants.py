@@ -1,0 +1,98 @@
+"""What depends on no input is computed now, with numpy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.ir import Graph, Node, Value, Weight
+from trtdsl.ops.base import Op
+from trtdsl.ops.creation import Parameter
+
+Array = npt.NDArray[Any]
+
+LARGEST_GROWTH = 1 << 20
+"""Bytes that a folded constant may take beyond its operands: a broadcast is better left to the engine."""
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Replace nodes on constants by their values, as parameters labelled ``folded.<name>``.
+
+    An operator takes part by its ``fold`` method; a parameter without values stays as it is.
+
+    before::
+
+        model example() {
+          input x: float32[2]
+          scale = full((2,), 3.0)
+          double = add(scale, scale)
+          y = mul(x, double)
+          output y = y
+        }
+
+    after::
+
+        model example() {
+          input x: float32[2]
+          scale = full((2,), 3.0)
+          double = folded.double: Parameter(2)
+          y = mul(x, double)
+          output y = y
+        }
+    """
+    known: dict[Value, Array] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        folded = _folded(node, known)
+        if folded is None:
+            nodes.append(node)
+            continue
+        known.update(zip(node.results, folded, strict=True))
+        source = not any(slot not in node.weights for slot in node.slots)
+        nodes += [node] if source else _parameters(node, folded)
+    changed = len(nodes) != len(graph.nodes) or any(
+        a is not b for a, b in zip(nodes, graph.nodes, strict=False)
+    )
+    return graph.replace(nodes=tuple(nodes)) if changed else graph
+
+
+def _folded(node: Node, known: dict[Value, Array]) -> tuple[Array, ...] | None:
+    """The node's results, or None where they are not known now."""
+    arrays: list[Array] = []
+    for value in node.operands:
+        array = value.data if isinstance(value, Weight) else known.get(value)
+        if array is None:
+            return None
+        arrays.append(array)
+    if any(not result.type.is_static for result in node.results):
+        return None
+    results = _computed(node.op, node.arguments(arrays))
+    if results is None:
+        return None
+    growth = sum(result.nbytes for result in results) - sum(array.nbytes for array in arrays)
+    return results if growth <= LARGEST_GROWTH else None
+
+
+def _computed(op: Op, operands: dict[str, Any]) -> tuple[Array, ...] | None:
+    with np.errstate(all="ignore"):
+        results = op.fold(**operands)
+    if results is None:
+        return None
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _parameters(node: Node, arrays: tuple[Array, ...]) -> list[Node]:
+    """A parameter in place of each result, which keeps its name."""
+    return [_parameter(node, value, array) for value, array in zip(node.results, arrays, strict=True)]
+
+
+def _parameter(node: Node, value: Value, array: Array) -> Node:
+    dtype = value.type.dtype
+    data = np.ascontiguousarray(array, dtype=dtype.numpy).reshape(array.shape)
+    key = f"folded.{value.name}"
+    op = Parameter(tuple(data.shape), dtype)
+    weight = Weight(key, value.type, key, data)
+    return dataclasses.replace(node, op=op, operands=(weight,), slots=("value",), results=(value,), scope=key)
