@@ -129,6 +129,36 @@ def test_bounds_hold_where_the_range_is_too_large(world: World, text: str):
     assert all(low <= value <= high for value in world.values(text).values())
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        "{} * (({} * W + {}) // {}) + {} * W".format,
+        *[st.integers(-9, 9)] * 3,
+        st.integers(2, 9),
+        st.integers(-9, 9),
+    )
+)
+def test_bounds_of_a_division_hold_over_a_long_range(text: str):
+    world = World({"W": (0, 5000)})
+    low, high = bounds(world.symbolic(text))
+    values = world.values(text).values()
+    assert low <= min(values) and max(values) <= high
+
+
+@pytest.mark.parametrize(
+    ("dim", "low", "high"),
+    [
+        (W % 16, 0, 15),
+        (16 * (W // 16) - W, -15, 0),
+        ((W + 1) // 2 * 2 - W, 0, 1),
+        (W - (W + 1) // 2, 0, 50_000),
+        (W // 3 + W // 2 - W, -16_667, -1),
+    ],
+)
+def test_bounds_over_a_long_range_see_what_cancels(dim: Dim, low: int, high: int):
+    assert bounds(dim) == (low, high)
+
+
 RELATIONS: list[tuple[Callable[[Dim, Dim], bool], Callable[[int, int], bool]]] = [
     (equal, operator.eq),
     (less, operator.lt),
@@ -406,6 +436,10 @@ def test_dtype_and_numpy_agree(dtype: DType):
 
 
 def test_dtypes_that_numpy_lacks_are_those_of_ml_dtypes():
+    # In a fresh process, because numpy knows the names once anything has imported ml_dtypes.
+    check = "from trtdsl.types import DType; print(DType.BFLOAT16.numpy, DType.FLOAT8.numpy)"
+    shown = subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True).stdout
+    assert shown == "bfloat16 float8_e4m3fn\n"
     assert DType.BFLOAT16.numpy == np.dtype(ml_dtypes.bfloat16)
     assert DType.FLOAT8.numpy == np.dtype(ml_dtypes.float8_e4m3fn)
     assert DType.BFLOAT16.is_floating and DType.FLOAT8.is_floating
