@@ -207,8 +207,10 @@ def test_average_pooling_rounded_up_never_counts_beyond_the_padding(bench: Any, 
 
 
 def test_average_of_padding_alone_is_refused(bench: Any) -> None:
-    layer = _pool(bench, trt.PoolingType.AVERAGE, 3, 6)
-    layer.post_padding, layer.padding_mode = (0, 1), UP
+    """TensorRT refuses such a window itself where it knows the lengths and counts pixels only."""
+    x = bench.input(np.array([3, 6, 9], np.float32).reshape(1, 1, 1, 3))
+    layer = bench.net.add_pooling_nd(x, trt.PoolingType.AVERAGE, (1, 2))
+    layer.stride_nd, layer.padding_mode, layer.average_count_excludes_padding = (1, 3), UP, False
     with pytest.raises(EvaluationError, match="padding alone"):
         bench.value(layer)
 

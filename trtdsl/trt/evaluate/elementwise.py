@@ -203,7 +203,7 @@ def cast(node: Node, operands: Operands, context: Context) -> Tensor:
     if target.is_floating_point or x.dtype == torch.bool or x.dtype == target:
         return x.to(context.compute) if target.is_floating_point else x.to(target)
     info = torch.iinfo(target)
-    whole = x.trunc() if x.is_floating_point() else x
+    whole = x.trunc() if x.is_floating_point() else x.to(torch.int64)  # whose bounds int32 cannot hold
     inside = (whole >= info.min) & (whole <= info.max)
     if target == torch.int64 and x.is_floating_point():
         inside &= whole < 2.0**63

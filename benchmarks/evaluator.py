@@ -1,0 +1,439 @@
+"""Prove the evaluator with networks no one here wrote.
+
+Every published model below gets random weights, is exported by ``torch.onnx.export``, parsed by NVIDIA's
+ONNX parser into a TensorRT network and computed by :mod:`trtdsl.trt.evaluate`; the result is compared with
+the torch module itself.  Once with a fixed batch of 2, once with a dynamic batch exported at 2 and run at 3.
+
+    python benchmarks/evaluator.py                 all models
+    python benchmarks/evaluator.py resnet18 bert   these, the other rows are kept
+
+Writes ``evaluator.json`` and ``evaluator.md`` beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import copy
+import json
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorrt_rtx as trt
+import torch
+from torch import nn
+
+from trtdsl.trt.evaluate import evaluate
+
+HERE = Path(__file__).parent
+LIMIT = 1e-5
+"""Largest relative L2 error in float32: some hundred roundings of 6e-8, in another order than torch's."""
+
+Inputs = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model: its library, how to make it, and inputs for a batch size."""
+
+    library: str
+    name: str
+    build: Callable[[], nn.Module]
+    inputs: Callable[[int], Inputs]
+
+
+class Flat(nn.Module):
+    """A model whose outputs are a tuple of tensors, whatever container it returns them in."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        named = dict(zip(self.names, inputs, strict=True)) if self.names else {}
+        return tuple(_tensors(self.model(**named) if named else self.model(*inputs)))
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _tensors(each)
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _tensors(each)
+
+
+def image(size: int, channels: int = 3) -> Callable[[int], Inputs]:
+    return lambda batch: (torch.randn(batch, channels, size, size),)
+
+
+def video(frames: int, size: int) -> Callable[[int], Inputs]:
+    return lambda batch: (torch.randn(batch, 3, frames, size, size),)
+
+
+def tokens(length: int = 16, vocabulary: int = 99) -> Callable[[int], Inputs]:
+    """Token numbers, and an attention mask that hides the end of the first sequence."""
+
+    def make(batch: int) -> Inputs:
+        mask = torch.ones(batch, length, dtype=torch.int64)
+        mask[0, length - 3 :] = 0
+        return torch.randint(1, vocabulary, (batch, length)), mask
+
+    return make
+
+
+def torchvision_case(name: str, size: int = 64, **options: Any) -> Case:
+    def build() -> nn.Module:
+        import torchvision
+
+        return Flat(torchvision.models.get_model(name, weights=None, **options))
+
+    return Case("torchvision", name, build, image(size))
+
+
+def segmentation_case(name: str, size: int = 64) -> Case:
+    return torchvision_case(name, size, weights_backbone=None)
+
+
+def timm_case(name: str, size: int = 64, **options: Any) -> Case:
+    def build() -> nn.Module:
+        import timm
+
+        return Flat(timm.create_model(name, pretrained=False, **options))
+
+    return Case("timm", name, build, image(size))
+
+
+def transformers_case(
+    name: str,
+    model: str,
+    inputs: Callable[[int], Inputs],
+    names: Sequence[str] = ("input_ids", "attention_mask"),
+    **config: Any,
+) -> Case:
+    """A small configuration of a transformers architecture; ``model`` is the class without ``Model``."""
+
+    def build() -> nn.Module:
+        import transformers
+
+        settings = getattr(transformers, f"{model}Config")(**config)
+        settings._attn_implementation = "eager"
+        if hasattr(settings, "use_cache"):
+            settings.use_cache = False
+        cls = getattr(transformers, f"{model}Model")
+        return Flat(cls(settings), names)
+
+    return Case("transformers", name, build, inputs)
+
+
+SMALL = {
+    "vocab_size": 99,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+}
+PIXELS = ("pixel_values",)
+VISION = {k: v for k, v in SMALL.items() if k != "vocab_size"} | {"image_size": 64, "patch_size": 16}
+
+CASES: tuple[Case, ...] = (
+    torchvision_case("alexnet", 96),
+    torchvision_case("vgg11_bn"),
+    torchvision_case("resnet18"),
+    torchvision_case("resnet50"),
+    torchvision_case("resnext50_32x4d"),
+    torchvision_case("wide_resnet50_2"),
+    torchvision_case("densenet121"),
+    torchvision_case("squeezenet1_1"),
+    torchvision_case("googlenet", 64, aux_logits=False, init_weights=False),
+    torchvision_case("inception_v3", 96, aux_logits=False, init_weights=False),
+    torchvision_case("mobilenet_v2"),
+    torchvision_case("mobilenet_v3_small"),
+    torchvision_case("mobilenet_v3_large"),
+    torchvision_case("mnasnet0_5"),
+    torchvision_case("shufflenet_v2_x0_5"),
+    torchvision_case("efficientnet_b0"),
+    torchvision_case("efficientnet_v2_s"),
+    torchvision_case("regnet_x_400mf"),
+    torchvision_case("regnet_y_400mf"),
+    torchvision_case("convnext_tiny"),
+    torchvision_case("vit_b_16", 64, image_size=64),
+    torchvision_case("swin_t"),
+    torchvision_case("swin_v2_t"),
+    torchvision_case("maxvit_t", 64, input_size=(64, 64), partition_size=2),
+    segmentation_case("fcn_resnet50"),
+    segmentation_case("deeplabv3_mobilenet_v3_large"),
+    segmentation_case("lraspp_mobilenet_v3_large"),
+    Case("torchvision", "r3d_18", lambda: torchvision_case("r3d_18").build(), video(8, 32)),
+    Case("torchvision", "s3d", lambda: torchvision_case("s3d").build(), video(16, 64)),
+    timm_case("mobilenetv4_conv_small"),
+    timm_case("ghostnet_100"),
+    timm_case("tf_efficientnet_lite0"),
+    timm_case("lcnet_050"),
+    timm_case("repvgg_a0"),
+    timm_case("dla34"),
+    timm_case("hrnet_w18_small"),
+    timm_case("res2net50_14w_8s"),
+    timm_case("skresnet18"),
+    timm_case("nf_resnet26"),
+    timm_case("cspresnet50"),
+    timm_case("edgenext_xx_small"),
+    timm_case("mobilevit_xxs"),
+    timm_case("fastvit_t8"),
+    timm_case("efficientformer_l1", 224),
+    timm_case("levit_128s", 224),
+    timm_case("poolformer_s12"),
+    timm_case("mixer_s32_224", 224),
+    timm_case("resmlp_12_224", 224),
+    timm_case("gmixer_12_224", 224),
+    timm_case("vit_tiny_patch16_224", 64, img_size=64),
+    timm_case("deit_tiny_distilled_patch16_224", 64, img_size=64),
+    timm_case("cait_xxs24_224", 64, img_size=64),
+    timm_case("beit_base_patch16_224", 64, img_size=64, depth=4),
+    timm_case("eva02_tiny_patch14_224", 56, img_size=56),
+    timm_case("xcit_nano_12_p16_224"),
+    timm_case("pvt_v2_b0"),
+    timm_case("twins_svt_small", 224),
+    timm_case("coat_lite_tiny", 64, img_size=64),
+    transformers_case("bert", "Bert", tokens(), **SMALL),
+    transformers_case("roberta", "Roberta", tokens(), **SMALL),
+    transformers_case("electra", "Electra", tokens(), embedding_size=32, **SMALL),
+    transformers_case("albert", "Albert", tokens(), embedding_size=32, **SMALL),
+    transformers_case("mpnet", "MPNet", tokens(), **SMALL),
+    transformers_case(
+        "distilbert", "DistilBert", tokens(), vocab_size=99, dim=64, n_layers=3, n_heads=4, hidden_dim=128
+    ),
+    transformers_case("gpt2", "GPT2", tokens(), vocab_size=99, n_embd=64, n_layer=3, n_head=4),
+    transformers_case("opt", "OPT", tokens(), ffn_dim=128, word_embed_proj_dim=64, **SMALL),
+    transformers_case("llama", "Llama", tokens(), num_key_value_heads=2, **SMALL),
+    transformers_case("mistral", "Mistral", tokens(), num_key_value_heads=2, sliding_window=4, **SMALL),
+    transformers_case("qwen2", "Qwen2", tokens(), num_key_value_heads=2, **SMALL),
+    transformers_case("gemma", "Gemma", tokens(), num_key_value_heads=1, head_dim=16, **SMALL),
+    transformers_case("phi", "Phi", tokens(), **SMALL),
+    transformers_case(
+        "t5-encoder",
+        "T5Encoder",
+        tokens(),
+        vocab_size=99,
+        d_model=64,
+        d_kv=16,
+        d_ff=128,
+        num_layers=3,
+        num_heads=4,
+    ),
+    transformers_case("vit", "ViT", image(64), PIXELS, **VISION),
+    transformers_case("dinov2", "Dinov2", image(64), PIXELS, **VISION),
+    transformers_case("clip-vision", "CLIPVision", image(64), PIXELS, **VISION),
+    transformers_case(
+        "segformer", "Segformer", image(64), PIXELS, depths=[1, 1, 1, 1], hidden_sizes=[16, 32, 64, 128]
+    ),
+    transformers_case("mobilenet-v2", "MobileNetV2", image(64), PIXELS),
+)
+
+
+def randomise(model: nn.Module, inputs: Inputs) -> nn.Module:
+    """Random weights under which every parameter matters and activations neither die nor blow up.
+
+    Norm scales, layer scales and biases are drawn at random (their defaults, 1, 1e-5 and 0, would hide a
+    mistake), constant matrices too; batch norms take the statistics of a random batch.
+    """
+    for name, parameter in model.named_parameters():
+        with torch.no_grad():
+            if parameter.dim() <= 1 or parameter.squeeze().dim() <= 1:
+                is_bias = name.endswith("bias")
+                parameter.copy_(
+                    torch.randn_like(parameter) * 0.1 if is_bias else torch.rand_like(parameter) + 0.5
+                )
+            elif parameter.std() == 0:
+                parameter.normal_(std=0.05)
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        for _ in range(2 if norms else 0):
+            model(*inputs)
+    return model.eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The exporter logs and warns about its own passes."""
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+def parse(path: Path) -> trt.INetworkDefinition:
+    """NVIDIA's reading of an ONNX file."""
+    logger = trt.Logger(trt.Logger.ERROR)
+    network = trt.Builder(logger).create_network()
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(path)):
+        raise ValueError(f"ONNX parser: {parser.get_error(0).desc()}")
+    return network
+
+
+def export(model: nn.Module, inputs: Inputs, dynamic: bool, path: Path) -> None:
+    shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) * len(inputs) if dynamic else None
+    with quiet():
+        torch.onnx.export(
+            model,
+            inputs,
+            str(path),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            dynamic_shapes=(shapes,) if dynamic else None,
+        )
+
+
+def run(network: trt.INetworkDefinition, inputs: Inputs, **options: Any) -> list[torch.Tensor]:
+    """Evaluate with inputs by position; results in the order of the network's outputs."""
+    names = [network.get_input(i).name for i in range(network.num_inputs)]
+    outputs = [network.get_output(i).name for i in range(network.num_outputs)]
+    if len(names) != len(inputs):
+        raise ValueError(f"the network has inputs {names}, the model {len(inputs)}")
+    values = evaluate(network, dict(zip(names, inputs, strict=True)), **options)
+    return [values[name] for name in outputs]
+
+
+def relative_error(got: Sequence[torch.Tensor], want: Sequence[torch.Tensor]) -> float:
+    """The largest relative L2 error of the outputs; refuses outputs that prove nothing."""
+    if len(got) != len(want):
+        raise ValueError(f"{len(got)} outputs instead of {len(want)}")
+    errors: list[float] = []
+    for value, expected in zip(got, want, strict=True):
+        if not bool(expected.isfinite().all()) or float(expected.double().std()) == 0:
+            raise ValueError("an output of the model is not finite or constant")
+        difference = (value.double() - expected.double()).norm()
+        errors.append(float(difference / expected.double().norm()))
+    return max(errors)
+
+
+def prove(case: Case, folder: Path) -> dict[str, Any]:
+    """One row of the table."""
+    torch.manual_seed(0)
+    model = randomise(case.build(), case.inputs(4))
+    fixed, other = case.inputs(2), case.inputs(3)
+    path = folder / "model.onnx"
+    export(model, fixed, False, path)
+    network = parse(path)
+    with torch.inference_mode():
+        want = model(*fixed)
+    started = time.monotonic()
+    got = run(network, fixed)
+    seconds = time.monotonic() - started
+    kinds = collections.Counter(network.get_layer(i).type.name for i in range(network.num_layers))
+    return {
+        "library": case.library,
+        "model": case.name,
+        "layers": dict(kinds.most_common()),
+        "static": relative_error(got, want),
+        "spread": float(want[0].std()),
+        "seconds": round(seconds, 2),
+        "dynamic": _dynamic(model, fixed, other, path),
+    }
+
+
+def _dynamic(model: nn.Module, fixed: Inputs, other: Inputs, path: Path) -> float | str:
+    """The error at a batch the export has not seen, or who refused."""
+    try:
+        export(copy.deepcopy(model), fixed, True, path)
+    except Exception as error:
+        return f"not exported ({type(error).__name__})"
+    try:
+        network = parse(path)
+    except ValueError as error:
+        return f"not parsed ({error})"
+    if network.get_input(0).shape[0] != -1:
+        return "the exporter fixed the batch"
+    with torch.inference_mode():
+        want = model(*other)
+    return relative_error(run(network, other), want)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The Markdown of ``evaluator.md``."""
+    passed = [row for row in rows if row["static"] <= LIMIT]
+    dynamic = [row for row in rows if isinstance(row["dynamic"], float)]
+    kinds = collections.Counter(kind for row in rows for kind in row["layers"])
+    libraries = collections.Counter(row["library"] for row in passed)
+    lines = [
+        "# The evaluator against torch",
+        "",
+        "Each model has random weights (`torch.manual_seed(0)`, no parameter at a default that would hide a mistake),",
+        "goes through `torch.onnx.export` and NVIDIA's ONNX parser, and the TensorRT network that comes out is computed",
+        "by `trtdsl.trt.evaluate` in float32 on the CPU. Written by `python benchmarks/evaluator.py`.",
+        "",
+        f"torch {torch.__version__}, tensorrt-rtx {trt.__version__}. The error is the relative L2 distance to the torch",
+        f"module in float32, the largest over all outputs; {LIMIT:g} is allowed. *Static*: batch 2. *Dynamic*: exported at",
+        "batch 2 with a dynamic batch, run at batch 3. *Spread*: standard deviation of the first output.",
+        "",
+        f"**{len(passed)} of {len(rows)} models within {LIMIT:g} with a static batch** "
+        f"({', '.join(f'{count} {name}' for name, count in libraries.items())}), "
+        f"{sum(row['dynamic'] <= LIMIT for row in dynamic)} of {len(dynamic)} that the exporter and the parser "
+        f"took with a dynamic batch. {len(kinds)} layer types: "
+        + ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common())
+        + ".",
+        "",
+        "| library | model | static | dynamic | spread | seconds | layers by type |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        layers = ", ".join(f"{count} {kind}" for kind, count in row["layers"].items())
+        moving = row["dynamic"] if isinstance(row["dynamic"], str) else f"{row['dynamic']:.1e}"
+        lines.append(
+            f"| {row['library']} | {row['model']} | {row['static']:.1e} | {moving} | {row['spread']:.2g} "
+            f"| {row['seconds']:.1f} | {layers} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", help="names of models; all if none is given")
+    wanted = set(parser.parse_args().models)
+    unknown = wanted - {case.name for case in CASES}
+    if unknown:
+        parser.error(f"unknown models {sorted(unknown)}")
+    stored = HERE / "evaluator.json"
+    rows = {row["model"]: row for row in json.loads(stored.read_text())} if stored.exists() else {}
+    failed = 0
+    for case in CASES:
+        if wanted and case.name not in wanted:
+            continue
+        rows.pop(case.name, None)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                rows[case.name] = prove(case, Path(folder))
+        except Exception as error:
+            print(f"{case.name}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+            failed += 1
+            continue
+        print(f"{case.name}: {rows[case.name]['static']:.1e} {rows[case.name]['dynamic']}", flush=True)
+        failed += rows[case.name]["static"] > LIMIT
+        ordered = [rows[each.name] for each in CASES if each.name in rows]
+        stored.write_text(json.dumps(ordered, indent=1) + "\n")
+        (HERE / "evaluator.md").write_text(table(ordered))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
