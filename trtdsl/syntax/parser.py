@@ -13,10 +13,13 @@ from typing import Any, cast
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from trtdsl.syntax.build import Builder
 from trtdsl.syntax.lexer import Tokens, lexicon, scan
-from trtdsl.syntax.tables import ACCEPT, Rule, tables
+from trtdsl.syntax.mistakes import Stuck, explain
+from trtdsl.syntax.recovery import next_statement
+from trtdsl.syntax.tables import ACCEPT, END, Rule, tables
 from trtdsl.syntax.tree import Expr, File, Name
 
-MAXIMUM_DEPTH = 200
+MAXIMUM_DIAGNOSTICS = 20
+MAXIMUM_DEPTH = 100
 """Nodes of the tree from the file to a leaf: what follows may walk it by recursion."""
 
 
@@ -63,12 +66,18 @@ class _Run:
         self.values: list[Any] = []
         self.starts: list[int] = []
         self.depths: list[int] = []
+        self.settled: list[int] = []
+        """the states right after the last token, before the next one reduced any"""
+        self.interpolated = False
+        self.said = len(diagnostics)
 
     def parse(self, start: str) -> object | None:
         """The value of the start symbol, or None where a mistake left none."""
         actions, rules, kinds = self.tables.actions, self.tables.rules, self.tokens.kinds
         states, values, starts, depths = self.states, self.values, self.starts, self.depths
         states.append(self.tables.starts[start])
+        self.interpolated = start == "expr"
+        self.settled = states[:]
         index = 0
         while True:
             row = actions[states[-1]]
@@ -76,14 +85,18 @@ class _Run:
             if action is None:
                 action = self._as_name(row, index)
                 if action is None:
-                    self._mistake(index)
-                    return None
+                    resumed = self._mistake(index)
+                    if resumed is None:
+                        return None
+                    index = resumed
+                    continue
             if action >= 0:
                 states.append(action)
                 values.append(index)
                 starts.append(self.tokens.starts[index])
                 depths.append(0)
                 index += 1
+                self.settled = states[:]
                 continue
             if action == ACCEPT:
                 return values[-1]
@@ -130,6 +143,7 @@ class _Run:
         elif make is not None:
             depth += 1
             value = make(Span(tokens.source, start, end), *children)
+            depth += not isinstance(value, tuple)
         else:
             value = children
         values.append(value)
@@ -137,10 +151,51 @@ class _Run:
         self.depths.append(depth)
         if depth <= self.maximum_depth:
             return True
-        self.diagnostics.append(Diagnostic("this nests too deeply", Span(tokens.source, start, start + 1)))
+        place = Span(tokens.source, start, start + 1)
+        help = ("give a part of it a name of its own",)
+        self.diagnostics.append(Diagnostic("this nests too deeply", place, help=help))
         return False
 
-    def _mistake(self, index: int) -> None:
-        self.diagnostics.append(
-            Diagnostic(f"unexpected `{self.tokens.text(index)}`", self.tokens.span(index))
-        )
+    # After a mistake
+
+    def _mistake(self, index: int) -> int | None:
+        """Say what is wrong and where to go on, if anywhere."""
+        row = self.tables.actions[self.settled[-1]]
+        expected = frozenset(kind for kind in row if not kind.islower() and self._accepts(kind, self.settled))
+        ended = self.tokens.kinds[index] == END
+        if not (ended and len(self.diagnostics) > self.said):
+            self.diagnostics.append(explain(Stuck(self.tokens, index, expected, self.interpolated)))
+        if ended or self.interpolated or len(self.diagnostics) >= MAXIMUM_DIAGNOSTICS:
+            return None
+        return self._resume(index)
+
+    def _accepts(self, kind: str, states: list[int]) -> bool:
+        """Whether the automaton with these states on its stack would take a terminal."""
+        actions, rules = self.tables.actions, self.tables.rules
+        states = states[:]
+        while (action := actions[states[-1]].get(kind)) is not None:
+            if action >= 0 or action == ACCEPT:
+                return True
+            rule = rules[-1 - action]
+            if rule.length:
+                del states[-rule.length :]
+            states.append(actions[states[-1]][rule.origin])
+        return False
+
+    def _resume(self, index: int) -> int | None:
+        """Drop what is half read, and skip to the next statement of the same body, or to the next item."""
+        tokens = self.tokens
+        for height in range(len(self.states), 0, -1):
+            in_body = self._accepts("FOR", self.states[:height])
+            if not in_body and not self._accepts("MODEL", self.states[:height]):
+                continue
+            left = self.values[height - 1 :]
+            depth = sum(isinstance(value, int) and tokens.kinds[value] == "LBRACE" for value in left)
+            begin = self.starts[height - 1] if left else tokens.starts[index]
+            resumed = next_statement(tokens, index if left else index + 1, begin, depth, in_body)
+            if resumed is None:
+                continue
+            del self.states[height:], self.values[height - 1 :], self.starts[height - 1 :]
+            del self.depths[height - 1 :]
+            return resumed
+        return None
