@@ -1,0 +1,436 @@
+"""Where the parser got stuck → what is said about it.
+
+In: the tokens, the index of the one that does not fit, and the terminals that would have. The rules
+below are tried in order; each knows one mistake and says how to mend it. Where none applies, the
+diagnostic says what was found and what was expected, in words.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trtdsl.diagnostics import Diagnostic, Origin, Span
+from trtdsl.syntax.lexer import ERROR, Tokens, lexicon
+from trtdsl.syntax.tables import END
+
+_OPERATORS = {"PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "MODULO", "MATMUL", "POWER", "AND", "OR"}
+_COMPARISONS = {"EQ", "NE", "LT", "LE", "GT", "GE"}
+_CLOSERS = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
+_STATEMENTS = {"DIM", "PROFILE", "INPUT", "OUTPUT", "EMIT", "SCAN", "WEIGHTS", "FOR", "RETURN", "ASSERT"}
+_AFTER_OPERAND = {*_OPERATORS, *_COMPARISONS, "ARROW", "DOT", "LPAR", "LSQB", "IF"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """The parser's place: ``expected`` are the terminals that could have stood there."""
+
+    tokens: Tokens
+    index: int
+    expected: frozenset[str]
+    interpolated: bool = False
+    """whether the text is the inside of a string's braces"""
+
+    def kind(self, offset: int = 0) -> str:
+        index = self.index + offset
+        return self.tokens.kinds[index] if 0 <= index < len(self.tokens.kinds) else END
+
+    def text(self, offset: int = 0) -> str:
+        index = self.index + offset
+        return self.tokens.text(index) if 0 <= index < len(self.tokens.kinds) else ""
+
+    def span(self, first: int = 0, last: int | None = None) -> Span:
+        """From one token to another, counted from the stuck one."""
+        start = self.tokens.starts[self.index + first]
+        return Span(
+            self.tokens.source, start, self.tokens.ends[self.index + (first if last is None else last)]
+        )
+
+    def adjacent(self, offset: int = 0) -> bool:
+        """Whether nothing stands between a token and the one before it."""
+        index = self.index + offset
+        return index > 0 and self.tokens.starts[index] == self.tokens.ends[index - 1]
+
+    def begins_line(self, offset: int = 0) -> bool:
+        index = self.index + offset
+        before = self.tokens.ends[index - 1] if index else 0
+        return "\n" in self.tokens.source.text[before : self.tokens.starts[index]]
+
+    @property
+    def end(self) -> str:
+        return "`}`" if self.interpolated else "the end of the text"
+
+    @property
+    def found(self) -> str:
+        return self.end if self.kind() == END else _shown(self.text())
+
+    @property
+    def wanted(self) -> str:
+        return _in_words(self.expected, self.end)
+
+
+def explain(stuck: Stuck) -> Diagnostic:
+    """The diagnostic for the token that does not fit."""
+    for rule in _RULES:
+        found = rule(stuck)
+        if found is not None:
+            return found
+    message = f"expected {stuck.wanted}, found {stuck.found}"
+    return Diagnostic(message, stuck.span(), origins=_still_open(stuck))
+
+
+def _shown(text: str) -> str:
+    return f"`{text if len(text) <= 40 else text[:37] + '…'}`"
+
+
+def _still_open(stuck: Stuck) -> tuple[Origin, ...]:
+    """The bracket that was to be closed on an earlier line."""
+    opened = _open_brackets(stuck.tokens, stuck.index)
+    if not opened or not {"RPAR", "RSQB"} & stuck.expected:
+        return ()
+    opening = stuck.tokens.span(opened[-1])
+    return (
+        (Origin(opening, f"this `{opening.text}` is still open"),) if opening.line < stuck.span().line else ()
+    )
+
+
+# What was expected, in words
+
+
+def _in_words(expected: frozenset[str], end: str) -> str:
+    """The terminals as a person would list them; operators go without saying where a mark can stand too."""
+    marks = {kind: f"`{text}`" for text, kind in lexicon().literals.items()}
+    left = set(expected)
+    words: list[str] = []
+    if "INTEGER" in left and "LPAR" in left and "NAME" in left:
+        words.append("an expression")
+        left -= {
+            "INTEGER",
+            "FLOAT",
+            "STRING",
+            "NAME",
+            "LPAR",
+            "LSQB",
+            "MINUS",
+            "NOT",
+            "TRUE",
+            "FALSE",
+            "NONE",
+        }
+        left -= {"ELLIPSIS", "COLON"}
+    if {"FOR", "RETURN"} <= left:
+        words.append("a statement")
+        left -= {*_STATEMENTS, "NAME", "IF"}
+    if {"IMPORT", "MODEL"} <= left:
+        words.append("`import`, `block` or `model`")
+        left -= {"IMPORT", "MODEL", "BLOCK"}
+    if "PLUS" in left or "ARROW" in left or {"LPAR", "LSQB"} <= left:
+        left -= _AFTER_OPERAND
+    named = {
+        "NAME": "a name",
+        "WORD": "a name",
+        "INTEGER": "an integer",
+        "STRING": "a string",
+        END: "the end",
+    }
+    words += sorted({named.get(kind) or marks.get(kind, kind.lower()) for kind in left} - {"the end"})
+    if not words:
+        return "an operator" if expected & _OPERATORS else "the end of the text"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+# The rules
+
+
+def _unknown_character(stuck: Stuck) -> Diagnostic | None:
+    if stuck.kind() != ERROR:
+        return None
+    text, span = stuck.text(), stuck.span()
+    if text[0] == '"':
+        help = ('a string ends on the line where it begins; a `"` inside is written `\\"`',)
+        return Diagnostic(
+            "this string is never closed", Span(span.source, span.start, span.start + 1), help=help
+        )
+    if text[0] == "'":
+        return Diagnostic("strings stand in double quotes", _to_next_quote(span), help=('write `"…"`',))
+    if text[0].isdigit() and len(text) > 1:
+        hexadecimal = text[1] in "xXbBoO"
+        advice = "integers are decimal" if hexadecimal else "a name begins with a letter or `_`"
+        return Diagnostic(f"`{text}` is no number", span, help=(advice,))
+    if text in _CHARACTERS:
+        return Diagnostic(f"`{text}` is no part of the language", span, help=(_CHARACTERS[text],))
+    name = unicodedata.name(text, f"U+{ord(text):04X}")
+    shown = f"`{text}` ({name})" if text.isprintable() else name
+    advice = "names are made of the letters a-z and A-Z, digits and `_`" if text.isalpha() else ""
+    if text.isspace() or unicodedata.category(text) in ("Zs", "Cf"):
+        advice = "write a plain space"
+    return Diagnostic(
+        f"the character {shown} is no part of the language", span, help=(advice,) if advice else ()
+    )
+
+
+_CHARACTERS = {
+    ";": "statements need no `;`: one ends where the next begins",
+    "!": "write `not`",
+    "&": "write `and`",
+    "|": "write `or`",
+    "^": "a power is written `**`",
+    "\\": "a line may be broken anywhere without a mark",
+    "`": 'a string is written `"…"`',
+    "“": 'a string is written `"…"`',
+    "”": 'a string is written `"…"`',
+    "→": "a pipe is written `->`",
+    "×": "a product is written `*`",
+    "−": "minus is written `-`",
+    "–": "minus is written `-`",
+}
+
+
+def _to_next_quote(span: Span) -> Span:
+    text = span.source.text
+    line_end = text.find("\n", span.start)
+    closing = text.find("'", span.end, line_end if line_end >= 0 else len(text))
+    return Span(span.source, span.start, closing + 1) if closing >= 0 else span
+
+
+def _unclosed(stuck: Stuck) -> Diagnostic | None:
+    """The end, or a bracket of another sort, where a bracket is still open."""
+    opened = _open_brackets(stuck.tokens, stuck.index)
+    kind = stuck.kind()
+    if kind not in _CLOSERS and (kind != END or not opened):
+        return None
+    if not opened:
+        return Diagnostic(f"this `{stuck.text()}` closes nothing", stuck.span())
+    opening = stuck.tokens.span(opened[-1])
+    if kind in _CLOSERS and _CLOSERS[kind] == stuck.tokens.kinds[opened[-1]]:
+        return None
+    if kind != END and stuck.tokens.kinds[opened[-1]] == "LBRACE":
+        return Diagnostic(f"this `{stuck.text()}` closes nothing", stuck.span())
+    partner = {"(": ")", "[": "]", "{": "}"}[opening.text]
+    origin = Origin(opening, f"this `{opening.text}` is never closed")
+    return Diagnostic(f"expected `{partner}`, found {stuck.found}", stuck.span(), origins=(origin,))
+
+
+def _open_brackets(tokens: Tokens, index: int) -> list[int]:
+    """The brackets open before a token."""
+    opened: list[int] = []
+    for number in range(index):
+        kind = tokens.kinds[number]
+        if kind in _CLOSERS.values():
+            opened.append(number)
+        elif kind in _CLOSERS and opened:
+            opened.pop()
+    return opened
+
+
+def _unclosed_body(stuck: Stuck) -> Diagnostic | None:
+    """``model m(`` inside a body: a brace is missing above."""
+    if stuck.text(-1) not in ("model", "block") or stuck.kind(1) != "LPAR" or not stuck.begins_line(-1):
+        return None
+    opened = _open_brackets(stuck.tokens, stuck.index)
+    if not opened:
+        return None
+    opening = stuck.tokens.span(opened[-1])
+    origin = Origin(opening, f"this `{opening.text}` is never closed")
+    message = f"a {stuck.text(-1)} cannot begin here, inside another"
+    return Diagnostic(message, stuck.span(-1), origins=(origin,))
+
+
+_PYTHON_WORDS = {
+    "True": "write `true`",
+    "False": "write `false`",
+    "None": "write `none`",
+    "elif": "write `else if`",
+    "def": "a module is written `block Name(parameters)(tensors) { … }`",
+    "class": "a module is written `block Name(parameters)(tensors) { … }`",
+    "while": "loops are over lists, `for x in range(3) { … }`; the runtime loop is `scan`",
+    "pass": "an empty body is written `{}`",
+    "is": "write `==`",
+    "lambda": "a function is written `block Name()(x) { … }`",
+    "from": 'write `import "path/to/file.trtnet"`',
+}
+
+
+def _python_word(stuck: Stuck) -> Diagnostic | None:
+    text = stuck.text()
+    if stuck.kind() not in ("NAME", "WORD") or text not in _PYTHON_WORDS:
+        return None
+    return Diagnostic(f"`{text}` is Python's", stuck.span(), help=(_PYTHON_WORDS[text],))
+
+
+_RESERVED = ("IF", "ELSE", "FOR", "RETURN", "ASSERT", "AND", "OR", "NOT", "TRUE", "FALSE", "NONE")
+
+
+def _reserved_word(stuck: Stuck) -> Diagnostic | None:
+    """A keyword where a name belongs: ``for = 3``, ``x.append = true``."""
+    for offset in (0, -1):
+        word, kind = stuck.text(offset), stuck.kind(offset)
+        if kind not in _RESERVED or not (offset or "NAME" in stuck.expected):
+            continue
+        if offset == 0 and stuck.begins_line() and kind in _RESERVED[:5]:
+            continue
+        if offset == -1 and stuck.kind() not in ("EQUAL", "DOT", "COLON"):
+            continue
+        labels = "COLON" in (stuck.kind(offset + 1), stuck.kind()) or stuck.kind() == "DOT"
+        help = (f'in a label write it as a string, `"{word}…"`',) if labels else ()
+        return Diagnostic(f"`{word}` is a keyword and cannot be a name", stuck.span(offset), help=help)
+    return None
+
+
+def _number(stuck: Stuck) -> Diagnostic | None:
+    if stuck.kind(-1) == "INTEGER" and stuck.kind() == "DOT" and stuck.adjacent():
+        digits = stuck.text(-1)
+        return Diagnostic(f"`{digits}.` is no number", stuck.span(-1, 0), help=(f"write `{digits}.0`",))
+    if stuck.kind() == "DOT" and stuck.kind(1) == "INTEGER" and "INTEGER" in stuck.expected:
+        digits = stuck.text(1)
+        return Diagnostic(f"`.{digits}` is no number", stuck.span(0, 1), help=(f"write `0.{digits}`",))
+    return None
+
+
+def _comparison(stuck: Stuck) -> Diagnostic | None:
+    if stuck.kind() in _COMPARISONS and stuck.expected & {"AND", "OR"}:
+        help = ("write `a < b and b < c`",)
+        return Diagnostic("comparisons do not chain", stuck.span(), help=help)
+    if stuck.kind() == "EQUAL" and "EQ" in stuck.expected and "LBRACE" in stuck.expected:
+        return Diagnostic("`=` gives a name to a value", stuck.span(), help=("compare with `==`",))
+    return None
+
+
+def _body(stuck: Stuck) -> Diagnostic | None:
+    if "LBRACE" not in stuck.expected:
+        return None
+    if stuck.kind() == "COLON":
+        return Diagnostic(
+            "expected `{`, found `:`", stuck.span(), help=("a body stands between `{` and `}`",)
+        )
+    if stuck.kind(-2) == "COLON" and stuck.begins_line(-1):
+        return Diagnostic(
+            "expected `{`, found `:`", stuck.span(-2), help=("a body stands between `{` and `}`",)
+        )
+    return None
+
+
+def _string_prefix(stuck: Stuck) -> Diagnostic | None:
+    prefix = stuck.text(-1)
+    if stuck.kind() != "STRING" or not stuck.adjacent() or prefix.lower() not in ("f", "r", "b", "u"):
+        return None
+    help = (f"drop the `{prefix}`: every string takes `{{expression}}`",)
+    return Diagnostic("a string has no prefix", stuck.span(-1), help=help)
+
+
+def _output(stuck: Stuck) -> Diagnostic | None:
+    if stuck.kind(-2) != "OUTPUT" or not {"FOR", "EQUAL"} <= stuck.expected:
+        return None
+    help = (f"give the output a name: `output y = {stuck.text(-1)}{stuck.text()}…`",)
+    return Diagnostic(f"expected `=`, found {stuck.found}", stuck.span(), help=help)
+
+
+def _header(stuck: Stuck) -> Diagnostic | None:
+    if stuck.expected != frozenset(("LPAR",)):
+        return None
+    lists = "model name(parameters) { … }"
+    if stuck.kind(-1) == "RPAR":
+        lists = "block Name(parameters)(tensors) { … }"
+    return Diagnostic(f"expected `(`, found {stuck.found}", stuck.span(), help=(f"write `{lists}`",))
+
+
+def _statement(stuck: Stuck) -> Diagnostic | None:
+    """A name begins a statement, but what follows is neither ``=`` nor ``,``."""
+    if stuck.expected != frozenset(("EQUAL", "COMMA")):
+        return None
+    name, kind = stuck.text(-1), stuck.kind()
+    if not stuck.begins_line(-1) and stuck.kind(-2) not in ("LBRACE", "RBRACE"):
+        label = "a statement begins here, but `=` does not follow"
+        help = (f"is something missing between `{stuck.text(-2)}` and `{name}`?",)
+        return Diagnostic(f"unexpected {_shown(name)}", stuck.span(-1), label, help=help)
+    if kind in _OPERATORS and stuck.kind(1) == "EQUAL":
+        help = (f"write `{name} = {name} {stuck.text()} …`",)
+        return Diagnostic(f"there is no `{stuck.text()}=`", stuck.span(0, 1), help=help)
+    if kind in ("LSQB", "DOT"):
+        help = ("a value is never changed in place: bind a new one",)
+        return Diagnostic(
+            f"only a name can be bound, found `{name}{stuck.text()}`", stuck.span(-1, 0), help=help
+        )
+    if kind == "LPAR":
+        return Diagnostic(
+            "a call alone does nothing", stuck.span(-1), help=(f"bind its value: `y = {name}(…)`",)
+        )
+    if kind == "COLON":
+        help = (
+            f"a label stands before a layer: `y = {name}: Conv2d(…)`",
+            f"an input is declared by `input {name}: …`",
+        )
+        return Diagnostic(f"expected `=`, found `:` after `{name}`", stuck.span(), help=help)
+    return None
+
+
+def _tuple(stuck: Stuck) -> Diagnostic | None:
+    if stuck.kind() != "COMMA" or "FOR" not in stuck.expected:
+        return None
+    return Diagnostic("unexpected `,`", stuck.span(), help=("a tuple stands in parentheses: `(a, b)`",))
+
+
+def _weakest_arrow(stuck: Stuck) -> Diagnostic | None:
+    """What binds tighter than ``->`` or a label after one."""
+    binds = stuck.kind() in {*_OPERATORS, *_COMPARISONS, "LSQB", "DOT", "LPAR"}
+    if not binds or "ARROW" not in stuck.expected or "PLUS" in stuck.expected:
+        return None
+    help = ("put what stands before it, from the pipe's or label's beginning, in parentheses",)
+    return Diagnostic(f"`{stuck.text()}` cannot follow a pipe or a labelled layer", stuck.span(), help=help)
+
+
+def _argument(stuck: Stuck) -> Diagnostic | None:
+    if (
+        stuck.kind(-1) == "COLON"
+        and stuck.expected == frozenset(("NAME",))
+        and stuck.kind(-3) in ("LPAR", "COMMA")
+    ):
+        help = (f"an argument is named by `=`: `{stuck.text(-2)} = {stuck.text()}`",)
+        return Diagnostic(f"expected a layer after the label `{stuck.text(-2)}`", stuck.span(), help=help)
+    return None
+
+
+def _range(stuck: Stuck) -> Diagnostic | None:
+    if "RANGE" in stuck.expected and "RANGE" in (stuck.kind(-2), stuck.kind(-3)):
+        help = ("a range is `minimum .. optimum .. maximum`",)
+        return Diagnostic(f"expected `..`, found {_shown(stuck.text())}", stuck.span(), help=help)
+    if stuck.kind() == "RANGE":
+        help = ("ranges belong to `dim` and `profile`; numbers to loop over are `range(a, b)`",)
+        return Diagnostic("unexpected `..`", stuck.span(), help=help)
+    return None
+
+
+def _conditional(stuck: Stuck) -> Diagnostic | None:
+    if not {"ELSE", "AND"} <= stuck.expected or stuck.kind() == END:
+        return None
+    help = ("a choice between values is `a if condition else b`",)
+    return Diagnostic(f"expected `else`, found {stuck.found}", stuck.span(), help=help)
+
+
+def _comment(stuck: Stuck) -> Diagnostic | None:
+    if stuck.kind() == "FLOOR_DIVIDE" or (stuck.kind() == "DIVIDE" and stuck.kind(1) in ("TIMES", "POWER")):
+        return Diagnostic(f"unexpected `{stuck.text()}`", stuck.span(), help=("a comment begins with `#`",))
+    return None
+
+
+_RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
+    _unknown_character,
+    _python_word,
+    _unclosed_body,
+    _unclosed,
+    _number,
+    _comparison,
+    _body,
+    _weakest_arrow,
+    _range,
+    _argument,
+    _tuple,
+    _string_prefix,
+    _output,
+    _header,
+    _reserved_word,
+    _statement,
+    _conditional,
+    _comment,
+)
