@@ -100,9 +100,24 @@ class Diagnostic:
 class DiagnosticError(Exception):
     """Raised with every mistake that was found; never a traceback for the user."""
 
+    exit_code = 1
+    """what the command line exits with: the model or its weights are wrong"""
+
     def __init__(self, *diagnostics: Diagnostic) -> None:
         super().__init__("\n".join(map(str, diagnostics)))
         self.diagnostics = diagnostics
+
+
+class UsageError(DiagnosticError):
+    """The command was wrong, not the model: an unknown option value, an output that cannot be written."""
+
+    exit_code = 2
+
+
+class RefusedByTensorRT(DiagnosticError):
+    """TensorRT would not have the network, or is not there."""
+
+    exit_code = 3
 
 
 def render(diagnostic: Diagnostic) -> str:

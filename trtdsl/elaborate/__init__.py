@@ -9,6 +9,7 @@ from trtdsl.elaborate.program import (
     elaborate,
     elaborate_file,
     elaborate_text,
+    evaluate_define,
     models,
     read_source,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "elaborate",
     "elaborate_file",
     "elaborate_text",
+    "evaluate_define",
     "models",
     "read_source",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, did_you_mean
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, UsageError, did_you_mean
 from trtdsl.elaborate.calls import bind
 from trtdsl.elaborate.expressions import Namespace, Scope
 from trtdsl.elaborate.statements import Elaboration, Returned
@@ -157,6 +157,20 @@ def elaborate(
     program = Program(loading=[Path(name).resolve()])
     names = program.file_scope(file, Path(name).resolve().parent)
     return _run(_choose(file, name, model), names, defines or {})
+
+
+def evaluate_define(text: str) -> tuple[str, Any]:
+    """``"classes=100"`` as a parameter's name and compile-time value; raises :class:`DiagnosticError`."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise UsageError(Diagnostic(f"`-D {text}`: a parameter is set as `-D name=value`"))
+    file = parse(f"model define() {{ {name.strip()} = {value} }}", f"-D {text}")
+    (statement,) = file.items[0].body if isinstance(file.items[0], tree.Model) else ()
+    run = Elaboration()
+    try:
+        return name.strip(), run.expressions.value(statement.value, Scope({}))  # pyright: ignore
+    except Mistake as error:
+        raise UsageError(error.diagnostic) from error
 
 
 def models(text: str, name: str) -> tuple[str, ...]:

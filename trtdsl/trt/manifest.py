@@ -30,7 +30,7 @@ from trtdsl.ir import Weight
 from trtdsl.ops.lowering import Array
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
-from trtdsl.trt.profiles import input_range, profiles_of
+from trtdsl.trt.profiles import input_range
 from trtdsl.types import TensorType
 
 FORMAT = 1
@@ -131,7 +131,7 @@ def describe(
                 dict(profile.ranges),
                 {value.name: input_range(value.type, profile.ranges) for value in dynamic},
             )
-            for profile in profiles_of(graph)
+            for profile in graph.profiles
         ),
         layers=tuple(
             LayerEntry(name, node.op.name, node.scope, source_of(node))

@@ -7,21 +7,12 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Profile
+from trtdsl.ir import Graph
 from trtdsl.trt.dialect import Dialect
 from trtdsl.types import Dim, TensorType, evaluate, symbols
 
 Shape: TypeAlias = tuple[int, ...]
 Ranges: TypeAlias = Mapping[str, tuple[int, int, int]]
-
-
-def profiles_of(graph: Graph) -> tuple[Profile, ...]:
-    """Every profile with the range of every dimension: the declared one, then those that override it."""
-    declared = {symbol.name: (symbol.minimum, symbol.optimum, symbol.maximum) for symbol in graph.symbols}
-    if not declared:
-        return ()
-    first = Profile("default", declared)
-    return (first, *(Profile(profile.name, {**declared, **profile.ranges}) for profile in graph.profiles))
 
 
 def input_range(type: TensorType, ranges: Ranges) -> tuple[Shape, Shape, Shape]:
@@ -45,7 +36,7 @@ def add_profiles(graph: Graph, builder: Any, config: Any, dialect: Dialect) -> N
     dynamic = [value for value in graph.inputs if not value.type.is_static]
     if not dynamic:
         return
-    for profile in profiles_of(graph):
+    for profile in graph.profiles:
         dialect.log.clear()
         made = builder.create_optimization_profile()
         for value in dynamic:

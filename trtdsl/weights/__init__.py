@@ -1,3 +1,6 @@
+"""Checkpoints: read lazily, whatever their format, and bound to a graph's weights."""
+
+from trtdsl.weights.bind import Bound, WeightsDType, bind
 from trtdsl.weights.checkpoint import Checkpoint, load_checkpoint
 
-__all__ = ["Checkpoint", "load_checkpoint"]
+__all__ = ["Bound", "Checkpoint", "WeightsDType", "bind", "load_checkpoint"]

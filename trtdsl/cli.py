@@ -1,0 +1,356 @@
+"""The command line: arguments in, text out; every command is one call into the library."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, render
+
+app = typer.Typer(
+    help="Text models in, TensorRT engines out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+EXIT_INTERRUPTED = 130
+EXIT_BUG = 70
+BUG = "\nThis is a bug in trtdsl. Please report it with the command, the .trtnet file and the text above."
+
+File = Annotated[Path, typer.Argument(help="A .trtnet file.", show_default=False)]
+Weights = Annotated[
+    Path | None,
+    typer.Argument(help="A checkpoint: .pth, .pt, .safetensors or a shard index.", show_default=False),
+]
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Which of the file's models.")]
+Defines = Annotated[
+    list[str] | None, typer.Option("-D", metavar="NAME=VALUE", help="Set a parameter of the model.")
+]
+WeightsType = Annotated[
+    str | None,
+    typer.Option(
+        "--weights-dtype",
+        metavar="DTYPE",
+        help="Convert the checkpoint's floats to this dtype, or to `model` for what each layer needs.",
+    ),
+]
+Section = Annotated[
+    str | None, typer.Option("--section", help="The dict in the checkpoint that holds the weights: ema.")
+]
+
+
+@app.command()
+def check(
+    file: File,
+    weights: Weights = None,
+    model: ModelName = None,
+    define: Defines = None,
+    weights_dtype: WeightsType = None,
+    section: Section = None,
+) -> None:
+    """Check a model, and a checkpoint against it, without TensorRT."""
+    from trtdsl.driver import check_file, model_names
+
+    names: Sequence[str | None] = [model]
+    if model is None and weights is None and not define:
+        names = model_names(file) or [None]
+    failed: list[Diagnostic] = []
+    for name in names:
+        try:
+            checked = check_file(
+                file,
+                weights,
+                model=name,
+                defines=_defines(define),
+                weights_dtype=_dtype(weights_dtype),
+                section=section,
+            )
+        except UsageError:
+            raise
+        except DiagnosticError as error:
+            failed += [d for d in error.diagnostics if d not in failed]
+            continue
+        _report(checked.warnings)
+        print(_summary(checked.graph))
+    if failed:
+        raise DiagnosticError(*_distinct(failed))
+
+
+@app.command()
+def compile(
+    file: File,
+    weights: Weights = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The engine; NAME.engine by default.")
+    ] = None,
+    model: ModelName = None,
+    define: Defines = None,
+    weights_dtype: WeightsType = None,
+    section: Section = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="tensorrt_rtx, or tensorrt where it is installed.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="Compute capabilities to build for: sm89,sm120. TensorRT's choice by default.")
+    ] = "",
+    skip: Annotated[list[str] | None, typer.Option(help="Leave out a pass.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run no passes but these.")] = None,
+    print_after: Annotated[
+        list[str] | None, typer.Option("--print-after", help="Print the graph after a pass.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but mistakes.")] = False,
+) -> None:
+    """Build a TensorRT engine from a model and its checkpoint."""
+    from trtdsl.driver import check_file, compile_graph
+
+    checked = check_file(
+        file,
+        weights,
+        model=model,
+        defines=_defines(define),
+        weights_dtype=_dtype(weights_dtype),
+        section=section,
+    )
+    _report(checked.warnings)
+    with _progress(quiet) as progress:
+        compiled = compile_graph(
+            checked.graph,
+            output or Path(f"{checked.graph.name}.engine"),
+            runtime=_runtime(runtime),
+            targets=[name.strip() for name in target.split(",") if name.strip()],
+            skip=skip or (),
+            only=only or None,
+            after=_printer(print_after or ()),
+            progress=progress,
+        )
+    if not quiet:
+        _print_compiled(compiled)
+
+
+@app.command()
+def show(
+    file: File,
+    weights: Weights = None,
+    model: ModelName = None,
+    define: Defines = None,
+    weights_dtype: WeightsType = None,
+    section: Section = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave out a pass.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run no passes but these.")] = None,
+) -> None:
+    """Print a model's graph as a flat .trtnet file; with a checkpoint, as the passes leave it."""
+    from trtdsl.driver import check_file
+    from trtdsl.ir import show as show_graph
+
+    checked = check_file(
+        file,
+        weights,
+        model=model,
+        defines=_defines(define),
+        weights_dtype=_dtype(weights_dtype),
+        section=section,
+    )
+    _report(checked.warnings)
+    graph = checked.graph
+    if weights or skip or only:
+        from trtdsl.passes import optimize
+
+        graph = optimize(graph, skip or (), only or None)
+    print(show_graph(graph), end="")
+
+
+@app.command()
+def fmt(
+    files: Annotated[list[Path], typer.Argument(help="The .trtnet files to format.", show_default=False)],
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if a file would change.")
+    ] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change.")] = False,
+) -> None:
+    """Lay out .trtnet files in the one way there is."""
+    from trtdsl.elaborate import read_source
+    from trtdsl.syntax.printer import format_text
+
+    changed: list[Path] = []
+    mistakes: list[Diagnostic] = []
+    for path in files:
+        try:
+            before = read_source(path, str(path))
+            after = format_text(before, str(path))
+        except DiagnosticError as error:
+            mistakes += error.diagnostics
+            continue
+        if before == after:
+            continue
+        changed.append(path)
+        if diff:
+            _print_diff(path, before, after)
+        elif check:
+            print(f"would reformat {path}")
+        else:
+            _write(path, after)
+            print(f"reformatted {path}")
+    if mistakes:
+        raise DiagnosticError(*mistakes)
+    if changed and (check or diff):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ops(
+    name: Annotated[str | None, typer.Argument(help="An operator to describe.", show_default=False)] = None,
+) -> None:
+    """List the operators of the language, or describe one."""
+    from trtdsl.ops.describe import describe_operator, operator_table
+
+    print(operator_table() if name is None else describe_operator(name))
+
+
+def _defines(texts: Sequence[str] | None) -> dict[str, Any]:
+    from trtdsl.elaborate import evaluate_define
+
+    return dict(evaluate_define(text) for text in texts or ())
+
+
+def _dtype(name: str | None) -> Any:
+    from trtdsl.types import DType
+
+    floats = {str(dtype): dtype for dtype in DType if dtype.is_floating}
+    if name is None or name == "model":
+        return name
+    if name not in floats:
+        raise UsageError(Diagnostic(f"`--weights-dtype {name}`: choose one of model, {', '.join(floats)}"))
+    return floats[name]
+
+
+def _runtime(name: str | None) -> str | None:
+    """The runtime's module; the package is spelled with a dash."""
+    return name.replace("-", "_") if name else None
+
+
+def _printer(names: Sequence[str]) -> Callable[[str, Any], None]:
+    from trtdsl.ir import show as show_graph
+    from trtdsl.passes import selected
+
+    selected(only=names)
+
+    def after(name: str, graph: Any) -> None:
+        if name in names:
+            print(f"# after {name}\n{show_graph(graph)}")
+
+    return after
+
+
+def _report(diagnostics: Sequence[Diagnostic]) -> None:
+    for diagnostic in diagnostics:
+        print(render(diagnostic), file=sys.stderr)
+
+
+def _distinct(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Diagnostics without those that say the same of the same place, as several models of a file do."""
+    found: dict[tuple[object, ...], Diagnostic] = {}
+    for diagnostic in diagnostics:
+        found.setdefault((diagnostic.message, str(diagnostic.span)), diagnostic)
+    return list(found.values())
+
+
+def _summary(graph: Any) -> str:
+    from trtdsl.types import product
+
+    count = sum(int(str(product(weight.type.shape))) for weight in graph.weights)
+    inputs = ", ".join(f"{value.name}: {value.type}" for value in graph.inputs)
+    outputs = ", ".join(f"{output.name}: {output.value.type}" for output in graph.outputs)
+    return (
+        f"{graph.name}: {len(graph.nodes)} operators, {len(graph.weights)} weights with {_count(count)} values\n"
+        f"  {inputs} -> {outputs}"
+    )
+
+
+def _count(number: int) -> str:
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return str(number)
+
+
+def _print_compiled(compiled: Any) -> None:
+    manifest = compiled.manifest
+    print(f"{'operator':<24}{'model':>8}{'engine':>8}")
+    for name in sorted({*compiled.before, *compiled.after}):
+        print(f"{name:<24}{compiled.before[name] or '-':>8}{compiled.after[name] or '-':>8}")
+    print(f"{'total':<24}{sum(compiled.before.values()):>8}{sum(compiled.after.values()):>8}\n")
+    for kind, bindings in (("input", manifest.inputs), ("output", manifest.outputs)):
+        for binding in bindings:
+            print(f"{kind:<8}{binding.name}: {binding.dtype}[{', '.join(map(str, binding.shape))}]")
+    for profile in manifest.profiles:
+        ranges = ", ".join(
+            f"{n} = {low} .. {best} .. {high}" for n, (low, best, high) in profile.dims.items()
+        )
+        print(f"profile {profile.name}: {ranges}")
+    targets = ", ".join(manifest.targets) or "its default targets"
+    print(
+        f"wrote {compiled.engine}: {manifest.size / 1e6:.1f} MB, {len(manifest.layers)} layers,"
+        f" {manifest.runtime} {manifest.runtime_version} for {targets}"
+    )
+
+
+def _print_diff(path: Path, before: str, after: str) -> None:
+    import difflib
+
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), str(path), f"{path} (formatted)"
+    )
+    sys.stdout.writelines(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    from trtdsl.trt.build import write_atomically
+
+    write_atomically(path, text.encode())
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[Any], object] | None]:
+    """A progress bar fed by TensorRT, on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(event: Any) -> None:
+            if event.phase not in tasks:
+                tasks[event.phase] = bar.add_task(event.phase, total=event.total)
+            bar.update(tasks[event.phase], completed=event.step)
+
+        yield update
+
+
+def main() -> None:
+    """Run the command line; every outcome has its exit code."""
+    from trtdsl.trt.build import BuildCancelled
+
+    try:
+        app()
+    except DiagnosticError as error:
+        _report(error.diagnostics)
+        sys.exit(error.exit_code)
+    except (BuildCancelled, KeyboardInterrupt):
+        print("cancelled; nothing was written", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        traceback.print_exception(error)
+        print(BUG, file=sys.stderr)
+        sys.exit(EXIT_BUG)

@@ -1,0 +1,127 @@
+"""The whole way from a `.trtnet` file and a checkpoint to an engine, as one call.
+
+In: paths and choices, as the command line has them.  Out: an engine and its manifest on disk, and
+what there is to say about them::
+
+    compiled = compile_file("cnn.trtnet", "weights.pth", "cnn.engine", targets=["sm89"])
+    compiled.manifest.sha256
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.elaborate import elaborate, models, read_source
+from trtdsl.ir import Graph
+
+if TYPE_CHECKING:
+    from trtdsl.trt.build import ProgressCallback
+    from trtdsl.trt.manifest import Manifest
+    from trtdsl.weights import WeightsDType
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A model that is right as far as can be known without TensorRT; its weights bound, if any were given."""
+
+    graph: Graph
+    warnings: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """An engine on disk: its path and manifest, and the operator counts before and after the passes."""
+
+    engine: Path
+    manifest: Manifest
+    before: Counter[str]
+    after: Counter[str]
+
+
+def check_file(
+    path: str | Path,
+    weights: str | Path | None = None,
+    *,
+    model: str | None = None,
+    defines: Mapping[str, Any] | None = None,
+    weights_dtype: WeightsDType = None,
+    section: str | None = None,
+) -> Checked:
+    """Check one model of a file, against a checkpoint if one is given; raises :class:`DiagnosticError`."""
+    elaborated = elaborate(read_source(Path(path), str(path)), str(path), model, defines)
+    if weights is None:
+        return Checked(elaborated.graph, elaborated.warnings)
+    from trtdsl.weights import bind, load_checkpoint
+
+    checkpoint = load_checkpoint(weights, section=section)
+    notes = tuple(Diagnostic(note, severity="warning") for note in checkpoint.notes)
+    bound = bind(elaborated.graph, checkpoint, weights_dtype)
+    return Checked(bound.graph, (*elaborated.warnings, *notes, *bound.warnings))
+
+
+def model_names(path: str | Path) -> tuple[str, ...]:
+    """The models of a file, in order."""
+    return models(read_source(Path(path), str(path)), str(path))
+
+
+def compile_graph(
+    graph: Graph,
+    engine: str | Path,
+    *,
+    runtime: str | None = None,
+    targets: Sequence[str] = (),
+    skip: Collection[str] = (),
+    only: Collection[str] | None = None,
+    after: Callable[[str, Graph], None] | None = None,
+    progress: ProgressCallback | None = None,
+) -> Compiled:
+    """Optimise, lower and build a graph whose weights are bound, and write engine and manifest.
+
+    Nothing is written unless all of it succeeds. Raises :class:`DiagnosticError`, and
+    :class:`~trtdsl.trt.build.BuildCancelled` on Ctrl-C.
+    """
+    from trtdsl.passes import operator_counts, optimize, pass_name, selected
+    from trtdsl.trt.build import build, write_atomically
+    from trtdsl.trt.lower import lower
+    from trtdsl.trt.manifest import describe, manifest_path
+
+    engine = Path(engine)
+    _require_writable(engine)
+    passes = [pass_name(step) for step in selected(skip, only)]
+    _require_values(graph)
+    optimized = optimize(graph, skip, only, after)
+    lowered = lower(optimized, runtime)
+    data = build(lowered, targets=targets, progress=progress)
+    manifest = describe(lowered, data, targets=targets, passes=passes)
+    write_atomically(manifest_path(engine), manifest.to_json().encode())
+    write_atomically(engine, data)
+    return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized))
+
+
+def _require_values(graph: Graph) -> None:
+    unbound = [weight.key for weight in graph.weights if weight.data is None]
+    if unbound:
+        text = (
+            f"model `{graph.name}` has {len(unbound)} weights, the first is `{unbound[0]}`: give a checkpoint"
+        )
+        raise UsageError(Diagnostic(text))
+
+
+def _require_writable(engine: Path) -> None:
+    """Refuse, before any work, a place where the engine cannot be written."""
+    folder = engine.parent
+    reason = None
+    if engine.is_dir():
+        reason = "it is a folder"
+    elif not folder.is_dir():
+        reason = f"there is no folder `{folder}`"
+    elif not os.access(folder, os.W_OK) or (engine.exists() and not os.access(engine, os.W_OK)):
+        reason = "permission denied"
+    if reason:
+        raise UsageError(Diagnostic(f"cannot write `{engine}`: {reason}"))
