@@ -180,8 +180,16 @@ def run_node(
     elif isinstance(op, Module):
         results = _call_module(op, operands, weights or {})
     else:
-        results = resolve(op.torch)(*_positional(op, operands), **_fields(op))
+        results = _call_function(op, operands)
     return tuple(results) if isinstance(results, (tuple, list)) else (results,)
+
+
+def _call_function(op: Op, operands: Mapping[str, Any]) -> Any:
+    function, fields = resolve(op.torch), _fields(op)
+    if not op.order:
+        return function(*_positional(op, operands), **fields)
+    ordered = [operands[name] if name in operands else fields.pop(name) for name in op.order]
+    return function(*ordered, **fields)
 
 
 def _positional(op: Op, operands: Mapping[str, Any]) -> list[Any]:

@@ -27,12 +27,13 @@ class Normalized(Function, abstract=True):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         x = cast(net, input, net.result.dtype)
-        if x.rank == 0:
-            return net.reshape(self.emit(net, net.reshape(x, (1,)), 0), ())
+        if x.rank < 2:
+            # ISoftMaxLayer takes no vectors.
+            return net.reshape(self.emit(net, net.reshape(x, (1, *(x.shape or (1,)))), 1), x.shape)
         return self.emit(net, x, wrap_dim(self.dim, x.rank))
 
     def emit(self, net: Network, x: Tensor, axis: int) -> Tensor:
-        """The layers, for rank 1 or more and a non-negative axis."""
+        """The layers, for rank 2 or more and a non-negative axis."""
         raise TypeError(f"{type(self).__name__} states no layers")
 
 
@@ -79,6 +80,7 @@ class LogSoftmax(Normalized):
         "log_softmax(dim = 1)(float32[N, 10]) -> float32[N, 10]",
         "log_softmax(-1, dtype = float32)(float16[N, S]) -> float32[N, S]",
         "log_softmax(-1)(float32[]) -> float32[]",
+        "log_softmax(0)(float32[S]) -> float32[S]",
     )
     spellings = (Spelling("torch.nn.LogSoftmax", ("dim",)),)
 

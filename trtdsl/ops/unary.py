@@ -6,7 +6,7 @@ PyTorch computes most of them in float32 for integers and bools; rounding leaves
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.elementwise import computed, numeric, scaled, shifted, truncated, without_overflow
@@ -341,6 +341,10 @@ class Round(Rounding):
         if self.decimals == 0:
             return net.unary("ROUND", x)
         return net.elementwise(back, net.unary("ROUND", net.elementwise(there, x, ten)), ten)
+
+    def reference(self, torch: Any, input: Any) -> Any:
+        # torch.round knows int64, but not int32 on the CPU.
+        return torch.round(input, decimals=self.decimals) if input.is_floating_point() else input
 
 
 class FloatTest(Function, abstract=True):

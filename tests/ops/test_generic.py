@@ -1,0 +1,232 @@
+"""What holds of every operator: one test over all examples instead of one for each operator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from examples import EXAMPLES, POINTS, Example, make
+from trtdsl import reference
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ops.base import OPERATORS, Module, Op, Refused, Spelling
+from trtdsl.reference import Point, resolve, run_node, to_torch, torch_dtype, type_of
+from trtdsl.trt.evaluate import evaluate
+from trtdsl.trt.lower import lower
+from trtdsl.types import DType, evaluate_shape
+
+# One rounding of a result of this dtype is at most 2**-11 or 2**-8; a handful of layers round one each.
+NARROW = {DType.FLOAT16: 4e-3, DType.BFLOAT16: 3e-2}
+
+examples = pytest.mark.parametrize("example", EXAMPLES, ids=str)
+points = pytest.mark.parametrize("at", POINTS)
+
+
+@examples
+def test_infers_what_the_arrow_says(example: Example) -> None:
+    inferred = example.op.infer(**example.operands)
+    assert (inferred if isinstance(inferred, tuple) else (inferred,)) == example.results
+
+
+@examples
+@points
+def test_has_pytorchs_types(example: Example, at: Point) -> None:
+    """PyTorch's own shape rules, on tensors without values, agree with ``infer`` at each size."""
+    sizes = example.sizes(at)
+    named = {name: _on_meta(type, sizes) for name, type in example.operands.items()}
+    weights = _on_meta_weights(example, sizes)
+    found = tuple(type_of(result) for result in run_node(example.op.at(sizes), named, weights))
+    assert found == tuple(type.with_shape(evaluate_shape(type.shape, sizes)) for type in example.results)
+
+
+def _on_meta(type: Any, sizes: Mapping[str, int]) -> Any:
+    if isinstance(type, list):
+        return [_on_meta(each, sizes) for each in type]
+    shape = evaluate_shape(type.shape, sizes)
+    return torch.empty(shape, dtype=torch_dtype(type.dtype), device="meta")
+
+
+def _on_meta_weights(example: Example, sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    if not isinstance(example.op, Module):
+        return {}
+    types = example.op.weights(**example.operands)
+    return {name or "value": _on_meta(type, sizes) for name, type in types.items()}
+
+
+@examples
+@points
+def test_lowers_to_what_pytorch_computes(example: Example, at: Point) -> None:
+    graph = example.graph()
+    arrays = example.arrays(at)
+    expected = reference.run(graph, arrays)
+    lowered = _lowered(example)
+    found = evaluate(lowered.network, arrays, weights=lowered.weights)
+    for name, value in expected.items():
+        assert_close(found[name], value, example.op.tolerance)
+
+
+@cache
+def _lowered(example: Example) -> Any:
+    return lower(example.graph())
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    """Integers and bools equal; floats with NaN and infinities in the same places, and near otherwise."""
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    if not expected.dtype.is_floating_point:
+        assert torch.equal(found, expected)
+        return
+    tolerance = max(tolerance, NARROW.get(type_of(expected).dtype, 0))
+    found, expected = found.double(), expected.double()
+    finite = torch.isfinite(expected)
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert torch.equal(found[~finite].nan_to_num(), expected[~finite].nan_to_num())
+    error = (found[finite] - expected[finite]).norm()
+    assert error <= tolerance * expected[finite].norm(), f"relative error {error / expected[finite].norm()}"
+
+
+# --- Names, order and defaults of parameters -------------------------------------------------------------
+
+EMPTY = inspect.Parameter.empty
+
+# nn.Parameter is given its values where ours is given their shape.
+COMPARED = [cls for cls in OPERATORS.values() if cls.name != "Parameter"]
+
+
+@pytest.mark.parametrize("cls", COMPARED, ids=lambda cls: cls.name)
+def test_has_pytorchs_parameters(cls: type[Op]) -> None:
+    theirs = signatures(cls.torch)
+    for name in cls.parameters:
+        assert any(name in each for each in theirs), f"{cls.torch} has no parameter {name}"
+        assert _has_default(name, getattr(cls, name, EMPTY), theirs), f"{name} has another default"
+    assert any(_is_complete(cls, each) for each in theirs)
+
+
+def _has_default(name: str, ours: Any, theirs: list[dict[str, Any]]) -> bool:
+    """Whether a signature has this default; ours may also stand for an overload without the parameter."""
+    if any(_same(ours, each[name]) for each in theirs if name in each):
+        return True
+    return ours is not EMPTY and any(name not in each for each in theirs)
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, DType):
+        ours = torch_dtype(ours)
+    if isinstance(theirs, list) and len({*theirs}) < 2:
+        # C++ repeats one number for each dimension, and has an empty list for none.
+        theirs = theirs[0] if theirs else None
+    # A dimension that PyTorch guesses, with a warning, must be given.
+    return ours == theirs or (theirs is None and ours is EMPTY)
+
+
+def _is_complete(cls: type[Op], theirs: Mapping[str, Any]) -> bool:
+    """Whether nothing that this signature requires is missing, and the order is the same."""
+    operands = [operand.name for operand in cls.operands]
+    ours = cls.order or (*operands, *cls.parameters)
+    known = {*ours, *cls.ignored, *getattr(cls, "inferred", ()), "self"}
+    required = [name for name, default in theirs.items() if default is EMPTY]
+    common = [name for name in theirs if name in cls.parameters]
+    # aten and torch.split call the first operand by other names.
+    missing = [name for name in required if name not in known][
+        len(operands) and not {*operands} <= {*theirs} :
+    ]
+    return common == [name for name in ours if name in common] and not missing
+
+
+def signatures(path: str) -> list[dict[str, Any]]:
+    """PyTorch's signatures of an object: Python's, or those of its overloads in C++."""
+    found = resolve(path)
+    if isinstance(found, torch._ops.OpOverloadPacket):
+        return _overloads(found)
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except ValueError:
+        return _overloads(_packet(path))
+    if all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) and "functional" in path:
+        # Functions that return indices on demand are chosen at the call; a private one has the signature.
+        module, _, name = path.rpartition(".")
+        return signatures(f"{module}._{name}")
+    return [{p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}]
+
+
+def _packet(path: str) -> Any:
+    """The C++ operator behind a function: its name there may begin with its module's, or hold a `_`."""
+    name = path.rpartition(".")[2]
+    names = (name, f"linalg_{name}", name.replace("logsigmoid", "log_sigmoid"))
+    return next(getattr(torch.ops.aten, each) for each in names if hasattr(torch.ops.aten, each))
+
+
+def _overloads(packet: Any) -> list[dict[str, Any]]:
+    return [_schema(getattr(packet, overload)) for overload in packet.overloads()]
+
+
+def _schema(overload: Any) -> dict[str, Any]:
+    arguments = overload._schema.arguments
+    return {
+        "input" if a.name == "self" else a.name: a.default_value if a.has_default_value() else EMPTY
+        for a in arguments
+        if not a.is_out
+    }
+
+
+# --- Spellings -------------------------------------------------------------------------------------------
+
+SPELLED = [(cls, spelling) for cls in OPERATORS.values() for spelling in cls.spellings]
+
+
+@pytest.mark.parametrize(("cls", "spelling"), SPELLED, ids=lambda each: getattr(each, "name", None))
+def test_spelling_computes_what_pytorch_does(cls: type[Op], spelling: Spelling) -> None:
+    """PyTorch's object of that name, given the same parameters in its order, gives the same result."""
+    example = next(e for e in map(Example, cls.examples) if _suits(e, spelling))
+    sizes = example.sizes("opt")
+    values = _values(example, spelling)
+    op = make(spelling.name, [], values).at(sizes)
+    values = {name: getattr(op, name) for name in values}
+    arrays = [to_torch(array) for array in example.arrays("opt").values()]
+    ours = run_node(op, dict(zip(example.operands, arrays, strict=True)))
+    target, parameters = resolve(spelling.torch), list(values.values())
+    if spelling.name[0].isupper():
+        theirs = target(*parameters).eval()(*arrays)
+    else:
+        theirs = target(*arrays, *parameters)
+    for one, other in zip(ours, theirs if isinstance(theirs, tuple) else (theirs,), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def _suits(example: Example, spelling: Spelling) -> bool:
+    """Whether the example's operands are such as the spelling takes, which may fix a dimension."""
+    try:
+        make(spelling.name, [], _values(example, spelling)).infer(**example.operands)
+    except Refused:
+        return False
+    return True
+
+
+def _values(example: Example, spelling: Spelling) -> dict[str, Any]:
+    """The example's parameters that the spelling takes too, in the spelling's order."""
+    return {name: getattr(example.op, name) for name in spelling.parameters if name in example.op.parameters}
+
+
+@pytest.mark.parametrize(("cls", "spelling"), SPELLED, ids=lambda each: getattr(each, "name", None))
+def test_spelling_has_pytorchs_defaults(cls: type[Op], spelling: Spelling) -> None:
+    for name in set(spelling.parameters) & set(cls.parameters):
+        theirs = [each for each in signatures(spelling.torch) if name in each]
+        ours = spelling.defaults.get(name, getattr(cls, name, EMPTY))
+        assert not theirs or _has_default(name, ours, theirs), f"{name} has another default"
+
+
+# --- The text --------------------------------------------------------------------------------------------
+
+
+@examples
+def test_text_makes_the_operator(example: Example) -> None:
+    """The example as a model's only statement elaborates to the same operator and types."""
+    graph = elaborate_text(example.model())
+    node = graph.nodes[-1]
+    assert node.op == example.op
+    assert tuple(str(value.type) for value in node.results) == tuple(map(str, example.results))
