@@ -15,14 +15,13 @@ In: any graph, at any stage.  Out: a text that parses back to the same graph::
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trtdsl.ir.graph import Graph, Node, Value
 from trtdsl.ops.base import Module, Op
-from trtdsl.types import DType
+from trtdsl.ops.text import literal, quoted
 
 _LABEL = re.compile(r"[A-Za-z_]\w*(\.(\w+))*", re.ASCII)
 _WORDS = frozenset(("true", "false", "none", "not", "_"))
@@ -72,7 +71,7 @@ def show_node(node: Node) -> str:
 def show_label(path: str) -> str:
     """A state-dict path as a label, quoted where it is no plain path."""
     plain = _LABEL.fullmatch(path) and path.partition(".")[0] not in _WORDS
-    return path if plain else _quoted(path)
+    return path if plain else quoted(path)
 
 
 def show_call(op: Op) -> str:
@@ -121,44 +120,6 @@ def _is_required(op: Op, name: str) -> bool:
 def _is_default(op: Op, name: str) -> bool:
     default, value = _field(op, name).default, getattr(op, name)
     return type(default) is type(value) and default == value
-
-
-def literal(value: object) -> str:
-    """A compile-time value as the language writes it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, str):
-        return _quoted(value)
-    if isinstance(value, tuple):
-        items = [literal(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
-    if isinstance(value, DType):
-        return str(value)
-    return str(value)
-
-
-def _number(value: float) -> str:
-    """A float that reads back as the same float; the infinities as products that overflow to them."""
-    if math.isinf(value):
-        return "1e308 * 10" if value > 0 else "-1e308 * 10"
-    return repr(value)
-
-
-def _quoted(text: str) -> str:
-    for char, escape in (
-        ("\\", "\\\\"),
-        ('"', '\\"'),
-        ("\n", "\\n"),
-        ("\t", "\\t"),
-        ("{", "\\{"),
-        ("}", "\\}"),
-    ):
-        text = text.replace(char, escape)
-    return f'"{text}"'
 
 
 def difference(left: Graph, right: Graph) -> str | None:

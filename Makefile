@@ -1,0 +1,43 @@
+# `make demo` shows the main job; `make test` runs everything CI runs. Both set up .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := build/demo
+
+.PHONY: demo test lint types unit zoo docs clean
+
+demo: .venv/demo
+	mkdir -p $(DEMO)
+	$(BIN)/python examples/cnn/train.py $(DEMO)/weights.pth
+	$(BIN)/trtdsl check examples/cnn/cnn.trtnet $(DEMO)/weights.pth
+	$(BIN)/trtdsl compile examples/cnn/cnn.trtnet $(DEMO)/weights.pth -o $(DEMO)/cnn.engine
+
+test: lint types unit zoo
+
+lint: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/trtdsl fmt --check $$(git ls-files '*.trtnet' | grep -v '^tests/errors/')
+
+types: .venv/dev
+	$(BIN)/pyright
+
+unit: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not zoo"
+
+zoo: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m zoo
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -e ".[demo]"
+	touch $@
+
+.venv/dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@ .venv/demo
+
+clean:
+	rm -rf .venv build dist

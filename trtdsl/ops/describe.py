@@ -1,0 +1,76 @@
+"""Operators in words: the table of all and the page of one, from their classes alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import trtdsl.ops
+from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.ops.base import OPERATORS, SPELLINGS, Module, Op, Spelling
+from trtdsl.ops.text import literal
+
+assert trtdsl.ops.__all__, "importing the package declares the operators"
+
+
+def signature(op: type[Op], spelling: Spelling | None = None) -> str:
+    """``max_pool2d(input, kernel_size, stride = none)``; a module's tensors stand in a second list."""
+    name = spelling.name if spelling else op.name
+    tensors = [f"{operand.name} = none" if operand.optional else operand.name for operand in op.operands]
+    names = (spelling.parameters if spelling and spelling.parameters else op.order) or op.parameters
+    parameters = [_parameter(op, spelling, parameter) for parameter in names if parameter in op.parameters]
+    if issubclass(op, Module) or name[:1].isupper():
+        return f"{name}({', '.join(parameters)})({', '.join(tensors)})"
+    return f"{name}({', '.join([*tensors, *parameters])})"
+
+
+def _parameter(op: type[Op], spelling: Spelling | None, name: str) -> str:
+    field = next(field for field in dataclasses.fields(op) if field.name == name)
+    default = spelling.defaults.get(name, field.default) if spelling else field.default
+    return name if default is dataclasses.MISSING else f"{name} = {literal(default)}"
+
+
+def operator_table() -> str:
+    """Every operator with the first line of its documentation, by family."""
+    families: dict[str, list[type[Op]]] = {}
+    for op in OPERATORS.values():
+        families.setdefault(op.__module__.rpartition(".")[2], []).append(op)
+    width = max(map(len, OPERATORS)) + 2
+    lines: list[str] = []
+    for family, members in sorted(families.items()):
+        lines += [
+            f"{family}:",
+            *(f"  {op.name:<{width}}{summary(op)}" for op in sorted(members, key=_by_name)),
+            "",
+        ]
+    return "\n".join(lines[:-1])
+
+
+def _by_name(op: type[Op]) -> str:
+    return op.name
+
+
+def summary(op: type[Op]) -> str:
+    """The first line of an operator's documentation."""
+    return inspect.cleandoc(op.__doc__ or "").partition("\n")[0]
+
+
+def find(name: str) -> tuple[type[Op], Spelling | None]:
+    """The operator of a name, and the spelling if it is a further one; refused if there is none."""
+    if name in OPERATORS:
+        return OPERATORS[name], None
+    if name in SPELLINGS:
+        return SPELLINGS[name]
+    known = [*OPERATORS, *SPELLINGS]
+    raise UsageError(Diagnostic(f"there is no operator `{name}`{did_you_mean(name, known)}"))
+
+
+def describe_operator(name: str) -> str:
+    """An operator's signature, documentation, further names and examples."""
+    op, spelling = find(name)
+    lines = [signature(op, spelling), "", *inspect.cleandoc(op.__doc__ or "").splitlines(), ""]
+    lines.append(f"PyTorch: {spelling.torch if spelling else op.torch}")
+    others = [signature(op)] if spelling else []
+    others += [signature(op, other) for other in op.spellings if other is not spelling]
+    lines += [f"also: {other}" for other in others]
+    return "\n".join([*lines, "examples:", *(f"  {example}" for example in op.examples)])
