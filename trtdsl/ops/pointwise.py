@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.elementwise import computed, numeric, scaled, truncated, without_overflow
-from trtdsl.ops.rules import broadcast_shapes, floating, promote
+from trtdsl.ops.rules import broadcast_shapes, floating, promote, type_of
 from trtdsl.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class Binary(Function, abstract=True):
     operation: ClassVar[str] = ""
     with_bool: ClassVar[str] = ""
     """the boolean operation that it is for two bool tensors; refused where empty"""
+    ufunc: ClassVar[str] = ""
+    """the numpy function that folds constants, for operands of the result's dtype"""
 
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
         dtype = promote(input, other)
@@ -46,6 +50,10 @@ class Binary(Function, abstract=True):
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         """The layers, for operands of the result's dtype, which is not bool."""
         return net.elementwise(self.operation, a, b)
+
+    def fold(self, input: Array, other: Array) -> Array | None:
+        dtype = self.infer(type_of(input), type_of(other)).dtype.numpy
+        return getattr(np, self.ufunc)(input.astype(dtype), other.astype(dtype)) if self.ufunc else None
 
 
 class Additive(Binary, abstract=True):
@@ -64,6 +72,9 @@ class Additive(Binary, abstract=True):
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         return net.elementwise(self.operation, a, scaled(net, b, self.alpha))
 
+    def fold(self, input: Array, other: Array) -> Array | None:
+        return super().fold(input, other) if self.alpha == 1 else None
+
 
 class Add(Additive):
     """``input + alpha * other``; for two bool tensors ``or``."""
@@ -81,6 +92,7 @@ class Add(Additive):
         "add()(float32[], float32[]) -> float32[]",
     )
     operation = "SUM"
+    ufunc = "add"
     with_bool = "OR"
 
 
@@ -94,6 +106,7 @@ class Sub(Additive):
         "sub()(int32[], int64[S]) -> int64[S]",
     )
     operation = "SUB"
+    ufunc = "subtract"
 
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
         for name, type in (("input", input), ("other", other)):
@@ -116,6 +129,7 @@ class Mul(Binary):
         "mul()(uint8[N, 4], float32[]) -> float32[N, 4]",
     )
     operation = "PROD"
+    ufunc = "multiply"
     with_bool = "AND"
 
 

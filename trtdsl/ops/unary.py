@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.elementwise import computed, numeric, scaled, shifted, truncated, without_overflow
-from trtdsl.ops.rules import floating
+from trtdsl.ops.rules import floating, type_of
 from trtdsl.types import DType, TensorType
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 class Unary(Function, abstract=True):
     """A function computed in floating point, one TensorRT layer unless ``emit`` says otherwise."""
 
     operation: ClassVar[str] = ""
+    ufunc: ClassVar[str] = ""
+    """the numpy function that folds constants, for an operand of the result's dtype"""
 
     def infer(self, input: TensorType) -> TensorType:
         return input.with_dtype(floating(computed(input).dtype))
@@ -31,6 +33,11 @@ class Unary(Function, abstract=True):
     def emit(self, net: Network, x: Tensor) -> Tensor:
         """The layers, for an operand of the result's dtype."""
         return net.unary(self.operation, x)
+
+    def fold(self, input: Array) -> Array | None:
+        if not self.ufunc:
+            return None
+        return getattr(np, self.ufunc)(input.astype(self.infer(type_of(input)).dtype.numpy))
 
 
 class Exp(Unary):
@@ -44,6 +51,7 @@ class Exp(Unary):
         "exp()(bool[4]) -> float32[4]",
     )
     operation = "EXP"
+    ufunc = "exp"
 
 
 class Expm1(Unary):
@@ -64,6 +72,7 @@ class Log(Unary):
     torch = "torch.log"
     examples = ("log()(float32[N, 8]) -> float32[N, 8]", "log()(int32[N]) -> float32[N]")
     operation = "LOG"
+    ufunc = "log"
 
 
 class Log1p(Unary):
@@ -106,6 +115,7 @@ class Sqrt(Unary):
     torch = "torch.sqrt"
     examples = ("sqrt()(float32[N, 8]) -> float32[N, 8]", "sqrt()(int32[N, 2]) -> float32[N, 2]")
     operation = "SQRT"
+    ufunc = "sqrt"
 
 
 class Rsqrt(Unary):
@@ -132,6 +142,7 @@ class Sin(Unary):
     torch = "torch.sin"
     examples = ("sin()(float32[N, S]) -> float32[N, S]", "sin()(int64[S]) -> float32[S]")
     operation = "SIN"
+    ufunc = "sin"
 
 
 class Cos(Unary):
@@ -140,6 +151,7 @@ class Cos(Unary):
     torch = "torch.cos"
     examples = ("cos()(float32[N, S]) -> float32[N, S]",)
     operation = "COS"
+    ufunc = "cos"
 
 
 class Tan(Unary):
@@ -238,6 +250,7 @@ class Abs(Signed):
     torch = "torch.abs"
     examples = ("abs()(float32[N, 8]) -> float32[N, 8]", "abs()(int64[N]) -> int64[N]")
     operation = "ABS"
+    ufunc = "absolute"
 
 
 class Neg(Signed):
@@ -246,6 +259,7 @@ class Neg(Signed):
     torch = "torch.neg"
     examples = ("neg()(float32[N, 8]) -> float32[N, 8]", "neg()(int32[]) -> int32[]")
     operation = "NEG"
+    ufunc = "negative"
 
 
 class Square(Signed):
