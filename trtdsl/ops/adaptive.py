@@ -1,6 +1,6 @@
 """Adaptive pools: the output's size is given, the windows follow.
 
-Window ``i`` of ``o`` over a dimension of ``L`` reaches from ``floor(i * L / o)`` to ``ceil((i + 1) * L / o)``.
+Window ``i`` of ``o`` over a dimension of ``L`` goes from ``floor(i * L / o)`` to ``ceil((i + 1) * L / o)``.
 Means and maxima are taken one dimension after the other, each in the cheapest exact way.
 """
 
@@ -36,7 +36,7 @@ def way(size: Dim, output: Dim) -> Way:
     raise Refused(
         f"the windows that make {output} of the dynamic {size} would change with the input's size",
         "output_size",
-        "1 works for every size, and so does a number that divides it for the whole range; or fix the dimension",
+        "1 works for every size, and so does a number that divides all of its range; or fix the dimension",
     )
 
 
@@ -47,10 +47,12 @@ def _surely_equal(left: Dim, right: Dim) -> bool:
         return False
 
 
-def lower_adaptive(net: Network, x: Tensor, outputs: tuple[Dim, ...], kind: Literal["AVERAGE", "MAX"]) -> Tensor:
+def lower_adaptive(
+    net: Network, x: Tensor, outputs: tuple[Dim, ...], kind: Literal["AVERAGE", "MAX"]
+) -> Tensor:
     """``x`` with its last dimensions pooled to ``outputs``."""
     first = x.rank - len(outputs)
-    ways = [way(size, output) for size, output in zip(x.shape[first:], outputs, strict=True)]
+    ways: list[Way] = [way(size, output) for size, output in zip(x.shape[first:], outputs, strict=True)]
     reduction = "AVG" if kind == "AVERAGE" else "MAX"
     whole = [first + i for i, chosen in enumerate(ways) if chosen == "whole"]
     if whole:
@@ -108,7 +110,7 @@ def _by_matrix(net: Network, x: Tensor, axis: int, output: Dim) -> Tensor:
 
 
 def _by_gather(net: Network, x: Tensor, axis: int, output: Dim) -> Tensor:
-    """Maxima of uneven windows: every window brought to the longest's length by repeating its last element."""
+    """Maxima of uneven windows: each is brought to the longest's length by repeating its last element."""
     windows = _bounds(x.shape[axis], output)
     longest = max(end - start for start, end in windows)
     indices = [[min(start + k, end - 1) for k in range(longest)] for start, end in windows]
@@ -120,11 +122,13 @@ class _AdaptivePool(Function, abstract=True):
     spatial: ClassVar[int]
     kind: ClassVar[Literal["AVERAGE", "MAX"]]
 
-    output_size: int | None | tuple[int | None, ...]
+    output_size: int | tuple[int | None, ...] | None
 
     def outputs(self, input: TensorType) -> tuple[Dim, ...]:
         sizes = input.shape[-self.spatial :]
-        wanted = self.output_size if isinstance(self.output_size, tuple) else (self.output_size,) * self.spatial
+        wanted = (
+            self.output_size if isinstance(self.output_size, tuple) else (self.output_size,) * self.spatial
+        )
         if len(wanted) != self.spatial:
             message = f"`output_size` needs one number or {self.spatial}, not {len(wanted)}"
             raise Refused(message, "output_size")
@@ -160,7 +164,7 @@ class _AdaptiveMaxPool(_AdaptivePool, abstract=True):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """Means of ``output_size`` windows that cover the last dimension; ``none`` keeps it."""
+    """Means of ``output_size`` windows that cover the last dimension."""
 
     torch = "torch.nn.functional.adaptive_avg_pool1d"
     spatial = 1
@@ -171,6 +175,8 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
         "adaptive_avg_pool1d(4)(float16[8, 12]) -> float16[8, 4]",
         "adaptive_avg_pool1d(3)(float32[N, 8, 3 * S]) -> float32[N, 8, 3]",
     )
+
+    output_size: int | tuple[int, ...]
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
@@ -211,6 +217,8 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
         "adaptive_max_pool1d(1)(float32[N, 8, S]) -> float32[N, 8, 1]",
         "adaptive_max_pool1d(3)(float16[8, 10]) -> float16[8, 3]",
     )
+
+    output_size: int | tuple[int, ...]
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):

@@ -36,7 +36,9 @@ class _Convolution(Module, abstract=True):
         if channels % groups:
             raise Refused(f"the input has {channels} channels, which {groups} groups do not divide", "groups")
         if out_channels < 1 or out_channels % groups:
-            raise Refused(f"`out_channels` {out_channels} is no positive multiple of {groups} groups", "out_channels")
+            raise Refused(
+                f"`out_channels` {out_channels} is no positive multiple of {groups} groups", "out_channels"
+            )
 
 
 class _Conv(_Convolution, abstract=True):
@@ -62,12 +64,16 @@ class _Conv(_Convolution, abstract=True):
             before = tuple(total // 2 for total in whole)
             after = tuple(total - total // 2 for total in whole)
         else:
-            before = after = per_axis(0 if self.padding == "valid" else self.padding, self.spatial, "padding", 0)
+            before = after = per_axis(
+                0 if self.padding == "valid" else self.padding, self.spatial, "padding", 0
+            )
         return Window(kernel, stride, before, after, dilation)
 
     def weights(self, input: TensorType) -> dict[str, TensorType]:
         kernel = per_axis(self.kernel_size, self.spatial, "kernel_size", 1)
-        shapes = {"weight": (self.out_channels, self.channels(input) // self.groups, *kernel)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight": (self.out_channels, self.channels(input) // self.groups, *kernel)
+        }
         if self.bias:
             shapes["bias"] = (self.out_channels,)
         return {name: input.with_shape(shape) for name, shape in shapes.items()}
@@ -77,7 +83,9 @@ class _Conv(_Convolution, abstract=True):
         self.check_groups(self.channels(input), self.out_channels, self.groups)
         window, sizes = self.window, input.shape[-self.spatial :]
         if self.padding_mode != "zeros":
-            padded_type(input, tuple(zip(window.before, window.after, strict=True)), self.padding_mode, "padding")
+            padded_type(
+                input, tuple(zip(window.before, window.after, strict=True)), self.padding_mode, "padding"
+            )
         batch = input.shape[: -self.spatial - 1]
         return input.with_shape((*batch, self.out_channels, *window.sizes(sizes)))
 
@@ -118,32 +126,36 @@ def _as_inputs(net: Network, window: Window, weight: Tensor, bias: Tensor | None
 
 
 class Conv1d(_Conv):
-    """Cross-correlation along one dimension: ``y[o, i] = bias[o] + sum weight[o, c, k] * x[c, i * stride + k]``."""
+    """Cross-correlation: ``y[o, i] = bias[o] + sum of weight[o, c, k] * x[c, i * stride + k]``."""
 
     torch = "torch.nn.Conv1d"
     spatial = 1
     examples = (
         "Conv1d(16, 3)(float32[N, 8, S + 3]) -> float32[N, 16, S + 1]",
-        "Conv1d(16, 5, stride = 2, padding = 2, bias = false)(float32[N, 8, S]) -> float32[N, 16, (S + 1) // 2]",
+        "Conv1d(16, 5, stride = 2, padding = 2, bias = false)(float32[N, 8, S])"
+        " -> float32[N, 16, (S + 1) // 2]",
         'Conv1d(8, 4, padding = "same", dilation = 3, groups = 4)(float16[N, 8, S]) -> float16[N, 8, S]',
         'Conv1d(6, 3, padding = 1, padding_mode = "circular")(float32[4, S]) -> float32[6, S]',
     )
 
 
 class Conv2d(_Conv):
-    """Cross-correlation over two dimensions, ``y[o] = bias[o] + sum_c weight[o, c] * x[c]`` at each place."""
+    """Cross-correlation over two dimensions: ``y[o] = bias[o] + sum over c of weight[o, c] * x[c]``."""
 
     torch = "torch.nn.Conv2d"
     spatial = 2
     examples = (
-        "Conv2d(64, 7, stride = 2, padding = 3)(float32[N, 3, H, W]) -> float32[N, 64, (H + 1) // 2, (W + 1) // 2]",
+        "Conv2d(64, 7, stride = 2, padding = 3)(float32[N, 3, H, W])"
+        " -> float32[N, 64, (H + 1) // 2, (W + 1) // 2]",
         "Conv2d(8, (3, 5), padding = (0, 2), bias = false)(float32[N, 4, H, W]) -> float32[N, 8, H - 2, W]",
         "Conv2d(8, 3, dilation = (2, 1), groups = 4)(float16[N, 4, H, W]) -> float16[N, 8, H - 4, W - 2]",
         'Conv2d(8, (2, 4), padding = "same", dilation = 3)(float32[N, 4, H, W]) -> float32[N, 8, H, W]',
         'Conv2d(8, 3, padding = "valid")(float32[4, H, W]) -> float32[8, H - 2, W - 2]',
         'Conv2d(8, 3, padding = 1, padding_mode = "reflect")(float32[N, 4, H, W]) -> float32[N, 8, H, W]',
-        'Conv2d(8, 3, padding = (2, 1), padding_mode = "replicate")(float32[1, 4, 9, 7]) -> float32[1, 8, 11, 7]',
-        'Conv2d(8, 4, padding = "same", padding_mode = "circular")(float32[N, 4, H, W]) -> float32[N, 8, H, W]',
+        'Conv2d(8, 3, padding = (2, 1), padding_mode = "replicate")(float32[1, 4, 9, 7])'
+        " -> float32[1, 8, 11, 7]",
+        'Conv2d(8, 4, padding = "same", padding_mode = "circular")(float32[N, 4, H, W])'
+        " -> float32[N, 8, H, W]",
     )
 
 
@@ -155,7 +167,8 @@ class Conv3d(_Conv):
     examples = (
         "Conv3d(8, 3, padding = 1)(float32[N, 4, 5, H, W]) -> float32[N, 8, 5, H, W]",
         "Conv3d(8, (1, 3, 3), stride = (1, 2, 2), groups = 2)(float32[4, 5, 9, 9]) -> float32[8, 5, 4, 4]",
-        'Conv3d(4, 2, padding = "same", padding_mode = "replicate")(float32[1, 2, 3, 4, 5]) -> float32[1, 4, 3, 4, 5]',
+        'Conv3d(4, 2, padding = "same", padding_mode = "replicate")(float32[1, 2, 3, 4, 5])'
+        " -> float32[1, 4, 3, 4, 5]",
     )
 
 
@@ -180,14 +193,18 @@ class _ConvTranspose(_Convolution, abstract=True):
         extra = per_axis(self.output_padding, self.spatial, "output_padding", 0)
         for more, step, spread in zip(extra, stride, dilation, strict=True):
             if more >= max(step, spread):
-                message = f"`output_padding` {more} must be smaller than the stride {step} or the dilation {spread}"
+                message = (
+                    f"`output_padding` {more} must be smaller than the stride {step} or the dilation {spread}"
+                )
                 raise Refused(message, "output_padding")
         after = tuple(p - more for p, more in zip(padding, extra, strict=True))
         return Window(kernel, stride, padding, after, dilation)
 
     def weights(self, input: TensorType) -> dict[str, TensorType]:
         kernel = per_axis(self.kernel_size, self.spatial, "kernel_size", 1)
-        shapes = {"weight": (self.channels(input), self.out_channels // self.groups, *kernel)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight": (self.channels(input), self.out_channels // self.groups, *kernel)
+        }
         if self.bias:
             shapes["bias"] = (self.out_channels,)
         return {name: input.with_shape(shape) for name, shape in shapes.items()}
@@ -233,7 +250,7 @@ class _ConvTranspose(_Convolution, abstract=True):
 
 
 def _spread(window: Window, sizes: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """The sizes that windows set ``stride`` apart cover, less the padding (torch.nn.ConvTranspose2d's formula)."""
+    """The sizes that windows ``stride`` apart cover, less the padding (as torch.nn.ConvTranspose2d)."""
     axes = zip(sizes, window.stride, window.before, window.after, window.reach, strict=True)
     return tuple((size - 1) * step - before - after + reach for size, step, before, after, reach in axes)
 
@@ -247,27 +264,34 @@ def _without_holes(window: Window, weight: Tensor, net: Network) -> tuple[Window
     if window.dilation == ones or window.stride == ones:
         return window, weight
     if weight.array is None:
-        raise Refused("TensorRT has no transposed convolution with stride and dilation for a computed weight", "dilation")
+        raise Refused(
+            "TensorRT has no transposed convolution with stride and dilation for a computed weight",
+            "dilation",
+        )
     filled = np.zeros((*weight.array.shape[:2], *window.reach), weight.array.dtype)
     holes = tuple(slice(None, None, d) for d in window.dilation)
-    filled[(slice(None), slice(None), *holes)] = weight.array.reshape((*weight.array.shape[:2], *window.kernel))
+    filled[(slice(None), slice(None), *holes)] = weight.array.reshape(
+        (*weight.array.shape[:2], *window.kernel)
+    )
     return Window(window.reach, window.stride, window.before, window.after, ones), net.constant(filled)
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """The transpose of :class:`Conv1d` as a linear map, of size ``(L - 1) * stride - 2 * padding + kernel``."""
+    """The transpose of :class:`Conv1d`: ``(L - 1) * stride - 2 * padding + kernel_size`` elements."""
 
     torch = "torch.nn.ConvTranspose1d"
     spatial = 1
     examples = (
         "ConvTranspose1d(4, 3)(float32[N, 8, S]) -> float32[N, 4, S + 2]",
-        "ConvTranspose1d(4, 4, stride = 2, padding = 1, bias = false)(float16[N, 8, S]) -> float16[N, 4, 2 * S]",
-        "ConvTranspose1d(4, 3, stride = 2, output_padding = 1, groups = 2)(float32[8, S]) -> float32[4, 2 * S + 2]",
+        "ConvTranspose1d(4, 4, stride = 2, padding = 1, bias = false)(float16[N, 8, S])"
+        " -> float16[N, 4, 2 * S]",
+        "ConvTranspose1d(4, 3, stride = 2, output_padding = 1, groups = 2)(float32[8, S])"
+        " -> float32[4, 2 * S + 2]",
     )
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """The transpose of :class:`Conv2d` as a linear map: each input element spreads the kernel, sums overlap."""
+    """The transpose of :class:`Conv2d`: each input element spreads the kernel, overlaps are summed."""
 
     torch = "torch.nn.ConvTranspose2d"
     spatial = 2
@@ -278,17 +302,19 @@ class ConvTranspose2d(_ConvTranspose):
         "ConvTranspose2d(4, 3, stride = (3, 2), output_padding = (2, 0), bias = false)(float32[1, 8, 4, 5])"
         " -> float32[1, 4, 14, 11]",
         "ConvTranspose2d(8, 3, groups = 4, dilation = 2)(float16[N, 4, H, W]) -> float16[N, 8, H + 4, W + 4]",
-        "ConvTranspose2d(4, 3, stride = 2, dilation = (2, 3), groups = 2)(float32[8, 5, 6]) -> float32[4, 13, 17]",
+        "ConvTranspose2d(4, 3, stride = 2, dilation = (2, 3), groups = 2)(float32[8, 5, 6])"
+        " -> float32[4, 13, 17]",
     )
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """The transpose of :class:`Conv3d` as a linear map."""
+    """The transpose of :class:`Conv3d`: each input element spreads the kernel, overlaps are summed."""
 
     torch = "torch.nn.ConvTranspose3d"
     spatial = 3
     examples = (
         "ConvTranspose3d(4, 2, stride = 2)(float32[N, 3, 2, H, 5]) -> float32[N, 4, 4, 2 * H, 10]",
-        "ConvTranspose3d(4, 3, stride = 2, padding = 1, output_padding = 1, groups = 2)(float32[2, 4, 3, 3, 2])"
+        "ConvTranspose3d(4, 3, stride = 2, padding = 1, output_padding = 1, groups = 2)"
+        "(float32[2, 4, 3, 3, 2])"
         " -> float32[2, 4, 6, 6, 4]",
     )

@@ -11,7 +11,7 @@ import numpy as np
 from trtdsl.ops.base import Function, Module, Refused, Spelling, static
 from trtdsl.ops.pooling import pool
 from trtdsl.ops.rules import require_floating, require_rank
-from trtdsl.ops.windows import Window
+from trtdsl.ops.windows import Window, require_at_most
 from trtdsl.types import TensorType, product
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class _BatchNorm(Module, abstract=True):
         require_floating(input, self.name, "input")
         require_rank(input, self.ranks, self.name, "input")
         self._channels(input)
+        if not self.track_running_stats:
+            count = product((input.shape[0], *input.shape[2:]))
+            require_at_most(2, count, f"the statistics of {count} value in each channel say nothing")
         return input
 
     def lower(
@@ -56,18 +59,11 @@ class _BatchNorm(Module, abstract=True):
     ) -> Tensor:
         if running_mean is None or running_var is None:
             return self._by_batch(net, input, weight, bias)
-        given = (running_mean, running_var, *(w for w in (weight, bias) if w is not None))
-        if any(w.array is None for w in given):
+        mean, variance = running_mean.array, running_var.array
+        if mean is None or variance is None or _is_computed(weight) or _is_computed(bias):
             return self._composed(net, input, running_mean, running_var, weight, bias)
-        scale, shift = scale_and_shift(self.eps, running_mean.array, running_var.array, _array(weight), _array(bias))
-        scale, shift = scale.astype(input.dtype.numpy), shift.astype(input.dtype.numpy)
-        if input.rank >= 4:
-            mode = net.enum("ScaleMode.CHANNEL")
-            power = np.ones_like(scale)
-            return net.add("scale_nd", input, mode, shift, scale, power, 1, result=input.type)
-        # The scale layer is specified for four dimensions and more.
-        product = net.elementwise("PROD", input, _per_channel(net, net.constant(scale), input))
-        return net.elementwise("SUM", product, _per_channel(net, net.constant(shift), input))
+        scale, shift = scale_and_shift(self.eps, mean, variance, _array(weight), _array(bias))
+        return _scaled(net, input, scale.astype(input.dtype.numpy), shift.astype(input.dtype.numpy))
 
     def _by_batch(self, net: Network, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Without running statistics PyTorch takes the batch's own, in inference too."""
@@ -78,7 +74,13 @@ class _BatchNorm(Module, abstract=True):
         return self._standardised(net, centred, variance, weight, bias)
 
     def _composed(
-        self, net: Network, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None
+        self,
+        net: Network,
+        x: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
     ) -> Tensor:
         """Statistics that are computed in the graph."""
         centred = net.elementwise("SUB", x, _per_channel(net, mean, x))
@@ -94,8 +96,22 @@ class _BatchNorm(Module, abstract=True):
         return y if bias is None else net.elementwise("SUM", y, _per_channel(net, bias, y))
 
 
+def _is_computed(weight: Tensor | None) -> bool:
+    return weight is not None and weight.array is None
+
+
 def _array(weight: Tensor | None) -> Array | None:
     return None if weight is None else weight.array
+
+
+def _scaled(net: Network, x: Tensor, scale: Array, shift: Array) -> Tensor:
+    """``scale * x + shift`` per channel."""
+    if x.rank >= 4:
+        mode, power = net.enum("ScaleMode.CHANNEL"), np.ones_like(scale)
+        return net.add("scale_nd", x, mode, shift, scale, power, 1, result=x.type)
+    # The scale layer is specified for four dimensions and more.
+    product = net.elementwise("PROD", x, _per_channel(net, net.constant(scale), x))
+    return net.elementwise("SUM", product, _per_channel(net, net.constant(shift), x))
 
 
 def scale_and_shift(
@@ -115,7 +131,7 @@ def _per_channel(net: Network, values: Tensor, x: Tensor) -> Tensor:
 
 
 class BatchNorm1d(_BatchNorm):
-    """``(x - running_mean) / sqrt(running_var + eps) * weight + bias`` per channel of ``[N, C]`` or ``[N, C, L]``."""
+    """``(x - running_mean) / sqrt(running_var + eps) * weight + bias`` per channel of ``[N, C(, L)]``."""
 
     torch = "torch.nn.BatchNorm1d"
     ranks = (2, 3)
@@ -148,13 +164,14 @@ class BatchNorm3d(_BatchNorm):
 
 
 class LocalResponseNorm(Function):
-    """``x / (k + alpha / size * sum of x * x over size neighbouring channels) ** beta``, zeros beyond the ends."""
+    """``x / (k + alpha * mean of x * x over size neighbouring channels) ** beta``, zeros beyond the ends."""
 
     torch = "torch.nn.functional.local_response_norm"
     spellings = (Spelling("torch.nn.LocalResponseNorm", ("size", "alpha", "beta", "k")),)
     examples = (
         "local_response_norm(5)(float32[N, 8, H, W]) -> float32[N, 8, H, W]",
-        "local_response_norm(2, alpha = 0.5, beta = 1.0, k = 2.0)(float32[N, 8, H, W]) -> float32[N, 8, H, W]",
+        "local_response_norm(2, alpha = 0.5, beta = 1.0, k = 2.0)(float32[N, 8, H, W])"
+        " -> float32[N, 8, H, W]",
         "local_response_norm(3, alpha = 0.5)(float32[N, 8, S]) -> float32[N, 8, S]",
         "local_response_norm(17, alpha = 0.1)(float32[1, 20, 2, 3, 4]) -> float32[1, 20, 2, 3, 4]",
     )
@@ -167,7 +184,9 @@ class LocalResponseNorm(Function):
     def infer(self, input: TensorType) -> TensorType:
         require_floating(input, "local_response_norm", "input")
         if input.rank < 3:
-            raise Refused(f"local_response_norm needs a tensor [N, C, ...] of rank 3 or more, not {input}", "input")
+            raise Refused(
+                f"local_response_norm needs a tensor [N, C, ...] of rank 3 or more, not {input}", "input"
+            )
         if self.size < 1:
             raise Refused(f"`size` must be at least 1, not {self.size}", "size")
         return input

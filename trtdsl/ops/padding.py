@@ -9,7 +9,7 @@ import numpy as np
 
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.windows import require_at_most
-from trtdsl.types import Dim, TensorType, Undecided, less_equal
+from trtdsl.types import Dim, TensorType, Undecided, less_equal, maximum, minimum
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
@@ -23,36 +23,53 @@ _SAMPLING = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "ci
 def padded_type(x: TensorType, amounts: Amounts, mode: str, about: str) -> TensorType:
     """The type with ``amounts`` (before, after) added to the last dimensions; negative ones crop."""
     kept = x.rank - len(amounts)
-    for size, sides in zip(x.shape[kept:], amounts, strict=True):
-        for amount in sides:
-            _check_amount(size, amount, mode, about)
+    for size, (before, after) in zip(x.shape[kept:], amounts, strict=True):
+        for amount, opposite in ((before, after), (after, before)):
+            _check_amount(size, amount, opposite, mode, about)
     sizes = [size + before + after for size, (before, after) in zip(x.shape[kept:], amounts, strict=True)]
-    for size, left in zip(x.shape[kept:], sizes, strict=True):
+    for size, (before, after) in zip(x.shape[kept:], amounts, strict=True):
+        # PyTorch cuts first where it fills or wraps afterwards.
+        first = mode in ("constant", "circular")
+        left = size + minimum(before, 0) + minimum(after, 0) if first else size + before + after
         require_at_most(0, left, f"cropping dimension {size} leaves {left} elements", about)
     return x.with_shape((*x.shape[:kept], *sizes))
 
 
-def _check_amount(size: Dim, amount: Dim, mode: str, about: str) -> None:
+def _check_amount(size: Dim, amount: Dim, opposite: Dim, mode: str, about: str) -> None:
     """PyTorch's limits: a reflection does not repeat the edge, a wrap goes round at most once."""
     if mode == "reflect":
-        require_at_most(amount + 1, size, f"reflection by {amount} needs a dimension larger than {size}", about)
+        message = f"reflection by {amount} needs a dimension larger than {size}"
+        require_at_most(amount + 1, size, message, about)
     elif mode == "circular":
-        require_at_most(amount, size, f"circular padding by {amount} needs a dimension larger than {size}", about)
+        left = size + minimum(opposite, 0)
+        require_at_most(
+            amount, left, f"circular padding by {amount} needs a dimension larger than {left}", about
+        )
     elif mode == "replicate":
         require_at_most(1, size, "replication needs a dimension that is not empty", about)
 
 
 def lower_padding(net: Network, x: Tensor, amounts: Amounts, mode: str, value: float = 0.0) -> Tensor:
-    """``x`` padded as :func:`padded_type` says, in one layer."""
+    """``x`` padded as :func:`padded_type` says, in one layer; cropped by a second one where that wraps."""
     if all(amount == 0 for sides in amounts for amount in sides):
         return x
+    if mode == "circular" and any(amount != 0 for sides in _crops(amounts) for amount in sides):
+        # PyTorch wraps what is left after cropping; a slice wraps the whole.
+        x = lower_padding(net, x, _crops(amounts), "constant")
+        grows = tuple((maximum(before, 0), maximum(after, 0)) for before, after in amounts)
+        return lower_padding(net, x, grows, mode)
     kept = x.rank - len(amounts)
     start = (*(0,) * kept, *(-before for before, _ in amounts))
-    shape = padded_type(x.type, amounts, mode, "pad").shape
+    sizes = [size + before + after for size, (before, after) in zip(x.shape[kept:], amounts, strict=True)]
+    shape = (*x.shape[:kept], *sizes)
     if all(_surely_crops(amount) for sides in amounts for amount in sides):
         return net.slice(x, start, shape)
     fill = net.constant(np.full((), value, x.dtype.numpy)) if mode == "constant" and value != 0 else None
     return net.slice(x, start, shape, mode=_SAMPLING[mode], fill=fill)
+
+
+def _crops(amounts: Amounts) -> Amounts:
+    return tuple((minimum(before, 0), minimum(after, 0)) for before, after in amounts)
 
 
 def _surely_crops(amount: Dim) -> bool:
@@ -98,9 +115,13 @@ class Pad(Function):
 
     def infer(self, input: TensorType) -> TensorType:
         if len(self.pad) % 2:
-            raise Refused(f"`pad` needs an even count of numbers, two per dimension, not {len(self.pad)}", "pad")
+            raise Refused(
+                f"`pad` needs an even count of numbers, two per dimension, not {len(self.pad)}", "pad"
+            )
         if len(self.pad) > 2 * input.rank:
-            raise Refused(f"`pad` names {len(self.pad) // 2} dimensions of a tensor of rank {input.rank}", "pad")
+            raise Refused(
+                f"`pad` names {len(self.pad) // 2} dimensions of a tensor of rank {input.rank}", "pad"
+            )
         if self.mode != "constant":
             self._check_reflectable(input)
         return padded_type(input, pairs(self.pad), self.mode, "pad")
@@ -111,8 +132,8 @@ class Pad(Function):
         ranks = _REFLECTABLE.get(len(self.pad), ())
         if input.rank not in ranks:
             raise Refused(
-                f'mode "{self.mode}" pads the last dimension of rank 2 or 3, the last two of rank 3 or 4, the '
-                f"last three of rank 4 or 5; here are {len(self.pad)} numbers for rank {input.rank}",
+                f'mode "{self.mode}" pads the last dimension of rank 2 or 3, the last two of rank 3 or 4, '
+                f"the last three of rank 4 or 5; here are {len(self.pad)} numbers for rank {input.rank}",
                 "pad",
             )
 

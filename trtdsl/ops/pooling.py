@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trtdsl.ops.base import Function, Refused, Spelling
 from trtdsl.ops.padding import lower_padding
-from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
+from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_at_most, require_spatial
 from trtdsl.types import TensorType
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def _padding_behind(margin: int, stride: int, kernel: int) -> int:
     return min(margin + stride - 1, kernel - 1)
 
 
-def pool(net: Network, x: Tensor, kind: str, window: Window, result: TensorType, inside: bool = False) -> Tensor:
+def pool(
+    net: Network, x: Tensor, kind: str, window: Window, result: TensorType, inside: bool = False
+) -> Tensor:
     """One pooling layer; ``inside`` makes an average count only what is not padding."""
     spatial = len(window.kernel)
     window = window.as_planes()
@@ -199,7 +201,8 @@ class AvgPool1d(_AvgPool):
     spellings = (Spelling("torch.nn.AvgPool1d", _AVG_POOL_MODULE),)
     examples = (
         "avg_pool1d(2)(float32[N, 8, S]) -> float32[N, 8, S // 2]",
-        "avg_pool1d(4, stride = 3, padding = 2, ceil_mode = true)(float32[N, 8, S]) -> float32[N, 8, (S + 1) // 3 + 1]",
+        "avg_pool1d(4, stride = 3, padding = 2, ceil_mode = true)(float32[N, 8, S])"
+        " -> float32[N, 8, (S + 1) // 3 + 1]",
         "avg_pool1d(3, stride = 1, padding = 1, count_include_pad = false)(float16[4, S]) -> float16[4, S]",
     )
 
@@ -215,9 +218,11 @@ class AvgPool2d(_AvgPoolNd):
         "avg_pool2d(3, stride = 1, padding = 1)(float32[N, 4, H, W]) -> float32[N, 4, H, W]",
         "avg_pool2d(3, stride = 2, padding = 1, ceil_mode = true)(float32[N, 4, H, W])"
         " -> float32[N, 4, H // 2 + 1, W // 2 + 1]",
-        "avg_pool2d(3, stride = 2, padding = 1, ceil_mode = true, count_include_pad = false)(float32[N, 4, H, W])"
+        "avg_pool2d(3, stride = 2, padding = 1, ceil_mode = true, count_include_pad = false)"
+        "(float32[N, 4, H, W])"
         " -> float32[N, 4, H // 2 + 1, W // 2 + 1]",
-        "avg_pool2d((2, 3), stride = 2, padding = (0, 1), ceil_mode = true, divisor_override = 5)(float16[4, 7, 8])"
+        "avg_pool2d((2, 3), stride = 2, padding = (0, 1), ceil_mode = true, divisor_override = 5)"
+        "(float16[4, 7, 8])"
         " -> float16[4, 4, 5]",
     )
 
@@ -230,6 +235,14 @@ class AvgPool3d(_AvgPoolNd):
     spellings = (Spelling("torch.nn.AvgPool3d", (*_AVG_POOL_MODULE, "divisor_override")),)
     examples = (
         "avg_pool3d(2)(float32[N, 4, 6, H, W]) -> float32[N, 4, 3, H // 2, W // 2]",
-        "avg_pool3d(3, stride = 2, padding = 1, ceil_mode = true)(float32[1, 2, 4, 5, 6]) -> float32[1, 2, 3, 3, 4]",
+        "avg_pool3d(3, stride = 2, padding = 1, ceil_mode = true)(float32[1, 2, 4, 5, 6])"
+        " -> float32[1, 2, 3, 3, 4]",
         "avg_pool3d(2, divisor_override = 3)(float32[1, 2, 4, 5, 6]) -> float32[1, 2, 2, 2, 3]",
     )
+
+    def infer(self, input: TensorType) -> TensorType:
+        result = super().infer(input)
+        for size, kernel in zip(input.shape[-3:], self.window.kernel, strict=True):
+            message = f"PyTorch's avg_pool3d refuses a window of {kernel} over {size}, padded or not"
+            require_at_most(kernel, size, message)
+        return result

@@ -10,11 +10,13 @@ import numpy as np
 
 from trtdsl.ops.adaptive import lower_adaptive, way
 from trtdsl.ops.base import Function, Refused, Spelling
+from trtdsl.ops.padding import lower_padding
 from trtdsl.ops.rules import require_floating, same_dim
-from trtdsl.types import Dim, TensorType, bounds
+from trtdsl.ops.windows import require_at_most
+from trtdsl.types import Dim, TensorType, Undecided, bounds, equal
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 Mode = Literal["nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"]
 
@@ -29,21 +31,25 @@ _RANKS = {
 }
 _ALIGNABLE = ("linear", "bilinear", "bicubic", "trilinear")
 _INTERPOLATION = {"nearest": "NEAREST", "nearest-exact": "NEAREST", "bicubic": "CUBIC"}
+_ROUNDING = {"nearest-exact": "HALF_UP"}
 
-# The largest divisor tried for a scale factor such as 2 / 3 on a dynamic dimension.
-_LARGEST_DIVISOR = 1000
+# A scale factor is taken for a quotient with a divisor up to this; the input grows by less than that.
+_LARGEST_DIVISOR = 64
 
 
 class Interpolate(Function):
     """The last dimensions resampled to ``size``, or to ``floor(input size * scale_factor)``.
 
     As in PyTorch, coordinates follow the given ``scale_factor`` itself unless ``recompute_scale_factor`` is
-    set, and the ratio of the sizes otherwise.
+    set, and the ratio of the sizes otherwise. ``nearest`` rounds coordinates in float32 as PyTorch does where
+    the sizes are known; for dynamic sizes the rounding of exact ties is TensorRT's.
     """
 
     torch = "torch.nn.functional.interpolate"
     spellings = (
-        Spelling("torch.nn.Upsample", ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor")),
+        Spelling(
+            "torch.nn.Upsample", ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor")
+        ),
         Spelling("torch.nn.UpsamplingNearest2d", ("size", "scale_factor"), fixed={"mode": "nearest"}),
         Spelling(
             "torch.nn.UpsamplingBilinear2d",
@@ -58,13 +64,16 @@ class Interpolate(Function):
         'interpolate(scale_factor = (0.5, 1.5), mode = "bilinear")(float32[N, 8, H, W])'
         " -> float32[N, 8, H // 2, 3 * W // 2]",
         'interpolate(scale_factor = 1.7, mode = "bilinear")(float32[1, 8, 5, 9]) -> float32[1, 8, 8, 15]',
-        'interpolate(scale_factor = 1.7, mode = "bilinear", recompute_scale_factor = true)(float32[1, 8, 5, 9])'
+        'interpolate(scale_factor = 1.7, mode = "bilinear", recompute_scale_factor = true)'
+        "(float32[1, 8, 5, 9])"
         " -> float32[1, 8, 8, 15]",
-        'interpolate((9, W), mode = "bilinear", align_corners = true)(float32[N, 8, H, W]) -> float32[N, 8, 9, W]',
+        'interpolate((9, W), mode = "bilinear", align_corners = true)(float32[N, 8, H, W])'
+        " -> float32[N, 8, 9, W]",
         'interpolate(1, mode = "bilinear", align_corners = true)(float32[N, 8, H, W]) -> float32[N, 8, 1, 1]',
         'interpolate(9, mode = "linear")(float16[N, 8, S]) -> float16[N, 8, 9]',
         'interpolate((11, 6), mode = "bicubic")(float32[1, 8, 5, 9]) -> float32[1, 8, 11, 6]',
-        'interpolate(scale_factor = 2, mode = "trilinear")(float32[1, 2, 3, 4, 5]) -> float32[1, 2, 6, 8, 10]',
+        'interpolate(scale_factor = 2, mode = "trilinear")(float32[1, 2, 3, 4, 5])'
+        " -> float32[1, 2, 6, 8, 10]",
         'interpolate((3, 4), mode = "area")(float32[N, 8, 10, 8]) -> float32[N, 8, 3, 4]',
     )
 
@@ -96,7 +105,7 @@ class Interpolate(Function):
         spatial = input.rank - 2
         scales = self._scales(spatial)
         if scales is not None:
-            return tuple(_scaled(size, scale) for size, scale in zip(input.shape[2:], scales, strict=True))
+            return self._scaled_sizes(input.shape[2:], scales)
         if self.recompute_scale_factor:
             raise Refused("`recompute_scale_factor` has no meaning with `size`", "recompute_scale_factor")
         sizes = self.size if isinstance(self.size, tuple) else (self.size,) * spatial
@@ -107,6 +116,32 @@ class Interpolate(Function):
             if bounds(size)[0] < 1:
                 raise Refused(f"`size` must be at least 1, not {size}", "size")
         return known
+
+    def _scaled_sizes(self, sizes: tuple[Dim, ...], scales: tuple[float, ...]) -> tuple[Dim, ...]:
+        outputs = tuple(_scaled(size, scale) for size, scale in zip(sizes, scales, strict=True))
+        for size, output in zip(sizes, outputs, strict=True):
+            require_at_most(1, output, f"`scale_factor` leaves {output} of {size}", "scale_factor")
+        if self._follows_scales:
+            self._ratios(sizes, outputs)
+        return outputs
+
+    @property
+    def _follows_scales(self) -> bool:
+        """Whether coordinates are computed from the scale factors, not from the sizes."""
+        by_sizes = self.align_corners or self.recompute_scale_factor or self.mode == "area"
+        return self.scale_factor is not None and not by_sizes
+
+    def _ratios(self, sizes: tuple[Dim, ...], outputs: tuple[Dim, ...]) -> list[Fraction]:
+        """The scale of each dimension as PyTorch applies it."""
+        ratios = [_ratio(scale) for scale in self._scales(len(sizes)) or ()]
+        axes = zip(sizes, outputs, ratios, strict=True)
+        if self.mode == "nearest":
+            for size, output, ratio in axes:
+                _check_nearest(size, output, ratio)
+        elif self.mode in ("linear", "bilinear", "trilinear"):
+            # PyTorch copies a dimension that keeps its size, whatever the scale.
+            return [Fraction(1) if _keeps(size, output, ratio) else ratio for size, output, ratio in axes]
+        return ratios
 
     def _scales(self, spatial: int) -> tuple[float, ...] | None:
         if self.scale_factor is None:
@@ -121,20 +156,60 @@ class Interpolate(Function):
         return scales
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        shape = net.result.shape
+        outputs = net.result.shape[2:]
         if self.mode == "area":
-            return lower_adaptive(net, input, shape[2:], "AVERAGE")
-        properties, inputs = self._target(net, shape)
+            return lower_adaptive(net, input, outputs, "AVERAGE")
+        x = self._picked(net, input, outputs) if self.mode.startswith("nearest") else input
+        if not self._follows_scales:
+            return self._resize(net, x, outputs)
+        # TensorRT's coordinates follow the ratio of the sizes, PyTorch's the scale factor. The edge repeated
+        # until the sizes have that ratio, both are the same, and what PyTorch's output lacks is cut off.
+        axes = zip(input.shape[2:], x.shape[2:], self._ratios(input.shape[2:], outputs), strict=True)
+        ratios = [ratio if size == left else Fraction(1) for size, left, ratio in axes]
+        grown = [_grown(size, ratio) for size, ratio in zip(x.shape[2:], ratios, strict=True)]
+        amounts = tuple((0, new - size) for size, new in zip(x.shape[2:], grown, strict=True))
+        scaled = [size * r.numerator // r.denominator for size, r in zip(grown, ratios, strict=True)]
+        whole = self._resize(net, lower_padding(net, x, amounts, "replicate"), tuple(scaled))
+        return (
+            whole
+            if whole.shape == net.result.shape
+            else net.slice(whole, (0,) * input.rank, net.result.shape)
+        )
+
+    def _picked(self, net: Network, x: Tensor, outputs: tuple[Dim, ...]) -> Tensor:
+        """``x`` with the dimensions resampled where PyTorch's rounding in float32 is not the exact one.
+
+        One pair of sizes in fifty is concerned. Only known sizes can be treated; for dynamic ones
+        TensorRT's rounding stands.
+        """
+        scales = self._scales(len(outputs)) if self._follows_scales else None
+        for i, (size, output) in enumerate(zip(x.shape[2:], outputs, strict=True)):
+            if isinstance(size, int) and isinstance(output, int) and size != output:
+                offset = 0.5 if self.mode == "nearest-exact" else 0.0
+                indices = _nearest(size, output, scales[i] if scales else None, offset)
+                if indices is not None:
+                    x = net.gather(x, net.constant(indices), i + 2)
+        return x
+
+    def _resize(self, net: Network, x: Tensor, outputs: tuple[Dim, ...]) -> Tensor:
+        shape = (*x.shape[:2], *outputs)
+        if shape == x.shape:
+            return x
+        static = all(isinstance(dim, int) for dim in shape)
+        given = {"shape": shape} if static else {}
         return net.add(
             "resize",
-            input,
-            inputs=inputs,
+            x,
+            result=x.type.with_shape(shape),
+            inputs={} if static else {1: net.shape_tensor(shape)},
             resize_mode=net.enum(f"InterpolationMode.{_INTERPOLATION.get(self.mode, 'LINEAR')}"),
             coordinate_transformation=net.enum(f"ResizeCoordinateTransformation.{self._coordinates}"),
-            nearest_rounding=net.enum(f"ResizeRoundMode.{'HALF_UP' if self.mode == 'nearest-exact' else 'FLOOR'}"),
+            nearest_rounding=net.enum(f"ResizeRoundMode.{_ROUNDING.get(self.mode, 'FLOOR')}"),
             # With aligned corners a single output pixel is the first input pixel.
-            selector_for_single_pixel=net.enum(f"ResizeSelector.{'UPPER' if self.align_corners else 'FORMULA'}"),
-            **properties,
+            selector_for_single_pixel=net.enum(
+                f"ResizeSelector.{'UPPER' if self.align_corners else 'FORMULA'}"
+            ),
+            **given,
         )
 
     @property
@@ -143,51 +218,79 @@ class Interpolate(Function):
             return "ASYMMETRIC"
         return "ALIGN_CORNERS" if self.align_corners else "HALF_PIXEL"
 
-    def _target(self, net: Network, shape: tuple[Dim, ...]) -> tuple[dict[str, object], dict[int, Tensor]]:
-        """The output's size as TensorRT is told it: by scales where coordinates follow them."""
-        scales = self._scales(len(shape) - 2)
-        if scales is not None and not self.align_corners and not self.recompute_scale_factor:
-            return {"scales": [1.0, 1.0, *scales]}, {}
-        if all(isinstance(dim, int) for dim in shape):
-            return {"shape": shape}, {}
-        return {}, {1: net.shape_tensor(shape)}
-
 
 def _scaled(size: Dim, scale: float) -> Dim:
-    """``floor(size * scale)`` as PyTorch computes it; refused where TensorRT's float32 comes to another value."""
+    """``floor(size * scale)`` as PyTorch computes it, in float64; refused where that is no quotient."""
     if isinstance(size, int):
-        _check_rounding(size, scale, math.floor(size * scale))
         return math.floor(size * scale)
-    ratio = Fraction(scale).limit_denominator(_LARGEST_DIVISOR)
-    scaled = size * ratio.numerator // ratio.denominator
+    ratio = _ratio(scale)
     low, high = bounds(size)
     for value in range(low, high + 1):
-        # The same quotient of a number, for every number that the dimension may be.
         expected = value * ratio.numerator // ratio.denominator
         if math.floor(value * scale) != expected:
-            raise Refused(
-                f"floor({size} * {scale}) is no quotient of integers: for {value} it is {math.floor(value * scale)}",
-                "scale_factor",
-                "give `size` instead",
-            )
-        _check_rounding(value, scale, expected)
-    return scaled
+            message = f"{value} * {scale} rounds down to {math.floor(value * scale)} in floating point, "
+            raise Refused(f"{message}not to {expected}", "scale_factor", "give `size` instead")
+    return size * ratio.numerator // ratio.denominator
 
 
-def _check_rounding(size: int, scale: float, expected: int) -> None:
-    if expected < 1:
-        raise Refused(f"a scale of {scale} leaves nothing of a dimension of {size}", "scale_factor")
-    single = math.floor(np.float32(size) * np.float32(scale))
-    if single != expected:
+def _ratio(scale: float) -> Fraction:
+    """The scale as a quotient of small numbers; refused if it is none."""
+    ratio = Fraction(scale).limit_denominator(_LARGEST_DIVISOR)
+    if abs(float(ratio) - scale) > 1e-7 * scale:
         raise Refused(
-            f"{size} * {scale} is {expected} in PyTorch's arithmetic, but {single} in TensorRT's float32",
+            f"the scale {scale} is no quotient with a divisor up to {_LARGEST_DIVISOR}",
             "scale_factor",
-            "give `size` instead",
+            "give `size`, or `recompute_scale_factor = true` if the ratio of the sizes may be used",
         )
+    return ratio
+
+
+def _nearest(size: int, output: int, scale: float | None, offset: float) -> Array | None:
+    """The elements PyTorch takes, rounding in float32; None where that comes to the exact ones."""
+    step = np.float32(size) / np.float32(output) if scale is None else np.float32(1 / scale)
+    places = np.arange(output, dtype=np.float32) + np.float32(offset)
+    taken = np.minimum(np.floor(places * step), size - 1).astype(np.int32)
+    ratio = Fraction(output, size) if scale is None else _ratio(scale)
+    exact = [math.floor((i + Fraction(offset)) / ratio) for i in range(output)]
+    return None if np.array_equal(taken, np.minimum(exact, size - 1)) else taken
+
+
+def _keeps(size: Dim, output: Dim, ratio: Fraction) -> bool:
+    if ratio == 1:
+        return True
+    what = "PyTorch's `linear` modes copy a dimension that keeps its size and scale it otherwise"
+    return same_dim(output, size, what, "scale_factor")
+
+
+def _check_nearest(size: Dim, output: Dim, ratio: Fraction) -> None:
+    """Refuse what PyTorch's kernels do not agree on.
+
+    Those for two dimensions copy where the size stays or doubles, whatever the scale; the others do not.
+    """
+    for factor in (1, 2):
+        if ratio != factor and not _surely_differs(output, factor * size):
+            raise Refused(
+                f"a scale of {float(ratio)} makes {output} of {size}: PyTorch's `nearest` kernels disagree",
+                "scale_factor",
+                "give `size`, or `recompute_scale_factor = true`",
+            )
+
+
+def _surely_differs(left: Dim, right: Dim) -> bool:
+    try:
+        return not equal(left, right)
+    except Undecided:
+        return False
+
+
+def _grown(size: Dim, ratio: Fraction) -> Dim:
+    """The next size that the ratio's divisor divides."""
+    divisor = ratio.denominator
+    return -(-size // divisor) * divisor
 
 
 class PixelShuffle(Function):
-    """``r * r`` channels become an ``r`` times ``r`` square of pixels: ``[*, C * r * r, H, W]`` to ``[*, C, r * H, r * W]``."""
+    """Squares of pixels out of channels: ``[*, C * r * r, H, W]`` to ``[*, C, r * H, r * W]``."""
 
     torch = "torch.nn.functional.pixel_shuffle"
     spellings = (Spelling("torch.nn.PixelShuffle", ("upscale_factor",)),)

@@ -39,7 +39,9 @@ class Window:
         padding = zip(self.before, self.after, strict=True)
         padded = [size + (before + after) for size, (before, after) in zip(sizes, padding, strict=True)]
         for size, whole, reach in zip(sizes, padded, self.reach, strict=True):
-            require_at_most(reach, whole, f"a window of {reach} does not fit into {size}{_padded(size, whole)}")
+            require_at_most(
+                reach, whole, f"a window of {reach} does not fit into {size}{_padded(size, whole)}"
+            )
         return tuple((p - r) // s + 1 for p, r, s in zip(padded, self.reach, self.stride, strict=True))
 
     def as_planes(self) -> Window:
