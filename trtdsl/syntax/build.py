@@ -55,8 +55,11 @@ class Builder:
         return Span(self.source, first.start, last.end)
 
     def _above(self, span: Span) -> str:
-        """The ``##`` lines that stand directly above."""
+        """The ``##`` lines that stand directly above the line that this begins."""
         if not self._documentation:
+            return ""
+        text = self.source.text
+        if text[text.rfind("\n", 0, span.start) + 1 : span.start].strip():
             return ""
         lines: list[str] = []
         number = span.line - 1
@@ -258,6 +261,9 @@ class Builder:
 
     def make_label(self, span: Span, path: tree.Path | tree.String) -> tree.Label:
         return tree.Label(span, path)
+
+    def make_numbered_label(self, span: Span, *parts: Name) -> tree.Label:
+        return tree.Label(span, tree.Path(span, parts))
 
     def make_labelled(self, span: Span, label: tree.Label, value: tree.Path | tree.Call) -> tree.Labelled:
         return tree.Labelled(span, label, value)

@@ -97,7 +97,7 @@ def scan(source: Source, start: int = 0, end: int | None = None) -> tuple[Tokens
             kind = literals.get(text[first:position], group.upper())
         elif group == "mark":
             kind = literals[text[first:position]]
-        elif group == "float" and kind == "DOT":
+        elif group == "float" and kind in ("DOT", "ARROW"):
             kind, position = _path_part(text, first, position)
         else:
             kind = group.upper()
@@ -109,7 +109,7 @@ def scan(source: Source, start: int = 0, end: int | None = None) -> tuple[Tokens
 
 
 def _path_part(text: str, start: int, end: int) -> tuple[str, int]:
-    """After a dot ``0.1`` is no float: the part ``0``, then the rest."""
+    """After a dot or an arrow ``0.1`` is no float: the part ``0``, then the rest."""
     whole = text[start:end].partition(".")[0]
     return ("INTEGER", start + len(whole)) if whole.isdigit() else (ERROR, end)
 

@@ -124,19 +124,19 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         left -= {*_STATEMENTS, "NAME", "IF"}
     if {"IMPORT", "MODEL"} <= left:
         words.append("`import`, `block` or `model`")
-        left -= {"IMPORT", "MODEL", "BLOCK"}
+        left -= {"IMPORT", "MODEL", "BLOCK", END}
     if "PLUS" in left or "ARROW" in left or {"LPAR", "LSQB"} <= left:
         left -= _AFTER_OPERAND
+        left -= {"COLON", "EQUAL"} if {"RPAR", "RSQB", "LBRACE", END} & left else set()
     named = {
         "NAME": "a name",
         "WORD": "a name",
         "INTEGER": "an integer",
+        "FLOAT": "a number",
         "STRING": "a string",
-        END: "the end",
+        END: end,
     }
-    words += sorted({named.get(kind) or marks.get(kind, kind.lower()) for kind in left} - {"the end"})
-    if not words:
-        return "an operator" if expected & _OPERATORS else "the end of the text"
+    words += sorted({named.get(kind) or marks[kind] for kind in left})
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
@@ -282,6 +282,9 @@ def _number(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind(-1) == "INTEGER" and stuck.kind() == "DOT" and stuck.adjacent():
         digits = stuck.text(-1)
         return Diagnostic(f"`{digits}.` is no number", stuck.span(-1, 0), help=(f"write `{digits}.0`",))
+    if stuck.kind() == "COLON" and stuck.kind(-1) == "FLOAT":
+        help = (f'a label of two numbers is written `"{stuck.text(-1)}"`',)
+        return Diagnostic(f"`{stuck.text(-1)}` is a float", stuck.span(-1), help=help)
     if stuck.kind() == "DOT" and stuck.kind(1) == "INTEGER" and "INTEGER" in stuck.expected:
         digits = stuck.text(1)
         return Diagnostic(f"`.{digits}` is no number", stuck.span(0, 1), help=(f"write `0.{digits}`",))
