@@ -1,0 +1,90 @@
+"""One operator on given values: what PyTorch computes, and what its TensorRT layers compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trtdsl import reference
+from trtdsl.ir import Graph, Node, Output, Value, Weight
+from trtdsl.ops.base import Op, Refused
+from trtdsl.reference import to_numpy, type_of
+from trtdsl.trt.evaluate import evaluate
+from trtdsl.trt.lower import lower
+from trtdsl.types import DType, TensorType
+
+# One rounding of a result of this dtype is at most 2**-11 or 2**-8; a handful of layers round one each.
+NARROW = {DType.FLOAT16: 4e-3, DType.BFLOAT16: 3e-2}
+
+
+def run(op: Op, *operands: Any, weights: dict[str, Any] | None = None) -> tuple[torch.Tensor, ...]:
+    """The results of the lowered operator, which are held against PyTorch's first.
+
+    An operand is a torch tensor (or what becomes one), a list of them, or None where it is absent.
+    """
+    graph, arrays = _graph(op, operands, weights or {})
+    expected = reference.run(graph, arrays)
+    lowered = lower(graph)
+    found = evaluate(lowered.network, arrays, weights=lowered.weights)
+    for name, value in expected.items():
+        assert_close(found[name], value, op.tolerance)
+    return tuple(found.values())
+
+
+def _graph(
+    op: Op, operands: tuple[Any, ...], weights: dict[str, Any]
+) -> tuple[Graph, dict[str, np.ndarray[Any, Any]]]:
+    pairs: list[tuple[str, Value]] = []
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for operand, given in zip(op.operands, operands, strict=False):
+        for single in given if isinstance(given, list) else [given]:
+            if single is None:
+                continue
+            tensor = torch.as_tensor(single)
+            value = Value(f"x{len(arrays)}", type_of(tensor))
+            arrays[value.name] = to_numpy(tensor)
+            pairs.append((operand.name, value))
+    inputs = tuple(value for _, value in pairs)
+    for name, given in weights.items():
+        tensor = torch.as_tensor(given)
+        pairs.append((name, Weight(name, type_of(tensor), name, to_numpy(tensor))))
+    node = Node(op, tuple(v for _, v in pairs), tuple(s for s, _ in pairs), (), "op")
+    results = tuple(Value(f"y{index}", type) for index, type in enumerate(node.infer()))
+    node = Node(op, node.operands, node.slots, results, "op")
+    outputs = tuple(Output(f"out{index}", value) for index, value in enumerate(results))
+    return Graph("one", inputs, (node,), outputs), arrays
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    """Integers and bools equal; floats with NaN and infinities in the same places, and near otherwise."""
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    if not expected.dtype.is_floating_point:
+        assert torch.equal(found, expected)
+        return
+    tolerance = max(tolerance, NARROW.get(type_of(expected).dtype, 0))
+    found, expected = found.double(), expected.double()
+    finite = torch.isfinite(expected)
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert torch.equal(found[~finite].nan_to_num(), expected[~finite].nan_to_num())
+    error = (found[finite] - expected[finite]).norm()
+    assert error <= tolerance * expected[finite].norm(), f"relative error {error / expected[finite].norm()}"
+
+
+def refused(op: Op, *types: TensorType | None) -> str:
+    """What the operator says in refusing operands of these types."""
+    named = {
+        operand.name: type for operand, type in zip(op.operands, types, strict=False) if type is not None
+    }
+    with pytest.raises(Refused) as info:
+        op.infer(**named)
+    return info.value.message
+
+
+def t(text: str) -> TensorType:
+    """The type ``float32[2, 3]``, its dimensions plain numbers."""
+    dtype, _, shape = text.rstrip("]").partition("[")
+    return TensorType(DType(dtype), tuple(int(size) for size in shape.split(",") if size))
