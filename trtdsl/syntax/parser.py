@@ -141,7 +141,6 @@ class _Run:
         if rule.transparent and len(children) == 1:
             value = children[0]
         elif make is not None:
-            depth += 1
             value = make(Span(tokens.source, start, end), *children)
             depth += not isinstance(value, tuple)
         else:
