@@ -356,6 +356,13 @@ def test_division_by_what_may_be_zero_is_refused(divisor: Dim):
         _ = (W + 3) // (N * divisor)
 
 
+def test_divisor_that_holds_a_division_terminates():
+    n, h, w = symbol("N", 2, 2, 3), symbol("H", 5, 5, 6), symbol("W", 3, 3, 8)
+    dim = (w * h - w + n) // (n // -4 % h)
+    values = {"N": 3, "H": 6, "W": 8}
+    assert evaluate(dim, values) == (8 * 6 - 8 + 3) // (3 // -4 % 6)
+
+
 def test_division_cancels_what_may_be_zero():
     z = symbol("Z", 0, 1, 2)
     assert z * H // z == H

@@ -343,12 +343,27 @@ def _floor_divide_rest(rest: Dim, divisor: Dim) -> Dim:
     factor = _common_factor([*terms_of(rest), *terms_of(divisor)])
     if factor:
         return _floor_divide(_without_factor(rest, factor), _without_factor(divisor, factor))
-    for coefficient, monomial in rest.terms if isinstance(rest, SymbolicDim) else ():
-        if coefficient == 1 and len(monomial) == 1 and isinstance(inner := monomial[0], FloorDiv):
-            # floor((floor(x / a) + p) / b) = floor((x + a*p) / (a*b))
-            others = rest - of_atom(inner)
-            return _floor_divide(inner.numerator + inner.divisor * others, inner.divisor * divisor)
+    inner = _nested_division(rest, divisor)
+    if inner is not None:
+        # floor((floor(x / a) + p) / b) = floor((x + a*p) / (a*b))
+        others = rest - of_atom(inner)
+        return _floor_divide(inner.numerator + inner.divisor * others, inner.divisor * divisor)
     return of_atom(FloorDiv(rest, divisor))
+
+
+def _nested_division(rest: Dim, divisor: Dim) -> FloorDiv | None:
+    """A term of the rest that is a division of its own.
+
+    One that the divisor holds too is left: multiples of the divisor would bring it back for ever.
+    """
+    held = {atom for monomial in terms_of(divisor) for atom in monomial}
+    for monomial in sorted(terms_of(rest), key=_order):
+        match monomial:
+            case (FloorDiv() as inner,) if terms_of(rest)[monomial] == 1 and inner not in held:
+                return inner
+            case _:
+                continue
+    return None
 
 
 def _common_scales(rest: Dim, divisor: Dim) -> list[int]:
