@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trtdsl.diagnostics import Origin, Source, Span
-from trtdsl.ir import Graph, Node, Output, Value, Weight
+from trtdsl.ir import Graph, Node, Output, Profile, Value, Weight
 from trtdsl.ops.base import Function, Module, Operand
 from trtdsl.ops.lowering import Network, Tensor
 from trtdsl.types import Dim, DType, Symbol, SymbolicDim, TensorType, symbols
@@ -144,25 +144,22 @@ def conv_relu(
         scope="conv1", word="conv1: Conv2d", name="c",
     )  # fmt: skip
     relu = apply(Relu(), conv.result, word="relu", name="r")
-    found = {symbol for dim in shape for symbol in symbols(dim)}
-    graph = Graph(
-        "cnn",
-        (data,),
-        (conv, relu),
-        (Output("logits", relu.result),),
-        symbols=tuple(sorted(found, key=lambda symbol: symbol.name)),
-    )
+    graph = dynamic(Graph("cnn", (data,), (conv, relu), (Output("logits", relu.result),)))
     return graph.replace(**changes)
+
+
+def dynamic(graph: Graph, *others: Profile) -> Graph:
+    """The graph with its inputs' symbols and their default profile, then further ones."""
+    found = {symbol for value in graph.inputs for dim in value.type.shape for symbol in symbols(dim)}
+    if not found:
+        return graph
+    ordered = tuple(sorted(found, key=lambda symbol: symbol.name))
+    ranges = {symbol.name: (symbol.minimum, symbol.optimum, symbol.maximum) for symbol in ordered}
+    further = tuple(Profile(other.name, {**ranges, **other.ranges}) for other in others)
+    return graph.replace(symbols=ordered, profiles=(Profile("default", ranges), *further))
 
 
 def one(op: Any, *inputs: Value, outputs: tuple[str, ...] = ("y",)) -> Graph:
     """A graph of one operator."""
     node = apply(op, *inputs, word="relu")
-    found = {symbol for value in inputs for dim in value.type.shape for symbol in symbols(dim)}
-    return Graph(
-        "one",
-        inputs,
-        (node,),
-        tuple(Output(name, node.result) for name in outputs),
-        symbols=tuple(sorted(found, key=lambda symbol: symbol.name)),
-    )
+    return dynamic(Graph("one", inputs, (node,), tuple(Output(name, node.result) for name in outputs)))

@@ -16,11 +16,11 @@ import networks as nets
 import numpy as np
 import pytest
 
-from trtdsl.diagnostics import DiagnosticError
+from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.ir import Graph, Output, Profile, Value
 from trtdsl.trt.build import BuildCancelled, Progress, build, write_atomically
 from trtdsl.trt.lower import lower
-from trtdsl.trt.profiles import input_range, profiles_of
+from trtdsl.trt.profiles import input_range
 from trtdsl.types import DType, TensorType, symbol
 
 N = symbol("N", 1, 4, 16)
@@ -62,7 +62,7 @@ def test_dtypes_build() -> None:
 
 
 def test_two_builds_are_identical_also_in_another_process() -> None:
-    graph = nets.conv_relu(shape=(N, 3, 8, 8), profiles=(Profile("one", {"N": (1, 1, 1)}),))
+    graph = nets.dynamic(nets.conv_relu(shape=(N, 3, 8, 8)), Profile("one", {"N": (1, 1, 1)}))
     first, second = digest(build(lower(graph))), digest(build(lower(graph)))
     assert first == second
     program = (
@@ -72,7 +72,7 @@ def test_two_builds_are_identical_also_in_another_process() -> None:
         "from trtdsl.trt.build import build\n"
         "from trtdsl.trt.lower import lower\n"
         "shape = (symbol('N', 1, 4, 16), 3, 8, 8)\n"
-        "graph = nets.conv_relu(shape=shape, profiles=(Profile('one', {'N': (1, 1, 1)}),))\n"
+        "graph = nets.dynamic(nets.conv_relu(shape=shape), Profile('one', {'N': (1, 1, 1)}))\n"
         "print(hashlib.sha256(build(lower(graph))).hexdigest())\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
@@ -93,13 +93,10 @@ def test_weights_stand_in_the_engine() -> None:
 # Profiles
 
 
-def test_profiles_from_the_declared_ranges_and_the_overriding_ones() -> None:
-    graph = nets.conv_relu(shape=(N, 3, H, 8), profiles=(Profile("small", {"N": (1, 1, 2)}),))
-    default, small = profiles_of(graph)
-    assert (default.name, dict(default.ranges)) == ("default", {"N": (1, 4, 16), "H": (8, 16, 64)})
-    assert dict(small.ranges) == {"N": (1, 1, 2), "H": (8, 16, 64)}
-    type = graph.inputs[0].type
-    assert input_range(type, small.ranges) == ((1, 3, 8, 8), (1, 3, 16, 8), (2, 3, 64, 8))
+def test_the_range_of_an_input() -> None:
+    type = TensorType(nets.F32, (N, 3, H, 8))
+    ranges = {"N": (1, 1, 2), "H": (8, 16, 64)}
+    assert input_range(type, ranges) == ((1, 3, 8, 8), (1, 3, 16, 8), (2, 3, 64, 8))
 
 
 def test_the_range_of_an_expression_lies_between_its_extremes() -> None:
@@ -108,13 +105,14 @@ def test_the_range_of_an_expression_lies_between_its_extremes() -> None:
     assert input_range(type, ranges) == ((4, 3, 4), (16, 9, 10), (19, 33, 40))
 
 
-def test_static_models_need_no_profile() -> None:
-    assert profiles_of(nets.conv_relu()) == ()
+def test_a_dynamic_graph_without_a_profile_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="`cnn` has dynamic inputs and no profile"):
+        build(lower(nets.conv_relu(shape=(N, 3, 8, 8), profiles=())))
 
 
 def test_every_profile_reaches_the_engine() -> None:
     def size(*profiles: Profile) -> int:
-        return len(build(lower(nets.conv_relu(shape=(N, 3, 8, 8), profiles=profiles))))
+        return len(build(lower(nets.dynamic(nets.conv_relu(shape=(N, 3, 8, 8)), *profiles))))
 
     one = size()
     three = size(Profile("a", {"N": (1, 1, 1)}), Profile("b", {"N": (16, 16, 16)}))
@@ -146,6 +144,13 @@ def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
     assert "cannot build for `sm88`, did you mean `sm8" in text
     assert "cannot build for `current`" in text
     assert "known targets: sm75, sm80, sm86, sm89, sm120" in text
+
+
+def test_a_runtime_that_builds_for_its_own_gpu_takes_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    lowered = lower(nets.conv_relu())
+    monkeypatch.setattr(lowered.dialect, "targets", {})
+    with pytest.raises(UsageError, match="builds for the GPU it runs on"):
+        build(lowered, targets=("sm89",))
 
 
 def test_a_target_that_cannot_run_the_model() -> None:

@@ -200,6 +200,15 @@ def test_a_layer_that_tensorrt_refuses() -> None:
     assert "--> cnn.trtnet:1:36" in message(error)
 
 
+def test_an_input_that_a_layer_does_not_take() -> None:
+    def body(net: Any, x: Any) -> Any:
+        return net.add("shuffle", x, inputs={7: net.shape_tensor((2, 192))})
+
+    with pytest.raises(DiagnosticError) as error:
+        lower(nets.one(nets.Lambda(body, DATA.type.with_shape((2, 192))), DATA))
+    assert "does not take input 7 of this `shuffle` layer: int64[2]" in message(error)
+
+
 def test_a_layer_whose_shape_cannot_be_computed() -> None:
     def body(net: Any, x: Any) -> Any:
         return net.add("shuffle", x, result=x.type, first_transpose=(0, 2, 3, 3))
@@ -354,3 +363,4 @@ def test_a_symbol_that_no_input_tells() -> None:
     with pytest.raises(DiagnosticError) as error:
         lower(nets.one(nets.Reshape((N, H, 4)), data))
     assert "the value of `N` cannot be found at run time" in message(error)
+    assert "--> cnn.trtnet:1:36" in message(error)

@@ -25,7 +25,7 @@ N = symbol("N", 1, 4, 16)
 
 @pytest.fixture(scope="module")
 def manifest() -> Manifest:
-    graph = nets.conv_relu(shape=(N, 3, 8, 8), profiles=(Profile("one", {"N": (1, 1, 1)}),))
+    graph = nets.dynamic(nets.conv_relu(shape=(N, 3, 8, 8)), Profile("one", {"N": (1, 1, 1)}))
     lowered = lower(graph)
     return describe(lowered, build(lowered, targets=("sm89",)), targets=("sm89",), passes=("fold_constants",))
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
+from trtdsl.ir import Node
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.profiles import add_profiles
@@ -48,7 +50,7 @@ def build(
     """The engine's bytes. ``targets`` are compute capabilities, ``sm89``; none means TensorRT's default.
 
     ``progress`` is called in the caller's thread; what it raises ends the build and is raised again.
-    Raises BuildCancelled on Ctrl-C and DiagnosticError, with TensorRT's words, where it cannot build.
+    Raises BuildCancelled on Ctrl-C and RefusedByTensorRT, with its words, where it cannot build.
     """
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
@@ -58,7 +60,7 @@ def build(
     dialect.log.clear()
     engine = _Build(lowered, config).run(progress)
     if engine is None:
-        raise DiagnosticError(_failure(lowered, targets))
+        raise RefusedByTensorRT(_failure(lowered, targets))
     return memoryview(engine)
 
 
@@ -67,7 +69,7 @@ def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
         return
     known = dialect.targets
     if not known:
-        raise DiagnosticError(
+        raise UsageError(
             Diagnostic(
                 f"{dialect} builds for the GPU it runs on, not for a target by name",
                 help=("leave out the target, or build with tensorrt_rtx",),
@@ -75,7 +77,7 @@ def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
         )
     unknown = [target for target in targets if target.lower() not in known]
     if unknown:
-        raise DiagnosticError(*(_unknown_target(target, dialect) for target in unknown))
+        raise UsageError(*(_unknown_target(target, dialect) for target in unknown))
     wanted = tuple(dict.fromkeys(target.lower() for target in targets))
     config.num_compute_capabilities = len(wanted)
     for index, target in enumerate(wanted):
@@ -114,7 +116,6 @@ class _Build:
             # Reached early only by an exception; the builder must stop before its objects may die.
             self._cancelled.set()
             thread.join()
-            self._config.progress_monitor = None
         return self._engine
 
     def _build(self) -> None:
@@ -153,20 +154,29 @@ def _failure(lowered: LoweredNetwork, targets: Sequence[str]) -> Diagnostic:
     lines = lowered.dialect.log.take()
     where = f" for {', '.join(targets)}" if targets else ""
     message = f"{lowered.dialect} cannot build this model{where}"
-    text = "\n".join(lines)
-    named = [name for name in lowered.nodes if name in text]
-    # `conv1` is also part of `layer1.0.conv1`: the longest name is the one that is meant.
-    node = lowered.nodes[max(named, key=len)] if named else None
+    node = _mentioned(lowered, " ".join(lines))
     if node is None or not node.origins:
         return Diagnostic(message, help=lines)
     first, *others = node.origins
     return Diagnostic(message, first.span, first.text, tuple(others), lines)
 
 
+def _mentioned(lowered: LoweredNetwork, text: str) -> Node | None:
+    """The node of the layer whose name stands first in the text, or None."""
+    # TensorRT joins names of fused layers by dots: `{ForeignNode[conv1...fc]}`.
+    text = text.replace("...", " ")
+    found: dict[int, str] = {}
+    for name in lowered.nodes:
+        # `conv1` is part of `layer1.0.conv1`, and not meant there.
+        if name in text and (match := re.search(rf"(?<![\w./]){re.escape(name)}(?![\w./])", text)):
+            found[match.start()] = name
+    return lowered.nodes[found[min(found)]] if found else None
+
+
 def write_atomically(path: Path | str, data: bytes | memoryview) -> None:
     """Write a file so that at every moment the old one or the new one is whole.
 
-    Raises DiagnosticError where it cannot be written.
+    Raises UsageError where it cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -174,7 +184,7 @@ def write_atomically(path: Path | str, data: bytes | memoryview) -> None:
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        raise DiagnosticError(Diagnostic(f"cannot write `{path}`: {error.strerror or error}")) from error
+        raise UsageError(Diagnostic(f"cannot write `{path}`: {error.strerror or error}")) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

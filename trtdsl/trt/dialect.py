@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.trt.log import Log
 from trtdsl.types import DType
 
@@ -40,11 +40,11 @@ _DATA_TYPES = {
 def load_runtime(name: str | None = None) -> Dialect:
     """The runtime of that name (``tensorrt-rtx`` is understood), by default the first installed.
 
-    Raises DiagnosticError with what to install.
+    Raises RefusedByTensorRT with what to install, UsageError for a name that is none.
     """
     wanted = name.replace("-", "_") if name else None
     if wanted is not None and wanted not in RUNTIMES:
-        raise DiagnosticError(
+        raise UsageError(
             Diagnostic(f"there is no runtime `{name}`", help=(f"known runtimes: {', '.join(RUNTIMES)}",))
         )
     failures: dict[str, ImportError] = {}
@@ -53,7 +53,7 @@ def load_runtime(name: str | None = None) -> Dialect:
             return _dialect(candidate)
         except ImportError as error:
             failures[candidate] = error
-    raise DiagnosticError(_not_installed(failures))
+    raise RefusedByTensorRT(_not_installed(failures))
 
 
 def _not_installed(failures: Mapping[str, ImportError]) -> Diagnostic:
@@ -124,19 +124,13 @@ class Dialect:
 
     @cached_property
     def data_types(self) -> Mapping[DType, Any]:
+        """TensorRT's DataType of each of our dtypes that this release has."""
         known = {
             d: getattr(self.trt.DataType, n) for d, n in _DATA_TYPES.items() if hasattr(self.trt.DataType, n)
         }
         # Before TensorRT 10 there are no 64-bit integers: indices and sizes are 32-bit throughout.
         known.setdefault(DType.INT64, self.trt.DataType.INT32)
         return known
-
-    def data_type(self, dtype: DType) -> Any:
-        """TensorRT's DataType; raises DiagnosticError where this release lacks it."""
-        found = self.data_types.get(dtype)
-        if found is None:
-            raise DiagnosticError(Diagnostic(f"{self} has no {dtype}", help=("cast to another type first",)))
-        return found
 
     def spell(self, data_type: Any) -> str:
         """Our name of a TensorRT DataType."""
@@ -163,7 +157,7 @@ class Dialect:
             # pybind11 raises TypeError("factory function returned nullptr") where TensorRT gave None.
             builder = None
         if builder is None:
-            raise DiagnosticError(Diagnostic(f"{self} cannot start a build here", help=self.log.take()))
+            raise RefusedByTensorRT(Diagnostic(f"{self} cannot start a build here", help=self.log.take()))
         return builder
 
     def create_network(self, builder: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Node, Value
+from trtdsl.ir import Graph, Node, Value, Weight
 from trtdsl.ops.base import Refused
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.dialect import Dialect, load_runtime
@@ -56,16 +56,13 @@ class LoweredNetwork:
 def lower(graph: Graph, runtime: str | None = None) -> LoweredNetwork:
     """The graph as a network of ``runtime`` (``tensorrt_rtx``, ``tensorrt``; by default the first installed).
 
-    Raises DiagnosticError where TensorRT refuses a layer, CompilerBug where it computes another type than
+    Raises RefusedByTensorRT where TensorRT refuses a layer, CompilerBug where it computes another type than
     the graph says, ValueError if a weight has no data.
     """
     names = _tensor_names(graph)
     net = CheckedNetwork(load_runtime(runtime), graph.name, names.values())
     tensors: dict[Value, Tensor] = {value: net.add_input(value.name, value.type) for value in graph.inputs}
-    for weight in graph.weights:
-        if weight.data is None:
-            raise ValueError(f"weight `{weight.key}` has no data: bind the graph to a checkpoint first")
-        tensors[weight] = net.weight(weight.key, weight.data)
+    tensors |= {weight: _weight(net, weight) for weight in graph.weights}
     for node in graph.nodes:
         _lower_node(net, node, tensors, names)
     for output in graph.outputs:
@@ -96,6 +93,12 @@ def _tensor_names(graph: Graph) -> dict[Value, str]:
     return names
 
 
+def _weight(net: CheckedNetwork, weight: Weight) -> Tensor:
+    if weight.data is None:
+        raise ValueError(f"weight `{weight.key}` has no data: bind the graph to a checkpoint first")
+    return net.weight(weight.key, weight.data)
+
+
 def _lower_node(
     net: CheckedNetwork, node: Node, tensors: dict[Value, Tensor], names: Mapping[Value, str]
 ) -> None:
@@ -104,7 +107,7 @@ def _lower_node(
     try:
         lowered = node.op.lower(net, **arguments)
     except Refused as refused:
-        raise net.refused(refused.message, (refused.help,) if refused.help else ()) from refused
+        raise net.refused(refused.message, *([refused.help] if refused.help else [])) from refused
     results = lowered if isinstance(lowered, tuple) else (lowered,)
     net.end()
     net.check_results(results)

@@ -2,7 +2,7 @@
 
 TensorRT almost never raises.  A refused layer is None, a wrong graph shows only when a shape is asked
 for, and a property out of range keeps its old value.  Here each of these is looked at after every call
-and becomes a DiagnosticError with the source place of the node being lowered and TensorRT's own words.
+and becomes a RefusedByTensorRT with the source place of the node being lowered and TensorRT's own words.
 Where TensorRT takes a layer but computes another shape or type than ours, the fault is in trtdsl:
 :class:`CompilerBug`.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
 from trtdsl.ir import Node
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.trt.dialect import Dialect
@@ -111,9 +111,13 @@ class CheckedNetwork(Network):
                 f"TensorRT's tensors have at most {limit} dimensions, this has {type.rank}: {type}"
             )
 
-    def refused(self, message: str, help: Sequence[str] = ()) -> DiagnosticError:
-        """The diagnostic of the node being lowered, TensorRT's lines below it."""
-        return DiagnosticError(self._diagnostic(message, (*help, *self.dialect.log.take())))
+    def refused(self, message: str, *help: str) -> RefusedByTensorRT:
+        """A mistake at the node being lowered, found before TensorRT was asked."""
+        return RefusedByTensorRT(self._diagnostic(message, help))
+
+    def _rejected(self, message: str) -> RefusedByTensorRT:
+        """TensorRT's answer to the last call was no; its lines stand below the message."""
+        return RefusedByTensorRT(self._diagnostic(message, self.dialect.log.take()))
 
     def _bug(self, message: str) -> CompilerBug:
         advice = "this is a bug in trtdsl, not in your model: please report it with the model's text"
@@ -136,9 +140,9 @@ class CheckedNetwork(Network):
         self._check_rank(type)
         self.dialect.log.clear()
         shape = tuple(dim if isinstance(dim, int) else -1 for dim in type.shape)
-        handle = self.raw.add_input(name, self.dialect.data_type(type.dtype), shape)
+        handle = self.raw.add_input(name, self.data_type(type.dtype), shape)
         if handle is None:
-            raise self.refused(f"TensorRT refuses the input `{name}`: {type}")
+            raise self._rejected(f"TensorRT refuses the input `{name}`: {type}")
         for axis, dim in enumerate(type.shape):
             if not isinstance(dim, int):
                 handle.set_dimension_name(axis, str(dim))
@@ -216,12 +220,19 @@ class CheckedNetwork(Network):
             return self.constant(x.array.astype(dtype.numpy))
         result = x.type.with_dtype(dtype)
         if self.dialect.has("cast"):
-            return self.add("cast", x, self.dialect.data_type(dtype), result=result)
+            return self.add("cast", x, self.data_type(dtype), result=result)
         # Before 8.6 an identity layer whose output type is set converts; `pin` sets it.
         return self.add("identity", x, result=result)
 
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
+
+    def data_type(self, dtype: DType) -> Any:
+        """TensorRT's DataType; refused where this release lacks it."""
+        found = self.dialect.data_types.get(dtype)
+        if found is None:
+            raise self.refused(f"{self.dialect} has no {dtype}", "cast to another type first")
+        return found
 
     # One layer
 
@@ -250,6 +261,10 @@ class CheckedNetwork(Network):
         self._record(kind, name, layer, arguments)
         for index, tensor in inputs.items():
             layer.set_input(index, tensor.handle)
+            if layer.get_input(index) is not tensor.handle:
+                raise self._rejected(
+                    f"TensorRT does not take input {index} of this `{kind}` layer: {tensor.type}"
+                )
         for property, value in properties.items():
             self._set(layer, kind, property, value)
         self._pin(layer, kind, results)
@@ -267,7 +282,7 @@ class CheckedNetwork(Network):
                 f"TensorRT's add_{kind} does not take these arguments: {_first_line(error)}"
             ) from error
         if layer is None:
-            raise self.refused(f"TensorRT refuses this `{kind}` layer")
+            raise self._rejected(f"TensorRT refuses this `{kind}` layer")
         return layer
 
     def _argument(self, value: Any, is_weights: bool) -> Any:
@@ -278,14 +293,14 @@ class CheckedNetwork(Network):
         if value is None and is_weights:
             return self.dialect.trt.Weights()
         if isinstance(value, DType):
-            return self.dialect.data_type(value)
+            return self.data_type(value)
         if isinstance(value, list):
             return [self._argument(item, False) for item in value]
         return value
 
     def _weights(self, array: Array) -> Any:
         """``trt.Weights`` over the array's own memory, which :meth:`_record` keeps alive."""
-        data_type = self.dialect.data_type(DType.of_numpy(array.dtype))
+        data_type = self.data_type(DType.of_numpy(array.dtype))
         return self.dialect.trt.Weights(data_type, array.ctypes.data, array.size)
 
     def _record(self, kind: str, name: str, layer: Any, arguments: Sequence[Any]) -> None:
@@ -310,17 +325,19 @@ class CheckedNetwork(Network):
         try:
             setattr(layer, property, wanted)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise self.refused(
+            raise self._rejected(
                 f"TensorRT refuses `{property}` = {_show(value)} of this `{kind}` layer: {_first_line(error)}"
             ) from error
         if not took(getattr(layer, property), wanted):
-            raise self.refused(f"TensorRT does not take `{property}` = {_show(value)} of this `{kind}` layer")
+            raise self._rejected(
+                f"TensorRT does not take `{property}` = {_show(value)} of this `{kind}` layer"
+            )
 
     def _pin(self, layer: Any, kind: str, results: Sequence[TensorType]) -> None:
         if self.dialect.strongly_typed:
             return
         first = layer.get_input(0) if layer.num_inputs else None
-        types = tuple(self.dialect.data_type(result.dtype) for result in results)
+        types = tuple(self.data_type(result.dtype) for result in results)
         self.dialect.pin(layer, kind, first.dtype if first is not None else None, types)
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
@@ -332,8 +349,8 @@ class CheckedNetwork(Network):
             shape = tuple(handle.shape)
         except (RuntimeError, ValueError) as error:
             # ValueError is 8.5's: a rank of -1 that is no length of a tuple.
-            raise self.refused(f"TensorRT cannot compute this `{kind}` layer") from error
-        if handle.dtype != self.dialect.data_type(expected.dtype) or not agrees(shape, expected.shape):
+            raise self._rejected(f"TensorRT cannot compute this `{kind}` layer") from error
+        if handle.dtype != self.data_type(expected.dtype) or not agrees(shape, expected.shape):
             found = (
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
             )

@@ -1,4 +1,4 @@
-"""Optimisation profiles: the range of every dynamic input, from the graph's dimensions and profiles."""
+"""Optimisation profiles: the range of every dynamic input, from the graph's profiles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
 from trtdsl.ir import Graph
 from trtdsl.trt.dialect import Dialect
 from trtdsl.types import Dim, TensorType, evaluate, symbols
@@ -36,6 +36,8 @@ def add_profiles(graph: Graph, builder: Any, config: Any, dialect: Dialect) -> N
     dynamic = [value for value in graph.inputs if not value.type.is_static]
     if not dynamic:
         return
+    if not graph.profiles:
+        raise ValueError(f"graph `{graph.name}` has dynamic inputs and no profile")
     for profile in graph.profiles:
         dialect.log.clear()
         made = builder.create_optimization_profile()
@@ -43,6 +45,6 @@ def add_profiles(graph: Graph, builder: Any, config: Any, dialect: Dialect) -> N
             made.set_shape(value.name, *input_range(value.type, profile.ranges))
         # An impossible range leaves no trace but this: a profile that is false.
         if not made or config.add_optimization_profile(made) < 0:
-            raise DiagnosticError(
+            raise RefusedByTensorRT(
                 Diagnostic(f"{dialect} refuses the profile `{profile.name}`", help=dialect.log.take())
             )

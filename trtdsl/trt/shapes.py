@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.ops.lowering import Tensor
 from trtdsl.types import Dim, DType, Extreme, FloorDiv, Symbol, SymbolicDim, TensorType, symbol
 
@@ -91,13 +90,9 @@ class ShapeTensors:
             if (linear := _linear(dim, alone))
         ]
         if not places:
-            raise DiagnosticError(
-                Diagnostic(
-                    f"the value of `{wanted}` cannot be found at run time",
-                    help=(
-                        f"no input has a dimension that is `{wanted}`, or a multiple of it plus a constant",
-                    ),
-                )
+            raise self._net.refused(
+                f"the value of `{wanted}` cannot be found at run time",
+                f"no input has a dimension `{wanted}`, or a multiple of it plus a constant",
             )
         name, axis, scale, offset = min(places, key=lambda place: (place[2:] != (1, 0),))
         value = self._net.add("slice", self._shape(name), (axis,), (1,), (1,), result=_ONE)
