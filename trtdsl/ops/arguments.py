@@ -15,6 +15,10 @@ from trtdsl.ops.base import Op
 from trtdsl.types import Dim, DType, SymbolicDim
 
 
+class Nested:
+    """The annotation of numbers in nested tuples of one depth: ``((1, 2), (3, 4))``, or one number."""
+
+
 class Unfit(Exception):
     """The value is not of the parameter's type; the argument says in words what is wanted."""
 
@@ -35,6 +39,8 @@ def coerce(value: object, hint: Any) -> Any:
 
 def _fit(value: object, hint: Any) -> tuple[bool, Any]:
     origin = typing.get_origin(hint)
+    if hint is Nested:
+        return _fit_nested(value)
     if origin in (Union, types.UnionType):
         attempts = (_fit(value, option) for option in typing.get_args(hint))
         return next((attempt for attempt in attempts if attempt[0]), (False, None))
@@ -62,8 +68,18 @@ def _fit_tuple(value: object, items: tuple[Any, ...]) -> tuple[bool, Any]:
     return all(ok for ok, _ in fitted), tuple(item for _, item in fitted)
 
 
+def _fit_nested(value: object) -> tuple[bool, Any]:
+    if isinstance(value, (bool, int, float)):
+        return True, value
+    if not isinstance(value, (list, tuple)):
+        return False, None
+    fitted = [_fit_nested(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return all(ok for ok, _ in fitted), tuple(item for _, item in fitted)
+
+
 _WORDS: dict[Any, tuple[str, str]] = {
     int: ("an integer", "integers"),
+    Nested: ("numbers, nested in lists", "numbers"),
     float: ("a number", "numbers"),
     bool: ("true or false", "booleans"),
     str: ("a string", "strings"),

@@ -106,6 +106,7 @@ class Op:
     tolerance: ClassVar[float] = 1e-5
     """relative L2 error allowed between the lowered layers and PyTorch in float32"""
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     name: ClassVar[str]
     operands: ClassVar[tuple[Operand, ...]]
     parameters: ClassVar[tuple[str, ...]]
@@ -128,11 +129,11 @@ class Op:
         """The state-dict name below the label, and type, of each weight."""
         return {}
 
-    def is_identity(self, *operands: TensorType) -> bool:
+    def is_identity(self, *operands: Any, **named: Any) -> bool:
         """Whether the result is the operand itself, for operands of these types."""
         return False
 
-    def fold(self, **operands: Any) -> Any:
+    def fold(self, *operands: Any, **named: Any) -> Any:
         """The results as numpy arrays, from the operands' and weights'; None where that is not stated."""
         return None
 

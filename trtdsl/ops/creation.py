@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from trtdsl.ops.arguments import Nested
 from trtdsl.ops.base import Function, Module, Refused
 from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.rules import type_of
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType
 
 
@@ -73,6 +76,130 @@ class Full(Function):
         type = self.infer()
         static = all(isinstance(size, int) for size in type.shape)
         return np.full(type.shape, self.fill_value, type.dtype.numpy) if static else None  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+class Constant(Function):
+    """The tensor whose elements ``data`` lists, nested as its shape says."""
+
+    torch = "torch.tensor"
+    examples = (
+        "tensor((1.0, 2.5))() -> float32[2]",
+        "tensor(((1, 2), (3, 4)))() -> int64[2, 2]",
+        "tensor((true, false))() -> bool[2]",
+        "tensor((0.5, 1), dtype = float16)() -> float16[2]",
+        "tensor(3)() -> int64[]",
+    )
+
+    data: Nested
+    dtype: DType | None = None
+
+    def array(self) -> Array:
+        """The elements; refused where the nesting is uneven or a number does not fit."""
+        try:
+            array = np.array(self.data)
+        except ValueError as error:
+            raise Refused("the lists are not all of one length", "data") from error
+        dtype = self.dtype or _DTYPES.get(array.dtype.kind, DType.FLOAT32)
+        if array.dtype.kind == "O":
+            raise Refused("a number is too large", "data")
+        if not dtype.is_floating and array.size and (array.astype(dtype.numpy) != array).any():
+            raise Refused(f"a number does not fit into {dtype}", "data")
+        return array.astype(dtype.numpy)
+
+    def infer(self) -> TensorType:
+        return type_of(self.array())
+
+    def lower(self, net: Network) -> Tensor:
+        return net.constant(self.array())
+
+    def fold(self) -> Array:
+        return self.array()
+
+    def reference(self, torch: Any) -> Any:
+        return torch.tensor(self.data, dtype=self.dtype and getattr(torch, str(self.dtype)))
+
+
+_DTYPES = {"b": DType.BOOL, "i": DType.INT64, "f": DType.FLOAT32}
+
+
+class Zeros(Function):
+    """A tensor of ``size`` filled with 0."""
+
+    torch = "torch.zeros"
+    examples = ("zeros(2, 3)() -> float32[2, 3]", "zeros((4,), dtype = int32)() -> int32[4]")
+    variadic = "size"
+    value: ClassVar[int] = 0
+
+    size: tuple[Dim, ...]
+    dtype: DType | None = None
+
+    @property
+    def _full(self) -> Full:
+        return Full(self.size, self.value, self.dtype or DType.FLOAT32)
+
+    def infer(self) -> TensorType:
+        return self._full.infer()
+
+    def lower(self, net: Network) -> Tensor:
+        return self._full.lower(net)
+
+    def fold(self) -> Array | None:
+        return self._full.fold()
+
+
+class Ones(Zeros):
+    """A tensor of ``size`` filled with 1."""
+
+    torch = "torch.ones"
+    examples = ("ones(2, 3)() -> float32[2, 3]", "ones((4,), dtype = bool)() -> bool[4]")
+    value = 1
+
+
+class Arange(Function):
+    """Numbers from ``start`` (0 where only one is given) to below ``end``, ``step`` apart."""
+
+    torch = "torch.arange"
+    examples = (
+        "arange(5)() -> int64[5]",
+        "arange(1, 6, 2)() -> int64[3]",
+        "arange(0, 1, 0.25)() -> float32[4]",
+        "arange(3, dtype = float32)() -> float32[3]",
+    )
+
+    start: int | float
+    end: int | float | None = None
+    step: int | float = 1
+    dtype: DType | None = None
+
+    def array(self) -> Array:
+        """The numbers; refused where there is no way from start to end in such steps."""
+        first, last = (0, self.start) if self.end is None else (self.start, self.end)
+        if self.step == 0 or (last - first) * self.step < 0:
+            raise Refused(f"there is no way from {first} to {last} in steps of {self.step}", "step")
+        whole = all(isinstance(number, int) for number in (first, last, self.step))
+        dtype = self.dtype or (DType.INT64 if whole else DType.FLOAT32)
+        count = math.ceil((last - first) / self.step)
+        if count > LARGEST_CONSTANT:
+            raise Refused(f"{count} numbers are more than a constant may hold", "end")
+        return (first + self.step * np.arange(count)).astype(dtype.numpy)
+
+    def infer(self) -> TensorType:
+        return type_of(self.array())
+
+    def lower(self, net: Network) -> Tensor:
+        return net.constant(self.array())
+
+    def fold(self) -> Array:
+        return self.array()
+
+    def reference(self, torch: Any) -> Any:
+        dtype = self.dtype and getattr(torch, str(self.dtype))
+        bounds = (self.start,) if self.end is None else (self.start, self.end, self.step)
+        return torch.arange(*bounds, dtype=dtype)
+
+
+LARGEST_CONSTANT = 1 << 24
+"""Elements of a constant that is written in the text, at most."""
 
 
 def _dtype_of(value: bool | int | float) -> DType:

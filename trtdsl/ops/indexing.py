@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import EllipsisType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,6 @@ from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.rules import wrap_dim
 from trtdsl.ops.shape import Unsqueeze
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
-
-Subscript: TypeAlias = int | None | slice | EllipsisType | TensorType
 
 
 def within(position: Dim, size: Dim, about: str) -> Dim:

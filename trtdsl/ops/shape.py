@@ -16,6 +16,9 @@ from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, divide_exact, 
 class _Reshaping(Function, abstract=True):
     """A function whose result has the input's elements in order."""
 
+    def infer(self, input: TensorType) -> TensorType:
+        raise TypeError(f"{type(self).__name__} states no type rule")
+
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return net.reshape(input, net.result.shape)
 

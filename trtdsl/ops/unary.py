@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.elementwise import computed, numeric, scaled, shifted, truncated, without_overflow
 from trtdsl.ops.rules import floating, type_of

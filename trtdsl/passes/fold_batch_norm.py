@@ -102,12 +102,12 @@ def _merged(first: Node, second: Node, folded: dict[tuple[int, ...], dict[str, W
     sets of weights, placed again under their labels, give the same new weights."""
     behind = isinstance(second.op, (BatchNorm1d, BatchNorm2d, BatchNorm3d))
     layer, norm = (first, second) if behind else (second, first)
-    op: Any = dataclasses.replace(layer.op, bias=True)  # pyright: ignore[reportCallIssue]
+    op: Any = layer.op
     scope = f"{first.scope}+{second.scope}"
     identity = tuple(id(weight) for weight in (*first.weights.values(), *second.weights.values()))
     if identity not in folded:
         fold = _scaled_outputs if behind else _scaled_inputs
-        kernel, bias = fold(layer.op, _data(layer), *_scale_and_shift(norm))
+        kernel, bias = fold(op, _data(layer), *_scale_and_shift(norm))
         type = layer.weights["weight"].type
         folded[identity] = {
             "weight": _weight(f"{scope}.weight", type.dtype.numpy, kernel, type),
@@ -116,7 +116,7 @@ def _merged(first: Node, second: Node, folded: dict[tuple[int, ...], dict[str, W
     weights = folded[identity]
     return dataclasses.replace(
         second,
-        op=op,
+        op=dataclasses.replace(op, bias=True),
         operands=(first.operands[0], *weights.values()),
         slots=(first.slots[0], *weights),
         scope=scope,

@@ -1,0 +1,93 @@
+"""Imports go one way, and the heavy ones stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "trtdsl"
+
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"diagnostics", "types"}),
+    frozenset({"ops"}),
+    frozenset({"ir"}),
+    frozenset({"syntax"}),
+    frozenset({"elaborate", "weights", "passes", "reference", "trt"}),
+    frozenset({"driver"}),
+    frozenset({"cli"}),
+)
+"""From the bottom; a part may import what stands below it, and itself."""
+
+TORCH = ("reference.py", "trt/evaluate/", "weights/torch_legacy.py")
+TENSORRT = ("trt/",)
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+
+
+def layer(part: str) -> int:
+    return next(number for number, parts in enumerate(LAYERS) if part in parts)
+
+
+def forbidden(path: Path, modules: Iterator[str]) -> list[str]:
+    """The imports of a file that go up, or sideways to another part of its layer."""
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    found: list[str] = []
+    for module in modules:
+        package, _, rest = module.partition(".")
+        other = rest.partition(".")[0]
+        if package != "trtdsl" or not other or other == part or part == "__init__":
+            continue
+        if layer(other) >= layer(part):
+            found.append(module)
+    return found
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    assert forbidden(path, imported(path)) == []
+
+
+def test_an_upward_import_is_found() -> None:
+    assert forbidden(PACKAGE / "ops" / "shape.py", iter(["trtdsl.ir", "trtdsl.types", "numpy"])) == [
+        "trtdsl.ir"
+    ]
+    assert forbidden(PACKAGE / "passes" / "x.py", iter(["trtdsl.trt.lower"])) == ["trtdsl.trt.lower"]
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"), [("torch", TORCH), ("tensorrt", TENSORRT), ("tensorrt_rtx", TENSORRT)]
+)
+def test_heavy_packages_stay_in_their_places(package: str, allowed: tuple[str, ...]) -> None:
+    users = [
+        p.relative_to(PACKAGE).as_posix()
+        for p in files()
+        if package in {m.partition(".")[0] for m in imported(p)}
+    ]
+    assert [user for user in users if not user.startswith(allowed)] == []
+
+
+@pytest.mark.parametrize(
+    "module", ["trtdsl", "trtdsl.driver", "trtdsl.cli", "trtdsl.passes", "trtdsl.weights"]
+)
+def test_importing_brings_in_neither_torch_nor_tensorrt(module: str) -> None:
+    code = (
+        f"import sys, {module}; print([m for m in ('torch', 'tensorrt', 'tensorrt_rtx') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
