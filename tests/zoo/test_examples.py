@@ -18,8 +18,11 @@ from trtdsl import reference
 from trtdsl.elaborate import elaborate as elaborate_text
 from trtdsl.elaborate import elaborate_file
 from trtdsl.ir import Graph
+from trtdsl.syntax.printer import format_text
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+TEXTS = sorted([*EXAMPLES.glob("*/*.trtnet"), *ROOT.glob("trtdsl/std/*.trtnet")])
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,12 @@ def test_the_article_warns_that_the_batch_grows() -> None:
     (warning,) = elaborate_text(path.read_text(), str(path)).warnings
     assert warning.severity == "warning"
     assert "`N` is now `4 * N`" in warning.message
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_examples_and_standard_blocks_are_formatted(path: Path) -> None:
+    text = path.read_text()
+    assert format_text(text, str(path)) == text
 
 
 def test_every_example_is_in_the_zoo() -> None:
