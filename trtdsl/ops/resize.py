@@ -1,9 +1,10 @@
-"""Resizing: interpolation, and the shuffles between channels and pixels."""
+"""Interpolation."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -97,6 +98,8 @@ class Interpolate(Function):
         if self.mode == "area":
             for size, output in zip(input.shape[2:], outputs, strict=True):
                 way(size, output)
+        elif self.mode.startswith("nearest"):
+            self._rounded(input.shape[2:], outputs)
         return input.with_shape((*input.shape[:2], *outputs))
 
     def _outputs(self, input: TensorType) -> tuple[Dim, ...]:
@@ -159,7 +162,7 @@ class Interpolate(Function):
         outputs = net.result.shape[2:]
         if self.mode == "area":
             return lower_adaptive(net, input, outputs, "AVERAGE")
-        x = self._picked(net, input, outputs) if self.mode.startswith("nearest") else input
+        x = self._picked(net, input) if self.mode.startswith("nearest") else input
         if not self._follows_scales:
             return self._resize(net, x, outputs)
         # TensorRT's coordinates follow the ratio of the sizes, PyTorch's the scale factor. The edge repeated
@@ -170,26 +173,30 @@ class Interpolate(Function):
         amounts = tuple((0, new - size) for size, new in zip(x.shape[2:], grown, strict=True))
         scaled = [size * r.numerator // r.denominator for size, r in zip(grown, ratios, strict=True)]
         whole = self._resize(net, lower_padding(net, x, amounts, "replicate"), tuple(scaled))
-        return (
-            whole
-            if whole.shape == net.result.shape
-            else net.slice(whole, (0,) * input.rank, net.result.shape)
-        )
+        if whole.shape == net.result.shape:
+            return whole
+        return net.slice(whole, (0,) * input.rank, net.result.shape)
 
-    def _picked(self, net: Network, x: Tensor, outputs: tuple[Dim, ...]) -> Tensor:
+    def _picked(self, net: Network, x: Tensor) -> Tensor:
         """``x`` with the dimensions resampled where PyTorch's rounding in float32 is not the exact one.
 
         One pair of sizes in fifty is concerned. Only known sizes can be treated; for dynamic ones
         TensorRT's rounding stands.
         """
-        scales = self._scales(len(outputs)) if self._follows_scales else None
-        for i, (size, output) in enumerate(zip(x.shape[2:], outputs, strict=True)):
-            if isinstance(size, int) and isinstance(output, int) and size != output:
-                offset = 0.5 if self.mode == "nearest-exact" else 0.0
-                indices = _nearest(size, output, scales[i] if scales else None, offset)
-                if indices is not None:
-                    x = net.gather(x, net.constant(indices), i + 2)
+        for axis, indices in self._rounded(x.shape[2:], net.result.shape[2:]).items():
+            x = net.gather(x, net.constant(indices), axis + 2)
         return x
+
+    def _rounded(self, sizes: tuple[Dim, ...], outputs: tuple[Dim, ...]) -> dict[int, Array]:
+        """The elements to take from each dimension for which TensorRT would take others."""
+        scales = self._scales(len(sizes)) if self._follows_scales else None
+        found: dict[int, Array] = {}
+        for axis, (size, output) in enumerate(zip(sizes, outputs, strict=True)):
+            if isinstance(size, int) and isinstance(output, int) and size != output:
+                indices = _nearest(size, output, scales and scales[axis], self.mode == "nearest-exact")
+                if indices is not None:
+                    found[axis] = indices
+        return found
 
     def _resize(self, net: Network, x: Tensor, outputs: tuple[Dim, ...]) -> Tensor:
         shape = (*x.shape[:2], *outputs)
@@ -245,14 +252,32 @@ def _ratio(scale: float) -> Fraction:
     return ratio
 
 
-def _nearest(size: int, output: int, scale: float | None, offset: float) -> Array | None:
-    """The elements PyTorch takes, rounding in float32; None where that comes to the exact ones."""
+@lru_cache(maxsize=1024)
+def _nearest(size: int, output: int, scale: float | None, centred: bool) -> Array | None:
+    """The elements PyTorch takes, rounding in float32; None where that comes to the exact ones.
+
+    ``nearest-exact`` (``centred``) is refused where PyTorch's kernels disagree: some fuse product and sum.
+    """
     step = np.float32(size) / np.float32(output) if scale is None else np.float32(1 / scale)
-    places = np.arange(output, dtype=np.float32) + np.float32(offset)
-    taken = np.minimum(np.floor(places * step), size - 1).astype(np.int32)
+    places = np.arange(output, dtype=np.float32)
+    half = np.float32(0.5)
+    if centred:
+        places += half
+        fused = (places.astype(np.float64) * np.float64(step) - 0.5).astype(np.float32)
+        found = _floor(np.maximum(places * step - half, 0) + half, size)
+        if not np.array_equal(found, _floor(np.maximum(fused, 0) + half, size)):
+            message = f"PyTorch's `nearest-exact` kernels disagree on {output} elements out of {size}"
+            raise Refused(message, "size", "another size, or another mode, has one meaning")
+    else:
+        found = _floor(places * step, size)
     ratio = Fraction(output, size) if scale is None else _ratio(scale)
-    exact = [math.floor((i + Fraction(offset)) / ratio) for i in range(output)]
-    return None if np.array_equal(taken, np.minimum(exact, size - 1)) else taken
+    twice = 2 * np.arange(output, dtype=np.int64) + int(centred)
+    exact = np.minimum(twice * ratio.denominator // (2 * ratio.numerator), size - 1)
+    return None if np.array_equal(found, exact) else found
+
+
+def _floor(places: Array, size: int) -> Array:
+    return np.minimum(np.floor(places).astype(np.int32), size - 1)
 
 
 def _keeps(size: Dim, output: Dim, ratio: Fraction) -> bool:
@@ -287,74 +312,3 @@ def _grown(size: Dim, ratio: Fraction) -> Dim:
     """The next size that the ratio's divisor divides."""
     divisor = ratio.denominator
     return -(-size // divisor) * divisor
-
-
-class PixelShuffle(Function):
-    """Squares of pixels out of channels: ``[*, C * r * r, H, W]`` to ``[*, C, r * H, r * W]``."""
-
-    torch = "torch.nn.functional.pixel_shuffle"
-    spellings = (Spelling("torch.nn.PixelShuffle", ("upscale_factor",)),)
-    examples = (
-        "pixel_shuffle(2)(float32[N, 12, H, W]) -> float32[N, 3, 2 * H, 2 * W]",
-        "pixel_shuffle(3)(float16[9, H, 4]) -> float16[1, 3 * H, 12]",
-        "pixel_shuffle(2)(int32[2, N, 4, 3, 5]) -> int32[2, N, 1, 6, 10]",
-    )
-
-    upscale_factor: int
-
-    def infer(self, input: TensorType) -> TensorType:
-        factor = self.upscale_factor
-        _check_shuffle(input, factor, "pixel_shuffle", "upscale_factor")
-        *batch, channels, height, width = input.shape
-        what = f"the number of channels must be divisible by {factor} * {factor}"
-        if not same_dim(channels % (factor * factor), 0, what, "input"):
-            message = f"the {channels} channels are no multiple of {factor} * {factor}"
-            raise Refused(message, "upscale_factor")
-        return input.with_shape((*batch, channels // (factor * factor), height * factor, width * factor))
-
-    def lower(self, net: Network, input: Tensor) -> Tensor:
-        factor = self.upscale_factor
-        *batch, channels, height, width = input.shape
-        split = net.reshape(input, (*batch, channels // (factor * factor), factor, factor, height, width))
-        return net.reshape(net.transpose(split, _order(len(batch), (0, 3, 1, 4, 2))), net.result.shape)
-
-
-class PixelUnshuffle(Function):
-    """The reverse of :class:`PixelShuffle`: ``[*, C, r * H, r * W]`` to ``[*, C * r * r, H, W]``."""
-
-    torch = "torch.nn.functional.pixel_unshuffle"
-    spellings = (Spelling("torch.nn.PixelUnshuffle", ("downscale_factor",)),)
-    examples = (
-        "pixel_unshuffle(2)(float32[N, 3, 2 * H, 2 * W]) -> float32[N, 12, H, W]",
-        "pixel_unshuffle(3)(float16[2, 9, 6]) -> float16[18, 3, 2]",
-    )
-
-    downscale_factor: int
-
-    def infer(self, input: TensorType) -> TensorType:
-        factor = self.downscale_factor
-        _check_shuffle(input, factor, "pixel_unshuffle", "downscale_factor")
-        *batch, channels, height, width = input.shape
-        for size in (height, width):
-            if not same_dim(size % factor, 0, f"`{size}` must be divisible by {factor}", "input"):
-                raise Refused(f"the dimension {size} is no multiple of {factor}", "downscale_factor")
-        return input.with_shape((*batch, channels * (factor * factor), height // factor, width // factor))
-
-    def lower(self, net: Network, input: Tensor) -> Tensor:
-        factor = self.downscale_factor
-        *batch, channels, height, width = input.shape
-        split = net.reshape(input, (*batch, channels, height // factor, factor, width // factor, factor))
-        return net.reshape(net.transpose(split, _order(len(batch), (0, 2, 4, 1, 3))), net.result.shape)
-
-
-def _check_shuffle(input: TensorType, factor: int, what: str, about: str) -> None:
-    if factor < 1:
-        raise Refused(f"`{about}` must be at least 1, not {factor}", about)
-    # Two dimensions more stand between the two reshapes, and TensorRT has eight.
-    if not 3 <= input.rank <= 6:
-        raise Refused(f"{what} needs a tensor [*, C, H, W] of rank 3 to 6, not {input}", "input")
-
-
-def _order(batch: int, rest: tuple[int, ...]) -> tuple[int, ...]:
-    """A permutation of the dimensions behind the batch dimensions."""
-    return (*range(batch), *(batch + axis for axis in rest))

@@ -1,0 +1,70 @@
+"""Where TensorRT's scale and response normalisation differ from PyTorch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from one_node import refused, run, t
+
+from trtdsl.ops.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, LocalResponseNorm
+
+RANDOM = torch.Generator().manual_seed(0)
+
+
+def statistics(channels: int, affine: bool = True) -> dict[str, torch.Tensor]:
+    def draw() -> torch.Tensor:
+        return torch.randn(channels, generator=RANDOM)
+
+    tracked = {"running_mean": draw(), "running_var": draw().abs() + 0.1}
+    return {"weight": draw(), "bias": draw(), **tracked} if affine else tracked
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("eps", [1e-5, 1e-3])
+@pytest.mark.parametrize(
+    ("cls", "shape"),
+    [
+        (BatchNorm1d, (4, 3)),
+        (BatchNorm1d, (3, 3, 3)),
+        (BatchNorm2d, (3, 3, 3, 3)),
+        (BatchNorm3d, (3, 3, 3, 3, 3)),
+    ],
+)
+def test_channels_are_the_second_dimension(
+    cls: Any, shape: tuple[int, ...], eps: float, affine: bool
+) -> None:
+    """TensorRT's own choice is the third from the end: right for rank 4 only."""
+    x = torch.randn(shape, generator=RANDOM)
+    run(cls(eps=eps, affine=affine), x, weights=statistics(3, affine))
+
+
+def test_without_running_statistics_takes_the_batchs() -> None:
+    x = 5 + 3 * torch.randn(2, 3, 4, 5, generator=RANDOM)
+    weights = statistics(3)
+    affine = {name: weights[name] for name in ("weight", "bias")}
+    run(BatchNorm2d(track_running_stats=False), x, weights=affine)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 15, 16, 17])
+@pytest.mark.parametrize("shape", [(2, 6, 5), (1, 6, 3, 4), (1, 6, 2, 3, 2)])
+def test_response_norm_of_every_size_and_rank(size: int, shape: tuple[int, ...]) -> None:
+    """TensorRT's layer takes odd sizes up to 15, and channels from the third dimension from the end."""
+    run(LocalResponseNorm(size, alpha=0.7, beta=0.6, k=1.5), torch.randn(shape, generator=RANDOM))
+
+
+@pytest.mark.parametrize(
+    ("op", "type", "message"),
+    [
+        (BatchNorm2d(), "float32[2, 3, 4]", "BatchNorm2d needs a tensor of rank 4, not 3"),
+        (BatchNorm1d(), "float32[2, 3, 4, 5]", "rank 2 or 3, not 4"),
+        (BatchNorm2d(), "int32[2, 3, 4, 5]", "needs a floating-point tensor"),
+        (BatchNorm1d(track_running_stats=False), "float32[1, 3]", "the statistics of 1 value"),
+        (LocalResponseNorm(3), "float32[2, 3]", "rank 3 or more"),
+        (LocalResponseNorm(0), "float32[2, 3, 4]", "`size` must be at least 1"),
+    ],
+    ids=lambda each: str(each)[:50],
+)
+def test_refuses(op: Any, type: str, message: str) -> None:
+    assert message in refused(op, t(type))
