@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -318,7 +318,7 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[Any], object] | None]:
+def _progress(quiet: bool) -> Generator[Callable[[Any], object] | None]:
     """A progress bar fed by TensorRT, on a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None

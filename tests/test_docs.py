@@ -1,0 +1,81 @@
+"""Every example in the documents is run: texts are elaborated, Python is executed, errors are compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate
+from trtdsl.ir import difference, show
+from trtdsl.syntax.printer import format_text
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+PART = """model page() {{
+  dim N = 1 .. 8 .. 64
+  dim H = 16 .. 32 .. 64
+  dim W = 16 .. 32 .. 64
+  input x: float32[N, 64, H, W]
+  input v: float32[N, 8]
+{}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A fenced block: its kind, its text, and the text of the `error` block right after it."""
+
+    page: str
+    line: int
+    kind: str
+    text: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def fences() -> Iterator[Fence]:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found = list(re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+        for number, match in enumerate(found):
+            after = found[number + 1] if number + 1 < len(found) else None
+            adjacent = after and not text[match.end() : after.start()].strip()
+            error = after[2] if after and adjacent and after[1] == "error" else ""
+            line = text.count("\n", 0, match.start()) + 1
+            yield Fence(page.name, line, match[1].strip(), match[2], error)
+
+
+def of_kind(*kinds: str) -> list[Fence]:
+    return [fence for fence in fences() if fence.kind in kinds]
+
+
+@pytest.mark.parametrize("fence", of_kind("trtnet", "trtnet part"), ids=str)
+def test_text(fence: Fence) -> None:
+    indented = "".join(f"  {line}" if line.strip() else line for line in fence.text.splitlines(keepends=True))
+    text = PART.format(indented.rstrip("\n")) if fence.kind.endswith("part") else fence.text
+    assert format_text(text) == text
+    try:
+        elaborated = elaborate(text, str(ROOT / "docs" / "example.trtnet"))
+    except DiagnosticError as error:
+        messages = [f"{d.severity}: {d.message}" for d in error.diagnostics]
+        assert messages == fence.error.strip().splitlines()
+        return
+    unused = re.compile(r"input `[xv]` is never used")
+    messages = [f"warning: {d.message}" for d in elaborated.warnings if not unused.match(d.message)]
+    assert messages == fence.error.strip().splitlines()
+    again = elaborate(show(elaborated.graph), "again.trtnet").graph
+    assert difference(elaborated.graph, again) is None
+
+
+def test_every_error_belongs_to_an_example() -> None:
+    errors = len(of_kind("error"))
+    assert errors == sum(bool(fence.error) for fence in of_kind("trtnet", "trtnet part")) > 0
