@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -25,10 +24,10 @@ def run(op: Op, *operands: Any, weights: dict[str, Any] | None = None) -> tuple[
 
     An operand is a torch tensor (or what becomes one), a list of them, or None where it is absent.
     """
-    graph, arrays = _graph(op, operands, weights or {})
-    expected = reference.run(graph, arrays)
+    graph, inputs = _graph(op, operands, weights or {})
+    expected = reference.run(graph, inputs)
     lowered = lower(graph)
-    found = evaluate(lowered.network, arrays, weights=lowered.weights)
+    found = evaluate(lowered.network, inputs, weights=lowered.weights)
     for name, value in expected.items():
         assert_close(found[name], value, op.tolerance)
     return tuple(found.values())
@@ -36,26 +35,26 @@ def run(op: Op, *operands: Any, weights: dict[str, Any] | None = None) -> tuple[
 
 def _graph(
     op: Op, operands: tuple[Any, ...], weights: dict[str, Any]
-) -> tuple[Graph, dict[str, np.ndarray[Any, Any]]]:
+) -> tuple[Graph, dict[str, torch.Tensor]]:
     pairs: list[tuple[str, Value]] = []
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for operand, given in zip(op.operands, operands, strict=False):
-        for single in given if isinstance(given, list) else [given]:
+    given: dict[str, torch.Tensor] = {}
+    for operand, values in zip(op.operands, operands, strict=False):
+        for single in values if isinstance(values, list) else [values]:
             if single is None:
                 continue
             tensor = torch.as_tensor(single)
-            value = Value(f"x{len(arrays)}", type_of(tensor))
-            arrays[value.name] = to_numpy(tensor)
+            value = Value(f"x{len(given)}", type_of(tensor))
+            given[value.name] = tensor
             pairs.append((operand.name, value))
     inputs = tuple(value for _, value in pairs)
-    for name, given in weights.items():
-        tensor = torch.as_tensor(given)
+    for name, weight in weights.items():
+        tensor = torch.as_tensor(weight)
         pairs.append((name, Weight(name, type_of(tensor), name, to_numpy(tensor))))
     node = Node(op, tuple(v for _, v in pairs), tuple(s for s, _ in pairs), (), "op")
     results = tuple(Value(f"y{index}", type) for index, type in enumerate(node.infer()))
     node = Node(op, node.operands, node.slots, results, "op")
     outputs = tuple(Output(f"out{index}", value) for index, value in enumerate(results))
-    return Graph("one", inputs, (node,), outputs), arrays
+    return Graph("one", inputs, (node,), outputs), given
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:

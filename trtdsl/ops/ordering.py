@@ -34,24 +34,22 @@ def _check_count(count: int, size: Dim, about: str) -> None:
 
 def top(net: Network, x: Tensor, count: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
     """The ``count`` largest or smallest elements in order, and their places in int64."""
+    values, indices = _top(net, net.cast(x, numeric(x.dtype)), count, axis, largest)
+    return net.cast(values, x.dtype), net.cast(indices, DType.INT64)
+
+
+def _top(net: Network, x: Tensor, count: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
     if x.rank < 2:
         # ITopKLayer takes no vectors.
         row = net.reshape(x, (1, *(x.shape or (1,))))
-        values, indices = top(net, row, count, 1, largest)
+        values, indices = _top(net, row, count, 1, largest)
         shape = (count,) if x.rank else ()
         return net.reshape(values, shape), net.reshape(indices, shape)
-    inside = net.cast(x, numeric(x.dtype))
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
     operation = net.enum(f"TopKOperation.{'MAX' if largest else 'MIN'}")
-    values, indices = net.add_multiple(
-        "topk",
-        inside,
-        operation,
-        count,
-        1 << axis,
-        results=(inside.type.with_shape(shape), TensorType(DType.INT32, shape)),
-    )
-    return net.cast(values, x.dtype), net.cast(indices, DType.INT64)
+    results = (x.type.with_shape(shape), TensorType(DType.INT32, shape))
+    values, indices = net.add_multiple("topk", x, operation, count, 1 << axis, results=results)
+    return values, indices
 
 
 class Topk(Function):
@@ -134,9 +132,11 @@ class Extreme(Function, abstract=True):
         if self.dim is None:
             return _extreme_of_all(net, input, self.operation)
         axis = wrap_dim(self.dim, input.rank)
-        values, indices = top(net, input, 1, axis, self.operation == "MAX")
+        # Reshaped before the cast back, as no layer reshapes uint8.
+        x = net.cast(input, numeric(input.dtype))
+        values, indices = top(net, x, 1, axis, self.operation == "MAX")
         shape = net.results[0].shape
-        return net.reshape(values, shape), net.reshape(indices, shape)
+        return net.cast(net.reshape(values, shape), input.dtype), net.reshape(indices, shape)
 
     def reference(self, torch: Any, input: Any) -> Any:
         function = getattr(torch, self.name)
@@ -189,7 +189,8 @@ class Place(Function, abstract=True):
         return TensorType(DType.INT64, shape)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        x = net.reshape(input, (input.type.size,)) if self.dim is None else input
+        x = net.cast(input, numeric(input.dtype))
+        x = net.reshape(x, (x.type.size,)) if self.dim is None else x
         axis = 0 if self.dim is None else wrap_dim(self.dim, input.rank)
         _, indices = top(net, x, 1, axis, self.largest)
         return net.reshape(indices, net.result.shape)

@@ -36,8 +36,12 @@ class Reduction(Function, abstract=True):
     keepdim: bool = False
 
     def infer(self, input: TensorType) -> TensorType:
-        shape = reduced_shape(input, wrap_dims(self.dim, input.rank), self.keepdim)
+        shape = reduced_shape(input, self.axes(input.rank), self.keepdim)
         return computed(TensorType(self.result_dtype(input), shape))
+
+    def axes(self, rank: int) -> tuple[int, ...]:
+        """The dimensions that are reduced, as non-negative numbers."""
+        return wrap_dims(self.dim, rank)
 
     def result_dtype(self, input: TensorType) -> DType:
         """The dtype of the result, which is also the one that is computed in."""
@@ -45,7 +49,7 @@ class Reduction(Function, abstract=True):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         x = cast(net, input, numeric(net.result.dtype))
-        return cast(net, self.emit(net, x, wrap_dims(self.dim, input.rank)), net.result.dtype)
+        return cast(net, self.emit(net, x, self.axes(input.rank)), net.result.dtype)
 
     def emit(self, net: Network, x: Tensor, dims: tuple[int, ...]) -> Tensor:
         """The layers, for an operand of the result's dtype and non-negative dimensions."""
@@ -150,9 +154,14 @@ class Truth(Reduction, abstract=True):
         return DType.UINT8 if input.dtype is DType.UINT8 else DType.BOOL
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        truth = net.cast(cast(net, input, DType.BOOL), DType.INT32)
-        result = reduce(net, self.operation, truth, wrap_dims(self.dim, input.rank), self.keepdim)
-        return cast(net, result, net.result.dtype)
+        truth, axes = cast(net, input, DType.BOOL), self.axes(input.rank)
+        if axes:
+            truth = reduce(net, self.operation, net.cast(truth, DType.INT32), axes, self.keepdim)
+        return cast(net, truth, net.result.dtype)
+
+    def axes(self, rank: int) -> tuple[int, ...]:
+        # Unlike torch.sum, torch.all and torch.any reduce nothing over no dimensions.
+        return () if self.dim == () else super().axes(rank)
 
 
 class AllTrue(Truth):

@@ -1,0 +1,42 @@
+"""Where matrix products are easily got wrong: vectors, broadcast batches and dtypes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from one_node import refused, run, t
+
+from trtdsl.ops.matrix import Bmm, Matmul, Mm, Outer
+
+SHAPES = [
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 2)),
+    ((4, 2, 3), (3,)),
+    ((3,), (4, 3, 2)),
+    ((5, 4, 2, 3), (3, 6)),
+    ((2, 3), (5, 4, 3, 6)),
+    ((5, 1, 2, 3), (4, 3, 6)),
+    ((1, 4, 2, 3), (5, 1, 3, 6)),
+    ((1, 1), (1, 1)),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), SHAPES, ids=str)
+def test_ranks(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    run(Matmul(), torch.randn(left), torch.randn(right))
+
+
+def test_outer_promotes() -> None:
+    assert run(Outer(), torch.arange(3), torch.randn(2))[0].dtype == torch.float32
+    assert run(Outer(), torch.arange(3), torch.arange(2))[0].dtype == torch.int64
+
+
+def test_what_cannot_be_multiplied_is_refused() -> None:
+    assert "TensorRT" in refused(Matmul(), t("int64[2, 3]"), t("int64[3, 2]"))
+    assert "one dtype" in refused(Matmul(), t("float32[2, 3]"), t("float16[3, 2]"))
+    assert "3 columns against 2 rows" in refused(Matmul(), t("float32[2, 3]"), t("float32[2, 3]"))
+    assert "at least one dimension" in refused(Matmul(), t("float32[]"), t("float32[3]"))
+    assert "rank 3" in refused(Bmm(), t("float32[2, 3]"), t("float32[3, 2]"))
+    assert "1 and 4 matrices" in refused(Bmm(), t("float32[1, 2, 3]"), t("float32[4, 3, 2]"))
+    assert "rank 2" in refused(Mm(), t("float32[3]"), t("float32[3, 2]"))
