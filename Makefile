@@ -28,6 +28,9 @@ unit: .venv/dev
 zoo: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m zoo
 
+docs: .venv/dev
+	$(BIN)/python -c "from trtdsl.ops.describe import operator_pages; print(operator_pages(), end='')" > docs/operators.md
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 

@@ -12,6 +12,7 @@ import pytest
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate
 from trtdsl.ir import difference, show
+from trtdsl.ops.describe import operator_pages
 from trtdsl.syntax.printer import format_text
 
 ROOT = Path(__file__).parent.parent
@@ -79,3 +80,7 @@ def test_text(fence: Fence) -> None:
 def test_every_error_belongs_to_an_example() -> None:
     errors = len(of_kind("error"))
     assert errors == sum(bool(fence.error) for fence in of_kind("trtnet", "trtnet part")) > 0
+
+
+def test_operator_pages_are_current() -> None:
+    assert (ROOT / "docs" / "operators.md").read_text(encoding="utf-8") == operator_pages(), "run `make docs`"

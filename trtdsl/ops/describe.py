@@ -74,3 +74,34 @@ def describe_operator(name: str) -> str:
     others += [signature(op, other) for other in op.spellings if other is not spelling]
     lines += [f"also: {other}" for other in others]
     return "\n".join([*lines, "examples:", *(f"  {example}" for example in op.examples)])
+
+
+def operator_pages() -> str:
+    """Every operator as a Markdown page: signatures, meaning, examples."""
+    lines = ["# Operators", "", "Generated from the operators' classes by `make docs`.", ""]
+    for family in sorted({op.__module__ for op in OPERATORS.values()}):
+        lines += [f"## {family.rpartition('.')[2].replace('_', ' ').capitalize()}", ""]
+        members = (op for op in OPERATORS.values() if op.__module__ == family)
+        for op in sorted(members, key=_by_name):
+            lines += _page(op)
+    return "\n".join(lines)
+
+
+def _page(op: type[Op]) -> list[str]:
+    names = ", ".join(f"`{other.name}`" for other in op.spellings)
+    also = f" Also {names}." if names else ""
+    return [
+        f"### {op.name}",
+        "",
+        "```",
+        signature(op),
+        *(signature(op, other) for other in op.spellings),
+        "```",
+        "",
+        f"{summary(op)} (`{op.torch}`){also}",
+        "",
+        "```",
+        *op.examples,
+        "```",
+        "",
+    ]
