@@ -200,10 +200,11 @@ def _positional(op: Op, operands: Mapping[str, Any]) -> list[Any]:
 
 
 def _fields(op: Op) -> dict[str, Any]:
-    return {name: _parameter(getattr(op, name)) for name in op.parameters}
+    return {name: torch_parameter(getattr(op, name)) for name in op.parameters}
 
 
-def _parameter(value: Any) -> Any:
+def torch_parameter(value: Any) -> Any:
+    """A parameter's value as PyTorch takes it."""
     return torch_dtype(value) if isinstance(value, DType) else value
 
 
@@ -211,7 +212,7 @@ def _call_module(op: Module, operands: Mapping[str, Any], weights: Mapping[str, 
     import torch
 
     types = {name: _types_of(value) for name, value in operands.items()}
-    inferred = {name: _parameter(value) for name, value in op.torch_arguments(**types).items()}
+    inferred = {name: torch_parameter(value) for name, value in op.torch_arguments(**types).items()}
     with torch.device("meta"):
         module = resolve(op.torch)(**inferred, **_fields(op))
     return torch.func.functional_call(module.eval(), dict(weights), tuple(_positional(op, operands)))

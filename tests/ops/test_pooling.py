@@ -8,9 +8,11 @@ import pytest
 import torch
 from one_node import refused, run, t
 
+from trtdsl.elaborate import elaborate_text
 from trtdsl.ops.adaptive import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from trtdsl.ops.base import Refused
 from trtdsl.ops.pooling import AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d
+from trtdsl.trt.lower import lower
 from trtdsl.types import DType, TensorType, evaluate, symbol
 
 IMAGE = torch.randn(2, 3, 7, 8, generator=torch.Generator().manual_seed(0))
@@ -63,10 +65,22 @@ def test_average_counts_as_pytorch(
         run(AvgPool2d(kernel, stride, padding, ceil_mode, counts, divisor), IMAGE + 3)
 
 
-def test_layers_are_one_where_they_can_be() -> None:
-    """The rare case of ceil_mode beside counted padding is the only one that pads first."""
-    (plain,) = run(AvgPool2d(3, 1, 1), IMAGE)
-    assert plain.shape == IMAGE.shape
+@pytest.mark.parametrize(
+    ("call", "layers"),
+    [
+        ("avg_pool2d(3, stride = 1, padding = 1)", 1),
+        ("avg_pool2d(3, stride = 2, padding = 1, count_include_pad = false, ceil_mode = true)", 1),
+        ("avg_pool2d(3, stride = 2, ceil_mode = true)", 1),
+        ("avg_pool2d(3, stride = 2, padding = 1, ceil_mode = true)", 2),
+        ("max_pool2d(3, stride = 2, padding = 1, ceil_mode = true)", 1),
+        ("adaptive_avg_pool2d((7, 2))", 1),
+        ("adaptive_avg_pool2d(1)", 1),
+    ],
+)
+def test_a_pool_is_one_layer(call: str, layers: int) -> None:
+    """But where ceil_mode meets padding that counts, which is padded first."""
+    graph = elaborate_text(f"model m() {{ input x: float32[1, 3, 14, 8]  output y = x -> {call} }}")
+    assert lower(graph).network.num_layers == layers
 
 
 @pytest.mark.parametrize(
