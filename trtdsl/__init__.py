@@ -1,0 +1,96 @@
+"""Text models in, TensorRT engines out.
+
+Each stage alone::
+
+    tree = trtdsl.parse(text)                          # syntax
+    graph = trtdsl.elaborate_file("cnn.trtnet")        # the network, checked
+    weights = trtdsl.load_weights("weights.pth")
+    graph = trtdsl.bind(graph, weights).graph          # with its weights
+    graph = trtdsl.optimize(graph)                     # passes
+    lowered = trtdsl.lower(graph)                      # a TensorRT network
+    engine = trtdsl.build(lowered, targets=["sm89"])   # bytes
+
+or all of them: ``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")``.
+
+Names are imported when first used, so that neither torch nor TensorRT is loaded before it is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trtdsl.diagnostics import Diagnostic, DiagnosticError
+    from trtdsl.driver import check_file, compile_file, compile_graph
+    from trtdsl.elaborate import elaborate, elaborate_file, elaborate_text
+    from trtdsl.ir import Graph, Node, Value, Weight, show, verify
+    from trtdsl.passes import optimize
+    from trtdsl.syntax.parser import parse
+    from trtdsl.syntax.printer import format_text
+    from trtdsl.trt.build import build
+    from trtdsl.trt.lower import lower
+    from trtdsl.weights import bind
+    from trtdsl.weights import load_checkpoint as load_weights
+
+_HOMES = {
+    "Diagnostic": "trtdsl.diagnostics",
+    "DiagnosticError": "trtdsl.diagnostics",
+    "Graph": "trtdsl.ir",
+    "Node": "trtdsl.ir",
+    "Value": "trtdsl.ir",
+    "Weight": "trtdsl.ir",
+    "bind": "trtdsl.weights",
+    "build": "trtdsl.trt.build",
+    "check_file": "trtdsl.driver",
+    "compile_file": "trtdsl.driver",
+    "compile_graph": "trtdsl.driver",
+    "elaborate": "trtdsl.elaborate",
+    "elaborate_file": "trtdsl.elaborate",
+    "elaborate_text": "trtdsl.elaborate",
+    "format_text": "trtdsl.syntax.printer",
+    "load_weights": "trtdsl.weights",
+    "lower": "trtdsl.trt.lower",
+    "optimize": "trtdsl.passes",
+    "parse": "trtdsl.syntax.parser",
+    "show": "trtdsl.ir",
+    "verify": "trtdsl.ir",
+}
+_RENAMED = {"load_weights": "load_checkpoint"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `trtdsl` has no attribute `{name}`")
+    value = getattr(importlib.import_module(_HOMES[name]), _RENAMED.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)
+
+
+__all__ = [
+    "Diagnostic",
+    "DiagnosticError",
+    "Graph",
+    "Node",
+    "Value",
+    "Weight",
+    "bind",
+    "build",
+    "check_file",
+    "compile_file",
+    "compile_graph",
+    "elaborate",
+    "elaborate_file",
+    "elaborate_text",
+    "format_text",
+    "load_weights",
+    "lower",
+    "optimize",
+    "parse",
+    "show",
+    "verify",
+]

@@ -104,6 +104,22 @@ def compile_graph(
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized))
 
 
+def compile_file(
+    path: str | Path,
+    weights: str | Path | None,
+    engine: str | Path,
+    *,
+    model: str | None = None,
+    defines: Mapping[str, Any] | None = None,
+    weights_dtype: WeightsDType = None,
+    runtime: str | None = None,
+    targets: Sequence[str] = (),
+) -> Compiled:
+    """A file's model and its checkpoint as an engine on disk; raises :class:`DiagnosticError`."""
+    checked = check_file(path, weights, model=model, defines=defines, weights_dtype=weights_dtype)
+    return compile_graph(checked.graph, engine, runtime=runtime, targets=targets)
+
+
 def _require_values(graph: Graph) -> None:
     unbound = [weight.key for weight in graph.weights if weight.data is None]
     if unbound:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Graph, require_valid
 from trtdsl.passes.fold_batch_norm import fold_batch_norm
 from trtdsl.passes.fold_constants import fold_constants
@@ -47,7 +47,7 @@ def optimize(
     """Run the pipeline, verifying the graph after each pass.
 
     ``skip`` names passes to leave out, ``only`` those to run; ``after`` sees each one's result.
-    Raises :class:`DiagnosticError` for an unknown name, :class:`~trtdsl.ir.InvalidGraph` for a bug.
+    Raises :class:`UsageError` for an unknown name, :class:`~trtdsl.ir.InvalidGraph` for a bug.
     """
     for step in selected(skip, only):
         graph = require_valid(step(graph))
@@ -62,7 +62,7 @@ def selected(skip: Collection[str] = (), only: Collection[str] | None = None) ->
     for name in [*skip, *(only or ())]:
         if name not in known:
             help = f"the passes are {', '.join(known)}"
-            raise DiagnosticError(
+            raise UsageError(
                 Diagnostic(f"unknown pass `{name}`{did_you_mean(name, known)}", help=(help,))
             )
     return tuple(

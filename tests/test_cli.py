@@ -1,0 +1,164 @@
+"""The command line: what is printed, what is written, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from trtdsl import cli
+from trtdsl.ops.convolution import Conv2d
+
+TEXT = """model tiny(classes = 4) {
+  dim N = 1 .. 2 .. 4
+  input x: float32[N, 3, 8, 8]
+  x = x -> conv: Conv2d(8, 3) -> bn: BatchNorm2d -> relu -> mean((2, 3))
+  output logits = x -> fc: Linear(classes)
+}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small model and a checkpoint that fits, and being in it."""
+    random = np.random.default_rng(0)
+    shapes = {"conv.weight": (8, 3, 3, 3), "conv.bias": (8,), "fc.weight": (4, 8), "fc.bias": (4,)}
+    shapes |= {f"bn.{name}": (8,) for name in ("weight", "bias", "running_mean", "running_var")}
+    arrays = {key: random.random(shape, dtype=np.float32) for key, shape in shapes.items()}
+    save_file(arrays, tmp_path / "tiny.safetensors")
+    (tmp_path / "tiny.trtnet").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def trtdsl(*arguments: str) -> int:
+    """The command's exit code."""
+    before, sys.argv = sys.argv, ["trtdsl", *arguments]
+    try:
+        cli.main()
+    except SystemExit as exit:
+        return exit.code if isinstance(exit.code, int) else 0
+    finally:
+        sys.argv = before
+    return 0
+
+
+def test_check_says_what_the_model_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("check", "tiny.trtnet", "tiny.safetensors") == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0] == "tiny: 5 operators, 8 weights with 292 values"
+    assert printed.err == ""
+
+
+def test_compile_writes_engine_and_manifest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors") == 0
+    manifest = json.loads((folder / "tiny.engine.json").read_text())
+    assert (folder / "tiny.engine").stat().st_size == manifest["size"]
+    out = capsys.readouterr().out
+    assert "BatchNorm2d                    1       -" in out
+    assert "profile default: N = 1 .. 2 .. 4" in out
+
+
+def test_two_builds_are_identical(folder: Path) -> None:
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-o", "a.engine", "-q") == 0
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-o", "b.engine", "-q") == 0
+    assert (folder / "a.engine").read_bytes() == (folder / "b.engine").read_bytes()
+    assert (folder / "a.engine.json").read_text() == (folder / "b.engine.json").read_text()
+
+
+def test_skipped_and_only_passes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "--skip", "fold_batch_norm") == 0
+    assert "BatchNorm2d                    1       1" in capsys.readouterr().out
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "--only", "fold_batch_norm") == 0
+    assert json.loads((folder / "tiny.engine.json").read_text())["passes"] == ["fold_batch_norm"]
+
+
+def test_print_after_prints_the_graph(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "--print-after", "fold_batch_norm", "-q") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("# after fold_batch_norm\nmodel tiny() {")
+    assert '"conv+bn": Conv2d(8, 3)' in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (
+            ["tiny.safetensors", "--skip", "fold_bn"],
+            2,
+            "unknown pass `fold_bn`, did you mean `fold_batch_norm`?",
+        ),
+        (["tiny.safetensors", "--target", "sm00"], 2, "sm00"),
+        (["tiny.safetensors", "--runtime", "tensorflow"], 2, "tensorflow"),
+        (["tiny.safetensors", "-o", "no/such/x.engine"], 2, "there is no folder `no/such`"),
+        (["tiny.safetensors", "-o", "."], 2, "it is a folder"),
+        (["tiny.safetensors", "-D", "classes"], 2, "`-D name=value`"),
+        (["tiny.safetensors", "-D", "clases=5"], 1, "no parameter `clases`, did you mean `classes`?"),
+        (["tiny.safetensors", "-D", "classes=5"], 1, "weight `fc.weight` has shape [4, 8]"),
+        (["tiny.safetensors", "--weights-dtype", "float64"], 2, "choose one of model"),
+        (["missing.pth"], 1, "missing.pth"),
+        ([], 2, "has 8 weights, the first is `conv.weight`"),
+        (["--nonsense"], 2, "--nonsense"),
+    ],
+)
+def test_a_wrong_command_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, says: str
+) -> None:
+    assert trtdsl("compile", "tiny.trtnet", *arguments) == code
+    assert says in capsys.readouterr().err
+    assert not list(folder.glob("**/*.engine*"))
+
+
+def test_an_old_engine_survives_a_failure(folder: Path) -> None:
+    (folder / "tiny.engine").write_bytes(b"old")
+    assert trtdsl("compile", "tiny.trtnet", "missing.pth") == 1
+    assert (folder / "tiny.engine").read_bytes() == b"old"
+
+
+def test_a_target_that_cannot_run_the_model_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # TensorRT-RTX has no float32 matrix products for compute capability 7.5.
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "--target", "sm75") == 3
+    error = capsys.readouterr().err
+    assert "cannot build this model for sm75" in error
+    assert "FP32 GEMM is not supported" in error
+
+
+def test_a_bug_says_what_to_send(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("broken on purpose")
+
+    monkeypatch.setattr(Conv2d, "lower", broken)
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors") == 70
+    assert "This is a bug in trtdsl. Please report it" in capsys.readouterr().err
+
+
+def test_fmt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "tiny.trtnet"
+    path.write_text(TEXT.replace("classes = 4", "classes=4"))
+    assert trtdsl("fmt", "--check", "tiny.trtnet") == 1
+    assert trtdsl("fmt", "--diff", "tiny.trtnet") == 1
+    assert "+model tiny(classes = 4) {" in capsys.readouterr().out
+    assert path.read_text() != TEXT
+    assert trtdsl("fmt", "tiny.trtnet") == 0
+    assert path.read_text() == TEXT
+    assert trtdsl("fmt", "--check", "tiny.trtnet") == 0
+
+
+def test_show_prints_a_model_that_elaborates_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("show", "tiny.trtnet") == 0
+    (folder / "flat.trtnet").write_text(capsys.readouterr().out)
+    assert trtdsl("check", "flat.trtnet", "tiny.safetensors") == 0
+
+
+def test_ops_describes_an_operator(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("ops", "Conv2d") == 0
+    assert capsys.readouterr().out.startswith("Conv2d(out_channels, kernel_size, stride = 1")
+    assert trtdsl("ops", "Conv2") == 2
