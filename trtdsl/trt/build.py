@@ -1,8 +1,12 @@
 """Building: a lowered network becomes an engine.
 
 In: a :class:`~trtdsl.trt.lower.LoweredNetwork`, the GPUs to build for and a callback for progress.  Out: the
-engine's bytes, the same for the same input on every run.  TensorRT builds in a thread of its own, so that
-Ctrl-C and the callback are served by the caller's thread; both end the build cleanly.
+engine's bytes.  TensorRT builds in a thread of its own, so that Ctrl-C and the callback are served by the
+caller's thread; both end the build cleanly.
+
+Two builds of one input are byte-identical where all sizes are fixed. With dynamic sizes that holds for
+plain chains only: TensorRT-RTX 1.7.1 numbers the sizes it computes in an order that differs from run to
+run (so it does behind its ONNX parser), and the engines differ in how these sizes are named and ordered.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from trtdsl.ir import Node
 from trtdsl.ops.base import Module
 
-# TensorRT's limit is 4096 characters; the rest is room for a suffix.
+# TensorRT's limit is 4096 characters, for metadata too; the rest is room for what is added.
 _LONGEST = 4000
 
 
@@ -46,4 +46,4 @@ def source_of(node: Node) -> str:
 
 def metadata_of(node: Node) -> str:
     """What inspectors and profilers show of a layer: the state-dict path and the place in the text."""
-    return f"{node.scope} {source_of(node)}".strip()
+    return f"{node.scope[:_LONGEST]} {source_of(node)}".strip()
