@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import tensorrt_rtx as trt
@@ -216,6 +217,22 @@ def test_wrong_inputs_are_named(bench: Any, values: dict[str, Any], why: str) ->
     bench.net.mark_output(layer.get_output(0))
     with pytest.raises(EvaluationError, match=why):
         evaluate(bench.net, values)
+
+
+def test_arrays_of_ml_dtypes_and_read_only_arrays(bench: Any) -> None:
+    tensor = bench.input(torch.tensor([1.5, -2.0], dtype=torch.bfloat16))
+    name = tensor.name
+    bench.net.mark_output(bench.net.add_identity(tensor).get_output(0))
+    array = np.array([1.5, -2.0], ml_dtypes.bfloat16)
+    array.flags.writeable = False
+    (value,) = evaluate(bench.net, {name: array}).values()
+    assert (value.dtype, value.tolist()) == (torch.bfloat16, [1.5, -2.0])
+
+
+def test_results_are_no_views_of_the_inputs(bench: Any) -> None:
+    value = bench.value(bench.net.add_identity(bench.input(torch.zeros(2))))
+    value += 1
+    assert bench.values["in0"].tolist() == [0.0, 0.0]
 
 
 def test_what_tensorrt_cannot_infer_is_an_error(bench: Any) -> None:

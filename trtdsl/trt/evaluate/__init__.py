@@ -14,8 +14,9 @@ an independent witness of what TensorRT was told.  A layer or mode that cannot b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from . import (
@@ -37,10 +38,7 @@ from .machine import Machine, fits
 from .readback import Program, WeightTable, read_network
 from .registry import Context, EvaluationError, Precision, evaluated_kinds
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    ArrayLike = np.ndarray[Any, Any] | torch.Tensor
+ArrayLike: TypeAlias = "np.ndarray[Any, Any] | torch.Tensor"
 
 _FAMILIES = (
     attention,
@@ -119,7 +117,7 @@ def _run(
     wanted = program.outputs if outputs is None else list(outputs)
     if not wanted:
         raise EvaluationError("the network has no outputs; name the wanted tensors with outputs=")
-    with torch.inference_mode():
+    with torch.no_grad():
         return program, Machine(program, context).run(values, wanted)
 
 
@@ -128,8 +126,7 @@ def _input(program: Program, name: str, inputs: Mapping[str, ArrayLike], context
     info = program.inputs[name]
     if name not in inputs:
         raise EvaluationError(f"no value is given for input `{name}`")
-    given = inputs[name]
-    value = given.detach().cpu() if isinstance(given, torch.Tensor) else torch.as_tensor(given)
+    value = _as_tensor(inputs[name])
     expected = info.shape
     if expected is None or not fits(expected, value):
         raise EvaluationError(f"input `{name}` is {expected}, the given value {tuple(value.shape)}")
@@ -140,6 +137,15 @@ def _input(program: Program, name: str, inputs: Mapping[str, ArrayLike], context
     if _kind(target) == "integer" and not torch.equal(kept.to(value.dtype), value):
         raise EvaluationError(f"input `{name}` is {info.dtype}, which cannot hold the given values")
     return kept
+
+
+def _as_tensor(given: ArrayLike) -> torch.Tensor:
+    """A tensor of an array; a copy, for what is returned must not be a view of the caller's memory."""
+    if isinstance(given, torch.Tensor):
+        return given.detach().cpu().clone()
+    array = np.array(given)
+    # Types of ml_dtypes (bfloat16, float8) are unknown to torch; float32 holds all their values.
+    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "V" else array)
 
 
 def _kind(dtype: torch.dtype) -> str:

@@ -15,6 +15,7 @@ from .quantize import round_to
 from .registry import Context, EvaluationError, Node, Operands, evaluates, floating
 
 Tensor = torch.Tensor
+PADDED = "PADDED_BHND"
 
 
 @evaluates("ATTENTION_INPUT")
@@ -25,20 +26,20 @@ def attention(node: Node, operands: Operands, context: Context) -> Tensor:
     attended to, any other is added to the scores.  The layer that ends the attention passes this on.
     """
     handle = node.layer.attention
+    query_form, key_form = _form(handle, "query_form"), _form(handle, "key_value_form")
     query, key, value = (floating(node, operands[i]) for i in range(3))
-    queries = _sequences(node, query, handle.query_form.name, operands.get(5))
-    padded = handle.key_value_form.name == "PADDED_BHND"
+    queries = _sequences(node, query, query_form, operands.get(5))
     bounds = operands.get(6)
-    keys = _sequences(node, key, handle.key_value_form.name, bounds)
-    values = _sequences(node, value, handle.key_value_form.name, bounds)
-    if padded and bounds is not None:
+    keys = _sequences(node, key, key_form, bounds)
+    values = _sequences(node, value, key_form, bounds)
+    if key_form == PADDED and bounds is not None:
         keys = [k[:, : int(n)] for k, n in zip(keys, bounds, strict=True)]
         values = [v[:, : int(n)] for v, n in zip(values, bounds, strict=True)]
     results: list[Tensor] = []
     for i, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
         mask = _mask_of(operands.get(3), i, k.shape[1])
         results.append(_attend(node, handle, q, k, v, mask, operands.get(4)))
-    if handle.query_form.name == "PADDED_BHND":
+    if query_form == PADDED:
         return torch.stack(results)
     packed = torch.cat([result.movedim(0, 1) for result in results])
     if len(packed) != len(query):
@@ -46,9 +47,23 @@ def attention(node: Node, operands: Operands, context: Context) -> Tensor:
     return packed
 
 
+def _form(handle: Any, name: str) -> str:
+    """A layout; releases before packed layouts have no such property."""
+    form = getattr(handle, name, None)
+    return PADDED if form is None else form.name
+
+
+def _causal_kind(handle: Any) -> str:
+    """The causal mask; releases before 11 have a flag for the one they know."""
+    kind = getattr(handle, "causal_kind", None)
+    if kind is not None:
+        return kind.name
+    return "UPPER_LEFT" if handle.causal else "NONE"
+
+
 def _sequences(node: Node, x: Tensor, form: str, bounds: Tensor | None) -> list[Tensor]:
     """One ``[heads, tokens, head dimension]`` tensor for each sequence of the batch."""
-    if form == "PADDED_BHND":
+    if form == PADDED:
         return list(x)
     if form != "PACKED_NHD" or bounds is None:
         node.refuse(f"layout {form} without its lengths")
@@ -68,7 +83,7 @@ def _attend(
     share = q.shape[0] // k.shape[0]
     keys, values = k.repeat_interleave(share, 0), v.repeat_interleave(share, 0)
     scores = q @ keys.mT
-    allowed = _causal(node, handle.causal_kind.name, q.shape[1], k.shape[1])
+    allowed = _causal(node, _causal_kind(handle), q.shape[1], k.shape[1])
     if mask is not None and mask.dtype == torch.bool:
         allowed = allowed & mask
     elif mask is not None:
@@ -132,9 +147,7 @@ def kv_cache_update(node: Node, operands: Operands, context: Context) -> Tensor:
     if layer.cache_mode.name != "LINEAR":
         node.refuse(f"cache mode {layer.cache_mode.name}")
     cache, starts = operands[0].clone(), operands[2]
-    # Releases before packed layouts have no such property.
-    form = getattr(layer, "update_form", None)
-    updates = _sequences(node, operands[1], "PADDED_BHND" if form is None else form.name, operands.get(3))
+    updates = _sequences(node, operands[1], _form(layer, "update_form"), operands.get(3))
     if len(updates) != len(cache) or len(starts) != len(cache):
         raise EvaluationError(f"layer `{node.name}`: {len(updates)} updates for {len(cache)} sequences")
     for i, update in enumerate(updates):

@@ -108,7 +108,8 @@ def dynamic_quantize(node: Node, operands: Operands, context: Context) -> tuple[
 
 
 def _block(node: Node, x: torch.Tensor) -> list[int]:
-    shape = list(node.layer.block_shape)
+    # Releases before add_dynamic_quantize_v2 have no such property.
+    shape = list(getattr(node.layer, "block_shape", ()))
     if shape:
         return [x.shape[d] if length == -1 else length for d, length in enumerate(shape)]
     axis = node.layer.axis % x.dim()

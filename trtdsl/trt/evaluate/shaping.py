@@ -96,8 +96,8 @@ def fill(node: Node, operands: Operands, context: Context) -> torch.Tensor:
     if lengths is None:
         lengths = list(layer.shape)
     alpha, beta = operands.get(1), operands.get(2)
-    start = torch.tensor(layer.alpha) if alpha is None else alpha
-    steps = (torch.tensor(layer.beta) if beta is None else beta).reshape(-1).to(kept)
+    start = torch.tensor(layer.alpha, dtype=kept) if alpha is None else alpha
+    steps = (torch.tensor(layer.beta, dtype=kept) if beta is None else beta).reshape(-1).to(kept)
     if len(steps) != len(lengths):
         node.refuse(f"{len(steps)} steps for {len(lengths)} dimensions")
     total = start.to(kept).reshape([1] * len(lengths)).expand(lengths)
