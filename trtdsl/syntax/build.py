@@ -262,8 +262,14 @@ class Builder:
     def make_label(self, span: Span, path: tree.Path | tree.String) -> tree.Label:
         return tree.Label(span, path)
 
-    def make_numbered_label(self, span: Span, *parts: Name) -> tree.Label:
-        return tree.Label(span, tree.Path(span, parts))
+    def make_numbered_label(self, span: Span, first: Name, *rest: Name) -> tree.Label:
+        """``0.1.conv: …`` begins with two numbers that were read as one."""
+        begin = first.span.start
+        numbers = [
+            Name(Span(self.source, begin + found.start(), begin + found.end()), found[0])
+            for found in re.finditer("[0-9]+", first.text)
+        ]
+        return tree.Label(span, tree.Path(span, (*numbers, *rest)))
 
     def make_labelled(self, span: Span, label: tree.Label, value: tree.Path | tree.Call) -> tree.Labelled:
         return tree.Labelled(span, label, value)

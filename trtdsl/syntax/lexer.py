@@ -59,7 +59,8 @@ def _lexicon(found: Tables) -> Lexicon:
         "word": found.patterns["WORD"],
         "mark": "|".join(map(re.escape, marks)),
         "string": found.patterns["STRING"],
-        "float": found.patterns["FLOAT"],
+        "scientific": found.patterns["SCIENTIFIC"],
+        "decimal": found.patterns["DECIMAL"],
         "integer": found.patterns["INTEGER"],
         "error": rf"\"[^\n]*|[0-9][A-Za-z0-9_]*|(?!{found.patterns['BLANK']})[\s\S]",
     }
@@ -97,7 +98,7 @@ def scan(source: Source, start: int = 0, end: int | None = None) -> tuple[Tokens
             kind = literals.get(text[first:position], group.upper())
         elif group == "mark":
             kind = literals[text[first:position]]
-        elif group == "float" and kind in ("DOT", "ARROW"):
+        elif kind == "DOT" and group in ("decimal", "scientific"):
             kind, position = _path_part(text, first, position)
         else:
             kind = group.upper()
@@ -109,7 +110,7 @@ def scan(source: Source, start: int = 0, end: int | None = None) -> tuple[Tokens
 
 
 def _path_part(text: str, start: int, end: int) -> tuple[str, int]:
-    """After a dot or an arrow ``0.1`` is no float: the part ``0``, then the rest."""
+    """After a dot ``0.1`` is no float: the part ``0``, then the rest."""
     whole = text[start:end].partition(".")[0]
     return ("INTEGER", start + len(whole)) if whole.isdigit() else (ERROR, end)
 

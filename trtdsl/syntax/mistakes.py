@@ -107,7 +107,7 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         words.append("an expression")
         left -= {
             "INTEGER",
-            "FLOAT",
+            "DECIMAL", "SCIENTIFIC",
             "STRING",
             "NAME",
             "LPAR",
@@ -121,7 +121,7 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         left -= {"ELLIPSIS", "COLON"}
     if {"FOR", "RETURN"} <= left:
         words.append("a statement")
-        left -= {*_STATEMENTS, "NAME", "IF"}
+        left -= {*_STATEMENTS, "NAME", "IF", "AS", "IN", "WITH", "IMPORT", "BLOCK", "MODEL"}
     if {"IMPORT", "MODEL"} <= left:
         words.append("`import`, `block` or `model`")
         left -= {"IMPORT", "MODEL", "BLOCK", END}
@@ -132,7 +132,7 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         "NAME": "a name",
         "WORD": "a name",
         "INTEGER": "an integer",
-        "FLOAT": "a number",
+        "DECIMAL": "a number",
         "STRING": "a string",
         END: end,
     }
@@ -282,9 +282,6 @@ def _number(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind(-1) == "INTEGER" and stuck.kind() == "DOT" and stuck.adjacent():
         digits = stuck.text(-1)
         return Diagnostic(f"`{digits}.` is no number", stuck.span(-1, 0), help=(f"write `{digits}.0`",))
-    if stuck.kind() == "COLON" and stuck.kind(-1) == "FLOAT":
-        help = (f'a label of two numbers is written `"{stuck.text(-1)}"`',)
-        return Diagnostic(f"`{stuck.text(-1)}` is a float", stuck.span(-1), help=help)
     if stuck.kind() == "DOT" and stuck.kind(1) == "INTEGER" and "INTEGER" in stuck.expected:
         digits = stuck.text(1)
         return Diagnostic(f"`.{digits}` is no number", stuck.span(0, 1), help=(f"write `0.{digits}`",))

@@ -63,9 +63,8 @@ class _Formatter:
         token.above = []
 
     def close_body(self) -> None:
-        opening = self.tokens[self.index - 1]
         closing = self.token
-        empty = opening.kind == "LBRACE" and not opening.trailing and not any(closing.above)
+        empty = self.writer.ends_in("{") and not self.writer.lines[-1].comment and not any(closing.above)
         self.comments_above(closing, self.depth)
         self.depth -= 1
         if empty:

@@ -7,9 +7,9 @@ from trtdsl.syntax.lexer import Tokens
 from trtdsl.syntax.tree import Comment
 
 _CALLABLE = {"NAME", "WORD", "INTEGER", "STRING", "RPAR", "RSQB"}
-_OPERAND_ENDS = {*_CALLABLE, "FLOAT", "TRUE", "FALSE", "NONE", "ELLIPSIS"}
-_LITERALS = {"INTEGER", "FLOAT", "NEGATE", "STRING", "TRUE", "FALSE", "NONE"}
-_PATH = {"NAME", "WORD", "INTEGER", "DOT"}
+_OPERAND_ENDS = {*_CALLABLE, "DECIMAL", "SCIENTIFIC", "TRUE", "FALSE", "NONE", "ELLIPSIS"}
+_LITERALS = {"INTEGER", "DECIMAL", "SCIENTIFIC", "NEGATE", "STRING", "TRUE", "FALSE", "NONE"}
+_PATH = {"NAME", "WORD", "INTEGER", "DECIMAL", "DOT"}
 
 
 def annotate(tokens: Tokens, comments: tuple[Comment, ...]) -> list[Token]:

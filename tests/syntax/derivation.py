@@ -1,0 +1,81 @@
+"""Texts of the language, drawn from its grammar: every production, however odd, with odd spacing."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from lark import Lark
+
+GRAMMAR = Path(__file__).parents[2] / "grammar" / "trtnet.lark"
+
+SAMPLES = {
+    "NAME": ["x", "y1", "_", "dim", "weights", "in", "with", "long_name_" * 3],
+    "WORD": ["x", "if", "none", "weight", "True"],
+    "INTEGER": ["0", "12", "1000000"],
+    "DECIMAL": ["1.5", "0.25", "10.0"],
+    "SCIENTIFIC": ["1e-5", "2E3", "0.25e+2"],
+    "STRING": ['"a"', '"layer{i}.{j + 1}"', r'"{{\"}}"', '""', '"# no comment"', '"' + "long " * 12 + '"'],
+}
+GAPS = [" "] * 12 + ["\n", "\n", "  \n\n\n  ", "\t", " # one\n", "\n  # own line\n", "\r\n", " #\n# two\n\n"]
+
+
+@functools.cache
+def language() -> Lark:
+    """The grammar as lark itself reads it."""
+    return Lark(GRAMMAR.read_text(encoding="utf-8"), parser="lalr", start="file", maybe_placeholders=False)
+
+
+@functools.cache
+def productions() -> dict[str, list[tuple[int, list[Any]]]]:
+    """The expansions of every nonterminal, each with the height of its shortest derivation, lowest first."""
+    expansions: dict[str, list[list[Any]]] = {}
+    for rule in language().rules:
+        expansions.setdefault(str(rule.origin.name), []).append(list(rule.expansion))
+    heights: dict[str, int] = {}
+    changed = True
+    while changed:
+        changed = False
+        for origin, found in expansions.items():
+            known = [_height(symbols, heights) for symbols in found]
+            lowest = min((1 + height for height in known if height is not None), default=None)
+            if lowest is not None and lowest < heights.get(origin, 10**6):
+                heights[origin] = lowest
+                changed = True
+    return {
+        origin: sorted(((_height(symbols, heights) or 0, symbols) for symbols in found), key=lambda e: e[0])
+        for origin, found in expansions.items()
+    }
+
+
+def _height(symbols: list[Any], heights: dict[str, int]) -> int | None:
+    found = [0 if symbol.is_term else heights.get(symbol.name) for symbol in symbols]
+    return None if None in found else max((height for height in found if height is not None), default=0)
+
+
+@functools.cache
+def literals() -> dict[str, str]:
+    return {t.name: t.pattern.value for t in language().terminals if t.name not in SAMPLES}
+
+
+@st.composite
+def texts(draw: st.DrawFn, size: int = 60) -> str:
+    """A file that parses, of very roughly ``size`` tokens."""
+    random = draw(st.randoms(use_true_random=False))
+    stack: list[Any] = ["file"]
+    pieces: list[str] = []
+    left = size
+    while stack:
+        symbol = stack.pop()
+        if isinstance(symbol, str) or not symbol.is_term:
+            options = productions()[symbol if isinstance(symbol, str) else symbol.name]
+            left -= 1
+            few = [option for option in options if option[0] == options[0][0]]
+            _, symbols = random.choice(options if left > 0 else few)
+            stack += reversed(symbols)
+            continue
+        text = random.choice(SAMPLES[symbol.name]) if symbol.name in SAMPLES else literals()[symbol.name]
+        pieces.append(text + random.choice(GAPS))
+    return "".join(pieces)
