@@ -26,13 +26,11 @@ def padded_type(x: TensorType, amounts: Amounts, mode: str, about: str) -> Tenso
     for size, (before, after) in zip(x.shape[kept:], amounts, strict=True):
         for amount, opposite in ((before, after), (after, before)):
             _check_amount(size, amount, opposite, mode, about)
-    sizes = [size + before + after for size, (before, after) in zip(x.shape[kept:], amounts, strict=True)]
-    for size, (before, after) in zip(x.shape[kept:], amounts, strict=True):
-        # PyTorch cuts first where it fills or wraps afterwards.
+        # PyTorch cuts first where it fills or wraps afterwards, and leaves an element where it does not.
         first = mode in ("constant", "circular")
         left = size + minimum(before, 0) + minimum(after, 0) if first else size + before + after
-        require_at_most(0, left, f"cropping dimension {size} leaves {left} elements", about)
-    return x.with_shape((*x.shape[:kept], *sizes))
+        require_at_most(0 if first else 1, left, f"cropping dimension {size} leaves {left} elements", about)
+    return x.with_shape((*x.shape[:kept], *_padded(x.shape[kept:], amounts)))
 
 
 def _check_amount(size: Dim, amount: Dim, opposite: Dim, mode: str, about: str) -> None:
@@ -50,17 +48,16 @@ def _check_amount(size: Dim, amount: Dim, opposite: Dim, mode: str, about: str) 
 
 
 def lower_padding(net: Network, x: Tensor, amounts: Amounts, mode: str, value: float = 0.0) -> Tensor:
-    """``x`` padded as :func:`padded_type` says, in one layer; cropped by a second one where that wraps."""
+    """``x`` padded as :func:`padded_type` says, in one layer; where it wraps, cropped first by another."""
     if all(amount == 0 for sides in amounts for amount in sides):
         return x
-    if mode == "circular" and any(amount != 0 for sides in _crops(amounts) for amount in sides):
+    sizes = _padded(x.shape[x.rank - len(amounts) :], amounts)
+    if mode == "circular" and (crops := _crops(amounts)):
         # PyTorch wraps what is left after cropping; a slice wraps the whole.
-        x = lower_padding(net, x, _crops(amounts), "constant")
-        grows = tuple((maximum(before, 0), maximum(after, 0)) for before, after in amounts)
-        return lower_padding(net, x, grows, mode)
+        x = lower_padding(net, x, crops, "constant")
+        amounts = tuple((maximum(before, 0), maximum(after, 0)) for before, after in amounts)
     kept = x.rank - len(amounts)
     start = (*(0,) * kept, *(-before for before, _ in amounts))
-    sizes = [size + before + after for size, (before, after) in zip(x.shape[kept:], amounts, strict=True)]
     shape = (*x.shape[:kept], *sizes)
     if all(_surely_crops(amount) for sides in amounts for amount in sides):
         return net.slice(x, start, shape)
@@ -68,8 +65,14 @@ def lower_padding(net: Network, x: Tensor, amounts: Amounts, mode: str, value: f
     return net.slice(x, start, shape, mode=_SAMPLING[mode], fill=fill)
 
 
-def _crops(amounts: Amounts) -> Amounts:
-    return tuple((minimum(before, 0), minimum(after, 0)) for before, after in amounts)
+def _padded(sizes: Sequence[Dim], amounts: Amounts) -> list[Dim]:
+    return [size + before + after for size, (before, after) in zip(sizes, amounts, strict=True)]
+
+
+def _crops(amounts: Amounts) -> Amounts | None:
+    """The negative amounts alone, None if there are none."""
+    found = tuple((minimum(before, 0), minimum(after, 0)) for before, after in amounts)
+    return found if any(amount != 0 for sides in found for amount in sides) else None
 
 
 def _surely_crops(amount: Dim) -> bool:
