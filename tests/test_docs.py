@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.numpy import save_file
 
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.elaborate import elaborate
+from trtdsl.elaborate import elaborate, elaborate_file
 from trtdsl.ir import difference, show
 from trtdsl.ops.describe import operator_pages
 from trtdsl.syntax.printer import format_text
@@ -75,6 +82,39 @@ def test_text(fence: Fence) -> None:
     assert messages == fence.error.strip().splitlines()
     again = elaborate(show(elaborated.graph), "again.trtnet").graph
     assert difference(elaborated.graph, again) is None
+
+
+@pytest.fixture
+def readme_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the README's commands read: two models, one checkpoint right and one wrong."""
+    shapes: dict[str, dict[str, Any]] = {}
+    for name in ("cnn/cnn", "resnet/resnet18"):
+        source = ROOT / "examples" / f"{name}.trtnet"
+        shutil.copy(source, tmp_path)
+        shapes[name] = {weight.key: weight.type.shape for weight in elaborate_file(source).weights}
+    generator = torch.Generator().manual_seed(0)
+    fitting = {key: torch.randn(shape, generator=generator) / 10 for key, shape in shapes["cnn/cnn"].items()}
+    torch.save(fitting, tmp_path / "weights.pth")
+    wrong = shapes["resnet/resnet18"] | {"layer2.0.conv1.weight": (128, 32, 3, 3)}
+    save_file(
+        {key: np.zeros(shape, np.float32) for key, shape in wrong.items()}, tmp_path / "weights.safetensors"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("fence", of_kind("console"), ids=str)
+def test_command_prints_what_the_page_shows(fence: Fence, readme_folder: Path) -> None:
+    command, _, shown = fence.text.partition("\n")
+    program, *arguments = command.removeprefix("$ ").split()
+    path = Path(sys.executable).with_name(program)
+    done = subprocess.run([path, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.stdout == shown
+
+
+@pytest.mark.parametrize("fence", of_kind("python"), ids=str)
+def test_python_runs(fence: Fence, readme_folder: Path) -> None:
+    exec(compile(fence.text, str(fence), "exec"), {})
 
 
 def test_every_error_belongs_to_an_example() -> None:

@@ -125,7 +125,7 @@ def render(diagnostic: Diagnostic) -> str:
     lines = [f"{diagnostic.severity}: {diagnostic.message}"]
     places = [(Origin(diagnostic.span, diagnostic.label), "^")] if diagnostic.span else []
     places += [(origin, "-") for origin in diagnostic.origins]
-    width = max((len(str(place.span.line)) for place, _ in places), default=1)
+    width = max(2, *(len(str(place.span.line)) for place, _ in places), 0)
     for index, (place, mark) in enumerate(places):
         lines += _excerpt(place, mark, width, "-->" if index == 0 else ":::")
     lines += [f"{' ' * width} = help: {text}" for text in diagnostic.help]
@@ -138,10 +138,10 @@ def _excerpt(place: Origin, mark: str, width: int, arrow: str) -> Iterable[str]:
     text = place.span.source.line(line)
     length = max(1, min(place.span.end - place.span.start, len(text) - column + 1))
     before = "".join("\t" if char == "\t" else " " for char in text[: column - 1])
-    gutter = " " * (width + 1)
+    gutter = " " * width
     yield f"{gutter}{arrow} {place.span}"
     yield f"{gutter} |"
-    yield f" {line:>{width}} | {text}"
+    yield f"{line:>{width}} | {text}"
     yield f"{gutter} | {before}{mark * length} {place.text}".rstrip()
 
 
