@@ -41,12 +41,13 @@ Inputs = tuple[torch.Tensor, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """A model: its library, how to make it, and inputs for a batch size."""
+    """A model: its library, how to make it, inputs for a batch size, and whether tracing can export it."""
 
     library: str
     name: str
     build: Callable[[], nn.Module]
     inputs: Callable[[int], Inputs]
+    traced: bool = True
 
 
 class Flat(nn.Module):
@@ -92,26 +93,26 @@ def tokens(length: int = 16, vocabulary: int = 99) -> Callable[[int], Inputs]:
     return make
 
 
-def torchvision_case(name: str, size: int = 64, **options: Any) -> Case:
+def torchvision_case(name: str, size: int = 64, *, traced: bool = True, **options: Any) -> Case:
     def build() -> nn.Module:
         import torchvision
 
         return Flat(torchvision.models.get_model(name, weights=None, **options))
 
-    return Case("torchvision", name, build, image(size))
+    return Case("torchvision", name, build, image(size), traced)
 
 
 def segmentation_case(name: str, size: int = 64) -> Case:
     return torchvision_case(name, size, weights_backbone=None)
 
 
-def timm_case(name: str, size: int = 64, **options: Any) -> Case:
+def timm_case(name: str, size: int = 64, *, traced: bool = True, **options: Any) -> Case:
     def build() -> nn.Module:
         import timm
 
         return Flat(timm.create_model(name, pretrained=False, **options))
 
-    return Case("timm", name, build, image(size))
+    return Case("timm", name, build, image(size), traced)
 
 
 def transformers_case(
@@ -133,7 +134,7 @@ def transformers_case(
         cls = getattr(transformers, f"{model}Model")
         return Flat(cls(settings), names)
 
-    return Case("transformers", name, build, inputs)
+    return Case("transformers", name, build, inputs, traced=False)
 
 
 SMALL = {
@@ -147,8 +148,8 @@ PIXELS = ("pixel_values",)
 VISION = {k: v for k, v in SMALL.items() if k != "vocab_size"} | {"image_size": 64, "patch_size": 16}
 
 CASES: tuple[Case, ...] = (
-    torchvision_case("alexnet", 96),
-    torchvision_case("vgg11_bn"),
+    torchvision_case("alexnet", 96, traced=False),
+    torchvision_case("vgg11_bn", traced=False),
     torchvision_case("resnet18"),
     torchvision_case("resnet50"),
     torchvision_case("resnext50_32x4d"),
@@ -297,8 +298,15 @@ def parse(path: Path) -> trt.INetworkDefinition:
     return network
 
 
+def trace(model: nn.Module, inputs: Inputs, path: Path) -> None:
+    """Export with torch's older exporter, which records one run."""
+    with quiet():
+        torch.onnx.export(model, inputs, str(path), dynamo=False)
+
+
 def export(model: nn.Module, inputs: Inputs, dynamic: bool, path: Path) -> None:
-    shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) * len(inputs) if dynamic else None
+    """Export through ``torch.export``."""
+    shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) * len(inputs)
     with quiet():
         torch.onnx.export(
             model,
@@ -340,7 +348,10 @@ def prove(case: Case, folder: Path) -> dict[str, Any]:
     model = randomise(case.build(), case.inputs(4))
     fixed, other = case.inputs(2), case.inputs(3)
     path = folder / "model.onnx"
-    export(model, fixed, False, path)
+    if case.traced:
+        trace(model, fixed, path)
+    else:
+        export(model, fixed, False, path)
     network = parse(path)
     with torch.inference_mode():
         want = model(*fixed)
@@ -389,7 +400,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 Each model has random weights (`torch.manual_seed(0)`, no parameter at a default that would hide a mistake),
 goes through `torch.onnx.export` and NVIDIA's ONNX parser, and the TensorRT network that comes out is
-computed by `trtdsl.trt.evaluate` in float32 on the CPU. Written by `python benchmarks/evaluator.py`.
+computed by `trtdsl.trt.evaluate` in float32 on the CPU. Both of torch's exporters are used: for torchvision
+and timm the TorchScript tracer where the batch is static, for all else `torch.export`.
+Written by `python benchmarks/evaluator.py`.
 
 torch {torch.__version__}, tensorrt-rtx {trt.__version__}. The error is the relative L2 distance to the torch
 module in float32, the largest over all outputs; {LIMIT:g} is allowed. *Static*: batch 2. *Dynamic*: exported
