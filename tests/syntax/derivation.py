@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -60,10 +61,8 @@ def literals() -> dict[str, str]:
     return {t.name: t.pattern.value for t in language().terminals if t.name not in SAMPLES}
 
 
-@st.composite
-def texts(draw: st.DrawFn, size: int = 60) -> str:
+def derive(random: Random, size: int) -> str:
     """A file that parses, of very roughly ``size`` tokens."""
-    random = draw(st.randoms(use_true_random=False))
     stack: list[Any] = ["file"]
     pieces: list[str] = []
     left = size
@@ -79,3 +78,8 @@ def texts(draw: st.DrawFn, size: int = 60) -> str:
         text = random.choice(SAMPLES[symbol.name]) if symbol.name in SAMPLES else literals()[symbol.name]
         pieces.append(text + random.choice(GAPS))
     return "".join(pieces)
+
+
+def texts(size: int) -> st.SearchStrategy[str]:
+    """Files that parse."""
+    return st.builds(derive, st.randoms(use_true_random=False), st.integers(0, size))

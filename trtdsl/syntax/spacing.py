@@ -49,15 +49,20 @@ def sequence_of(tokens: list[Token]) -> Sequence_:
 
 
 def _without_empty_calls(tokens: list[Token]) -> list[Token]:
-    """A stage ``f()`` is written ``f``; its comments move to the ``f``."""
+    """A stage ``f()`` is written ``f``; its comments move behind the ``f``, or above what follows."""
     kept: list[Token] = []
+    moved: list[str] = []
     for number, token in enumerate(tokens):
-        closes = token.kind == "RPAR" and tokens[number - 1].kind == "LPAR"
-        if not closes or not _ends_stage(kept[:-1]):
-            kept.append(token)
+        if token.kind == "RPAR" and tokens[number - 1].kind == "LPAR" and _ends_stage(kept[:-1]):
+            opening = kept.pop()
+            moved += [*opening.above, *opening.trailing, *token.above, *token.trailing]
+            if moved and not kept[-1].trailing:
+                kept[-1].trailing.append(moved.pop(0))
             continue
-        opening = kept.pop()
-        kept[-1].trailing += [*opening.above, *opening.trailing, *token.above, *token.trailing]
+        token.above[:0] = moved
+        moved = []
+        kept.append(token)
+    kept[-1].trailing += moved
     return kept
 
 
