@@ -8,6 +8,7 @@ import pytest
 import torch
 from one_node import refused, run, t
 
+from trtdsl.ops.layer_norm import GroupNorm, InstanceNorm2d, LayerNorm
 from trtdsl.ops.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, LocalResponseNorm
 
 RANDOM = torch.Generator().manual_seed(0)
@@ -67,4 +68,46 @@ def test_response_norm_of_every_size_and_rank(size: int, shape: tuple[int, ...])
     ids=lambda each: str(each)[:50],
 )
 def test_refuses(op: Any, type: str, message: str) -> None:
+    assert message in refused(op, t(type))
+
+
+def affine(*shape: int) -> dict[str, torch.Tensor]:
+    return {name: torch.randn(shape, generator=RANDOM) for name in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 5), (2, 6, 3, 4), (2, 6, 2, 3, 2), (3, 12)])
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_groups_are_normalised_with_their_channels(groups: int, shape: tuple[int, ...]) -> None:
+    """TensorRT's layer takes the dimensions behind the channels, and with one group only those."""
+    x = 5 + 3 * torch.randn(shape, generator=RANDOM)
+    run(GroupNorm(groups), x, weights=affine(shape[1]))
+    run(GroupNorm(groups, affine=False), x)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (3, 5, 4), (1, 5, 4)])
+def test_instances_are_single_channels(shape: tuple[int, ...]) -> None:
+    """One channel makes one group, which the layer would read in another way."""
+    x = 5 + 3 * torch.randn(shape, generator=RANDOM)
+    run(InstanceNorm2d(affine=True), x, weights=affine(shape[-3]))
+
+
+@pytest.mark.parametrize("last", [(4,), (3, 4), (2, 3, 4)])
+def test_layer_norm_takes_the_last_dimensions(last: tuple[int, ...]) -> None:
+    x = 5 + 3 * torch.randn((2, 3, 4), generator=RANDOM)
+    run(LayerNorm(last), x, weights=affine(*last))
+    run(LayerNorm(last, elementwise_affine=False), x)
+
+
+@pytest.mark.parametrize(
+    ("op", "type", "message"),
+    [
+        (LayerNorm(8), "float32[2, 3]", "the last dimensions of float32[2, 3] are not [8]"),
+        (LayerNorm((2, 3)), "float32[3]", "are not [2, 3]"),
+        (GroupNorm(4), "float32[2, 6, 3]", "has 6 channels, which 4 groups do not divide"),
+        (InstanceNorm2d(track_running_stats=True), "float32[2, 6, 3, 4]", "running statistics"),
+        (InstanceNorm2d(), "float32[2, 6, 1, 1]", "the statistics of 1 value"),
+    ],
+    ids=lambda each: str(each)[:50],
+)
+def test_refuses_statistics(op: Any, type: str, message: str) -> None:
     assert message in refused(op, t(type))

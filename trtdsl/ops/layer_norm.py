@@ -1,0 +1,223 @@
+"""Normalisation by the input's own statistics: over the last dimensions, over groups, over instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from trtdsl.ops.base import Module, Refused, static
+from trtdsl.ops.lowering import axes_mask
+from trtdsl.ops.rules import require_floating, same_dim
+from trtdsl.ops.windows import require_at_most
+from trtdsl.types import Dim, TensorType, product
+
+if TYPE_CHECKING:
+    from trtdsl.ops.lowering import Network, Tensor
+
+_LAYER = "normalization_v2"
+
+
+def _filled(net: Network, weight: Tensor | None, value: float, shape: tuple[int, ...], x: Tensor) -> Tensor:
+    """A weight in a shape that broadcasts to ``x``, or a constant where there is none."""
+    if weight is None:
+        return net.constant(np.full(shape, value, x.dtype.numpy))
+    return net.reshape(weight, shape)
+
+
+def _standardised(net: Network, x: Tensor, axes: list[int], eps: float) -> Tensor:
+    """``(x - mean) / sqrt(variance + eps)`` over ``axes``, for a TensorRT without the layer."""
+    centred = net.elementwise("SUB", x, net.reduce("AVG", x, axes, keepdim=True))
+    variance = net.reduce("AVG", net.elementwise("PROD", centred, centred), axes, keepdim=True)
+    deviation = net.unary("SQRT", net.elementwise("SUM", variance, net.scalar(eps, variance)))
+    return net.elementwise("DIV", centred, deviation)
+
+
+def _affine(net: Network, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return net.elementwise("SUM", net.elementwise("PROD", x, scale), shift)
+
+
+class LayerNorm(Module):
+    """``(x - mean) / sqrt(variance + eps) * weight + bias`` over the last dimensions."""
+
+    torch = "torch.nn.LayerNorm"
+    examples = (
+        "LayerNorm(8)(float32[N, S, 8]) -> float32[N, S, 8]",
+        "LayerNorm((5, 8), eps = 0.001, bias = false)(float32[N, 5, 8]) -> float32[N, 5, 8]",
+        "LayerNorm(8, elementwise_affine = false)(float32[N, H, W, 8]) -> float32[N, H, W, 8]",
+        "LayerNorm(8)(float32[8]) -> float32[8]",
+        "LayerNorm(16)(float16[N, S, 16]) -> float16[N, S, 16]",
+    )
+
+    normalized_shape: int | tuple[int, ...]
+    eps: float = 1e-5
+    elementwise_affine: bool = True
+    bias: bool = True
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        given = self.normalized_shape
+        return (given,) if isinstance(given, int) else given
+
+    def weights(self, input: TensorType) -> dict[str, TensorType]:
+        names = ("weight", "bias") if self.bias else ("weight",)
+        return dict.fromkeys(names, input.with_shape(self._shape)) if self.elementwise_affine else {}
+
+    def infer(self, input: TensorType) -> TensorType:
+        require_floating(input, "LayerNorm", "input")
+        count = len(self._shape)
+        last = input.shape[input.rank - count :] if 0 < count <= input.rank else ()
+        if len(last) != count or not all(map(_agrees, last, self._shape)):
+            wanted = ", ".join(map(str, self._shape))
+            raise Refused(f"the last dimensions of {input} are not [{wanted}]", "normalized_shape")
+        return input
+
+    def lower(
+        self, net: Network, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        x = net.to_rank(input, max(2, input.rank))
+        axes = list(range(x.rank - len(self._shape), x.rank))
+        shape = (*(1,) * (x.rank - len(self._shape)), *self._shape)
+        scale, shift = _filled(net, weight, 1, shape, x), _filled(net, bias, 0, shape, x)
+        if net.has(_LAYER):
+            normal = net.add(_LAYER, x, scale, shift, axes_mask(axes), result=x.type, epsilon=self.eps)
+        else:
+            normal = _affine(net, _standardised(net, x, axes, self.eps), scale, shift)
+        return net.reshape(normal, input.shape)
+
+
+def _agrees(size: Dim, wanted: int) -> bool:
+    return same_dim(size, wanted, "LayerNorm's shape must be known", "normalized_shape")
+
+
+class _ByChannels(Module, abstract=True):
+    """Statistics over groups of channels and everything behind them."""
+
+    def channels(self, input: TensorType) -> int:
+        return static(input.shape[1], "the number of channels", "input")
+
+    def grouped(
+        self, net: Network, x: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float
+    ) -> Tensor:
+        channels = self.channels(x.type)
+        shape = (1, channels, *(1,) * (x.rank - 2))
+        scale, shift = _filled(net, weight, 1, shape, x), _filled(net, bias, 0, shape, x)
+        if net.has(_LAYER) and x.rank > 2 and groups > 1:
+            # The layer's axes are those behind the channels; a group's channels are implied, but where there
+            # is one group the axes are all it knows.
+            mask = axes_mask(range(2, x.rank))
+            return net.add(_LAYER, x, scale, shift, mask, result=x.type, epsilon=eps, num_groups=groups)
+        split = net.reshape(x, (x.shape[0], groups, channels // groups, *x.shape[2:]))
+        normal = _standardised(net, split, list(range(2, split.rank)), eps)
+        return _affine(net, net.reshape(normal, x.shape), scale, shift)
+
+
+class GroupNorm(_ByChannels):
+    """``(x - mean) / sqrt(variance + eps) * weight + bias`` over each of the groups of channels."""
+
+    torch = "torch.nn.GroupNorm"
+    inferred = ("num_channels",)
+    examples = (
+        "GroupNorm(3)(float32[N, 6, H, W]) -> float32[N, 6, H, W]",
+        "GroupNorm(2, eps = 0.001, affine = false)(float32[N, 6, S]) -> float32[N, 6, S]",
+        "GroupNorm(2)(float32[N, 6]) -> float32[N, 6]",
+        "GroupNorm(1)(float16[N, 4, 3, H, 5]) -> float16[N, 4, 3, H, 5]",
+    )
+
+    num_groups: int
+    eps: float = 1e-5
+    affine: bool = True
+
+    def torch_arguments(self, input: TensorType) -> Mapping[str, object]:
+        return {"num_channels": self.channels(input)}
+
+    def weights(self, input: TensorType) -> dict[str, TensorType]:
+        per_channel = input.with_shape((self.channels(input),))
+        return dict.fromkeys(("weight", "bias"), per_channel) if self.affine else {}
+
+    def infer(self, input: TensorType) -> TensorType:
+        require_floating(input, "GroupNorm", "input")
+        if input.rank < 2:
+            raise Refused(f"GroupNorm needs a tensor [N, C, ...], not {input}", "input")
+        channels = self.channels(input)
+        if self.num_groups < 1 or channels % self.num_groups:
+            message = f"the input has {channels} channels, which {self.num_groups} groups do not divide"
+            raise Refused(message, "num_groups")
+        return input
+
+    def lower(
+        self, net: Network, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        return self.grouped(net, input, weight, bias, self.num_groups, self.eps)
+
+
+class _InstanceNorm(_ByChannels, abstract=True):
+    spatial: ClassVar[int]
+    inferred = ("num_features",)
+
+    eps: float = 1e-5
+    momentum: float | None = 0.1
+    affine: bool = False
+    track_running_stats: bool = False
+
+    def torch_arguments(self, input: TensorType) -> Mapping[str, object]:
+        return {"num_features": self._features(input)}
+
+    def _features(self, input: TensorType) -> int:
+        return static(input.shape[-self.spatial - 1], "the number of channels", "input")
+
+    def weights(self, input: TensorType) -> dict[str, TensorType]:
+        per_channel = input.with_shape((self._features(input),))
+        return dict.fromkeys(("weight", "bias"), per_channel) if self.affine else {}
+
+    def infer(self, input: TensorType) -> TensorType:
+        require_floating(input, self.name, "input")
+        if input.rank not in (self.spatial + 1, self.spatial + 2):
+            ranks = f"{self.spatial + 1} or {self.spatial + 2}"
+            raise Refused(f"{self.name} needs a tensor of rank {ranks}, not {input}", "input")
+        if self.track_running_stats:
+            help = "BatchNorm in inference computes the same"
+            raise Refused("instance norm with running statistics is not built", "track_running_stats", help)
+        self._features(input)
+        count = product(input.shape[-self.spatial :])
+        require_at_most(2, count, f"the statistics of {count} value in each channel say nothing")
+        return input
+
+    def lower(
+        self, net: Network, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        batch = (1,) if input.rank == self.spatial + 1 else ()
+        x = net.reshape(input, batch + input.shape)
+        normal = self.grouped(net, x, weight, bias, self._features(input.type), self.eps)
+        return net.reshape(normal, input.shape)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """``(x - mean) / sqrt(variance + eps)`` over the last dimension, each channel for itself."""
+
+    torch = "torch.nn.InstanceNorm1d"
+    spatial = 1
+    examples = (
+        "InstanceNorm1d(affine = true)(float32[N, 4, S]) -> float32[N, 4, S]",
+        "InstanceNorm1d()(float32[4, S]) -> float32[4, S]",
+    )
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """``(x - mean) / sqrt(variance + eps)`` over the last two dimensions, each channel for itself."""
+
+    torch = "torch.nn.InstanceNorm2d"
+    spatial = 2
+    examples = (
+        "InstanceNorm2d(eps = 0.001, affine = true)(float32[N, 4, H, W]) -> float32[N, 4, H, W]",
+        "InstanceNorm2d()(float16[4, H, W]) -> float16[4, H, W]",
+    )
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """``(x - mean) / sqrt(variance + eps)`` over the last three dimensions, each channel for itself."""
+
+    torch = "torch.nn.InstanceNorm3d"
+    spatial = 3
+    examples = ("InstanceNorm3d(affine = true)(float32[N, 4, 3, H, W]) -> float32[N, 4, 3, H, W]",)
