@@ -127,7 +127,7 @@ def transformers_case(
     def build() -> nn.Module:
         import transformers
 
-        settings = getattr(transformers, f"{model}Config")(**config)
+        settings = getattr(transformers, f"{model.removesuffix('Encoder')}Config")(**config)
         settings._attn_implementation = "eager"
         if hasattr(settings, "use_cache"):
             settings.use_cache = False
