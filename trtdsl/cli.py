@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, render
+from trtdsl.diagnostics import Cancelled, Diagnostic, DiagnosticError, UsageError, render
 
 app = typer.Typer(
     help="Text models in, TensorRT engines out.",
@@ -110,7 +110,9 @@ def compile(
 ) -> None:
     """Build a TensorRT engine from a model and its checkpoint."""
     from trtdsl.driver import check_file, compile_graph
+    from trtdsl.trt.memory import return_large_blocks
 
+    return_large_blocks()
     checked = check_file(
         file,
         weights,
@@ -268,10 +270,8 @@ def _summary(graph: Any) -> str:
     count = sum(int(str(product(weight.type.shape))) for weight in graph.weights)
     inputs = ", ".join(f"{value.name}: {value.type}" for value in graph.inputs)
     outputs = ", ".join(f"{output.name}: {output.value.type}" for output in graph.outputs)
-    return (
-        f"{graph.name}: {len(graph.nodes)} operators, {len(graph.weights)} weights with {_count(count)} values\n"
-        f"  {inputs} -> {outputs}"
-    )
+    weights = f"{len(graph.weights)} weights with {_count(count)} values"
+    return f"{graph.name}: {len(graph.nodes)} operators, {weights}\n  {inputs} -> {outputs}"
 
 
 def _count(number: int) -> str:
@@ -340,14 +340,12 @@ def _progress(quiet: bool) -> Generator[Callable[[Any], object] | None]:
 
 def main() -> None:
     """Run the command line; every outcome has its exit code."""
-    from trtdsl.trt.build import BuildCancelled
-
     try:
         app()
     except DiagnosticError as error:
         _report(error.diagnostics)
         sys.exit(error.exit_code)
-    except (BuildCancelled, KeyboardInterrupt):
+    except (Cancelled, KeyboardInterrupt):
         print("cancelled; nothing was written", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:

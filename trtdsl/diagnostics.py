@@ -120,6 +120,10 @@ class RefusedByTensorRT(DiagnosticError):
     exit_code = 3
 
 
+class Cancelled(Exception):
+    """The user interrupted; nothing was left behind."""
+
+
 def render(diagnostic: Diagnostic) -> str:
     """The plain text of a diagnostic, without a final newline."""
     lines = [f"{diagnostic.severity}: {diagnostic.message}"]

@@ -84,18 +84,21 @@ def compile_graph(
     """Optimise, lower and build a graph whose weights are bound, and write engine and manifest.
 
     Nothing is written unless all of it succeeds. Raises :class:`DiagnosticError`, and
-    :class:`~trtdsl.trt.build.BuildCancelled` on Ctrl-C.
+    :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
     from trtdsl.passes import operator_counts, optimize, pass_name, selected
     from trtdsl.trt.build import build, write_atomically
     from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import describe, manifest_path
+    from trtdsl.weights import release_pages
 
     engine = Path(engine)
     _require_writable(engine)
     passes = [pass_name(step) for step in selected(skip, only)]
     _require_values(graph)
     optimized = optimize(graph, skip, only, after)
+    # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
+    release_pages(weight.data for weight in graph.weights if weight.data is not None)
     lowered = lower(optimized, runtime)
     data = build(lowered, targets=targets, progress=progress)
     manifest = describe(lowered, data, targets=targets, passes=passes)

@@ -16,9 +16,9 @@ import networks as nets
 import numpy as np
 import pytest
 
-from trtdsl.diagnostics import DiagnosticError, UsageError
+from trtdsl.diagnostics import Cancelled, DiagnosticError, UsageError
 from trtdsl.ir import Graph, Output, Profile, Value
-from trtdsl.trt.build import BuildCancelled, Progress, build, write_atomically
+from trtdsl.trt.build import Progress, build, write_atomically
 from trtdsl.trt.lower import lower
 from trtdsl.trt.profiles import input_range
 from trtdsl.types import DType, TensorType, symbol
@@ -212,7 +212,7 @@ def test_ctrl_c_cancels_the_build() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     before = threading.active_count()
-    with pytest.raises(BuildCancelled):
+    with pytest.raises(Cancelled):
         build(lower(slow_graph()), progress=progress)
     assert threading.active_count() == before
 
@@ -222,14 +222,15 @@ def test_a_process_that_is_interrupted_leaves_the_old_engine(tmp_path: Path) -> 
     path.write_bytes(b"old")
     program = (
         "import sys, test_trt_build as t\n"
-        "from trtdsl.trt.build import BuildCancelled, build, write_atomically\n"
+        "from trtdsl.diagnostics import Cancelled\n"
+        "from trtdsl.trt.build import build, write_atomically\n"
         "from trtdsl.trt.lower import lower\n"
         "lowered = lower(t.slow_graph())\n"
         "print('building', flush=True)\n"
         "try:\n"
         "    while True: engine = build(lowered)\n"
         "    write_atomically(sys.argv[1], engine)\n"
-        "except BuildCancelled: sys.exit(7)\n"
+        "except Cancelled: sys.exit(7)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
     process = subprocess.Popen(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
+from trtdsl.diagnostics import Cancelled, Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
 from trtdsl.ir import Node
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
@@ -41,10 +41,6 @@ class Progress:
 ProgressCallback: TypeAlias = Callable[[Progress], object]
 
 
-class BuildCancelled(Exception):
-    """The build was interrupted and has left nothing behind."""
-
-
 def build(
     lowered: LoweredNetwork,
     *,
@@ -54,7 +50,7 @@ def build(
     """The engine's bytes. ``targets`` are compute capabilities, ``sm89``; none means TensorRT's default.
 
     ``progress`` is called in the caller's thread; what it raises ends the build and is raised again.
-    Raises BuildCancelled on Ctrl-C and RefusedByTensorRT, with its words, where it cannot build.
+    Raises Cancelled on Ctrl-C and RefusedByTensorRT, with its words, where it cannot build.
     """
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
@@ -115,7 +111,7 @@ class _Build:
                 if progress:
                     progress(event)
         except KeyboardInterrupt as interrupt:
-            raise BuildCancelled from interrupt
+            raise Cancelled from interrupt
         finally:
             # Reached early only by an exception; the builder must stop before its objects may die.
             self._cancelled.set()
