@@ -95,7 +95,7 @@ def compile_graph(
     engine = Path(engine)
     _require_writable(engine)
     passes = [pass_name(step) for step in selected(skip, only)]
-    _require_values(graph)
+    require_values(graph)
     optimized = optimize(graph, skip, only, after)
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
@@ -123,7 +123,8 @@ def compile_file(
     return compile_graph(checked.graph, engine, runtime=runtime, targets=targets)
 
 
-def _require_values(graph: Graph) -> None:
+def require_values(graph: Graph) -> None:
+    """Refuse a graph that needs a checkpoint and has met none."""
     unbound = [weight.key for weight in graph.weights if weight.data is None]
     if unbound:
         text = (

@@ -129,12 +129,17 @@ def _weight(key: str, dtype: Any, data: Array, type: Any) -> Weight:
 
 
 def _data(node: Node) -> dict[str, Array]:
-    """The node's weights as float64, by name."""
-    return {
-        slot: weight.data.astype(np.float64)
-        for slot, weight in node.weights.items()
-        if weight.data is not None
-    }
+    """The values of the node's weights, by name."""
+    return {slot: weight.data for slot, weight in node.weights.items() if weight.data is not None}
+
+
+def _product(kernel: Array, factor: Array) -> Array:
+    """``kernel * factor``, computed in float64 and rounded once to the kernel's dtype.
+
+    numpy converts a few thousand elements at a time, so that no float64 copy of a kernel ever exists.
+    """
+    result = np.empty_like(kernel, order="C", subok=False)
+    return np.multiply(kernel, factor, out=result, dtype=np.float64, casting="same_kind")
 
 
 def _scale_and_shift(norm: Node) -> tuple[Array, Array]:
@@ -153,9 +158,9 @@ def _scaled_outputs(op: Any, data: dict[str, Array], scale: Array, shift: Array)
         # [in, out / groups, ...]: the output channels of group g stand in the rows of its inputs.
         grouped = kernel.reshape(op.groups, -1, *kernel.shape[1:])
         by_group = scale.reshape(op.groups, 1, -1, *(1,) * op.spatial)
-        scaled = (grouped * by_group).reshape(kernel.shape)
+        scaled = _product(grouped, by_group).reshape(kernel.shape)
     else:
-        scaled = kernel * scale.reshape(-1, *(1,) * (kernel.ndim - 1))
+        scaled = _product(kernel, scale.reshape(-1, *(1,) * (kernel.ndim - 1)))
     bias = data.get("bias", np.zeros_like(shift))
     return scaled, scale * bias + shift
 
@@ -168,4 +173,4 @@ def _scaled_inputs(op: Any, data: dict[str, Array], scale: Array, shift: Array) 
     by_group = (groups, 1, -1, *(1,) * (kernel.ndim - 2))
     shifted = (grouped * shift.reshape(by_group)).reshape(kernel.shape[0], -1).sum(axis=1)
     bias = data.get("bias", np.zeros(kernel.shape[0]))
-    return (grouped * scale.reshape(by_group)).reshape(kernel.shape), bias + shifted
+    return _product(grouped, scale.reshape(by_group)).reshape(kernel.shape), bias + shifted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trtdsl.ir import Graph
+from trtdsl.ir import Graph, Node
 
 
 def remove_dead_nodes(graph: Graph) -> Graph:
@@ -25,12 +25,13 @@ def remove_dead_nodes(graph: Graph) -> Graph:
           output y = y
         }
     """
-    view = graph.networkx()
-    makers = {graph.producers[output.value] for output in graph.outputs if output.value in graph.producers}
-    reverse = view.reverse(copy=False)
-    import networkx
-
-    needed = makers | {vertex for maker in makers for vertex in networkx.descendants(reverse, maker)}
-    if all(node in needed for node in graph.nodes):
-        return graph
-    return graph.replace(nodes=tuple(node for node in graph.nodes if node in needed))
+    # One sweep is enough, since nodes stand in topological order; importing networkx for it would
+    # take longer than all passes together.
+    needed = set(graph.output_values)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if needed.isdisjoint(node.results):
+            continue
+        needed.update(node.operands)
+        kept.append(node)
+    return graph if len(kept) == len(graph.nodes) else graph.replace(nodes=tuple(reversed(kept)))

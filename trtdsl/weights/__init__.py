@@ -2,5 +2,6 @@
 
 from trtdsl.weights.bind import Bound, WeightsDType, bind
 from trtdsl.weights.checkpoint import Checkpoint, load_checkpoint
+from trtdsl.weights.file import release_pages
 
-__all__ = ["Bound", "Checkpoint", "WeightsDType", "bind", "load_checkpoint"]
+__all__ = ["Bound", "Checkpoint", "WeightsDType", "bind", "load_checkpoint", "release_pages"]

@@ -6,8 +6,12 @@ In: a path.  Out: a :class:`MappedFile`, whose bytes are read from disk only whe
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 
@@ -47,6 +51,28 @@ class Extent:
 
     def buffer(self) -> Buffer:
         return memoryview(self.file.data)[self.start : self.start + self.nbytes]
+
+
+def release_pages(arrays: Iterable[np.ndarray[Any, Any]]) -> None:
+    """Give the memory of the files behind these arrays back to the system, until they are read again.
+
+    The arrays stay valid: a page that is needed once more comes from the system's cache or the disk.
+    Arrays that view no mapped file are left alone, and so is everything where the system has no `madvise`.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    maps = {id(found): found for array in arrays if (found := _map_behind(array)) is not None}
+    for found in maps.values():
+        found.madvise(mmap.MADV_DONTNEED)
+
+
+def _map_behind(array: np.ndarray[Any, Any]) -> mmap.mmap | None:
+    """The file map that an array views, or None where it has memory of its own."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = cast(Any, base.base)
+    source = base.obj if isinstance(base, memoryview) else base
+    return source if isinstance(source, mmap.mmap) else None
 
 
 def refuse(path: Path, what: str, *advice: str) -> DiagnosticError:
