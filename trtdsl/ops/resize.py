@@ -311,4 +311,5 @@ def _surely_differs(left: Dim, right: Dim) -> bool:
 def _grown(size: Dim, ratio: Fraction) -> Dim:
     """The next size that the ratio's divisor divides."""
     divisor = ratio.denominator
-    return -(-size // divisor) * divisor
+    # Not -(-size // divisor): TensorRT's bounds of a quotient want a dividend that is not negative.
+    return (size + (divisor - 1)) // divisor * divisor
