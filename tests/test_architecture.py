@@ -19,11 +19,12 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"syntax"}),
     frozenset({"elaborate", "weights", "passes", "reference", "trt"}),
     frozenset({"driver"}),
+    frozenset({"verification"}),
     frozenset({"cli"}),
 )
 """From the bottom; a part may import what stands below it, and itself."""
 
-TORCH = ("reference.py", "trt/evaluate/", "weights/torch_legacy.py")
+TORCH = ("reference.py", "trt/evaluate/", "verification/", "weights/torch_legacy.py")
 TENSORRT = ("trt/",)
 
 
@@ -83,7 +84,8 @@ def test_heavy_packages_stay_in_their_places(package: str, allowed: tuple[str, .
 
 
 @pytest.mark.parametrize(
-    "module", ["trtdsl", "trtdsl.driver", "trtdsl.cli", "trtdsl.passes", "trtdsl.weights"]
+    "module",
+    ["trtdsl", "trtdsl.driver", "trtdsl.cli", "trtdsl.passes", "trtdsl.weights", "trtdsl.verification"],
 )
 def test_importing_brings_in_neither_torch_nor_tensorrt(module: str) -> None:
     code = (

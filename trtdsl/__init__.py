@@ -10,7 +10,8 @@ Each stage alone::
     lowered = trtdsl.lower(graph)                      # a TensorRT network
     engine = trtdsl.build(lowered, targets=["sm89"])   # bytes
 
-or all of them: ``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")``.
+or all of them: ``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")``; and
+``trtdsl.verify("cnn.trtnet", "weights.pth", "package.module:CNN")`` compares with PyTorch.
 
 Names are imported when first used, so that neither torch nor TensorRT is loaded before it is needed.
 """
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from trtdsl.diagnostics import Diagnostic, DiagnosticError
     from trtdsl.driver import check_file, compile_file, compile_graph
     from trtdsl.elaborate import elaborate, elaborate_file, elaborate_text
-    from trtdsl.ir import Graph, Node, Value, Weight, show, verify
+    from trtdsl.ir import Graph, Node, Value, Weight, show
+    from trtdsl.ir import verify as verify_graph
     from trtdsl.passes import optimize
     from trtdsl.syntax.parser import parse
     from trtdsl.syntax.printer import format_text
     from trtdsl.trt.build import build
     from trtdsl.trt.lower import lower
+    from trtdsl.verification import Verification, verify
     from trtdsl.weights import bind
     from trtdsl.weights import load_checkpoint as load_weights
 
@@ -39,6 +42,7 @@ _HOMES = {
     "Graph": "trtdsl.ir",
     "Node": "trtdsl.ir",
     "Value": "trtdsl.ir",
+    "Verification": "trtdsl.verification",
     "Weight": "trtdsl.ir",
     "bind": "trtdsl.weights",
     "build": "trtdsl.trt.build",
@@ -54,9 +58,10 @@ _HOMES = {
     "optimize": "trtdsl.passes",
     "parse": "trtdsl.syntax.parser",
     "show": "trtdsl.ir",
-    "verify": "trtdsl.ir",
+    "verify": "trtdsl.verification",
+    "verify_graph": "trtdsl.ir",
 }
-_RENAMED = {"load_weights": "load_checkpoint"}
+_RENAMED = {"load_weights": "load_checkpoint", "verify_graph": "verify"}
 
 
 def __getattr__(name: str) -> Any:
@@ -77,6 +82,7 @@ __all__ = [
     "Graph",
     "Node",
     "Value",
+    "Verification",
     "Weight",
     "bind",
     "build",
@@ -93,4 +99,5 @@ __all__ = [
     "parse",
     "show",
     "verify",
+    "verify_graph",
 ]

@@ -207,6 +207,66 @@ def fmt(
 
 
 @app.command()
+def verify(
+    file: File,
+    weights: Weights = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME", help="What makes the PyTorch module: torchvision.models:resnet18."
+        ),
+    ] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="An argument for --against.")
+    ] = None,
+    onnx: Annotated[Path | None, typer.Option(help="Compare with an ONNX model, run by onnxruntime.")] = None,
+    outputs: Annotated[
+        Path | None, typer.Option(help="Compare with the arrays of a .npz file; inputs may be in it too.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=FILE.npy", help="An input's values; random by default."),
+    ] = None,
+    model: ModelName = None,
+    define: Defines = None,
+    weights_dtype: WeightsType = None,
+    section: Section = None,
+    at: Annotated[str, typer.Option(help="Sizes of dynamic dimensions: min, opt or max.")] = "opt",
+    seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
+    dtype: Annotated[str, typer.Option(help="What both sides compute in: float32 or float64.")] = "float32",
+    tolerance: Annotated[
+        float | None, typer.Option(help="Relative L2 error allowed: 1e-4 in float32, 1e-6 in float64.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare a model with PyTorch, layer by layer, or with other outputs; exit 1 where they differ."""
+    import json
+
+    from trtdsl import verification
+
+    found = verification.verify(
+        file,
+        weights,
+        against,
+        arguments=_defines(arg, "--arg"),
+        onnx=onnx,
+        outputs=outputs,
+        inputs=verification.load_inputs(inputs or ()),
+        at=_choice("--at", at, ("min", "opt", "max")),
+        seed=seed,
+        dtype=_choice("--dtype", dtype, ("float32", "float64")),
+        tolerance=tolerance,
+        model=model,
+        defines=_defines(define),
+        weights_dtype=_dtype(weights_dtype),
+        section=section,
+    )
+    print(json.dumps(found.to_dict(), indent=1) if as_json else verification.show_verification(found))
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+@app.command()
 def ops(
     name: Annotated[str | None, typer.Argument(help="An operator to describe.", show_default=False)] = None,
 ) -> None:
@@ -216,10 +276,16 @@ def ops(
     print(operator_table() if name is None else describe_operator(name))
 
 
-def _defines(texts: Sequence[str] | None) -> dict[str, Any]:
+def _defines(texts: Sequence[str] | None, option: str = "-D") -> dict[str, Any]:
     from trtdsl.elaborate import evaluate_define
 
-    return dict(evaluate_define(text) for text in texts or ())
+    return dict(evaluate_define(text, option) for text in texts or ())
+
+
+def _choice(option: str, value: str, choices: Sequence[str]) -> Any:
+    if value not in choices:
+        raise UsageError(Diagnostic(f"`{option} {value}`: choose one of {', '.join(choices)}"))
+    return value
 
 
 def _dtype(name: str | None) -> Any:

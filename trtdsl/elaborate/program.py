@@ -159,12 +159,15 @@ def elaborate(
     return _run(_choose(file, name, model), names, defines or {})
 
 
-def evaluate_define(text: str) -> tuple[str, Any]:
-    """``"classes=100"`` as a parameter's name and compile-time value; raises :class:`DiagnosticError`."""
+def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
+    """``"classes=100"`` as a parameter's name and compile-time value; raises :class:`DiagnosticError`.
+
+    ``option`` is how the command line calls what is set.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name.strip().isidentifier():
-        raise UsageError(Diagnostic(f"`-D {text}`: a parameter is set as `-D name=value`"))
-    file = parse(f"model define() {{ {name.strip()} = {value} }}", f"-D {text}")
+        raise UsageError(Diagnostic(f"`{option} {text}`: a parameter is set as `{option} name=value`"))
+    file = parse(f"model define() {{ {name.strip()} = {value} }}", f"{option} {text}")
     (statement,) = file.items[0].body if isinstance(file.items[0], tree.Model) else ()
     run = Elaboration()
     try:

@@ -24,11 +24,13 @@ class LoweredNetwork:
     """A TensorRT network and what it was made of. Holds the weight buffers that the network points into.
 
     ``weights`` are the arrays of each layer by slot (``kernel``, ``bias``, ``weights`` of a constant),
-    ``nodes`` the graph node behind each layer, both by the layer's name.
+    ``nodes`` the graph node behind each layer, both by the layer's name; ``tensors`` is what each value of
+    the graph became.
     """
 
     graph: Graph
     checked: CheckedNetwork
+    tensors: Mapping[Value, Tensor]
 
     @property
     def network(self) -> Any:
@@ -53,21 +55,22 @@ class LoweredNetwork:
         return self.checked.nodes
 
 
-def lower(graph: Graph, runtime: str | None = None) -> LoweredNetwork:
+def lower(graph: Graph, runtime: str | Dialect | None = None) -> LoweredNetwork:
     """The graph as a network of ``runtime`` (``tensorrt_rtx``, ``tensorrt``; by default the first installed).
 
     Raises RefusedByTensorRT where TensorRT refuses a layer, CompilerBug where it computes another type than
     the graph says, ValueError if a weight has no data.
     """
     names = _tensor_names(graph)
-    net = CheckedNetwork(load_runtime(runtime), graph.name, names.values())
+    dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
+    net = CheckedNetwork(dialect, graph.name, names.values())
     tensors: dict[Value, Tensor] = {value: net.add_input(value.name, value.type) for value in graph.inputs}
     tensors |= {weight: _weight(net, weight) for weight in graph.weights}
     for node in graph.nodes:
         _lower_node(net, node, tensors, names)
     for output in graph.outputs:
         net.mark_output(tensors[output.value], output.name)
-    return LoweredNetwork(graph, net)
+    return LoweredNetwork(graph, net, tensors)
 
 
 def _tensor_names(graph: Graph) -> dict[Value, str]:

@@ -1,0 +1,155 @@
+"""A model held against what it should compute: PyTorch, an ONNX model, or stored outputs.
+
+In: a model, its weights and something to compare with.  Out: a :class:`Verification`, layer by layer::
+
+    found = verify("resnet18.trtnet", "weights.pth", "torchvision.models:resnet18")
+    found.equal, found.difference, found.rows
+
+The model goes the whole way to a TensorRT network, optimisations included, which is read back and computed
+on the CPU. Where it differs from a PyTorch module, the operator at fault is named.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.driver import check_file, require_values
+from trtdsl.ir import Graph
+from trtdsl.reference import Point as Extreme
+from trtdsl.reference import torch_dtype
+from trtdsl.types import DType
+from trtdsl.verification.comparison import Floats, Setting, compare_with
+from trtdsl.verification.inputs import Array, choose_inputs, load_inputs
+from trtdsl.verification.oracle import (
+    ArraysReference,
+    OnnxReference,
+    Reference,
+    TorchReference,
+    load_arrays,
+    load_module,
+    load_state,
+    require_torch,
+    state_of,
+)
+from trtdsl.verification.result import Difference, Measure, Row, Suspect, Verification
+from trtdsl.verification.table import show_verification
+from trtdsl.weights import bind, load_checkpoint
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trtdsl.weights import WeightsDType
+
+TOLERANCES: Mapping[Floats, float] = {"float32": 1e-4, "float64": 1e-6}
+"""Relative L2 error by evaluation precision. float32 sums of some thousand terms in another order differ by
+1e-6, and a hundred layers may enlarge that tenfold. In float64 what remains is that folding rounds weights
+to their own float32 once, 6e-8."""
+
+
+def verify(
+    graph: Graph | str | Path,
+    weights: str | Path | Mapping[str, Array] | None = None,
+    against: str | nn.Module | Callable[..., nn.Module] | None = None,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    onnx: str | Path | None = None,
+    outputs: str | Path | None = None,
+    inputs: Mapping[str, Array] | None = None,
+    at: Extreme = "opt",
+    seed: int = 0,
+    dtype: Floats = "float32",
+    tolerance: float | None = None,
+    model: str | None = None,
+    defines: Mapping[str, Any] | None = None,
+    weights_dtype: WeightsDType = None,
+    section: str | None = None,
+) -> Verification:
+    """Compare a model with PyTorch, an ONNX model, or the outputs in a ``.npz`` file.
+
+    ``against`` is a module, what makes one from ``arguments``, or ``package.module:name``; it gets the same
+    weights. Inputs that a ``.npz`` file holds too are taken from there.
+
+    Inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges.
+    Without ``weights`` the module's own are used. ``dtype`` is what both sides compute in.
+    Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong.
+    """
+    require_torch()
+    _require_one(against=against, onnx=onnx, outputs=outputs)
+    notes: list[str] = []
+    if not isinstance(graph, Graph):
+        checked = check_file(graph, model=model, defines=defines)
+        graph, notes = checked.graph, [warning.message for warning in checked.warnings]
+    state = load_checkpoint(weights, section=section) if isinstance(weights, (str, Path)) else weights
+    reference = _reference(against, arguments or {}, onnx, outputs, state, dtype)
+    if state is None and isinstance(reference, TorchReference) and _is_unbound(graph):
+        state = state_of(reference.module)
+        weights_dtype = weights_dtype or "model"
+    if state is not None:
+        bound = bind(graph, state, weights_dtype)
+        graph, notes = bound.graph, notes + [warning.message for warning in bound.warnings]
+    require_values(graph)
+    given = {**_stored_inputs(graph, reference), **(inputs or {})}
+    chosen = choose_inputs(graph, given, at, seed)
+    limit = TOLERANCES[dtype] if tolerance is None else tolerance
+    return compare_with(graph, reference, Setting(chosen, dtype, limit), notes)
+
+
+def _require_one(**given: object) -> None:
+    if sum(value is not None for value in given.values()) != 1:
+        names = ", ".join(f"`{name}`" for name in given)
+        raise UsageError(Diagnostic(f"one of {names} says what to compare with"))
+
+
+def _is_unbound(graph: Graph) -> bool:
+    return any(weight.data is None for weight in graph.weights)
+
+
+def _reference(
+    against: str | nn.Module | Callable[..., nn.Module] | None,
+    arguments: Mapping[str, Any],
+    onnx: str | Path | None,
+    outputs: str | Path | None,
+    state: Mapping[str, Array] | None,
+    dtype: Floats,
+) -> Reference:
+    if onnx is not None:
+        return OnnxReference(Path(onnx))
+    if outputs is not None:
+        return load_arrays(outputs)
+    assert against is not None
+    name, module = load_module(against, arguments)
+    # A caller's own module keeps its weights, dtype and mode.
+    module = copy.deepcopy(module) if module is against else module
+    if state is not None:
+        load_state(name, module, state)
+    floats = torch_dtype(DType.FLOAT32) if dtype == "float32" else _float64()
+    return TorchReference(name, module.eval().to(floats), floats)
+
+
+def _float64() -> Any:
+    import torch
+
+    return torch.float64
+
+
+def _stored_inputs(graph: Graph, reference: Reference) -> dict[str, Array]:
+    if not isinstance(reference, ArraysReference):
+        return {}
+    return {v.name: reference.arrays[v.name] for v in graph.inputs if v.name in reference.arrays}
+
+
+__all__ = [
+    "TOLERANCES",
+    "Difference",
+    "Measure",
+    "Row",
+    "Suspect",
+    "Verification",
+    "load_inputs",
+    "show_verification",
+    "verify",
+]

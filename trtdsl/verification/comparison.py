@@ -1,0 +1,266 @@
+"""One comparison: compute the model's TensorRT network, run the reference, measure, and explain.
+
+In: a graph with weights, a reference and inputs.  Out: a :class:`~trtdsl.verification.result.Verification`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy.typing as npt
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.ir import Graph, Output, Value
+from trtdsl.passes import optimize
+from trtdsl.reference import symbol_values, to_torch
+from trtdsl.trt.naming import source_of
+from trtdsl.verification.blame import Fault, confirmed, explain, suspect
+from trtdsl.verification.layers import Call, Observation, Point, Values, below, compare, count_calls, match
+from trtdsl.verification.oracle import Named, Reference, TorchReference, tensors_of
+from trtdsl.verification.result import Difference, Measure, Row, Verdict, Verification, is_close, measure
+
+if TYPE_CHECKING:
+    import torch
+
+Array: TypeAlias = npt.NDArray[Any]
+Floats: TypeAlias = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both sides compute on, in which dtype, and how far apart they may be."""
+
+    inputs: Mapping[str, Array]
+    dtype: Floats
+    tolerance: float
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """A graph and what its TensorRT network computes: the values that became tensors, and the outputs."""
+
+    graph: Graph
+    values: Values
+    outputs: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was observed of a graph: its layers and blocks, and for each output what is expected of it."""
+
+    computed: Computed
+    layers: Sequence[Observation]
+    outputs: Sequence[tuple[Output, torch.Tensor, Measure | None]]
+
+
+def compute(graph: Graph, setting: Setting) -> Computed:
+    """Lower a graph and evaluate the network on the CPU.
+
+    This is where an engine on a GPU would stand in; it knows its outputs only.
+    """
+    from trtdsl.trt.evaluate import EvaluationError, evaluate_all
+    from trtdsl.trt.lower import lower
+
+    lowered = lower(graph)
+    try:
+        found = evaluate_all(
+            lowered.network, setting.inputs, precision=setting.dtype, weights=lowered.weights
+        )
+    except EvaluationError as error:
+        raise DiagnosticError(Diagnostic(f"the network cannot be computed on the CPU: {error}")) from error
+    names = {value: tensor.handle.name for value, tensor in lowered.tensors.items() if tensor.array is None}
+    values = {value: found[name] for value, name in names.items() if name in found}
+    return Computed(graph, values, {output.name: found[output.name] for output in graph.outputs})
+
+
+def compare_with(
+    graph: Graph, reference: Reference, setting: Setting, notes: Sequence[str] = ()
+) -> Verification:
+    """Compare the optimised graph's network with the reference, and say what is wrong with the graph."""
+    points: dict[Call, Point] = {}
+    if isinstance(reference, TorchReference):
+        returned, calls = count_calls(reference, setting.inputs)
+        expected: Named = list(tensors_of(returned))
+        points = match(graph, calls)
+        notes = [*notes, *_unmatched(graph, calls)]
+    else:
+        expected = reference.run(setting.inputs)
+    seen = _look(compute(optimize(graph), setting), reference, expected, points, setting)
+    rows = _rows(seen, setting)
+    difference = None
+    if any(row.verdict != "equal" for row in rows):
+        difference = _difference(graph, seen, rows, reference, expected, points, setting)
+    return Verification(
+        model=graph.name,
+        against=reference.name,
+        dtype=setting.dtype,
+        tolerance=setting.tolerance,
+        sizes=symbol_values(graph, {name: to_torch(array) for name, array in setting.inputs.items()}),
+        rows=rows,
+        difference=difference,
+        notes=tuple(notes),
+    )
+
+
+def _unmatched(graph: Graph, calls: Mapping[str, int]) -> Iterator[str]:
+    """A note on layers with weights that the reference has nothing like."""
+    paths = [
+        path
+        for path, nodes in below(graph).items()
+        if path not in calls and any(node.scope == path and node.weights for node in nodes)
+    ]
+    if paths:
+        listed = ", ".join(f"`{path}`" for path in paths[:5]) + (" …" if len(paths) > 5 else "")
+        yield f"not compared by themselves, for the reference runs no module of that name: {listed}"
+
+
+def _look(
+    computed: Computed,
+    reference: Reference,
+    expected: Named,
+    points: Mapping[Call, Point],
+    setting: Setting,
+) -> Seen:
+    """Compare layers and outputs.
+
+    What a block returns may be a matter of where its braces stand: where all layers and outputs agree,
+    blocks that do not are left out.
+    """
+    layers: Sequence[Observation] = []
+    if isinstance(reference, TorchReference) and points:
+        layers = compare(reference, setting.inputs, points, computed.values)
+    outputs = [
+        (output, tensor, measure(computed.outputs[output.name], tensor))
+        for output, tensor in _paired(computed.graph, expected)
+    ]
+    outputs_agree = all(is_close(found, _limit(tensor, setting)) for _, tensor, found in outputs)
+    if outputs_agree and all(_agrees(each, setting) for each in layers if each.point.is_layer):
+        layers = [each for each in layers if _agrees(each, setting)]
+    return Seen(computed, layers, outputs)
+
+
+def _paired(graph: Graph, expected: Named) -> list[tuple[Output, torch.Tensor]]:
+    """Each output with the reference's of that name, or else of that position."""
+    named = {name: tensor for name, tensor in expected if name}
+    if all(output.name in named for output in graph.outputs):
+        return [(output, named[output.name]) for output in graph.outputs]
+    if len(expected) < len(graph.outputs):
+        names = ", ".join(name or "unnamed" for name, _ in expected) or "nothing"
+        wanted = ", ".join(output.name for output in graph.outputs)
+        raise UsageError(Diagnostic(f"the model's outputs are {wanted}, but the reference gives {names}"))
+    return [(output, tensor) for output, (_, tensor) in zip(graph.outputs, expected, strict=False)]
+
+
+def _limit(expected: torch.Tensor, setting: Setting) -> float:
+    """Integers and bools agree exactly or not at all."""
+    return setting.tolerance if expected.is_floating_point() else 0.0
+
+
+def _agrees(seen: Observation, setting: Setting) -> bool:
+    return is_close(seen.measure, setting.tolerance if seen.is_floating else 0.0)
+
+
+# --- Rows -------------------------------------------------------------------------------------------------
+
+
+def _rows(seen: Seen, setting: Setting) -> tuple[Row, ...]:
+    """The layers in the order of computation, then the outputs."""
+    graph = seen.computed.graph
+    place = {value: index for index, node in enumerate(graph.nodes) for value in node.results}
+    agreement = {each.value: _agrees(each, setting) for each in seen.layers}
+    for output, tensor, found in seen.outputs:
+        agreement[output.value] = agreement.get(output.value, True) and is_close(
+            found, _limit(tensor, setting)
+        )
+    verdicts = _verdicts(graph, agreement)
+    ordered = sorted(seen.layers, key=lambda each: place.get(each.value, -1))
+    rows = [_layer_row(graph, each, verdicts[each.value]) for each in ordered]
+    return (*rows, *(_output_row(seen.computed, *each, verdicts[each[0].value]) for each in seen.outputs))
+
+
+def _verdicts(graph: Graph, agreement: Mapping[Value, bool]) -> dict[Value, Verdict]:
+    """Whether each compared value is right; and if not, whether something before it was wrong already."""
+    found: dict[Value, Verdict] = {value: "equal" if ok else "differs" for value, ok in agreement.items()}
+    wrong = {value for value in graph.inputs if not agreement.get(value, True)}
+    for node in graph.nodes:
+        follows = any(value in wrong for value in node.operands)
+        for value in node.results:
+            if not agreement.get(value, not follows):
+                wrong.add(value)
+                found.update({value: "follows"} if follows and value in found else {})
+    return found
+
+
+def _layer_row(graph: Graph, seen: Observation, verdict: Verdict) -> Row:
+    node = graph.producers.get(seen.value)
+    point = seen.point
+    # Two layers that were folded into one have both their labels.
+    label = node.scope if node and "+" in node.scope else point.path
+    return Row(
+        kind=point.kind,
+        label=label,
+        source=source_of(node) if node else "",
+        shape=seen.found,
+        expected=seen.expected,
+        measure=seen.measure,
+        verdict=verdict,
+        call=point.call + 1 if point.calls > 1 else None,
+    )
+
+
+def _output_row(
+    computed: Computed, output: Output, expected: torch.Tensor, found: Measure | None, verdict: Verdict
+) -> Row:
+    source = str(output.origins[0].span) if output.origins else ""
+    shape = tuple(computed.outputs[output.name].shape)
+    return Row("output", output.name, source, shape, tuple(expected.shape), found, verdict)
+
+
+# --- The difference ---------------------------------------------------------------------------------------
+
+
+def _difference(
+    graph: Graph,
+    seen: Seen,
+    rows: Sequence[Row],
+    reference: Reference,
+    expected: Named,
+    points: Mapping[Call, Point],
+    setting: Setting,
+) -> Difference:
+    """Why they differ, found on the graph as it was written, without optimisations."""
+    first = next(row for row in rows if row.verdict != "equal")
+    if not isinstance(reference, TorchReference):
+        return Difference(f"{_describe(first.kind, first.name, first.measure)}", ())
+    plain = _look(compute(graph, setting), reference, expected, points, setting)
+    right = confirmed(reference, setting.inputs, plain.computed.values, setting.tolerance)
+    fault = _first_fault(plain, right, setting)
+    if fault is None:
+        nodes = [node for node in seen.computed.graph.nodes if node.scope == first.label]
+        text = f"{_describe(first.kind, first.name, first.measure)}, but not without the optimisations: a bug"
+        return Difference(f"{text} in trtdsl, which `--skip` may get around", tuple(map(suspect, nodes)))
+    return explain(graph, fault, right, setting.tolerance)
+
+
+def _first_fault(seen: Seen, right: set[Value], setting: Setting) -> Fault | None:
+    """The first wrong value in the order of computation."""
+    graph = seen.computed.graph
+    faults = [
+        Fault(each.value, _describe(each.point.kind, each.point.path, each.measure), each)
+        for each in seen.layers
+        if not _agrees(each, setting) and (each.point.is_layer or each.value not in right)
+    ]
+    faults += [
+        Fault(output.value, _describe("output", output.name, found))
+        for output, tensor, found in seen.outputs
+        if not is_close(found, _limit(tensor, setting))
+    ]
+    place = {value: index for index, node in enumerate(graph.nodes) for value in node.results}
+    return min(faults, key=lambda fault: place.get(fault.value, -1), default=None)
+
+
+def _describe(kind: str, name: str, found: Measure | None) -> str:
+    much = "has another shape" if found is None else f"differs by {found.relative:.1e}"
+    return f"{kind} `{name}` {much}"

@@ -1,0 +1,85 @@
+"""What both sides are run on: the arrays a user gives, and made-up ones for the other inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.ir import Graph, Value
+from trtdsl.reference import Point, point, random_array, solve
+from trtdsl.types import DType, Symbol, evaluate_shape, symbols
+
+Array: TypeAlias = npt.NDArray[Any]
+
+INTEGERS = (0, 4)
+"""Made-up integers are small, for they may be indices."""
+
+
+def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
+    """``"image=x.npy"`` and its like as arrays by name; raises :class:`UsageError`."""
+    found: dict[str, Array] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals:
+            raise UsageError(Diagnostic(f"`--input {text}`: an input is given as `--input name=file.npy`"))
+        found[name] = _load_array(path)
+    return found
+
+
+def _load_array(path: str) -> Array:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
+    if not isinstance(found, np.ndarray):
+        raise UsageError(Diagnostic(f"`{path}` holds several arrays; an input is one, as np.save writes it"))
+    return found
+
+
+def choose_inputs(graph: Graph, given: Mapping[str, Array], at: Point, seed: int) -> dict[str, Array]:
+    """An array for each input, by name.
+
+    Dynamic dimensions have the sizes of the given arrays, and elsewhere those at one end or the middle of
+    their ranges. Raises :class:`UsageError` for an array that does not fit.
+    """
+    named = {value.name: value for value in graph.inputs}
+    for name, array in given.items():
+        if name not in named:
+            raise UsageError(Diagnostic(f"the model has no input `{name}`{did_you_mean(name, named)}"))
+        _require_fit(named[name], array)
+    dynamic = frozenset[Symbol]().union(*(symbols(d) for v in graph.inputs for d in v.type.shape))
+    sizes = {**point(dynamic, at), **_sizes(named, given)}
+    for symbol in sorted(dynamic, key=str):
+        if not symbol.minimum <= sizes[symbol.name] <= symbol.maximum:
+            text = f"`{symbol}` is {sizes[symbol.name]}, outside of {symbol.minimum} .. {symbol.maximum}"
+            raise UsageError(Diagnostic(text))
+    random = np.random.default_rng(seed)
+    made = {
+        name: random_array(value.type.with_shape(evaluate_shape(value.type.shape, sizes)), random, INTEGERS)
+        for name, value in named.items()
+    }
+    return {**made, **given}
+
+
+def _require_fit(value: Value, array: Array) -> None:
+    wanted = value.type.dtype
+    if array.dtype != wanted.numpy:
+        found = next((str(d) for d in DType if d.numpy == array.dtype), str(array.dtype))
+        raise UsageError(Diagnostic(f"input `{value.name}` is {value.type}, but the given array is {found}"))
+    if array.ndim != value.type.rank:
+        text = f"input `{value.name}` is {value.type}, but the given array has shape {list(array.shape)}"
+        raise UsageError(Diagnostic(text))
+
+
+def _sizes(named: Mapping[str, Value], given: Mapping[str, Array]) -> dict[str, int]:
+    """The dynamic dimensions that the given arrays decide."""
+    shapes = [(named[name].type.shape, array.shape) for name, array in given.items()]
+    pairs = [pair for declared, found in shapes for pair in zip(declared, found, strict=True)]
+    try:
+        return solve(pairs)
+    except (ValueError, KeyError) as error:
+        raise UsageError(Diagnostic(f"the given inputs do not fit the model: {error}")) from error

@@ -1,0 +1,138 @@
+"""What a verification finds, as data.
+
+In: a tensor and what it should be.  Out: a :class:`Measure`; and the rows, the first difference and the
+verdict made of many of them, which print as a table and as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Verdict = Literal["equal", "differs", "follows"]
+"""``follows``: it differs, and so did something that it is computed from."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How far a tensor is from another of the same shape: the largest difference, ``|a - b| / |b|`` in the
+    Euclidean norm, and the cosine of the angle between both."""
+
+    max_abs: float
+    relative: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor that both have: a layer's result, what a block returns, or an output.
+
+    ``call`` counts from 1 where a layer is called several times. ``measure`` is None where the shapes
+    differ; ``expected`` is then the reference's shape.
+    """
+
+    kind: Literal["layer", "block", "output"]
+    label: str
+    source: str
+    shape: tuple[int, ...]
+    expected: tuple[int, ...]
+    measure: Measure | None
+    verdict: Verdict
+    call: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.label if self.call is None else f"{self.label} (call {self.call})"
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An operator that may be what is wrong: its label path, name, and place in the text."""
+
+    label: str
+    operator: str
+    source: str
+
+    def __str__(self) -> str:
+        named = f"`{self.label}` ({self.operator})" if self.label else f"`{self.operator}`"
+        return f"{named} at {self.source}" if self.source else named
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where model and reference part: in the first of ``suspects``, or else in a later one of them."""
+
+    message: str
+    suspects: tuple[Suspect, ...]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome: every compared tensor in the order of computation, and the first difference if any.
+
+    ``sizes`` are the dynamic dimensions used, ``notes`` what could not be compared.
+    """
+
+    model: str
+    against: str
+    dtype: str
+    tolerance: float
+    sizes: Mapping[str, int]
+    rows: tuple[Row, ...]
+    difference: Difference | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        return self.difference is None
+
+    @property
+    def outputs(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.kind == "output")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, in which NaN and infinity are strings."""
+        return {"equal": self.equal, **_plain(dataclasses.asdict(self))}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def measure(found: torch.Tensor, expected: torch.Tensor) -> Measure | None:
+    """How far two tensors are apart, None for different shapes.
+
+    Where both are infinite alike, or both NaN, they do not differ; where only one is, they differ without
+    bound.
+    """
+    if found.shape != expected.shape:
+        return None
+    a, b = found.double().flatten(), expected.double().flatten()
+    finite = b.isfinite()
+    alike = (a == b) | (a.isnan() & b.isnan())
+    if not bool((alike | (finite & a.isfinite())).all()):
+        return Measure(math.inf, math.inf, math.nan)
+    a, b = a[finite], b[finite]
+    difference, norm = a - b, float(b.norm())
+    largest, error = float(difference.abs().max()) if difference.numel() else 0.0, float(difference.norm())
+    product = float(a.norm()) * norm
+    return Measure(
+        max_abs=largest,
+        relative=error / norm if norm else math.copysign(math.inf, error) if error else 0.0,
+        cosine=float(a @ b) / product if product else float(error == 0),
+    )
+
+
+def is_close(found: Measure | None, tolerance: float) -> bool:
+    """Whether the relative error is within the tolerance."""
+    return found is not None and found.relative <= tolerance

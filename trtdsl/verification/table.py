@@ -1,0 +1,40 @@
+"""A verification as the text that the command line prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trtdsl.verification.result import Row, Verification
+
+HEADER = ("label", "source", "shape", "max abs", "relative L2", "cosine", "verdict")
+
+
+def show_verification(found: Verification) -> str:
+    """The table of all rows, then the verdict, without a final newline."""
+    lines = list(_aligned([HEADER, *map(_cells, found.rows)]))
+    sizes = "".join(f", {name} = {size}" for name, size in sorted(found.sizes.items()))
+    lines += ["", f"{found.model} against {found.against} in {found.dtype}{sizes}"]
+    lines += [f"note: {note}" for note in found.notes]
+    if found.difference is None:
+        return "\n".join([*lines, f"equal: no relative error above {found.tolerance:g}"])
+    lines.append(f"differs: {found.difference.message}")
+    if len(found.difference.suspects) > 1:
+        lines += [f"  {suspect}" for suspect in found.difference.suspects]
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    shape = "x".join(map(str, row.shape)) or "scalar"
+    label = f"output {row.name}" if row.kind == "output" else row.name
+    if row.measure is None:
+        expected = "x".join(map(str, row.expected)) or "scalar"
+        return label, row.source, shape, f"not {expected}", "", "", row.verdict
+    m = row.measure
+    return label, row.source, shape, f"{m.max_abs:.1e}", f"{m.relative:.1e}", f"{m.cosine:.6f}", row.verdict
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Sequence[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
