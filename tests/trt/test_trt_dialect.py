@@ -23,9 +23,8 @@ def test_the_default_runtime_is_the_one_without_a_gpu() -> None:
 
 def test_what_tensorrt_rtx_has() -> None:
     found = load_runtime("tensorrt_rtx")
-    assert found.strongly_typed and found.has_metadata and found.has_progress
-    assert not found.narrow_shapes
-    assert found.quantize_names_dtype
+    assert found.facts.strongly_typed and found.facts.metadata and found.facts.progress
+    assert found.facts.quantize_names_dtype and not found.facts.narrow
     assert found.normalization == "normalization_v2"
     assert found.has("cast") and found.has("squeeze") and not found.has("rnn_v2")
     assert "sm89" in found.targets and "current" not in found.targets

@@ -26,6 +26,7 @@ from trtdsl.ir import Node
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.profiles import add_profiles
+from trtdsl.types import DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +46,35 @@ def build(
     lowered: LoweredNetwork,
     *,
     targets: Sequence[str] = (),
+    tf32: bool | None = None,
     progress: ProgressCallback | None = None,
+    tune: Callable[[Any], object] | None = None,
 ) -> memoryview:
     """The engine's bytes. ``targets`` are compute capabilities, ``sm89``; none means TensorRT's default.
 
-    ``progress`` is called in the caller's thread; what it raises ends the build and is raised again.
+    ``tf32`` lets float32 products round their operands to 10 bits; None means TensorRT's default, which is
+    yes. ``progress`` is called in the caller's thread; what it raises ends the build and is raised again.
+    ``tune`` gets the ``IBuilderConfig`` when it is complete.
     Raises Cancelled on Ctrl-C and RefusedByTensorRT, with its words, where it cannot build.
     """
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
-    dialect.configure(config)
+    dialect.configure(config, float16=_uses_float16(lowered), tf32=tf32)
     _set_targets(dialect, config, targets)
     add_profiles(lowered.graph, lowered.builder, config, dialect)
+    if tune:
+        tune(config)
     dialect.log.clear()
     engine = _Build(lowered, config).run(progress)
     if engine is None:
         raise RefusedByTensorRT(_failure(lowered, targets))
     return memoryview(engine)
+
+
+def _uses_float16(lowered: LoweredNetwork) -> bool:
+    graph = lowered.graph
+    results = (result for node in graph.nodes for result in node.results)
+    return any(value.type.dtype is DType.FLOAT16 for value in (*graph.inputs, *graph.weights, *results))
 
 
 def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
@@ -99,7 +112,7 @@ class _Build:
         self._events: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._engine: Any = None
-        if lowered.dialect.has_progress:
+        if lowered.dialect.facts.progress:
             config.progress_monitor = _make_monitor(lowered.dialect.trt, self._events, self._cancelled)
 
     def run(self, progress: ProgressCallback | None) -> Any:

@@ -2,18 +2,21 @@
 
 In: the name of a runtime module, or None for the first that is installed.  Out: a :class:`Dialect`, the
 one place that knows how ``tensorrt_rtx``, ``tensorrt`` 11, 10 and 8.5 differ.  Everything is decided by
-what the module *has*: version strings say little, and enum integers were renumbered between releases.
+the release's :class:`~trtdsl.trt.facts.Facts`, that is by what the module *has*: version strings say little,
+and enum integers were renumbered between releases.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
+from trtdsl.ops.lowering import Array
+from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.log import Log
 from trtdsl.types import DType
 
@@ -69,12 +72,13 @@ def _dialect(name: str) -> Dialect:
 
 
 class Dialect:
-    """One runtime module: ``trt`` is the module, ``log`` collects what it says."""
+    """One runtime module: ``trt`` is the module, ``log`` collects what it says, ``facts`` is what it has."""
 
-    def __init__(self, name: str, trt: Any) -> None:
+    def __init__(self, name: str, trt: Any, facts: Facts | None = None) -> None:
         self.name = name
         self.trt = trt
         self.log = Log(trt)
+        self.facts = facts or facts_of(trt)
 
     @property
     def version(self) -> str:
@@ -83,34 +87,16 @@ class Dialect:
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
-    # What the module has
+    # What it has
 
     def has(self, layer: str) -> bool:
         """Whether the network API has the method ``add_<layer>``."""
-        return hasattr(self.trt.INetworkDefinition, f"add_{layer}")
+        return layer in self.facts.layers
 
-    @cached_property
-    def strongly_typed(self) -> bool:
-        """Whether networks can be strongly typed; on 8.5 each layer's precision is pinned instead."""
-        return hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-
-    @cached_property
-    def has_metadata(self) -> bool:
-        return hasattr(self.trt.ILayer, "metadata")
-
-    @cached_property
-    def has_progress(self) -> bool:
-        return hasattr(self.trt, "IProgressMonitor")
-
-    @cached_property
+    @property
     def normalization(self) -> str | None:
         """The newest normalisation layer, or None (8.5): compose it from reductions there."""
         return next((name for name in ("normalization_v2", "normalization") if self.has(name)), None)
-
-    @cached_property
-    def quantize_names_dtype(self) -> bool:
-        """Whether quantise and dequantise are told their output type; 8.5 takes two arguments."""
-        return "output_type" in (self.trt.INetworkDefinition.add_quantize.__doc__ or "")
 
     @cached_property
     def targets(self) -> Mapping[str, Any]:
@@ -126,7 +112,9 @@ class Dialect:
     def data_types(self) -> Mapping[DType, Any]:
         """TensorRT's DataType of each of our dtypes that this release has."""
         known = {
-            d: getattr(self.trt.DataType, n) for d, n in _DATA_TYPES.items() if hasattr(self.trt.DataType, n)
+            dtype: getattr(self.trt.DataType, name)
+            for dtype, name in _DATA_TYPES.items()
+            if self.facts.has(f"DataType.{name}")
         }
         # Before TensorRT 10 there are no 64-bit integers: indices and sizes are 32-bit throughout.
         known.setdefault(DType.INT64, self.trt.DataType.INT32)
@@ -137,14 +125,17 @@ class Dialect:
         names = (str(dtype) for dtype, known in self.data_types.items() if known == data_type)
         return next(names, str(data_type))
 
-    @cached_property
-    def narrow_shapes(self) -> bool:
-        """Whether shape tensors are int32, as before TensorRT 10."""
-        return not hasattr(self.trt.DataType, "INT64")
-
     def enum(self, path: str) -> Any:
-        """An enum member such as ``PoolingType.MAX``; AttributeError where the module lacks it."""
+        """An enum member such as ``PoolingType.MAX``; LookupError where this release lacks it."""
+        if not self.facts.has(path):
+            raise LookupError(f"{self} has no {path}")
         return functools.reduce(getattr, path.split("."), self.trt)
+
+    def weights(self, data_type: Any, array: Array) -> Any:
+        """``trt.Weights`` over the array's own memory, which the caller keeps alive."""
+        if self.facts.weights_by_address:
+            return self.trt.Weights(data_type, array.ctypes.data, array.size)
+        return self.trt.Weights(array)
 
     # Creating things
 
@@ -163,26 +154,46 @@ class Dialect:
     def create_network(self, builder: Any) -> Any:
         """A strongly typed network, or on 8.5 one with an explicit batch."""
         flags = self.trt.NetworkDefinitionCreationFlag
-        flag = flags.STRONGLY_TYPED if self.strongly_typed else flags.EXPLICIT_BATCH
+        flag = flags.STRONGLY_TYPED if self.facts.strongly_typed else flags.EXPLICIT_BATCH
         return builder.create_network(1 << int(flag))
 
-    def configure(self, config: Any) -> None:
-        """What a weakly typed network needs so that the types we pinned are obeyed."""
-        if self.strongly_typed:
-            return
-        flags = self.trt.BuilderFlag
-        config.set_flag(flags.FP16)
-        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
-        config.clear_flag(flags.TF32)
+    def configure(self, config: Any, *, float16: bool, tf32: bool | None = None) -> None:
+        """Set up a builder configuration. ``tf32`` lets float32 products round to 10 bits.
 
-    def pin(self, layer: Any, kind: str, computes_in: Any, results: tuple[Any, ...]) -> None:
-        """Fix the types of a layer of a weakly typed network; ``computes_in`` is its input's type.
-
-        Shape layers and constants have their own types, which cannot be set.
+        A weakly typed network is told to obey the types that :meth:`pin` fixed, and to use ``float16`` only
+        where the graph does.
         """
-        if self.strongly_typed or kind in ("shape", "constant"):
+        flags = self.trt.BuilderFlag
+        if tf32 is not None:
+            (config.set_flag if tf32 else config.clear_flag)(flags.TF32)
+        if self.facts.strongly_typed:
             return
-        if computes_in is not None:
+        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
+        if float16:
+            config.set_flag(flags.FP16)
+        # Its own kernels only: cuBLAS and cuDNN of CUDA 11 are found on few machines today.
+        config.set_tactic_sources(0)
+
+    def pin(self, layer: Any, kind: str, computes_in: Any, results: Sequence[Any]) -> None:
+        """Fix the types of a layer of a weakly typed network, where TensorRT may choose: floating-point ones.
+
+        ``computes_in`` is the type of its floating-point operands, or None. Only a cast may turn a number
+        of one kind into one of the other, and its result's type is what makes it a cast.
+        """
+        if self.facts.strongly_typed or kind in _TYPED_BY_THEMSELVES:
+            return
+        if computes_in is not None and kind not in _COPIES:
             layer.precision = computes_in
+        floats = (self.trt.DataType.FLOAT, self.trt.DataType.HALF)
         for index, data_type in enumerate(results):
-            layer.set_output_type(index, data_type)
+            if kind == "identity" or data_type in floats:
+                layer.set_output_type(index, data_type)
+
+    def infers_type(self, kind: str) -> bool:
+        """Whether a layer's result has a type of its own before the build: of weak constants it is open."""
+        return self.facts.strongly_typed or kind != "constant"
+
+
+_TYPED_BY_THEMSELVES = frozenset({"shape", "constant"})
+_COPIES = frozenset({"identity", "shuffle", "slice", "concatenation"})
+"""Layers that compute nothing: the types of their results say all."""

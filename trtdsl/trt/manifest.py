@@ -28,6 +28,7 @@ import numpy as np
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.ir import Weight
 from trtdsl.ops.lowering import Array
+from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
@@ -123,8 +124,8 @@ def describe(
         runtime_version=lowered.dialect.version,
         targets=tuple(targets),
         passes=tuple(passes),
-        inputs=tuple(_binding(value.name, value.type) for value in graph.inputs),
-        outputs=tuple(_binding(output.name, output.value.type) for output in graph.outputs),
+        inputs=tuple(_binding(value.name, value.type, lowered.dialect) for value in graph.inputs),
+        outputs=tuple(_binding(out.name, out.value.type, lowered.dialect) for out in graph.outputs),
         profiles=tuple(
             ProfileEntry(
                 profile.name,
@@ -174,10 +175,10 @@ def _weight(weight: Weight) -> WeightEntry:
     return WeightEntry(weight.key, str(weight.type.dtype), tuple(data.shape), hash_of(data))
 
 
-def _binding(name: str, type: TensorType) -> Binding:
-    return Binding(
-        name, str(type.dtype), tuple(dim if isinstance(dim, int) else str(dim) for dim in type.shape)
-    )
+def _binding(name: str, type: TensorType, dialect: Dialect) -> Binding:
+    # Asked of the dialect: before TensorRT 10 what the model calls int64 is int32 in the engine.
+    dtype = dialect.spell(dialect.data_types[type.dtype])
+    return Binding(name, dtype, tuple(dim if isinstance(dim, int) else str(dim) for dim in type.shape))
 
 
 def _version() -> str:

@@ -105,7 +105,7 @@ class CheckedNetwork(Network):
             raise self._bug("the operator lowers to {} where its type rule says {}".format(*texts))
 
     def _check_rank(self, type: TensorType) -> None:
-        limit = self.dialect.trt.Dims.MAX_DIMS
+        limit = self.dialect.facts.max_dims
         if type.rank > limit:
             raise self.refused(
                 f"TensorRT's tensors have at most {limit} dimensions, this has {type.rank}: {type}"
@@ -178,7 +178,10 @@ class CheckedNetwork(Network):
     # What operators call
 
     def enum(self, member: str) -> Any:
-        return self.dialect.enum(member)
+        try:
+            return self.dialect.enum(member)
+        except LookupError as error:
+            raise self.refused(f"{error}, which this operator needs") from error
 
     def add(
         self,
@@ -256,7 +259,7 @@ class CheckedNetwork(Network):
         self.dialect.log.clear()
         layer = self._create(kind, arguments)
         layer.name = name = self._layer_names.claim(name or f"{self._scope}/{kind.removesuffix('_nd')}")
-        if self.dialect.has_metadata and self._metadata:
+        if self.dialect.facts.metadata and self._metadata:
             layer.metadata = self._metadata
         self._record(kind, name, layer, arguments)
         for index, tensor in inputs.items():
@@ -267,13 +270,13 @@ class CheckedNetwork(Network):
                 )
         for property, value in properties.items():
             self._set(layer, kind, property, value)
-        self._pin(layer, kind, results)
+        self._pin(layer, kind, arguments, results)
         return tuple(self._output(layer, kind, index, type) for index, type in enumerate(results))
 
     def _create(self, kind: str, arguments: Sequence[Any]) -> Any:
-        method = getattr(self.raw, f"add_{kind}", None)
-        if method is None:
+        if not self.dialect.has(kind):
             raise self.refused(f"{self.dialect} has no `{kind}` layer, which this operator needs")
+        method = getattr(self.raw, f"add_{kind}")
         slots = _WEIGHT_SLOTS.get(kind, {})
         try:
             layer = method(*(self._argument(value, index in slots) for index, value in enumerate(arguments)))
@@ -300,8 +303,7 @@ class CheckedNetwork(Network):
 
     def _weights(self, array: Array) -> Any:
         """``trt.Weights`` over the array's own memory, which :meth:`_record` keeps alive."""
-        data_type = self.data_type(DType.of_numpy(array.dtype))
-        return self.dialect.trt.Weights(data_type, array.ctypes.data, array.size)
+        return self.dialect.weights(self.data_type(DType.of_numpy(array.dtype)), array)
 
     def _record(self, kind: str, name: str, layer: Any, arguments: Sequence[Any]) -> None:
         if kind != "constant":
@@ -333,12 +335,11 @@ class CheckedNetwork(Network):
                 f"TensorRT does not take `{property}` = {_show(value)} of this `{kind}` layer"
             )
 
-    def _pin(self, layer: Any, kind: str, results: Sequence[TensorType]) -> None:
-        if self.dialect.strongly_typed:
-            return
-        first = layer.get_input(0) if layer.num_inputs else None
-        types = tuple(self.data_type(result.dtype) for result in results)
-        self.dialect.pin(layer, kind, first.dtype if first is not None else None, types)
+    def _pin(self, layer: Any, kind: str, arguments: Sequence[Any], results: Sequence[TensorType]) -> None:
+        operands = [item for value in arguments for item in (value if isinstance(value, list) else [value])]
+        floats = [x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.is_floating]
+        types = [self.data_type(result.dtype) for result in results]
+        self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types)
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
         """One output of a layer, compared with what the operator's rule says of it."""
@@ -350,7 +351,8 @@ class CheckedNetwork(Network):
         except (RuntimeError, ValueError) as error:
             # ValueError is 8.5's: a rank of -1 that is no length of a tuple.
             raise self._rejected(f"TensorRT cannot compute this `{kind}` layer") from error
-        if handle.dtype != self.data_type(expected.dtype) or not agrees(shape, expected.shape):
+        typed = handle.dtype == self.data_type(expected.dtype) or not self.dialect.infers_type(kind)
+        if not typed or not agrees(shape, expected.shape):
             found = (
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
             )
@@ -359,7 +361,7 @@ class CheckedNetwork(Network):
         return Tensor(expected, lambda: handle)
 
     def _constant_handle(self, array: Array, type: TensorType, name: str = "") -> Any:
-        if self.dialect.narrow_shapes and type.dtype is DType.INT64:
+        if self.dialect.facts.narrow and type.dtype is DType.INT64:
             array = self._narrowed(array)
         (tensor,) = self._add("constant", (type.shape, array), (type,), {}, {}, name)
         return tensor.handle

@@ -1,0 +1,67 @@
+"""What one release of TensorRT has: its layers, types, enum members, and whether networks are strongly typed.
+
+In: a runtime module.  Out: :class:`Facts`, a plain value, so that the choices made for a release can be
+tried where that release is not installed: they may as well be written down, or read from its documented API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_LIMIT_OF_DIMENSIONS = 8
+"""``Dims.MAX_DIMS`` of every release since 5.0; 8.5 says it of instances only."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One release. ``layers`` are the network's ``add_`` methods without that prefix.
+
+    ``enums`` maps each enum of the module to its members. ``strongly_typed`` says whether networks can be
+    (else each layer's types are pinned), ``metadata`` whether layers carry it, ``progress`` whether a build
+    reports it, ``weights_by_address`` whether ``Weights`` takes a pointer (before 8.6 only numpy arrays),
+    ``quantize_names_dtype`` whether quantise layers are told their output type.
+    """
+
+    layers: frozenset[str]
+    enums: Mapping[str, frozenset[str]]
+    strongly_typed: bool
+    metadata: bool
+    progress: bool
+    weights_by_address: bool
+    quantize_names_dtype: bool
+    max_dims: int = _LIMIT_OF_DIMENSIONS
+
+    def has(self, member: str) -> bool:
+        """Whether there is an enum member such as ``PoolingType.MAX``."""
+        enum, _, name = member.partition(".")
+        return name in self.enums.get(enum, frozenset())
+
+    @property
+    def narrow(self) -> bool:
+        """Whether integers are 32-bit throughout, sizes and indices too, as before TensorRT 10."""
+        return not self.has("DataType.INT64")
+
+
+def facts_of(trt: Any) -> Facts:
+    """What a runtime module has, by looking."""
+    network = trt.INetworkDefinition
+    enums = {name: _members(value) for name, value in vars(trt).items() if _is_enum(value)}
+    return Facts(
+        layers=frozenset(name.removeprefix("add_") for name in dir(network) if name.startswith("add_")),
+        enums=enums,
+        strongly_typed="STRONGLY_TYPED" in enums["NetworkDefinitionCreationFlag"],
+        metadata=hasattr(trt.ILayer, "metadata"),
+        progress=hasattr(trt, "IProgressMonitor"),
+        weights_by_address="ptr" in (trt.Weights.__init__.__doc__ or ""),
+        quantize_names_dtype="output_type" in (network.add_quantize.__doc__ or ""),
+    )
+
+
+def _is_enum(value: Any) -> bool:
+    return isinstance(value, type) and hasattr(value, "__members__")
+
+
+def _members(enum: Any) -> frozenset[str]:
+    return frozenset(enum.__members__)
