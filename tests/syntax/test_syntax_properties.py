@@ -8,11 +8,10 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lark.exceptions import LarkError
+from syntax_derivation import language, texts
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.syntax import format_text, parse, tree
-
-from syntax_derivation import language, texts
 
 SPECIAL = "\0\t\r\n\ufeff\u00a0\"\\{}#()[]:;=.,-><!*/%@?'_0e"
 """what breaks a text best"""

@@ -245,17 +245,32 @@ def _write_pipe(writer: Writer, rows: list[Sequence_], indent: int, tail: int) -
 
 def _write_filled(writer: Writer, sequence: Sequence_, indent: int, tail: int) -> None:
     """As much on a line as fits, breaking before operators, after commas and inside brackets."""
+    start = _after_targets(sequence)
     for number, element in enumerate(sequence):
         if isinstance(element, Bracket):
             _write_bracket(writer, element, indent, _until_break(sequence, number + 1, tail, inside=True))
             continue
-        previous = sequence[number - 1] if number else None
-        after_comma = isinstance(previous, Token) and previous.kind == "COMMA"
-        if number and (after_comma or element.kind in _BREAK_BEFORE):
-            needed = element.width + _until_break(sequence, number + 1, tail, inside=False)
-            if writer.column + needed > WIDTH:
+        if number > start and _may_break(sequence, number):
+            whole = element.width + _until_break(sequence, number + 1, tail, inside=False)
+            least = element.width + _until_break(sequence, number + 1, tail, inside=True)
+            fits_below = indent + CONTINUATION + whole <= WIDTH
+            if writer.column + (whole if fits_below else least) > WIDTH:
                 writer.begin(indent + CONTINUATION)
         writer.write(element, indent + CONTINUATION if number else indent)
+
+
+def _may_break(sequence: Sequence_, number: int) -> bool:
+    """Before an operator and after a comma."""
+    element, previous = sequence[number], sequence[number - 1]
+    if isinstance(element, Token) and element.kind in _BREAK_BEFORE:
+        return True
+    return isinstance(previous, Token) and previous.kind == "COMMA"
+
+
+def _after_targets(sequence: Sequence_) -> int:
+    """Where the names to the left of a statement's ``=`` end: they stay together."""
+    kinds = [element.kind if isinstance(element, Token) else "" for element in sequence]
+    return kinds.index("EQUAL") if "EQUAL" in kinds and kinds[0] != "SCAN" else 0
 
 
 def _until_break(sequence: Sequence_, start: int, tail: int, inside: bool) -> int:

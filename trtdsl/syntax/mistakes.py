@@ -107,7 +107,8 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         words.append("an expression")
         left -= {
             "INTEGER",
-            "DECIMAL", "SCIENTIFIC",
+            "DECIMAL",
+            "SCIENTIFIC",
             "STRING",
             "NAME",
             "LPAR",

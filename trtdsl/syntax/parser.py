@@ -7,7 +7,9 @@ keeps spans and depths along with the values, and goes on after a mistake.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
@@ -28,6 +30,19 @@ def parse(text: str, name: str = "<text>") -> File:
     return parse_tokens(Source(name, text))[0]
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """A tree has no cycles; looking for some while it grows doubles the time of a long text."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collection()
 def parse_tokens(source: Source) -> tuple[File, Tokens]:
     """The tree, and the tokens it was made of, with keywords that served as names told as names."""
     tokens, comments = scan(source)
@@ -96,6 +111,9 @@ class _Run:
                 starts.append(self.tokens.starts[index])
                 depths.append(0)
                 index += 1
+                if len(states) > 10 * self.maximum_depth:
+                    self._too_deep(self.tokens.starts[index - 1])
+                    return None
                 self.settled = states[:]
                 continue
             if action == ACCEPT:
@@ -148,12 +166,14 @@ class _Run:
         values.append(value)
         self.starts.append(start)
         self.depths.append(depth)
-        if depth <= self.maximum_depth:
-            return True
-        place = Span(tokens.source, start, start + 1)
+        if depth > self.maximum_depth:
+            self._too_deep(start)
+        return depth <= self.maximum_depth
+
+    def _too_deep(self, start: int) -> None:
+        place = Span(self.tokens.source, start, start + 1)
         help = ("give a part of it a name of its own",)
         self.diagnostics.append(Diagnostic("this nests too deeply", place, help=help))
-        return False
 
     # After a mistake
 
