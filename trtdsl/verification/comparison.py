@@ -16,7 +16,7 @@ from trtdsl.ir import Graph, Output, Value
 from trtdsl.passes import optimize
 from trtdsl.reference import symbol_values, to_torch
 from trtdsl.trt.naming import source_of
-from trtdsl.verification.blame import Fault, confirmed, explain, suspect
+from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspect
 from trtdsl.verification.layers import Call, Observation, Point, Values, below, compare, count_calls, match
 from trtdsl.verification.oracle import Named, Reference, TorchReference, tensors_of
 from trtdsl.verification.result import Difference, Measure, Row, Verdict, Verification, is_close, measure
@@ -97,11 +97,16 @@ def compare_with(
         against=reference.name,
         dtype=setting.dtype,
         tolerance=setting.tolerance,
-        sizes=symbol_values(graph, {name: to_torch(array) for name, array in setting.inputs.items()}),
+        sizes=sizes_of(graph, setting),
         rows=rows,
         difference=difference,
         notes=tuple(notes),
     )
+
+
+def sizes_of(graph: Graph, setting: Setting) -> dict[str, int]:
+    """The dynamic dimensions that the inputs have."""
+    return symbol_values(graph, {name: to_torch(array) for name, array in setting.inputs.items()})
 
 
 def _unmatched(graph: Graph, calls: Mapping[str, int]) -> Iterator[str]:
@@ -241,7 +246,16 @@ def _difference(
         nodes = [node for node in seen.computed.graph.nodes if node.scope == first.label]
         text = f"{_describe(first.kind, first.name, first.measure)}, but not without the optimisations: a bug"
         return Difference(f"{text} in trtdsl, which `--skip` may get around", tuple(map(suspect, nodes)))
-    return explain(graph, fault, right, setting.tolerance)
+    evidence = Evidence(
+        graph,
+        plain.computed.values,
+        right,
+        reference,
+        setting.inputs,
+        sizes_of(graph, setting),
+        setting.tolerance,
+    )
+    return explain(fault, evidence)
 
 
 def _first_fault(seen: Seen, right: set[Value], setting: Setting) -> Fault | None:
