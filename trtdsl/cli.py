@@ -101,6 +101,12 @@ def compile(
     target: Annotated[
         str, typer.Option(help="Compute capabilities to build for: sm89,sm120. TensorRT's choice by default.")
     ] = "",
+    precision: Annotated[
+        str | None, typer.Option(help="Compute in float16 or bfloat16; inputs and outputs keep their types.")
+    ] = None,
+    tf32: Annotated[
+        bool | None, typer.Option(help="Let float32 products round to 10 bits, as TensorRT does by default.")
+    ] = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave out a pass.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Run no passes but these.")] = None,
     print_after: Annotated[
@@ -130,6 +136,8 @@ def compile(
             targets=[name.strip() for name in target.split(",") if name.strip()],
             skip=skip or (),
             only=only or None,
+            precision=_precision(precision),
+            tf32=tf32,
             after=_printer(print_after or ()),
             progress=progress,
         )
@@ -297,6 +305,15 @@ def _dtype(name: str | None) -> Any:
     if name not in floats:
         raise UsageError(Diagnostic(f"`--weights-dtype {name}`: choose one of model, {', '.join(floats)}"))
     return floats[name]
+
+
+def _precision(name: str | None) -> Any:
+    from trtdsl.types import DType
+
+    known = {str(dtype): dtype for dtype in (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)}
+    if name is not None and name not in known:
+        raise UsageError(Diagnostic(f"`--precision {name}`: choose one of {', '.join(known)}"))
+    return known[name] if name else None
 
 
 def _runtime(name: str | None) -> str | None:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.elaborate import elaborate, models, read_source
-from trtdsl.ir import Graph
+from trtdsl.ir import Graph, require_valid
+from trtdsl.types import DType
 
 if TYPE_CHECKING:
     from trtdsl.trt.build import ProgressCallback
@@ -78,15 +79,19 @@ def compile_graph(
     targets: Sequence[str] = (),
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
+    precision: DType | None = None,
+    tf32: bool | None = None,
     after: Callable[[str, Graph], None] | None = None,
     progress: ProgressCallback | None = None,
+    tune: Callable[[Any], object] | None = None,
 ) -> Compiled:
     """Optimise, lower and build a graph whose weights are bound, and write engine and manifest.
 
-    Nothing is written unless all of it succeeds. Raises :class:`DiagnosticError`, and
-    :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
+    ``precision`` computes everything between inputs and outputs in that type; ``tf32`` and ``tune`` are
+    those of :func:`trtdsl.trt.build.build`. Nothing is written unless all of it succeeds.
+    Raises :class:`DiagnosticError`, and :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
-    from trtdsl.passes import operator_counts, optimize, pass_name, selected
+    from trtdsl.passes import ConvertPrecision, operator_counts, optimize, pass_name, selected
     from trtdsl.trt.build import build, write_atomically
     from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import describe, manifest_path
@@ -97,10 +102,15 @@ def compile_graph(
     passes = [pass_name(step) for step in selected(skip, only)]
     require_values(graph)
     optimized = optimize(graph, skip, only, after)
+    if precision is not None:
+        # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
+        convert = ConvertPrecision(precision)
+        optimized = require_valid(convert(optimized))
+        passes.append(pass_name(convert))
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
     lowered = lower(optimized, runtime)
-    data = build(lowered, targets=targets, progress=progress)
+    data = build(lowered, targets=targets, tf32=tf32, progress=progress, tune=tune)
     manifest = describe(lowered, data, targets=targets, passes=passes)
     write_atomically(manifest_path(engine), manifest.to_json().encode())
     write_atomically(engine, data)

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Graph, require_valid
+from trtdsl.passes.convert_precision import ConvertPrecision
 from trtdsl.passes.fold_batch_norm import fold_batch_norm
 from trtdsl.passes.fold_constants import fold_constants
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
@@ -62,9 +63,7 @@ def selected(skip: Collection[str] = (), only: Collection[str] | None = None) ->
     for name in [*skip, *(only or ())]:
         if name not in known:
             help = f"the passes are {', '.join(known)}"
-            raise UsageError(
-                Diagnostic(f"unknown pass `{name}`{did_you_mean(name, known)}", help=(help,))
-            )
+            raise UsageError(Diagnostic(f"unknown pass `{name}`{did_you_mean(name, known)}", help=(help,)))
     return tuple(
         step for step in PIPELINE if pass_name(step) not in skip and (only is None or pass_name(step) in only)
     )
@@ -77,6 +76,7 @@ def operator_counts(graph: Graph) -> Counter[str]:
 
 __all__ = [
     "PIPELINE",
+    "ConvertPrecision",
     "Pass",
     "fold_batch_norm",
     "fold_constants",

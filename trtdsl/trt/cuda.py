@@ -1,0 +1,194 @@
+"""CUDA, as much as running an engine needs: memory, streams, events, graphs.
+
+In: nothing but a GPU.  Out: objects that free what they hold when they are collected.  Everything goes
+through ``cuda-bindings``; a call that fails is a RefusedByTensorRT with CUDA's own words.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
+from trtdsl.ops.lowering import Array
+
+_NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
+
+
+@functools.cache
+def bindings() -> Any:
+    """``cuda.bindings.runtime``; raises RefusedByTensorRT where it is not installed."""
+    try:
+        return importlib.import_module("cuda.bindings.runtime")
+    except ImportError as error:
+        raise RefusedByTensorRT(
+            Diagnostic(f"cuda-bindings cannot be imported: {error}", help=("pip install cuda-bindings",))
+        ) from error
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """A function of the CUDA runtime: its result, or a tuple of them, or None."""
+    error, *results = getattr(bindings(), name)(*arguments)
+    if int(error):
+        raise RefusedByTensorRT(_failure(name, error))
+    if not results:
+        return None
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _failure(name: str, error: Any) -> Diagnostic:
+    if error.name in _NO_DEVICE:
+        return Diagnostic(
+            f"there is no NVIDIA GPU to run on, or its driver is too old ({error.name})",
+            help=("`trtdsl verify` computes a network on the CPU; an engine runs on a GPU only",),
+        )
+    _, text = bindings().cudaGetErrorString(error)
+    words = text.decode() if isinstance(text, bytes) else str(text)
+    return Diagnostic(f"CUDA refuses {name}: {words} ({error.name})")
+
+
+@dataclass(frozen=True)
+class Device:
+    """The current GPU; ``target`` is its compute capability, ``sm90``."""
+
+    name: str
+    target: str
+    memory: int
+
+
+def current_device() -> Device:
+    """The GPU that engines are loaded onto; raises RefusedByTensorRT where there is none."""
+    call("cudaGetDeviceCount")
+    properties = call("cudaGetDeviceProperties", call("cudaGetDevice"))
+    name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
+    target = f"sm{properties.major}{properties.minor}"
+    return Device(name.rstrip("\0"), target, int(properties.totalGlobalMem))
+
+
+class Stream:
+    """A stream of our own, ``handle`` as an integer."""
+
+    def __init__(self) -> None:
+        self._raw = call("cudaStreamCreateWithFlags", int(bindings().cudaStreamNonBlocking))
+        self.handle = int(self._raw)
+        weakref.finalize(self, _quietly, "cudaStreamDestroy", self._raw)
+
+    def synchronize(self) -> None:
+        call("cudaStreamSynchronize", self.handle)
+
+
+class Event:
+    """A point in a stream's work."""
+
+    def __init__(self) -> None:
+        self._raw = call("cudaEventCreate")
+        weakref.finalize(self, _quietly, "cudaEventDestroy", self._raw)
+
+    def record(self, stream: int) -> None:
+        call("cudaEventRecord", self._raw, stream)
+
+    def synchronize(self) -> None:
+        call("cudaEventSynchronize", self._raw)
+
+    def milliseconds_to(self, later: Event) -> float:
+        return float(call("cudaEventElapsedTime", self._raw, later._raw))
+
+
+class Memory:
+    """Bytes on the GPU at ``pointer``."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        # TensorRT wants an address even for a tensor without elements.
+        self.pointer = int(call("cudaMalloc", max(size, 1)))
+        weakref.finalize(self, _quietly, "cudaFree", self.pointer)
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceArray:
+    """An array on the GPU, in C order; PyTorch and CuPy take it by ``__cuda_array_interface__``.
+
+    >>> torch.as_tensor(array, device="cuda")      # without a copy
+    >>> array.numpy()                              # a copy on the CPU
+    """
+
+    memory: Memory
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
+        return cls(Memory(int(np.prod(shape)) * dtype.itemsize), shape, dtype)
+
+    @property
+    def pointer(self) -> int:
+        return self.memory.pointer
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        # Types of ml_dtypes have no letter of their own; readers take two or one raw bytes.
+        data = (self.pointer, False)
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": data, "version": 3, "strides": None}
+
+    def numpy(self) -> Array:
+        """A copy on the CPU, when the work that writes it is done."""
+        call("cudaDeviceSynchronize")
+        array = np.empty(self.shape, self.dtype)
+        copy_to_host(array, self.pointer, 0)
+        call("cudaDeviceSynchronize")
+        return array
+
+
+def copy_to_device(pointer: int, array: Array, stream: int) -> None:
+    """Copy a C-contiguous array; it must live on until the stream's work is done."""
+    kind = bindings().cudaMemcpyKind.cudaMemcpyHostToDevice
+    call("cudaMemcpyAsync", pointer, array.ctypes.data, array.nbytes, kind, stream)
+
+
+def copy_to_host(array: Array, pointer: int, stream: int) -> None:
+    kind = bindings().cudaMemcpyKind.cudaMemcpyDeviceToHost
+    call("cudaMemcpyAsync", array.ctypes.data, pointer, array.nbytes, kind, stream)
+
+
+def copy_on_device(target: int, source: int, size: int, stream: int) -> None:
+    kind = bindings().cudaMemcpyKind.cudaMemcpyDeviceToDevice
+    call("cudaMemcpyAsync", target, source, size, kind, stream)
+
+
+class Graph:
+    """Work captured from a stream, launched as one."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        weakref.finalize(self, _quietly, "cudaGraphExecDestroy", raw)
+
+    @classmethod
+    def capture(cls, stream: Stream, work: Any) -> Graph:
+        """What ``work()`` puts into the stream; nothing of it runs now."""
+        mode = bindings().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call("cudaStreamBeginCapture", stream.handle, mode)
+        try:
+            work()
+        finally:
+            # Ended in any case: a stream left in capture could never be used again.
+            graph = call("cudaStreamEndCapture", stream.handle)
+        executable = call("cudaGraphInstantiate", graph, 0)
+        call("cudaGraphDestroy", graph)
+        return cls(executable)
+
+    def launch(self, stream: int) -> None:
+        call("cudaGraphLaunch", self._raw, stream)
+
+
+def _quietly(name: str, handle: Any) -> None:
+    # At the end of the process the driver may be gone, and has then freed everything.
+    getattr(bindings(), name)(handle)
