@@ -273,16 +273,21 @@ def _reserved_word(stuck: Stuck) -> Diagnostic | None:
             continue
         if offset == -1 and stuck.kind() not in ("EQUAL", "DOT", "COLON"):
             continue
-        labels = "COLON" in (stuck.kind(offset + 1), stuck.kind()) or stuck.kind() == "DOT"
+        labels = stuck.kind(offset + 1) in ("COLON", "DOT")
         help = (f'in a label write it as a string, `"{word}…"`',) if labels else ()
         return Diagnostic(f"`{word}` is a keyword and cannot be a name", stuck.span(offset), help=help)
     return None
 
 
 def _number(stuck: Stuck) -> Diagnostic | None:
-    if stuck.kind(-1) == "INTEGER" and stuck.kind() == "DOT" and stuck.adjacent():
-        digits = stuck.text(-1)
-        return Diagnostic(f"`{digits}.` is no number", stuck.span(-1, 0), help=(f"write `{digits}.0`",))
+    """``1.`` reads as the begin of a label like ``1.weight``: the parser may get stuck after it."""
+    for dot in (0, -1, -2):
+        begins = stuck.kind(dot - 1) == "INTEGER" and stuck.kind(dot - 2) != "DOT"
+        if begins and stuck.kind(dot) == "DOT" and stuck.adjacent(dot) and not stuck.adjacent(dot + 1):
+            digits = stuck.text(dot - 1)
+            return Diagnostic(
+                f"`{digits}.` is no number", stuck.span(dot - 1, dot), help=(f"write `{digits}.0`",)
+            )
     if stuck.kind() == "DOT" and stuck.kind(1) == "INTEGER" and "INTEGER" in stuck.expected:
         digits = stuck.text(1)
         return Diagnostic(f"`.{digits}` is no number", stuck.span(0, 1), help=(f"write `0.{digits}`",))

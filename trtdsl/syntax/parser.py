@@ -8,7 +8,7 @@ keeps spans and depths along with the values, and goes on after a mistake.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ def parse(text: str, name: str = "<text>") -> File:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def _without_collection() -> Generator[None]:
     """A tree has no cycles; looking for some while it grows doubles the time of a long text."""
     enabled = gc.isenabled()
     gc.disable()
@@ -145,7 +145,8 @@ class _Run:
             if keep == "value":
                 children.append(value)
             elif keep == "splice":
-                children.extend(value)
+                # A list that grows item by item, `_items: _items item`, is taken over, not copied each time.
+                children = children + value if children else value
             else:
                 place = Span(tokens.source, tokens.starts[value], tokens.ends[value])
                 children.append(Name(place, place.text))

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-_FORMAT = 3
+_FORMAT = 4
 """Part of the cache's key: raised whenever :class:`Tables` or its making changes."""
 
 STARTS = ("file", "expr")
@@ -78,7 +78,7 @@ def build_tables(grammar: str) -> Tables:
 
     lark = Lark(grammar, parser="lalr", start=list(STARTS), maybe_placeholders=False)
     table: Any = lark.parse_interactive("", start=STARTS[0]).parser_state.parse_conf.parse_table
-    index = {state: number for number, state in enumerate(table.states)}
+    index = _numbered(table)
     numbers = {rule: number for number, rule in enumerate(lark.rules)}
     texts = [terminal for terminal in lark.terminals if isinstance(terminal.pattern, PatternStr)]
     return Tables(
@@ -87,10 +87,22 @@ def build_tables(grammar: str) -> Tables:
         rules=[_rule(rule) for rule in lark.rules],
         actions=[
             _row(row, index, numbers, accepts=state in table.end_states.values())
-            for state, row in table.states.items()
+            for state, row in ((state, table.states[state]) for state in index)
         ],
         starts={start: index[state] for start, state in table.start_states.items()},
     )
+
+
+def _numbered(table: Any) -> dict[Any, int]:
+    """lark's states in the order in which they are reached: its own order differs from run to run."""
+    waiting = list(table.start_states.values())
+    index = {state: number for number, state in enumerate(waiting)}
+    for state in waiting:
+        for _, (action, target) in sorted(table.states[state].items()):
+            if str(action) == "Shift" and target not in index:
+                index[target] = len(index)
+                waiting.append(target)
+    return index
 
 
 def _row(
@@ -99,7 +111,7 @@ def _row(
     """lark's ``(Shift, state)`` and ``(Reduce, rule)`` as numbers."""
     numbered = {
         symbol: index[target] if str(action) == "Shift" else -1 - numbers[target]
-        for symbol, (action, target) in row.items()
+        for symbol, (action, target) in sorted(row.items())
         if symbol != END or str(action) != "Shift"
     }
     return numbered | {END: ACCEPT} if accepts else numbered
@@ -141,8 +153,11 @@ def _cache_directory() -> Path:
 def _load(path: Path) -> Tables | None:
     """The cached tables, or None where there are none or the file is damaged."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-        rules = tuple(Rule(**rule) for rule in found.pop("rules"))
+        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+        stored: list[dict[str, Any]] = found.pop("rules")
+        for rule in stored:
+            rule["kept"] = [tuple(kept) for kept in rule["kept"]]
+        rules = [Rule(**rule) for rule in stored]
         return Tables(rules=rules, **found)
     except (OSError, ValueError, TypeError, KeyError):
         return None
