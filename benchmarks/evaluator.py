@@ -413,7 +413,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 Each model has random weights (`torch.manual_seed(0)`, no parameter at a default that would hide a mistake),
 goes through `torch.onnx.export` and NVIDIA's ONNX parser, and the TensorRT network that comes out is
 computed by `trtdsl.trt.evaluate` in float32 on the CPU. Both of torch's exporters are used: for torchvision
-and timm the TorchScript tracer where the batch is static, for all else `torch.export`.
+and timm the TorchScript tracer where the batch is static (not for alexnet, vgg11_bn and nf_resnet26, whose
+operators it lacks), for all else `torch.export`.
 Written by `python benchmarks/evaluator.py`.
 
 torch {torch.__version__}, tensorrt-rtx {trt.__version__}. The error is the relative L2 distance to the torch
