@@ -1,0 +1,389 @@
+"""Engines on a real GPU: are they right, and how fast beside PyTorch and the ONNX route.
+
+For each model and precision: compile it with trtdsl, run it at batch 1, 8 and 32, compare with PyTorch's
+float64 outputs, and time it in turns with the engine that the same TensorRT builds, with the same flags,
+from PyTorch's ONNX export.  The models' data come from `gpu_reference.py`:
+
+    python3    benchmarks/gpu_reference.py REFDIR --models resnet50,cnn       # needs PyTorch
+    python3.10 benchmarks/gpu.py REFDIR OUTDIR --models resnet50,cnn          # needs trtdsl, no PyTorch
+
+Times are medians between two CUDA events around one run, inputs and outputs on the GPU.  The results so far
+are written after every step (`gpu.json`, `gpu.md`); a failure is a line of the table.  `--dry-run` builds
+everything and runs nothing, for a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import platform
+import statistics
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.driver import check_file, compile_graph
+from trtdsl.trt import cuda
+from trtdsl.trt.dialect import Dialect, load_runtime
+from trtdsl.trt.engine import Engine, GraphContext, read_engine
+from trtdsl.trt.manifest import Binding, Manifest, load_manifest
+from trtdsl.types import DType
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
+BATCHES = (1, 8, 32)
+ROUNDS = 3
+RUNS = 50
+LIMITS = {"float32": 1e-5, "float16": 5e-3}
+"""Relative L2 error allowed against float64."""
+
+
+@dataclass
+class Row:
+    """One model in one precision; times in milliseconds by batch."""
+
+    model: str
+    precision: str
+    build_s: float = 0.0
+    layers: int = 0
+    onnx_build_s: float = 0.0
+    error: dict[int, float] = field(default_factory=dict)
+    onnx_error: dict[int, float] = field(default_factory=dict)
+    ours: dict[int, float] = field(default_factory=dict)
+    ours_graph: dict[int, float] = field(default_factory=dict)
+    onnx: dict[int, float] = field(default_factory=dict)
+    onnx_graph: dict[int, float] = field(default_factory=dict)
+    noise: dict[int, float] = field(default_factory=dict)
+    failure: str = ""
+
+
+class Bench:
+    """One process's work: every build shares TensorRT's timing cache, so equal layers are timed once."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.start = time.monotonic()
+        self.dialect: Dialect = load_runtime(options.runtime)
+        self.rows: list[Row] = []
+        self.inspected: dict[str, Any] = {}
+        self._cache = options.cache.read_bytes() if options.cache and options.cache.exists() else b""
+        self._config: Any = None
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.start
+
+    # Building
+
+    def tune(self, config: Any) -> None:
+        """The same for both routes: names of layers for the inspector, and the timing cache."""
+        self._config = config
+        if self.dialect.name != "tensorrt":
+            return
+        config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
+        config.set_timing_cache(config.create_timing_cache(self._cache), False)
+
+    def keep_timings(self) -> None:
+        if self.dialect.name != "tensorrt":
+            return
+        self._cache = bytes(self._config.get_timing_cache().serialize())
+        if self.options.cache:
+            self.options.cache.write_bytes(self._cache)
+
+    def compile(self, example: dict[str, Any], precision: str, row: Row) -> Path:
+        folder = self.options.refdir / example["name"]
+        engine = folder / f"{precision}.engine"
+        checked = check_file(
+            EXAMPLES / example["file"],
+            folder / "state.safetensors",
+            model=example["model"],
+            defines=example["defines"],
+        )
+        begin = time.monotonic()
+        compile_graph(
+            checked.graph,
+            engine,
+            runtime=self.dialect.name,
+            precision=None if precision == "float32" else DType(precision),
+            tf32=False,
+            tune=self.tune,
+        )
+        row.build_s = time.monotonic() - begin
+        row.layers = len(load_manifest(engine).layers)
+        self.keep_timings()
+        return engine
+
+    def build_onnx(self, example: dict[str, Any], precision: str, ours: Manifest, row: Row) -> Any:
+        """The engine that TensorRT's own parser leads to, and what its manifest would be."""
+        trt = self.dialect.trt
+        begin = time.monotonic()
+        builder = self.dialect.create_builder()
+        network = self.dialect.create_network(builder)
+        parser = trt.OnnxParser(network, self.dialect.log.logger)
+        model = (self.options.refdir / example["name"] / "model.onnx").read_bytes()
+        if not parser.parse(model):
+            raise RuntimeError(f"ONNX parser: {parser.get_error(0)}")
+        config = builder.create_builder_config()
+        self.dialect.configure(config, float16=precision == "float16", tf32=False)
+        profile = builder.create_optimization_profile()
+        for name, shapes in ours.profiles[0].inputs.items():
+            profile.set_shape(name, *shapes)
+        config.add_optimization_profile(profile)
+        self.tune(config)
+        data = builder.build_serialized_network(network, config)
+        if data is None:
+            raise RuntimeError(f"ONNX route: {self.dialect.log.take()}")
+        self.keep_timings()
+        row.onnx_build_s = time.monotonic() - begin
+        output = network.get_output(0)
+        binding = Binding(output.name, "float32", tuple(str(size) for size in output.shape))
+        return memoryview(data), dataclasses.replace(ours, outputs=(binding,), layers=())
+
+    # Running
+
+    def measure(self, example: dict[str, Any], engine: Engine, onnx: Engine | None, row: Row) -> None:
+        with np.load(self.options.refdir / example["name"] / "data.npz") as stored:
+            data = dict(stored)
+        for batch in BATCHES:
+            inputs = {name: data[f"input.{name}"][:batch] for name in example["inputs"]}
+            count = len(data["output"]) * batch // max(BATCHES)
+            self.measure_batch(batch, inputs, data["output"][:count], engine, onnx, row)
+
+    def measure_batch(
+        self,
+        batch: int,
+        inputs: dict[str, Any],
+        expected: Any,
+        engine: Engine,
+        onnx: Engine | None,
+        row: Row,
+    ) -> None:
+        shapes = {name: array.shape for name, array in inputs.items()}
+        ours = engine.graph(shapes)
+        theirs = onnx.graph(shapes) if onnx else None
+        row.error[batch] = relative_error(ours(**inputs), expected)
+        if theirs:
+            row.onnx_error[batch] = relative_error(theirs(**inputs), expected)
+        medians: dict[str, list[float]] = {"ours": [], "ours_graph": [], "onnx": [], "onnx_graph": []}
+        for _ in range(ROUNDS):  # in turns, so that a change of clocks meets both
+            for name, graph in (("ours", ours), ("onnx", theirs)):
+                if graph:
+                    medians[name].append(median_ms(graph, enqueue_of(graph)))
+                    medians[f"{name}_graph"].append(median_ms(graph, graph.launch))
+        for name, values in medians.items():
+            if values:
+                getattr(row, name)[batch] = statistics.median(values)
+        repeated = medians["ours_graph"]
+        row.noise[batch] = (max(repeated) - min(repeated)) / statistics.median(repeated)
+
+    def inspect(self, name: str, engine: Engine) -> None:
+        inspector = engine.raw.create_engine_inspector()
+        text = inspector.get_engine_information(self.dialect.trt.LayerInformationFormat.JSON)
+        self.inspected[name] = json.loads(text)
+        del inspector
+
+    # The whole
+
+    def work(self, example: dict[str, Any], precision: str) -> Row:
+        row = Row(example["name"], precision)
+        try:
+            self._work(example, precision, row)
+        except DiagnosticError as error:
+            row.failure = str(error)
+        except Exception:
+            # A failure is a result here: the machine is lent, and the other models wait.
+            row.failure = traceback.format_exc()
+        return row
+
+    def _work(self, example: dict[str, Any], precision: str, row: Row) -> None:
+        path = self.compile(example, precision, row)
+        data, manifest = read_engine(path)
+        both = example["name"] in self.options.onnx
+        built = self.build_onnx(example, precision, manifest, row) if both else None
+        if self.options.dry_run:
+            return
+        engine = Engine(data, manifest, self.dialect)
+        onnx = Engine(*built, self.dialect) if built else None
+        if example["name"] in self.options.inspect:
+            self.inspect(f"{example['name']} {precision} trtdsl", engine)
+            if onnx:
+                self.inspect(f"{example['name']} {precision} onnx", onnx)
+        self.measure(example, engine, onnx, row)
+
+
+def relative_error(found: Any, expected: Any) -> float:
+    """Relative L2 of the first output; NaN where it holds NaN."""
+    array = next(iter(found.values())).astype(np.float64)
+    if array.shape != expected.shape:
+        raise RuntimeError(f"the engine's output is {array.shape}, the reference is {expected.shape}")
+    return float(np.linalg.norm(array - expected) / np.linalg.norm(expected))
+
+
+def enqueue_of(graph: GraphContext) -> Callable[[], object]:
+    """One run without the CUDA graph."""
+    return lambda: graph.context.enqueue(graph.stream.handle)
+
+
+def median_ms(graph: GraphContext, run: Callable[[], object]) -> float:
+    """The median time of one run on the graph's stream, after a warm-up."""
+    stream = graph.stream.handle
+    for _ in range(10):
+        run()
+    found: list[float] = []
+    start, end = cuda.Event(), cuda.Event()
+    for _ in range(RUNS):
+        start.record(stream)
+        run()
+        end.record(stream)
+        end.synchronize()
+        found.append(start.milliseconds_to(end))
+    return statistics.median(found)
+
+
+# Reporting
+
+
+def about(bench: Bench) -> dict[str, str]:
+    refdir = bench.options.refdir
+    found = {"date": datetime.date.today().isoformat(), "TensorRT": str(bench.dialect)}
+    found["python"] = platform.python_version()
+    if (refdir / "about.json").exists():
+        found |= {f"reference {k}": v for k, v in json.loads((refdir / "about.json").read_text()).items()}
+    if not bench.options.dry_run:
+        found["device"] = cuda.current_device().name
+        found["driver"] = str(cuda.call("cudaDriverGetVersion"))
+    return found
+
+
+def write(bench: Bench, done: bool) -> None:
+    out: Path = bench.options.outdir
+    out.mkdir(parents=True, exist_ok=True)
+    torch_times = {row.model: torch_time(bench.options.refdir / row.model) for row in bench.rows}
+    rows = [dataclasses.asdict(row) for row in bench.rows]
+    text = {"about": about(bench), "complete": done, "rows": rows, "torch": torch_times}
+    (out / "gpu.json").write_text(json.dumps(text, indent=1))
+    (out / "gpu.md").write_text(table(bench, torch_times))
+    if bench.inspected:
+        (out / "inspect.json").write_text(json.dumps(bench.inspected))
+
+
+def torch_time(folder: Path) -> dict[str, dict[str, float]]:
+    path = folder / "torch.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def table(bench: Bench, torch_times: dict[str, Any]) -> str:
+    """Markdown: what was measured, then one line a model, precision and batch, then the failures."""
+    lines = ["# Engines on a GPU", ""]
+    lines += [f"- {key}: {value}" for key, value in about(bench).items()]
+    lines += ["", "Times in milliseconds: medians, inputs and outputs on the GPU.", "", HEADER, RULE]
+    for row in bench.rows:
+        lines += [line(row, batch, torch_times[row.model]) for batch in row.error]
+    lines += ["", "| model | precision | layers | build s | ONNX build s |", "|---|---|--:|--:|--:|"]
+    lines += [
+        f"| {r.model} | {r.precision} | {r.layers} | {r.build_s:.1f} | {r.onnx_build_s:.1f} |"
+        for r in bench.rows
+    ]
+    for row in bench.rows:
+        if row.failure:
+            lines += ["", f"## {row.model} {row.precision} failed", "", "```", row.failure, "```"]
+    return "\n".join(lines) + "\n"
+
+
+HEADER = (
+    "| model | precision | batch | relative L2 | within | ONNX L2 | trtdsl | graph | ONNX route | graph"
+    " | ratio | noise | torch eager | graph | torch graph / ours |"
+)
+RULE = "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+
+
+def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
+    def number(value: float | None, form: str = ".3f") -> str:
+        return "" if value is None else format(value, form)
+
+    eager, graph = (torch_times.get(kind, {}).get(str(batch)) for kind in ("eager", "graph"))
+    ours, onnx = row.ours_graph.get(batch), row.onnx_graph.get(batch)
+    half = row.precision == "float16"
+    cells = [
+        row.model,
+        row.precision,
+        str(batch),
+        number(row.error[batch], ".1e"),
+        "yes" if row.error[batch] <= LIMITS[row.precision] else "**no**",
+        number(row.onnx_error.get(batch), ".1e"),
+        number(row.ours.get(batch)),
+        number(ours),
+        number(row.onnx.get(batch)),
+        number(onnx),
+        number(ours / onnx if ours and onnx else None),
+        number(row.noise.get(batch), ".1%"),
+        number(eager if half else None),
+        number(graph if half else None),
+        number(graph / ours if half and graph and ours else None, ".2f"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("refdir", type=Path, help="what gpu_reference.py wrote; engines go there too")
+    parser.add_argument("outdir", type=Path)
+    parser.add_argument("--models", default=QUICK, help="names of examples/zoo.json, or `all`")
+    parser.add_argument("--onnx", default="all", help="models to build and time through ONNX too")
+    parser.add_argument("--precisions", default="float32,float16")
+    parser.add_argument("--inspect", default="", help="models whose engines' layers to write down")
+    parser.add_argument("--budget", type=float, default=540, help="seconds after which nothing new is begun")
+    parser.add_argument("--runtime", default="tensorrt")
+    parser.add_argument("--cache", type=Path, help="a file that keeps TensorRT's timings between runs")
+    parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
+    options = parser.parse_args()
+    zoo = {entry["name"]: entry for entry in json.loads((EXAMPLES / "zoo.json").read_text())}
+    options.zoo = zoo
+    options.models = list(zoo) if options.models == "all" else options.models.split(",")
+    options.onnx = options.models if options.onnx == "all" else options.onnx.split(",")
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    bench = Bench(options)
+    slowest = 45.0
+    work = [(name, precision) for name in options.models for precision in options.precisions.split(",")]
+    for name, precision in work:
+        if not (options.refdir / name / "done").exists():
+            bench.rows.append(Row(name, precision, failure="no reference: gpu_reference.py made none"))
+            continue
+        if bench.elapsed + slowest > options.budget:
+            bench.rows.append(Row(name, precision, failure=f"not begun: {bench.elapsed:.0f} s had passed"))
+            continue
+        begin = bench.elapsed
+        row = bench.work(options.zoo[name], precision)
+        slowest = max(0.7 * slowest, bench.elapsed - begin)
+        bench.rows.append(row)
+        write(bench, done=False)
+        print(f"{bench.elapsed:6.1f} s  {name} {precision}: {summary(row)}", flush=True)
+    write(bench, done=True)
+    print((options.outdir / "gpu.md").read_text())
+
+
+def summary(row: Row) -> str:
+    if row.failure:
+        return f"FAILED: {row.failure.strip().splitlines()[-1]}"
+    errors = ", ".join(f"{error:.1e}" for error in row.error.values())
+    times = " ".join(
+        f"b{batch}: {row.ours_graph[batch]:.3f}/{row.onnx_graph.get(batch, float('nan')):.3f}"
+        for batch in row.ours_graph
+    )
+    return f"built in {row.build_s:.1f} s, ONNX {row.onnx_build_s:.1f} s; error {errors}; {times}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""What `gpu.py` compares with, made by PyTorch on the same GPU.
+
+For each model of examples/zoo.json, into a folder of its own: random weights whose batch norms know the
+statistics of their inputs (`state.safetensors`), inputs and the float64 module's outputs (`data.npz`), the
+float32 module as ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times (`torch.json`).
+
+    python3 benchmarks/gpu_reference.py OUTDIR --models resnet50,cnn
+
+needs torch with CUDA, torchvision, safetensors and onnx, and nothing of trtdsl.  A model whose folder is
+complete is left as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import statistics
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
+BATCHES = (1, 8, 32)
+OPSET = 17
+"""The newest that TensorRT 8.5's parser reads."""
+
+
+def load_oracle(oracle: str) -> Any:
+    """The callable that ``module:name``, or ``path.py:name`` under ``examples/``, stands for."""
+    module_name, _, name = oracle.partition(":")
+    if not module_name.endswith(".py"):
+        return getattr(importlib.import_module(module_name), name)
+    spec = importlib.util.spec_from_file_location(Path(module_name).stem, EXAMPLES / module_name)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def make_module(example: dict[str, Any], device: str) -> nn.Module:
+    """The model with random weights; its batch norms are calibrated on random inputs, so that activations
+    keep their size through the network as trained ones do."""
+    torch.manual_seed(0)
+    module = load_oracle(example["oracle"])(**example["arguments"]).to(device)
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.2, 0.2)
+    if norms:
+        module.train()
+        with torch.no_grad():
+            module(*inputs_of(example, 8, device))
+    return module.eval()
+
+
+def inputs_of(example: dict[str, Any], batch: int, device: str) -> list[torch.Tensor]:
+    """Normal noise, the same numbers for a smaller batch."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = example["inputs"].values()
+    return [torch.randn(max(BATCHES), *shape, generator=generator)[:batch].to(device) for shape in shapes]
+
+
+def write_data(folder: Path, example: dict[str, Any], module: nn.Module, device: str) -> None:
+    """Weights, inputs, and outputs in float64 for the largest batch."""
+    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    save_file(state, folder / "state.safetensors")
+    inputs = inputs_of(example, max(BATCHES), device)
+    exact = make_module(example, device)
+    exact.load_state_dict(module.state_dict())
+    exact = exact.double()
+    with torch.inference_mode():
+        found = [exact(*(x[i : i + 8].double() for x in inputs)) for i in range(0, max(BATCHES), 8)]
+    output = torch.cat([y if isinstance(y, torch.Tensor) else next(iter(y)) for y in found])
+    arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(example["inputs"], inputs, strict=True)}
+    np.savez(folder / "data.npz", output=output.cpu().numpy(), **arrays)
+
+
+def write_onnx(folder: Path, example: dict[str, Any], module: nn.Module, device: str) -> None:
+    names = list(example["inputs"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            tuple(inputs_of(example, 2, device)),
+            folder / "model.onnx",
+            input_names=names,
+            output_names=["output"],
+            dynamic_axes={name: {0: "N"} for name in (*names, "output")},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def time_torch(example: dict[str, Any], module: nn.Module) -> dict[str, dict[str, float]]:
+    """Median milliseconds of float16 channels_last, eager and as a CUDA graph, by batch."""
+    half = module.half().to(memory_format=torch.channels_last)
+    times: dict[str, dict[str, float]] = {"eager": {}, "graph": {}}
+    with torch.inference_mode():
+        for batch in BATCHES:
+            inputs = [
+                x.half().to(memory_format=torch.channels_last) for x in inputs_of(example, batch, "cuda")
+            ]
+            run = _runner(half, inputs)
+            times["eager"][str(batch)] = median_ms(run)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                run()
+            times["graph"][str(batch)] = median_ms(graph.replay)
+    return times
+
+
+def _runner(module: nn.Module, inputs: list[torch.Tensor]) -> Any:
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):  # capture wants what was warmed up elsewhere than on the default stream
+        for _ in range(5):
+            module(*inputs)
+    torch.cuda.synchronize()
+    return lambda: module(*inputs)
+
+
+def median_ms(run: Any, rounds: int = 60) -> float:
+    """The median time of one run between two events, after a warm-up."""
+    for _ in range(15):
+        run()
+    torch.cuda.synchronize()
+    found: list[float] = []
+    for _ in range(rounds):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        found.append(start.elapsed_time(end))
+    return statistics.median(found)
+
+
+def make(example: dict[str, Any], folder: Path, device: str) -> None:
+    """Everything about one model; ``done`` is written last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    module = make_module(example, device)
+    write_data(folder, example, module, device)
+    write_onnx(folder, example, module, device)
+    if device == "cuda":
+        (folder / "torch.json").write_text(json.dumps(time_torch(example, module)))
+    (folder / "done").touch()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("outdir", type=Path)
+    parser.add_argument("--models", default=QUICK, help="names of examples/zoo.json, or `all`")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    options = parser.parse_args()
+    zoo = {entry["name"]: entry for entry in json.loads((EXAMPLES / "zoo.json").read_text())}
+    names = list(zoo) if options.models == "all" else options.models.split(",")
+    torch.backends.cudnn.benchmark = True
+    options.outdir.mkdir(parents=True, exist_ok=True)
+    about = {"torch": torch.__version__, "python": sys.version.split()[0]}
+    if options.device == "cuda":
+        about |= {"device": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+    (options.outdir / "about.json").write_text(json.dumps(about))
+    for name in names:
+        folder = options.outdir / name
+        if (folder / "done").exists():
+            continue
+        start = time.monotonic()
+        try:
+            make(zoo[name], folder, options.device)
+        except Exception:
+            # One model that fails must not cost the others their turn on a machine that is lent.
+            (folder / "failed").write_text(traceback.format_exc())
+            traceback.print_exc()
+        print(f"{name}: {time.monotonic() - start:.1f} s", flush=True)
+    (options.outdir / "complete").touch()
+
+
+if __name__ == "__main__":
+    main()
