@@ -1,8 +1,9 @@
 """Prove the evaluator with networks no one here wrote.
 
-Every published model of ``evaluator_models.py`` gets random weights, is exported by ``torch.onnx.export``, parsed by NVIDIA's
-ONNX parser into a TensorRT network and computed by :mod:`trtdsl.trt.evaluate`; the result is compared with
-the torch module itself.  Once with a fixed batch of 2, once with a dynamic batch exported at 2 and run at 3.
+Every published model of ``evaluator_models.py`` gets random weights, is exported by ``torch.onnx.export``,
+parsed by NVIDIA's ONNX parser into a TensorRT network and computed by :mod:`trtdsl.trt.evaluate`; the result
+is compared with the torch module itself.  Once with a fixed batch of 2, once with a dynamic batch exported
+at 2 and run at 3.
 
     python benchmarks/evaluator.py                 all models
     python benchmarks/evaluator.py resnet18 bert   these, the other rows are kept
