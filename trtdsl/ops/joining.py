@@ -39,9 +39,9 @@ class Cat(Function):
         if first.rank == 0:
             raise Refused("cat needs tensors of rank 1 at least; `stack` joins scalars", "tensors")
         dim = wrap_dim(self.dim, first.rank)
+        what = f"cat along dimension {dim} of {_shapes(tensors)}"
         for axis in range(first.rank):
             for other in tensors[1:]:
-                what = f"cat along dimension {dim} of {_shapes(tensors)}"
                 if axis != dim and not same_dim(first.shape[axis], other.shape[axis], what, "tensors"):
                     raise Refused(f"{what}: dimension {axis} differs", "tensors")
         total: Dim = sum((t.shape[dim] for t in tensors[1:]), first.shape[dim])
