@@ -55,6 +55,16 @@ def test_a_cache_that_cannot_be_written_only_costs_time(
     assert fresh().rules
 
 
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert fresh().rules
+
+
 def test_every_rule_has_its_maker() -> None:
     """And no maker is left without a rule."""
     transparent = {"expr", "stage", "literal", "subscript", "operand", "postfix"}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -62,7 +61,10 @@ def tables() -> Tables:
     """The tables of the language, from the cache where it has them."""
     grammar = _grammar_file().read_text(encoding="utf-8")
     key = hashlib.sha256(f"{_FORMAT}\n{grammar}".encode()).hexdigest()[:32]
-    cached = _cache_directory() / f"grammar-{key}.json"
+    directory = _cache_directory()
+    if directory is None:
+        return build_tables(grammar)
+    cached = directory / f"grammar-{key}.json"
     found = _load(cached)
     if found is not None:
         return found
@@ -143,11 +145,15 @@ def _grammar_file() -> Path:
     return (inside if inside.exists() else beside) / "trtnet.lark"
 
 
-def _cache_directory() -> Path:
-    """The user's cache directory by the platform's own convention."""
+def _cache_directory() -> Path | None:
+    """The user's cache directory by the platform's own convention; None for a user without a home."""
     configured = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    base = Path(configured) if configured else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111
-    return base / "trtdsl"
+    if configured:
+        return Path(configured) / "trtdsl"
+    try:
+        return Path.home() / ".cache" / "trtdsl"
+    except RuntimeError:
+        return None
 
 
 def _load(path: Path) -> Tables | None:
@@ -165,6 +171,8 @@ def _load(path: Path) -> Tables | None:
 
 def _store(path: Path, built: Tables) -> None:
     """Write and rename, so that nobody reads half a file; a directory that refuses is no mistake."""
+    import tempfile
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".json")
