@@ -1,0 +1,67 @@
+"""PyTorch modules with weights that keep a signal alive from the input to the output.
+
+Fresh weights will not do: a deep network of them may return the same for every input, and then a wrong
+layer would make no difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from test_examples import Example, load_oracle
+from torch import nn
+
+
+def calibrated(example: Example, seed: int = 0) -> nn.Module:
+    """The oracle in eval mode: matrices scaled by their fan-in, gains and offsets away from 1 and 0, and the
+    normalisations' statistics those of a random batch.
+
+    Offsets are positive for the most part. With a mean of 0 in front of every ReLU a small difference grows by
+    a fifth in each layer (Yang et al., 2019, "A Mean Field Theory of Batch Normalization"), so that after 150
+    of them the last bit of float32 would be visible; in trained networks it is not.
+    """
+    with torch.device("meta"):
+        module = load_oracle(example.oracle)(**example.arguments)
+    module = module.to_empty(device="cpu")
+    random = torch.Generator().manual_seed(seed)
+    for name, tensor in module.state_dict().items():
+        _fill(name, tensor, random)
+    return _with_statistics(module, random_inputs(example, 4, seed + 1)).eval()
+
+
+def random_inputs(example: Example, batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Images of a batch that differ from each other, smooth enough for the wide receptive fields."""
+    random = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(batch, *shape, generator=random) for name, shape in example.inputs.items()}
+
+
+def _fill(name: str, tensor: torch.Tensor, random: torch.Generator) -> None:
+    """Matrices as He et al. (2015) for what a ReLU reads."""
+    if tensor.dim() > 1:
+        tensor.normal_(0, math.sqrt(2 / math.prod(tensor.shape[1:])), generator=random)
+    elif name.endswith(".weight"):
+        tensor.uniform_(0.5, 1.0, generator=random)
+    elif tensor.is_floating_point():
+        tensor.normal_(0.5, 0.2, generator=random)
+    else:
+        tensor.zero_()
+
+
+def _with_statistics(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Run the module once with every normalisation keeping the statistics of what it sees."""
+    norms: list[Any] = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
+    if not norms:
+        return module
+    momenta = [norm.momentum for norm in norms]
+    module.eval()
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        module(*inputs.values())
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return module

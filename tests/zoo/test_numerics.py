@@ -1,0 +1,105 @@
+"""Every example computes what its PyTorch module does: the graph, after each pass, and as TensorRT layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from oracles import calibrated, random_inputs
+from test_examples import ZOO, Example, elaborate
+from torch import nn
+
+from trtdsl import reference
+from trtdsl.ir import Graph
+from trtdsl.passes import PIPELINE, pass_name
+from trtdsl.reference import to_numpy
+from trtdsl.trt.evaluate import evaluate
+from trtdsl.trt.lower import lower
+from trtdsl.weights import bind
+
+TOLERANCE = 1e-5
+"""Relative L2 error in float32. A sum of a thousand products in another order differs by 1e-7 to 1e-6, and a
+normalisation folded into the layer before it rounds each weight once more; the layers behind add these up
+like a random walk, over the 200 of the deepest network here to some 1e-6."""
+
+EXACT = ("remove_identities", "fold_constants", "merge_common_subexpressions", "remove_dead_nodes")
+"""The passes that change no arithmetic: the outputs are the same to the bit."""
+
+SMALL = ("cnn", "article", "lenet")
+"""Models of small images, tried at the minimum, optimum and maximum of their profile. The others are tried
+with 1 and 2 images: no layer of the network knows the batch but as a dynamic dimension, which 1 alone could
+hide."""
+
+QUICK = (*SMALL, "squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v3_small", "mnasnet0_5", "resnet18")
+"""What runs without being asked for."""
+
+
+def examples() -> list[Any]:
+    marks = {example.name: [] if example.name in QUICK else [pytest.mark.zoo] for example in ZOO}
+    return [pytest.param(example, id=example.name, marks=marks[example.name]) for example in ZOO]
+
+
+@pytest.mark.parametrize("example", examples())
+def test_computes_what_pytorch_does(example: Example) -> None:
+    module = calibrated(example)
+    state = {key: to_numpy(value) for key, value in module.state_dict().items()}
+    written = bind(elaborate(example), state).graph
+    optimized = _held_after_each_pass(written, module, random_inputs(example, 2))
+    lowered = lower(optimized)
+    for batch in _batches(example, written):
+        inputs = random_inputs(example, batch, seed=batch)
+        (found,) = evaluate(lowered.network, inputs, weights=lowered.weights).values()
+        assert _error(found, _expected(module, inputs)) <= TOLERANCE
+
+
+def _held_after_each_pass(graph: Graph, module: nn.Module, inputs: dict[str, torch.Tensor]) -> Graph:
+    """The optimised graph, the reference held against the module before all passes and after each."""
+    expected = _expected(module, inputs)
+    _require_alive(expected)
+    (before,) = reference.run(graph, inputs).values()
+    assert _error(before, expected) <= TOLERANCE
+    for step in PIPELINE:
+        changed = step(graph)
+        if changed is graph:
+            continue
+        graph = changed
+        (after,) = reference.run(graph, inputs).values()
+        if pass_name(step) in EXACT:
+            assert torch.equal(after, before), pass_name(step)
+        assert _error(after, expected) <= TOLERANCE, pass_name(step)
+        before = after
+    return graph
+
+
+def _require_alive(outputs: torch.Tensor) -> None:
+    """Two images have two answers, or nothing was tested."""
+    first, second = outputs[0], outputs[1]
+    assert (first - second).norm() >= 1e-2 * first.norm()
+
+
+def _batches(example: Example, graph: Graph) -> tuple[int, ...]:
+    return graph.profiles[0].ranges["N"] if example.name in SMALL else (1, 2)
+
+
+def _expected(module: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    with torch.inference_mode():
+        return module(*inputs.values())
+
+
+def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    assert found.shape == expected.shape
+    return float((found - expected).norm() / expected.norm())
+
+
+def test_a_wrong_epsilon_is_seen() -> None:
+    """1e-3 for 1e-5 in every normalisation of ResNet-18: the smallest of likely mistakes."""
+    example = next(example for example in ZOO if example.name == "resnet18")
+    module = calibrated(example)
+    for each in module.modules():
+        if isinstance(each, nn.BatchNorm2d):
+            each.eps = 1e-3
+    inputs = random_inputs(example, 2)
+    state = {key: to_numpy(value) for key, value in module.state_dict().items()}
+    (found,) = reference.run(elaborate(example), inputs, state).values()
+    assert _error(found, _expected(module, inputs)) > 10 * TOLERANCE
