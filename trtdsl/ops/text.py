@@ -38,8 +38,8 @@ def quoted(text: str) -> str:
         ('"', '\\"'),
         ("\n", "\\n"),
         ("\t", "\\t"),
-        ("{", "\\{"),
-        ("}", "\\}"),
+        ("{", "{{"),
+        ("}", "}}"),
     ):
         text = text.replace(char, escape)
     return f'"{text}"'
