@@ -1,0 +1,210 @@
+"""What the lowering asks of TensorRT's API exists in every release: 8.5, 10 and 11, by their signatures.
+
+The signatures in `api/` were read off the real bindings of each release. Of these only tensorrt_rtx can be
+installed everywhere, so models are lowered by the dialect that each release's facts lead to, over
+tensorrt_rtx, and every method, argument, property and enum member is looked up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorrt_rtx as trt
+from recording import RecordingDialect, Use
+
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate_file
+from trtdsl.ir import Graph
+from trtdsl.passes import ConvertPrecision, optimize
+from trtdsl.trt.facts import Facts, facts_of
+from trtdsl.trt.lower import lower
+from trtdsl.types import DType
+from trtdsl.weights import bind
+
+ROOT = Path(__file__).resolve().parents[2]
+API = Path(__file__).parent / "api"
+RELEASES = ("8.5.3", "10.13", "11.4")
+ZOO: list[dict[str, Any]] = json.loads((ROOT / "examples" / "zoo.json").read_text())
+
+
+@cache
+def api(release: str) -> dict[str, Any]:
+    return json.loads((API / f"tensorrt-{release}.json").read_text())
+
+
+def facts(release: str) -> Facts:
+    """The release's facts, from its signatures."""
+    known = api(release)
+    enums = {name: frozenset(members) for name, members in known["enums"].items()}
+    return Facts(
+        layers=frozenset(name.removeprefix("add_") for name in known["add_methods"]),
+        enums=enums | {"DataType": frozenset(known["datatypes"])},
+        strongly_typed="STRONGLY_TYPED" in known["network_flags"],
+        metadata="metadata" in known["ilayer_base"],
+        progress="progress_monitor" in known["builder_config"],
+        weights_by_address=release != "8.5.3",
+        quantize_names_dtype="output_type" in str(known["add_methods"]["add_quantize"]),
+    )
+
+
+def test_signatures_tell_the_same_facts_as_the_module() -> None:
+    read, looked = facts("rtx-1.7.1"), facts_of(trt)
+    for name in [field.name for field in dataclasses.fields(Facts) if field.name != "enums"]:
+        assert getattr(read, name) == getattr(looked, name), name
+    for name, members in read.enums.items():
+        assert members == looked.enums[name], name
+
+
+def signatures(release: str, method: str) -> list[list[tuple[str, bool]]]:
+    """The overloads of a network method: each argument's type, and whether it may be left out."""
+    stated = api(release)["add_methods"][method]
+    texts = [stated] if isinstance(stated, str) else stated
+    return [list(_arguments(text)) for text in texts]
+
+
+def _arguments(text: str) -> Iterator[tuple[str, bool]]:
+    inside = text[text.index("(") + 1 : text.rindex(") ->")]
+    for argument in re.split(r", (?=\w+: )", inside)[1:]:
+        type, _, default = argument.partition(": ")[2].partition(" = ")
+        yield type.replace("List[", "Sequence["), bool(default)
+
+
+def fits(wanted: str, given: str) -> bool:
+    """Whether an argument of the type ``given`` may stand where ``wanted`` is stated."""
+    return wanted == given.partition(".")[0] or (wanted, given) in {("DimsHW", "Dims"), ("float", "int")}
+
+
+def accepted(signature: list[tuple[str, bool]], given: tuple[str, ...]) -> bool:
+    if len(given) > len(signature) or any(not optional for _, optional in signature[len(given) :]):
+        return False
+    return all(fits(wanted, one) for (wanted, _), one in zip(signature, given, strict=False))
+
+
+def problem(release: str, use: Use) -> str | None:
+    """Why the release does not have what was used, or None."""
+    known = api(release)
+    for argument in use.arguments:
+        enum, _, member = argument.partition(".")
+        if member and member not in facts(release).enums.get(enum, frozenset()):
+            return f"no {argument}"
+    if use.member.startswith("add_"):
+        if use.member not in known["add_methods"]:
+            return "no such method"
+        overloads = signatures(release, use.member)
+        return None if any(accepted(one, use.arguments) for one in overloads) else f"takes {overloads}"
+    if use.owner == "INetworkDefinition":
+        return None if use.member in known["network_members"] else "no such member"
+    if use.owner == "ITensor":
+        return None if use.member in {*known["tensor_members"], "shape", "dtype"} else "no such member"
+    members = {*known["layers"].get(use.owner, ()), *known["layer_methods"].get(use.owner, ())}
+    return None if use.member in members | {*known["ilayer_base"]} else "no such member"
+
+
+def problems(release: str, dialect: RecordingDialect) -> list[str]:
+    found = [(use, problem(release, use)) for use in sorted(dialect.uses)]
+    return [f"{use.owner}.{use.member}{use.arguments}: {reason}" for use, reason in found if reason]
+
+
+class Zeros(Mapping[str, Any]):
+    """A checkpoint of zeros."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._types = {weight.key: weight.type for weight in graph.weights}
+
+    def __getitem__(self, key: str) -> Any:
+        return np.zeros(self._types[key].shape, self._types[key].dtype.numpy)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+
+def models() -> list[Any]:
+    """The zoo; all but the first model of each file are marked as long runs."""
+    seen: set[str] = set()
+    found: list[Any] = []
+    for example in ZOO:
+        marks = [pytest.mark.zoo] if example["file"] in seen else []
+        found.append(pytest.param(example, id=example["name"], marks=marks))
+        seen.add(example["file"])
+    return found
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("example", models())
+def test_models_use_what_the_release_has(example: dict[str, Any], release: str) -> None:
+    path = ROOT / "examples" / example["file"]
+    graph = elaborate_file(path, model=example["model"], defines=example["defines"])
+    graph = optimize(bind(graph, Zeros(graph)).graph)
+    dialect = RecordingDialect(facts(release))
+    lower(graph, dialect)
+    assert problems(release, dialect) == []
+    lower(ConvertPrecision(DType.FLOAT16)(graph), dialect)
+    assert problems(release, dialect) == []
+    pins = {use.member for use in dialect.uses} & {"precision", "set_output_type"}
+    assert bool(pins) == (not dialect.facts.strongly_typed)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_operators_use_what_the_release_has(release: str) -> None:
+    sys.path.insert(0, str(ROOT / "tests" / "ops"))
+    from examples import EXAMPLES
+
+    dialect = RecordingDialect(facts(release))
+    refused: set[str] = set()
+    for example in EXAMPLES:
+        try:
+            lower(example.graph(), dialect)
+        except DiagnosticError as error:
+            refused |= {re.sub(r".* has no |,.*", "", error.diagnostics[0].message)}
+    assert problems(release, dialect) == []
+    # What a release lacks is said by name, and the list can only change on purpose.
+    assert refused == REFUSED[release]
+
+
+REFUSED = {
+    "8.5.3": {
+        "ActivationType.GELU_ERF",
+        "ActivationType.GELU_TANH",
+        "CumulativeOperation.SUM",
+        "UnaryOperation.ISINF",
+        "UnaryOperation.ISNAN",
+        "bfloat16",
+    },
+    "10.13": set[str](),
+    "11.4": set[str](),
+}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("tf32", [None, False, True])
+def test_builder_flags_exist(release: str, tf32: bool | None) -> None:
+    asked = RecordingDialect(facts(release)).flags_set(float16=True, tf32=tf32)
+    assert asked["flags"] <= {*api(release)["builder_flags"]}
+    assert asked["members"] <= {*api(release)["builder_config"]}
+    assert ("FP16" in asked["flags"]) == (release == "8.5.3")
+
+
+@pytest.mark.parametrize(
+    ("use", "reason"),
+    [
+        (Use("INetworkDefinition", "add_cast", "call", ("ITensor", "DataType.HALF")), "no such method"),
+        (Use("INetworkDefinition", "add_topk", "call", ("ITensor", "TopKOperation.MAX", "int")), "takes"),
+        (Use("INetworkDefinition", "add_unary", "call", ("ITensor", "UnaryOperation.ISNAN")), "no Unary"),
+        (Use("ITopKLayer", "indices_type", "set", ("DataType.INT32",)), "no such member"),
+        (Use("ITensor", "strides", "read"), "no such member"),
+    ],
+)
+def test_a_use_that_is_not_there_is_found(use: Use, reason: str) -> None:
+    assert reason in str(problem("8.5.3", use))
