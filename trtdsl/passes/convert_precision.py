@@ -155,8 +155,8 @@ def _rounded(weight: Weight, dtype: DType) -> Weight:
         data = weight.data.astype(dtype.numpy)
     lost = np.isinf(data) & np.isfinite(weight.data)
     if lost.any():
-        worst = np.abs(weight.data[lost].astype(np.float64)).max()
-        message = f"{dtype} cannot hold the weight `{weight.key}`: {lost.sum()} numbers up to {worst:g}"
+        largest = np.abs(weight.data[lost].astype(np.float64)).max()
+        message = f"{dtype} cannot hold the weight `{weight.key}`: its numbers go up to {largest:g}"
         raise DiagnosticError(Diagnostic(message, help=("bfloat16 has the range of float32",)))
     return Weight(weight.name, type, weight.key, data)
 
