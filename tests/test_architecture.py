@@ -20,6 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"elaborate", "weights", "passes", "reference", "trt"}),
     frozenset({"driver"}),
     frozenset({"verification"}),
+    frozenset({"cli_engine"}),
     frozenset({"cli"}),
 )
 """From the bottom; a part may import what stands below it, and itself."""

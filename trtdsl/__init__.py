@@ -9,6 +9,7 @@ Each stage alone::
     graph = trtdsl.optimize(graph)                     # passes
     lowered = trtdsl.lower(graph)                      # a TensorRT network
     engine = trtdsl.build(lowered, targets=["sm89"])   # bytes
+    trtdsl.Engine.load("cnn.engine")(data=image)       # arrays
 
 or all of them: ``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")``; and
 ``trtdsl.verify("cnn.trtnet", "weights.pth", "package.module:CNN")`` compares with PyTorch.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from trtdsl.syntax.parser import parse
     from trtdsl.syntax.printer import format_text
     from trtdsl.trt.build import build
+    from trtdsl.trt.engine import Engine
     from trtdsl.trt.lower import lower
     from trtdsl.verification import Verification, verify
     from trtdsl.weights import bind
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Diagnostic": "trtdsl.diagnostics",
     "DiagnosticError": "trtdsl.diagnostics",
+    "Engine": "trtdsl.trt.engine",
     "Graph": "trtdsl.ir",
     "Node": "trtdsl.ir",
     "Value": "trtdsl.ir",
@@ -79,6 +82,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Diagnostic",
     "DiagnosticError",
+    "Engine",
     "Graph",
     "Node",
     "Value",

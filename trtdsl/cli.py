@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trtdsl import cli_engine
 from trtdsl.diagnostics import Cancelled, Diagnostic, DiagnosticError, UsageError, render
 
 app = typer.Typer(
@@ -287,6 +288,10 @@ def ops(
     from trtdsl.ops.describe import describe_operator, operator_table
 
     print(operator_table() if name is None else describe_operator(name))
+
+
+for engine_command in (cli_engine.run, cli_engine.bench, cli_engine.inspect):
+    app.command()(engine_command)
 
 
 def _defines(texts: Sequence[str] | None, option: str = "-D") -> dict[str, Any]:
