@@ -129,7 +129,7 @@ def render(diagnostic: Diagnostic) -> str:
     lines = [f"{diagnostic.severity}: {diagnostic.message}"]
     places = [(Origin(diagnostic.span, diagnostic.label), "^")] if diagnostic.span else []
     places += [(origin, "-") for origin in diagnostic.origins]
-    width = max(2, *(len(str(place.span.line)) for place, _ in places), 0)
+    width = max(2, *(len(str(place.span.line)) for place, _ in places)) if places else 1
     for index, (place, mark) in enumerate(places):
         lines += _excerpt(place, mark, width, "-->" if index == 0 else ":::")
     lines += [f"{' ' * width} = help: {text}" for text in diagnostic.help]
@@ -149,17 +149,37 @@ def _excerpt(place: Origin, mark: str, width: int, arrow: str) -> Iterable[str]:
     yield f"{gutter} | {before}{mark * length} {place.text}".rstrip()
 
 
+_CUTOFF = 0.7
+_MOST_GUESSES = 3
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``, did you mean `x`?`` with the nearest known word, or nothing."""
-    found = nearest(word, known)
-    return f", did you mean `{found}`?" if found else ""
+    """``, did you mean `x`?`` with the nearest known words, or nothing."""
+    found = [f"`{name}`" for name in _nearest(word, known, _CUTOFF)]
+    if not found or len(found) > _MOST_GUESSES:
+        return ""
+    return f", did you mean {' or '.join([', '.join(found[:-1]), found[-1]] if found[1:] else found)}?"
 
 
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+def nearest(word: str, known: Iterable[str], cutoff: float = _CUTOFF) -> str | None:
     """The known word most like ``word``, or None where none is near."""
-    candidates: Sequence[str] = sorted({*known} - {word})
-    folded = {candidate.lower(): candidate for candidate in candidates}
-    if word.lower() in folded:
-        return folded[word.lower()]
-    found = difflib.get_close_matches(word, candidates, n=1, cutoff=cutoff)
-    return found[0] if found else None
+    return next(iter(_nearest(word, known, cutoff)), None)
+
+
+def _nearest(word: str, known: Iterable[str], cutoff: float) -> Sequence[str]:
+    """All known words that are equally like ``word``, where that is near enough."""
+    candidates = sorted({*known} - {word})
+    folded = [candidate for candidate in candidates if candidate.lower() == word.lower()]
+    if folded:
+        return folded
+    close = difflib.get_close_matches(word, candidates, n=_MOST_GUESSES + 1, cutoff=cutoff)
+    close = close or [name for name in candidates if _abbreviates(word, name)]
+    scores = {name: difflib.SequenceMatcher(None, name, word).ratio() for name in close}
+    best = max(scores.values(), default=0)
+    return [name for name in sorted(close) if scores[name] == best]
+
+
+def _abbreviates(word: str, name: str) -> bool:
+    """Whether a word has some of a name's letters, in order and from its first on: ``fold_bn``."""
+    letters = iter(name)
+    return len(word) > 2 and word[0] == name[0] and all(letter in letters for letter in word)

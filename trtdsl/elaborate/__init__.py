@@ -3,15 +3,14 @@
 In: a `.trtnet` text.  Out: an `trtdsl.ir.Graph`, or every mistake in the text with its place.
 """
 
+from trtdsl.elaborate.files import Program, read_source
 from trtdsl.elaborate.program import (
     Elaborated,
-    Program,
     elaborate,
     elaborate_file,
     elaborate_text,
     evaluate_define,
     models,
-    read_source,
 )
 
 __all__ = [

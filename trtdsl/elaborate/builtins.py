@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-import trtdsl.ops  # noqa: F401  declares every operator
 from trtdsl.elaborate.values import Builtin, OperatorRef
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 from trtdsl.types import DType, SymbolicDim, maximum, minimum
@@ -23,7 +22,7 @@ class Unsuitable(Exception):
 def _range(*bounds: int) -> list[int]:
     values = range(*bounds)
     if len(values) > LONGEST_LIST:
-        raise Unsuitable(f"a range of {len(values)} numbers is too long")
+        raise Unsuitable(f"would be {len(values)} numbers, too many to unroll")
     return list(values)
 
 

@@ -3,55 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from trtdsl.diagnostics import Origin, Span, did_you_mean
+from trtdsl.diagnostics import Origin, Span
 from trtdsl.elaborate.arithmetic import TENSOR_OPERATORS, binary, negated
-from trtdsl.elaborate.builder import Place, Use, join
 from trtdsl.elaborate.builtins import Unsuitable, prelude
 from trtdsl.elaborate.calls import Call, Caller
+from trtdsl.elaborate.indexing import bound, index_tensor, item_of
+from trtdsl.elaborate.mistakes import mistake
+from trtdsl.elaborate.scope import Scope, attribute, placed_note
 from trtdsl.elaborate.values import (
-    POISON,
     Argument,
     BlockRef,
-    Builtin,
     Configured,
     OperatorRef,
-    Poisoned,
     describe,
     is_tensor,
-    mistake,
 )
-from trtdsl.ir import Value
-from trtdsl.ops.base import Refused
-from trtdsl.ops.indexing import plan_index
 from trtdsl.syntax import tree
 from trtdsl.types import DType, SymbolicDim
 
 
-@dataclass
-class Scope:
-    """The names visible at a point, and where in the model it is."""
-
-    globals: Mapping[str, Any]
-    place: Place = field(default_factory=Place)
-    names: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    def known(self) -> list[str]:
-        """Every visible name."""
-        return [*self.names, *self.globals, *prelude()]
-
-    def find(self, name: str) -> tuple[bool, Any]:
-        for names in (self.names, self.globals, prelude()):
-            if name in names:
-                return True, names[name]
-        return False, None
-
-
 class Expressions:
-    """Evaluates expressions; tensors operators among them become graph nodes."""
+    """Evaluates expressions; tensor operators among them become graph nodes."""
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
@@ -61,7 +36,13 @@ class Expressions:
         """What the expression stands for. ``hints`` are names wished for resulting tensors."""
         match expr:
             case tree.Path():
-                return self._path(expr, scope)
+                return scope.path(expr)
+            case tree.Pipe():
+                return self._pipe(expr, scope, hints)
+            case tree.Call():
+                return self._call(expr, scope, hints)
+            case tree.Labelled():
+                return self._labelled(expr, scope, hints)
             case tree.Integer() | tree.Float() | tree.Boolean():
                 return expr.value
             case tree.NoneLiteral():
@@ -81,14 +62,8 @@ class Expressions:
             case tree.Conditional():
                 taken = expr.then if self.condition(expr.condition, scope) else expr.otherwise
                 return self.value(taken, scope, hints)
-            case tree.Pipe():
-                return self._pipe(expr, scope, hints)
-            case tree.Labelled():
-                return self._labelled(expr, scope, hints)
-            case tree.Call():
-                return self._call(expr, scope, hints)
             case tree.Attribute():
-                return _attribute(self.value(expr.value, scope), expr.name, expr.value.span)
+                return attribute(self.value(expr.value, scope), expr.name, expr.value.span)
             case tree.Index():
                 return self._index(expr, scope, hints)
             case tree.Ellipsis():
@@ -96,82 +71,33 @@ class Expressions:
 
     def condition(self, expr: tree.Expr, scope: Scope) -> bool:
         """A compile-time truth value."""
-        value = self._known(expr, scope)
-        if isinstance(value, bool):
-            return value
-        if is_tensor(value):
-            raise mistake(
-                "a condition must be known at compile time, but this is a tensor",
-                expr.span,
-                str(value.type),
-                "choose between tensors at run time with `where(condition, a, b)`",
-            )
-        raise mistake(f"a condition must be true or false, not {describe(value)}", expr.span)
+        return _truth(self.value(expr, scope), expr.span)
 
     def string(self, expr: tree.String, scope: Scope) -> str:
         """The string with every ``{expr}`` evaluated."""
-        return "".join(
-            part if isinstance(part, str) else self._interpolated(part, scope) for part in expr.parts
-        )
+        parts = (part if isinstance(part, str) else self._interpolated(part, scope) for part in expr.parts)
+        return "".join(parts)
 
     def _interpolated(self, expr: tree.Expr, scope: Scope) -> str:
-        value = self._known(expr, scope)
-        if isinstance(value, bool) or value is None:
-            return describe(value)
-        if isinstance(value, (int, float, str, SymbolicDim, DType)):
-            return str(value)
-        if isinstance(value, (list, tuple)):
-            return str(list(value))  # pyright: ignore[reportUnknownArgumentType]
-        raise mistake(f"only a compile-time value fits into a string, not {describe(value)}", expr.span)
-
-    def _known(self, expr: tree.Expr, scope: Scope, hints: Sequence[str] = ()) -> Any:
-        value = self.value(expr, scope, hints)
-        if value is POISON:
-            raise Poisoned
-        return value
-
-    # Names
-
-    def _path(self, path: tree.Path, scope: Scope) -> Any:
-        first, *rest = path.parts
-        found, value = scope.find(first.text)
-        if not found:
-            raise mistake(f"unknown name `{first.text}`{did_you_mean(first.text, scope.known())}", first.span)
-        span = first.span
-        for part in rest:
-            value = _attribute(value, part, span)
-            span = dataclasses.replace(span, end=part.span.end)
-        if value is POISON:
-            raise Poisoned
-        return value
-
-    def _callee(self, expr: tree.Expr, scope: Scope) -> Any:
-        """What a name in the place of a callee means: a tensor of that name does not hide a function."""
-        if isinstance(expr, tree.Path) and len(expr.parts) == 1:
-            name = expr.parts[0].text
-            for names in (scope.names, scope.globals, prelude()):
-                if isinstance(names.get(name), (OperatorRef, BlockRef, Builtin, Configured)):
-                    return names[name]
-        return self._known(expr, scope)
+        return _text(self.value(expr, scope), expr.span)
 
     # Operators
 
     def _unary(self, expr: tree.Unary, scope: Scope, hints: Sequence[str]) -> Any:
-        if expr.operator == "not":
-            value = self._known(expr.operand, scope)
-            if is_tensor(value):
-                return self._operator("logical_not", [value], expr.span, scope, hints)
-            return not self.condition(expr.operand, scope)
-        value = self._known(expr.operand, scope)
+        value = self.value(expr.operand, scope)
         if is_tensor(value):
-            return self._operator("neg", [value], expr.span, scope, hints)
+            name = TENSOR_OPERATORS["not" if expr.operator == "not" else "unary -"]
+            return self._operator(name, [Argument(value, expr.operand.span)], expr.span, scope, hints)
+        if expr.operator == "not":
+            return not _truth(value, expr.operand.span)
         return _calculated(negated, expr.span, value)
 
     def _binary(self, expr: tree.Binary, scope: Scope, hints: Sequence[str]) -> Any:
-        left = self._known(expr.left, scope)
+        left = self.value(expr.left, scope)
         if expr.operator in ("and", "or") and not is_tensor(left):
-            return self._short_circuit(expr, scope)
-        right = self._known(expr.right, scope)
+            first = _truth(left, expr.left.span)
+            return first if first is (expr.operator == "or") else self.condition(expr.right, scope)
+        right = self.value(expr.right, scope)
         if is_tensor(left) or is_tensor(right):
             return self._tensor_binary(expr, left, right, scope, hints)
         return _calculated(binary, expr.operator_span, expr.operator, left, right)
@@ -181,28 +107,20 @@ class Expressions:
     ) -> Any:
         if expr.operator in ("==", "!=") and (left is None or right is None):
             return expr.operator == "!="
-        for value, side in ((left, expr.left), (right, expr.right)):
-            if not is_tensor(value) and (
-                not isinstance(value, (int, float, bool)) or isinstance(value, SymbolicDim)
-            ):
-                raise mistake(
-                    f"`{expr.operator}` does not take {describe(left)} and {describe(right)}", side.span
-                )
-        return self._operator(
-            TENSOR_OPERATORS[expr.operator], [left, right], expr.operator_span, scope, hints
-        )
-
-    def _short_circuit(self, expr: tree.Binary, scope: Scope) -> bool:
-        left = self.condition(expr.left, scope)
-        if left is (expr.operator == "or"):
-            return left
-        return self.condition(expr.right, scope)
+        for value in (left, right):
+            if is_tensor(value) or isinstance(value, (int, float)):
+                continue
+            help = "its size is known only at run time" if isinstance(value, SymbolicDim) else ""
+            text = f"`{expr.operator}` does not take {describe(left)} and {describe(right)}"
+            raise mistake(text, expr.operator_span, "", help)
+        arguments = [Argument(left, expr.left.span), Argument(right, expr.right.span)]
+        name = TENSOR_OPERATORS[expr.operator]
+        return self._operator(name, arguments, expr.operator_span, scope, hints)
 
     def _operator(
-        self, name: str, values: Sequence[Any], span: Span, scope: Scope, hints: Sequence[str]
+        self, name: str, arguments: Sequence[Argument], span: Span, scope: Scope, hints: Sequence[str]
     ) -> Any:
-        """An operator applied by its symbol; its module-like name is looked up past the scope."""
-        arguments = [Argument(value, span) for value in values]
+        """An operator applied by its symbol; its function is looked up past the scope."""
         operator = prelude()[name]
         callee = operator if isinstance(operator, OperatorRef) else operator.operator
         return self.caller.call(callee, arguments, Call(span, scope.place, hints=hints))
@@ -210,24 +128,23 @@ class Expressions:
     # Pipes and calls
 
     def _pipe(self, pipe: tree.Pipe, scope: Scope, hints: Sequence[str]) -> Any:
-        value = self._known(pipe.head, scope)
-        head = pipe.head.parts[0].text if isinstance(pipe.head, tree.Path) else ""
-        for index, stage in enumerate(pipe.stages):
-            last = index == len(pipe.stages) - 1
-            value = self._stage(value, stage, scope, hints if last else (), head)
+        value = Argument(self.value(pipe.head, scope), pipe.head.span)
+        head = pipe.head.span.text if isinstance(pipe.head, tree.Path) else ""
+        for stage in pipe.stages:
+            wishes = hints if stage is pipe.stages[-1] else ()
+            value = Argument(self._stage(value, stage, scope, wishes, head), stage.span)
             head = ""
-        return value
+        return value.value
 
     def _stage(
         self,
-        piped: Any,
+        piped: Argument,
         stage: tree.Path | tree.Call | tree.Labelled,
         scope: Scope,
         hints: Sequence[str],
         head: str,
     ) -> Any:
-        label = stage.label if isinstance(stage, tree.Labelled) else None
-        inner = stage.value if isinstance(stage, tree.Labelled) else stage
+        label, inner = (stage.label, stage.value) if isinstance(stage, tree.Labelled) else (None, stage)
         callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
         callee = self._callee(callee_expr, scope)
         arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else None
@@ -241,21 +158,26 @@ class Expressions:
         arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else ()
         call = self._placing(callee, expr, callee_expr, scope, hints, expr.label, "")
         result = self.caller.call(callee, arguments, call)
-        if isinstance(result, Configured):
-            name = result.callee.name
-            raise mistake(
-                f"`{name}` is placed here but given no tensor",
-                call.span,
-                "",
-                f"pipe into it, `x -> label: {name}(…)`, or call it, `label: {name}(…)(x)`",
-            )
-        return result
+        if not isinstance(result, Configured):
+            return result
+        name = result.callee.name
+        raise mistake(
+            f"`{name}` is placed here but given no tensor",
+            call.span,
+            "",
+            f"pipe into it, `x -> label: {name}(…)`, or call it, `label: {name}(…)(x)`",
+        )
 
     def _call(self, expr: tree.Call, scope: Scope, hints: Sequence[str]) -> Any:
         callee = self._callee(expr.callee, scope)
         arguments = self._arguments(expr.arguments, scope)
         call = self._placing(callee, expr, expr.callee, scope, hints, None, "")
         return self.caller.call(callee, arguments, call)
+
+    def _callee(self, expr: tree.Expr, scope: Scope) -> Any:
+        if isinstance(expr, tree.Path) and len(expr.parts) == 1:
+            return scope.find_callee(expr.parts[0])
+        return self.value(expr, scope)
 
     def _placing(
         self,
@@ -267,14 +189,14 @@ class Expressions:
         label: tree.Label | None,
         head: str,
     ) -> Call:
-        span = dataclasses.replace(expr.span, end=callee_expr.span.end)
+        """The place of a callee: its span runs from the label to the end of its name."""
+        span = Span(expr.span.source, expr.span.start, callee_expr.span.end)
         path = None if label is None else self.label(label, scope)
         place = scope.place
         block = callee.callee if isinstance(callee, Configured) else callee
         if isinstance(block, BlockRef):
-            place = dataclasses.replace(
-                place, origins=(Origin(span, placed_note(expr, scope)), *place.origins)
-            )
+            origin = Origin(span, placed_note(expr, scope))
+            place = dataclasses.replace(place, origins=(origin, *place.origins))
         return Call(span, place, path, hints, head)
 
     def label(self, label: tree.Label, scope: Scope) -> str:
@@ -291,66 +213,52 @@ class Expressions:
 
     def _arguments(self, arguments: Sequence[tree.Argument], scope: Scope) -> list[Argument]:
         return [
-            Argument(self._known(a.value, scope), a.value.span, a.name.text if a.name else None)
+            Argument(self.value(a.value, scope), a.value.span, a.name.text, a.name.span)
+            if a.name
+            else Argument(self.value(a.value, scope), a.value.span)
             for a in arguments
         ]
 
     # Indexing
 
     def _index(self, expr: tree.Index, scope: Scope, hints: Sequence[str]) -> Any:
-        value = self._known(expr.value, scope)
+        value = self.value(expr.value, scope)
         subscripts = [self._subscript(subscript, scope) for subscript in expr.subscripts]
         if is_tensor(value):
-            return self._tensor_index(expr, value, subscripts, scope, hints)
-        if not isinstance(value, (list, tuple, str)):
-            raise mistake(f"{describe(value)} cannot be indexed", expr.value.span)
-        (subscript, *more) = subscripts
-        if more or (not isinstance(subscript, slice) and type(subscript) is not int):
-            wrong = "several subscripts" if more else describe(subscript)
-            raise mistake(f"{describe(value)} is indexed by an integer, not {wrong}", expr.subscripts[0].span)
-        try:
-            item: Any = value[subscript]  # pyright: ignore[reportUnknownVariableType]
-        except (IndexError, ValueError, TypeError) as error:
-            raise mistake(
-                f"there is no item {expr.subscripts[0].span.text} in a list of {len(value)}",  # pyright: ignore[reportUnknownArgumentType]
-                expr.subscripts[0].span,
-            ) from error
-        if item is POISON:
-            raise Poisoned
-        return item
+            return index_tensor(self.builder, value, subscripts, expr, scope.place, hints)
+        return item_of(value, subscripts, expr)
 
     def _subscript(self, subscript: tree.Expr | tree.Slice, scope: Scope) -> Any:
         if isinstance(subscript, tree.Ellipsis):
             return ...
         if not isinstance(subscript, tree.Slice):
-            return self._known(subscript, scope)
+            return self.value(subscript, scope)
         bounds = (subscript.start, subscript.stop, subscript.step)
-        return slice(*(None if bound is None else self._bound(bound, scope) for bound in bounds))
+        return slice(*(None if e is None else bound(self.value(e, scope), e.span) for e in bounds))
 
-    def _bound(self, expr: tree.Expr, scope: Scope) -> Any:
-        value = self._known(expr, scope)
-        if value is None or (isinstance(value, (int, SymbolicDim)) and not isinstance(value, bool)):
-            return value
-        raise mistake(f"a slice takes integers, not {describe(value)}", expr.span)
 
-    def _tensor_index(
-        self, expr: tree.Index, value: Value, subscripts: Sequence[Any], scope: Scope, hints: Sequence[str]
-    ) -> Value:
-        types = [item.type if is_tensor(item) else item for item in subscripts]
-        try:
-            plan = plan_index(value.type, types)
-        except Refused as refusal:
-            raise mistake(
-                refusal.message, expr.span, f"indexed is {value.type}", refusal.help or ""
-            ) from refusal
-        indices = [item for item in subscripts if is_tensor(item)]
-        for number, op in enumerate(plan):
-            slots = [operand.name for operand in op.operands]
-            operands = [value, *(indices if len(slots) > 1 else ())]
-            wish = hints if number == len(plan) - 1 else ()
-            use = Use(op, list(zip(slots, operands, strict=True)), expr.span, scope.place, hints=wish)
-            (value,) = self.builder.apply(use)
+def _text(value: Any, span: Span) -> str:
+    """A compile-time value inside a string."""
+    if isinstance(value, bool) or value is None:
+        return describe(value)
+    if isinstance(value, (int, float, str, SymbolicDim, DType)):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_text(item, span) for item in value)}]"  # pyright: ignore[reportUnknownVariableType]
+    raise mistake(f"only a compile-time value fits into a string, not {describe(value)}", span)
+
+
+def _truth(value: Any, span: Span) -> bool:
+    if isinstance(value, bool):
         return value
+    if is_tensor(value):
+        raise mistake(
+            "a condition must be known at compile time, but this is a tensor",
+            span,
+            str(value.type),
+            "choose between tensors at run time with `where(condition, a, b)`",
+        )
+    raise mistake(f"a condition must be true or false, not {describe(value)}", span)
 
 
 def _calculated(function: Any, span: Span, *values: Any) -> Any:
@@ -358,62 +266,3 @@ def _calculated(function: Any, span: Span, *values: Any) -> Any:
         return function(*values)
     except Unsuitable as error:
         raise mistake(str(error), span) from error
-
-
-def _attribute(value: Any, name: tree.Name, span: Span) -> Any:
-    if value is POISON:
-        raise Poisoned
-    if isinstance(value, Namespace):
-        if name.text in value.blocks:
-            return value.blocks[name.text]
-        guess = did_you_mean(name.text, value.blocks)
-        raise mistake(f"`{span.text}` has no block `{name.text}`{guess}", name.span)
-    if not is_tensor(value):
-        raise mistake(f"{describe(value)} has no attribute `{name.text}`", name.span)
-    attributes = {"shape": tuple(value.type.shape), "dtype": value.type.dtype, "rank": value.type.rank}
-    if name.text in attributes:
-        return attributes[name.text]
-    known = did_you_mean(name.text, attributes)
-    method = name.text in prelude()
-    raise mistake(
-        f"a tensor has no attribute `{name.text}`{'' if method else known}",
-        name.span,
-        "",
-        f"write `{name.text}({span.text}, …)` or `{span.text} -> {name.text}(…)`" if method else "",
-    )
-
-
-@dataclass(frozen=True)
-class Namespace:
-    """An imported file under a name: ``import "…" as r``."""
-
-    blocks: Mapping[str, BlockRef]
-
-
-def placed_note(expr: object, scope: Scope) -> str:
-    """ "placed here with i = 2": the compile-time names that the text at a block's use reads."""
-    shown: dict[str, str] = {}
-    for name in _names_in(expr):
-        value = scope.names.get(name)
-        if isinstance(value, (bool, int, float, str, SymbolicDim)) or (value is None and name in scope.names):
-            shown[name] = describe(value).strip("`") if not isinstance(value, SymbolicDim) else str(value)
-    if not shown:
-        return "placed here"
-    return "placed here with " + ", ".join(f"{name} = {text}" for name, text in shown.items())
-
-
-def _names_in(item: object) -> Sequence[str]:
-    """The first parts of all paths in a piece of the tree, in order."""
-    if isinstance(item, tree.Label) and isinstance(item.path, tree.Path):
-        return ()
-    if isinstance(item, tree.Path):
-        return (item.parts[0].text,)
-    if isinstance(item, tuple):
-        return [name for part in item for name in _names_in(part)]  # pyright: ignore[reportUnknownVariableType]
-    if dataclasses.is_dataclass(item) and not isinstance(item, (Span, tree.Name)):
-        values = (getattr(item, f.name) for f in dataclasses.fields(item) if f.name != "span")
-        return [name for value in values for name in _names_in(value)]
-    return ()
-
-
-__all__ = ["Expressions", "Namespace", "Scope", "join", "placed_note"]

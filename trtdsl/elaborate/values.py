@@ -4,32 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from trtdsl.diagnostics import Diagnostic, Span
+from trtdsl.diagnostics import Span
 from trtdsl.ir import Value
 from trtdsl.ops.arguments import describe_value
 from trtdsl.ops.base import Module, Op, Spelling
 from trtdsl.syntax import tree
-
-
-class Mistake(Exception):
-    """One mistake, on its way to the statement that reports it."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__(diagnostic.message)
-        self.diagnostic = diagnostic
-
-
-class Poisoned(Exception):
-    """An expression that reads a name whose definition was already reported: say nothing more."""
-
-
-class _Poison:
-    """The value of a name whose definition failed."""
-
-
-POISON = _Poison()
 
 
 @dataclass(frozen=True)
@@ -66,13 +47,28 @@ class Builtin:
     operator: OperatorRef | None = None
 
 
+@dataclass(frozen=True)
+class Namespace:
+    """An imported file under a name: ``import "…" as r``."""
+
+    name: str
+    blocks: Mapping[str, BlockRef]
+
+
 @dataclass(frozen=True, eq=False)
 class Argument:
-    """An evaluated argument and where it stands."""
+    """An evaluated argument and where it stands; ``items`` are those packed into a tuple."""
 
     value: Any
     span: Span
     name: str | None = None
+    name_span: Span | None = None
+    items: tuple[Argument, ...] = ()
+
+    @property
+    def head(self) -> Span:
+        """Its name's place, or its own where it has no name."""
+        return self.name_span or self.span
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,30 +80,34 @@ class Configured:
     span: Span
 
 
-Callee = OperatorRef | BlockRef | Builtin | Configured
-
-
-def mistake(message: str, span: Span, label: str = "", *help: str) -> Mistake:
-    """A mistake at a span."""
-    return Mistake(Diagnostic(message, span, label, help=tuple(text for text in help if text)))
-
-
-def describe(value: object) -> str:
-    """What a value is, in words, for "…, not a tensor"."""
-    if isinstance(value, Value):
-        return f"a tensor, {value.type}"
-    if isinstance(value, OperatorRef):
-        return f"the {'module' if value.is_module else 'function'} `{value.name}`"
-    if isinstance(value, BlockRef):
-        return f"the block `{value.name}`"
-    if isinstance(value, Builtin):
-        return f"the function `{value.name}`"
-    if isinstance(value, Configured):
-        return f"`{value.callee.name}(…)`, which was given no tensor"
-    if isinstance(value, tuple) and value and all(isinstance(item, Value) for item in value):  # pyright: ignore[reportUnknownVariableType]
-        return f"{len(value)} tensors"  # pyright: ignore[reportUnknownArgumentType]
-    return describe_value(value)
+Callee: TypeAlias = OperatorRef | BlockRef | Builtin | Configured
 
 
 def is_tensor(value: object) -> bool:
     return isinstance(value, Value)
+
+
+def describe(value: object) -> str:
+    """What a value is, in words, for "…, not a list"."""
+    match value:
+        case Value():
+            return f"{_article(str(value.type))} {value.type} tensor"
+        case OperatorRef():
+            return f"the {'module' if value.is_module else 'function'} `{value.name}`"
+        case BlockRef():
+            return f"the block `{value.name}`"
+        case Builtin():
+            return f"the function `{value.name}`"
+        case Namespace():
+            return f"the imported file `{value.name}`"
+        case Configured():
+            return f"`{value.callee.name}(…)` without a tensor"
+        case list() | tuple() if value and all(map(is_tensor, value)):  # pyright: ignore[reportUnknownArgumentType]
+            many = f"{len(value)} tensor{'s' if len(value) > 1 else ''}"  # pyright: ignore[reportUnknownArgumentType]
+            return f"a list of {many}" if isinstance(value, list) else many
+        case _:
+            return describe_value(value)
+
+
+def _article(word: str) -> str:
+    return "an" if word.startswith("int") else "a"

@@ -6,8 +6,10 @@ In: ``"3"`` for ``stride: int | tuple[int, int]``.  Out: the value in the field'
 
 from __future__ import annotations
 
+import sys
 import types
 import typing
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Literal, Union
 
@@ -49,11 +51,16 @@ def _fit(value: object, hint: Any) -> tuple[bool, Any]:
     if origin is tuple:
         return _fit_tuple(value, typing.get_args(hint))
     if hint is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number, float(value) if number else None  # pyright: ignore[reportArgumentType]
+        return _fit_float(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool), value
     return isinstance(value, hint), value
+
+
+def _fit_float(value: object) -> tuple[bool, Any]:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > _LARGEST_FLOAT:
+        return isinstance(value, float), value
+    return True, float(value)
 
 
 def _fit_tuple(value: object, items: tuple[Any, ...]) -> tuple[bool, Any]:
@@ -68,12 +75,12 @@ def _fit_tuple(value: object, items: tuple[Any, ...]) -> tuple[bool, Any]:
     return all(ok for ok, _ in fitted), tuple(item for _, item in fitted)
 
 
-def _fit_nested(value: object) -> tuple[bool, Any]:
+def _fit_nested(value: object, depth: int = 0) -> tuple[bool, Any]:
     if isinstance(value, (bool, int, float)):
         return True, value
-    if not isinstance(value, (list, tuple)):
+    if not isinstance(value, (list, tuple)) or depth == _DEEPEST:
         return False, None
-    fitted = [_fit_nested(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    fitted = [_fit_nested(item, depth + 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return all(ok for ok, _ in fitted), tuple(item for _, item in fitted)
 
 
@@ -87,6 +94,10 @@ _WORDS: dict[Any, tuple[str, str]] = {
     DType: ("a dtype", "dtypes"),
     SymbolicDim: ("a dimension", "dimensions"),
 }
+_LARGEST_FLOAT = sys.float_info.max
+_DEEPEST = 8
+"""Dimensions that a tensor has at most."""
+_LONGEST_TEXT = 40
 _COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 6: "six"}
 
 
@@ -97,9 +108,13 @@ def describe(hint: Any, plural: bool = False) -> str:
         return "dimensions" if plural else "a dimension"
     if origin in (Union, types.UnionType):
         options = [option for option in typing.get_args(hint) if option is not SymbolicDim]
-        return " or ".join(dict.fromkeys(describe(option, plural) for option in options))
+        literals = [
+            text for option in options if typing.get_origin(option) is Literal for text in _quoted(option)
+        ]
+        others = [option for option in options if typing.get_origin(option) is not Literal]
+        return _alternatives(dict.fromkeys([*(describe(option, plural) for option in others), *literals]))
     if origin is Literal:
-        return " or ".join(f'"{option}"' for option in typing.get_args(hint))
+        return _alternatives(_quoted(hint))
     if origin is tuple:
         items = typing.get_args(hint)
         many = "" if items[-1] is Ellipsis else f"{_COUNTS.get(len(items), len(items))} "
@@ -107,20 +122,55 @@ def describe(hint: Any, plural: bool = False) -> str:
     return _WORDS[hint][plural]
 
 
+def items_wanted(hint: Any) -> str:
+    """What the items of a tuple annotated ``tuple[X, ...]`` must be, in words; "" for other annotations."""
+    items = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
+    return describe(items[0], plural=True) if items and items[-1] is Ellipsis else ""
+
+
+def _quoted(literal: Any) -> list[str]:
+    return [f'"{option}"' for option in typing.get_args(literal)]
+
+
+def _alternatives(options: Iterable[str]) -> str:
+    """ "a, b or c"."""
+    *rest, last = options
+    return f"{', '.join(rest)} or {last}" if rest else last
+
+
 def describe_value(value: object) -> str:
     """What a compile-time value is, in words, for "…, not a string"."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "none"
+    if value is None or isinstance(value, bool):
+        return _literal(value)
     if isinstance(value, (int, float)):
-        return f"`{value}`" if abs(value) < 10**12 else "a number"
+        return f"`{value}`" if isinstance(value, float) or abs(value) < 10**12 else "a large number"
     if isinstance(value, str):
-        return f'the string "{value if len(value) <= 40 else value[:37] + "..."}"'
+        return f"the string {_literal(value)}"
     if isinstance(value, (list, tuple)):
-        return "a list" if isinstance(value, list) else "a tuple"
+        kind = "list" if isinstance(value, list) else "tuple"
+        text = _literal(value)
+        return f"the {kind} {text}" if text else f"a {kind}"
     if isinstance(value, SymbolicDim):
         return f"the dynamic dimension `{value}`"
     if isinstance(value, DType):
         return f"the dtype {value}"
     return "something else"
+
+
+def _literal(value: Any, depth: int = 0) -> str:
+    """A compile-time value as the language writes it; "" for a list that is long or holds other things."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value if len(value) <= _LONGEST_TEXT else value[: _LONGEST_TEXT - 3] + "..."}"'
+    if isinstance(value, (int, float)):
+        return str(value) if isinstance(value, float) or abs(value) < 10**12 else ""
+    if isinstance(value, (SymbolicDim, DType)):
+        return str(value)
+    if not isinstance(value, (list, tuple)) or len(value) > _LONGEST_TEXT // 3 or depth == _DEEPEST:  # pyright: ignore[reportUnknownArgumentType]
+        return ""
+    items = [_literal(item, depth + 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    text = ", ".join(items)
+    if len(text) > _LONGEST_TEXT or not all(items):
+        return ""
+    return f"[{text}]" if isinstance(value, list) else f"({text}{',' if len(items) == 1 else ''})"

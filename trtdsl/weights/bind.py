@@ -19,6 +19,8 @@ from trtdsl.ir import Graph, Node, Value, Weight, rebuild
 from trtdsl.types import DType
 from trtdsl.weights.checkpoint import Checkpoint
 
+Weights: TypeAlias = Checkpoint | Mapping[str, npt.NDArray[Any]]
+
 WeightsDType: TypeAlias = DType | Literal["model"] | None
 """The floating-point dtype to convert a checkpoint to: none, one, or what each layer needs."""
 
@@ -35,9 +37,7 @@ class Bound:
     warnings: tuple[Diagnostic, ...]
 
 
-def bind(
-    graph: Graph, weights: Checkpoint | Mapping[str, npt.NDArray[Any]], weights_dtype: WeightsDType = None
-) -> Bound:
+def bind(graph: Graph, weights: Weights, weights_dtype: WeightsDType = None) -> Bound:
     """Set every weight's values from a checkpoint (or arrays by key).
 
     Nothing is converted silently: a float32 weight for a float16 layer is an error unless
@@ -47,39 +47,56 @@ def bind(
     for node in graph.nodes:
         for value in node.operands:
             users.setdefault(value, node)
+    if len(graph.weights) > 1 and not any(weight.key in weights for weight in graph.weights):
+        raise DiagnosticError(_all_missing(graph, weights))
+    guess = _Guess(graph, weights)
     errors: list[Diagnostic] = []
     bound: dict[Value, Value] = {}
-    guess = _Guess(graph, weights)
+    unlike: dict[tuple[np.dtype[Any], DType], list[Weight]] = {}
     for weight in graph.weights:
-        problem = _problem(weight, weights, weights_dtype, guess)
-        if problem is None:
-            bound[weight] = dataclasses.replace(weight, data=_data(weight, weights))
-        else:
+        problem = _problem(weight, weights, guess)
+        dtype = None if problem else _unlike_dtype(weight, weights, weights_dtype)
+        if problem is not None:
             errors.append(_located(problem, users[weight]))
-        if len(errors) > MOST_ERRORS:
-            errors[-1] = Diagnostic("further weights are missing or do not fit")
-            break
+        elif dtype is not None:
+            unlike.setdefault((dtype, weight.type.dtype), []).append(weight)
+        else:
+            bound[weight] = dataclasses.replace(weight, data=_data(weight, weights))
+    errors = [*errors[:MOST_ERRORS], *_further(len(errors) - MOST_ERRORS)]
+    for (dtype, needed), group in unlike.items():
+        errors.append(_located(_dtype_problem(dtype, needed, group, weights_dtype), users[group[0]]))
     if errors:
         raise DiagnosticError(*errors)
     unread = _unread(graph, weights)
     return Bound(rebuild(graph, graph.nodes, bound), (unread,) if unread else ())
 
 
-def _problem(
-    weight: Weight,
-    weights: Checkpoint | Mapping[str, npt.NDArray[Any]],
-    weights_dtype: WeightsDType,
-    guess: _Guess,
-) -> Diagnostic | None:
-    """Why the checkpoint cannot give this weight, or None."""
+def _further(count: int) -> tuple[Diagnostic, ...]:
+    return (Diagnostic(f"{count} further weights are missing or do not fit"),) if count > 0 else ()
+
+
+def _all_missing(graph: Graph, weights: Mapping[str, Any]) -> Diagnostic:
+    """A checkpoint of something else, or with its keys under other names throughout."""
+    first = graph.weights[0].key
+    text = (
+        f"the checkpoint has none of the {len(graph.weights)} keys of model `{graph.name}`, such as `{first}`"
+    )
+    text += _Guess(graph, weights).at(first)
+    keys = [f"`{key}`" for key in list(weights)[:3]]
+    found = f"it has {len(weights)} others, such as {', '.join(keys)}" if keys else "it has no keys at all"
+    return Diagnostic(text, help=(found,))
+
+
+def _problem(weight: Weight, weights: Weights, guess: _Guess) -> Diagnostic | None:
+    """Why the checkpoint cannot give this weight, its dtype aside; or None."""
     key = weight.key
     if key not in weights:
         return Diagnostic(f"the checkpoint has no `{key}`{guess.at(key)}")
     shape, wanted = _shape(weights, key), weight.type.shape
-    if shape != wanted:
-        text = f"weight `{key}` has shape {list(shape)}, but this layer needs {list(wanted)}"
-        return Diagnostic(text, help=_transposed_help(shape, wanted))
-    return _dtype_problem(weight, _dtype(weights, key), weights_dtype)
+    if shape == wanted:
+        return None
+    text = f"weight `{key}` has shape {list(shape)}, but this layer needs {list(wanted)}"
+    return Diagnostic(text, help=_transposed_help(shape, wanted))
 
 
 def _transposed_help(shape: tuple[int, ...], wanted: tuple[Any, ...]) -> tuple[str, ...]:
@@ -87,21 +104,26 @@ def _transposed_help(shape: tuple[int, ...], wanted: tuple[Any, ...]) -> tuple[s
     return ("the checkpoint's is transposed",) if same else ()
 
 
-def _dtype_problem(weight: Weight, found: np.dtype[Any], weights_dtype: WeightsDType) -> Diagnostic | None:
-    needed = weight.type.dtype
-    if found == needed.numpy:
-        return None
-    text = f"weight `{weight.key}` is {found.name} in the checkpoint, but this layer computes in {needed}"
-    if not (_is_floating(found) and needed.is_floating):
-        return Diagnostic(text)
-    if weights_dtype in ("model", needed):
-        return None
-    if weights_dtype is None:
-        help = f"`--weights-dtype {needed}` converts the checkpoint; or declare the inputs {found.name}"
-        return Diagnostic(text, help=(help,))
-    return Diagnostic(
-        f"weight `{weight.key}` is converted to {weights_dtype}, but this layer computes in {needed}"
-    )
+def _unlike_dtype(weight: Weight, weights: Weights, weights_dtype: WeightsDType) -> np.dtype[Any] | None:
+    """The weight's dtype in the checkpoint where the layer needs another, and was not promised it."""
+    found, needed = _dtype(weights, weight.key), weight.type.dtype
+    converted = weights_dtype in ("model", needed) and _is_floating(found) and needed.is_floating
+    return None if found == needed.numpy or converted else found
+
+
+def _dtype_problem(
+    found: np.dtype[Any], needed: DType, group: list[Weight], weights_dtype: WeightsDType
+) -> Diagnostic:
+    """What is said of all weights that have one dtype where another is needed."""
+    others = f" and {len(group) - 1} other{'s' if len(group) > 2 else ''}" if len(group) > 1 else ""
+    kind = f"weight `{group[0].key}`{others} {'are' if others else 'is'} {found.name} in the checkpoint"
+    if isinstance(weights_dtype, DType) and _is_floating(found):
+        kind = f"{kind} and would become {weights_dtype}"
+    layers = "these layers compute" if others else "this layer computes"
+    help: tuple[str, ...] = ()
+    if _is_floating(found) and needed.is_floating:
+        help = (f"`--weights-dtype {needed}` converts the checkpoint; or declare the inputs {found.name}",)
+    return Diagnostic(f"{kind}, but {layers} in {needed}", help=help)
 
 
 def _is_floating(dtype: np.dtype[Any]) -> bool:
@@ -115,11 +137,11 @@ def _data(weight: Weight, weights: Mapping[str, npt.NDArray[Any]]) -> npt.NDArra
         return array.astype(weight.type.dtype.numpy, copy=False)
 
 
-def _shape(weights: Checkpoint | Mapping[str, npt.NDArray[Any]], key: str) -> tuple[int, ...]:
+def _shape(weights: Weights, key: str) -> tuple[int, ...]:
     return weights.shape(key) if isinstance(weights, Checkpoint) else tuple(weights[key].shape)
 
 
-def _dtype(weights: Checkpoint | Mapping[str, npt.NDArray[Any]], key: str) -> np.dtype[Any]:
+def _dtype(weights: Weights, key: str) -> np.dtype[Any]:
     return weights.dtype(key) if isinstance(weights, Checkpoint) else weights[key].dtype
 
 

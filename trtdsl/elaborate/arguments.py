@@ -1,0 +1,133 @@
+"""Arguments meet parameters: by position, by name, and in the form the parameter wants.
+
+In: the evaluated arguments of a call.  Out: each under the name of what it is given to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trtdsl.diagnostics import Span, did_you_mean
+from trtdsl.elaborate.mistakes import mistake
+from trtdsl.elaborate.values import Argument, OperatorRef, describe, is_tensor
+from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
+from trtdsl.ops.base import Op, Refused
+
+
+def bind(
+    callee: str,
+    order: Sequence[str],
+    arguments: Sequence[Argument],
+    span: Span,
+    kind: str = "parameter",
+    variadic: str | None = None,
+    by_name: Sequence[str] = (),
+) -> dict[str, Argument]:
+    """Arguments by the name of what they are given to; positional ones in ``order``.
+
+    ``kind`` is what the callee's users call these; ``by_name`` may be given in addition, by name only.
+    """
+    positional = [argument for argument in arguments if argument.name is None]
+    if variadic in order:
+        positional = _packed(positional, order.index(variadic or ""))
+    if len(positional) > len(order):
+        most = f"at most {len(order)} {kind}{'s' if len(order) > 1 else ''}" if order else f"no {kind}s"
+        raise mistake(f"`{callee}` takes {most}, {len(positional)} were given", positional[len(order)].span)
+    bound = dict(zip(order, positional, strict=False))
+    allowed = dict.fromkeys((*order, *by_name))
+    for argument in arguments:
+        name = argument.name
+        if name is None:
+            continue
+        if name not in allowed:
+            guess = did_you_mean(name, allowed)
+            raise mistake(f"`{callee}` has no {kind} `{name}`{guess}", argument.head)
+        if name in bound:
+            raise mistake(f"`{name}` of `{callee}` is given twice", argument.head)
+        bound[name] = argument
+    return bound
+
+
+def _packed(positional: Sequence[Argument], index: int) -> list[Argument]:
+    """Loose sizes gathered into one tuple: ``reshape(x, 2, 3)`` is ``reshape(x, (2, 3))``."""
+    rest = positional[index:]
+    if not rest or any(isinstance(argument.value, (list, tuple)) for argument in rest):
+        return list(positional)
+    span = dataclasses.replace(rest[0].span, end=rest[-1].span.end)
+    packed = Argument(tuple(argument.value for argument in rest), span, items=tuple(rest))
+    return [*positional[:index], packed]
+
+
+def require_no_tensors(callee: str, arguments: Sequence[Argument]) -> None:
+    """A tensor among the configuration of a module or block is in the wrong list."""
+    for argument in arguments:
+        if is_tensor(argument.value):
+            raise mistake(
+                f"`{callee}(…)` is configured by compile-time values, not by {describe(argument.value)}",
+                argument.span,
+                "",
+                f"tensors go into a second list, `{callee}(…)(x)`, or through a pipe, `x -> {callee}(…)`",
+            )
+
+
+def construct(callee: OperatorRef, bound: Mapping[str, Argument], span: Span) -> tuple[Op, dict[str, Span]]:
+    """The operator with these parameters, and where each stands."""
+    fixed = callee.spelling.fixed if callee.spelling else {}
+    values: dict[str, Any] = {**callee.spelling.defaults, **fixed} if callee.spelling else {}
+    types = hints(callee.op)
+    for name, argument in bound.items():
+        if name in callee.op.ignored:
+            continue
+        if name in fixed:
+            raise mistake(f"`{callee.name}` has no parameter `{name}`", argument.head)
+        values[name] = _coerced(callee.name, name, argument, types[name])
+    spans = {name: argument.span for name, argument in bound.items()}
+    missing = [name for name in _required(callee.op) if name not in values]
+    if missing:
+        listed = " and ".join(f"`{name}`" for name in missing)
+        raise mistake(f"`{callee.name}` needs {listed}", span)
+    try:
+        return callee.op(**values), spans
+    except Refused as refusal:
+        place = spans.get(refusal.about or "", span)
+        raise mistake(refusal.message, place, "", refusal.help or "") from refusal
+
+
+def _coerced(callee: str, name: str, argument: Argument, hint: Any) -> Any:
+    try:
+        return coerce(argument.value, hint)
+    except Unfit as unfit:
+        found, span = argument.value, argument.span
+        wanted = f"must be {unfit}"
+        for item in argument.items:
+            if items_wanted(hint) and not _fits(item.value, hint):
+                found, span = item.value, item.span
+                wanted = f"must hold {items_wanted(hint)}"
+                break
+        if is_tensor(found):
+            raise mistake(
+                f"`{name}` of `{callee}` must be known at compile time, but this is a tensor",
+                span,
+                str(found.type),
+            ) from unfit
+        raise mistake(f"`{name}` of `{callee}` {wanted}, not {describe(found)}", span) from unfit
+
+
+def _fits(item: object, hint: Any) -> bool:
+    """Whether a tuple of this item alone would do."""
+    try:
+        coerce((item,), hint)
+    except Unfit:
+        return False
+    return True
+
+
+def _required(op: type[Op]) -> list[str]:
+    fields = dataclasses.fields(op)
+    return [
+        field.name
+        for field in fields
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]

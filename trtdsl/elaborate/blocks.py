@@ -1,0 +1,186 @@
+"""Blocks: entered at a place of the model, their parameters, tensors and dimensions bound."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trtdsl.diagnostics import Span, did_you_mean
+from trtdsl.elaborate.arguments import bind, require_no_tensors
+from trtdsl.elaborate.builder import Place
+from trtdsl.elaborate.calls import Call
+from trtdsl.elaborate.expressions import Expressions
+from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake, mistake_with
+from trtdsl.elaborate.naming import join
+from trtdsl.elaborate.scope import Scope
+from trtdsl.elaborate.values import Argument, BlockRef, describe, is_tensor
+from trtdsl.syntax import tree
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, equal
+
+
+class Returned(Exception):
+    """A block's `return` was reached; carries its value."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+class Blocks:
+    """Enters blocks; ``run`` runs a body until it raises :class:`Returned`."""
+
+    expressions: Expressions
+
+    def __init__(self, run: Callable[[tree.Block, Scope], None]) -> None:
+        self.run = run
+
+    def enter(
+        self, callee: BlockRef, configuration: Sequence[Argument], tensors: Sequence[Argument], call: Call
+    ) -> Any:
+        """Run a block's body at a place; gives what it returns."""
+        scope = Scope(callee.globals, _inside(callee, call))
+        self._bind_parameters(callee, configuration, scope, call)
+        self._bind_tensors(callee, tensors, scope, call)
+        try:
+            self.run(callee.block, scope)
+        except Returned as returned:
+            if returned.value is POISON:
+                raise Poisoned from returned
+            return returned.value
+        raise mistake(f"block `{callee.name}` returns nothing", callee.block.name.span)
+
+    def _bind_parameters(
+        self, callee: BlockRef, configuration: Sequence[Argument], scope: Scope, call: Call
+    ) -> None:
+        parameters = callee.block.parameters
+        require_no_tensors(callee.name, configuration)
+        order = [parameter.name.text for parameter in parameters]
+        given = bind(callee.name, order, configuration, call.span)
+        for parameter in parameters:
+            name = parameter.name.text
+            if name in given:
+                scope.names[name] = given[name].value
+            elif parameter.default is not None:
+                scope.names[name] = self.expressions.value(parameter.default, scope)
+            else:
+                raise mistake(f"`{callee.name}` needs `{name}`", call.span)
+
+    def _bind_tensors(self, callee: BlockRef, tensors: Sequence[Argument], scope: Scope, call: Call) -> None:
+        declared = callee.block.tensors
+        given = bind(callee.name, [t.name.text for t in declared], tensors, call.span, "tensor")
+        for tensor in declared:
+            name = tensor.name.text
+            if name in given:
+                scope.names[name] = given[name].value
+                if tensor.type is not None and (given[name].value is not None or tensor.default is None):
+                    self._match_header(callee, name, tensor.type, given[name], scope, call)
+            elif tensor.default is not None:
+                scope.names[name] = self.expressions.value(tensor.default, scope)
+            else:
+                raise mistake(f"`{callee.name}` needs the tensor `{name}`", call.span)
+
+    def _match_header(
+        self,
+        callee: BlockRef,
+        name: str,
+        declared: tree.TypeExpr,
+        argument: Argument,
+        scope: Scope,
+        call: Call,
+    ) -> None:
+        """Check a tensor against ``x: float32[N, C]`` and bind the dimensions named there."""
+        if not is_tensor(argument.value):
+            text = f"`{name}` of `{callee.name}` must be a tensor, not {describe(argument.value)}"
+            raise mistake(text, argument.span)
+        found: TensorType = argument.value.type
+        if found.rank != len(declared.shape):
+            text = f"`{name}` of `{callee.name}` has rank {len(declared.shape)}, but this has {found.rank}"
+            raise _unlike(text, argument, call, declared.span)
+        if declared.dtype is not None and dtype_named(declared.dtype) != found.dtype:
+            text = f"`{name}` of `{callee.name}` is {declared.dtype.text}, but this is {found.dtype}"
+            raise _unlike(text, argument, call, declared.dtype.span)
+        for axis, (expr, size) in enumerate(zip(declared.shape, found.shape, strict=True)):
+            if isinstance(expr, tree.Path) and len(expr.parts) == 1 and _is_new(expr.parts[0], scope):
+                scope.names[expr.parts[0].text] = size
+                continue
+            wanted = self._dimension(expr, scope)
+            text = (
+                f"dimension {axis} of `{name}` of `{callee.name}` is {_is(expr, wanted)}, but this has {size}"
+            )
+            try:
+                same = equal(wanted, size)
+            except Undecided as undecided:
+                raise _unlike(f"{text}: {undecided}", argument, call, expr.span) from undecided
+            if not same:
+                raise _unlike(text, argument, call, expr.span)
+
+    def _dimension(self, expr: tree.Expr, scope: Scope) -> Dim:
+        value = self.expressions.value(expr, scope)
+        if isinstance(value, (int, SymbolicDim)) and not isinstance(value, bool):
+            return value
+        raise mistake(f"a dimension is a whole number, not {describe(value)}", expr.span)
+
+
+def _inside(callee: BlockRef, call: Call) -> Place:
+    """The place inside a block that is placed by a call."""
+    around = call.place
+    if callee.block in around.blocks:
+        entered = [block.name.text for block in reversed(around.blocks) if isinstance(block, tree.Block)]
+        chain = " → ".join([*entered[entered.index(callee.name) :], callee.name])
+        raise mistake(f"a block cannot use itself: {chain}", call.span)
+    unlabelled = around.unlabelled
+    if call.label is None and unlabelled is None:
+        unlabelled = (call.span, callee.name)
+    return dataclasses.replace(
+        around,
+        path=join(around.path, call.label),
+        unlabelled=unlabelled,
+        blocks=(callee.block, *around.blocks),
+    )
+
+
+def dtype_named(name: tree.Name) -> DType:
+    """The element type of this name."""
+    known = {str(dtype): dtype for dtype in DType}
+    if name.text in known:
+        return known[name.text]
+    other = _OTHER_DTYPES.get(name.text)
+    guess = f", did you mean `{other}`?" if other else did_you_mean(name.text, known)
+    if name.text in _NO_DTYPES:
+        guess = ""
+    help = "" if guess else f"the dtypes are {', '.join(known)}"
+    raise mistake(f"unknown dtype `{name.text}`{guess}", name.span, "", help)
+
+
+_OTHER_DTYPES = {
+    **dict.fromkeys(("float", "f32", "fp32", "Float32"), "float32"),
+    **dict.fromkeys(("half", "f16", "fp16"), "float16"),
+    **dict.fromkeys(("bf16", "bfloat"), "bfloat16"),
+    **dict.fromkeys(("float8", "fp8", "f8", "float8_e4m3"), "float8_e4m3fn"),
+    **dict.fromkeys(("long", "i64"), "int64"),
+    **dict.fromkeys(("int", "i32"), "int32"),
+    **dict.fromkeys(("char", "i8"), "int8"),
+    **dict.fromkeys(("byte", "u8"), "uint8"),
+    **dict.fromkeys(("boolean", "i1"), "bool"),
+}
+"""Other names of dtypes, in PyTorch and elsewhere."""
+_NO_DTYPES = frozenset(("float64", "double", "int16", "short", "uint16", "uint32", "uint64"))
+"""PyTorch's dtypes that TensorRT has not."""
+
+
+def _is_new(name: tree.Name, scope: Scope) -> bool:
+    return name.text not in scope.names
+
+
+def _unlike(text: str, argument: Argument, call: Call, declared: Span) -> Mistake:
+    """A tensor is not as the block's header says."""
+    type = str(argument.value.type)
+    piped = f"`{call.head}` is {type}" if call.head else f"its input is {type}"
+    return mistake_with(
+        text, argument.span, piped if argument.span == call.span else type, declared, "declared here"
+    )
+
+
+def _is(expr: tree.Expr, value: Dim) -> str:
+    return f"{value}" if expr.span.text == str(value) else f"`{expr.span.text}` = {value}"

@@ -1,0 +1,241 @@
+"""What a model declares: dimensions, profiles, inputs and outputs; in the end, its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from trtdsl.diagnostics import Diagnostic, Origin, Span, did_you_mean
+from trtdsl.elaborate.blocks import dtype_named
+from trtdsl.elaborate.expressions import Expressions
+from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
+from trtdsl.elaborate.scope import Scope
+from trtdsl.elaborate.values import describe
+from trtdsl.ir import Graph, Output, Profile, Value
+from trtdsl.syntax import tree
+from trtdsl.types import Dim, Symbol, SymbolicDim, TensorType, symbol, symbols
+
+LARGEST_DIM = 2**31 - 1
+"""TensorRT keeps a tensor below this many elements along a dimension."""
+HIGHEST_RANK = 8
+
+Sizes: TypeAlias = tuple[int, int, int]
+"""A range: minimum, optimum and maximum."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A declared dynamic dimension; its symbol spans all profiles, ``own`` is the default profile's range."""
+
+    symbol: Symbol
+    own: Sizes
+    span: Span
+
+
+@dataclass
+class Declarations:
+    """Carries out one model's declarations."""
+
+    model: tree.Model
+    expressions: Expressions
+    report: Report
+    inputs: list[tuple[Value, Span]] = field(default_factory=list[tuple[Value, Span]])
+    outputs: list[Output] = field(default_factory=list[Output])
+    dims: dict[str, Dimension] = field(default_factory=dict[str, Dimension])
+    profiles: dict[str, dict[str, Sizes]] = field(default_factory=dict[str, dict[str, Sizes]])
+
+    def __post_init__(self) -> None:
+        self._profiles = [s for s in self.model.body if isinstance(s, tree.Profile)]
+        # An input keeps its name, whatever is placed before it.
+        names = self.expressions.builder.names
+        names.taken.update(s.name.text for s in self.model.body if isinstance(s, tree.Input))
+
+    def declare(self, statement: tree.Dim | tree.Profile | tree.Input | tree.Output, scope: Scope) -> None:
+        """Carry out one declaration."""
+        match statement:
+            case tree.Dim():
+                self._dim(statement, scope)
+            case tree.Profile():
+                self._profile(statement, scope)
+            case tree.Input():
+                self._input(statement, scope)
+            case tree.Output():
+                self._output(statement, scope)
+
+    def _twice(self, text: str, span: Span, first: Span) -> None:
+        """Report a second declaration; the first stands."""
+        self.report.add(Diagnostic(text, span, origins=(Origin(first, "first here"),)))
+
+    # Dimensions and profiles
+
+    def _dim(self, statement: tree.Dim, scope: Scope) -> None:
+        name = statement.name
+        if name.text in self.dims:
+            first = self.dims[name.text].span
+            self._twice(f"`dim {name.text}` is declared twice", name.span, first)
+            return
+        if not isinstance(statement.value, tree.Range):
+            scope.names[name.text] = self._size(statement.value, scope)
+            return
+        own = self._range(statement.value, scope)
+        ranges = [own, *self._profile_ranges(name.text, scope)]
+        low, high = min(r[0] for r in ranges), max(r[2] for r in ranges)
+        dim = symbol(name.text, low, own[1], high)
+        self.dims[name.text] = Dimension(Symbol(name.text, low, own[1], high), own, name.span)
+        scope.names[name.text] = dim
+
+    def _profile_ranges(self, dim: str, scope: Scope) -> Iterator[Sizes]:
+        for profile in self._profiles:
+            for name, value in profile.ranges:
+                if name.text == dim and dim not in self.profiles.get(profile.name.text, {}):
+                    found = self._range(value, scope)
+                    self.profiles.setdefault(profile.name.text, {})[dim] = found
+                    yield found
+
+    def _profile(self, statement: tree.Profile, scope: Scope) -> None:
+        name = statement.name
+        if name.text == "default":
+            text = "the profile `default` is what the `dim` statements say; name this one otherwise"
+            raise mistake(text, name.span)
+        first = next(profile.name for profile in self._profiles if profile.name.text == name.text)
+        if first is not name:
+            self._twice(f"profile `{name.text}` is declared twice", name.span, first.span)
+            return
+        self.profiles.setdefault(name.text, {})
+        seen: dict[str, Span] = {}
+        for dim, _ in statement.ranges:
+            if dim.text in seen:
+                self._twice(f"profile `{name.text}` sets `{dim.text}` twice", dim.span, seen[dim.text])
+                continue
+            seen[dim.text] = dim.span
+            if dim.text not in self.dims and scope.names.get(dim.text) is not POISON:
+                self.report.add(Diagnostic(self._no_dimension(name.text, dim.text, scope), dim.span))
+
+    def _no_dimension(self, profile: str, dim: str, scope: Scope) -> str:
+        if isinstance(scope.names.get(dim), int):
+            return f"profile `{profile}` sets `{dim}`, which is fixed at {scope.names[dim]}"
+        guess = did_you_mean(dim, self.dims)
+        return f"profile `{profile}` sets `{dim}`, which is no dynamic dimension{guess}"
+
+    def _range(self, value: tree.Range | tree.Expr, scope: Scope) -> Sizes:
+        """A range; one that is not in order is reported and put in order, so that the rest can be checked."""
+        if not isinstance(value, tree.Range):
+            size = self._size(value, scope)
+            return size, size, size
+        low, best, high = (self._size(e, scope) for e in (value.minimum, value.optimum, value.maximum))
+        if not low <= best <= high:
+            text = f"a range is `min .. opt .. max` in rising order, not {low} .. {best} .. {high}"
+            self.report.add(Diagnostic(text, value.span))
+            low, best, high = sorted((low, best, high))
+        return low, best, high
+
+    def _size(self, expr: tree.Expr, scope: Scope) -> int:
+        value = self.expressions.value(expr, scope)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise mistake(f"a dimension is a whole number, not {describe(value)}", expr.span)
+        if not 0 <= value <= LARGEST_DIM:
+            raise mistake(f"a dimension lies between 0 and {LARGEST_DIM}, {value} does not", expr.span)
+        return value
+
+    # Inputs and outputs
+
+    def _input(self, statement: tree.Input, scope: Scope) -> None:
+        name, declared = statement.name, statement.type
+        first = next((span for value, span in self.inputs if value.name == name.text), None)
+        if first is not None:
+            self._twice(f"input `{name.text}` is declared twice", name.span, first)
+            return
+        if declared.dtype is None:
+            raise mistake(f"an input needs a dtype: `input {name.text}: float32[…]`", declared.span)
+        dtype = dtype_named(declared.dtype)
+        shape = tuple(self._input_dim(expr, scope) for expr in declared.shape)
+        if len(shape) > HIGHEST_RANK:
+            text = f"TensorRT's tensors have at most {HIGHEST_RANK} dimensions, not {len(shape)}"
+            raise mistake(text, declared.span)
+        value = Value(name.text, TensorType(dtype, shape))
+        self.inputs.append((value, name.span))
+        scope.names[name.text] = value
+
+    def _input_dim(self, expr: tree.Expr, scope: Scope) -> Dim:
+        value = self.expressions.value(expr, scope)
+        return value if isinstance(value, SymbolicDim) else self._size(expr, scope)
+
+    def _output(self, statement: tree.Output, scope: Scope) -> None:
+        if statement.value is not None:
+            (name,) = statement.names
+            value = self.expressions.value(statement.value, scope, [name.text])
+            self._add_output(name, value, statement.value.span)
+            scope.names[name.text] = value
+            return
+        for name in statement.names:
+            try:
+                self._add_output(name, scope.find(name), name.span)
+            except Mistake as error:
+                self.report.add(error.diagnostic)
+            except Poisoned:
+                continue
+
+    def _add_output(self, name: tree.Name, value: object, place: Span) -> None:
+        if not isinstance(value, Value):
+            raise mistake(f"an output must be a tensor, not {describe(value)}", place)
+        first = next((output for output in self.outputs if output.name == name.text), None)
+        if first is not None:
+            self._twice(f"output `{name.text}` is declared twice", name.span, first.origins[0].span)
+            return
+        self.outputs.append(Output(name.text, value, (Origin(name.span),)))
+
+    # The result
+
+    def graph(self) -> Graph:
+        """The finished graph; raises every mistake found."""
+        self.report.raise_errors()
+        if not self.outputs:
+            name = self.model.name
+            self.report.add_last(Diagnostic(f"model `{name.text}` has no output", name.span))
+        self._check_inputs()
+        self._check_dims()
+        self.report.raise_errors()
+        default = {name: dim.own for name, dim in self.dims.items()}
+        profiles = [Profile("default", default)] if default else []
+        profiles += [Profile(name, {**default, **own}) for name, own in self.profiles.items()]
+        return Graph(
+            self.model.name.text,
+            tuple(value for value, _ in self.inputs),
+            tuple(self.expressions.builder.nodes),
+            tuple(self.outputs),
+            tuple(dim.symbol for dim in self.dims.values()),
+            tuple(profiles),
+            self.model.documentation,
+        )
+
+    def _check_inputs(self) -> None:
+        used = {value for node in self.expressions.builder.nodes for value in node.operands}
+        used |= {output.value for output in self.outputs}
+        for value, span in self.inputs:
+            if value not in used:
+                text = f"input `{value.name}` is never used"
+                self.report.warn(Diagnostic(text, span, severity="warning"))
+
+    def _check_dims(self) -> None:
+        """Every dynamic dimension that matters can be read off an input's shape at run time."""
+        shown = [dim for value, _ in self.inputs for dim in value.type.shape]
+        for name, dim in self.dims.items():
+            if any(_tells(shape, dim.symbol) for shape in shown):
+                continue
+            if any(dim.symbol in symbols(shape) for shape in (*shown, *self._computed())):
+                text = f"no input has `{name}` as a dimension, so its size cannot be known at run time"
+                self.report.add(Diagnostic(text, dim.span))
+            else:
+                text = f"dimension `{name}` is never used"
+                self.report.warn(Diagnostic(text, dim.span, severity="warning"))
+
+    def _computed(self) -> Sequence[Dim]:
+        nodes = self.expressions.builder.nodes
+        shapes = {value.type.shape for node in nodes for value in node.results}
+        return [dim for shape in shapes for dim in shape]
+
+
+def _tells(dim: Dim, wanted: Symbol) -> bool:
+    """Whether a symbol's value follows from a dimension's: that is ``scale * symbol + offset``."""
+    return isinstance(dim, SymbolicDim) and {*dim.by_monomial} - {()} == {(wanted,)}

@@ -1,0 +1,160 @@
+"""Files: reading them and following their imports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, nearest
+from trtdsl.elaborate.mistakes import Mistake, mistake
+from trtdsl.elaborate.values import BlockRef, Namespace
+from trtdsl.syntax import tree
+from trtdsl.syntax.parser import parse
+
+STANDARD_LIBRARY = Path(__file__).parent.parent / "std"
+_STANDARD = "std/"
+
+
+@dataclass
+class Program:
+    """The files of one compilation; each is read once."""
+
+    names: dict[Path, dict[str, Any]] = field(default_factory=dict[Path, dict[str, Any]])
+    """each file's blocks and imports, by the name the file knows them under"""
+    loading: list[tuple[Path, str]] = field(default_factory=list[tuple[Path, str]])
+    """the files that import one another, outermost first, with the names a user knows them by"""
+
+    def main(self, file: tree.File, name: str) -> dict[str, Any]:
+        """What the main file's blocks and models see."""
+        self.loading.append((Path(name).resolve(), name))
+        return self._scope(file)
+
+    def _scope(self, file: tree.File) -> dict[str, Any]:
+        """What a file's blocks and models see: its imports and its own blocks."""
+        names: dict[str, Any] = {}
+        errors: list[Diagnostic] = []
+        for item in file.items:
+            try:
+                self._declare(item, names)
+            except Mistake as error:
+                errors.append(error.diagnostic)
+            except DiagnosticError as error:
+                errors += error.diagnostics
+        if errors:
+            raise DiagnosticError(*errors)
+        return names
+
+    def _declare(self, item: tree.Item, names: dict[str, Any]) -> None:
+        match item:
+            case tree.Import():
+                blocks = self._import(item)
+                new = {item.alias.text: Namespace(item.alias.text, blocks)} if item.alias else blocks
+                span = item.alias.span if item.alias else item.path.span
+            case tree.Block():
+                _require_distinct((*item.parameters, *item.tensors))
+                new, span = {item.name.text: BlockRef(item, names)}, item.name.span
+            case tree.Model():
+                _require_distinct(item.parameters)
+                return
+        for name, value in new.items():
+            if name in names:
+                raise Mistake(_redefined(name, span, names[name]))
+            names[name] = value
+
+    def _import(self, item: tree.Import) -> dict[str, BlockRef]:
+        if any(not isinstance(part, str) for part in item.path.parts):
+            raise mistake("an import's path holds no `{…}`", item.path.span)
+        text = "".join(part for part in item.path.parts if isinstance(part, str))
+        path, name = self._resolve(text)
+        if path in [loading for loading, _ in self.loading]:
+            raise self._cycle(path, item.path.span)
+        if path not in self.names:
+            self._load(path, name, text, item.path.span)
+        own = self.names[path]
+        return {n: b for n, b in own.items() if isinstance(b, BlockRef) and b.globals is own}
+
+    def _resolve(self, text: str) -> tuple[Path, str]:
+        """The file that an import means, and its name for a user."""
+        if text.startswith(_STANDARD):
+            return (STANDARD_LIBRARY / text.removeprefix(_STANDARD)).resolve(), text
+        path, name = self.loading[-1]
+        return (path.parent / text).resolve(), (Path(name).parent / text).as_posix()
+
+    def _cycle(self, path: Path, span: Span) -> Mistake:
+        paths = [loading for loading, _ in self.loading]
+        names = [name for _, name in self.loading[paths.index(path) :]]
+        return mistake(f"import cycle: {' → '.join([*names, names[0]])}", span)
+
+    def _load(self, path: Path, name: str, text: str, span: Span) -> None:
+        source = self._read(path, name, text, span)
+        self.loading.append((path, name))
+        try:
+            self.names[path] = self._scope(parse(source, name))
+        except DiagnosticError as error:
+            raise DiagnosticError(*(_imported(d, span) for d in error.diagnostics)) from error
+        finally:
+            self.loading.pop()
+
+    def _read(self, path: Path, name: str, text: str, span: Span) -> str:
+        try:
+            return read_source(path, name)
+        except DiagnosticError as error:
+            message, help = error.diagnostics[0].message, ""
+            if not path.exists():
+                known = _standard_files() if text.startswith(_STANDARD) else self._neighbours(text)
+                found = nearest(path.stem, known)
+                message += f", did you mean `{known[found]}`?" if found else ""
+                help = f"the standard library has {', '.join(known.values())}"
+            raise mistake(message, span, "", help if text.startswith(_STANDARD) else "") from error
+
+    def _neighbours(self, text: str) -> dict[str, str]:
+        """The files that an import may have meant, as it would name them, by their stems."""
+        parent = Path(text).parent
+        paths = sorted((self.loading[-1][0].parent / parent).glob("*.trtnet"))
+        return _standard_files() | {path.stem: (parent / path.name).as_posix() for path in paths}
+
+
+def _standard_files() -> dict[str, str]:
+    return {path.stem: f"{_STANDARD}{path.name}" for path in sorted(STANDARD_LIBRARY.glob("*.trtnet"))}
+
+
+def _imported(diagnostic: Diagnostic, span: Span) -> Diagnostic:
+    return replace(diagnostic, origins=(*diagnostic.origins, Origin(span, "imported here")))
+
+
+def _redefined(name: str, span: Span, first: object) -> Diagnostic:
+    origins = (Origin(first.block.name.span, "first here"),) if isinstance(first, BlockRef) else ()
+    return Diagnostic(f"`{name}` is defined twice", span, origins=origins)
+
+
+def _require_distinct(parameters: Sequence[tree.Parameter | tree.TensorParameter]) -> None:
+    seen: dict[str, Span] = {}
+    for name in _names_of(parameters):
+        if name.text in seen:
+            origins = (Origin(seen[name.text], "first here"),)
+            raise Mistake(
+                Diagnostic(f"parameter `{name.text}` is declared twice", name.span, origins=origins)
+            )
+        seen[name.text] = name.span
+
+
+def _names_of(parameters: Sequence[tree.Parameter | tree.TensorParameter]) -> Iterable[tree.Name]:
+    return (parameter.name for parameter in parameters)
+
+
+def read_source(path: Path, name: str) -> str:
+    """A `.trtnet` file's text; raises a diagnostic where there is none."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file" if missing else (error.strerror or str(error)).lower()
+        raise DiagnosticError(Diagnostic(f"cannot read `{name}`: {reason}")) from error
+    except ValueError as error:
+        raise DiagnosticError(Diagnostic(f"cannot read `{name}`: not a path")) from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DiagnosticError(Diagnostic(f"cannot read `{name}`: it is not UTF-8 text")) from error

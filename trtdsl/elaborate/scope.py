@@ -1,0 +1,139 @@
+"""Names and what they stand for: scopes, dotted paths, and which names a piece of text reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from trtdsl.diagnostics import Span, did_you_mean
+from trtdsl.elaborate.builder import Place
+from trtdsl.elaborate.builtins import prelude
+from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake
+from trtdsl.elaborate.values import (
+    BlockRef,
+    Builtin,
+    Configured,
+    Namespace,
+    OperatorRef,
+    describe,
+    is_tensor,
+)
+from trtdsl.ops.arguments import describe_value
+from trtdsl.syntax import tree
+from trtdsl.types import SymbolicDim
+
+
+@dataclass
+class Scope:
+    """The names visible at a point, and where in the model it is."""
+
+    globals: Mapping[str, Any]
+    place: Place = field(default_factory=Place)
+    names: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def find(self, name: tree.Name) -> Any:
+        """What a name stands for; raises :class:`Mistake` or :class:`Poisoned`."""
+        for names in (self.names, self.globals, prelude()):
+            if name.text in names:
+                value = names[name.text]
+                if value is POISON:
+                    raise Poisoned
+                return value
+        raise self._unknown(name)
+
+    def find_callee(self, name: tree.Name) -> Any:
+        """What a name means where it is called: a tensor of that name does not hide a function."""
+        for names in (self.names, self.globals, prelude()):
+            if isinstance(names.get(name.text), (OperatorRef, BlockRef, Builtin, Configured)):
+                return names[name.text]
+        return self.find(name)
+
+    def path(self, path: tree.Path) -> Any:
+        """What a dotted path stands for."""
+        first, *rest = path.parts
+        value, span = self.find(first), first.span
+        for part in rest:
+            value = attribute(value, part, span)
+            span = dataclasses.replace(span, end=part.span.end)
+        return value
+
+    def _unknown(self, name: tree.Name) -> Mistake:
+        spaces = [value for value in self.globals.values() if isinstance(value, Namespace)]
+        inside = [f"{space.name}.{name.text}" for space in spaces if name.text in space.blocks]
+        known = [*self.names, *self.globals, *prelude()]
+        guess = f", did you mean `{inside[0]}`?" if inside else did_you_mean(name.text, known)
+        return mistake(f"unknown name `{name.text}`{guess}", name.span)
+
+
+_OTHER_ATTRIBUTES = {
+    "size": "shape",
+    "ndim": "rank",
+    "ndimension": "rank",
+    "dim": "rank",
+    "type": "dtype",
+    "T": "transpose",
+    "mT": "transpose",
+    "float": "to",
+    "half": "to",
+    "contiguous": "",
+}
+"""PyTorch's attributes of a tensor that are written otherwise here."""
+
+
+def attribute(value: Any, name: tree.Name, span: Span) -> Any:
+    """``value.name``; ``span`` is the value's."""
+    if isinstance(value, Namespace):
+        if name.text in value.blocks:
+            return value.blocks[name.text]
+        guess = did_you_mean(name.text, value.blocks)
+        raise mistake(f"`{value.name}` has no block `{name.text}`{guess}", name.span)
+    if not is_tensor(value):
+        raise mistake(f"{describe(value)} has no attribute `{name.text}`", name.span)
+    attributes = {"shape": tuple(value.type.shape), "dtype": value.type.dtype, "rank": value.type.rank}
+    if name.text in attributes:
+        return attributes[name.text]
+    other = _OTHER_ATTRIBUTES.get(name.text, name.text)
+    if other in attributes:
+        message, help = f", did you mean `{other}`?", ""
+    elif other in prelude():
+        message, help = "", f"write `{span.text} -> {other}(…)`"
+    else:
+        message, help = did_you_mean(name.text, attributes), ""
+    raise mistake(f"a tensor has no attribute `{name.text}`{message}", name.span, "", help)
+
+
+# What a block was given, for the note where it was placed
+
+
+def placed_note(expr: tree.Path | tree.Call | tree.Labelled, scope: Scope) -> str:
+    """ "placed here with i = 2": the compile-time names that the text at a block's use reads."""
+    shown: list[str] = []
+    for name in names_in(expr):
+        value = scope.names.get(name, POISON)
+        if value is None or isinstance(value, (bool, int, float, str, SymbolicDim)):
+            text = str(value) if isinstance(value, SymbolicDim) else describe_value(value)
+            shown.append(f"{name} = {text.removeprefix('the string ').strip('`')}")
+    return f"placed here with {', '.join(shown)}" if shown else "placed here"
+
+
+@lru_cache(maxsize=1024)
+def names_in(expr: tree.Path | tree.Call | tree.Labelled) -> tuple[str, ...]:
+    """The names that a piece of the tree reads, in order, each once."""
+    return tuple(dict.fromkeys(_names_in(expr)))
+
+
+def _names_in(item: object) -> Iterator[str]:
+    if isinstance(item, tree.Label) and isinstance(item.path, tree.Path):
+        return
+    if isinstance(item, tree.Path):
+        yield item.parts[0].text
+    elif isinstance(item, tuple):
+        for part in item:  # pyright: ignore[reportUnknownVariableType]
+            yield from _names_in(part)
+    elif dataclasses.is_dataclass(item) and not isinstance(item, (Span, tree.Name)):
+        for child in dataclasses.fields(item):
+            if child.name != "span":
+                yield from _names_in(getattr(item, child.name))
