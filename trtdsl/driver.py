@@ -91,10 +91,12 @@ def compile_graph(
     those of :func:`trtdsl.trt.build.build`. Nothing is written unless all of it succeeds.
     Raises :class:`DiagnosticError`, and :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from trtdsl.passes import ConvertPrecision, operator_counts, optimize, pass_name, selected
     from trtdsl.trt.build import build, write_atomically
     from trtdsl.trt.lower import lower
-    from trtdsl.trt.manifest import describe, manifest_path
+    from trtdsl.trt.manifest import describe, describe_weights, manifest_path
     from trtdsl.weights import release_pages
 
     engine = Path(engine)
@@ -110,8 +112,10 @@ def compile_graph(
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
     lowered = lower(optimized, runtime)
-    data = build(lowered, targets=targets, tf32=tf32, progress=progress, tune=tune)
-    manifest = describe(lowered, data, targets=targets, passes=passes)
+    with ThreadPoolExecutor(1) as pool:
+        weights = pool.submit(describe_weights, optimized)
+        data = build(lowered, targets=targets, tf32=tf32, progress=progress, tune=tune)
+        manifest = describe(lowered, data, targets=targets, passes=passes, weights=weights.result())
     write_atomically(manifest_path(engine), manifest.to_json().encode())
     write_atomically(engine, data)
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized))

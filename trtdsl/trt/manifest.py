@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +25,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Weight
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.ir import Graph, Weight
 from trtdsl.ops.lowering import Array
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
@@ -109,9 +109,9 @@ def describe(
     *,
     targets: Sequence[str] = (),
     passes: Sequence[str] = (),
-    weights: Iterable[Weight] | None = None,
+    weights: tuple[WeightEntry, ...] | None = None,
 ) -> Manifest:
-    """The manifest of an engine; ``weights`` are by default those that it holds, after all passes."""
+    """The manifest of an engine; ``weights`` are those that it holds, where they are described already."""
     graph = lowered.graph
     dynamic = [value for value in graph.inputs if not value.type.is_static]
     return Manifest(
@@ -138,8 +138,14 @@ def describe(
             LayerEntry(name, node.op.name, node.scope, source_of(node))
             for name, node in lowered.nodes.items()
         ),
-        weights=tuple(_weight(weight) for weight in (graph.weights if weights is None else weights)),
+        weights=describe_weights(graph) if weights is None else weights,
     )
+
+
+def describe_weights(graph: Graph) -> tuple[WeightEntry, ...]:
+    """The entries of a graph's weights. Hashing takes half a second a gigabyte, and can be done elsewhere
+    while TensorRT builds: neither holds Python's lock. ValueError if a weight has no data."""
+    return tuple(map(_weight, graph.weights))
 
 
 def manifest_path(engine: Path | str) -> Path:
@@ -149,17 +155,17 @@ def manifest_path(engine: Path | str) -> Path:
 
 
 def load_manifest(engine: Path | str) -> Manifest:
-    """The manifest beside an engine; raises DiagnosticError where there is none, or not a whole one."""
+    """The manifest beside an engine; raises UsageError where there is none, or not a whole one."""
     path = manifest_path(engine)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return _read(data)
     except OSError as error:
-        raise DiagnosticError(Diagnostic(f"cannot read `{path}`: {error.strerror or error}")) from error
+        raise UsageError(Diagnostic(f"cannot read `{path}`: {error.strerror or error}")) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no `{error.args[0]}`" if isinstance(error, KeyError) else str(error)
         advice = "compile the model again to write it anew"
-        raise DiagnosticError(Diagnostic(f"`{path}` is no manifest: {reason}", help=(advice,))) from error
+        raise UsageError(Diagnostic(f"`{path}` is no manifest: {reason}", help=(advice,))) from error
 
 
 def hash_of(array: Array) -> str:
