@@ -39,12 +39,12 @@ def run(
     from trtdsl.trt.engine import Engine, check_arrays, not_finite, read_engine
     from trtdsl.trt.files import Normalization, load_arrays, require_savable, save_arrays
 
-    _, manifest = read_engine(engine)
+    data, manifest = read_engine(engine)
     if output:
         require_savable(output, len(manifest.outputs))
     arrays = load_arrays(inputs or (), manifest, Normalization.parse(normalize) if normalize else None)
     check_arrays(manifest, arrays)
-    results = Engine.load(engine, runtime)(**arrays)
+    results = Engine(data, manifest, runtime)(**arrays)
     for warning in (*not_finite(arrays), *not_finite(results)):
         print(render(warning), file=sys.stderr)
     if output:
@@ -71,8 +71,9 @@ def bench(
     from trtdsl.trt.bench import measure, shapes_of, show_measurement
     from trtdsl.trt.engine import Engine, read_engine
 
-    shapes = shapes_of(shape or (), read_engine(engine)[1])
-    found = measure(Engine.load(engine, runtime), shapes, seconds=duration, cuda_graph=cuda_graph)
+    data, manifest = read_engine(engine)
+    shapes = shapes_of(shape or (), manifest)
+    found = measure(Engine(data, manifest, runtime), shapes, seconds=duration, cuda_graph=cuda_graph)
     print(json.dumps(found.to_dict(), indent=1) if as_json else show_measurement(found))
 
 

@@ -57,11 +57,14 @@ def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
 class Engine:
     """An engine on the GPU. ``manifest`` says what it takes and gives."""
 
-    def __init__(self, data: bytes | memoryview, manifest: Manifest, dialect: Dialect) -> None:
+    def __init__(
+        self, data: bytes | memoryview, manifest: Manifest, runtime: str | Dialect | None = None
+    ) -> None:
         """From bytes in memory; :meth:`load` reads and checks a file.
 
         Raises RefusedByTensorRT where there is no GPU, or not the one or the TensorRT it was built for.
         """
+        dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime or manifest.runtime)
         _require_runtime(manifest, dialect)
         _require_target(manifest, cuda.current_device())
         self.manifest = manifest
@@ -84,8 +87,7 @@ class Engine:
     @classmethod
     def load(cls, path: Path | str, runtime: str | None = None) -> Engine:
         """The engine in a file, by its own runtime unless another is named; its manifest lies beside it."""
-        data, manifest = read_engine(path)
-        return cls(data, manifest, load_runtime(runtime or manifest.runtime))
+        return cls(*read_engine(path), runtime)
 
     def __call__(self, **arrays: Any) -> Result:
         """Run once and wait. Arrays are by input name; GPU arrays are read in place."""
