@@ -189,11 +189,18 @@ class Dialect:
             if kind == "identity" or data_type in floats:
                 layer.set_output_type(index, data_type)
 
-    def infers_type(self, kind: str) -> bool:
-        """Whether a layer's result has a type of its own before the build: of weak constants it is open."""
-        return self.facts.strongly_typed or kind != "constant"
+    def has_type(self, handle: Any, data_type: Any) -> bool:
+        """Whether a tensor is of a type, as far as TensorRT says before the build.
+
+        A weakly typed network reports float for products and constants whatever they are pinned to, so
+        that there only floating point and other types are told apart (seen in 8.5.3).
+        """
+        floats = (self.trt.DataType.FLOAT, self.trt.DataType.HALF)
+        if not self.facts.strongly_typed and data_type in floats:
+            return handle.dtype in floats
+        return bool(handle.dtype == data_type)
 
 
-_TYPED_BY_THEMSELVES = frozenset({"shape", "constant"})
-_COPIES = frozenset({"identity", "shuffle", "slice", "concatenation"})
+_TYPED_BY_THEMSELVES = frozenset({"shape"})
+_COPIES = frozenset({"constant", "identity", "shuffle", "slice", "concatenation"})
 """Layers that compute nothing: the types of their results say all."""

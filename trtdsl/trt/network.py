@@ -17,6 +17,7 @@ import numpy as np
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
 from trtdsl.ir import Node
 from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.trt.compose import ACTIVATIONS
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.naming import Names, metadata_of, node_name
 from trtdsl.trt.readback import agrees, took
@@ -227,6 +228,13 @@ class CheckedNetwork(Network):
         # Before 8.6 an identity layer whose output type is set converts; `pin` sets it.
         return self.add("identity", x, result=result)
 
+    def activation(
+        self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
+    ) -> Tensor:
+        if kind in ACTIVATIONS and not self.dialect.facts.has(f"ActivationType.{kind}"):
+            return ACTIVATIONS[kind](self, x)
+        return super().activation(kind, x, alpha, beta)
+
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
 
@@ -351,7 +359,7 @@ class CheckedNetwork(Network):
         except (RuntimeError, ValueError) as error:
             # ValueError is 8.5's: a rank of -1 that is no length of a tuple.
             raise self._rejected(f"TensorRT cannot compute this `{kind}` layer") from error
-        typed = handle.dtype == self.data_type(expected.dtype) or not self.dialect.infers_type(kind)
+        typed = self.dialect.has_type(handle, self.data_type(expected.dtype))
         if not typed or not agrees(shape, expected.shape):
             found = (
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
