@@ -182,4 +182,4 @@ def _nearest(word: str, known: Iterable[str], cutoff: float) -> Sequence[str]:
 def _abbreviates(word: str, name: str) -> bool:
     """Whether a word has some of a name's letters, in order and from its first on: ``fold_bn``."""
     letters = iter(name)
-    return len(word) > 2 and word[0] == name[0] and all(letter in letters for letter in word)
+    return len(word) > 3 and word[0] == name[0] and all(letter in letters for letter in word)
