@@ -310,28 +310,19 @@ def table(rows: Sequence[Row], where: dict[str, Any]) -> str:
     """The Markdown of ``compile_time.md``."""
     low, middle, high = where["load"]
     packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
-    return "\n".join(
-        [
-            "# From a checkpoint to an engine",
-            "",
-            "Whole processes, from the start of Python to the engine on disk, with random weights; the",
-            f"median of {where['runs']} runs, routes taking turns. *Faster* is against `torch.onnx.export`",
-            "with its default exporter (dynamo), TensorRT's ONNX parser and the same builder; *builder alone*",
-            "parses a ready ONNX file and builds, without torch. The profile is a batch of 1 to 32, best at 8.",
-            "Written by `python benchmarks/compile_time.py`.",
-            "",
-            f"{where['date']}, {where['cpu']} ({where['cpus']} CPUs), Python {where['python']},",
-            f"{packages}.",
-            f"The machine had other work: its load average before the runs was {low:.1f} to {high:.1f}, median",
-            f"{middle:.1f}. Where that exceeds the number of CPUs, wall times are stretched, and the CPU seconds",
-            "(user and system) compare better.",
-            "",
-            *summary(rows),
-            "",
-            *details(rows),
-            "",
-        ]
-    )
+    heading = f"""# From a checkpoint to an engine
+
+Whole processes, from the start of Python to the engine on disk, with random weights; the median of
+{where["runs"]} runs, routes taking turns. *Faster* is against `torch.onnx.export` with its default exporter
+(dynamo), TensorRT's ONNX parser and the same builder; *builder alone* parses a ready ONNX file and builds,
+without torch. The profile is a batch of 1 to 32, best at 8. Written by `python benchmarks/compile_time.py`.
+
+{where["date"]}, {where["cpu"]} ({where["cpus"]} CPUs), Python {where["python"]}, {packages}.
+The machine had other work: its load average before the runs was {low:.1f} to {high:.1f}, median {middle:.1f}.
+Where that exceeds the number of CPUs, wall times are stretched, and the CPU seconds (user and system)
+compare better.
+"""
+    return "\n".join([heading, *summary(rows), "", *details(rows), ""])
 
 
 def main() -> None:
