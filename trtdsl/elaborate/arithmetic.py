@@ -36,6 +36,8 @@ TENSOR_OPERATORS: Mapping[str, str] = {
 """The operator of `trtdsl.ops` that each symbol means on tensors."""
 
 _LARGEST_BITS = 4096
+_MOST_TERMS = 64
+"""Terms of a dimension's polynomial; real sizes have two or three."""
 
 
 def binary(symbol: str, left: Any, right: Any) -> Any:
@@ -75,7 +77,8 @@ def negated(value: Any) -> Any:
 
 def _same(left: Any, right: Any) -> bool:
     if isinstance(left, SymbolicDim) or isinstance(right, SymbolicDim):
-        return _is_number(left) and _is_number(right) and equal(left, right)
+        left, right = _whole(left), _whole(right)
+        return _is_dim(left) and _is_dim(right) and equal(left, right)
     if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
         left, right = list(left), list(right)  # pyright: ignore[reportUnknownArgumentType]
         return len(left) == len(right) and all(map(_same, left, right))
@@ -90,6 +93,9 @@ def _compare(symbol: str, left: Any, right: Any) -> bool:
     if not (_is_number(left) and _is_number(right)):
         raise Unsuitable(f"`{symbol}` does not compare {describe(left)} with {describe(right)}")
     if isinstance(left, SymbolicDim) or isinstance(right, SymbolicDim):
+        left, right = _whole(left), _whole(right)
+        if not (_is_dim(left) and _is_dim(right)):
+            raise Unsuitable(f"`{symbol}` compares a dynamic dimension with whole numbers")
         return _DIM_COMPARISONS[symbol](left, right)
     return bool(_COMPARISONS[symbol](left, right))
 
@@ -112,8 +118,14 @@ def _dim_power(base: SymbolicDim, exponent: Any) -> Any:
         raise Unsuitable("a dynamic dimension is raised to whole powers from 0 to 8 only")
     result: Any = 1
     for _ in range(exponent):
-        result = base * result
+        result = _dim_product(base, result)
     return result
+
+
+def _dim_product(left: SymbolicDim, right: Any) -> Any:
+    if isinstance(right, SymbolicDim) and len(left.by_monomial) * len(right.by_monomial) > _MOST_TERMS:
+        raise Unsuitable("the result is too long an expression")
+    return left * right
 
 
 def _true_divide(left: Any, right: Any) -> Any:
@@ -123,6 +135,8 @@ def _true_divide(left: Any, right: Any) -> Any:
 
 
 def _product(left: Any, right: Any) -> Any:
+    if isinstance(left, SymbolicDim) and isinstance(right, SymbolicDim):
+        return _dim_product(left, right)
     for value in (left, right):
         if isinstance(value, int) and value.bit_length() > _LARGEST_BITS:
             raise Unsuitable("the result is too large")
@@ -159,6 +173,15 @@ _DIM_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, SymbolicDim)) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> Any:
+    """A float without a fraction as an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _is_dim(value: object) -> bool:
+    return isinstance(value, SymbolicDim) or _is_integer(value)
 
 
 def _is_integer(value: object) -> bool:

@@ -11,8 +11,11 @@ from trtdsl.elaborate.values import Builtin, OperatorRef
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 from trtdsl.types import DType, SymbolicDim, maximum, minimum
 
-LONGEST_LIST = 1_000_000
+LONGEST_LIST = 100_000
 """Elements of a compile-time list at most: elaboration always ends soon."""
+
+
+_MOST_DIGITS = 300
 
 
 class Unsuitable(Exception):
@@ -64,6 +67,12 @@ def _integer(value: Any) -> int:
     return int(value)
 
 
+def _round(value: Any, ndigits: int | None = None) -> Any:
+    if ndigits is not None and abs(ndigits) > _MOST_DIGITS:
+        raise Unsuitable(f"takes at most {_MOST_DIGITS} digits")
+    return round(value, ndigits)
+
+
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": len,
     "range": _range,
@@ -75,7 +84,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "abs": abs,
     "floor": math.floor,
     "ceil": math.ceil,
-    "round": round,
+    "round": _round,
     "sqrt": math.sqrt,
     "int": _integer,
     "list": list,

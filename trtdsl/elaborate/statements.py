@@ -21,7 +21,7 @@ from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import describe
 from trtdsl.syntax import tree
 
-MOST_STATEMENTS = 1_000_000
+MOST_STATEMENTS = 200_000
 
 
 class Elaboration:

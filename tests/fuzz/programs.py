@@ -1,0 +1,310 @@
+"""Texts to try the compiler on: plausible programs, and real ones with something changed.
+
+Every text is a function of a ``random.Random``, so a seed names it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from trtdsl.diagnostics import Source
+from trtdsl.elaborate.builtins import FUNCTIONS
+from trtdsl.ops.base import OPERATORS, SPELLINGS
+from trtdsl.syntax.lexer import lexicon, scan
+
+ROOT = Path(__file__).parents[2]
+
+
+@lru_cache(maxsize=1)
+def corpus() -> tuple[tuple[str, Path], ...]:
+    """Real texts with the folder that their imports are relative to."""
+    folders = ("examples", "trtdsl/std", "tests/errors", "tests/syntax")
+    paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.trtnet"))
+    texts = ((path.read_bytes().decode("utf-8", "replace"), path.parent) for path in paths)
+    return tuple((text, folder) for text, folder in texts if len(text) < 12_000)
+
+
+# Real programs, changed
+
+
+def mutated(rng: random.Random) -> tuple[str, Path]:
+    """A text of the corpus with one to four changes."""
+    text, folder = rng.choice(corpus())
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
+        text = rng.choice(_MUTATIONS)(rng, text)
+    return text, folder
+
+
+def _tokens(text: str) -> list[tuple[int, int]]:
+    tokens, _ = scan(Source("fuzz", text))
+    return list(zip(tokens.starts[:-1], tokens.ends[:-1], strict=True))
+
+
+def _one_token(edit: Callable[[random.Random, str], str]) -> Callable[[random.Random, str], str]:
+    def change(rng: random.Random, text: str) -> str:
+        tokens = _tokens(text)
+        if not tokens:
+            return text
+        start, end = rng.choice(tokens)
+        return text[:start] + edit(rng, text[start:end]) + text[end:]
+
+    return change
+
+
+def _two_tokens(rng: random.Random, text: str) -> str:
+    """Two tokens in each other's places."""
+    tokens = _tokens(text)
+    if len(tokens) < 2:
+        return text
+    (a, b), (c, d) = sorted(rng.sample(tokens, 2))
+    return text[:a] + text[c:d] + text[b:c] + text[a:b] + text[d:]
+
+
+def _run_of_tokens(rng: random.Random, text: str) -> str:
+    """Some neighbouring tokens once more, somewhere else."""
+    tokens = _tokens(text)
+    if not tokens:
+        return text
+    first = rng.randrange(len(tokens))
+    last = min(first + rng.randint(0, 12), len(tokens) - 1)
+    place = rng.choice(tokens)[0]
+    return f"{text[:place]} {text[tokens[first][0] : tokens[last][1]]} {text[place:]}"
+
+
+def _line(rng: random.Random, text: str) -> str:
+    """A line gone, twice, or moved."""
+    lines = text.split("\n")
+    line = lines.pop(rng.randrange(len(lines)))
+    for _ in range(rng.choice((0, 1, 2))):
+        lines.insert(rng.randint(0, len(lines)), line)
+    return "\n".join(lines)
+
+
+def _characters(rng: random.Random, text: str) -> str:
+    place = rng.randint(0, len(text))
+    new = "".join(rng.choice(_CHARACTERS) for _ in range(rng.randint(0, 3)))
+    return text[:place] + new + text[place + rng.randint(0, 3) :]
+
+
+def _cut(rng: random.Random, text: str) -> str:
+    return text[: rng.randint(0, len(text))]
+
+
+_CHARACTERS = 'abxN019_.,:;=+-*/%<>()[]{}"#@!\\ \n\t→é\x00'
+
+
+@lru_cache(maxsize=1)
+def words() -> tuple[str, ...]:
+    """Tokens that mean something somewhere."""
+    literals = (
+        "0",
+        "1",
+        "2",
+        "3",
+        "7",
+        "64",
+        "-1",
+        "1.5",
+        "1e-5",
+        "1e308",
+        '""',
+        '"same"',
+        '"layer{i}"',
+        '"{N}"',
+    )
+    names = ("x", "y", "N", "H", "C", "i", "self", "_", *OPERATORS, *SPELLINGS, *FUNCTIONS)
+    suffixes = (".shape", ".shape[1]", ".rank", ".dtype", "[0]", "[:, 1:]", "[..., none]")
+    return (*lexicon().literals, *literals, *names, *suffixes)
+
+
+_MUTATIONS: Sequence[Callable[[random.Random, str], str]] = (
+    _one_token(lambda rng, token: ""),
+    _one_token(lambda rng, token: f"{token} {token}"),
+    _one_token(lambda rng, token: f" {rng.choice(words())} "),
+    _one_token(lambda rng, token: f" {rng.choice(words())} {token} "),
+    _one_token(lambda rng, token: f"({token} + {rng.choice((-1, 1, 7))})" if token.isdigit() else token),
+    _two_tokens,
+    _run_of_tokens,
+    _line,
+    _characters,
+    _cut,
+)
+
+
+# Plausible programs
+
+
+@dataclass
+class _Writer:
+    """Writes a program whose names exist and whose values are mostly of the kind that is wanted."""
+
+    rng: random.Random
+    tensors: list[str] = field(default_factory=lambda: ["x", "y"])
+    numbers: list[str] = field(default_factory=lambda: ["N", "H", "width"])
+    lists: list[str] = field(default_factory=lambda: ["sizes"])
+    blocks: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    count: int = 0
+
+    def pick(self, *options: Callable[[], str]) -> str:
+        return self.rng.choice(options)()
+
+    def name(self, kind: list[str]) -> str:
+        self.count += 1
+        name = f"v{self.count}" if self.rng.random() < 0.8 else self.rng.choice((*kind, "relu", "sum", "dim"))
+        kind.append(name)
+        return name
+
+    # Expressions
+
+    def number(self, depth: int = 2) -> str:
+        rng = self.rng
+        leaf = [str(rng.choice((0, 1, 2, 3, 4, 8, 16, 31, 64, -1))), rng.choice(self.numbers)]
+        if depth == 0:
+            return rng.choice(leaf)
+        return rng.choice((
+            *leaf,
+            *leaf,
+            f" {rng.choice(('+', '-', '*', '//', '%', '/', '**'))} ".join((self.number(depth - 1), self.number(0))),
+            f"{rng.choice(self.tensors)}.shape[{rng.randint(-3, 4)}]",
+            f"len({self.list(depth - 1)})",
+            f"{rng.choice(('min', 'max', 'sum', 'abs', 'floor', 'ceil'))}({self.number(depth - 1)})",
+            f"({self.number(depth - 1)} if {self.condition(depth - 1)} else {self.number(depth - 1)})",
+            f"{self.list(depth - 1)}[{self.number(0)}]",
+        ))  # fmt: skip
+
+    def list(self, depth: int = 1) -> str:
+        rng = self.rng
+        items = ", ".join(self.number(0) for _ in range(rng.randint(0, 3)))
+        return rng.choice((
+            rng.choice(self.lists),
+            f"[{items}]",
+            f"range({rng.randint(0, 4)})",
+            f"list(enumerate([{items}]))",
+            f"[{items}] + {rng.choice(self.lists)}",
+            f"{rng.choice(self.tensors)}.shape",
+        ))  # fmt: skip
+
+    def condition(self, depth: int = 1) -> str:
+        left, right = self.number(depth), self.number(0)
+        return self.rng.choice((
+            f"{left} {self.rng.choice(('==', '!=', '<', '<=', '>', '>='))} {right}",
+            f"not {left} == {right}",
+            f"{left} > 0 and {right} > 0",
+            "true",
+        ))  # fmt: skip
+
+    def tensor(self, depth: int = 2) -> str:
+        rng = self.rng
+        if depth == 0:
+            return rng.choice(self.tensors)
+        return self.pick(
+            lambda: rng.choice(self.tensors),
+            lambda: f" {rng.choice('+-*/@>')} ".join((self.tensor(depth - 1), self.operand(depth))),
+            lambda: f"({self.tensor(depth - 1)}{''.join(self.stage() for _ in range(rng.randint(1, 3)))})",
+            lambda: f"{rng.choice(_FUNCTIONS)}({self.tensor(depth - 1)}{self.arguments()})",
+            lambda: f"cat([{self.tensor(0)}, {self.tensor(depth - 1)}], {self.number(0)})",
+            lambda: f"{rng.choice(self.tensors)}[{self.subscripts()}]",
+            lambda: f"({self.label()}: Parameter({self.number(0)}, {self.number(0)}))",
+        )
+
+    def operand(self, depth: int) -> str:
+        return self.pick(lambda: self.tensor(depth - 1), lambda: self.rng.choice(("2", "0.5", "true", "H")))
+
+    def subscripts(self) -> str:
+        rng = self.rng
+        options = (":", "0", "-1", "...", "none", "1:", ":2", "::2", "N - 1:", rng.choice(self.tensors))
+        return ", ".join(rng.choice(options) for _ in range(rng.randint(1, 4)))
+
+    def label(self) -> str:
+        self.count += 1
+        text = f'"b{{{self.number(1)}}}"'
+        return self.rng.choice((f"l{self.count}", f"a.{self.count}", text, "tied", "_", "x.y"))
+
+    def arguments(self) -> str:
+        rng = self.rng
+        if rng.random() < 0.3:
+            return ""
+        values = [self.pick(self.number, self.list, lambda: "none", lambda: '"same"', self.operand_text)]
+        if rng.random() < 0.4:
+            values.append(f"{rng.choice(_PARAMETERS)} = {self.pick(self.number, self.list, lambda: 'true')}")
+        return ", " + ", ".join(values)
+
+    def operand_text(self) -> str:
+        return self.rng.choice(self.tensors)
+
+    def stage(self) -> str:
+        rng = self.rng
+        if self.blocks and rng.random() < 0.3:
+            name, parameters = rng.choice(self.blocks)
+            given = ", ".join(self.number(1) for _ in range(parameters + (rng.random() < 0.1)))
+            return f" -> {self.label()}: {name}({given})"
+        module = rng.choice(_MODULES)
+        if rng.random() < 0.5:
+            return f" -> {self.label()}: {module}({self.arguments()[2:]})"
+        return f" -> {rng.choice(_FUNCTIONS)}({self.arguments()[2:]})"
+
+    # Statements
+
+    def statement(self, depth: int, ends: str) -> str:
+        rng = self.rng
+        kind = rng.random()
+        if kind < 0.45:
+            value = self.tensor() + "".join(self.stage() for _ in range(rng.randint(0, 2)))
+            return f"{self.name(self.tensors)} = {value}"
+        if kind < 0.6:
+            value = self.number()
+            return f"{self.name(self.numbers)} = {value}"
+        if kind < 0.68:
+            value = self.list()
+            return f"{self.name(self.lists)} = {value}"
+        if kind < 0.73:
+            value = f"chunk({self.tensor(1)}, 2, {rng.randint(0, 3)})"
+            return f"{self.name(self.tensors)}, {self.name(self.tensors)} = {value}"
+        if kind < 0.78:
+            return f'assert {self.condition()}, "width {{{self.number(1)}}}"'
+        if kind < 0.9 and depth:
+            body = self.body(depth - 1, ends)
+            otherwise = f" else {{ {self.body(depth - 1, ends)} }}" if rng.random() < 0.5 else ""
+            return f"if {self.condition()} {{ {body} }}{otherwise}"
+        if depth:
+            self.numbers.append("i")
+            return f"for i in {self.list()} {{ {self.body(depth - 1, ends)} }}"
+        return f"{ends} {self.tensor()}" if ends == "return" else f"output o{self.count} = {self.tensor()}"
+
+    def body(self, depth: int, ends: str) -> str:
+        return "\n".join(self.statement(depth, ends) for _ in range(self.rng.randint(1, 3)))
+
+    def block(self, number: int) -> str:
+        inner = _Writer(self.rng, ["x"], ["a", "C"], ["[1, 2]"], list(self.blocks), 100 * number)
+        header = self.rng.choice(("x", "x: [B, C]", "x: [B, C, H, W]", "x: float32[B, a]", "x, y = none"))
+        body = "\n".join(inner.statement(1, "return") for _ in range(self.rng.randint(1, 3)))
+        self.blocks.append((f"B{number}", 1))
+        body += f"\nreturn {inner.tensor(1)}"
+        return f"block B{number}(a = {self.rng.randint(1, 8)})({header}) {{\n{body}\n}}\n"
+
+    def program(self) -> str:
+        rng = self.rng
+        blocks = "".join(self.block(number) for number in range(rng.randint(0, 3)))
+        dtype = rng.choice(("float32", "float32", "float16", "int64", "bool"))
+        shape = rng.choice(("N, 3, H, 8", "N, 8", "2, 3, 8, 8", "N, H, 4", "N, 4 * H", ""))
+        profile = "profile p { N = 2 .. 3 .. 99 }" if rng.random() < 0.2 else ""
+        body = "\n".join(self.statement(2, "output") for _ in range(rng.randint(1, 6)))
+        return (
+            f"{blocks}model m(width = {rng.randint(1, 9)}) {{\n"
+            f"dim N = 1 .. 2 .. 64\ndim H = 2 .. 8 .. 32\n{profile}\nsizes = [1, 2]\ninput x: {dtype}[{shape}]\ninput y: float32[N, H]\n{body}\n"
+            f"output result = {rng.choice(self.tensors)}\n}}\n"
+        )
+
+
+_FUNCTIONS = tuple(sorted(name for name in (*OPERATORS, *SPELLINGS) if name[:1].islower()))
+_MODULES = tuple(sorted(name for name in (*OPERATORS, *SPELLINGS) if name[:1].isupper()))
+_PARAMETERS = tuple(sorted({name for op in OPERATORS.values() for name in op.parameters}))
+
+
+def plausible(rng: random.Random) -> tuple[str, Path]:
+    """A program out of the language's constructs, wrong here and there."""
+    return _Writer(rng).program(), ROOT

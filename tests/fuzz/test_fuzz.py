@@ -1,0 +1,64 @@
+"""Whatever the text, the compiler answers in time: a graph that keeps its promises, or diagnostics.
+
+Here a few hundred texts, always the same; ``trial.py`` tries as many as one likes.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from programs import corpus, mutated, plausible
+from trial import Hangs, attempt, time_limit
+
+FIXED = settings(
+    max_examples=200, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture(autouse=True)
+def keep_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports are relative to a text's folder, which each attempt enters."""
+    monkeypatch.chdir(Path(__file__).parent)
+
+
+@FIXED
+@given(st.randoms(use_true_random=False))
+def test_plausible_programs(rng: random.Random) -> None:
+    attempt(*plausible(rng))
+
+
+@FIXED
+@given(st.randoms(use_true_random=False))
+def test_real_programs_changed(rng: random.Random) -> None:
+    attempt(*mutated(rng))
+
+
+@FIXED
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    assert attempt(data.decode("utf-8", "replace"), Path.cwd()) == "refused"
+
+
+@FIXED
+@given(
+    st.from_regex(re.compile(r"model m\(\) \{( ?[xyN()\[\]{}=:.,+*>-]| (input|output|dim|for|in|1)){0,40}"))
+)
+def test_any_tokens(text: str) -> None:
+    attempt(text, Path.cwd())
+
+
+def test_texts_are_of_both_kinds() -> None:
+    answers = {attempt(*plausible(random.Random(seed))) for seed in range(40)}
+    assert answers == {"accepted", "refused"}
+    assert len(corpus()) > 100
+
+
+def test_a_text_that_hangs_would_be_found() -> None:
+    with pytest.raises(Hangs), time_limit(0.05):
+        while True:
+            pass

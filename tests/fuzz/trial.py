@@ -1,0 +1,87 @@
+"""One text tried: it is refused with diagnostics, or its graph keeps every promise.
+
+``python tests/fuzz/trial.py plausible 20000 1`` tries many, from a seed on, and prints what broke.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from programs import mutated, plausible
+
+from trtdsl.diagnostics import DiagnosticError, render
+from trtdsl.elaborate import elaborate, elaborate_text, models
+from trtdsl.ir import difference, show, verify
+
+SECONDS = 20.0
+"""A text that takes longer hangs."""
+
+SOURCES = {"plausible": plausible, "mutated": mutated}
+
+
+class Hangs(Exception):
+    """A text took too long."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise :class:`Hangs` in the main thread when the body takes longer."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Hangs(f"no answer within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def attempt(text: str, folder: Path) -> str:
+    """ "refused" or "accepted"; any exception but the compiler's own diagnostics goes through."""
+    os.chdir(folder)
+    with time_limit(SECONDS):
+        try:
+            names = models(text, "fuzz.trtnet")
+            graph = elaborate(text, "fuzz.trtnet", names[-1] if names else None).graph
+        except DiagnosticError as error:
+            assert error.diagnostics and all(render(diagnostic) for diagnostic in error.diagnostics)
+            return "refused"
+        assert verify(graph) == ()
+        assert difference(graph, elaborate_text(show(graph))) is None
+        return "accepted"
+
+
+def main(source: str, count: int, first: int) -> None:
+    """Try texts of consecutive seeds; print each that breaks, once for each way to break."""
+    seen: Counter[str] = Counter()
+    broken: Counter[str] = Counter()
+    began = time.monotonic()
+    for seed in range(first, first + count):
+        text, folder = SOURCES[source](random.Random(seed))
+        try:
+            seen[attempt(text, folder)] += 1
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            way = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
+            broken[way] += 1
+            if broken[way] == 1:
+                print(f"=== seed {seed}: {way}: {str(error)[:2000]}\n{text[:4000]}", flush=True)
+    print(f"{source}: {count} texts from seed {first} in {time.monotonic() - began:.0f} s: {dict(seen)}")
+    print("\n".join(f"{times} x {way}" for way, times in broken.most_common()) or "nothing broke")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
