@@ -108,6 +108,14 @@ class _Splitting(Function, abstract=True):
         return tuple(net.slice(input, place, type.shape) for place, type in zip(places, types, strict=True))
 
 
+def _divided(input: TensorType, dim: int, what: str) -> tuple[int, int]:
+    """The dimension from the front and its size."""
+    if input.rank == 0:
+        raise Refused(f"{what} needs a tensor of rank 1 at least", "input")
+    dim = wrap_dim(dim, input.rank)
+    return dim, static(input.shape[dim], f"the dimension that {what} divides", "dim")
+
+
 class Chunk(_Splitting):
     """At most ``chunks`` pieces of dimension ``dim``, all of size ceil(size / chunks) but the last."""
 
@@ -121,10 +129,9 @@ class Chunk(_Splitting):
     dim: int = 0
 
     def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
-        dim = wrap_dim(self.dim, input.rank)
+        dim, size = _divided(input, self.dim, "chunk")
         if self.chunks < 1:
             raise Refused(f"chunk into {self.chunks} pieces", "chunks")
-        size = static(input.shape[dim], "the dimension that chunk divides", "dim")
         return dim, _equal_pieces(size, -(-size // self.chunks))
 
 
@@ -141,8 +148,7 @@ class Split(_Splitting):
     dim: int = 0
 
     def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
-        dim = wrap_dim(self.dim, input.rank)
-        size = static(input.shape[dim], "the dimension that split divides", "dim")
+        dim, size = _divided(input, self.dim, "split")
         sections = self.split_size_or_sections
         if isinstance(sections, int):
             if sections < 1:

@@ -144,6 +144,8 @@ class GroupNorm(_ByChannels):
         if self.num_groups < 1 or channels % self.num_groups:
             message = f"the input has {channels} channels, which {self.num_groups} groups do not divide"
             raise Refused(message, "num_groups")
+        count = product((input.shape[0], channels // self.num_groups, *input.shape[2:]))
+        require_at_most(2, count, f"the statistics of {count} value in each group say nothing")
         return input
 
     def lower(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from trtdsl.ops.base import Function, Refused, Spelling
 from trtdsl.ops.elementwise import cast, computed, less_equal, negate, not_equal, numeric
 from trtdsl.ops.pointwise import broadcast
-from trtdsl.ops.rules import broadcast_shapes, promote
+from trtdsl.ops.rules import broadcast_shapes, promote, promote_in_order
 from trtdsl.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Comparison(Function, abstract=True):
     """A bool for each pair of numbers, compared in their common dtype."""
 
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
-        computed(input.with_dtype(promote(input, other)))
+        computed(input.with_dtype(promote_in_order(input, other)))
         return broadcast(DType.BOOL, input, other)
 
     def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:

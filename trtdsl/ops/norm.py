@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from trtdsl.ops.base import Function
+from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.elementwise import computed, to_bool
 from trtdsl.ops.reduction import in_float32, reduce, reduced_shape
 from trtdsl.ops.rules import floating, require_floating, wrap_dims
@@ -29,6 +29,8 @@ class Logsumexp(Function):
     keepdim: bool = False
 
     def infer(self, input: TensorType) -> TensorType:
+        if self.dim == ():
+            raise Refused("logsumexp needs at least one dimension", "dim")
         shape = reduced_shape(input, wrap_dims(self.dim, input.rank), self.keepdim)
         return TensorType(floating(computed(input).dtype), shape)
 

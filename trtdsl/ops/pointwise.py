@@ -6,13 +6,14 @@ A number beside a tensor is a tensor of rank 0 here: the elaborator gives it PyT
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.elementwise import computed, numeric, scaled, truncated, without_overflow
-from trtdsl.ops.rules import broadcast_shapes, floating, promote, type_of
+from trtdsl.ops.rules import broadcast_shapes, floating, promote, promote_in_order, type_of
 from trtdsl.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -161,14 +162,19 @@ class Div(Binary):
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         if self.rounding_mode == "floor":
             return floor_divided(net, a, b)
-        quotient = net.elementwise("DIV", a, b)
-        rounded = self.rounding_mode == "trunc" and a.dtype.is_floating
-        return truncated(net, quotient) if rounded else quotient
+        if self.rounding_mode == "trunc" and a.dtype.is_floating:
+            return net.cast(truncated(net, net.elementwise("DIV", *_widened(net, a, b))), a.dtype)
+        return net.elementwise("DIV", a, b)
 
 
 def floor_divided(net: Network, a: Tensor, b: Tensor) -> Tensor:
     """``floor(a / b)``, of integers as of floating-point numbers."""
-    return net.elementwise("FLOOR_DIV", a, b)
+    return net.cast(net.elementwise("FLOOR_DIV", *_widened(net, a, b)), a.dtype)
+
+
+def _widened(net: Network, *tensors: Tensor) -> Sequence[Tensor]:
+    """Narrow floats as float32: a quotient that is rounded to an integer and then floored is 1 off."""
+    return [net.cast(x, DType.FLOAT32) if x.dtype.is_floating else x for x in tensors]
 
 
 class FloorDivide(Binary):
@@ -195,7 +201,9 @@ class Remainder(Binary):
     )
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
-        return net.elementwise("SUB", a, net.elementwise("PROD", floor_divided(net, a, b), b))
+        x, y = _widened(net, a, b)
+        rest = net.elementwise("SUB", x, net.elementwise("PROD", floor_divided(net, x, y), y))
+        return net.cast(rest, a.dtype)
 
 
 class Fmod(Binary):
@@ -208,9 +216,10 @@ class Fmod(Binary):
     )
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
-        quotient = net.elementwise("DIV", a, b)
+        x, y = _widened(net, a, b)
+        quotient = net.elementwise("DIV", x, y)
         whole = truncated(net, quotient) if a.dtype.is_floating else quotient
-        return net.elementwise("SUB", a, net.elementwise("PROD", whole, b))
+        return net.cast(net.elementwise("SUB", x, net.elementwise("PROD", whole, y)), a.dtype)
 
 
 class Maximum(Binary):
@@ -227,7 +236,7 @@ class Maximum(Binary):
     with_bool = "OR"
 
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
-        return broadcast(promote(input, other), input, other)
+        return broadcast(promote_in_order(input, other), input, other)
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         a, b = (net.cast(x, numeric(x.dtype)) for x in (a, b))
@@ -399,7 +408,17 @@ class Clamp(Function):
         if input.dtype.is_bool:
             raise Refused("clamp takes no bool tensor", "input")
         fractional = any(isinstance(bound, float) for bound in bounds)
+        if input.dtype.is_integer and not fractional:
+            self._require_in_range(input.dtype)
         return computed(input.with_dtype(floating(input.dtype) if fractional else input.dtype))
+
+    def _require_in_range(self, dtype: DType) -> None:
+        """Refuse bounds between which the dtype has no number, as PyTorch does."""
+        limits = np.iinfo(dtype.numpy)
+        for name, bound in (("min", self.min), ("max", self.max)):
+            beyond = bound is not None and (bound > limits.max if name == "min" else bound < limits.min)
+            if beyond:
+                raise Refused(f"{name} {bound} is out of the range of {dtype}", name)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         x = net.cast(input, numeric(net.result.dtype))

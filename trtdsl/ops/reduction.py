@@ -140,9 +140,14 @@ class Prod(Accumulation):
 
     dim: int | None = None
 
+    def infer(self, input: TensorType) -> TensorType:
+        if self.keepdim and self.dim is None:
+            raise Refused("prod over all dimensions takes no `keepdim`, as in PyTorch", "keepdim")
+        return super().infer(input)
+
     def reference(self, torch: Any, input: Any) -> Any:
         dtype = self.dtype and getattr(torch, self.dtype.value)
-        if self.dim is None:
+        if self.dim is None and not self.keepdim:
             return torch.prod(input, dtype=dtype)
         return torch.prod(input, self.dim, self.keepdim, dtype=dtype)
 
@@ -223,7 +228,7 @@ class Spread(Function, abstract=True):
         return variance
 
     def _variance(self, net: Network, x: Tensor) -> Tensor:
-        dims = wrap_dims(self.dim, x.rank)
+        dims = wrap_dims(self.dim, x.rank) if x.rank else ()
         difference = net.elementwise("SUB", x, reduce(net, "AVG", x, dims, True))
         square = net.elementwise("PROD", difference, difference)
         mean = reduce(net, "AVG", square, dims, self.keepdim)

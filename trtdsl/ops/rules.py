@@ -24,7 +24,7 @@ def wrap_dim(dim: int, rank: int, about: str | None = "dim") -> int:
     """A dimension number counted from the front; refused out of ``[-rank, rank)``."""
     if not -max(rank, 1) <= dim < max(rank, 1):
         raise Refused(f"there is no dimension {dim} in a tensor of rank {rank}", about)
-    return dim + rank if dim < 0 else dim
+    return dim + max(rank, 1) if dim < 0 else dim
 
 
 def wrap_dims(dims: int | Sequence[int] | None, rank: int, about: str = "dim") -> tuple[int, ...]:
@@ -75,6 +75,16 @@ def promote(*types: TensorType) -> DType:
     dtype = decisive[0].dtype
     for other in decisive[1:]:
         dtype = _join(dtype, other.dtype)
+    return dtype
+
+
+def promote_in_order(*types: TensorType) -> DType:
+    """The dtype in which tensors are compared; refused where a number of rank 0 may not fit into it, for
+    what wraps round has another order."""
+    dtype = promote(*types)
+    for other in types:
+        if dtype in (DType.UINT8, DType.INT8) and other.dtype.is_integer and other.dtype is not dtype:
+            raise Refused(f"{other} wraps round in PyTorch where {dtype} cannot hold it, cast one of them")
     return dtype
 
 

@@ -46,10 +46,10 @@ class Flatten(_Reshaping):
     end_dim: int = -1
 
     def infer(self, input: TensorType) -> TensorType:
-        if input.rank == 0:
-            return input.with_shape((1,))
         start = wrap_dim(self.start_dim, input.rank, "start_dim")
         end = wrap_dim(self.end_dim, input.rank, "end_dim")
+        if input.rank == 0:
+            return input.with_shape((1,))
         if start > end:
             raise Refused(f"start_dim {start} comes after end_dim {end}", "start_dim")
         shape = input.shape
