@@ -1,0 +1,426 @@
+"""Random operators with operands: valid for the most part, and wrong in ways that people are wrong.
+
+Hypothesis draws a :class:`Case`; shapes are small, dimensions dynamic or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from trtdsl.ops.base import OPERATORS, Op
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, symbol
+
+FLOATS = (DType.FLOAT32, DType.FLOAT32, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
+NUMBERS = (*FLOATS, DType.INT32, DType.INT64)
+DTYPES = (*NUMBERS, DType.UINT8, DType.INT8, DType.BOOL)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator and its operands' types by name, a list of them for a variadic one."""
+
+    op: Op
+    operands: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        types = ", ".join(f"{name}: {_text(type)}" for name, type in self.operands.items())
+        return f"{self.op!r} of {types}"
+
+
+def _text(type: Any) -> str:
+    return f"[{', '.join(map(str, type))}]" if isinstance(type, list) else str(type)
+
+
+def make(name: str, operands: Mapping[str, Any], **parameters: Any) -> Case:
+    """The case of an operator by its name."""
+    return Case(OPERATORS[name](**parameters), operands)
+
+
+# --- Parts ------------------------------------------------------------------------------------------------
+
+dtypes = st.sampled_from
+
+
+def axis(name: str, low: int, high: int) -> st.SearchStrategy[Dim]:
+    """A size between both, or a dimension of that range."""
+    fixed = st.integers(low, high)
+    return st.one_of(fixed, fixed.map(lambda size: _dynamic(name, low, size, high)))
+
+
+def _dynamic(name: str, low: int, size: int, high: int) -> SymbolicDim:
+    return symbol(name, max(low, size - 1), size, min(high, size + 2))
+
+
+@st.composite
+def shapes(draw: Any, low_rank: int = 0, high_rank: int = 4, low: int = 1, high: int = 5) -> tuple[Dim, ...]:
+    rank = draw(st.integers(low_rank, high_rank))
+    return tuple(draw(axis("ABCDEF"[index], low, high)) for index in range(rank))
+
+
+def maybe_each(values: st.SearchStrategy[int], count: int) -> st.SearchStrategy[Any]:
+    """One number for all dimensions, or one for each."""
+    return st.one_of(values, st.tuples(*(values,) * count))
+
+
+def _drawing_each(draw: Any, spatial: int) -> Callable[[int, int], Any]:
+    return lambda low, high: draw(maybe_each(st.integers(low, high), spatial))
+
+
+def dims_of(rank: int) -> st.SearchStrategy[int]:
+    """A dimension, seldom one that is not there."""
+    top = max(rank, 1)
+    return st.one_of(st.integers(-top, top - 1), st.integers(-top - 1, top))
+
+
+@st.composite
+def images(draw: Any, spatial: int, channels: Any = None, low: int = 1, high: int = 9) -> TensorType:
+    """``[N, C, ...]`` or ``[C, ...]``."""
+    high = high if spatial < 3 else min(high, 6)
+    sizes = tuple(draw(axis("HWD"[index], low, high)) for index in range(spatial))
+    count = draw(st.integers(1, 4) if channels is None else channels)
+    batch = () if draw(st.booleans()) and draw(st.booleans()) else (draw(axis("N", 1, 3)),)
+    return TensorType(draw(dtypes(FLOATS)), (*batch, count, *sizes))
+
+
+# --- Families ---------------------------------------------------------------------------------------------
+
+
+@st.composite
+def convolutions(draw: Any) -> Case:
+    spatial = draw(st.integers(1, 3))
+    groups = draw(st.integers(1, 3))
+    each = _drawing_each(draw, spatial)
+    wrong = draw(st.integers(0, 9)) == 0
+    multiples = st.integers(1, 4) if wrong else st.integers(1, 2).map(lambda count: count * groups)
+    named = draw(st.sampled_from([None, None, "same", "valid"]))
+    mode = draw(st.sampled_from(["zeros", "zeros", "reflect", "replicate", "circular"]))
+    return make(
+        f"Conv{spatial}d",
+        {"input": draw(images(spatial, multiples, low=1 if wrong else 4))},
+        out_channels=draw(multiples),
+        kernel_size=each(1, 3),
+        stride=1 if named == "same" and not wrong else each(1, 3),
+        padding=named or each(0, 3 if wrong or mode == "zeros" else 2),
+        dilation=each(1, 2 if spatial < 3 else 1),
+        groups=groups,
+        bias=draw(st.booleans()),
+        padding_mode=mode,
+    )
+
+
+@st.composite
+def transposed_convolutions(draw: Any) -> Case:
+    spatial = draw(st.integers(1, 3))
+    groups = draw(st.integers(1, 2))
+    multiples = st.integers(1, 2).map(lambda count: count * groups)
+    each = _drawing_each(draw, spatial)
+    strides = each(1, 3)
+    dilations = each(1, 3)
+    smallest = min(
+        max(pair) for pair in zip(_every(strides, spatial), _every(dilations, spatial), strict=True)
+    )
+    return make(
+        f"ConvTranspose{spatial}d",
+        {"input": draw(images(spatial, multiples, high=5))},
+        out_channels=draw(multiples),
+        kernel_size=each(1, 4),
+        stride=strides,
+        padding=each(0, 2),
+        # Which must be smaller than the stride or the dilation; now and then it is not.
+        output_padding=each(0, max(smallest - 1, int(draw(st.integers(0, 9)) == 0))),
+        groups=groups,
+        bias=draw(st.booleans()),
+        dilation=dilations,
+    )
+
+
+def _every(value: Any, count: int) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,) * count
+
+
+@st.composite
+def pools(draw: Any) -> Case:
+    spatial = draw(st.integers(1, 3))
+    kind = draw(st.sampled_from(["max", "avg"]))
+    each = _drawing_each(draw, spatial)
+    wrong = draw(st.integers(0, 9)) == 0
+    kernel = each(1, 4)
+    parameters: dict[str, Any] = {
+        "kernel_size": kernel,
+        "stride": draw(st.none()) if draw(st.booleans()) else each(1, 4),
+        "padding": each(0, 2 if wrong else min(_every(kernel, spatial)) // 2),
+        "ceil_mode": draw(st.booleans()),
+    }
+    if kind == "avg":
+        parameters["count_include_pad"] = draw(st.booleans())
+    if kind == "avg" and spatial > 1:
+        parameters["divisor_override"] = draw(st.sampled_from([None, None, 3]))
+    return make(
+        f"{kind}_pool{spatial}d", {"input": draw(images(spatial, low=1 if wrong else 3))}, **parameters
+    )
+
+
+@st.composite
+def adaptive_pools(draw: Any) -> Case:
+    spatial = draw(st.integers(1, 3))
+    kind = draw(st.sampled_from(["max", "avg"]))
+    sizes = st.integers(1, 5) if spatial == 1 else st.one_of(st.none(), st.integers(1, 5))
+    size = draw(st.one_of(st.integers(1, 5), st.tuples(*(sizes,) * spatial)))
+    type = draw(images(spatial))
+    if draw(st.booleans()):
+        type = type.with_shape((*type.shape[:-spatial], *draw(st.tuples(*(st.integers(1, 9),) * spatial))))
+    return make(f"adaptive_{kind}_pool{spatial}d", {"input": type}, output_size=size)
+
+
+_MODES = {
+    1: ["nearest", "nearest-exact", "linear", "area"],
+    2: ["nearest", "nearest-exact", "bilinear", "bicubic", "area"],
+    3: ["nearest", "nearest-exact", "trilinear", "area"],
+}
+
+
+@st.composite
+def interpolations(draw: Any) -> Case:
+    spatial = draw(st.integers(1, 3))
+    mode = draw(st.sampled_from(_MODES[spatial]))
+    parameters: dict[str, Any] = {"mode": mode}
+    if draw(st.booleans()):
+        parameters["size"] = draw(maybe_each(st.integers(1, 9), spatial))
+    else:
+        scales: Any = st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 0.3, 1.7])
+        parameters["scale_factor"] = draw(maybe_each(scales, spatial))
+        parameters["recompute_scale_factor"] = draw(st.sampled_from([None, None, True]))
+    if mode in ("linear", "bilinear", "bicubic", "trilinear"):
+        parameters["align_corners"] = draw(st.sampled_from([None, False, True]))
+    sizes = [draw(axis("HWD"[index], 2, 8)) for index in range(spatial)]
+    type = TensorType(draw(dtypes(FLOATS[:-1])), (draw(axis("N", 1, 3)), draw(st.integers(1, 3)), *sizes))
+    return make("interpolate", {"input": type}, **parameters)
+
+
+@st.composite
+def pads(draw: Any) -> Case:
+    mode = draw(st.sampled_from(["constant", "constant", "reflect", "replicate", "circular"]))
+    type = TensorType(draw(dtypes(NUMBERS)), draw(shapes(1, 5, 1, 5)))
+    count = draw(st.integers(1, max(1, type.rank if mode == "constant" else min(3, type.rank - 1))))
+    # PyTorch takes cropping and wrapping round at once unless the copies happen to overlap in its memory.
+    least = 0 if mode == "circular" else -1
+    amounts = tuple(draw(st.lists(st.integers(least, 3), min_size=2 * count, max_size=2 * count)))
+    value = draw(st.sampled_from([None, 0.0, 2.0])) if mode == "constant" else None
+    return make("pad", {"input": type}, pad=amounts, mode=mode, value=value)
+
+
+def _broadcast(draw: Any, shape: Sequence[Dim], dtype: DType) -> TensorType:
+    """A type that broadcasts to the shape: leading dimensions left out, others 1."""
+    kept = shape[draw(st.integers(0, len(shape))) :] if draw(st.booleans()) else shape
+    return TensorType(dtype, tuple(1 if draw(st.integers(0, 3)) == 0 else dim for dim in kept))
+
+
+_BINARY = (
+    *("add", "sub", "mul", "div", "floor_divide", "remainder", "fmod", "maximum", "minimum", "pow", "atan2"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor"),
+    *("bitwise_and", "bitwise_or", "bitwise_xor"),
+)
+
+
+@st.composite
+def binaries(draw: Any) -> Case:
+    name = draw(st.sampled_from(_BINARY))
+    shape = draw(shapes())
+    names = [operand.name for operand in OPERATORS[name].operands]
+    operands = {each: _broadcast(draw, shape, draw(dtypes(DTYPES))) for each in names}
+    parameters: dict[str, Any] = {}
+    if name in ("add", "sub"):
+        parameters["alpha"] = draw(st.sampled_from([1, 1, 2, 0.5]))
+    if name == "div":
+        parameters["rounding_mode"] = draw(st.sampled_from([None, "floor", "trunc"]))
+    return make(name, operands, **parameters)
+
+
+@st.composite
+def ternaries(draw: Any) -> Case:
+    name = draw(st.sampled_from(["where", "lerp", "addcmul", "clamp"]))
+    shape = draw(shapes())
+    if name == "clamp":
+        bounds = [draw(st.sampled_from([None, -1, 0, 0.5, 2])) for _ in range(2)]
+        operand = TensorType(draw(dtypes(DTYPES)), shape)
+        return make("clamp", {"input": operand}, min=bounds[0], max=bounds[1])
+    operands: dict[str, Any] = {}
+    common = draw(dtypes(NUMBERS))
+    for operand in OPERATORS[name].operands:
+        dtype = draw(st.sampled_from([common, common, common, draw(dtypes(NUMBERS))]))
+        dtype = DType.BOOL if operand.name == "condition" else dtype
+        operands[operand.name] = _broadcast(draw, shape, dtype)
+    return make(name, operands)
+
+
+def _pointwise_names() -> list[str]:
+    """The operators of one operand that have no parameters, whatever their family."""
+    families = ("unary", "activation", "rectifier")
+    return [
+        name
+        for name, cls in OPERATORS.items()
+        if cls.__module__.rpartition(".")[2] in families and not cls.parameters and name != "PReLU"
+    ]
+
+
+@st.composite
+def unaries(draw: Any) -> Case:
+    name = draw(st.sampled_from(_pointwise_names()))
+    return make(name, {"input": TensorType(draw(dtypes(DTYPES)), draw(shapes()))})
+
+
+@st.composite
+def reductions(draw: Any) -> Case:
+    names = ["amax", "amin", "sum", "mean", "prod", "all", "any", "var", "std", "logsumexp", "argmax"]
+    name = draw(st.sampled_from(names))
+    type = TensorType(draw(dtypes(DTYPES)), draw(shapes(0, 4)))
+    several = st.lists(dims_of(type.rank), max_size=3).map(tuple)
+    dim = draw(st.one_of(st.none(), dims_of(type.rank), several))
+    parameters: dict[str, Any] = {"dim": dim, "keepdim": draw(st.booleans())}
+    if name == "prod" or name == "argmax":
+        parameters["dim"] = draw(st.one_of(st.none(), dims_of(type.rank)))
+    if name == "logsumexp":
+        parameters["dim"] = draw(st.one_of(dims_of(type.rank), several))
+    if name in ("sum", "mean", "prod"):
+        parameters["dtype"] = draw(st.sampled_from([None, None, DType.FLOAT32, DType.INT64]))
+    if name in ("var", "std"):
+        parameters["correction"] = draw(st.integers(0, 1))
+    return make(name, {"input": type}, **parameters)
+
+
+@st.composite
+def softmaxes(draw: Any) -> Case:
+    name = draw(st.sampled_from(["softmax", "softmin", "log_softmax", "cumsum", "glu"]))
+    type = TensorType(draw(dtypes(NUMBERS)), draw(shapes(0, 4)))
+    parameters: dict[str, Any] = {"dim": draw(dims_of(type.rank))}
+    if name != "glu":
+        parameters["dtype"] = draw(st.sampled_from([None, None, DType.FLOAT32]))
+    return make(name, {"input": type}, **parameters)
+
+
+@st.composite
+def norms(draw: Any) -> Case:
+    name = draw(st.sampled_from(["LayerNorm", "GroupNorm", "InstanceNorm", "BatchNorm", "normalize", "lrn"]))
+    spatial = draw(st.integers(1, 3))
+    type = draw(images(spatial, st.integers(1, 6), low=1, high=5))
+    eps = draw(st.sampled_from([1e-5, 1e-3]))
+    if name == "LayerNorm":
+        count = draw(st.integers(1, type.rank))
+        shape = type.shape[-count:]
+        sizes = tuple(dim if isinstance(dim, int) else 4 for dim in shape)
+        affine = draw(st.booleans())
+        # A single value less its mean is 0 but for PyTorch's rounding.
+        assume(math.prod(sizes) > 1)
+        return make(name, {"input": type}, normalized_shape=sizes, eps=eps, elementwise_affine=affine)
+    if name == "GroupNorm":
+        groups = draw(st.integers(1, 6))
+        return make(name, {"input": type}, num_groups=groups, eps=eps, affine=draw(st.booleans()))
+    if name in ("InstanceNorm", "BatchNorm"):
+        flags = {"affine": draw(st.booleans()), "track_running_stats": draw(st.booleans())}
+        return make(f"{name}{spatial}d", {"input": type}, eps=eps, **flags)
+    if name == "lrn":
+        size = draw(st.integers(1, 5))
+        return make(
+            "local_response_norm", {"input": type}, size=size, alpha=draw(st.sampled_from([1e-4, 0.5]))
+        )
+    p = draw(st.sampled_from([1.0, 2.0, 3.0]))
+    return make("normalize", {"input": type}, p=p, dim=draw(dims_of(type.rank)))
+
+
+@st.composite
+def products(draw: Any) -> Case:
+    """Matrix products, with inner dimensions that seldom differ."""
+    inner = draw(axis("K", 1, 5))
+    other = draw(axis("L", 1, 5)) if draw(st.integers(0, 9)) == 0 else inner
+    batch = draw(shapes(0, 2, 1, 3))
+    dtype = draw(dtypes(FLOATS))
+    left = [draw(axis("M", 1, 5))] if draw(st.integers(0, 3)) else []
+    right = [draw(axis("P", 1, 5))] if draw(st.integers(0, 3)) else []
+    first = (*(_broadcast(draw, batch, dtype).shape if left else ()), *left, inner)
+    second = (*_broadcast(draw, batch, dtype).shape, other, *right) if right else (other,)
+    return make("matmul", {"input": TensorType(dtype, first), "other": TensorType(dtype, second)})
+
+
+@st.composite
+def shape_step(draw: Any, type: TensorType) -> Op:
+    """One operator that moves a tensor's elements about, for a tensor of this type."""
+    rank = type.rank
+    dim = dims_of(rank)
+    small = st.one_of(st.none(), st.integers(-4, 4))
+    parameters: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+        "flatten": st.fixed_dictionaries({"start_dim": dim, "end_dim": dim}),
+        "squeeze": st.fixed_dictionaries({"dim": st.one_of(st.none(), dim)}),
+        "unsqueeze": st.fixed_dictionaries({"dim": dims_of(rank + 1)}),
+        "permute": st.fixed_dictionaries({"dims": st.permutations(range(rank)).map(tuple)}),
+        "transpose": st.fixed_dictionaries({"dim0": dim, "dim1": dim}),
+        "movedim": st.fixed_dictionaries({"source": dim, "destination": dim}),
+        "select": st.fixed_dictionaries({"dim": dim, "index": st.integers(-3, 2)}),
+        "slice": st.fixed_dictionaries({"dim": dim, "start": small, "end": small, "step": st.integers(1, 3)}),
+        "reshape": st.fixed_dictionaries({"shape": _other_shapes(type)}),
+        "expand": st.fixed_dictionaries({"size": _wider(type)}),
+        "chunk": st.fixed_dictionaries({"chunks": st.integers(1, 3), "dim": dim}),
+        "unbind": st.fixed_dictionaries({"dim": dim}),
+    }
+    name = draw(st.sampled_from(sorted(parameters)))
+    return OPERATORS[name](**draw(parameters[name]))
+
+
+def _other_shapes(type: TensorType) -> st.SearchStrategy[tuple[Dim, ...]]:
+    """Its dimensions with two joined, one split off, or something with a -1."""
+    shape = type.shape
+    options: list[Any] = [shape, (-1,), (*shape, 1), (1, *shape[:-1], -1), (-1, 2)]
+    if len(shape) > 1:
+        options += [(*shape[:-2], shape[-2] * shape[-1]), (shape[0] * shape[1], *shape[2:]), (*shape[:1], -1)]
+    return st.sampled_from(options)
+
+
+def _wider(type: TensorType) -> st.SearchStrategy[tuple[Dim, ...]]:
+    kept: tuple[Dim, ...] = tuple(-1 for _ in type.shape)
+    grown = tuple(3 if dim == 1 else dim for dim in type.shape)
+    return st.sampled_from([kept, (2, *kept), grown, (2, *grown)])
+
+
+def _float32(*shape: Dim) -> TensorType:
+    return TensorType(DType.FLOAT32, shape)
+
+
+FOUND: Mapping[str, Case] = {
+    "a deviation of rank 0": make("std", {"input": _float32()}, dim=0),
+    "chunks of rank 0": make("chunk", {"input": _float32()}, chunks=2),
+    "pieces of rank 0": make("split", {"input": _float32()}, split_size_or_sections=1),
+    "flattening dimension 1 of rank 0": make("flatten", {"input": _float32()}, start_dim=1),
+    "a product that keeps all dimensions": make("prod", {"input": _float32(2, 3)}, keepdim=True),
+    "one dimension of rank 0 named twice": make("mean", {"input": _float32()}, dim=(-1, 0)),
+    "no dimension for logsumexp": make("logsumexp", {"input": _float32(2, 3)}, dim=()),
+    "bounds that no byte has": make("clamp", {"input": TensorType(DType.UINT8, (3,))}, min=2, max=-1),
+    "groups of one value": make("GroupNorm", {"input": _float32(1, 3)}, num_groups=3),
+    "quotients that half precision rounds up": make(
+        "fmod", {name: TensorType(DType.FLOAT16, (64, 64)) for name in ("input", "other")}
+    ),
+    "a number that its unsigned neighbour cannot hold": make(
+        "le", {"input": TensorType(DType.INT8, ()), "other": TensorType(DType.UINT8, (2, 3))}
+    ),
+}
+"""What random cases have found wrong, so that it stays right."""
+
+FAMILIES: Mapping[str, st.SearchStrategy[Case]] = {
+    "convolutions": convolutions(),
+    "transposed convolutions": transposed_convolutions(),
+    "pools": pools(),
+    "adaptive pools": adaptive_pools(),
+    "interpolations": interpolations(),
+    "pads": pads(),
+    "binary": binaries(),
+    "ternary": ternaries(),
+    "unary": unaries(),
+    "reductions": reductions(),
+    "softmax": softmaxes(),
+    "norms": norms(),
+    "products": products(),
+}
