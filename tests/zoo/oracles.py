@@ -19,16 +19,17 @@ def calibrated(example: Example, seed: int = 0) -> nn.Module:
     """The oracle in eval mode: matrices scaled by their fan-in, gains and offsets away from 1 and 0, and the
     normalisations' statistics those of a random batch.
 
-    Offsets are positive for the most part. With a mean of 0 in front of every ReLU a small difference grows by
-    a fifth in each layer (Yang et al., 2019, "A Mean Field Theory of Batch Normalization"), so that after 150
-    of them the last bit of float32 would be visible; in trained networks it is not.
+    The normalisations' offsets are positive for the most part. With a mean of 0 in front of every ReLU, a
+    small difference grows by a fifth in each layer (Yang et al., 2019, "A Mean Field Theory of Batch
+    Normalization"): after 150 of them the last bit of float32 would show, as in trained networks it does not.
     """
     with torch.device("meta"):
         module = load_oracle(example.oracle)(**example.arguments)
     module = module.to_empty(device="cpu")
     random = torch.Generator().manual_seed(seed)
-    for name, tensor in module.state_dict().items():
-        _fill(name, tensor, random)
+    state = module.state_dict()
+    for name, tensor in state.items():
+        _fill(name, tensor, f"{name.rpartition('.')[0]}.running_mean" in state, random)
     return _with_statistics(module, random_inputs(example, 4, seed + 1)).eval()
 
 
@@ -38,14 +39,14 @@ def random_inputs(example: Example, batch: int, seed: int = 0) -> dict[str, torc
     return {name: torch.randn(batch, *shape, generator=random) for name, shape in example.inputs.items()}
 
 
-def _fill(name: str, tensor: torch.Tensor, random: torch.Generator) -> None:
+def _fill(name: str, tensor: torch.Tensor, is_norm: bool, random: torch.Generator) -> None:
     """Matrices as He et al. (2015) for what a ReLU reads."""
     if tensor.dim() > 1:
         tensor.normal_(0, math.sqrt(2 / math.prod(tensor.shape[1:])), generator=random)
-    elif name.endswith(".weight"):
+    elif is_norm and name.endswith(".weight"):
         tensor.uniform_(0.5, 1.0, generator=random)
     elif tensor.is_floating_point():
-        tensor.normal_(0.5, 0.2, generator=random)
+        tensor.normal_(0.5 if is_norm else 0.0, 0.2, generator=random)
     else:
         tensor.zero_()
 
