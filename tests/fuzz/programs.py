@@ -168,7 +168,7 @@ class _Writer:
         return rng.choice((
             *leaf,
             *leaf,
-            f" {rng.choice(('+', '-', '*', '//', '%', '/', '**'))} ".join((self.number(depth - 1), self.number(0))),
+            f"{self.number(depth - 1)} {rng.choice(_ARITHMETIC)} {self.number(0)}",
             f"{rng.choice(self.tensors)}.shape[{rng.randint(-3, 4)}]",
             f"len({self.list(depth - 1)})",
             f"{rng.choice(('min', 'max', 'sum', 'abs', 'floor', 'ceil'))}({self.number(depth - 1)})",
@@ -293,13 +293,15 @@ class _Writer:
         shape = rng.choice(("N, 3, H, 8", "N, 8", "2, 3, 8, 8", "N, H, 4", "N, 4 * H", ""))
         profile = "profile p { N = 2 .. 3 .. 99 }" if rng.random() < 0.2 else ""
         body = "\n".join(self.statement(2, "output") for _ in range(rng.randint(1, 6)))
-        return (
-            f"{blocks}model m(width = {rng.randint(1, 9)}) {{\n"
-            f"dim N = 1 .. 2 .. 64\ndim H = 2 .. 8 .. 32\n{profile}\nsizes = [1, 2]\ninput x: {dtype}[{shape}]\ninput y: float32[N, H]\n{body}\n"
-            f"output result = {rng.choice(self.tensors)}\n}}\n"
+        head = (
+            f"{blocks}model m(width = {rng.randint(1, 9)}) {{\ndim N = 1 .. 2 .. 64\ndim H = 2 .. 8 .. 32\n"
         )
+        inputs = f"input x: {dtype}[{shape}]\ninput y: float32[N, H]\n"
+        output = f"output result = {rng.choice(self.tensors)}\n"
+        return f"{head}{profile}\nsizes = [1, 2]\n{inputs}{body}\n{output}}}\n"
 
 
+_ARITHMETIC = ("+", "-", "*", "//", "%", "/", "**")
 _FUNCTIONS = tuple(sorted(name for name in (*OPERATORS, *SPELLINGS) if name[:1].islower()))
 _MODULES = tuple(sorted(name for name in (*OPERATORS, *SPELLINGS) if name[:1].isupper()))
 _PARAMETERS = tuple(sorted({name for op in OPERATORS.values() for name in op.parameters}))

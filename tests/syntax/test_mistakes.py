@@ -56,7 +56,7 @@ STATEMENTS = [
     ('x = "a{b"', "{", "this `{` has no partner", "{{"),
     (r'x = "a\q"', r"\q", r"`\q` is no escape", r"\n"),
     ('x = "a{b c}"', "c", "expected `}`, found `c`", ""),
-    ('x = "a{b + }"', "", "expected an expression, found `}`", ""),
+    ('x = "a{b + }"', "+", "expected an expression after `+`", ""),
     ("x = 1.", "1.", "`1.` is no number", "`1.0`"),
     ("x = 1.\ny = 2", "1.", "`1.` is no number", "`1.0`"),
     ("x = f(1. , 2)", "1.", "`1.` is no number", "`1.0`"),

@@ -213,6 +213,19 @@ def _unclosed(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(f"expected `{partner}`, found {stuck.found}", stuck.span(), origins=(origin,))
 
 
+_WANTS_MORE = {*_OPERATORS, *_COMPARISONS, "EQUAL", "ARROW", "NOT"}
+
+
+def _missing_operand(stuck: Stuck) -> Diagnostic | None:
+    """A statement ends where an operand is due, so that the next one's name was taken for it."""
+    offset = 0 if stuck.kind() == END else -1 if stuck.kind() == "EQUAL" and stuck.begins_line(-1) else None
+    if offset is None or stuck.kind(offset - 1) not in _WANTS_MORE:
+        return None
+    mark = stuck.text(offset - 1)
+    what = "a layer or a function" if mark == "->" else "an expression"
+    return Diagnostic(f"expected {what} after `{mark}`", stuck.span(offset - 1))
+
+
 def _open_brackets(tokens: Tokens, index: int) -> list[int]:
     """The brackets open before a token."""
     opened: list[int] = []
@@ -386,15 +399,28 @@ def _weakest_arrow(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(f"`{stuck.text()}` cannot follow a pipe or a labelled layer", stuck.span(), help=help)
 
 
-def _argument(stuck: Stuck) -> Diagnostic | None:
-    if (
-        stuck.kind(-1) == "COLON"
-        and stuck.expected == frozenset(("NAME",))
-        and stuck.kind(-3) in ("LPAR", "COMMA")
-    ):
-        help = (f"an argument is named by `=`: `{stuck.text(-2)} = {stuck.text()}`",)
-        return Diagnostic(f"expected a layer after the label `{stuck.text(-2)}`", stuck.span(), help=help)
-    return None
+def _labelled(stuck: Stuck) -> Diagnostic | None:
+    """After a label stands a layer; in a list of arguments, `=` may be meant."""
+    if stuck.kind(-1) != "COLON" or stuck.expected != frozenset(("NAME",)):
+        return None
+    name = stuck.text(-2)
+    argument = stuck.kind(-3) in ("LPAR", "COMMA")
+    help = (f"an argument is named by `=`: `{name} = {stuck.text()}`",) if argument else ()
+    return Diagnostic(f"expected a layer after the label `{name}`", stuck.span(), help=help)
+
+
+def _import(stuck: Stuck) -> Diagnostic | None:
+    if stuck.kind(-1) != "IMPORT" or stuck.expected != frozenset(("STRING",)):
+        return None
+    help = ('an import names a file: `import "path/to/file.trtnet"`',)
+    return Diagnostic(f"expected a string, found {stuck.found}", stuck.span(), help=help)
+
+
+def _input_type(stuck: Stuck) -> Diagnostic | None:
+    if stuck.kind(-3) != "INPUT" or stuck.kind(-1) != "COLON":
+        return None
+    help = (f"write `input {stuck.text(-2)}: float32[…]`",)
+    return Diagnostic(f"expected a dtype, found {stuck.found}", stuck.span(), help=help)
 
 
 def _range(stuck: Stuck) -> Diagnostic | None:
@@ -424,13 +450,16 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     _unknown_character,
     _python_word,
     _unclosed_body,
+    _missing_operand,
     _unclosed,
     _number,
     _comparison,
     _body,
     _weakest_arrow,
     _range,
-    _argument,
+    _input_type,
+    _labelled,
+    _import,
     _tuple,
     _string_prefix,
     _output,
