@@ -51,24 +51,26 @@ def bind(graph: Graph, weights: Weights, weights_dtype: WeightsDType = None) -> 
         raise DiagnosticError(_all_missing(graph, weights))
     guess = _Guess(graph, weights)
     errors: list[Diagnostic] = []
+    warnings: list[Diagnostic] = []
     bound: dict[Value, Value] = {}
     unlike: dict[tuple[np.dtype[Any], DType], list[Weight]] = {}
+    guess = _Guess(graph, weights)
     for weight in graph.weights:
-        problem = _problem(weight, weights, guess)
+        problem = _problem(weight, weights, guess if len(errors) < MOST_ERRORS else None)
         dtype = None if problem else _unlike_dtype(weight, weights, weights_dtype)
         if problem is not None:
             errors.append(_located(problem, users[weight]))
         elif dtype is not None:
             unlike.setdefault((dtype, weight.type.dtype), []).append(weight)
-        else:
-            bound[weight] = dataclasses.replace(weight, data=_data(weight, weights))
+        elif not errors and not unlike:
+            bound[weight] = dataclasses.replace(weight, data=_data(weight, weights, warnings))
     errors = [*errors[:MOST_ERRORS], *_further(len(errors) - MOST_ERRORS)]
     for (dtype, needed), group in unlike.items():
         errors.append(_located(_dtype_problem(dtype, needed, group, weights_dtype), users[group[0]]))
     if errors:
         raise DiagnosticError(*errors)
-    unread = _unread(graph, weights)
-    return Bound(rebuild(graph, graph.nodes, bound), (unread,) if unread else ())
+    warnings += _unread(graph, weights)
+    return Bound(rebuild(graph, graph.nodes, bound), tuple(warnings))
 
 
 def _further(count: int) -> tuple[Diagnostic, ...]:
@@ -87,11 +89,11 @@ def _all_missing(graph: Graph, weights: Mapping[str, Any]) -> Diagnostic:
     return Diagnostic(text, help=(found,))
 
 
-def _problem(weight: Weight, weights: Weights, guess: _Guess) -> Diagnostic | None:
+def _problem(weight: Weight, weights: Weights, guess: _Guess | None) -> Diagnostic | None:
     """Why the checkpoint cannot give this weight, its dtype aside; or None."""
     key = weight.key
     if key not in weights:
-        return Diagnostic(f"the checkpoint has no `{key}`{guess.at(key)}")
+        return Diagnostic(f"the checkpoint has no `{key}`{guess.at(key) if guess else ''}")
     shape, wanted = _shape(weights, key), weight.type.shape
     if shape == wanted:
         return None
@@ -130,11 +132,20 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" or dtype.name.startswith(("bfloat16", "float8"))
 
 
-def _data(weight: Weight, weights: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """The values, converted where that was asked for; a value out of range becomes infinite."""
+def _data(weight: Weight, weights: Weights, warnings: list[Diagnostic]) -> npt.NDArray[Any]:
+    """The values, converted where that was asked for, with a warning about those that do not fit."""
     array = weights[weight.key]
+    wanted = weight.type.dtype.numpy
+    if array.dtype == wanted:
+        return array
     with np.errstate(over="ignore"):
-        return array.astype(weight.type.dtype.numpy, copy=False)
+        converted = array.astype(wanted)
+    lost = int(np.count_nonzero(np.isfinite(array) & ~np.isfinite(converted)))
+    if lost:
+        values = "1 value" if lost == 1 else f"{lost} values"
+        text = f"{values} of weight `{weight.key}` too large for {weight.type.dtype} became infinite"
+        warnings.append(Diagnostic(text, severity="warning"))
+    return converted
 
 
 def _shape(weights: Weights, key: str) -> tuple[int, ...]:
@@ -165,13 +176,14 @@ class _Guess:
         return f", did you mean `{found}`?" if found else ""
 
 
-def _unread(graph: Graph, weights: Mapping[str, Any]) -> Diagnostic | None:
-    """A warning that lists the keys which no layer reads."""
+def _unread(graph: Graph, weights: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
+    """A warning that lists the keys which no layer reads, or nothing."""
     read = {weight.key for weight in graph.weights}
     unread = sorted(k for k in weights if k not in read and k.rpartition(".")[2] != UNMENTIONED)
     if not unread:
-        return None
+        return ()
     more = f" and {len(unread) - 10} more" if len(unread) > 10 else ""
     listed = ", ".join(f"`{key}`" for key in unread[:10])
     count = "1 key" if len(unread) == 1 else f"{len(unread)} keys"
-    return Diagnostic(f"the model never reads {count} of the checkpoint: {listed}{more}", severity="warning")
+    text = f"the model never reads {count} of the checkpoint: {listed}{more}"
+    return (Diagnostic(text, severity="warning"),)

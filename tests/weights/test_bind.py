@@ -1,0 +1,133 @@
+"""A graph meets a checkpoint; the words of its mistakes are tested in ``tests/errors``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph, verify
+from trtdsl.types import DType
+from trtdsl.weights.bind import MOST_ERRORS, WeightsDType, bind
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def linear(dtype: str = "float32", stages: str = "-> fc: Linear(2)") -> Graph:
+    return elaborate_text(f"model m() {{ input x: {dtype}[4, 3] output y = x {stages} }}")
+
+
+def arrays(dtype: Any = np.float32) -> Arrays:
+    rng = np.random.default_rng(0)
+    return {
+        "fc.weight": rng.standard_normal((2, 3)).astype(dtype),
+        "fc.bias": rng.standard_normal(2).astype(dtype),
+    }
+
+
+def data_of(graph: Graph) -> Arrays:
+    return {weight.key: weight.data for weight in graph.weights if weight.data is not None}
+
+
+def test_values_are_the_checkpoints_own() -> None:
+    weights = arrays()
+    bound = bind(linear(), weights)
+    assert verify(bound.graph) == () and bound.warnings == ()
+    assert all(data_of(bound.graph)[key] is weights[key] for key in weights)
+
+
+def test_the_graph_itself_stays_unbound() -> None:
+    graph = linear()
+    bind(graph, arrays())
+    assert data_of(graph) == {}
+
+
+def test_tied_weights_are_one_value() -> None:
+    graph = elaborate_text(
+        "model m() { input x: float32[4, 2] output y = x -> fc: Linear(2) -> fc: Linear(2) }"
+    )
+    weights = {"fc.weight": np.ones((2, 2), np.float32), "fc.bias": np.ones(2, np.float32)}
+    first, second = bind(graph, weights).graph.nodes
+    assert first.weights["weight"] is second.weights["weight"]
+    assert first.weights["weight"].data is weights["fc.weight"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "model", "asked"),
+    [
+        (np.float16, "float32", "model"),
+        (np.float16, "float32", DType.FLOAT32),
+        (np.float32, "float16", "model"),
+        (np.float32, "bfloat16", DType.BFLOAT16),
+        (ml_dtypes.bfloat16, "float32", "model"),
+        (np.float64, "float32", "model"),
+    ],
+)
+def test_conversion_when_asked_for(stored: Any, model: str, asked: WeightsDType) -> None:
+    weights = arrays(stored)
+    with pytest.raises(DiagnosticError, match=f"but these layers compute in {model}"):
+        bind(linear(model), weights)
+    found = data_of(bind(linear(model), weights, asked).graph)
+    expected = {key: value.astype(DType(model).numpy) for key, value in weights.items()}
+    assert all(found[key].dtype == expected[key].dtype for key in expected)
+    assert all((found[key] == expected[key]).all() for key in expected)
+
+
+def test_integers_are_never_converted() -> None:
+    with pytest.raises(DiagnosticError, match="are int32 in the checkpoint"):
+        bind(linear(), arrays(np.int32), "model")
+
+
+def test_a_conversion_that_nothing_needs_is_refused() -> None:
+    with pytest.raises(DiagnosticError, match="would become float16"):
+        bind(linear("bfloat16"), arrays(), DType.FLOAT16)
+
+
+def test_values_too_large_for_the_new_dtype_are_told() -> None:
+    weights = {**arrays(), "fc.bias": np.array([1e6, np.inf], np.float32)}
+    bound = bind(linear("float16"), weights, "model")
+    (warning,) = bound.warnings
+    assert warning.message == "1 value of weight `fc.bias` too large for float16 became infinite"
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({}, None),
+        ({"bn.num_batches_tracked": np.int64(3)}, None),
+        ({"aux.weight": np.zeros(3)}, "the model never reads 1 key of the checkpoint: `aux.weight`"),
+    ],
+)
+def test_keys_that_are_not_read(extra: Arrays, message: str | None) -> None:
+    warnings = bind(linear(), {**arrays(), **extra}).warnings
+    assert [warning.message for warning in warnings] == ([message] if message else [])
+
+
+@pytest.mark.parametrize(
+    ("keys", "guess"),
+    [
+        (["fc.weight", "head.fc.bias"], "`head.fc.bias`"),
+        (["fc.weight", "fc.biass"], "`fc.biass`"),
+        (["fc.weight", "unrelated"], None),
+    ],
+)
+def test_a_missing_key_is_guessed(keys: list[str], guess: str | None) -> None:
+    shapes = {"fc.weight": (2, 3)}
+    with pytest.raises(DiagnosticError) as caught:
+        bind(linear(), {key: np.zeros(shapes.get(key, 2), np.float32) for key in keys})
+    (found,) = caught.value.diagnostics
+    assert found.message == "the checkpoint has no `fc.bias`" + (f", did you mean {guess}?" if guess else "")
+
+
+def test_many_mistakes_are_counted() -> None:
+    body = " ".join(f"-> l{i}: Linear(3)" for i in range(30))
+    weights = {"l0.weight": np.zeros((3, 3), np.float32)}
+    with pytest.raises(DiagnosticError) as caught:
+        bind(linear(stages=body), weights)
+    assert len(caught.value.diagnostics) == MOST_ERRORS + 1
+    assert caught.value.diagnostics[-1].message == "39 further weights are missing or do not fit"
