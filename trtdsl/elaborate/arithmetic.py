@@ -60,7 +60,7 @@ def _binary(symbol: str, left: Any, right: Any) -> Any:
     if symbol == "+" and _sequences(left, right):
         return _joined(left, right)
     if symbol == "*" and isinstance(left, (list, tuple)) and _is_integer(right):
-        return _repeated(left, right)  # pyright: ignore[reportUnknownArgumentType]
+        return _repeated(left, right)
     if not (_is_number(left) and _is_number(right)):
         raise Unsuitable(f"`{symbol}` does not take {describe(left)} and {describe(right)}")
     if {type(left), type(right)} == {float, SymbolicDim}:
@@ -80,7 +80,7 @@ def _same(left: Any, right: Any) -> bool:
         left, right = _whole(left), _whole(right)
         return _is_dim(left) and _is_dim(right) and equal(left, right)
     if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
-        left, right = list(left), list(right)  # pyright: ignore[reportUnknownArgumentType]
+        left, right = list(left), list(right)
         return len(left) == len(right) and all(map(_same, left, right))
     if isinstance(left, bool) is not isinstance(right, bool):
         return False

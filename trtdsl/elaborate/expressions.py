@@ -244,7 +244,7 @@ def _text(value: Any, span: Span) -> str:
     if isinstance(value, (int, float, str, SymbolicDim, DType)):
         return str(value)
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_text(item, span) for item in value)}]"  # pyright: ignore[reportUnknownVariableType]
+        return f"[{', '.join(_text(item, span) for item in value)}]"
     raise mistake(f"only a compile-time value fits into a string, not {describe(value)}", span)
 
 

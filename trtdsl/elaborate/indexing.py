@@ -35,9 +35,9 @@ def item_of(value: Any, subscripts: Sequence[Any], expr: tree.Index) -> Any:
     if not isinstance(subscript, slice) and type(subscript) is not int:
         raise mistake(f"{what} is indexed by an integer, not {describe(subscript)}", place)
     try:
-        return value[subscript]  # pyright: ignore[reportUnknownVariableType]
+        return value[subscript]
     except IndexError as error:
-        count = len(value)  # pyright: ignore[reportUnknownArgumentType]
+        count = len(value)
         text = f"there is no item {place.text} in {what} of {count}"
         raise mistake(text, place) from error
     except ValueError as error:

@@ -131,7 +131,7 @@ def _names_in(item: object) -> Iterator[str]:
     if isinstance(item, tree.Path):
         yield item.parts[0].text
     elif isinstance(item, tuple):
-        for part in item:  # pyright: ignore[reportUnknownVariableType]
+        for part in item:
             yield from _names_in(part)
     elif dataclasses.is_dataclass(item) and not isinstance(item, (Span, tree.Name)):
         for child in dataclasses.fields(item):

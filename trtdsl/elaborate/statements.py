@@ -88,7 +88,7 @@ class Elaboration:
         if not isinstance(items, (list, tuple)):
             raise mistake(f"`for` runs over a list, a tuple or a range, not {describe(items)}", place)
         names = [target.text for target in statement.targets]
-        for index, item in enumerate(items):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        for index, item in enumerate(items):
             values = [item] if len(names) == 1 else _unpacked(item, len(names), place, f"item {index}")
             scope.names.update(zip(names, values, strict=True))
             self.run(statement.body, scope, model)
@@ -111,10 +111,10 @@ def _unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequen
     """The parts of a value that ``count`` names are bound to."""
     if not isinstance(value, (list, tuple)):
         raise mistake(f"{count} names are bound, but {what} is {describe(value)}", place)
-    if len(value) != count:  # pyright: ignore[reportUnknownArgumentType]
-        held = f"{len(value)} value{'s' if len(value) != 1 else ''}"  # pyright: ignore[reportUnknownArgumentType]
+    if len(value) != count:
+        held = f"{len(value)} value{'s' if len(value) != 1 else ''}"
         raise mistake(f"{count} names are bound, but {what} is {held}", place)
-    return value  # pyright: ignore[reportUnknownVariableType]
+    return value
 
 
 def _poison(statement: tree.Statement, scope: Scope, model: bool) -> None:

@@ -102,8 +102,8 @@ def describe(value: object) -> str:
             return f"the imported file `{value.name}`"
         case Configured():
             return f"`{value.callee.name}(…)` without a tensor"
-        case list() | tuple() if value and all(map(is_tensor, value)):  # pyright: ignore[reportUnknownArgumentType]
-            many = f"{len(value)} tensor{'s' if len(value) > 1 else ''}"  # pyright: ignore[reportUnknownArgumentType]
+        case list() | tuple() if value and all(map(is_tensor, value)):
+            many = f"{len(value)} tensor{'s' if len(value) > 1 else ''}"
             return f"a list of {many}" if isinstance(value, list) else many
         case _:
             return describe_value(value)

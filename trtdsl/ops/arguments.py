@@ -80,7 +80,7 @@ def _fit_nested(value: object, depth: int = 0) -> tuple[bool, Any]:
         return True, value
     if not isinstance(value, (list, tuple)) or depth == _DEEPEST:
         return False, None
-    fitted = [_fit_nested(item, depth + 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    fitted = [_fit_nested(item, depth + 1) for item in value]
     return all(ok for ok, _ in fitted), tuple(item for _, item in fitted)
 
 
@@ -167,9 +167,9 @@ def _literal(value: Any, depth: int = 0) -> str:
         return str(value) if isinstance(value, float) or abs(value) < 10**12 else ""
     if isinstance(value, (SymbolicDim, DType)):
         return str(value)
-    if not isinstance(value, (list, tuple)) or len(value) > _LONGEST_TEXT // 3 or depth == _DEEPEST:  # pyright: ignore[reportUnknownArgumentType]
+    if not isinstance(value, (list, tuple)) or len(value) > _LONGEST_TEXT // 3 or depth == _DEEPEST:
         return ""
-    items = [_literal(item, depth + 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    items = [_literal(item, depth + 1) for item in value]
     text = ", ".join(items)
     if len(text) > _LONGEST_TEXT or not all(items):
         return ""
