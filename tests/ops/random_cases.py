@@ -234,6 +234,9 @@ def binaries(draw: Any) -> Case:
     shape = draw(shapes())
     names = [operand.name for operand in OPERATORS[name].operands]
     operands = {each: _broadcast(draw, shape, draw(dtypes(DTYPES))) for each in names}
+    # Random bools hold false, and PyTorch divides no integer by 0.
+    divides = "div" in name or name in ("remainder", "fmod")
+    assume(not divides or operands["other"].dtype is not DType.BOOL)
     parameters: dict[str, Any] = {}
     if name in ("add", "sub"):
         parameters["alpha"] = draw(st.sampled_from([1, 1, 2, 0.5]))
@@ -319,7 +322,8 @@ def norms(draw: Any) -> Case:
         assume(math.prod(sizes) > 1)
         return make(name, {"input": type}, normalized_shape=sizes, eps=eps, elementwise_affine=affine)
     if name == "GroupNorm":
-        groups = draw(st.integers(1, 6))
+        groups, channels = draw(st.integers(1, 6)), type.shape[1]
+        assume(isinstance(channels, int) and groups != channels)  # again a single value, perhaps
         return make(name, {"input": type}, num_groups=groups, eps=eps, affine=draw(st.booleans()))
     if name in ("InstanceNorm", "BatchNorm"):
         flags = {"affine": draw(st.booleans()), "track_running_stats": draw(st.booleans())}
