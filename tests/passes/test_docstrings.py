@@ -10,7 +10,7 @@ import pytest
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import difference, verify
 from trtdsl.passes import PIPELINE, Pass, pass_name
-from trtdsl.reference import random_weights, run, random_inputs
+from trtdsl.reference import random_inputs, random_weights, run
 
 
 def examples(step: Pass) -> tuple[str, str]:
