@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trtdsl.diagnostics import Diagnostic, DiagnosticError
     from trtdsl.driver import check_file, compile_file, compile_graph
-    from trtdsl.elaborate import elaborate, elaborate_file, elaborate_text
+    from trtdsl.elaborate import elaborate_file, elaborate_text
     from trtdsl.ir import Graph, Node, Value, Weight, show
     from trtdsl.ir import verify as verify_graph
     from trtdsl.passes import optimize
@@ -52,7 +52,6 @@ _HOMES = {
     "check_file": "trtdsl.driver",
     "compile_file": "trtdsl.driver",
     "compile_graph": "trtdsl.driver",
-    "elaborate": "trtdsl.elaborate",
     "elaborate_file": "trtdsl.elaborate",
     "elaborate_text": "trtdsl.elaborate",
     "format_text": "trtdsl.syntax.printer",
@@ -93,7 +92,6 @@ __all__ = [
     "check_file",
     "compile_file",
     "compile_graph",
-    "elaborate",
     "elaborate_file",
     "elaborate_text",
     "format_text",
