@@ -166,12 +166,7 @@ def main() -> None:
     for model in options.models:
         for size in options.sizes:
             rows.append(fastest(model, size, options.runs))
-            print(
-                model,
-                rows[-1].operators,
-                {name: round(each) for name, each in rows[-1].stages.items()},
-                flush=True,
-            )
+            print(f"{model} {rows[-1].operators}: {rows[-1].total:.0f} us per operator", flush=True)
     text = table(rows)
     print(text)
     if tuple(options.sizes) == SIZES and len(options.models) == len(MODELS):
