@@ -80,9 +80,7 @@ def test_names_that_are_taken_give_way() -> None:
 
 
 def test_a_weight_used_twice_is_one_weight() -> None:
-    graph = converted(
-        "input x: float32[2, 4]\n y = x -> a: Linear(4) -> relu -> a: Linear(4)\n output y = y"
-    )
+    graph = converted("input x: float32[2, 4]\n y = x -> a: Linear(4) -> relu -> a: Linear(4)\n output y = y")
     assert [weight.key for weight in graph.weights] == ["a.weight", "a.bias"]
     assert {weight.data.dtype for weight in graph.weights if weight.data is not None} == {np.dtype("f2")}
 

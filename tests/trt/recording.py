@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorrt_rtx as trt
 
-from trtdsl.trt.dialect import Dialect
+from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.facts import Facts
 
 
@@ -30,7 +30,7 @@ class RecordingDialect(Dialect):
     """A dialect by its facts, over ``tensorrt_rtx``; ``uses`` is what was asked of the API."""
 
     def __init__(self, facts: Facts) -> None:
-        super().__init__("tensorrt", trt, facts)
+        super().__init__("tensorrt", trt, facts, load_runtime("tensorrt_rtx").log)
         self.uses: set[Use] = set()
         self._known: dict[int, Recorded] = {}
 

@@ -74,10 +74,11 @@ def _dialect(name: str) -> Dialect:
 class Dialect:
     """One runtime module: ``trt`` is the module, ``log`` collects what it says, ``facts`` is what it has."""
 
-    def __init__(self, name: str, trt: Any, facts: Facts | None = None) -> None:
+    def __init__(self, name: str, trt: Any, facts: Facts | None = None, log: Log | None = None) -> None:
         self.name = name
         self.trt = trt
-        self.log = Log(trt)
+        # TensorRT keeps the first logger of a process: whoever makes a second dialect passes the first's.
+        self.log = log or Log(trt)
         self.facts = facts or facts_of(trt)
 
     @property
