@@ -143,9 +143,7 @@ class Network(ABC):
         self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
     ) -> Tensor:
         """``ActivationType`` with its ``alpha`` and ``beta`` where given."""
-        given: dict[str, Any] = {
-            name: v for name, v in (("alpha", alpha), ("beta", beta)) if v is not None
-        }
+        given: dict[str, Any] = {name: v for name, v in (("alpha", alpha), ("beta", beta)) if v is not None}
         if x.rank == 0:
             return self.reshape(self.activation(kind, self.reshape(x, (1,)), alpha, beta), ())
         return self.add("activation", x, self.enum(f"ActivationType.{kind}"), result=x.type, **given)
