@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,15 @@ def test_an_exception_of_the_callback_ends_the_build() -> None:
     assert len(build(lowered)) > 1000
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where the tests run in the background and inherit it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_cancels_the_build() -> None:
     """SIGINT as a terminal sends it, while TensorRT computes."""
 
@@ -221,7 +231,8 @@ def test_a_process_that_is_interrupted_leaves_the_old_engine(tmp_path: Path) -> 
     path = tmp_path / "slow.engine"
     path.write_bytes(b"old")
     program = (
-        "import sys, test_trt_build as t\n"
+        "import signal, sys, test_trt_build as t\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from trtdsl.diagnostics import Cancelled\n"
         "from trtdsl.trt.build import build, write_atomically\n"
         "from trtdsl.trt.lower import lower\n"
