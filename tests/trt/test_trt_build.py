@@ -248,10 +248,13 @@ def test_a_process_that_is_interrupted_leaves_the_old_engine(tmp_path: Path) -> 
         [sys.executable, "-c", program, str(path)], env=environment, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "building\n"
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 7
+    try:
+        assert process.stdout.readline() == "building\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 7
+    finally:
+        process.kill()
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["slow.engine"]
 

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from trtdsl.trt.memory import return_large_blocks
+
+return_large_blocks()  # or the C library keeps what a model's weights took, and a whole zoo takes 8 GB
+
 
 @pytest.fixture(autouse=True)
 def memory_given_back() -> Iterator[None]:
