@@ -14,6 +14,7 @@ from one_node import assert_close
 from examples import EXAMPLES, POINTS, Example, make
 from trtdsl import reference
 from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Weight
 from trtdsl.ops.base import OPERATORS, Module, Op, Refused, Spelling
 from trtdsl.reference import Point, resolve, run_node, to_torch, torch_dtype, type_of
 from trtdsl.trt.build import build
@@ -66,6 +67,30 @@ def test_lowers_to_what_pytorch_computes(example: Example, at: Point) -> None:
     found = evaluate(lowered.network, arrays, weights=lowered.weights)
     for name, value in expected.items():
         assert_close(found[name], value, example.op.tolerance)
+
+
+FOLDING = [example for example in EXAMPLES if type(example.op).fold is not Op.fold]
+
+
+@pytest.mark.parametrize("example", FOLDING, ids=str)
+def test_folds_to_what_pytorch_computes(example: Example) -> None:
+    """An operator that folds constants gives the values and dtypes that PyTorch does."""
+    graph = example.graph()
+    arrays = example.arrays("opt")
+    (node,) = graph.nodes
+    given = [value.data if isinstance(value, Weight) else arrays[value.name] for value in node.operands]
+    folded = example.op.at(example.sizes("opt")).fold(**node.arguments(given))
+    if folded is None:
+        return
+    results = folded if isinstance(folded, tuple) else (folded,)
+    expected = reference.run(graph, arrays).values()
+    for found, value, type in zip(results, expected, example.results, strict=True):
+        assert DType.of_numpy(found.dtype) == type.dtype
+        assert_close(to_torch(found), value, example.op.tolerance)
+
+
+def test_most_folding_examples_fold() -> None:
+    assert len({type(example.op) for example in FOLDING}) > 30
 
 
 @examples
