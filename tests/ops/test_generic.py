@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -99,7 +99,7 @@ def test_builds(example: Example) -> None:
     assert len(build(_lowered(example), targets=("sm89",))) > 0
 
 
-@cache
+@lru_cache(maxsize=16)
 def _lowered(example: Example) -> Any:
     return lower(example.graph())
 
