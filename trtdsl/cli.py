@@ -9,12 +9,15 @@ import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trtdsl import cli_engine
 from trtdsl.diagnostics import Cancelled, Diagnostic, DiagnosticError, UsageError, render
+
+if TYPE_CHECKING:
+    from trtdsl.driver import Checked
 
 app = typer.Typer(
     help="Text models in, TensorRT engines out.",
@@ -64,7 +67,7 @@ def check(
     section: Section = None,
 ) -> None:
     """Check a model, and a checkpoint against it, without TensorRT."""
-    from trtdsl.driver import check_file, model_names
+    from trtdsl.driver import model_names
 
     names: Sequence[str | None] = [model]
     if model is None and weights is None and not define:
@@ -72,20 +75,12 @@ def check(
     failed: list[Diagnostic] = []
     for name in names:
         try:
-            checked = check_file(
-                file,
-                weights,
-                model=name,
-                defines=_defines(define),
-                weights_dtype=_dtype(weights_dtype),
-                section=section,
-            )
+            checked = _checked(file, weights, name, define, weights_dtype, section)
         except UsageError:
             raise
         except DiagnosticError as error:
             failed += [d for d in error.diagnostics if d not in failed]
             continue
-        _report(checked.warnings)
         print(_summary(checked.graph))
     if failed:
         raise DiagnosticError(*_distinct(failed))
@@ -122,19 +117,11 @@ def compile(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but mistakes.")] = False,
 ) -> None:
     """Build a TensorRT engine from a model and its checkpoint."""
-    from trtdsl.driver import check_file, compile_graph
+    from trtdsl.driver import compile_graph
     from trtdsl.trt.memory import return_large_blocks
 
     return_large_blocks()
-    checked = check_file(
-        file,
-        weights,
-        model=model,
-        defines=_defines(define),
-        weights_dtype=_dtype(weights_dtype),
-        section=section,
-    )
-    _report(checked.warnings)
+    checked = _checked(file, weights, model, define, weights_dtype, section)
     with _progress(quiet) as progress:
         compiled = compile_graph(
             checked.graph,
@@ -164,18 +151,9 @@ def show(
     only: Annotated[list[str] | None, typer.Option(help="Run no passes but these.")] = None,
 ) -> None:
     """Print a model's graph as a flat .trtnet file; with a checkpoint, as the passes leave it."""
-    from trtdsl.driver import check_file
     from trtdsl.ir import show as show_graph
 
-    checked = check_file(
-        file,
-        weights,
-        model=model,
-        defines=_defines(define),
-        weights_dtype=_dtype(weights_dtype),
-        section=section,
-    )
-    _report(checked.warnings)
+    checked = _checked(file, weights, model, define, weights_dtype, section)
     graph = checked.graph
     if weights or skip or only:
         from trtdsl.passes import optimize
@@ -293,6 +271,29 @@ def ops(
 
 for engine_command in (cli_engine.run, cli_engine.bench, cli_engine.inspect):
     app.command()(engine_command)
+
+
+def _checked(
+    file: Path,
+    weights: Path | None,
+    model: str | None,
+    define: Sequence[str] | None,
+    weights_dtype: str | None,
+    section: str | None,
+) -> Checked:
+    """The model that these options choose, checked; its warnings are printed."""
+    from trtdsl.driver import check_file
+
+    checked = check_file(
+        file,
+        weights,
+        model=model,
+        defines=_defines(define),
+        weights_dtype=_dtype(weights_dtype),
+        section=section,
+    )
+    _report(checked.warnings)
+    return checked
 
 
 def _defines(texts: Sequence[str] | None, option: str = "-D") -> dict[str, Any]:

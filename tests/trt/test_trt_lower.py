@@ -269,8 +269,7 @@ def bug(type: TensorType, body: Any) -> CompilerBug:
     ids=["shape", "dtype", "rank"],
 )
 def test_a_type_rule_that_disagrees_with_tensorrt(lie: TensorType) -> None:
-    relu = lambda net, x: net.add("activation", x, net.enum("ActivationType.RELU"))  # noqa: E731
-    found = bug(lie, relu)
+    found = bug(lie, lambda net, x: net.add("activation", x, net.enum("ActivationType.RELU")))
     assert f"TensorRT makes float32[2, 3, 8, 8] of this `activation` layer where trtdsl expects {lie}" in str(
         found
     )
