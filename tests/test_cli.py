@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,6 +62,18 @@ def test_compile_writes_engine_and_manifest(folder: Path, capsys: pytest.Capture
     out = capsys.readouterr().out
     assert "BatchNorm2d                    1       -" in out
     assert "profile default: N = 1 .. 2 .. 4" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "precision", "tf32"),
+    [([], "float32", True), (["--no-tf32"], "float32", False), (["--precision", "float16"], "float16", True)],
+)
+def test_the_manifest_records_the_precision(
+    folder: Path, options: list[str], precision: str, tf32: bool
+) -> None:
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-q", *options) == 0
+    manifest = json.loads((folder / "tiny.engine.json").read_text())
+    assert (manifest["precision"], manifest["tf32"]) == (precision, tf32)
 
 
 def test_two_builds_are_identical(folder: Path) -> None:
@@ -156,6 +169,13 @@ def test_show_prints_a_model_that_elaborates_again(folder: Path, capsys: pytest.
     assert trtdsl("show", "tiny.trtnet") == 0
     (folder / "flat.trtnet").write_text(capsys.readouterr().out)
     assert trtdsl("check", "flat.trtnet", "tiny.safetensors") == 0
+
+
+def test_the_package_runs_as_a_module(folder: Path) -> None:
+    command = [sys.executable, "-m", "trtdsl", "check", "missing.trtnet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "cannot read `missing.trtnet`" in done.stderr
 
 
 def test_ops_describes_an_operator(capsys: pytest.CaptureFixture[str]) -> None:

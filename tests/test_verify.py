@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -351,6 +352,18 @@ def test_stored_outputs_with_their_inputs(folder: Path) -> None:
     assert not trtdsl.verify("scale.trtnet", outputs="ref.npz").equal
 
 
+def test_stored_outputs_may_be_float64(folder: Path) -> None:
+    x = np.arange(4, dtype=np.float32)
+    np.savez(folder / "ref.npz", x=x, y=2 * x.astype(np.float64))
+    assert trtdsl.verify("scale.trtnet", outputs="ref.npz").equal
+
+
+def test_stored_outputs_are_numbers(folder: Path) -> None:
+    np.savez(folder / "ref.npz", y=np.array(["two"]))
+    with pytest.raises(UsageError, match=r"`y` in `ref.npz` holds no numbers, but <U3"):
+        trtdsl.verify("scale.trtnet", outputs="ref.npz")
+
+
 def test_weights_may_be_the_modules_own(folder: Path, net: Net) -> None:
     assert trtdsl.verify("net.trtnet", None, net).equal
 
@@ -359,7 +372,7 @@ def test_weights_may_be_the_modules_own(folder: Path, net: Net) -> None:
 
 
 def test_measures() -> None:
-    a, b = torch.tensor([3.0, 4.0]), torch.tensor([3.0, 5.0])
+    a, b = np.array([3.0, 4.0], np.float32), np.array([3.0, 5.0], np.float32)
     found = measure(b, a)
     assert found is not None
     assert (found.max_abs, found.relative) == (1.0, 0.2)
@@ -380,9 +393,19 @@ def test_measures() -> None:
     ],
 )
 def test_measures_of_what_is_no_number(found: list[float], expected: list[float], relative: float) -> None:
-    measured = measure(torch.tensor(found), torch.tensor(expected))
+    measured = measure(np.array(found, np.float32), np.array(expected, np.float32))
     assert measured is not None
     assert measured.relative == relative
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.float16, ml_dtypes.bfloat16])
+def test_measures_are_taken_in_float64(dtype: Any) -> None:
+    """A sum of 4098 ones is wrong in float16, which counts to 2048, and in bfloat16, which counts to 256."""
+    ones = np.ones(4097, dtype)
+    measured = measure(np.concatenate([ones, ones[:1] * 0]), np.concatenate([ones, ones[:1]]))
+    assert measured is not None
+    assert measured.relative == pytest.approx(1 / 4098**0.5)
+    assert measured.max_abs == 1
 
 
 # --- The command ------------------------------------------------------------------------------------------

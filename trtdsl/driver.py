@@ -23,6 +23,7 @@ from trtdsl.types import DType
 
 if TYPE_CHECKING:
     from trtdsl.trt.build import ProgressCallback
+    from trtdsl.trt.dialect import Dialect
     from trtdsl.trt.manifest import Manifest
     from trtdsl.weights import WeightsDType
 
@@ -87,7 +88,8 @@ def compile_graph(
 ) -> Compiled:
     """Optimise, lower and build a graph whose weights are bound, and write engine and manifest.
 
-    ``precision`` computes everything between inputs and outputs in that type; ``tf32`` and ``tune`` are
+    ``precision`` computes everything between inputs and outputs in that type; on TensorRT 8.5, whose networks
+    are weakly typed, float16 is what TensorRT may compute in where it is faster. ``tf32`` and ``tune`` are
     those of :func:`trtdsl.trt.build.build`. Nothing is written unless all of it succeeds.
     Raises :class:`DiagnosticError`, and :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
@@ -95,6 +97,7 @@ def compile_graph(
 
     from trtdsl.passes import ConvertPrecision, operator_counts, optimize, pass_name, selected
     from trtdsl.trt.build import build, write_atomically
+    from trtdsl.trt.dialect import load_runtime
     from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import describe, describe_weights, manifest_path
     from trtdsl.weights import release_pages
@@ -104,21 +107,37 @@ def compile_graph(
     passes = [pass_name(step) for step in selected(skip, only)]
     require_values(graph)
     optimized = optimize(graph, skip, only, after)
+    dialect = load_runtime(runtime)
+    mixed = False
     if precision is not None:
         # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
-        convert = ConvertPrecision(precision)
-        optimized = require_valid(convert(optimized))
-        passes.append(pass_name(convert))
+        optimized, mixed = in_precision(optimized, precision, dialect)
+        passes += [] if mixed else [pass_name(ConvertPrecision(precision))]
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
-    lowered = lower(optimized, runtime)
+    lowered = lower(optimized, dialect, mixed=mixed)
     with ThreadPoolExecutor(1) as pool:
         weights = pool.submit(describe_weights, optimized)
         data = build(lowered, targets=targets, tf32=tf32, progress=progress, tune=tune)
-        manifest = describe(lowered, data, targets=targets, passes=passes, weights=weights.result())
+        manifest = describe(
+            lowered, data, targets=targets, tf32=tf32, passes=passes, weights=weights.result()
+        )
     write_atomically(manifest_path(engine), manifest.to_json().encode())
     write_atomically(engine, data)
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized))
+
+
+def in_precision(graph: Graph, precision: DType, dialect: Dialect) -> tuple[Graph, bool]:
+    """The graph to lower for that precision, and whether as a mixed network.
+
+    A weakly typed network stays as it is: TensorRT picks, layer by layer, what is faster in float16.
+    Raises :class:`DiagnosticError` for what the precision cannot hold.
+    """
+    from trtdsl.passes import ConvertPrecision
+
+    converted = require_valid(ConvertPrecision(precision)(graph))
+    mixed = precision is DType.FLOAT16 and not dialect.facts.strongly_typed
+    return (graph if mixed else converted), mixed
 
 
 def compile_file(

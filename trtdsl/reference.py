@@ -63,7 +63,7 @@ def run(
     return {output.name: run.value(output.value, values) for output in graph.outputs}
 
 
-def symbol_values(graph: Graph, inputs: Mapping[str, torch.Tensor]) -> dict[str, int]:
+def symbol_values(graph: Graph, inputs: Mapping[str, Array | torch.Tensor]) -> dict[str, int]:
     """The size of every dynamic dimension, from the inputs' shapes."""
     pairs: list[tuple[Dim, int]] = []
     for value in graph.inputs:

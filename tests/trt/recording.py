@@ -16,6 +16,8 @@ import tensorrt_rtx as trt
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.facts import Facts
 
+_FLOATS = (trt.DataType.FLOAT, trt.DataType.HALF)
+
 
 class Use(NamedTuple):
     """``owner.member`` was called with ``arguments`` (their types, enums with the member), set, or read."""
@@ -32,7 +34,7 @@ class RecordingDialect(Dialect):
     def __init__(self, facts: Facts) -> None:
         super().__init__("tensorrt", trt, facts, load_runtime("tensorrt_rtx").log)
         self.uses: set[Use] = set()
-        self._known: dict[int, Recorded] = {}
+        self._known: dict[int, tuple[Any, Recorded]] = {}
 
     def create_network(self, builder: Any) -> Any:
         self.network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -43,8 +45,9 @@ class RecordingDialect(Dialect):
         if not isinstance(value, trt.INetworkDefinition | trt.ILayer | trt.ITensor):
             return value
         if id(value) not in self._known:
-            self._known[id(value)] = Recorded(self, value)
-        return self._known[id(value)]
+            # With the object itself, which keeps it alive and its id its own.
+            self._known[id(value)] = value, Recorded(self, value)
+        return self._known[id(value)][1]
 
     def flags_set(self, **choices: Any) -> dict[str, set[str]]:
         """The builder flags, and the settings, that ``configure`` asks for."""
@@ -84,12 +87,17 @@ class Recorded:
 
     def __setattr__(self, member: str, value: Any) -> None:
         self._note(member, "set", (_spell(value),))
-        if member != "precision":
+        if member == "dtype":
+            self.convert_output(value)
+        elif member != "precision":
             setattr(self.real, member, _real(value))
 
     def _call(self, member: str, function: Any, arguments: tuple[Any, ...]) -> Any:
         self._note(member, "call", tuple(map(_spell, arguments)))
         result = function(*map(_real, arguments))
+        if member == "mark_output" and not self.dialect.facts.strongly_typed:
+            # An output of a weakly typed network is float32, whatever makes it, unless it is told.
+            arguments[0].convert_output(trt.DataType.FLOAT)
         return self._output(result) if member == "get_output" else self.dialect.wrap(result)
 
     def _output(self, tensor: Any) -> Any:
@@ -103,6 +111,17 @@ class Recorded:
         tensor = self.real.get_output(index)
         if isinstance(self.real, trt.IIdentityLayer) and tensor.dtype != data_type:
             vars(self).update(cast=self._converted(self.real.get_input(0), data_type))
+
+    def convert_output(self, data_type: Any) -> None:
+        """Write a network output in another type, as a weakly typed network does."""
+        if self.real.dtype == data_type or self.real.dtype not in _FLOATS:
+            return
+        name, network = self.real.name, self.dialect.network
+        network.unmark_output(self.real)
+        self.real.name = f"{name} in {self.real.dtype}"
+        vars(self).update(real=self._converted(self.real, data_type))
+        self.real.name = name
+        network.mark_output(self.real)
 
     def _converted(self, tensor: Any, data_type: Any) -> Any:
         return self.dialect.network.add_cast(tensor, data_type).get_output(0)

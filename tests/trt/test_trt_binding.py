@@ -33,6 +33,8 @@ def manifest(*profiles: ProfileEntry) -> Manifest:
         runtime="tensorrt_rtx",
         runtime_version="1",
         targets=(),
+        precision="float32",
+        tf32=True,
         passes=(),
         inputs=(Binding("image", "float32", ("N", 3, 8, 8)), Binding("boxes", "float16", ("2 * N", 4))),
         outputs=(Binding("scores", "float32", ("N", 10)),),

@@ -198,6 +198,7 @@ def test_inspect(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "model      cnn"
     assert "for        sm89" in lines
+    assert "precision  float32 with TF32" in lines
     assert "input      data: float32[N, 3, 32, 32]" in lines
     assert any(line.startswith("conv1") and "Conv2d" in line for line in lines)
     assert any(line.startswith("conv1.weight") and "float32[32, 3, 3, 3]" in line for line in lines)

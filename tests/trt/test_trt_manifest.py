@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Profile
 from trtdsl.trt.build import build, write_atomically
 from trtdsl.trt.lower import lower
@@ -44,6 +46,37 @@ def test_what_a_manifest_says(manifest: Manifest) -> None:
         ("conv1.bias", (8,)),
     ]
     assert manifest.runtime == "tensorrt_rtx"
+    assert (manifest.precision, manifest.tf32) == ("float32", True)
+
+
+PRECISIONS = {
+    "float32": ("float32", "x + x"),
+    "float16 inside": ("float16", "to(to(x, float16) + 1.0, float32)"),
+    "both": ("bfloat16", "to(to(x, float16), float32) + to(to(x, bfloat16), float32)"),
+    "integers only": ("float32", "argmax(x, 0)"),
+}
+
+
+@pytest.mark.parametrize(("coarsest", "computed"), PRECISIONS.values(), ids=PRECISIONS.keys())
+def test_the_coarsest_type_that_is_computed_in(coarsest: str, computed: str) -> None:
+    graph = elaborate_text(f"model m() {{\n  input x: float32[4]\n  output y = {computed}\n}}\n", "m.trtnet")
+    assert describe(lower(graph), b"").precision == coarsest
+
+
+@pytest.mark.parametrize(("given", "recorded"), [(None, True), (True, True), (False, False)])
+def test_tf32_is_used_unless_it_is_forbidden(given: bool | None, recorded: bool) -> None:
+    lowered = lower(nets.conv_relu())
+    assert describe(lowered, b"", tf32=given).tf32 is recorded
+    config = lowered.builder.create_builder_config()
+    lowered.dialect.configure(config, float16=False, tf32=given)
+    assert config.get_flag(lowered.dialect.trt.BuilderFlag.TF32) is recorded
+
+
+def test_arithmetic_is_the_precision_and_what_products_round_to(manifest: Manifest) -> None:
+    assert manifest.arithmetic == "float32 with TF32"
+    assert dataclasses.replace(manifest, tf32=False).arithmetic == "float32"
+    # TF32 rounds operands to as many bits as float16 has.
+    assert dataclasses.replace(manifest, precision="float16").arithmetic == "float16"
 
 
 def test_the_hashes_are_those_of_the_bytes() -> None:
@@ -88,6 +121,12 @@ BROKEN = {
     "no object": ("[]", "it holds no JSON object"),
     "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 1"),
     "no engine hash": (broken(lambda f: f.pop("sha256")), "no `sha256`"),
+    "precision": (
+        broken(lambda f: f.update(precision="int8")),
+        "'int8' stands where one of float32, float16, bfloat16 is expected",
+    ),
+    "tf32": (broken(lambda f: f.update(tf32=1)), "1 stands where true or false is expected"),
+    "no precision": (broken(lambda f: f.pop("precision")), "no `precision`"),
     "size": (broken(lambda f: f.update(size="1")), "'1' stands where an integer is expected"),
     "input": (
         broken(lambda f: f["inputs"][0].update(shape=[1.5])),

@@ -12,7 +12,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +20,23 @@ import pytest
 import tensorrt_rtx as trt
 import torch
 from recording import RecordingDialect, Use
+from releases import RELEASES, api, facts
 
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.elaborate import elaborate_file
+from trtdsl.driver import in_precision
+from trtdsl.elaborate import elaborate_file, elaborate_text
 from trtdsl.ir import Graph
 from trtdsl.passes import ConvertPrecision, optimize
 from trtdsl.reference import run
 from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.lower import lower
+from trtdsl.trt.manifest import describe
 from trtdsl.types import DType
 from trtdsl.weights import bind
 
 ROOT = Path(__file__).resolve().parents[2]
-API = Path(__file__).parent / "api"
-RELEASES = ("8.5.3", "10.13", "11.4")
 ZOO: list[dict[str, Any]] = json.loads((ROOT / "examples" / "zoo.json").read_text())
-
-
-@cache
-def api(release: str) -> dict[str, Any]:
-    return json.loads((API / f"tensorrt-{release}.json").read_text())
-
-
-def facts(release: str) -> Facts:
-    """The release's facts, from its signatures."""
-    known = api(release)
-    enums = {name: frozenset(members) for name, members in known["enums"].items()}
-    return Facts(
-        layers=frozenset(name.removeprefix("add_") for name in known["add_methods"]),
-        enums=enums | {"DataType": frozenset(known["datatypes"])},
-        strongly_typed="STRONGLY_TYPED" in known["network_flags"],
-        metadata="metadata" in known["ilayer_base"],
-        progress="progress_monitor" in known["builder_config"],
-        weights_by_address=release != "8.5.3",
-        quantize_names_dtype="output_type" in str(known["add_methods"]["add_quantize"]),
-    )
 
 
 def test_signatures_tell_the_same_facts_as_the_module() -> None:
@@ -169,36 +149,41 @@ def operator_examples() -> tuple[Any, ...]:
 @pytest.mark.parametrize("release", RELEASES)
 def test_operators_use_what_the_release_has(release: str) -> None:
     dialect = RecordingDialect(facts(release))
-    refused: set[str] = set()
+    refused: dict[str, str] = {}
     for example in operator_examples():
         try:
             lower(example.graph(), dialect)
         except DiagnosticError as error:
-            refused |= {re.sub(r".* has no |,.*", "", error.diagnostics[0].message)}
+            refused[example.text] = error.diagnostics[0].message.removeprefix(f"{dialect} ")
     assert problems(release, dialect) == []
     # What a release lacks is said by name, and the list can only change on purpose.
     assert refused == REFUSED[release]
 
 
-REFUSED = {
+REFUSED: dict[str, dict[str, str]] = {
     "8.5.3": {
-        "CumulativeOperation.SUM",
-        "UnaryOperation.ISINF",
-        "UnaryOperation.ISNAN",
-        "bfloat16",
+        "to(bfloat16)(float32[4]) -> bfloat16[4]": "has no bfloat16",
+        "topk(1, dim = 0)(int32[S]) -> int32[1], int64[1]": (
+            "computes TopKOperation.MAX in floating point only, not in int32"
+        ),
+        "max(dim = -1, keepdim = true)(int64[N, S]) -> int64[N, 1], int64[N, 1]": (
+            "computes TopKOperation.MAX in floating point only, not in int64"
+        ),
     },
-    "10.13": set[str](),
-    "11.4": set[str](),
+    "10.13": {},
+    "11.4": {},
 }
 
 
-def test_the_oldest_dialect_computes_the_same() -> None:
+@pytest.mark.parametrize("precision", [DType.FLOAT32, DType.FLOAT16])
+def test_the_oldest_dialect_computes_the_same(precision: DType) -> None:
     """What the facts of 8.5 lead to, casts by identity layers and composed layers, is still the operator."""
     for example in operator_examples():
         dialect = RecordingDialect(facts("8.5.3"))
         graph = example.graph()
+        half = precision is DType.FLOAT16
         try:
-            lowered = lower(graph, dialect)
+            lowered = lower(ConvertPrecision(precision)(graph) if half else graph, dialect)
         except DiagnosticError:
             continue
         inputs = example.arrays("opt")
@@ -206,8 +191,61 @@ def test_the_oldest_dialect_computes_the_same() -> None:
         found = evaluate(dialect.network, given, weights=lowered.weights)
         for name, expected in run(graph, inputs).items():
             # Integers are of 32 bits there; a half rounds at every layer, and composed operators have a few.
-            limit = 5e-3 if expected.dtype == torch.float16 else max(example.op.tolerance, 1e-5)
+            rounded = half or expected.dtype == torch.float16
+            limit = 5e-3 if rounded else max(example.op.tolerance, 1e-5)
+            narrow = torch.int32 if expected.dtype == torch.int64 else expected.dtype
+            assert found[name].dtype == narrow, example.text
             assert close(found[name], expected, limit), example.text
+
+
+NET = """
+model m() {
+  dim N = 1 .. 2 .. 4
+  input x: float32[N, 3]
+  a = x -> fc: Linear(4) -> relu
+  b = exp(to(a, float16))
+  output c = to(b, float32)
+  output i = argmax(b, 1)
+}
+"""
+
+
+def pins(*, mixed: bool) -> set[Use]:
+    dialect = RecordingDialect(facts("8.5.3"))
+    graph = elaborate_text(NET)
+    lower(bind(graph, Zeros(graph)).graph, dialect, mixed=mixed)
+    return {use for use in dialect.uses if use.member in ("precision", "set_output_type")}
+
+
+def test_a_weakly_typed_network_is_pinned_to_the_types_of_the_text() -> None:
+    """A mixed one to float16 only: TensorRT may choose it for float32 too. Casts have their types in both."""
+    spelled = {(use.owner, use.member, *use.arguments) for use in pins(mixed=False)}
+    assert ("IMatrixMultiplyLayer", "precision", "DataType.FLOAT") in spelled
+    assert ("IUnaryLayer", "precision", "DataType.HALF") in spelled
+    left = pins(mixed=False) - pins(mixed=True)
+    assert pins(mixed=True) < pins(mixed=False)
+    assert {use.arguments[-1] for use in left} == {"DataType.FLOAT"}
+    kept = {(use.owner, use.arguments[-1]) for use in pins(mixed=True)}
+    assert {owner for owner, type in kept if type == "DataType.FLOAT"} == {"IIdentityLayer"}
+    assert ("IUnaryLayer", "DataType.HALF") in kept
+
+
+@pytest.mark.parametrize(("release", "mixed"), [("8.5.3", True), ("10.13", False)])
+def test_float16_converts_the_graph_where_networks_are_strongly_typed(release: str, mixed: bool) -> None:
+    graph = elaborate_text("model m() { input x: float32[2]  output y = exp(x) }")
+    dialect = RecordingDialect(facts(release))
+    found, is_mixed = in_precision(graph, DType.FLOAT16, dialect)
+    assert is_mixed == mixed
+    assert (found is graph) == mixed
+    lowered = lower(found, dialect, mixed=is_mixed)
+    assert describe(lowered, b"").precision == "float16"
+    with pytest.raises(DiagnosticError, match="cannot hold"):
+        in_precision(huge(), DType.FLOAT16, dialect)
+
+
+def huge() -> Graph:
+    graph = elaborate_text("model m() { input x: float32[2, 1]  output y = fc: Linear(1, bias = false)(x) }")
+    return bind(graph, {"fc.weight": np.full((1, 1), 1e6, "f4")}).graph
 
 
 def close(found: torch.Tensor, expected: torch.Tensor, limit: float) -> bool:

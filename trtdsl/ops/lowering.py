@@ -137,7 +137,8 @@ class Network(ABC):
         """``UnaryOperation``; TensorRT takes no rank 0 here, so it goes through rank 1."""
         if x.rank == 0:
             return self.reshape(self.unary(operation, self.reshape(x, (1,))), ())
-        return self.add("unary", x, self.enum(f"UnaryOperation.{operation}"), result=x.type)
+        result = x.type.with_dtype(DType.BOOL) if operation in ("ISINF", "ISNAN") else x.type
+        return self.add("unary", x, self.enum(f"UnaryOperation.{operation}"), result=result)
 
     def activation(
         self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
@@ -172,6 +173,13 @@ class Network(ABC):
             axes_mask(dims),
             keepdim,
             result=x.type.with_shape(kept),
+        )
+
+    def cumulative_sum(self, x: Tensor, dim: int) -> Tensor:
+        """The sum of the elements up to each along one non-negative dimension."""
+        axis = self.constant(np.asarray(dim, np.int64))
+        return self.add(
+            "cumulative", x, axis, self.enum("CumulativeOperation.SUM"), False, False, result=x.type
         )
 
     def softmax(self, x: Tensor, dim: int) -> Tensor:

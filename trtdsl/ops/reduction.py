@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.elementwise import cast, computed, numeric, scaled, shifted
 from trtdsl.ops.rules import require_floating, wrap_dim, wrap_dims
@@ -297,8 +295,4 @@ class Cumsum(Function):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         x = cast(net, input, net.result.dtype)
-        if x.rank == 0:
-            return x
-        axis = net.constant(np.asarray(wrap_dim(self.dim, x.rank), np.int64))
-        total = net.enum("CumulativeOperation.SUM")
-        return net.add("cumulative", x, axis, total, False, False)
+        return net.cumulative_sum(x, wrap_dim(self.dim, x.rank)) if x.rank else x

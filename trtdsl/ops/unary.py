@@ -370,15 +370,11 @@ class FloatTest(Function, abstract=True):
         return computed(input).with_dtype(DType.BOOL)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        x = net.cast(input, floating(input.dtype))
-        if x.rank:
-            return self.emit(net, x)
-        return net.reshape(self.emit(net, net.reshape(x, (1,))), ())
+        return self.emit(net, net.cast(input, floating(input.dtype)))
 
     def emit(self, net: Network, x: Tensor) -> Tensor:
-        """The layers, for a floating-point operand of rank 1 or more."""
-        operation = net.enum(f"UnaryOperation.{self.name.upper()}")
-        return net.add("unary", x, operation, result=x.type.with_dtype(DType.BOOL))
+        """The layers, for a floating-point operand."""
+        return net.unary(self.name.upper(), x)
 
 
 class Isnan(FloatTest):

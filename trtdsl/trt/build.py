@@ -74,7 +74,9 @@ def build(
 def _uses_float16(lowered: LoweredNetwork) -> bool:
     graph = lowered.graph
     results = (result for node in graph.nodes for result in node.results)
-    return any(value.type.dtype is DType.FLOAT16 for value in (*graph.inputs, *graph.weights, *results))
+    return lowered.mixed or any(
+        value.type.dtype is DType.FLOAT16 for value in (*graph.inputs, *graph.weights, *results)
+    )
 
 
 def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:

@@ -1,11 +1,61 @@
-"""Activations that a release lacks, of layers that every release has."""
+"""What a release lacks, of layers that every release has.
+
+TensorRT 8.5 knows neither GELU nor sums up to each element nor tests for NaN, and its unary layers and
+activations take no integers.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 
+from trtdsl.ops.elementwise import less_equal, negate
 from trtdsl.ops.lowering import Network, Tensor
+from trtdsl.trt.facts import Facts
+from trtdsl.types import Dim, DType, bounds
+
+
+class ComposingNetwork(Network):
+    """A network that computes what its release lacks of other layers."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> Facts:
+        """What the release has."""
+
+    def activation(
+        self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
+    ) -> Tensor:
+        composed = self._composition(f"ActivationType.{kind}", x)
+        return composed(self, x) if composed else super().activation(kind, x, alpha, beta)
+
+    def unary(self, operation: str, x: Tensor) -> Tensor:
+        composed = self._composition(f"UnaryOperation.{operation}", x)
+        return composed(self, x) if composed else super().unary(operation, x)
+
+    def cumulative_sum(self, x: Tensor, dim: int) -> Tensor:
+        if self.has("cumulative"):
+            return super().cumulative_sum(x, dim)
+        return cumulative_sum(self, x, dim)
+
+    def slice(
+        self,
+        x: Tensor,
+        start: Sequence[Dim],
+        shape: Sequence[Dim],
+        stride: Sequence[int] | None = None,
+        mode: str = "STRICT_BOUNDS",
+        fill: Tensor | None = None,
+    ) -> Tensor:
+        if mode == "STRICT_BOUNDS" or self.facts.pads(x.dtype):
+            return super().slice(x, start, shape, stride, mode, fill)
+        numbers = self.cast(x, DType.INT32)
+        fill = self.cast(fill, DType.INT32) if fill else None
+        return self.cast(super().slice(numbers, start, shape, stride, mode, fill), x.dtype)
+
+    def _composition(self, operation: str, x: Tensor) -> Callable[[Network, Tensor], Tensor] | None:
+        return None if self.facts.takes(operation, x.dtype) else OPERATIONS.get(operation)
 
 
 def _gelu(net: Network, x: Tensor, inner: Tensor) -> Tensor:
@@ -28,8 +78,52 @@ def gelu_tanh(net: Network, x: Tensor) -> Tensor:
     return _gelu(net, x, net.activation("TANH", scaled))
 
 
-ACTIVATIONS: Mapping[str, Callable[[Network, Tensor], Tensor]] = {
-    "GELU_ERF": gelu_erf,
-    "GELU_TANH": gelu_tanh,
+def relu(net: Network, x: Tensor) -> Tensor:
+    """``max(x, 0)``."""
+    return net.elementwise("MAX", x, net.scalar(0, x))
+
+
+def negative(net: Network, x: Tensor) -> Tensor:
+    """``0 - x``."""
+    return net.elementwise("SUB", net.scalar(0, x), x)
+
+
+def absolute(net: Network, x: Tensor) -> Tensor:
+    """``max(x, -x)``."""
+    return net.elementwise("MAX", x, negative(net, x))
+
+
+def is_inf(net: Network, x: Tensor) -> Tensor:
+    """``|x| == inf``."""
+    return net.elementwise("EQUAL", net.unary("ABS", x), net.scalar(math.inf, x))
+
+
+def is_nan(net: Network, x: Tensor) -> Tensor:
+    """``not x <= inf``. A builder may take ``x == x`` for true, this it cannot."""
+    return negate(net, less_equal(net, x, net.scalar(math.inf, x)))
+
+
+def cumulative_sum(net: Network, x: Tensor, dim: int) -> Tensor:
+    """Each step doubles how many elements, up to its own, each element is the sum of: 1, 2, 4 and so on.
+
+    Integers stay exact, and a dynamic dimension takes the steps of its largest size.
+    """
+    _, largest = bounds(x.shape[dim])
+    reach = 1
+    while reach < largest:
+        start = tuple(-reach if axis == dim else 0 for axis in range(x.rank))
+        x = net.elementwise("SUM", x, net.slice(x, start, x.shape, mode="FILL"))
+        reach *= 2
+    return x
+
+
+OPERATIONS: Mapping[str, Callable[[Network, Tensor], Tensor]] = {
+    "ActivationType.GELU_ERF": gelu_erf,
+    "ActivationType.GELU_TANH": gelu_tanh,
+    "ActivationType.RELU": relu,
+    "UnaryOperation.ABS": absolute,
+    "UnaryOperation.ISINF": is_inf,
+    "UnaryOperation.ISNAN": is_nan,
+    "UnaryOperation.NEG": negative,
 }
-"""By the ActivationType that is lacking: before TensorRT 10 there is no GELU."""
+"""By the operation that is lacking, or lacking for a type."""

@@ -161,8 +161,8 @@ class Dialect:
     def configure(self, config: Any, *, float16: bool, tf32: bool | None = None) -> None:
         """Set up a builder configuration. ``tf32`` lets float32 products round to 10 bits.
 
-        A weakly typed network is told to obey the types that :meth:`pin` fixed, and to use ``float16`` only
-        where the graph does.
+        A weakly typed network is told to obey the types that :meth:`pin` fixed, and to use no ``float16``
+        unless it may.
         """
         flags = self.trt.BuilderFlag
         if tf32 is not None:
@@ -175,19 +175,23 @@ class Dialect:
         # Its own kernels only: cuBLAS and cuDNN of CUDA 11 are found on few machines today.
         config.set_tactic_sources(0)
 
-    def pin(self, layer: Any, kind: str, computes_in: Any, results: Sequence[Any]) -> None:
+    def pin(
+        self, layer: Any, kind: str, computes_in: Any, results: Sequence[Any], mixed: bool = False
+    ) -> None:
         """Fix the types of a layer of a weakly typed network, where TensorRT may choose: floating-point ones.
 
-        ``computes_in`` is the type of its floating-point operands, or None. Only a cast may turn a number
-        of one kind into one of the other, and its result's type is what makes it a cast.
+        ``computes_in`` is the type of its floating-point operands, or None; ``mixed`` leaves it to TensorRT
+        which float32 is computed in float16. Only a cast may turn a number of one kind into one of the
+        other, and its result's type is what makes it a cast.
         """
         if self.facts.strongly_typed or kind in _TYPED_BY_THEMSELVES:
             return
-        if computes_in is not None and kind not in _COPIES:
+        half = (self.trt.DataType.HALF,)
+        pinned = half if mixed else (*half, self.trt.DataType.FLOAT)
+        if computes_in in pinned and kind not in _COPIES:
             layer.precision = computes_in
-        floats = (self.trt.DataType.FLOAT, self.trt.DataType.HALF)
         for index, data_type in enumerate(results):
-            if kind == "identity" or data_type in floats:
+            if kind == "identity" or data_type in pinned:
                 layer.set_output_type(index, data_type)
 
     def has_type(self, handle: Any, data_type: Any) -> bool:

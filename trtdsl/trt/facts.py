@@ -10,8 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trtdsl.types import DType
+
 _LIMIT_OF_DIMENSIONS = 8
 """``Dims.MAX_DIMS`` of every release since 5.0; 8.5 says it of instances only."""
+
+_FLOATING_ONLY = frozenset({"ActivationType", "UnaryOperation", "TopKOperation", "ElementWiseOperation.POW"})
+_NOT_FLOATING_ONLY = frozenset({"UnaryOperation.NOT", "UnaryOperation.SIGN"})
+"""What takes floating point only before TensorRT 10, whole enums or members, and their exceptions
+(NvInfer.h of 8.5)."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,24 @@ class Facts:
         """Whether there is an enum member such as ``PoolingType.MAX``."""
         enum, _, name = member.partition(".")
         return name in self.enums.get(enum, frozenset())
+
+    def takes(self, operation: str, dtype: DType) -> bool:
+        """Whether there is an operation such as ``UnaryOperation.NEG``, and for numbers of this type."""
+        floating_only = {operation, operation.partition(".")[0]} & _FLOATING_ONLY
+        limited = self.narrow and floating_only and operation not in _NOT_FLOATING_ONLY
+        return self.has(operation) and (dtype.is_floating or not limited)
+
+    def converts(self, dtype: DType, to: DType) -> bool:
+        """Whether one layer does: before TensorRT 10, uint8 is converted from and to floating point only."""
+        return not self.narrow or DType.UINT8 not in (dtype, to) or dtype.is_floating or to.is_floating
+
+    def computes(self, dtype: DType) -> bool:
+        """Whether a type is one of plain numbers: before TensorRT 10, int8 holds quantised ones only."""
+        return not (self.narrow and dtype is DType.INT8)
+
+    def pads(self, dtype: DType) -> bool:
+        """Whether a slice may reach beyond its input: before TensorRT 10 not of single bytes."""
+        return not (self.narrow and dtype in (DType.BOOL, DType.UINT8))
 
     @property
     def narrow(self) -> bool:

@@ -15,6 +15,7 @@ def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = F
         f"engine     {manifest.size} bytes, sha256 {manifest.sha256}",
         f"built by   {manifest.runtime} {manifest.runtime_version}, trtdsl {manifest.trtdsl}",
         f"for        {', '.join(manifest.targets) or 'its default targets'}",
+        f"precision  {manifest.arithmetic}",
         f"passes     {', '.join(manifest.passes) or 'none'}",
     ]
     lines += [f"input      {binding.name}: {describe(binding)}" for binding in manifest.inputs]

@@ -25,12 +25,13 @@ class LoweredNetwork:
 
     ``weights`` are the arrays of each layer by slot (``kernel``, ``bias``, ``weights`` of a constant),
     ``nodes`` the graph node behind each layer, both by the layer's name; ``tensors`` is what each value of
-    the graph became.
+    the graph became. Of a ``mixed`` network TensorRT may compute float32 in float16.
     """
 
     graph: Graph
     checked: CheckedNetwork
     tensors: Mapping[Value, Tensor]
+    mixed: bool = False
 
     @property
     def network(self) -> Any:
@@ -55,22 +56,25 @@ class LoweredNetwork:
         return self.checked.nodes
 
 
-def lower(graph: Graph, runtime: str | Dialect | None = None) -> LoweredNetwork:
+def lower(graph: Graph, runtime: str | Dialect | None = None, *, mixed: bool = False) -> LoweredNetwork:
     """The graph as a network of ``runtime`` (``tensorrt_rtx``, ``tensorrt``; by default the first installed).
+
+    ``mixed`` leaves it to TensorRT which float32 is computed in float16, where that is faster; only weakly
+    typed networks (those of TensorRT 8.5) can be.
 
     Raises RefusedByTensorRT where TensorRT refuses a layer, CompilerBug where it computes another type than
     the graph says, ValueError if a weight has no data.
     """
     names = _tensor_names(graph)
     dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
-    net = CheckedNetwork(dialect, graph.name, names.values())
+    net = CheckedNetwork(dialect, graph.name, names.values(), mixed=mixed)
     tensors: dict[Value, Tensor] = {value: net.add_input(value.name, value.type) for value in graph.inputs}
     tensors |= {weight: _weight(net, weight) for weight in graph.weights}
     for node in graph.nodes:
         _lower_node(net, node, tensors, names)
     for output in graph.outputs:
         net.mark_output(tensors[output.value], output.name)
-    return LoweredNetwork(graph, net, tensors)
+    return LoweredNetwork(graph, net, tensors, mixed)
 
 
 def _tensor_names(graph: Graph) -> dict[Value, str]:

@@ -26,16 +26,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.ir import Graph, Weight
+from trtdsl.ir import Graph, Weight, walk
 from trtdsl.ops.lowering import Array
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
-from trtdsl.types import TensorType
+from trtdsl.types import DType, TensorType
 
 FORMAT = 1
 """Raised when a reader of the old form would misread the new one."""
+
+PRECISIONS = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
+"""The types that stand for real numbers, from fine to coarse."""
 
 Size: TypeAlias = "int | str"
 
@@ -80,7 +83,11 @@ class WeightEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything known about an engine without opening it. ``size`` is in bytes."""
+    """Everything known about an engine without opening it.
+
+    ``size`` is in bytes, ``precision`` the coarsest floating-point type that is computed in; with ``tf32``,
+    products of float32 may round their operands to 10 bits.
+    """
 
     format: int
     model: str
@@ -90,12 +97,19 @@ class Manifest:
     runtime: str
     runtime_version: str
     targets: tuple[str, ...]
+    precision: str
+    tf32: bool
     passes: tuple[str, ...]
     inputs: tuple[Binding, ...]
     outputs: tuple[Binding, ...]
     profiles: tuple[ProfileEntry, ...]
     layers: tuple[LayerEntry, ...]
     weights: tuple[WeightEntry, ...]
+
+    @property
+    def arithmetic(self) -> str:
+        """``float16``, ``bfloat16``, ``float32``, or ``float32 with TF32``: what decides how exact it is."""
+        return "float32 with TF32" if self.precision == "float32" and self.tf32 else self.precision
 
     def to_json(self) -> str:
         """One entry of a list a line: a manifest of a thousand layers can still be read and compared."""
@@ -108,10 +122,14 @@ def describe(
     engine: bytes | memoryview,
     *,
     targets: Sequence[str] = (),
+    tf32: bool | None = None,
     passes: Sequence[str] = (),
     weights: tuple[WeightEntry, ...] | None = None,
 ) -> Manifest:
-    """The manifest of an engine; ``weights`` are those that it holds, where they are described already."""
+    """The manifest of an engine; ``weights`` are those that it holds, where they are described already.
+
+    ``targets`` and ``tf32`` are what :func:`trtdsl.trt.build.build` was given.
+    """
     graph = lowered.graph
     dynamic = [value for value in graph.inputs if not value.type.is_static]
     return Manifest(
@@ -123,6 +141,8 @@ def describe(
         runtime=lowered.dialect.name,
         runtime_version=lowered.dialect.version,
         targets=tuple(targets),
+        precision=str(DType.FLOAT16 if lowered.mixed else _coarsest(graph)),
+        tf32=tf32 is not False,
         passes=tuple(passes),
         inputs=tuple(_binding(value.name, value.type, lowered.dialect) for value in graph.inputs),
         outputs=tuple(_binding(out.name, out.value.type, lowered.dialect) for out in graph.outputs),
@@ -174,6 +194,11 @@ def hash_of(array: Array) -> str:
     return hashlib.sha256(flat.view(np.uint8).data).hexdigest()
 
 
+def _coarsest(graph: Graph) -> DType:
+    computed = {result.type.dtype for node in walk(graph) for result in node.results}
+    return max(computed.intersection(PRECISIONS), key=PRECISIONS.index, default=DType.FLOAT32)
+
+
 def _weight(weight: Weight) -> WeightEntry:
     if weight.data is None:
         raise ValueError(f"weight `{weight.key}` has no data")
@@ -215,6 +240,8 @@ def _read(data: Any) -> Manifest:
         size=_integer(fields["size"]),
         **{name: _text(fields[name]) for name in ("model", "sha256", "trtdsl", "runtime", "runtime_version")},
         targets=tuple(map(_text, _list(fields["targets"]))),
+        precision=_precision(fields["precision"]),
+        tf32=_boolean(fields["tf32"]),
         passes=tuple(map(_text, _list(fields["passes"]))),
         inputs=tuple(map(_read_binding, _list(fields["inputs"]))),
         outputs=tuple(map(_read_binding, _list(fields["outputs"]))),
@@ -253,6 +280,18 @@ def _text(value: Any) -> str:
 def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{value!r} stands where an integer is expected")
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} stands where true or false is expected")
+    return value
+
+
+def _precision(value: Any) -> str:
+    if value not in map(str, PRECISIONS):
+        raise ValueError(f"{value!r} stands where one of {', '.join(map(str, PRECISIONS))} is expected")
     return value
 
 

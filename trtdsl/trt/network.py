@@ -9,6 +9,7 @@ Where TensorRT takes a layer but computes another shape or type than ours, the f
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
 from trtdsl.ir import Node
-from trtdsl.ops.lowering import Array, Network, Tensor
-from trtdsl.trt.compose import ACTIVATIONS
+from trtdsl.ops.lowering import Array, Tensor
+from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.dialect import Dialect
+from trtdsl.trt.facts import Facts
 from trtdsl.trt.naming import Names, metadata_of, node_name
 from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
@@ -45,15 +47,18 @@ class CompilerBug(Exception):
         self.diagnostic = diagnostic
 
 
-class CheckedNetwork(Network):
+class CheckedNetwork(ComposingNetwork):
     """A TensorRT network under construction. It owns every weight buffer: keep it until the build is done.
 
     ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
     bfloat16 and smaller ones back), ``nodes`` the node that each layer was lowered from.
     """
 
-    def __init__(self, dialect: Dialect, name: str, reserved: Iterable[str] = ()) -> None:
+    def __init__(
+        self, dialect: Dialect, name: str, reserved: Iterable[str] = (), *, mixed: bool = False
+    ) -> None:
         self.dialect = dialect
+        self._mixed = mixed
         self.builder = dialect.create_builder()
         self.raw = dialect.create_network(self.builder)
         # The default name counts the networks of the process, and would stand in the engine.
@@ -163,6 +168,9 @@ class CheckedNetwork(Network):
             handle = self.add("identity", tensor, result=tensor.type).handle
         self._rename(handle, name)
         self.raw.mark_output(handle)
+        if not self.facts.strongly_typed and tensor.dtype.is_floating:
+            # What the layer was pinned to is not the output's type, which is float32 unless it is told.
+            handle.dtype = self.data_type(tensor.dtype)
 
     def name_result(self, tensor: Tensor, name: str) -> None:
         """Call a node's result what the graph calls it, unless it was an earlier node's already."""
@@ -214,6 +222,10 @@ class CheckedNetwork(Network):
             self._constants[key] = Tensor(type, lambda: self._constant_handle(array, type), array)
         return self._constants[key]
 
+    @property
+    def facts(self) -> Facts:
+        return self.dialect.facts
+
     def has(self, layer: str) -> bool:
         return self.dialect.has(layer)
 
@@ -222,18 +234,13 @@ class CheckedNetwork(Network):
             return x
         if x.array is not None and x.array.size == 1:
             return self.constant(x.array.astype(dtype.numpy))
+        if not self.facts.converts(x.dtype, dtype):
+            return self.cast(self.cast(x, DType.FLOAT32), dtype)
         result = x.type.with_dtype(dtype)
         if self.dialect.has("cast"):
             return self.add("cast", x, self.data_type(dtype), result=result)
         # Before 8.6 an identity layer whose output type is set converts; `pin` sets it.
         return self.add("identity", x, result=result)
-
-    def activation(
-        self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
-    ) -> Tensor:
-        if kind in ACTIVATIONS and not self.dialect.facts.has(f"ActivationType.{kind}"):
-            return ACTIVATIONS[kind](self, x)
-        return super().activation(kind, x, alpha, beta)
 
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
@@ -243,6 +250,8 @@ class CheckedNetwork(Network):
         found = self.dialect.data_types.get(dtype)
         if found is None:
             raise self.refused(f"{self.dialect} has no {dtype}", "cast to another type first")
+        if not self.facts.computes(dtype):
+            raise self.refused(f"{self.dialect} has {dtype} for quantised numbers only", "use int32 instead")
         return found
 
     # One layer
@@ -284,6 +293,7 @@ class CheckedNetwork(Network):
     def _create(self, kind: str, arguments: Sequence[Any]) -> Any:
         if not self.dialect.has(kind):
             raise self.refused(f"{self.dialect} has no `{kind}` layer, which this operator needs")
+        self._check_operation(arguments)
         method = getattr(self.raw, f"add_{kind}")
         slots = _WEIGHT_SLOTS.get(kind, {})
         try:
@@ -295,6 +305,17 @@ class CheckedNetwork(Network):
         if layer is None:
             raise self._rejected(f"TensorRT refuses this `{kind}` layer")
         return layer
+
+    def _check_operation(self, arguments: Sequence[Any]) -> None:
+        """Refuse a layer of integers that TensorRT would refuse as late as while building."""
+        dtypes = [value.dtype for value in arguments if isinstance(value, Tensor)]
+        names = (f"{type(value).__name__}.{getattr(value, 'name', '')}" for value in arguments)
+        for operation, dtype in itertools.product(filter(self.facts.has, names), dtypes):
+            if not self.facts.takes(operation, dtype):
+                raise self.refused(
+                    f"{self.dialect} computes {operation} in floating point only, not in {dtype}",
+                    "cast to float32 first, which is exact for integers up to 2 ** 24",
+                )
 
     def _argument(self, value: Any, is_weights: bool) -> Any:
         if isinstance(value, Tensor):
@@ -347,7 +368,7 @@ class CheckedNetwork(Network):
         operands = [item for value in arguments for item in (value if isinstance(value, list) else [value])]
         floats = [x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.is_floating]
         types = [self.data_type(result.dtype) for result in results]
-        self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types)
+        self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, self._mixed)
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
         """One output of a layer, compared with what the operator's rule says of it."""

@@ -6,7 +6,8 @@ In: a model, its weights and something to compare with.  Out: a :class:`Verifica
     found.equal, found.difference, found.rows
 
 The model goes the whole way to a TensorRT network, optimisations included, which is read back and computed
-on the CPU. Where it differs from a PyTorch module, the operator at fault is named.
+on the CPU. Where it differs from a PyTorch module, the operator at fault is named. With an engine, that
+computes the outputs on the GPU, and the CPU is asked only where they differ.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from trtdsl.reference import Point as Extreme
 from trtdsl.reference import torch_dtype
 from trtdsl.types import DType
 from trtdsl.verification.comparison import Floats, Setting, compare_with
+from trtdsl.verification.engine import EngineLike, compare_engine, engine_of
 from trtdsl.verification.inputs import Array, choose_inputs, load_inputs
 from trtdsl.verification.oracle import (
     ArraysReference,
@@ -49,6 +51,18 @@ TOLERANCES: Mapping[Floats, float] = {"float32": 1e-4, "float64": 1e-6}
 1e-6, and a hundred layers may enlarge that tenfold. In float64 what remains is that folding rounds weights
 to their own float32 once, 6e-8."""
 
+ENGINE_TOLERANCES: Mapping[str, float] = {
+    "float32": 1e-4,
+    "float32 with TF32": 2e-3,
+    "float16": 1e-2,
+    "bfloat16": 8e-2,
+}
+"""Relative L2 error by the engine's arithmetic, as its manifest records it. float16 rounds to 11 bits, by
+5e-4 at most, and what the layers add to that grows with their number: the engines in benchmarks/gpu.md are
+2e-4 to 6e-3 from float64, and only VGG-16 with random weights, 1.4e-2, goes beyond 1e-2. bfloat16 has 3 bits
+less, so eight times the error. TF32 rounds the operands of products as float16 does, but nothing else, which
+leaves a fifth of it. float32 without TF32 (5e-6 at most in benchmarks/gpu.md) is held to what the CPU is."""
+
 
 def verify(
     graph: Graph | str | Path,
@@ -58,6 +72,7 @@ def verify(
     arguments: Mapping[str, Any] | None = None,
     onnx: str | Path | None = None,
     outputs: str | Path | None = None,
+    engine: str | Path | EngineLike | None = None,
     inputs: Mapping[str, Array] | None = None,
     at: Extreme = "opt",
     seed: int = 0,
@@ -73,16 +88,24 @@ def verify(
     ``against`` is a module, what makes one from ``arguments``, or ``package.module:name``; it gets the same
     weights. Inputs that a ``.npz`` file holds too are taken from there.
 
+    ``engine``, a file or a loaded :class:`~trtdsl.trt.engine.Engine`, computes the outputs on the GPU; the
+    network is computed on the CPU only to explain a difference. So where the outputs agree with ``onnx`` or
+    ``outputs``, neither weights nor PyTorch are needed.
+
     Inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges.
-    Without ``weights`` the module's own are used. ``dtype`` is what both sides compute in.
-    Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong.
+    Without ``weights`` the module's own are used. ``dtype`` is what both sides compute in, but an engine is
+    what it is. ``tolerance`` replaces :data:`TOLERANCES` and :data:`ENGINE_TOLERANCES`.
+    Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong or the engine is of
+    another model, and as :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
     """
-    require_torch()
+    if engine is None:
+        require_torch("computing the network on the CPU")
     _require_one(against=against, onnx=onnx, outputs=outputs)
     notes: list[str] = []
     if not isinstance(graph, Graph):
         checked = check_file(graph, model=model, defines=defines)
         graph, notes = checked.graph, [warning.message for warning in checked.warnings]
+    runner = None if engine is None else engine_of(engine, graph)
     state = load_checkpoint(weights, section=section) if isinstance(weights, (str, Path)) else weights
     reference = _reference(against, arguments or {}, onnx, outputs, state, dtype)
     if state is None and isinstance(reference, TorchReference) and _is_unbound(graph):
@@ -91,11 +114,15 @@ def verify(
     if state is not None:
         bound = bind(graph, state, weights_dtype)
         graph, notes = bound.graph, notes + [warning.message for warning in bound.warnings]
-    require_values(graph)
+    if runner is None:
+        require_values(graph)
     given = {**_stored_inputs(graph, reference), **(inputs or {})}
     chosen = choose_inputs(graph, given, at, seed)
-    limit = TOLERANCES[dtype] if tolerance is None else tolerance
-    return compare_with(graph, reference, Setting(chosen, dtype, limit), notes)
+    setting = Setting(chosen, dtype, TOLERANCES[dtype] if tolerance is None else tolerance)
+    if runner is None:
+        return compare_with(graph, reference, setting, notes)
+    limit = ENGINE_TOLERANCES[runner.manifest.arithmetic] if tolerance is None else tolerance
+    return compare_engine(runner, graph, reference, setting, limit, notes)
 
 
 def _require_one(**given: object) -> None:
@@ -143,8 +170,10 @@ def _stored_inputs(graph: Graph, reference: Reference) -> dict[str, Array]:
 
 
 __all__ = [
+    "ENGINE_TOLERANCES",
     "TOLERANCES",
     "Difference",
+    "EngineLike",
     "Measure",
     "Row",
     "Suspect",

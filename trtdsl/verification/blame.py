@@ -18,7 +18,7 @@ from trtdsl.ops.base import Module
 from trtdsl.reference import run_node
 from trtdsl.trt.naming import source_of
 from trtdsl.verification.layers import Observation, Values
-from trtdsl.verification.oracle import TorchReference, tensors_of
+from trtdsl.verification.oracle import TorchReference, numbers, tensors_of
 from trtdsl.verification.result import Difference, Suspect, is_close, measure
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def _without_acquitted(nodes: Sequence[Node], evidence: Evidence) -> Sequence[No
 def _is_same(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> bool:
     step = max(1, ours.numel() // SAMPLES)
     # A single element may be far off, relatively, in a tensor that is right: a thousandfold allowance.
-    if not is_close(measure(ours.flatten()[::step], theirs.flatten()[::step]), 1000 * tolerance):
+    few, of_few = (numbers(tensor.flatten()[::step]) for tensor in (ours, theirs))
+    if not is_close(measure(few, of_few), 1000 * tolerance):
         return False
-    return is_close(measure(ours, theirs), tolerance)
+    return is_close(measure(numbers(ours), numbers(theirs)), tolerance)

@@ -7,24 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-import numpy.typing as npt
+from typing import Literal, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.ir import Graph, Output, Value
 from trtdsl.passes import optimize
-from trtdsl.reference import symbol_values, to_torch
+from trtdsl.reference import symbol_values
 from trtdsl.trt.naming import source_of
 from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspect
 from trtdsl.verification.layers import Call, Observation, Point, Values, below, compare, count_calls, match
-from trtdsl.verification.oracle import Named, Reference, TorchReference, tensors_of
+from trtdsl.verification.oracle import Array, Named, Reference, TorchReference, named, numbers
 from trtdsl.verification.result import Difference, Measure, Row, Verdict, Verification, is_close, measure
 
-if TYPE_CHECKING:
-    import torch
-
-Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = Literal["float32", "float64"]
 
 
@@ -43,7 +37,7 @@ class Computed:
 
     graph: Graph
     values: Values
-    outputs: Mapping[str, torch.Tensor]
+    outputs: Mapping[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +46,11 @@ class Seen:
 
     computed: Computed
     layers: Sequence[Observation]
-    outputs: Sequence[tuple[Output, torch.Tensor, Measure | None]]
+    outputs: Sequence[tuple[Output, Array, Measure | None]]
 
 
 def compute(graph: Graph, setting: Setting) -> Computed:
-    """Lower a graph and evaluate the network on the CPU.
-
-    This is where an engine on a GPU would stand in; it knows its outputs only.
-    """
+    """Lower a graph and evaluate the network on the CPU."""
     from trtdsl.trt.evaluate import EvaluationError, evaluate_all
     from trtdsl.trt.lower import lower
 
@@ -72,7 +63,7 @@ def compute(graph: Graph, setting: Setting) -> Computed:
         raise DiagnosticError(Diagnostic(f"the network cannot be computed on the CPU: {error}")) from error
     names = {value: tensor.handle.name for value, tensor in lowered.tensors.items() if tensor.array is None}
     values = {value: found[name] for value, name in names.items() if name in found}
-    return Computed(graph, values, {output.name: found[output.name] for output in graph.outputs})
+    return Computed(graph, values, {output.name: numbers(found[output.name]) for output in graph.outputs})
 
 
 def compare_with(
@@ -82,7 +73,7 @@ def compare_with(
     points: dict[Call, Point] = {}
     if isinstance(reference, TorchReference):
         returned, calls = count_calls(reference, setting.inputs)
-        expected: Named = list(tensors_of(returned))
+        expected = named(returned)
         points = match(graph, calls)
         notes = [*notes, *_unmatched(graph, calls)]
     else:
@@ -106,7 +97,7 @@ def compare_with(
 
 def sizes_of(graph: Graph, setting: Setting) -> dict[str, int]:
     """The dynamic dimensions that the inputs have."""
-    return symbol_values(graph, {name: to_torch(array) for name, array in setting.inputs.items()})
+    return symbol_values(graph, setting.inputs)
 
 
 def _unmatched(graph: Graph, calls: Mapping[str, int]) -> Iterator[str]:
@@ -137,30 +128,30 @@ def _look(
     if isinstance(reference, TorchReference) and points:
         layers = compare(reference, setting.inputs, points, computed.values)
     outputs = [
-        (output, tensor, measure(computed.outputs[output.name], tensor))
-        for output, tensor in _paired(computed.graph, expected)
+        (output, array, measure(computed.outputs[output.name], array))
+        for output, array in paired(computed.graph, expected)
     ]
-    outputs_agree = all(is_close(found, _limit(tensor, setting)) for _, tensor, found in outputs)
+    outputs_agree = all(is_close(found, limit(array, setting.tolerance)) for _, array, found in outputs)
     if outputs_agree and all(_agrees(each, setting) for each in layers if each.point.is_layer):
         layers = [each for each in layers if _agrees(each, setting)]
     return Seen(computed, layers, outputs)
 
 
-def _paired(graph: Graph, expected: Named) -> list[tuple[Output, torch.Tensor]]:
+def paired(graph: Graph, expected: Named) -> list[tuple[Output, Array]]:
     """Each output with the reference's of that name, or else of that position."""
-    named = {name: tensor for name, tensor in expected if name}
-    if all(output.name in named for output in graph.outputs):
-        return [(output, named[output.name]) for output in graph.outputs]
+    by_name = {name: array for name, array in expected if name}
+    if all(output.name in by_name for output in graph.outputs):
+        return [(output, by_name[output.name]) for output in graph.outputs]
     if len(expected) < len(graph.outputs):
         names = ", ".join(name or "unnamed" for name, _ in expected) or "nothing"
         wanted = ", ".join(output.name for output in graph.outputs)
         raise UsageError(Diagnostic(f"the model's outputs are {wanted}, but the reference gives {names}"))
-    return [(output, tensor) for output, (_, tensor) in zip(graph.outputs, expected, strict=False)]
+    return [(output, array) for output, (_, array) in zip(graph.outputs, expected, strict=False)]
 
 
-def _limit(expected: torch.Tensor, setting: Setting) -> float:
+def limit(expected: Array, tolerance: float) -> float:
     """Integers and bools agree exactly or not at all."""
-    return setting.tolerance if expected.is_floating_point() else 0.0
+    return 0.0 if expected.dtype.kind in "biu" else tolerance
 
 
 def _agrees(seen: Observation, setting: Setting) -> bool:
@@ -175,14 +166,17 @@ def _rows(seen: Seen, setting: Setting) -> tuple[Row, ...]:
     graph = seen.computed.graph
     place = {value: index for index, node in enumerate(graph.nodes) for value in node.results}
     agreement = {each.value: _agrees(each, setting) for each in seen.layers}
-    for output, tensor, found in seen.outputs:
-        agreement[output.value] = agreement.get(output.value, True) and is_close(
-            found, _limit(tensor, setting)
-        )
+    for output, array, found in seen.outputs:
+        agrees = is_close(found, limit(array, setting.tolerance))
+        agreement[output.value] = agreement.get(output.value, True) and agrees
     verdicts = _verdicts(graph, agreement)
     ordered = sorted(seen.layers, key=lambda each: place.get(each.value, -1))
     rows = [_layer_row(graph, each, verdicts[each.value]) for each in ordered]
-    return (*rows, *(_output_row(seen.computed, *each, verdicts[each[0].value]) for each in seen.outputs))
+    outputs = (
+        output_row(output, seen.computed.outputs[output.name], array, found, verdicts[output.value])
+        for output, array, found in seen.outputs
+    )
+    return (*rows, *outputs)
 
 
 def _verdicts(graph: Graph, agreement: Mapping[Value, bool]) -> dict[Value, Verdict]:
@@ -215,12 +209,12 @@ def _layer_row(graph: Graph, seen: Observation, verdict: Verdict) -> Row:
     )
 
 
-def _output_row(
-    computed: Computed, output: Output, expected: torch.Tensor, found: Measure | None, verdict: Verdict
+def output_row(
+    output: Output, found: Array, expected: Array, measured: Measure | None, verdict: Verdict
 ) -> Row:
+    """The row of an output that was computed, beside what it should be."""
     source = str(output.origins[0].span) if output.origins else ""
-    shape = tuple(computed.outputs[output.name].shape)
-    return Row("output", output.name, source, shape, tuple(expected.shape), found, verdict)
+    return Row("output", output.name, source, found.shape, expected.shape, measured, verdict)
 
 
 # --- The difference ---------------------------------------------------------------------------------------
@@ -238,13 +232,13 @@ def _difference(
     """Why they differ, found on the graph as it was written, without optimisations."""
     first = next(row for row in rows if row.verdict != "equal")
     if not isinstance(reference, TorchReference):
-        return Difference(f"{_describe(first.kind, first.name, first.measure)}", ())
+        return Difference(describe(first.kind, first.name, first.measure), ())
     plain = _look(compute(graph, setting), reference, expected, points, setting)
     right = confirmed(reference, setting.inputs, plain.computed.values, setting.tolerance)
     fault = _first_fault(plain, right, setting)
     if fault is None:
         nodes = [node for node in seen.computed.graph.nodes if node.scope == first.label]
-        text = f"{_describe(first.kind, first.name, first.measure)}, but not without the optimisations: a bug"
+        text = f"{describe(first.kind, first.name, first.measure)}, but not without the optimisations: a bug"
         return Difference(f"{text} in trtdsl, which `--skip` may get around", tuple(map(suspect, nodes)))
     evidence = Evidence(
         graph,
@@ -262,19 +256,20 @@ def _first_fault(seen: Seen, right: set[Value], setting: Setting) -> Fault | Non
     """The first wrong value in the order of computation."""
     graph = seen.computed.graph
     faults = [
-        Fault(each.value, _describe(each.point.kind, each.point.path, each.measure), each)
+        Fault(each.value, describe(each.point.kind, each.point.path, each.measure), each)
         for each in seen.layers
         if not _agrees(each, setting) and (each.point.is_layer or each.value not in right)
     ]
     faults += [
-        Fault(output.value, _describe("output", output.name, found))
-        for output, tensor, found in seen.outputs
-        if not is_close(found, _limit(tensor, setting))
+        Fault(output.value, describe("output", output.name, found))
+        for output, array, found in seen.outputs
+        if not is_close(found, limit(array, setting.tolerance))
     ]
     place = {value: index for index, node in enumerate(graph.nodes) for value in node.results}
     return min(faults, key=lambda fault: place.get(fault.value, -1), default=None)
 
 
-def _describe(kind: str, name: str, found: Measure | None) -> str:
+def describe(kind: str, name: str, found: Measure | None) -> str:
+    """``output `y` differs by 1.2e-02``."""
     much = "has another shape" if found is None else f"differs by {found.relative:.1e}"
     return f"{kind} `{name}` {much}"

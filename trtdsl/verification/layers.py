@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.ir import Graph, Node, Value, Weight
-from trtdsl.verification.oracle import TorchReference, tensors_of
+from trtdsl.verification.oracle import TorchReference, numbers, tensors_of
 from trtdsl.verification.result import Measure, measure
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ def _observe(
         tuple(ours.shape),
         tuple(theirs.shape),
         theirs.is_floating_point(),
-        measure(ours, theirs),
-        measure(operand, read) if operand is not None and read is not None else None,
+        measure(numbers(ours), numbers(theirs)),
+        measure(numbers(operand), numbers(read)) if operand is not None and read is not None else None,
     )
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Array: TypeAlias = npt.NDArray[Any]
-Named: TypeAlias = "list[tuple[str, torch.Tensor]]"
-"""Tensors in order, with the name of each or an empty one."""
+Named: TypeAlias = list[tuple[str, Array]]
+"""Arrays in order, with the name of each or an empty one."""
 
 UNMENTIONED = "num_batches_tracked"
 
@@ -55,6 +55,17 @@ def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]
             yield from tensors_of(item, name)
 
 
+def numbers(tensor: torch.Tensor) -> Array:
+    """A tensor's values in numpy, floating point as float64."""
+    tensor = tensor.detach().cpu()
+    return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+
+
+def named(value: Any) -> Named:
+    """The numbers in what a module returns."""
+    return [(name, numbers(tensor)) for name, tensor in tensors_of(value)]
+
+
 # --- PyTorch ----------------------------------------------------------------------------------------------
 
 
@@ -67,7 +78,7 @@ class TorchReference:
     dtype: torch.dtype
 
     def run(self, inputs: Mapping[str, Array]) -> Named:
-        return list(tensors_of(self.call(inputs)))
+        return named(self.call(inputs))
 
     def call(self, inputs: Mapping[str, Array]) -> Any:
         """What the module returns. Inputs are passed by name where all are parameters of ``forward``."""
@@ -98,7 +109,7 @@ def load_module(
 
     A path is ``package.module:name``, or ``file.py:name``. Raises :class:`UsageError`.
     """
-    require_torch()
+    require_torch("`against`")
     from torch import nn
 
     name = against if isinstance(against, str) else getattr(against, "__name__", type(against).__name__)
@@ -117,11 +128,11 @@ def load_module(
     return name, found
 
 
-def require_torch() -> None:
-    """Raise :class:`UsageError` where PyTorch is not installed."""
+def require_torch(what: str) -> None:
+    """Raise :class:`UsageError` where PyTorch is not installed, which ``what`` needs."""
     if importlib.util.find_spec("torch") is None:
         help = ("pip install 'trtdsl[torch]'",)
-        raise UsageError(Diagnostic("verifying needs PyTorch, which is not installed", help=help))
+        raise UsageError(Diagnostic(f"{what} needs PyTorch, which is not installed", help=help))
 
 
 def _imported(path: str) -> Any:
@@ -203,7 +214,7 @@ class OnnxReference:
         except Exception as error:  # onnxruntime's errors have no common base
             raise UsageError(Diagnostic(f"onnxruntime cannot run `{self.path}`: {error}")) from error
         outputs = [each.name for each in session.get_outputs()]
-        return [(name, to_torch(np.asarray(array))) for name, array in zip(outputs, found, strict=True)]
+        return [(name, np.asarray(array)) for name, array in zip(outputs, found, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -218,7 +229,7 @@ class ArraysReference:
         return str(self.path)
 
     def run(self, inputs: Mapping[str, Array]) -> Named:
-        return [(name, to_torch(array)) for name, array in self.arrays.items() if name not in inputs]
+        return [(name, array) for name, array in self.arrays.items() if name not in inputs]
 
 
 def load_arrays(path: str | Path) -> ArraysReference:
@@ -228,4 +239,7 @@ def load_arrays(path: str | Path) -> ArraysReference:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
         raise UsageError(Diagnostic(f"cannot read `{path}` as a .npz file: {error}")) from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise UsageError(Diagnostic(f"`{name}` in `{path}` holds no numbers, but {array.dtype}"))
     return ArraysReference(Path(path), arrays)

@@ -1,6 +1,6 @@
 """What a verification finds, as data.
 
-In: a tensor and what it should be.  Out: a :class:`Measure`; and the rows, the first difference and the
+In: an array and what it should be.  Out: a :class:`Measure`; and the rows, the first difference and the
 verdict made of many of them, which print as a table and as JSON.
 """
 
@@ -10,11 +10,12 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeAlias
 
-if TYPE_CHECKING:
-    import torch
+import numpy as np
+import numpy.typing as npt
 
+Array: TypeAlias = npt.NDArray[Any]
 Verdict = Literal["equal", "differs", "follows"]
 """``follows``: it differs, and so did something that it is computed from."""
 
@@ -33,6 +34,7 @@ class Measure:
 class Row:
     """One tensor that both have: a layer's result, what a block returns, or an output.
 
+    ``computed_by`` says on which side an output was computed: in the network on the CPU, or by an engine.
     ``call`` counts from 1 where a layer is called several times. ``measure`` is None where the shapes
     differ; ``expected`` is then the reference's shape.
     """
@@ -45,6 +47,7 @@ class Row:
     measure: Measure | None
     verdict: Verdict
     call: int | None = None
+    computed_by: Literal["cpu", "engine"] = "cpu"
 
     @property
     def name(self) -> str:
@@ -76,7 +79,8 @@ class Difference:
 class Verification:
     """The outcome: every compared tensor in the order of computation, and the first difference if any.
 
-    ``sizes`` are the dynamic dimensions used, ``notes`` what could not be compared.
+    ``sizes`` are the dynamic dimensions used, ``notes`` what could not be compared. ``engine`` says
+    what kind of engine computed the outputs, if one did; its rows are the last, and ``tolerance`` theirs.
     """
 
     model: str
@@ -87,6 +91,7 @@ class Verification:
     rows: tuple[Row, ...]
     difference: Difference | None
     notes: tuple[str, ...] = ()
+    engine: str | None = None
 
     @property
     def equal(self) -> bool:
@@ -109,23 +114,23 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def measure(found: torch.Tensor, expected: torch.Tensor) -> Measure | None:
-    """How far two tensors are apart, None for different shapes.
+def measure(found: Array, expected: Array) -> Measure | None:
+    """How far two arrays are apart, None for different shapes; computed in float64.
 
     Where both are infinite alike, or both NaN, they do not differ; where only one is, they differ without
     bound.
     """
     if found.shape != expected.shape:
         return None
-    a, b = found.double().flatten(), expected.double().flatten()
-    finite = b.isfinite()
-    alike = (a == b) | (a.isnan() & b.isnan())
-    if not bool((alike | (finite & a.isfinite())).all()):
+    a, b = (array.astype(np.float64).reshape(-1) for array in (found, expected))
+    finite = np.isfinite(b)
+    alike = (a == b) | (np.isnan(a) & np.isnan(b))
+    if not (alike | (finite & np.isfinite(a))).all():
         return Measure(math.inf, math.inf, math.nan)
     a, b = a[finite], b[finite]
-    difference, norm = a - b, float(b.norm())
-    largest, error = float(difference.abs().max()) if difference.numel() else 0.0, float(difference.norm())
-    product = float(a.norm()) * norm
+    difference, norm = a - b, float(np.linalg.norm(b))
+    largest, error = float(np.abs(difference).max(initial=0.0)), float(np.linalg.norm(difference))
+    product = float(np.linalg.norm(a)) * norm
     return Measure(
         max_abs=largest,
         relative=error / norm if norm else math.copysign(math.inf, error) if error else 0.0,

@@ -13,7 +13,8 @@ def show_verification(found: Verification) -> str:
     """The table of all rows, then the verdict, without a final newline."""
     lines = list(_aligned([HEADER, *map(_cells, found.rows)]))
     sizes = "".join(f", {name} = {size}" for name, size in sorted(found.sizes.items()))
-    lines += ["", f"{found.model} against {found.against} in {found.dtype}{sizes}"]
+    engine = f" by an engine ({found.engine})" if found.engine else ""
+    lines += ["", f"{found.model}{engine} against {found.against} in {found.dtype}{sizes}"]
     lines += [f"note: {note}" for note in found.notes]
     if found.difference is None:
         return "\n".join([*lines, f"equal: no relative error above {found.tolerance:g}"])
@@ -26,6 +27,8 @@ def show_verification(found: Verification) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     shape = "x".join(map(str, row.shape)) or "scalar"
     label = f"output {row.name}" if row.kind == "output" else row.name
+    if row.computed_by == "engine":
+        label = f"engine's {label}"
     if row.measure is None:
         expected = "x".join(map(str, row.expected)) or "scalar"
         return label, row.source, shape, f"not {expected}", "", "", row.verdict

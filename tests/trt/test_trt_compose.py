@@ -1,0 +1,218 @@
+"""What TensorRT 8.5 lacks and is composed of other layers there: values, types, and what is refused.
+
+Everything is lowered by what 8.5.3 has, over tensorrt_rtx, and held against PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import tensorrt_rtx as trt
+import torch
+from recording import RecordingDialect
+from releases import facts
+from test_trt_signatures import operator_examples
+
+from trtdsl import reference
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph
+from trtdsl.reference import type_of
+from trtdsl.trt.evaluate import evaluate
+from trtdsl.trt.evaluate.readback import layer_classes
+from trtdsl.trt.lower import LoweredNetwork, lower
+
+NAN, INF = float("nan"), float("inf")
+SPECIAL = torch.tensor([NAN, INF, -INF, 0.0, -0.0, 1.0, -3e38])
+INTEGERS = torch.tensor([-(2**31) + 1, -(2**24) - 1, -1, 0, 1, 2**24 + 1, 2**31 - 1], dtype=torch.int32)
+
+
+def oldest(graph: Graph) -> LoweredNetwork:
+    return lower(graph, RecordingDialect(facts("8.5.3")))
+
+
+def compare(graph: Graph, x: torch.Tensor) -> None:
+    """Hold the layers of 8.5 against PyTorch. Integers of 64 bits are of 32 there."""
+    lowered = oldest(graph)
+    dialect = lowered.dialect
+    assert isinstance(dialect, RecordingDialect)
+    given = {"x": x.int() if x.dtype == torch.int64 else x}
+    (found,) = evaluate(dialect.network, given, weights=lowered.weights).values()
+    (expected,) = reference.run(graph, {"x": x}).values()
+    if expected.dtype == torch.int64:
+        expected = expected.int()
+    torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+def model(call: str, x: torch.Tensor) -> Graph:
+    return elaborate_text(f"model m() {{ input x: {type_of(x)}  output y = {call} }}")
+
+
+@pytest.mark.parametrize("call", ["isnan(x)", "isinf(x)", "isfinite(x)"])
+@pytest.mark.parametrize(
+    "x", [SPECIAL, SPECIAL.half(), SPECIAL.reshape(7, 1), SPECIAL[0], SPECIAL[:0], INTEGERS], ids=type_of
+)
+def test_tests_for_nan_and_infinity(call: str, x: torch.Tensor) -> None:
+    compare(model(call, x), x)
+
+
+@pytest.mark.parametrize("call", ["neg(x)", "abs(x)", "sign(x)", "relu(x)"])
+@pytest.mark.parametrize("x", [INTEGERS, INTEGERS.long(), INTEGERS[0], INTEGERS[:0], SPECIAL], ids=type_of)
+def test_signs(call: str, x: torch.Tensor) -> None:
+    compare(model(call, x), x)
+
+
+@pytest.mark.parametrize(
+    "call", ["relu(x)", "sign(x)", "to(x, int32)", "to(x, bool)", "x -> to(int32) -> to(uint8)"]
+)
+def test_bytes(call: str) -> None:
+    x = torch.tensor([0, 1, 127, 128, 255], dtype=torch.uint8)
+    compare(model(call, x), x)
+
+
+@pytest.mark.parametrize(
+    ("call", "x"),
+    [
+        ("pad(x, (2, 1), value = 1.0)", torch.tensor([[True, False, True]])),
+        ("pad(x, (2, 1), value = 1.0)", torch.tensor([[0, 128, 255]], dtype=torch.uint8)),
+        ('pad(x, (1, 2), mode = "replicate")', torch.tensor([[0, 128, 255]], dtype=torch.uint8)),
+    ],
+)
+def test_padding_single_bytes(call: str, x: torch.Tensor) -> None:
+    graph = model(call, x)
+    compare(graph, x)
+    assert ("SLICE", "INT32", "INT32") in layers(oldest(graph).network.real)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 8, 9])
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_sums_up_to_each_element(size: int, dim: int) -> None:
+    shape = (size, 2, 3) if dim == 0 else (2, size, 3) if dim == 1 else (2, 3, size)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(size))
+    compare(model(f"cumsum(x, {dim})", x), x)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.tensor([1.0, INF, 2.0, 3.0]),
+        torch.tensor([1.0, INF, 2.0, -INF, 1.0]),
+        torch.tensor([1.0, NAN, 2.0]),
+        torch.tensor([2**24, 1, 1, 1, -(2**30), 3], dtype=torch.int32),
+        torch.tensor([2**24, 1, 1, 1, -(2**30), 3]),
+        torch.tensor([True, False, True, True]),
+        torch.tensor([255, 255, 1], dtype=torch.uint8),
+        torch.tensor([0.5, 1.25, 64.0], dtype=torch.float16),
+        torch.tensor(2.0),
+    ],
+    ids=str,
+)
+def test_sums_of_other_numbers(x: torch.Tensor) -> None:
+    compare(model("cumsum(x, 0)", x), x)
+
+
+@pytest.mark.parametrize("size", range(2, 10))
+def test_sums_along_a_dynamic_dimension(size: int) -> None:
+    graph = elaborate_text("model m() { dim S = 2 .. 5 .. 9  input x: int32[2, S]  output y = cumsum(x, 1) }")
+    compare(graph, torch.arange(2 * size, dtype=torch.int32).reshape(2, size))
+
+
+def test_a_sum_takes_as_many_steps_as_its_largest_size_has_doublings() -> None:
+    text = "model m() { dim S = 1 .. 4 .. 1024  input x: float32[S]  output y = cumsum(x, 0) }"
+    assert kinds(oldest(elaborate_text(text)).network.real).count("ELEMENTWISE SUM") == 10
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("cumsum(x, 0, dtype = int32)", ["CUMULATIVE SUM"]),
+        ("isnan(x)", ["CAST", "UNARY ISNAN"]),
+        ("isinf(x)", ["CAST", "UNARY ISINF"]),
+        ("neg(x)", ["UNARY NEG"]),
+        ("abs(x)", ["UNARY ABS"]),
+        ("relu(x)", ["ACTIVATION"]),
+        ("pow(x, x)", ["ELEMENTWISE POW"]),
+        ("to(x, uint8)", ["CAST"]),
+    ],
+)
+def test_a_release_that_has_the_layer_uses_it(call: str, expected: list[str]) -> None:
+    assert kinds(lower(model(call, INTEGERS)).network) == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "x", "message"),
+    [
+        ("argmax(x, 0)", INTEGERS, "computes TopKOperation.MAX in floating point only, not in int32"),
+        ("argmin(x)", INTEGERS.long(), "computes TopKOperation.MIN in floating point only, not in int64"),
+        ("pow(x, x)", INTEGERS, "computes ElementWiseOperation.POW in floating point only, not in int32"),
+        ("to(x, int8)", SPECIAL, "has int8 for quantised numbers only"),
+        ("to(x, bfloat16)", SPECIAL, "has no bfloat16"),
+    ],
+)
+def test_what_cannot_be_composed_is_refused_where_it_stands(call: str, x: torch.Tensor, message: str) -> None:
+    with pytest.raises(DiagnosticError) as error:
+        oldest(model(call, x))
+    (diagnostic,) = error.value.diagnostics
+    assert diagnostic.message.startswith("tensorrt ") and diagnostic.message.endswith(message)
+    assert diagnostic.span is not None and diagnostic.help
+    assert diagnostic.span.text == call.partition("(")[0]
+    lower(model(call, x))
+
+
+FLOATS = {"FLOAT", "HALF"}
+NUMBERS = FLOATS | {"INT32"}
+TAKEN: Mapping[str, set[str]] = {
+    "UNARY NOT": {"BOOL"},
+    "UNARY SIGN": NUMBERS,
+    "ELEMENTWISE AND": {"BOOL"},
+    "ELEMENTWISE OR": {"BOOL"},
+    "ELEMENTWISE XOR": {"BOOL"},
+    "ELEMENTWISE POW": FLOATS,
+    "ELEMENTWISE": NUMBERS,
+    "REDUCE": NUMBERS,
+    **dict.fromkeys(["CONCATENATION", "GATHER", "SHAPE", "SHUFFLE", "SLICE"], NUMBERS | {"BOOL"}),
+    "SELECT": {"BOOL"},
+    "CAST": NUMBERS | {"BOOL"},
+}
+"""What 8.5 takes as a layer's first operand, by NvInfer.h; floating point of those that are not here."""
+
+
+def kinds(network: Any) -> list[str]:
+    return [kind for kind, _, _ in layers(network)]
+
+
+def layers(network: Any) -> Iterator[tuple[str, str, str]]:
+    """Each layer's type with its operation, and the types of its first operand and of its result.
+
+    The stand-in of an identity layer that converts is a cast.
+    """
+    classes = layer_classes(trt)
+    for layer in network:
+        kind = layer.type.name
+        layer.__class__ = classes[kind]
+        if kind not in ("CONSTANT", "IDENTITY"):
+            operation = getattr(layer, "op", None)
+            name = f"{kind} {operation.name}" if operation is not None else kind
+            yield name, layer.get_input(0).dtype.name, layer.get_output(0).dtype.name
+
+
+def test_layers_are_given_types_that_they_take() -> None:
+    """TensorRT 8.5 refuses others while it builds, at a layer that it names in its own way."""
+    for example in operator_examples():
+        try:
+            lowered = oldest(example.graph())
+        except DiagnosticError:
+            continue
+        wrong = [each for each in layers(lowered.network.real) if not taken(*each)]
+        assert not wrong, example.text
+
+
+def taken(kind: str, operand: str, result: str) -> bool:
+    if kind == "CAST" and "UINT8" in (operand, result):
+        return bool({operand, result} & FLOATS)
+    if kind == "CAST" and operand == "INT64":
+        # Sizes, which the stand-in for 8.5 turns into 32 bits.
+        return result == "INT32"
+    return operand in TAKEN.get(kind, TAKEN.get(kind.split()[0], FLOATS))

@@ -1,0 +1,194 @@
+"""A model's engine held against the reference, and the network on the CPU where they differ.
+
+In: an engine with its manifest, the graph it should have been built from, a reference and inputs.  Out: a
+:class:`~trtdsl.verification.result.Verification` whose rows are the engine's outputs.  Where one differs,
+the rows of the network computed on the CPU stand before them, and say whether the model itself is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.driver import require_values
+from trtdsl.ir import Graph, Output
+from trtdsl.trt.engine import Engine, check_arrays, read_engine
+from trtdsl.trt.manifest import Binding, Manifest
+from trtdsl.types import DType, TensorType
+from trtdsl.verification.comparison import (
+    Setting,
+    compare_with,
+    describe,
+    limit,
+    output_row,
+    paired,
+    sizes_of,
+)
+from trtdsl.verification.oracle import Array, Reference, require_torch
+from trtdsl.verification.result import Difference, Row, Verification, is_close, measure
+
+
+class EngineLike(Protocol):
+    """What computes outputs of inputs, by name, and says what it is: an :class:`Engine`, or its like."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def __call__(self, **arrays: Any) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class EngineFile:
+    """An engine's bytes, which are loaded onto the GPU when they are called."""
+
+    data: bytes
+    manifest: Manifest
+
+    def __call__(self, **arrays: Any) -> Mapping[str, Any]:
+        return Engine(self.data, self.manifest)(**arrays)
+
+
+def engine_of(engine: str | Path | EngineLike, graph: Graph) -> EngineLike:
+    """The engine, read if it is a path; raises :class:`UsageError` where it is of another model."""
+    found = EngineFile(*read_engine(engine)) if isinstance(engine, (str, Path)) else engine
+    mismatch = next(_mismatches(graph, found.manifest), None)
+    if mismatch is not None:
+        advice = "give the text that the engine was compiled from, or compile this one"
+        raise UsageError(Diagnostic(f"the engine does not fit the model: {mismatch}", help=(advice,)))
+    return found
+
+
+def compare_engine(
+    engine: EngineLike,
+    graph: Graph,
+    reference: Reference,
+    setting: Setting,
+    tolerance: float,
+    notes: Sequence[str] = (),
+) -> Verification:
+    """Compare the engine's outputs with the reference's, and explain a difference.
+
+    ``tolerance`` is the engine's, that of ``setting`` the network's on the CPU. The graph needs its weights,
+    and PyTorch is needed, only where an output differs; the difference says so where they are not there.
+    """
+    found = _run(engine, setting.inputs)
+    expected = paired(graph, reference.run(setting.inputs))
+    rows = [_row(output, found[output.name], array, tolerance) for output, array in expected]
+    outcome = Verification(
+        model=graph.name,
+        against=reference.name,
+        dtype=setting.dtype,
+        tolerance=tolerance,
+        sizes=sizes_of(graph, setting),
+        rows=tuple(rows),
+        difference=None,
+        notes=tuple(notes),
+        engine=_name(engine.manifest),
+    )
+    wrong = next((row for row in rows if row.verdict != "equal"), None)
+    if wrong is None:
+        return outcome
+    seen = f"the engine's {describe('output', wrong.name, wrong.measure)}"
+    try:
+        require_torch("computing the network on the CPU")
+        require_values(graph)
+        on_cpu = compare_with(graph, reference, setting, notes)
+    except DiagnosticError as error:
+        message = f"{seen}; the layers cannot be compared: {error.diagnostics[0].message}"
+        return dataclasses.replace(outcome, difference=Difference(message, ()))
+    return _explained(outcome, on_cpu, seen, engine.manifest)
+
+
+# --- Whether it is the model's engine ---------------------------------------------------------------------
+
+
+def _mismatches(graph: Graph, manifest: Manifest) -> Iterator[str]:
+    if manifest.model != graph.name:
+        yield f"it is of the model `{manifest.model}`, not of `{graph.name}`"
+    inputs = {value.name: value.type for value in graph.inputs}
+    outputs = {output.name: output.value.type for output in graph.outputs}
+    for kind, types, bindings in (("input", inputs, manifest.inputs), ("output", outputs, manifest.outputs)):
+        bound = {binding.name: binding for binding in bindings}
+        for name in {**types, **bound}:
+            yield from _mismatch(f"{kind} `{name}`", types.get(name), bound.get(name))
+
+
+def _mismatch(what: str, type: TensorType | None, binding: Binding | None) -> Iterator[str]:
+    if type is None:
+        yield f"it has the {what}, the model has not"
+    elif binding is None:
+        yield f"it has no {what}, the model has"
+    elif type.rank != len(binding.shape):
+        yield f"{what} has {len(binding.shape)} dimensions in the engine, but is {type}"
+    elif binding.dtype not in _spellings(type.dtype):
+        yield f"{what} is {binding.dtype} in the engine, but {type}"
+
+
+def _spellings(dtype: DType) -> tuple[str, ...]:
+    # Before TensorRT 10 there are no 64-bit integers: what the model calls int64 is int32 in the engine.
+    return ("int64", "int32") if dtype is DType.INT64 else (str(dtype),)
+
+
+# --- Its outputs ------------------------------------------------------------------------------------------
+
+
+def _run(engine: EngineLike, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    arrays = {binding.name: _cast(inputs[binding.name], binding) for binding in engine.manifest.inputs}
+    check_arrays(engine.manifest, arrays)
+    return engine(**arrays)
+
+
+def _cast(array: Array, binding: Binding) -> Array:
+    wanted = DType(binding.dtype).numpy
+    if array.dtype == wanted:
+        return array
+    cast = array.astype(wanted)
+    if not np.array_equal(cast, array):
+        text = f"input `{binding.name}` is {binding.dtype} in the engine, which cannot hold the given values"
+        raise UsageError(Diagnostic(text))
+    return cast
+
+
+def _row(output: Output, found: Array, expected: Array, tolerance: float) -> Row:
+    measured = measure(found, expected)
+    verdict = "equal" if is_close(measured, limit(expected, tolerance)) else "differs"
+    return dataclasses.replace(output_row(output, found, expected, measured, verdict), computed_by="engine")
+
+
+def _name(manifest: Manifest) -> str:
+    return f"{manifest.runtime} {manifest.runtime_version}, {manifest.arithmetic}"
+
+
+# --- Why they differ --------------------------------------------------------------------------------------
+
+
+def _explained(outcome: Verification, on_cpu: Verification, seen: str, manifest: Manifest) -> Verification:
+    """The engine's outcome with that of the CPU, whose difference is the reason if it has one."""
+    notes = on_cpu.notes
+    if on_cpu.tolerance != outcome.tolerance:
+        notes = (
+            *notes,
+            f"the tolerance is {outcome.tolerance:g} for the engine, {on_cpu.tolerance:g} on the CPU",
+        )
+    return dataclasses.replace(
+        outcome,
+        rows=(*on_cpu.rows, *outcome.rows),
+        difference=on_cpu.difference or _of_the_engine(seen, manifest),
+        notes=notes,
+    )
+
+
+def _of_the_engine(seen: str, manifest: Manifest) -> Difference:
+    """A difference that the network on the CPU does not have."""
+    coarse = "" if manifest.arithmetic == "float32" else f" it is too coarse in {manifest.arithmetic},"
+    return Difference(
+        f"{seen} although the network of this text and these weights is right on the CPU: the engine was"
+        f" built from another text or other weights,{coarse} or TensorRT computes it differently",
+        (),
+    )
