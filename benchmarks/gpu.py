@@ -299,10 +299,10 @@ def table(bench: Bench, torch_times: dict[str, Any]) -> str:
 
 
 HEADER = (
-    "| model | precision | batch | relative L2 | within | ONNX L2 | trtdsl | graph | ONNX route | graph"
+    "| model | precision | batch | relative L2 | within | ONNX L2 | torch L2 | trtdsl | graph | ONNX route | graph"
     " | ratio | noise | torch eager | graph | torch graph / ours |"
 )
-RULE = "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+RULE = "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 
 
 def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
@@ -319,6 +319,7 @@ def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
         number(row.error[batch], ".1e"),
         "yes" if row.error[batch] <= LIMITS[row.precision] else "**no**",
         number(row.onnx_error.get(batch), ".1e"),
+        number(torch_times.get("error") if half else None, ".1e"),
         number(row.ours.get(batch)),
         number(ours),
         number(row.onnx.get(batch)),
