@@ -22,6 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"verification"}),
     frozenset({"cli_engine"}),
     frozenset({"cli"}),
+    frozenset({"__main__"}),
 )
 """From the bottom; a part may import what stands below it, and itself."""
 

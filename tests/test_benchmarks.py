@@ -1,0 +1,96 @@
+"""The GPU's benchmarks, as far as they go without one: what is compared, and that all of it builds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A script as a module; it may add to the path."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(module: Any, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+    module.main()
+
+
+def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(load("gpu_reference", monkeypatch), monkeypatch, tmp_path, "--models", "cnn", "--device", "cpu")
+    options = ("--models", "cnn,lenet", "--runtime", "tensorrt_rtx", "--onnx", "none", "--dry-run")
+    run(load("gpu", monkeypatch), monkeypatch, tmp_path, tmp_path / "out", *options)
+    found = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    rows = {(row["model"], row["precision"]): row for row in found["rows"]}
+    assert not rows["cnn", "float32"]["failure"] and rows["cnn", "float16"]["layers"] > 10
+    assert rows["lenet", "float32"]["failure"].startswith("no reference")
+    assert "## lenet float16 failed" in (tmp_path / "out" / "gpu.md").read_text()
+
+
+def test_operators_are_built_for_a_gpu_that_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("gpu_operators", monkeypatch)
+    monkeypatch.setattr(script, "EXAMPLES", [e for e in script.EXAMPLES if e.name in ("relu", "argmax")])
+    run(script, monkeypatch, "expect", tmp_path / "cases.npz")
+    options = ("--runtime", "tensorrt_rtx", "--dry-run")
+    run(script, monkeypatch, "run", tmp_path / "cases.npz", tmp_path, *options)
+    cases = json.loads((tmp_path / "operators0.json").read_text())["cases"]
+    assert {case["verdict"] for case in cases} == {"not run"}
+    assert {case["precision"] for case in cases} == {"float32", "float16"}
+    with pytest.raises(SystemExit, match="of other examples"):
+        monkeypatch.setattr(script, "EXAMPLES", script.EXAMPLES[:1])
+        run(script, monkeypatch, "run", tmp_path / "cases.npz", tmp_path, *options)
+
+
+def test_what_is_largest_is_asked_of_the_rounded_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("gpu_operators", monkeypatch)
+    monkeypatch.setattr(script, "EXAMPLES", [e for e in script.EXAMPLES if e.name in ("relu", "argmax")])
+    run(script, monkeypatch, "expect", tmp_path / "cases.npz")
+    with np.load(tmp_path / "cases.npz") as cases:
+        rounded = {key.split()[0] for key in cases.files if " float16 " in key}
+        number = next(str(n) for n, e in enumerate(script.EXAMPLES) if e.name == "argmax")
+        assert number in rounded
+        assert all(cases[key].dtype.kind != "f" for key in cases.files if " float16 " in key)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "error"),
+    [
+        ([3.0, 4.0], [3.0, 4.0], 0.0),
+        ([3.0, 4.5], [3.0, 4.0], 0.1),
+        ([1.0, np.inf], [1.0, np.inf], 0.0),
+        ([1.0, np.nan], [1.0, np.nan], 0.0),
+        ([1.0, np.inf], [1.0, -np.inf], np.inf),
+        ([1.0, 2.0], [1.0, np.nan], np.inf),
+        ([np.nan, 2.0], [1.0, 2.0], np.inf),
+        ([1.0], [1.0, 1.0], np.inf),
+        ([0.5], [0.0], 0.5),
+        ([True, False], [True, True], 0.5**0.5),
+    ],
+)
+def test_the_error_of_an_operator(
+    found: list[Any], expected: list[Any], error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("gpu_operators", monkeypatch)
+    assert script.relative(np.array(found), np.array(expected)) == pytest.approx(error)
+    case = script.Case("relu", "float32", {"opt out0": error}, limit=0.2)
+    assert case.verdict == ("equal" if error <= 0.2 else "wrong")
