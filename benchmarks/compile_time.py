@@ -323,7 +323,7 @@ against `torch.onnx.export` with its default exporter (dynamo), TensorRT's ONNX 
 less. The profile is a batch of 1 to 32, best at 8. Written by `python benchmarks/compile_time.py`.
 
 {where["date"]}, {where["cpu"]} ({where["cpus"]} CPUs), Python {where["python"]}, {packages}.
-The machine's load average before the runs, which are a load of 1 themselves, was {low:.1f} to {high:.1f}, median
+The machine's load average before the runs, themselves a load of 1, was {low:.1f} to {high:.1f}, median
 {middle:.1f}. Where that exceeds the number of CPUs, wall times are stretched, and the CPU seconds (user and
 system) compare better.
 """
