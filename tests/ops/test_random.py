@@ -83,10 +83,10 @@ def check_case(case: Case, seed: int) -> str:
 
     Returns which of the ways it went.
     """
-    static = _at(case, "opt")
-    problem = _refusal(static)
+    static = at_point(case, "opt")
+    problem = refusal(static)
     try:
-        theirs = _pytorchs(static)
+        theirs = pytorchs(static)
     except NotBuilt:
         return "not built for PyTorch's CPU"
     if theirs is None:
@@ -98,11 +98,11 @@ def check_case(case: Case, seed: int) -> str:
     compare(static, seed, ("opt",))
     if not _is_dynamic(case):
         return "static"
-    problem = _refusal(case)
+    problem = refusal(case)
     if problem is None:
         compare(case, seed, POINTS)
         return "dynamic"
-    invalid_elsewhere = any(_pytorchs(_at(case, at)) is None for at in POINTS)
+    invalid_elsewhere = any(pytorchs(at_point(case, at)) is None for at in POINTS)
     stricter = any(re.search(pattern, problem) for pattern in STRICTER)
     assert invalid_elsewhere or stricter or re.search(DYNAMIC, problem), f"we refuse alone: {problem}"
     return "refused for a dynamic size"
@@ -112,14 +112,14 @@ def compare(case: Case, seed: int, points: Sequence[Point]) -> None:
     graph = graph_of(case, seed)
     lowered = lower(graph)
     for at in points:
-        arrays = _arrays(case, at, seed)
+        arrays = arrays_of(case, at, seed)
         expected = reference.run(graph, arrays)
         found = evaluate(lowered.network, arrays, weights=lowered.weights)
         for name, value in expected.items():
-            assert_close(found[name], value, max(case.op.tolerance, _narrow(value)))
+            assert_close(found[name], value, max(case.op.tolerance, rounding(value)))
 
 
-def _narrow(value: torch.Tensor) -> float:
+def rounding(value: torch.Tensor) -> float:
     """Few random terms may cancel to less than their own size, and the error is relative to what is left."""
     return 4 * NARROW.get(type_of(value).dtype, 0.0)
 
@@ -155,9 +155,9 @@ def _weights(case: Case, seed: int) -> Sequence[tuple[str, Weight]]:
     ]
 
 
-def _arrays(case: Case, at: Point, seed: int) -> dict[str, Any]:
+def arrays_of(case: Case, at: Point, seed: int) -> dict[str, Any]:
     random = np.random.default_rng(seed)
-    slots = _slots(_at(case, at))
+    slots = _slots(at_point(case, at))
     with np.errstate(all="ignore"):
         return {f"x{i}": sample(case.op.name, slot, type, random) for i, (slot, type) in enumerate(slots)}
 
@@ -166,7 +166,7 @@ def _is_dynamic(case: Case) -> bool:
     return any(not type.is_static for _, type in _slots(case))
 
 
-def _at(case: Case, at: Point) -> Case:
+def at_point(case: Case, at: Point) -> Case:
     """The case with every dimension a number."""
     found = frozenset(s for _, type in _slots(case) for dim in type.shape for s in symbols(dim))
     sizes = point(found, at)
@@ -179,7 +179,7 @@ def _at(case: Case, at: Point) -> Case:
     return Case(case.op.at(sizes), {name: fixed(type) for name, type in case.operands.items()})
 
 
-def _refusal(case: Case) -> str | None:
+def refusal(case: Case) -> str | None:
     try:
         case.op.infer(**case.operands)
     except Refused as refused:
@@ -194,7 +194,7 @@ class NotBuilt(Exception):
     """PyTorch has no kernel for this dtype on the CPU, which says nothing about the case."""
 
 
-def _pytorchs(case: Case) -> tuple[torch.Tensor, ...] | None:
+def pytorchs(case: Case) -> tuple[torch.Tensor, ...] | None:
     """What PyTorch makes of zeros of these types, or None where it refuses."""
 
     def zeros(type: Any) -> Any:

@@ -1,0 +1,71 @@
+"""Random operators on the oldest release: what 8.5.3 leads to computes what PyTorch computes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from recording import RecordingDialect
+from releases import facts
+
+from trtdsl import reference
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.trt.evaluate import evaluate
+from trtdsl.trt.lower import lower
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
+
+import test_random as operators
+from one_node import assert_close
+from random_cases import FAMILIES, Case
+
+LACKING = ("has no bfloat16", "for quantised numbers only", "in floating point only")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_operator_on_the_oldest_release_is_pytorchs(family: str) -> None:
+    compared = 0
+
+    @operators.RANDOM
+    @given(FAMILIES[family], st.integers(0, 2**32 - 1))
+    def check(case: Case, seed: int) -> None:
+        nonlocal compared
+        compared += is_valid(case) and compare(case, seed)
+
+    check()
+    assert compared
+
+
+def is_valid(case: Case) -> bool:
+    try:
+        return (
+            operators.refusal(case) is None
+            and operators.pytorchs(operators.at_point(case, "opt")) is not None
+        )
+    except operators.NotBuilt:
+        return False
+
+
+def compare(case: Case, seed: int) -> bool:
+    """Whether there was something to compare: the release may lack the types, and says so."""
+    graph = operators.graph_of(case, seed)
+    dialect = RecordingDialect(facts("8.5.3"))
+    try:
+        lowered = lower(graph, dialect)
+    except DiagnosticError as error:
+        assert any(lack in error.diagnostics[0].message for lack in LACKING)
+        return False
+    for at in operators.POINTS:
+        arrays = operators.arrays_of(case, at, seed)
+        narrow = {name: a.astype("i4") if a.dtype == np.int64 else a for name, a in arrays.items()}
+        found = evaluate(dialect.network, narrow, weights=lowered.weights)
+        for name, value in reference.run(graph, arrays).items():
+            # Integers are of 32 bits there, and no test draws numbers whose results need more.
+            expected = value.int() if value.dtype == torch.int64 else value
+            assert_close(found[name], expected, max(case.op.tolerance, operators.rounding(value)))
+    return True
