@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+import trtdsl
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.driver import check_file, compile_graph
 from trtdsl.trt import cuda
@@ -36,6 +37,7 @@ from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.engine import Engine, GraphContext, read_engine
 from trtdsl.trt.manifest import Binding, Manifest, load_manifest
 from trtdsl.types import DType
+from trtdsl.verification.engine import EngineLike
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
@@ -62,6 +64,7 @@ class Row:
     onnx: dict[int, float] = field(default_factory=dict)
     onnx_graph: dict[int, float] = field(default_factory=dict)
     noise: dict[int, float] = field(default_factory=dict)
+    verified: str = ""
     failure: str = ""
 
 
@@ -184,6 +187,22 @@ class Bench:
         repeated = medians["ours_graph"]
         row.noise[batch] = (max(repeated) - min(repeated)) / statistics.median(repeated)
 
+    def verify(self, example: dict[str, Any], engine: EngineLike | Path, row: Row) -> None:
+        """What ``trtdsl verify --engine`` says of the engine, without PyTorch."""
+        folder = self.options.refdir / example["name"]
+        output = load_manifest(folder / f"{row.precision}.engine").outputs[0].name
+        with np.load(folder / "data.npz") as stored:
+            arrays = {name: stored[f"input.{name}"] for name in example["inputs"]}
+            np.savez(folder / "expected.npz", **arrays, **{output: stored["output"]})
+        found = trtdsl.verify(
+            EXAMPLES / example["file"],
+            outputs=folder / "expected.npz",
+            engine=engine,
+            model=example["model"],
+            defines=example["defines"],
+        )
+        row.verified = f"{'equal' if found.equal else 'differs'} within {found.tolerance:g}"
+
     def inspect(self, name: str, engine: Engine) -> None:
         inspector = engine.raw.create_engine_inspector()
         text = inspector.get_engine_information(self.dialect.trt.LayerInformationFormat.JSON)
@@ -217,6 +236,7 @@ class Bench:
             if onnx:
                 self.inspect(f"{example['name']} {precision} onnx", onnx)
         self.measure(example, engine, onnx, row)
+        self.verify(example, path, row)
 
 
 def relative_error(found: Any, expected: Any) -> float:
@@ -287,9 +307,9 @@ def table(bench: Bench, torch_times: dict[str, Any]) -> str:
     lines += ["", "Times in milliseconds: medians, inputs and outputs on the GPU.", "", HEADER, RULE]
     for row in bench.rows:
         lines += [line(row, batch, torch_times[row.model]) for batch in row.error]
-    lines += ["", "| model | precision | layers | build s | ONNX build s |", "|---|---|--:|--:|--:|"]
+    lines += ["", HEADER_OF_BUILDS, RULE_OF_BUILDS]
     lines += [
-        f"| {r.model} | {r.precision} | {r.layers} | {r.build_s:.1f} | {r.onnx_build_s:.1f} |"
+        f"| {r.model} | {r.precision} | {r.layers} | {r.build_s:.1f} | {r.onnx_build_s:.1f} | {r.verified} |"
         for r in bench.rows
     ]
     for row in bench.rows:
@@ -303,6 +323,9 @@ HEADER = (
     " | graph | ratio | noise | torch eager | graph | torch graph / ours |"
 )
 RULE = "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+
+HEADER_OF_BUILDS = "| model | precision | layers | build s | ONNX build s | `trtdsl verify --engine` |"
+RULE_OF_BUILDS = "|---|---|--:|--:|--:|---|"
 
 
 def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trtdsl.driver import check_file
+from trtdsl.trt.evaluate import evaluate
+from trtdsl.trt.lower import lower
+from trtdsl.trt.manifest import load_manifest
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+EXAMPLES = BENCHMARKS.parent / "examples"
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -41,6 +47,33 @@ def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
     assert not rows["cnn", "float32"]["failure"] and rows["cnn", "float16"]["layers"] > 10
     assert rows["lenet", "float32"]["failure"].startswith("no reference")
     assert "## lenet float16 failed" in (tmp_path / "out" / "gpu.md").read_text()
+
+
+class OnTheCPU:
+    """What the network of an engine computes, in the engine's place."""
+
+    def __init__(self, engine: Path, state: Path) -> None:
+        self.manifest = load_manifest(engine)
+        self._lowered = lower(check_file(EXAMPLES / "cnn" / "cnn.trtnet", state).graph)
+
+    def __call__(self, **arrays: Any) -> dict[str, Any]:
+        found = evaluate(self._lowered.network, arrays, weights=self._lowered.weights)
+        return {name: array.numpy() for name, array in found.items()}
+
+
+def test_engines_are_verified_against_the_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(load("gpu_reference", monkeypatch), monkeypatch, tmp_path, "--models", "cnn", "--device", "cpu")
+    script = load("gpu", monkeypatch)
+    options = ("--models", "cnn", "--runtime", "tensorrt_rtx", "--onnx", "none", "--dry-run")
+    run(script, monkeypatch, tmp_path, tmp_path / "out", *options)
+    bench, row = script.Bench(script.arguments()), script.Row("cnn", "float32")
+    folder = tmp_path / "cnn"
+    right = OnTheCPU(folder / "float32.engine", folder / "state.safetensors")
+    bench.verify(bench.options.zoo["cnn"], right, row)
+    assert row.verified == "equal within 0.0001"
+    monkeypatch.setattr(OnTheCPU, "__call__", lambda self, data: {"logits": np.zeros((32, 10), "f4")})
+    bench.verify(bench.options.zoo["cnn"], right, row)
+    assert row.verified == "differs within 0.0001"
 
 
 def test_operators_are_built_for_a_gpu_that_is_elsewhere(
