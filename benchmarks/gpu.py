@@ -373,6 +373,10 @@ def arguments() -> argparse.Namespace:
     options.zoo = zoo
     options.models = list(zoo) if options.models == "all" else options.models.split(",")
     options.onnx = options.models if options.onnx == "all" else options.onnx.split(",")
+    options.inspect = options.inspect.split(",")
+    options.precisions = options.precisions.split(",")
+    if not {*options.precisions} <= {*LIMITS}:
+        parser.error(f"--precisions: choose of {', '.join(LIMITS)}")
     return options
 
 
@@ -380,7 +384,7 @@ def main() -> None:
     options = arguments()
     bench = Bench(options)
     slowest = 45.0
-    work = [(name, precision) for name in options.models for precision in options.precisions.split(",")]
+    work = [(name, precision) for name in options.models for precision in options.precisions]
     for name, precision in work:
         if not (options.refdir / name / "done").exists():
             bench.rows.append(Row(name, precision, failure="no reference: gpu_reference.py made none"))

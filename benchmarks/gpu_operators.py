@@ -8,8 +8,8 @@ TensorRT and the GPU are, which needs no PyTorch:
 
 Inputs and weights are random and the same on both sides; dynamic dimensions are tried at the minimum, optimum
 and maximum of their ranges. Results are in OUTDIR: `operators.json`, and `operators.md`, which lists what is
-refused, with TensorRT's words, and what is wrong. `--part 1/2` takes the second half of the examples, so that
-two processes share the work; `--dry-run` builds and runs nothing, for a machine without a GPU.
+refused, with TensorRT's words, and what is wrong. `--part 0/2` and `--part 1/2` take every second example
+each, so that two processes share the work; `--dry-run` builds but runs nothing, for a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -201,6 +201,9 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.part = tuple(map(int, options.part.split("/")))
     options.only = set(filter(None, options.only.split(",")))
+    options.precisions = options.precisions.split(",")
+    if not {*options.precisions} <= {*LIMITS}:
+        parser.error(f"--precisions: choose of {', '.join(LIMITS)}")
     return options
 
 
@@ -213,7 +216,7 @@ def main() -> None:
     bench, start = Bench(options), time.monotonic()
     part, parts = options.part
     chosen = [(n, e) for n, e in enumerate(EXAMPLES) if not options.only or e.name in options.only]
-    todo = [(n, e, p) for p in options.precisions.split(",") for n, e in chosen[part::parts]]
+    todo = [(n, e, p) for p in options.precisions for n, e in chosen[part::parts]]
     for done, (number, example, precision) in enumerate(todo):
         if time.monotonic() - start > options.budget:
             print(f"not begun: {len(todo) - done} of {len(todo)} cases, the time is over")

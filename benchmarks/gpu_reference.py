@@ -13,6 +13,7 @@ complete is left as it is.
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib
 import importlib.util
 import json
@@ -90,9 +91,7 @@ def write_data(folder: Path, example: dict[str, Any], module: nn.Module, device:
     state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     save_file(state, folder / "state.safetensors")
     inputs = inputs_of(example, max(BATCHES), device)
-    exact = make_module(example, device)
-    exact.load_state_dict(module.state_dict())
-    exact = exact.double()
+    exact = copy.deepcopy(module).double()
     with torch.inference_mode():
         found = [exact(*(x[i : i + 8].double() for x in inputs)) for i in range(0, max(BATCHES), 8)]
     output = torch.cat([first(y) for y in found])

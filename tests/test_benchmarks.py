@@ -76,6 +76,22 @@ def test_engines_are_verified_against_the_references(tmp_path: Path, monkeypatch
     assert row.verified == "differs within 0.0001"
 
 
+@pytest.mark.parametrize("name", ["gpu", "gpu_operators"])
+def test_a_precision_without_a_limit_is_refused_first(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = {"gpu": (tmp_path, tmp_path), "gpu_operators": ("run", tmp_path / "cases.npz")}[name]
+    with pytest.raises(SystemExit):
+        run(load(name, monkeypatch), monkeypatch, *folders, "--precisions", "float32,bfloat16")
+    assert "--precisions: choose of float32, float16" in capsys.readouterr().err
+
+
+def test_models_to_inspect_are_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["gpu", str(tmp_path), str(tmp_path), "--inspect", "resnet18,vgg16_bn"])
+    assert script.arguments().inspect == ["resnet18", "vgg16_bn"]
+
+
 def test_operators_are_built_for_a_gpu_that_is_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

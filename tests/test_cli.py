@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import trtdsl
 from safetensors.numpy import save_file
 
-from trtdsl import cli
 from trtdsl.ops.convolution import Conv2d
 
 TEXT = """model tiny(classes = 4) {
@@ -34,18 +36,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tiny.trtnet").write_text(TEXT)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def trtdsl(*arguments: str) -> int:
-    """The command's exit code."""
-    before, sys.argv = sys.argv, ["trtdsl", *arguments]
-    try:
-        cli.main()
-    except SystemExit as exit:
-        return exit.code if isinstance(exit.code, int) else 0
-    finally:
-        sys.argv = before
-    return 0
 
 
 def test_check_says_what_the_model_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +99,7 @@ def test_print_after_prints_the_graph(folder: Path, capsys: pytest.CaptureFixtur
         (["tiny.safetensors", "--runtime", "tensorflow"], 2, "tensorflow"),
         (["tiny.safetensors", "-o", "no/such/x.engine"], 2, "there is no folder `no/such`"),
         (["tiny.safetensors", "-o", "."], 2, "it is a folder"),
+        (["tiny.safetensors", "-o", "pipe"], 2, "it is no file"),
         (["tiny.safetensors", "-D", "classes"], 2, "`-D name=value`"),
         (["tiny.safetensors", "-D", "clases=5"], 1, "no parameter `clases`, did you mean `classes`?"),
         (["tiny.safetensors", "-D", "classes=5"], 1, "weight `fc.weight` has shape [4, 8]"),
@@ -121,6 +112,7 @@ def test_print_after_prints_the_graph(folder: Path, capsys: pytest.CaptureFixtur
 def test_a_wrong_command_writes_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, says: str
 ) -> None:
+    os.mkfifo(folder / "pipe")
     assert trtdsl("compile", "tiny.trtnet", *arguments) == code
     assert says in capsys.readouterr().err
     assert not list(folder.glob("**/*.engine*"))
@@ -130,6 +122,33 @@ def test_an_old_engine_survives_a_failure(folder: Path) -> None:
     (folder / "tiny.engine").write_bytes(b"old")
     assert trtdsl("compile", "tiny.trtnet", "missing.pth") == 1
     assert (folder / "tiny.engine").read_bytes() == b"old"
+
+
+def test_a_full_disk_leaves_the_old_engine_and_its_manifest(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors") == 0
+    before = {path.name: path.read_bytes() for path in folder.glob("tiny.engine*")}
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name.startswith(".tiny.engine.") and "json" not in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "--precision", "float16") == 2
+    assert "cannot write `tiny.engine`: No space left on device" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.glob("*tiny.engine*")} == before
+
+
+def test_a_place_for_the_manifest_is_looked_for_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "tiny.engine.json").mkdir()
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors") == 2
+    assert "cannot write `tiny.engine.json`: it is a folder" in capsys.readouterr().err
+    assert not (folder / "tiny.engine").exists()
 
 
 def test_a_target_that_cannot_run_the_model_is_named(
@@ -163,6 +182,16 @@ def test_fmt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("fmt", "tiny.trtnet") == 0
     assert path.read_text() == TEXT
     assert trtdsl("fmt", "--check", "tiny.trtnet") == 0
+
+
+def test_fmt_keeps_links_and_permissions(folder: Path) -> None:
+    path, link = folder / "tiny.trtnet", folder / "link.trtnet"
+    path.write_text(TEXT.replace("classes = 4", "classes=4"))
+    path.chmod(0o640)
+    link.symlink_to("tiny.trtnet")
+    assert trtdsl("fmt", "link.trtnet") == 0
+    assert (path.read_text(), link.is_symlink()) == (TEXT, True)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_show_prints_a_model_that_elaborates_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from command import trtdsl as main
 from onnx import TensorProto, helper
 from torch import nn
 from torch.nn import functional as F
 
 import trtdsl
-from trtdsl import cli, passes
+from trtdsl import passes
 from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.ir import Graph, rebuild
 from trtdsl.reference import to_numpy
@@ -412,14 +412,7 @@ def test_measures_are_taken_in_float64(dtype: Any) -> None:
 
 
 def command(*arguments: str) -> int:
-    before, sys.argv = sys.argv, ["trtdsl", "verify", *arguments]
-    try:
-        cli.main()
-    except SystemExit as exit:
-        return exit.code if isinstance(exit.code, int) else 0
-    finally:
-        sys.argv = before
-    return 0
+    return main("verify", *arguments)
 
 
 AGAINST = f"{Path(__file__)}:Net"
@@ -501,6 +494,32 @@ def test_a_wrong_command_is_explained(
 def test_a_module_that_cannot_be_run_is_explained(net: Net) -> None:
     with pytest.raises(DiagnosticError, match="Linear cannot be run on image"):
         trtdsl.verify(trtdsl.bind(graph_of(TEXT), state(net)).graph, None, nn.Linear(3, 3))
+
+
+def test_a_module_that_asserts_is_explained() -> None:
+    class Square(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape[0] == x.shape[1], "not square"
+            return x
+
+    graph = graph_of("model m() {\n  input x: float32[2, 3]\n  output y = x\n}\n")
+    with pytest.raises(DiagnosticError, match=r"cannot be run on x: .*AssertionError: not square"):
+        trtdsl.verify(graph, None, Square())
+
+
+def test_a_file_may_hold_dataclasses(folder: Path) -> None:
+    (folder / "scale.py").write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from torch import nn\n"
+        "@dataclass\n"
+        "class Options:\n"
+        "    factor: float = 2.0\n"
+        "class Scale(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x * Options().factor\n"
+    )
+    assert trtdsl.verify("scale.trtnet", None, "scale.py:Scale").equal
 
 
 def test_too_few_outputs_are_explained(folder: Path) -> None:

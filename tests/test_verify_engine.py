@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import trtdsl as main
 from safetensors.numpy import save_file
 from torch import nn
 
 import trtdsl
-from trtdsl import cli
 from trtdsl.diagnostics import UsageError
 from trtdsl.driver import compile_graph
 from trtdsl.ir import Graph
@@ -373,14 +373,7 @@ def test_table_and_json_tell_the_engine_from_the_cpu(net: Net, bound: Graph) -> 
 
 
 def command(*arguments: str) -> int:
-    before, sys.argv = sys.argv, ["trtdsl", "verify", *arguments]
-    try:
-        cli.main()
-    except SystemExit as exit:
-        return exit.code if isinstance(exit.code, int) else 0
-    finally:
-        sys.argv = before
-    return 0
+    return main("verify", *arguments)
 
 
 @pytest.fixture(scope="module")

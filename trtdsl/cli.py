@@ -79,7 +79,7 @@ def check(
         except UsageError:
             raise
         except DiagnosticError as error:
-            failed += [d for d in error.diagnostics if d not in failed]
+            failed += error.diagnostics
             continue
         print(_summary(checked.graph))
     if failed:
@@ -391,6 +391,9 @@ def _count(number: int) -> str:
 
 
 def _print_compiled(compiled: Any) -> None:
+    from trtdsl.trt.binding import describe
+    from trtdsl.trt.inspect import show_ranges, show_targets
+
     manifest = compiled.manifest
     print(f"{'operator':<24}{'model':>8}{'engine':>8}")
     for name in sorted({*compiled.before, *compiled.after}):
@@ -398,16 +401,12 @@ def _print_compiled(compiled: Any) -> None:
     print(f"{'total':<24}{sum(compiled.before.values()):>8}{sum(compiled.after.values()):>8}\n")
     for kind, bindings in (("input", manifest.inputs), ("output", manifest.outputs)):
         for binding in bindings:
-            print(f"{kind:<8}{binding.name}: {binding.dtype}[{', '.join(map(str, binding.shape))}]")
+            print(f"{kind:<8}{binding.name}: {describe(binding)}")
     for profile in manifest.profiles:
-        ranges = ", ".join(
-            f"{n} = {low} .. {best} .. {high}" for n, (low, best, high) in profile.dims.items()
-        )
-        print(f"profile {profile.name}: {ranges}")
-    targets = ", ".join(manifest.targets) or "its default targets"
+        print(f"profile {profile.name}: {show_ranges(profile)}")
     print(
         f"wrote {compiled.engine}: {manifest.size / 1e6:.1f} MB, {len(manifest.layers)} layers,"
-        f" {manifest.runtime} {manifest.runtime_version} for {targets}"
+        f" {manifest.runtime} {manifest.runtime_version} for {show_targets(manifest)}"
     )
 
 
@@ -423,7 +422,8 @@ def _print_diff(path: Path, before: str, after: str) -> None:
 def _write(path: Path, text: str) -> None:
     from trtdsl.trt.build import write_atomically
 
-    write_atomically(path, text.encode())
+    # What a link points to is written, the link stays.
+    write_atomically(path.resolve(), text.encode())
 
 
 @contextmanager

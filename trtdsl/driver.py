@@ -96,7 +96,7 @@ def compile_graph(
     from concurrent.futures import ThreadPoolExecutor
 
     from trtdsl.passes import ConvertPrecision, operator_counts, optimize, pass_name, selected
-    from trtdsl.trt.build import build, write_atomically
+    from trtdsl.trt.build import build, write_together
     from trtdsl.trt.dialect import load_runtime
     from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import describe, describe_weights, manifest_path
@@ -104,6 +104,7 @@ def compile_graph(
 
     engine = Path(engine)
     _require_writable(engine)
+    _require_writable(manifest_path(engine))
     passes = [pass_name(step) for step in selected(skip, only)]
     require_values(graph)
     optimized = optimize(graph, skip, only, after)
@@ -122,8 +123,7 @@ def compile_graph(
         manifest = describe(
             lowered, data, targets=targets, tf32=tf32, passes=passes, weights=weights.result()
         )
-    write_atomically(manifest_path(engine), manifest.to_json().encode())
-    write_atomically(engine, data)
+    write_together({engine: data, manifest_path(engine): manifest.to_json().encode()})
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized))
 
 
@@ -166,15 +166,18 @@ def require_values(graph: Graph) -> None:
         raise UsageError(Diagnostic(text))
 
 
-def _require_writable(engine: Path) -> None:
-    """Refuse, before any work, a place where the engine cannot be written."""
-    folder = engine.parent
+def _require_writable(path: Path) -> None:
+    """Refuse, before any work, a place where a file cannot be written."""
+    folder = path.parent
     reason = None
-    if engine.is_dir():
+    if path.is_dir():
         reason = "it is a folder"
+    elif path.exists() and not path.is_file():
+        # A device, say, which a file would replace.
+        reason = "it is no file"
     elif not folder.is_dir():
         reason = f"there is no folder `{folder}`"
-    elif not os.access(folder, os.W_OK) or (engine.exists() and not os.access(engine, os.W_OK)):
+    elif not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         reason = "permission denied"
     if reason:
-        raise UsageError(Diagnostic(f"cannot write `{engine}`: {reason}"))
+        raise UsageError(Diagnostic(f"cannot write `{path}`: {reason}"))

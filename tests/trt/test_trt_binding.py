@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,10 @@ import torch
 from trtdsl.diagnostics import UsageError
 from trtdsl.trt.arrays import view
 from trtdsl.trt.binding import check_shapes, choose_profile, size_of
+from trtdsl.trt.cuda import DeviceArray
 from trtdsl.trt.engine import check_arrays, not_finite
 from trtdsl.trt.manifest import Binding, Manifest, ProfileEntry
+from trtdsl.types import DType
 
 
 def profile(name: str, low: int, best: int, high: int) -> ProfileEntry:
@@ -93,6 +98,13 @@ def test_a_size_that_is_computed_from_another() -> None:
     assert message == "input `boxes` is float16[2 * N, 4], the array given is 9x4: `2 * N` is 8"
 
 
+def test_a_size_of_zero_by_which_others_are_divided() -> None:
+    inputs = (Binding("a", "int8", ("N",)), Binding("b", "int8", ("12 // N",)))
+    divided = Manifest(**{**vars(manifest()), "inputs": inputs})
+    assert check_shapes(divided, {"a": (3,), "b": (4,)}) == {"N": 3}
+    assert check_shapes(divided, {"a": (0,), "b": (4,)}) == {"N": 0}
+
+
 def test_one_name_has_one_size() -> None:
     twice = Manifest(
         **{**vars(manifest()), "inputs": (Binding("a", "int8", ("N",)), Binding("b", "int8", ("N",)))}
@@ -136,7 +148,9 @@ def test_dimensions_as_manifests_write_them(text: str, value: int | None) -> Non
     assert size_of(text, {"N": 5, "H": 10}) == value
 
 
-@pytest.mark.parametrize("text", ["__import__('os')", "N.real", "N ** 2", "'a'", "[N]", "N if N else 1"])
+@pytest.mark.parametrize(
+    "text", ["__import__('os')", "N.real", "N ** 2", "'a'", "[N]", "N if N else 1", "4 *", "min()"]
+)
 def test_a_dimension_is_arithmetic_and_nothing_else(text: str) -> None:
     with pytest.raises(UsageError, match="a dimension that is none"):
         size_of(text, {"N": 5})
@@ -157,6 +171,18 @@ def test_numpy_out_of_order_is_copied_in_order() -> None:
     seen = view("x", array)
     assert seen.host is not None and seen.host.flags.c_contiguous
     assert seen.host.tolist() == array.tolist()
+
+
+def test_numpy_in_the_other_byte_order_is_swapped() -> None:
+    seen = view("x", np.array([1.5, -2.0], ">f4"))
+    assert seen.host is not None and seen.dtype == "float32"
+    assert seen.host.tobytes() == np.array([1.5, -2.0], "f4").tobytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.complex64, torch.float8_e4m3fn])
+def test_dlpack_of_other_numbers_is_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(UsageError, match="`x` holds numbers that no engine takes: DLPack type"):
+        view("x", torch.ones(2).to(dtype))
 
 
 @pytest.mark.parametrize(
@@ -183,8 +209,8 @@ def test_dlpack_on_the_cpu(tensor: torch.Tensor) -> None:
 class OnDevice:
     """What a CuPy array shows of itself."""
 
-    def __init__(self, strides: tuple[int, ...] | None) -> None:
-        data = {"shape": (2, 3), "typestr": "<f4", "data": (4096, False), "strides": strides, "version": 3}
+    def __init__(self, strides: tuple[int, ...] | None, shape: tuple[int, ...] = (2, 3)) -> None:
+        data = {"shape": shape, "typestr": "<f4", "data": (4096, False), "strides": strides, "version": 3}
         self.__cuda_array_interface__ = data
 
 
@@ -197,6 +223,17 @@ def test_memory_on_the_gpu_is_used_where_it_is(strides: tuple[int, ...] | None) 
 def test_memory_on_the_gpu_must_be_in_order() -> None:
     with pytest.raises(UsageError, match="`x` is not contiguous on the GPU"):
         view("x", OnDevice((4, 8)))
+
+
+def test_an_array_without_elements_is_in_order_whatever_its_strides() -> None:
+    assert view("x", OnDevice((4, 4), (3, 0))).shape == (3, 0)
+
+
+def test_an_engines_output_is_anothers_input() -> None:
+    memory: Any = SimpleNamespace(pointer=4096)
+    for dtype in (DType.BFLOAT16, DType.FLOAT32):
+        seen = view("x", DeviceArray(memory, (2, 3), dtype.numpy))
+        assert (seen.pointer, seen.shape, seen.dtype, seen.on_device) == (4096, (2, 3), str(dtype), True)
 
 
 def test_what_is_no_array() -> None:

@@ -5,25 +5,29 @@ That engines run, and run right, is checked on a GPU by `benchmarks/gpu.py`.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command import trtdsl
 from PIL import Image
 
-from trtdsl import cli
 from trtdsl.diagnostics import DiagnosticError, RefusedByTensorRT, UsageError
 from trtdsl.driver import compile_graph
 from trtdsl.elaborate import elaborate_file
 from trtdsl.reference import random_weights
 from trtdsl.trt import cuda
 from trtdsl.trt.bench import Distribution, random_inputs, shapes_of
-from trtdsl.trt.engine import Engine, _require_target, read_engine
+from trtdsl.trt.engine import Engine, GraphContext, _require_target, read_engine
 from trtdsl.trt.files import Normalization, load_arrays, save_arrays
 from trtdsl.trt.manifest import load_manifest
+from trtdsl.verification.inputs import load_inputs
+from trtdsl.verification.oracle import load_arrays as load_expected
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DEVICE = cuda.Device("NVIDIA H200", "sm90", 1 << 37)
@@ -45,18 +49,6 @@ def engine(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for name in ("cnn.engine", "cnn.engine.json"):
         (tmp_path / name).write_bytes((built.parent / name).read_bytes())
     return tmp_path / "cnn.engine"
-
-
-def trtdsl(*arguments: object) -> int:
-    """The command's exit code."""
-    before, sys.argv = sys.argv, ["trtdsl", *map(str, arguments)]
-    try:
-        cli.main()
-    except SystemExit as exit:
-        return exit.code if isinstance(exit.code, int) else 0
-    finally:
-        sys.argv = before
-    return 0
 
 
 def edit(engine: Path, **changes: Any) -> None:
@@ -109,6 +101,8 @@ def test_an_engine_with_one_byte_changed(engine: Path) -> None:
 def test_a_manifest_that_is_none(engine: Path) -> None:
     edit(engine, size="big")
     assert "is no manifest: 'big' stands where an integer is expected" in str(said(engine))
+    edit(engine, size=1, inputs=[{"name": "data", "dtype": "float33", "shape": []}])
+    assert "is no manifest: 'float33' is not a valid DType" in str(said(engine))
 
 
 # The machine
@@ -228,6 +222,27 @@ def test_a_file_of_several_arrays_is_no_input(engine: Path) -> None:
         load_arrays([str(path)], load_manifest(engine))
 
 
+@pytest.mark.parametrize("spoilt", ["truncated", "changed", "no array", "pickle"])
+def test_an_archive_that_is_broken(engine: Path, spoilt: str) -> None:
+    path = engine.with_name("x.npz")
+    np.savez(path, x=np.ones(1000) if spoilt != "pickle" else np.array([{}], dtype=object))
+    data = bytearray(path.read_bytes())
+    data[500:510] = b"0123456789"
+    if spoilt == "truncated":
+        path.write_bytes(data[:600])
+    elif spoilt == "changed":
+        path.write_bytes(data)
+    elif spoilt == "no array":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.txt", "text")
+    with pytest.raises(UsageError, match="cannot read"):
+        load_arrays([str(path)], load_manifest(engine))
+    with pytest.raises(UsageError, match="cannot read"):
+        load_inputs([f"data={path}"])
+    with pytest.raises(UsageError, match="cannot read"):
+        load_expected(path)
+
+
 def test_a_pickle_is_not_loaded(engine: Path) -> None:
     path = engine.with_name("x.npy")
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
@@ -252,6 +267,27 @@ def test_a_picture_that_is_none(engine: Path) -> None:
     path.write_bytes(b"no picture")
     with pytest.raises(UsageError, match="cannot read"):
         load_arrays([f"data={path}"], load_manifest(engine))
+    noise = np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    data = bytearray(path.read_bytes())
+    data[36] ^= 0xFF  # a chunk's length
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="broken PNG file"):
+        load_arrays([f"data={path}"], load_manifest(engine))
+
+
+@pytest.mark.parametrize("call", [Engine.__call__, GraphContext.__call__], ids=["engine", "graph"])
+def test_an_input_may_have_any_name(call: Any) -> None:
+    """``self`` too: nothing but the engine itself stands in the way, and that by position."""
+    first, rest = inspect.signature(call).parameters.values()
+    assert (first.kind, rest.kind) == (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_KEYWORD)
+
+
+def test_a_picture_is_no_mask(engine: Path) -> None:
+    edit(engine, inputs=[{"name": "data", "dtype": "bool", "shape": [1, 3, 32, 32]}])
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(engine.with_name("x.png"))
+    with pytest.raises(UsageError, match=r"is a picture, but input `data` is bool\[1, 3, 32, 32\]"):
+        load_arrays([str(engine.with_name("x.png"))], load_manifest(engine))
 
 
 def test_means_must_be_one_or_one_each(engine: Path) -> None:
@@ -276,6 +312,10 @@ def test_outputs_are_written_whole(tmp_path: Path) -> None:
     with np.load(tmp_path / "y.npz") as found:
         assert found["a"].tolist() == [0, 1, 2]
         assert (found["b"].tolist(), found["b"].dtype) == ([1.5], np.dtype("f4"))
+    # Names of numpy's own parameters.
+    save_arrays(tmp_path / "y.npz", {"file": np.arange(3), "allow_pickle": np.array(2.5)})
+    with np.load(tmp_path / "y.npz") as found:
+        assert (found["file"].tolist(), found["allow_pickle"].tolist()) == ([0, 1, 2], 2.5)
     save_arrays(tmp_path / "y.npy", {"a": np.arange(3)})
     assert np.load(tmp_path / "y.npy").tolist() == [0, 1, 2]
     with pytest.raises(UsageError, match="the engine has 2 outputs"):

@@ -15,6 +15,7 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ops.lowering import Array
+from trtdsl.trt.cuda import DeviceArray, call
 from trtdsl.types import DType
 
 _CPU = frozenset({1, 3})
@@ -58,6 +59,8 @@ def view(name: str, array: Any, stream: int = 0) -> View:
     """
     if isinstance(array, np.ndarray | np.generic):
         return _host(np.asarray(array))
+    if isinstance(array, DeviceArray):
+        return View(array.pointer, array.shape, array.dtype.name, None, array)
     if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
         return _from_dlpack(name, array, stream)
     if hasattr(array, "__cuda_array_interface__"):
@@ -71,7 +74,8 @@ def view(name: str, array: Any, stream: int = 0) -> View:
 
 
 def _host(array: Array) -> View:
-    array = np.require(array, requirements=("C", "A"))
+    # Native byte order too: of `>f4`, which files may hold, numpy says the name `float32` as well.
+    array = np.require(array, array.dtype.newbyteorder("="), ("C", "A"))
     return View(array.ctypes.data, array.shape, array.dtype.name, array, array)
 
 
@@ -86,7 +90,10 @@ def _from_dlpack(name: str, array: Any, stream: int) -> View:
         raise UsageError(Diagnostic(f"`{name}` lies on a device that is neither the CPU nor an NVIDIA GPU"))
     tensor = _tensor_in(capsule)
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
-    dtype = _KINDS.get((tensor.code, tensor.bits), f"DLPack type {tensor.code} of {tensor.bits} bits")
+    dtype = _KINDS.get((tensor.code, tensor.bits))
+    if dtype is None:
+        kind = f"DLPack type {tensor.code} of {tensor.bits} bits"
+        raise UsageError(Diagnostic(f"`{name}` holds numbers that no engine takes: {kind}"))
     pointer = (tensor.data or 0) + tensor.byte_offset
     strides = tuple(tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
     # The capsule is not consumed: it gives the memory back when it is collected.
@@ -99,7 +106,7 @@ def _from_dlpack(name: str, array: Any, stream: int) -> View:
 def _readable(
     pointer: int, shape: tuple[int, ...], dtype: str, strides: tuple[int, ...] | None, owner: Any
 ) -> Array:
-    """A numpy array over memory on the CPU; of numpy's own from_dlpack, which knows no bfloat16."""
+    """A numpy array of memory on the CPU. numpy's own from_dlpack knows no bfloat16."""
     element = DType(dtype).numpy if dtype in {str(d) for d in DType} else np.dtype(dtype)
     in_bytes = None if strides is None else tuple(stride * element.itemsize for stride in strides)
     interface = {"data": (pointer, True), "shape": shape, "typestr": f"|V{element.itemsize}", "version": 3}
@@ -124,15 +131,13 @@ def _from_interface(name: str, array: Any) -> View:
         strides = tuple(stride // element.itemsize for stride in strides)
     _require_order(name, shape, strides)
     if interface.get("stream") is not None:
-        from trtdsl.trt.cuda import call
-
         call("cudaStreamSynchronize", interface["stream"])
     return View(interface["data"][0], shape, element.name, None, array)
 
 
 def _require_order(name: str, shape: Sequence[int], strides: Sequence[int] | None) -> None:
     """Refuse memory on the GPU that is not in C order; strides are in elements."""
-    if strides is None:
+    if strides is None or 0 in shape:
         return
     expected = 1
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):

@@ -71,7 +71,8 @@ def measure(
     """Time an engine on random inputs of these shapes, half the time run by run, half without waiting."""
     context = engine.graph(shapes)
     at = context.stream.handle
-    for name, array in random_inputs(engine.manifest, shapes, seed).items():
+    inputs = random_inputs(engine.manifest, shapes, seed)
+    for name, array in inputs.items():
         cuda.copy_to_device(context.inputs[name].pointer, array, at)
     context.stream.synchronize()
     run: Callable[[], None] = context.launch if cuda_graph else lambda: context.context.enqueue(at)
@@ -134,16 +135,12 @@ def shapes_of(texts: Sequence[str], manifest: Manifest) -> dict[str, tuple[int, 
 
     Raises UsageError for shapes that the engine does not take.
     """
-    shapes = (
-        {name: tuned for name, (_, tuned, _) in manifest.profiles[0].inputs.items()}
-        if (manifest.profiles)
-        else {}
-    )
-    static = {
+    found = {
         binding.name: tuple(size for size in binding.shape if isinstance(size, int))
         for binding in manifest.inputs
     }
-    found = {**static, **shapes}
+    for profile in manifest.profiles[:1]:
+        found |= {name: tuned for name, (_, tuned, _) in profile.inputs.items()}
     for text in texts:
         name, shape = _shape(text, manifest)
         found[name] = shape

@@ -132,8 +132,17 @@ _FUNCTIONS: dict[str, Callable[..., int]] = {"min": min, "max": max}
 
 
 def size_of(expression: str, sizes: Mapping[str, int]) -> int | None:
-    """The value of a dimension as a manifest writes it, ``4 * N``; None where a name is not known."""
-    return _value(ast.parse(expression, mode="eval").body, sizes)
+    """The value of a dimension as a manifest writes it, ``4 * N``.
+
+    None where a name is not known, or the sizes give no value: an input of size 0 may be what others are
+    divided by.
+    """
+    try:
+        return _value(ast.parse(expression, mode="eval").body, sizes)
+    except ZeroDivisionError:
+        return None
+    except SyntaxError as error:
+        raise _no_dimension(expression) from error
 
 
 def _value(node: ast.AST, sizes: Mapping[str, int]) -> int | None:
@@ -146,10 +155,14 @@ def _value(node: ast.AST, sizes: Mapping[str, int]) -> int | None:
             return _apply(_negated, [operand], sizes)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             return _apply(_OPERATIONS[type(op)], [left, right], sizes)
-        case ast.Call(func=ast.Name(id=name), args=arguments) if name in _FUNCTIONS:
+        case ast.Call(func=ast.Name(id=name), args=[_, _, *_] as arguments) if name in _FUNCTIONS:
             return _apply(_FUNCTIONS[name], arguments, sizes)
         case _:
-            raise UsageError(Diagnostic(f"the manifest has a dimension that is none: `{ast.unparse(node)}`"))
+            raise _no_dimension(ast.unparse(node))
+
+
+def _no_dimension(text: str) -> UsageError:
+    return UsageError(Diagnostic(f"the manifest has a dimension that is none: `{text}`"))
 
 
 def _negated(value: int) -> int:

@@ -15,8 +15,9 @@ import contextlib
 import os
 import queue
 import re
+import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -114,6 +115,7 @@ class _Build:
         self._events: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._engine: Any = None
+        self._error: Exception | None = None
         if lowered.dialect.facts.progress:
             config.progress_monitor = _make_monitor(lowered.dialect.trt, self._events, self._cancelled)
 
@@ -131,11 +133,15 @@ class _Build:
             # Reached early only by an exception; the builder must stop before its objects may die.
             self._cancelled.set()
             thread.join()
+        if self._error:
+            raise self._error
         return self._engine
 
     def _build(self) -> None:
         try:
             self._engine = self._lowered.builder.build_serialized_network(self._lowered.network, self._config)
+        except Exception as error:
+            self._error = error
         finally:
             self._events.put(None)
 
@@ -193,13 +199,27 @@ def write_atomically(path: Path | str, data: bytes | memoryview) -> None:
 
     Raises UsageError where it cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_together({Path(path): data})
+
+
+def write_together(files: Mapping[Path, bytes | memoryview]) -> None:
+    """Write files that belong together: all are whole on the disk before the first old one is replaced.
+
+    A file that replaces another keeps its permissions.
+    Raises UsageError where one cannot be written.
+    """
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
+    path = None
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        for path, data in files.items():
+            temporary[path].write_bytes(data)
+            if path.exists():
+                shutil.copymode(path, temporary[path])
+        for path in files:
+            temporary[path].replace(path)
     except OSError as error:
         raise UsageError(Diagnostic(f"cannot write `{path}`: {error.strerror or error}")) from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        for each in temporary.values():
+            with contextlib.suppress(OSError):
+                each.unlink(missing_ok=True)

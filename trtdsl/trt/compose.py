@@ -51,7 +51,7 @@ class ComposingNetwork(Network):
         if mode == "STRICT_BOUNDS" or self.facts.pads(x.dtype):
             return super().slice(x, start, shape, stride, mode, fill)
         numbers = self.cast(x, DType.INT32)
-        fill = self.cast(fill, DType.INT32) if fill else None
+        fill = self.cast(fill, DType.INT32) if fill is not None else None
         return self.cast(super().slice(numbers, start, shape, stride, mode, fill), x.dtype)
 
     def _composition(self, operation: str, x: Tensor) -> Callable[[Network, Tensor], Tensor] | None:

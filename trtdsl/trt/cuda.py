@@ -178,17 +178,22 @@ class Graph:
         call("cudaStreamBeginCapture", stream.handle, mode)
         try:
             work()
+        except BaseException:
+            # A stream left in capture could never be used again; what went wrong is the work's to say.
+            error, graph = bindings().cudaStreamEndCapture(stream.handle)
+            if not int(error):
+                _quietly("cudaGraphDestroy", graph)
+            raise
+        graph = call("cudaStreamEndCapture", stream.handle)
+        try:
+            return cls(call("cudaGraphInstantiate", graph, 0))
         finally:
-            # Ended in any case: a stream left in capture could never be used again.
-            graph = call("cudaStreamEndCapture", stream.handle)
-        executable = call("cudaGraphInstantiate", graph, 0)
-        call("cudaGraphDestroy", graph)
-        return cls(executable)
+            _quietly("cudaGraphDestroy", graph)
 
     def launch(self, stream: int) -> None:
         call("cudaGraphLaunch", self._raw, stream)
 
 
 def _quietly(name: str, handle: Any) -> None:
-    # At the end of the process the driver may be gone, and has then freed everything.
+    # A failure is no news: at the end of the process the driver may be gone, and has then freed everything.
     getattr(bindings(), name)(handle)

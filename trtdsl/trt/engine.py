@@ -71,13 +71,13 @@ class Engine:
         self.dialect = dialect
         dialect.log.clear()
         try:
-            self._runtime = dialect.trt.Runtime(dialect.log.logger)
+            self.runtime = dialect.trt.Runtime(dialect.log.logger)
         except TypeError as error:
             # pybind11's way to say that TensorRT returned nothing.
             raise RefusedByTensorRT(
                 Diagnostic(f"{dialect} cannot run here", help=dialect.log.take())
             ) from error
-        self.raw = self._runtime.deserialize_cuda_engine(data)
+        self.raw = self.runtime.deserialize_cuda_engine(data)
         if self.raw is None:
             text = f"{dialect} cannot load the engine of `{manifest.model}` on this GPU"
             raise RefusedByTensorRT(Diagnostic(text, help=dialect.log.take()))
@@ -89,12 +89,12 @@ class Engine:
         """The engine in a file, by its own runtime unless another is named; its manifest lies beside it."""
         return cls(*read_engine(path), runtime)
 
-    def __call__(self, **arrays: Any) -> Result:
+    def __call__(self, /, **arrays: Any) -> Result:
         """Run once and wait. Arrays are by input name; GPU arrays are read in place."""
         with self._lock:
             if self._shared is None:
                 self._shared = self.context()
-            return self._shared(**arrays)
+            return self._shared.run(arrays)
 
     def context(self) -> Context:
         """A further context, with its own memory and stream.
@@ -134,27 +134,33 @@ class Context:
     """One thread's way to run an engine: an execution context, a stream, and memory that grows as needed."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        self.manifest = engine.manifest
         self.stream = cuda.Stream()
         self._log = engine.dialect.log
         self._log.clear()
         self.raw = engine.raw.create_execution_context()
         if self.raw is None:
             raise self._refused("TensorRT cannot make an execution context")
+        # Not the Engine, which holds a context itself: its memory would wait for the garbage collector.
+        self._needed = (engine.runtime, engine.raw)
         self._profile = 0
         self._memory: dict[str, cuda.Memory] = {}
 
-    def __call__(self, *, stream: int | None = None, **arrays: Any) -> Result:
+    def __call__(self, /, *, stream: int | None = None, **arrays: Any) -> Result:
+        """:meth:`run` with the arrays by name; an input called ``stream`` can be given to that only."""
+        return self.run(arrays, stream)
+
+    def run(self, arrays: Mapping[str, Any], stream: int | None = None) -> Result:
         """Run and wait; the outputs lie where the inputs lie.
 
         With ``stream``, a CUDA stream's address, the work is only put there, after what is in it already:
         for arrays on the GPU, which must live on until it is done.
         """
-        views = check_arrays(self.engine.manifest, arrays, stream or self.stream.handle)
+        at = self.stream.handle if stream is None else stream
+        views = check_arrays(self.manifest, arrays, at)
         on_device = any(seen.on_device for seen in views.values())
         if stream is not None and not all(seen.on_device for seen in views.values()):
             raise UsageError(Diagnostic("only arrays on the GPU can be run in a stream of yours"))
-        at = self.stream.handle if stream is None else stream
         self.prepare({name: seen.shape for name, seen in views.items()}, at)
         for name, seen in views.items():
             self._bind(name, self._upload(name, seen, at))
@@ -171,7 +177,7 @@ class Context:
     def prepare(self, shapes: Mapping[str, tuple[int, ...]], stream: int) -> None:
         """Choose the profile for these shapes, which have been checked, and set them."""
         self._log.clear()
-        profile = choose_profile(self.engine.manifest, shapes)
+        profile = choose_profile(self.manifest, shapes)
         if profile != self._profile:
             if not self.raw.set_optimization_profile_async(profile, stream):
                 raise self._refused(f"TensorRT cannot switch to profile {profile}")
@@ -186,7 +192,7 @@ class Context:
 
     def _outputs(self, allocate: Callable[[str, int], cuda.Memory]) -> dict[str, cuda.DeviceArray]:
         found: dict[str, cuda.DeviceArray] = {}
-        for output in self.engine.manifest.outputs:
+        for output in self.manifest.outputs:
             shape = tuple(int(size) for size in self.raw.get_tensor_shape(output.name))
             if any(size < 0 for size in shape):
                 raise self._refused(f"the shape of the output `{output.name}` depends on the data")
@@ -254,10 +260,10 @@ class GraphContext:
         """Run once on what ``inputs`` hold, without waiting."""
         self._graph.launch(self.stream.handle if stream is None else stream)
 
-    def __call__(self, **arrays: Any) -> Result:
+    def __call__(self, /, **arrays: Any) -> Result:
         """Copy the inputs in, run and wait; the outputs are copied out as numpy, or lie in ``outputs``."""
         at = self.stream.handle
-        views = check_arrays(self.context.engine.manifest, arrays, at)
+        views = check_arrays(self.context.manifest, arrays, at)
         for name, seen in views.items():
             target = self.inputs[name]
             if seen.shape != target.shape:

@@ -9,6 +9,8 @@ In: ``data=x.npy``, or a picture.  Out: arrays of the engine's own types and sha
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,22 +68,35 @@ def load_arrays(
         if Path(path).suffix.lower() in _PICTURES and name in known:
             found[name] = read_picture(Path(path), known[name], normalization or Normalization())
         else:
-            found[name] = _read_array(Path(path))
+            found[name] = read_array(Path(path))
     return found
 
 
-def _read_array(path: Path) -> Array:
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
+def read_array(path: Path) -> Array:
+    """The array of a ``.npy`` file, or the only one of a ``.npz`` file; raises UsageError."""
+    found = read_arrays(path)
     if isinstance(found, np.ndarray):
         return found
-    with found:
-        names = list(found)
-        if len(names) != 1:
-            raise UsageError(Diagnostic(f"`{path}` holds {len(names)} arrays; an input is one"))
-        return found[names[0]]
+    if len(found) != 1:
+        raise UsageError(Diagnostic(f"`{path}` holds {len(found)} arrays; an input is one"))
+    return next(iter(found.values()))
+
+
+def read_arrays(path: Path) -> Array | dict[str, Array]:
+    """What a ``.npy`` or a ``.npz`` file holds, one array or several by name; raises UsageError."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            arrays = {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
+    for name, array in arrays.items():
+        # Of a file in the archive that is no array, numpy gives the bytes.
+        if not isinstance(array, np.ndarray):
+            raise UsageError(Diagnostic(f"cannot read `{path}`: `{name}` in it is no array"))
+    return arrays
 
 
 def read_picture(path: Path, binding: Binding, normalization: Normalization) -> Array:
@@ -103,11 +118,15 @@ def read_picture(path: Path, binding: Binding, normalization: Normalization) -> 
 def _picture_size(path: Path, binding: Binding) -> tuple[int, int, int]:
     sizes = [size if isinstance(size, int) else size_of(size, {}) for size in binding.shape]
     wanted = sizes[1:] if len(sizes) == 4 else []
-    if len(wanted) != 3 or None in wanted or wanted[0] not in (1, 3) or "int" in binding.dtype[:3]:
+    if len(wanted) != 3 or None in wanted or wanted[0] not in (1, 3) or not _holds_pixels(binding):
         text = f"`{path}` is a picture, but input `{binding.name}` is {describe(binding)}"
         raise UsageError(Diagnostic(text, help=("pictures need a type such as float32[N, 3, 224, 224]",)))
     channels, height, width = (size or 0 for size in wanted)
     return channels, height, width
+
+
+def _holds_pixels(binding: Binding) -> bool:
+    return binding.dtype == "uint8" or DType(binding.dtype).is_floating
 
 
 def _pixels(path: Path, channels: int, height: int, width: int) -> Array:
@@ -121,7 +140,8 @@ def _pixels(path: Path, channels: int, height: int, width: int) -> Array:
         with Image.open(path) as opened:
             picture = opened.convert("L" if channels == 1 else "RGB")
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        # SyntaxError is Pillow's word for a broken PNG.
         raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
     return np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
 
@@ -137,8 +157,16 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     if path.suffix == ".npy":
         np.save(buffer, next(iter(plain.values())))
     else:
-        np.savez(buffer, **plain)
+        _write_archive(buffer, plain)
     write_atomically(path, buffer.getvalue())
+
+
+def _write_archive(buffer: io.BytesIO, arrays: Mapping[str, Array]) -> None:
+    """What ``np.savez`` writes, which takes the name ``file`` for its own parameter."""
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def require_savable(path: Path, count: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from trtdsl.trt.binding import describe
-from trtdsl.trt.manifest import Manifest
+from trtdsl.trt.manifest import Manifest, ProfileEntry
 
 
 def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = False) -> str:
@@ -14,22 +14,18 @@ def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = F
         f"model      {manifest.model}",
         f"engine     {manifest.size} bytes, sha256 {manifest.sha256}",
         f"built by   {manifest.runtime} {manifest.runtime_version}, trtdsl {manifest.trtdsl}",
-        f"for        {', '.join(manifest.targets) or 'its default targets'}",
+        f"for        {show_targets(manifest)}",
         f"precision  {manifest.arithmetic}",
         f"passes     {', '.join(manifest.passes) or 'none'}",
     ]
     lines += [f"input      {binding.name}: {describe(binding)}" for binding in manifest.inputs]
     lines += [f"output     {binding.name}: {describe(binding)}" for binding in manifest.outputs]
     for profile in manifest.profiles:
-        ranges = ", ".join(
-            f"{n} = {low} .. {best} .. {high}" for n, (low, best, high) in profile.dims.items()
-        )
-        lines.append(f"profile    {profile.name}: {ranges or 'nothing is dynamic'}")
+        lines.append(f"profile    {profile.name}: {show_ranges(profile) or 'nothing is dynamic'}")
     counts = Counter(layer.operator for layer in manifest.layers)
     most = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     lines.append(f"layers     {len(manifest.layers)} of the operators {most}")
-    values = len(manifest.weights)
-    lines.append(f"weights    {values}")
+    lines.append(f"weights    {len(manifest.weights)}")
     if layers:
         rows = [("layer", "operator", "source"), *((x.name, x.operator, x.source) for x in manifest.layers)]
         lines += ["", *_columns(rows)]
@@ -37,6 +33,16 @@ def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = F
         shaped = ((w.key, f"{w.dtype}[{', '.join(map(str, w.shape))}]", w.sha256) for w in manifest.weights)
         lines += ["", *_columns([("weight", "type", "sha256"), *shaped])]
     return "\n".join(lines)
+
+
+def show_ranges(profile: ProfileEntry) -> str:
+    """``N = 1 .. 8 .. 64, H = 8 .. 16 .. 64``."""
+    return ", ".join(f"{n} = {low} .. {best} .. {high}" for n, (low, best, high) in profile.dims.items())
+
+
+def show_targets(manifest: Manifest) -> str:
+    """``sm89, sm120``, or what it means that none is named."""
+    return ", ".join(manifest.targets) or "its default targets"
 
 
 def _columns(rows: list[tuple[str, str, str]]) -> list[str]:

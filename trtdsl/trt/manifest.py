@@ -256,7 +256,7 @@ def _read(data: Any) -> Manifest:
 
 def _read_binding(data: Any) -> Binding:
     shape = tuple(size if isinstance(size, str) else _integer(size) for size in _list(data["shape"]))
-    return Binding(_text(data["name"]), _text(data["dtype"]), shape)
+    return Binding(_text(data["name"]), str(DType(_text(data["dtype"]))), shape)
 
 
 def _read_profile(data: Any) -> ProfileEntry:

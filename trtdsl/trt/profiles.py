@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
 from trtdsl.ir import Graph
 from trtdsl.trt.dialect import Dialect
-from trtdsl.types import Dim, TensorType, evaluate, symbols
+from trtdsl.types import Dim, TensorType, bounds, evaluate, within
 
 Shape: TypeAlias = tuple[int, ...]
 Ranges: TypeAlias = Mapping[str, tuple[int, int, int]]
@@ -23,12 +22,13 @@ def input_range(type: TensorType, ranges: Ranges) -> tuple[Shape, Shape, Shape]:
 
 
 def _dim_range(dim: Dim, ranges: Ranges) -> tuple[int, int, int]:
-    """The range of an expression that is monotone in each symbol: extremes lie at corners of the ranges."""
-    names = sorted(symbol.name for symbol in symbols(dim))
-    corners = itertools.product(*((ranges[name][0], ranges[name][2]) for name in names))
-    values = [evaluate(dim, dict(zip(names, corner, strict=True))) for corner in corners]
-    typical = evaluate(dim, {name: ranges[name][1] for name in names})
-    return min(values), typical, max(values)
+    smallest, largest = bounds(within(dim, ranges))
+    # Bounds of an expression of many values may be wider than these are, but no size is negative.
+    return (
+        max(smallest, 0),
+        evaluate(dim, {name: typical for name, (_, typical, _) in ranges.items()}),
+        largest,
+    )
 
 
 def add_profiles(graph: Graph, builder: Any, config: Any, dialect: Dialect) -> None:

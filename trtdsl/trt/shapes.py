@@ -94,7 +94,7 @@ class ShapeTensors:
                 f"the value of `{wanted}` cannot be found at run time",
                 f"no input has a dimension `{wanted}`, or a multiple of it plus a constant",
             )
-        name, axis, scale, offset = min(places, key=lambda place: (place[2:] != (1, 0),))
+        name, axis, scale, offset = min(places, key=lambda place: place[2:] != (1, 0))
         value = self._net.add("slice", self._shape(name), (axis,), (1,), (1,), result=_ONE)
         if offset:
             value = self._net.elementwise("SUB", value, self._constant(offset))

@@ -29,7 +29,7 @@ from trtdsl.types.dim import (
     symbols,
 )
 from trtdsl.types.dtype import DType
-from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum
+from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
 from trtdsl.types.tensor import TensorType
 
 __all__ = [
@@ -54,4 +54,5 @@ __all__ = [
     "product",
     "symbol",
     "symbols",
+    "within",
 ]

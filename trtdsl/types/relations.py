@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from trtdsl.types.dim import (
     CACHE_SIZE,
+    Atom,
     Dim,
     Extreme,
+    FloorDiv,
+    Symbol,
     bounds,
     every_value,
     of_atom,
     sort_key,
+    symbol,
     symbols,
     terms_of,
 )
@@ -73,6 +77,27 @@ def minimum(left: Dim, right: Dim) -> Dim:
 def maximum(left: Dim, right: Dim) -> Dim:
     """The larger dimension where the range decides, else the atom ``max(left, right)``."""
     return _extreme(max, left, right)
+
+
+def within(dim: Dim, ranges: Mapping[str, tuple[int, int, int]]) -> Dim:
+    """The same expression, of symbols with these ranges: minimum, optimum and maximum by name."""
+    total: Dim = 0
+    for monomial, coefficient in terms_of(dim).items():
+        term: Dim = coefficient
+        for atom in monomial:
+            term = term * _atom_within(atom, ranges)
+        total = total + term
+    return total
+
+
+def _atom_within(atom: Atom, ranges: Mapping[str, tuple[int, int, int]]) -> Dim:
+    match atom:
+        case Symbol(name=name):
+            return symbol(name, *ranges[name])
+        case FloorDiv(left, right):
+            return within(left, ranges) // within(right, ranges)
+        case Extreme(function, left, right):
+            return _extreme(function, within(left, ranges), within(right, ranges))
 
 
 @lru_cache(maxsize=CACHE_SIZE)

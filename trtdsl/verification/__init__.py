@@ -21,8 +21,6 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.driver import check_file, require_values
 from trtdsl.ir import Graph
 from trtdsl.reference import Point as Extreme
-from trtdsl.reference import torch_dtype
-from trtdsl.types import DType
 from trtdsl.verification.comparison import Floats, Setting, compare_with
 from trtdsl.verification.engine import EngineLike, compare_engine, engine_of
 from trtdsl.verification.inputs import Array, choose_inputs, load_inputs
@@ -153,14 +151,10 @@ def _reference(
     module = copy.deepcopy(module) if module is against else module
     if state is not None:
         load_state(name, module, state)
-    floats = torch_dtype(DType.FLOAT32) if dtype == "float32" else _float64()
-    return TorchReference(name, module.eval().to(floats), floats)
-
-
-def _float64() -> Any:
     import torch
 
-    return torch.float64
+    floats = torch.float32 if dtype == "float32" else torch.float64
+    return TorchReference(name, module.eval().to(floats), floats)
 
 
 def _stored_inputs(graph: Graph, reference: Reference) -> dict[str, Array]:

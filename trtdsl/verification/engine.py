@@ -40,7 +40,7 @@ class EngineLike(Protocol):
     @property
     def manifest(self) -> Manifest: ...
 
-    def __call__(self, **arrays: Any) -> Mapping[str, Any]: ...
+    def __call__(self, /, **arrays: Any) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class EngineFile:
     data: bytes
     manifest: Manifest
 
-    def __call__(self, **arrays: Any) -> Mapping[str, Any]:
+    def __call__(self, /, **arrays: Any) -> Mapping[str, Any]:
         return Engine(self.data, self.manifest)(**arrays)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Graph, Value
 from trtdsl.reference import Point, point, random_array, solve
+from trtdsl.trt.files import read_array
 from trtdsl.types import DType, Symbol, evaluate_shape, symbols
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -26,17 +28,7 @@ def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
         name, equals, path = text.partition("=")
         if not equals:
             raise UsageError(Diagnostic(f"`--input {text}`: an input is given as `--input name=file.npy`"))
-        found[name] = _load_array(path)
-    return found
-
-
-def _load_array(path: str) -> Array:
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
-    if not isinstance(found, np.ndarray):
-        raise UsageError(Diagnostic(f"`{path}` holds several arrays; an input is one, as np.save writes it"))
+        found[name] = read_array(Path(path))
     return found
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
 from trtdsl.reference import to_numpy, to_torch
+from trtdsl.trt.files import read_arrays
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +92,7 @@ class TorchReference:
                 if all(name in parameters for name in tensors):
                     return self.module(**tensors)
                 return self.module(*tensors.values())
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            except Exception as error:  # the user's own code
                 shapes = ", ".join(f"{name}: {list(each.shape)}" for name, each in tensors.items())
                 raise DiagnosticError(
                     Diagnostic(f"{self.name} cannot be run on {shapes}: {type(error).__name__}: {error}")
@@ -157,9 +158,10 @@ def _import_module(where: str) -> Any:
     try:
         if not where.endswith(".py"):
             return importlib.import_module(where)
-        spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+        spec = importlib.util.spec_from_file_location(where, where)
         assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
+        # Dataclasses look their module up there; by its path it hides no other.
+        sys.modules[where] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
     except Exception as error:  # the user's own code
@@ -234,11 +236,11 @@ class ArraysReference:
 
 def load_arrays(path: str | Path) -> ArraysReference:
     """The arrays of a ``.npz`` file; raises :class:`UsageError`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise UsageError(Diagnostic(f"cannot read `{path}` as a .npz file: {error}")) from error
+    arrays = read_arrays(Path(path))
+    if isinstance(arrays, np.ndarray):
+        raise UsageError(
+            Diagnostic(f"cannot read `{path}` as a .npz file: it holds one array without a name")
+        )
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
             raise UsageError(Diagnostic(f"`{name}` in `{path}` holds no numbers, but {array.dtype}"))

@@ -116,6 +116,12 @@ def test_cumulative(bench: Any, exclusive: bool, reverse: bool, want: list[float
     assert bench.value(layer).tolist() == [want]
 
 
+def test_an_exclusive_sum_leaves_infinity_out(bench: Any) -> None:
+    x = bench.input([[1.0, math.inf, 2.0]])
+    layer = bench.net.add_cumulative(x, bench.constant(1, np.int32), trt.CumulativeOperation.SUM, True, False)
+    assert bench.value(layer).tolist() == [[0.0, 1.0, math.inf]]
+
+
 def _moments(values: list[float], epsilon: float) -> list[float]:
     mean = sum(values) / len(values)
     variance = sum((v - mean) ** 2 for v in values) / len(values)

@@ -172,9 +172,7 @@ class Frame:
     def _step(self, name: str) -> list[str]:
         """Compute a tensor if its inputs are there; otherwise the inputs that are not."""
         node = self.machine.program.producers.get(name)
-        if node is None:
-            return self._from_parent(name)
-        if not self.owns(node):
+        if node is None or not self.owns(node):
             return self._from_parent(name)
         if node.kind == "LOOP_OUTPUT":
             run_loop(self, self.machine.loop_of[node.index])

@@ -68,7 +68,6 @@ class Program:
     """A network as it was read back. Holds the network: its tensors and layers must not outlive it."""
 
     network: Any
-    module: ModuleType
     nodes: list[Node]
     inputs: dict[str, TensorInfo]
     outputs: list[str]
@@ -88,8 +87,7 @@ class Program:
 
 def read_network(network: Any, weights: WeightTable | None = None) -> Program:
     """Read every layer and tensor of a network; raises :class:`EvaluationError` for what has no class."""
-    module = tensorrt_module(network)
-    classes = layer_classes(module)
+    classes = layer_classes(tensorrt_module(network))
     tensors: dict[str, TensorInfo] = {}
 
     def note(tensor: Any) -> str:
@@ -105,7 +103,6 @@ def read_network(network: Any, weights: WeightTable | None = None) -> Program:
     nodes = [_read_layer(network.get_layer(i), i, classes, note) for i in range(network.num_layers)]
     return Program(
         network=network,
-        module=module,
         nodes=nodes,
         inputs={name: tensors[name] for name in inputs},
         outputs=[note(network.get_output(i)) for i in range(network.num_outputs)],

@@ -104,6 +104,9 @@ def cumulative(node: Node, operands: Operands, context: Context) -> torch.Tensor
     axis = int(operands[1])
     run = x.flip(axis) if layer.reverse else x
     total = run.cumsum(axis, dtype=run.dtype)
-    if layer.exclusive:
-        total = total - run
+    if layer.exclusive and total.shape[axis]:
+        # Moved by one, not the element subtracted again: of infinity that is no number.
+        total = torch.cat(
+            [torch.zeros_like(total.narrow(axis, 0, 1)), total.narrow(axis, 0, total.shape[axis] - 1)], axis
+        )
     return total.flip(axis) if layer.reverse else total

@@ -84,15 +84,14 @@ class Operands:
 
 @dataclass(frozen=True)
 class Context:
-    """What an evaluator may know besides its layer: the compute type and how to read weights."""
+    """What an evaluator may know besides its layer.
+
+    ``weights`` reads a layer's weights by slot: flat, floats in the compute type; None where empty.
+    """
 
     compute: torch.dtype
     precision: Precision
-    read_weights: Callable[[Node, str], torch.Tensor | None]
-
-    def weights(self, node: Node, slot: str) -> torch.Tensor | None:
-        """A layer's weights, flat, floats in the compute type; None where empty."""
-        return self.read_weights(node, slot)
+    weights: Callable[[Node, str], torch.Tensor | None]
 
     def storage(self, dtype: str) -> torch.dtype:
         """The torch type a tensor of a TensorRT type is kept in under this precision."""
