@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 from trtdsl.diagnostics import DiagnosticError, UsageError
+from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, Output, Profile, Value
+from trtdsl.passes import ConvertPrecision
+from trtdsl.reference import random_weights
 from trtdsl.trt.build import Progress, build, write_atomically, write_together
 from trtdsl.trt.lower import lower
 from trtdsl.trt.profiles import input_range
@@ -176,6 +179,26 @@ def test_a_failed_build_shows_the_source_of_the_layer() -> None:
         build(lower(graph))
     assert "--> cnn.trtnet:1:36" in message(error)
     assert "has no runners that implement it" in message(error)
+
+
+UP = """model m() {
+  dim N = 1 .. 2 .. 4
+  input x: float32[N, 3, 8, 8]
+  y = x -> down: Conv2d(8, 3, padding = 1) -> relu
+  output z = y -> up: ConvTranspose2d(4, 2, stride = 2)
+}
+"""
+
+
+def test_a_failed_build_shows_the_layer_inside_a_region() -> None:
+    """TensorRT-RTX 1.7 builds no transposed convolution in bfloat16; it names the whole region first."""
+    graph = random_weights(elaborate_text(UP), seed=0)
+    with pytest.raises(DiagnosticError) as error:
+        build(lower(ConvertPrecision(DType.BFLOAT16)(graph)))
+    (diagnostic,) = error.value.diagnostics
+    assert diagnostic.span is not None and diagnostic.span.line == 5
+    assert "{ForeignNode[" in message(error)
+    assert "filterWeightsBFloat16-{…}" in message(error)
 
 
 # Progress and cancelling

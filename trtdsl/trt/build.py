@@ -175,17 +175,28 @@ def _failure(lowered: LoweredNetwork, targets: Sequence[str]) -> Diagnostic:
     lines = lowered.dialect.log.take()
     where = f" for {', '.join(targets)}" if targets else ""
     message = f"{lowered.dialect} cannot build this model{where}"
+    reasons = tuple(_NUMBERS.sub("{…}", line) for line in lines)
     node = _mentioned(lowered, " ".join(lines))
     if node is None or not node.origins:
-        return Diagnostic(message, help=lines)
+        return Diagnostic(message, help=reasons)
     first, *others = node.origins
-    return Diagnostic(message, first.span, first.text, tuple(others), lines)
+    return Diagnostic(message, first.span, first.text, tuple(others), reasons)
+
+
+_NUMBERS = re.compile(r"\{-?[\d.]+(e-?\d+)?, [^{}]*\}")
+"""Values of a weight, which TensorRT lists without end."""
+
+_REGION = re.compile(r"\{ForeignNode\[(.*?)\]\}")
+"""Layers compiled as one, ``{ForeignNode[conv1...fc]}``, by the names of the first and the last."""
 
 
 def _mentioned(lowered: LoweredNetwork, text: str) -> Node | None:
-    """The node of the layer whose name stands first in the text, or None."""
-    # TensorRT joins names of fused layers by dots: `{ForeignNode[conv1...fc]}`.
-    text = text.replace("...", " ")
+    """The node of the layer whose name stands first in the text, or else first in the name of a region."""
+    regions = " ".join(_REGION.findall(text)).replace("...", " ")
+    return _named_first(lowered, _REGION.sub(" ", text)) or _named_first(lowered, regions)
+
+
+def _named_first(lowered: LoweredNetwork, text: str) -> Node | None:
     found: dict[int, str] = {}
     for name in lowered.nodes:
         # `conv1` is part of `layer1.0.conv1`, and not meant there.
