@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from command import trtdsl
 from safetensors.numpy import save_file
 
 from trtdsl.ops.convolution import Conv2d
+from trtdsl.passes import PIPELINE, pass_name
 
 TEXT = """model tiny(classes = 4) {
   dim N = 1 .. 2 .. 4
@@ -23,6 +25,8 @@ TEXT = """model tiny(classes = 4) {
   output logits = x -> fc: Linear(classes)
 }
 """
+
+MANIFEST = '{\n "format": 1,\n "model": "old"\n}\n'
 
 
 @pytest.fixture
@@ -43,6 +47,20 @@ def test_check_says_what_the_model_is(folder: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == "tiny: 5 operators, 8 weights with 292 values"
     assert printed.err == ""
+
+
+def test_a_path_that_leads_to_no_model_is_a_mistake_of_the_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "two.trtnet").write_text(TEXT + TEXT.replace("tiny", "small"))
+    (folder / "bytes.trtnet").write_bytes(b"\xff\xfe\x00")
+    for path, code in (("missing.trtnet", 2), (".", 2), ("two.trtnet", 2), ("bytes.trtnet", 1)):
+        assert trtdsl("show", path) == code
+    capsys.readouterr()
+    assert trtdsl("fmt", "missing.trtnet") == 2
+    assert trtdsl("fmt", "missing.trtnet", "bytes.trtnet") == 1
+    said = capsys.readouterr().err
+    assert "`missing.trtnet`: no such file" in said and "`bytes.trtnet`: it is not UTF-8 text" in said
 
 
 def test_compile_writes_engine_and_manifest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +84,17 @@ def test_the_manifest_records_the_precision(
     assert (manifest["precision"], manifest["tf32"]) == (precision, tf32)
 
 
+def test_a_float16_input_does_not_make_the_precision(folder: Path) -> None:
+    (folder / "half.trtnet").write_text(TEXT.replace("x: float32", "x: float16"))
+    options = ["--weights-dtype", "model", "-m", "tiny", "-o", "half.engine", "-q"]
+    for precision, recorded in (("float32", "float32"), (None, "float16")):
+        chosen = ["--precision", precision] if precision else []
+        assert trtdsl("compile", "half.trtnet", "tiny.safetensors", *options, *chosen) == 0
+        manifest = json.loads((folder / "half.engine.json").read_text())
+        assert manifest["precision"] == recorded
+        assert manifest["inputs"][0]["dtype"] == "float16"
+
+
 def test_two_builds_are_identical(folder: Path) -> None:
     assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-o", "a.engine", "-q") == 0
     assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-o", "b.engine", "-q") == 0
@@ -80,6 +109,37 @@ def test_skipped_and_only_passes(folder: Path, capsys: pytest.CaptureFixture[str
     assert json.loads((folder / "tiny.engine.json").read_text())["passes"] == ["fold_batch_norm"]
 
 
+def test_several_passes_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = ["--only", "fold_batch_norm, fold_constants", "--only", "remove_identities"]
+    after = ["--print-after", "remove_identities,fold_batch_norm"]
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-q", *only, *after) == 0
+    passes = ["remove_identities", "fold_constants", "fold_batch_norm"]
+    assert json.loads((folder / "tiny.engine.json").read_text())["passes"] == passes
+    assert capsys.readouterr().out.count("# after ") == 2
+    assert trtdsl("show", "tiny.trtnet", "tiny.safetensors", "--skip", "fold_batch_norm,fold_constants") == 0
+    assert "BatchNorm2d" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("command", "times"), [("compile", 3), ("show", 2)])
+def test_help_names_the_passes(capsys: pytest.CaptureFixture[str], command: str, times: int) -> None:
+    assert trtdsl(command, "--help") == 0
+    words = capsys.readouterr().out.split()
+    for name in map(pass_name, PIPELINE):
+        assert sum(word.strip(",.;") == name for word in words) == times
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("--version") == 0
+    versions = dict(line.split(" ") for line in capsys.readouterr().out.splitlines())
+    assert versions["trtdsl"] == metadata.version("trtdsl")
+    assert versions["tensorrt_rtx"] == metadata.version("tensorrt_rtx")
+
+
+def test_help_still_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("--help") == 0
+    assert "Text models in, TensorRT engines out." in capsys.readouterr().out
+
+
 def test_print_after_prints_the_graph(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "--print-after", "fold_batch_norm", "-q") == 0
     out = capsys.readouterr().out
@@ -87,9 +147,21 @@ def test_print_after_prints_the_graph(folder: Path, capsys: pytest.CaptureFixtur
     assert '"conv+bn": Conv2d(8, 3)' in out
 
 
+def test_print_after_prints_the_converted_graph(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = ["--print-after", "convert_precision", "--precision", "float16"]
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-q", *wanted) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("# after convert_precision\nmodel tiny() {")
+    assert "x_float16 = to(x, float16)" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
+        (["tiny.safetensors", "--skip", "convert_precision"], 2, "leave out `--precision`"),
+        (["tiny.safetensors", "--only", "convert_precision"], 2, "give `--precision`"),
+        (["tiny.safetensors", "--print-after", "convert_precision"], 2, "give `--precision`"),
+        (["tiny.safetensors", "--print-after", "nonsense"], 2, "unknown pass `nonsense`"),
         (
             ["tiny.safetensors", "--skip", "fold_bn"],
             2,
@@ -101,10 +173,15 @@ def test_print_after_prints_the_graph(folder: Path, capsys: pytest.CaptureFixtur
         (["tiny.safetensors", "-o", "."], 2, "it is a folder"),
         (["tiny.safetensors", "-o", "pipe"], 2, "it is no file"),
         (["tiny.safetensors", "-D", "classes"], 2, "`-D name=value`"),
-        (["tiny.safetensors", "-D", "clases=5"], 1, "no parameter `clases`, did you mean `classes`?"),
+        (["tiny.safetensors", "-D", "clases=5"], 2, "no parameter `clases`, did you mean `classes`?"),
+        (["tiny.safetensors", "-D", "foo=3"], 2, "its parameters are classes"),
+        (["tiny.safetensors", "-m", "large"], 2, "its models are tiny"),
         (["tiny.safetensors", "-D", "classes=5"], 1, "weight `fc.weight` has shape [4, 8]"),
         (["tiny.safetensors", "--weights-dtype", "float64"], 2, "choose one of model"),
-        (["missing.pth"], 1, "missing.pth"),
+        (["tiny.safetensors", "--precision", "int8"], 2, "choose one of float32, float16, bfloat16"),
+        (["missing.pth"], 2, "missing.pth"),
+        (["folder"], 2, "is a directory"),
+        (["empty.pth"], 1, "is empty"),
         ([], 2, "has 8 weights, the first is `conv.weight`"),
         (["--nonsense"], 2, "--nonsense"),
     ],
@@ -113,6 +190,8 @@ def test_a_wrong_command_writes_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, says: str
 ) -> None:
     os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    (folder / "empty.pth").touch()
     assert trtdsl("compile", "tiny.trtnet", *arguments) == code
     assert says in capsys.readouterr().err
     assert not list(folder.glob("**/*.engine*"))
@@ -120,7 +199,7 @@ def test_a_wrong_command_writes_nothing(
 
 def test_an_old_engine_survives_a_failure(folder: Path) -> None:
     (folder / "tiny.engine").write_bytes(b"old")
-    assert trtdsl("compile", "tiny.trtnet", "missing.pth") == 1
+    assert trtdsl("compile", "tiny.trtnet", "missing.pth") == 2
     assert (folder / "tiny.engine").read_bytes() == b"old"
 
 
@@ -172,6 +251,48 @@ def test_a_bug_says_what_to_send(
     assert "This is a bug in trtdsl. Please report it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("tiny.trtnet", "cannot write `tiny.trtnet`: the engine is made of it"),
+        ("link.trtnet", "cannot write `link.trtnet`: the engine is made of it"),
+        ("sub/../tiny.safetensors", "the engine is made of it"),
+        ("other.trtnet", "cannot write `other.trtnet`: it is there already, and no engine of trtdsl"),
+        ("old.engine.json", "cannot write `old.engine.json`: a name that ends in `.json` is a manifest's"),
+        ("new.engine.json", "a name that ends in `.json` is a manifest's"),
+        ("config", "cannot write `config.json`: it is there already, and no manifest"),
+    ],
+)
+def test_only_engines_are_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str], output: str, says: str
+) -> None:
+    (folder / "sub").mkdir()
+    (folder / "link.trtnet").symlink_to("tiny.trtnet")
+    (folder / "other.trtnet").write_text(TEXT)
+    (folder / "config.json").write_text("{}")
+    # A manifest beside a source, as an earlier accident leaves it.
+    (folder / "tiny.trtnet.json").write_text(MANIFEST)
+    (folder / "old.engine").write_bytes(b"old")
+    (folder / "old.engine.json").write_text(MANIFEST)
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-o", output) == 2
+    assert says in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("manifest", [MANIFEST, '{"format": 1', ""], ids=["whole", "broken off", "empty"])
+def test_an_engine_is_overwritten(folder: Path, manifest: str) -> None:
+    (folder / "tiny.engine").write_bytes(b"old")
+    (folder / "tiny.engine.json").write_text(manifest)
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-q") == 0
+    assert (folder / "tiny.engine").stat().st_size > 1000
+
+
+def test_an_empty_file_may_become_an_engine(folder: Path) -> None:
+    (folder / "x.engine").touch()
+    assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "-q", "-o", "x.engine") == 0
+
+
 def test_fmt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "tiny.trtnet"
     path.write_text(TEXT.replace("classes = 4", "classes=4"))
@@ -203,7 +324,7 @@ def test_show_prints_a_model_that_elaborates_again(folder: Path, capsys: pytest.
 def test_the_package_runs_as_a_module(folder: Path) -> None:
     command = [sys.executable, "-m", "trtdsl", "check", "missing.trtnet"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "cannot read `missing.trtnet`" in done.stderr
 
 

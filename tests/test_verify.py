@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -364,8 +365,64 @@ def test_stored_outputs_are_numbers(folder: Path) -> None:
         trtdsl.verify("scale.trtnet", outputs="ref.npz")
 
 
+OWN_WEIGHTS = "no checkpoint was given: both sides have the module's own weights"
+
+
 def test_weights_may_be_the_modules_own(folder: Path, net: Net) -> None:
-    assert trtdsl.verify("net.trtnet", None, net).equal
+    found = trtdsl.verify("net.trtnet", None, net)
+    assert found.equal
+    assert found.notes == (OWN_WEIGHTS,)
+    assert verify_text(TEXT, net).notes == ()
+    # A graph that has its weights is compared with the module's own, which may be others.
+    assert trtdsl.verify(trtdsl.bind(graph_of(TEXT), state(net)).graph, None, net).notes == ()
+
+
+# --- Weights of another dtype -----------------------------------------------------------------------------
+
+HALF = TEXT.replace("float32", "float16")
+LAYERS = "model m() {\n  input x: DTYPE[5, 8]\n  output y = x -> 0: Linear(16) -> relu -> 2: Linear(4)\n}\n"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rounded", ["float16", "bfloat16"])
+def test_the_module_gets_what_the_network_gets(rounded: str, dtype: Any) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    text = LAYERS.replace("DTYPE", rounded)
+    before = state(copy.deepcopy(module))
+    found = verify_text(text, module, weights_dtype="model", dtype=dtype)
+    assert found.equal
+    assert found.notes == ()
+    assert trtdsl.verify(graph_of(text), None, module, tolerance=TOLERANCE, dtype=dtype).equal
+    # Not the caller's module, which stays what it was.
+    assert all(np.array_equal(before[key], value) for key, value in state(module).items())
+
+
+@pytest.mark.parametrize(("rounded", "tolerance"), [("float16", 2e-3), ("bfloat16", 1.6e-2)])
+def test_folding_rounds_once_more(net: Net, rounded: str, tolerance: float) -> None:
+    text = TEXT.replace("float32", rounded)
+    found = verify_text(text, net, weights_dtype="model", tolerance=None)
+    assert found.equal
+    assert found.tolerance == tolerance
+    assert not verify_text(text, net, weights_dtype="model", tolerance=tolerance / 20).equal
+    assert verify_text(TEXT, net, tolerance=None).tolerance == 1e-4
+
+
+def test_what_differs_is_named_whatever_the_weights_are_rounded_to(net: Net) -> None:
+    found = verify_text(HALF.replace("x + y", "x - y"), net, weights_dtype="model", tolerance=None)
+    assert found.difference is not None
+    assert [suspect.operator for suspect in found.difference.suspects] == ["sub"]
+
+
+def test_weights_beyond_float16_are_infinite_on_both_sides(net: Net) -> None:
+    large = {**state(net), "head.bias": np.full(10, 1e6, np.float32)}
+    found = trtdsl.verify(graph_of(HALF), large, net, weights_dtype="model")
+    assert found.equal
+    assert found.notes == (
+        "10 values of weight `head.bias` too large for float16 became infinite",
+        "layer `head` is the first that holds NaN or infinity: 20 of 20 numbers, on both sides alike",
+        "output `scores` holds 20 of 20 numbers that are NaN or infinite, on both sides alike",
+    )
 
 
 # --- Numbers ----------------------------------------------------------------------------------------------
@@ -396,6 +453,41 @@ def test_measures_of_what_is_no_number(found: list[float], expected: list[float]
     measured = measure(np.array(found, np.float32), np.array(expected, np.float32))
     assert measured is not None
     assert measured.relative == relative
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "cosine", "not_finite"),
+    [
+        ([np.nan, np.inf], [np.nan, np.inf], np.nan, 2),
+        ([np.nan, 1.0], [np.nan, 1.0], 1.0, 1),
+        ([np.nan, np.nan], [np.nan, 1.0], np.nan, 1),
+        ([0.0, 0.0], [0.0, 0.0], 1.0, 0),
+        ([], [], np.nan, 0),
+    ],
+)
+def test_the_cosine_is_that_of_the_finite(
+    found: list[float], expected: list[float], cosine: float, not_finite: int
+) -> None:
+    measured = measure(np.array(found, np.float32), np.array(expected, np.float32))
+    assert measured is not None
+    assert measured.cosine == pytest.approx(cosine, nan_ok=True)
+    assert measured.not_finite == not_finite
+
+
+def test_nan_in_the_inputs_is_noted(net: Net) -> None:
+    image = np.ones((2, 3, 16, 16), np.float32)
+    image[0] = np.nan
+    found = verify_text(TEXT, net, inputs={"image": image})
+    assert found.equal
+    assert found.notes == (
+        "layer `conv1+bn1` is the first that holds NaN or infinity: 2048 of 4096 numbers, on both sides"
+        " alike",
+        "output `scores` holds 10 of 20 numbers that are NaN or infinite, on both sides alike",
+    )
+    image[1] = np.inf
+    table = trtdsl.verification.show_verification(verify_text(TEXT, net, inputs={"image": image}))
+    row = next(line for line in table.splitlines() if line.startswith("output scores"))
+    assert row.split()[-2:] == ["nan", "equal"]
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.float16, ml_dtypes.bfloat16])
@@ -451,8 +543,8 @@ def test_the_command_takes_inputs(folder: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["net.pth"], 2, "one of `against`, `onnx`, `outputs`"),
-        (["net.pth", "--against", AGAINST, "--onnx", "x.onnx"], 2, "one of `against`"),
+        (["net.pth"], 2, "one of `--against`"),
+        (["net.pth", "--against", AGAINST, "--onnx", "x.onnx"], 2, "only one may say"),
         (["net.pth", "--against", "torchvision.models"], 2, "no `package.module:name`"),
         (["net.pth", "--against", "no_such_package:Net"], 2, "No module named 'no_such_package'"),
         (["net.pth", "--against", "torchvision.models:resnet19"], 2, "did you mean `resnet18`?"),
@@ -466,7 +558,7 @@ def test_the_command_takes_inputs(folder: Path, capsys: pytest.CaptureFixture[st
             1,
             "which torchvision.models:resnet18 needs",
         ),
-        (["missing.pth", "--against", AGAINST], 1, "missing.pth"),
+        (["missing.pth", "--against", AGAINST], 2, "missing.pth"),
         (["net.pth", "--against", AGAINST, "--dtype", "float16"], 2, "choose one of float32, float64"),
         (["net.pth", "--against", AGAINST, "--at", "best"], 2, "choose one of min, opt, max"),
         (["net.pth", "--against", AGAINST, "--input", "image"], 2, "`--input name=file.npy`"),
@@ -489,6 +581,20 @@ def test_a_wrong_command_is_explained(
     np.save(folder / "double.npy", np.zeros((1, 3, 16, 16)))
     assert command("net.trtnet", *arguments) == code
     assert says in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_does_not_fit_is_shown_by_two_examples(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("net.trtnet", "net.pth", "--against", AGAINST, "--arg", "width=4") == 1
+    assert capsys.readouterr().err == (
+        f"error: the checkpoint does not fit {AGAINST}: size mismatch for conv1.weight: copying a param with"
+        " shape torch.Size([8, 3, 3, 3]) from checkpoint, the shape in current model is"
+        " torch.Size([4, 3, 3, 3]).\n"
+        "  = help: size mismatch for bn1.weight: copying a param with shape torch.Size([8]) from checkpoint,"
+        " the shape in current model is torch.Size([4]).\n"
+        "  = help: and 8 more\n"
+    )
 
 
 def test_a_module_that_cannot_be_run_is_explained(net: Net) -> None:

@@ -324,6 +324,25 @@ def test_a_low_precision_is_named(net: Net, bound: Graph, precision: str, tf32: 
     assert f"the tolerance is {found.tolerance:g} for the engine, 0.0001 on the CPU" in found.notes
 
 
+def test_nan_on_both_sides_is_noted(folder: Path, bound: Graph) -> None:
+    with np.load("ref.npz") as stored:
+        np.savez("ref.npz", image=stored["image"], scores=np.full((3, 4), np.nan, np.float32))
+    engine = engine_of(bound, change=scaled(np.nan))
+    found = trtdsl.verify("net.trtnet", outputs="ref.npz", engine=engine)
+    assert found.equal
+    assert found.notes == (
+        "output `scores` holds 12 of 12 numbers that are NaN or infinite, on both sides alike",
+    )
+
+
+def test_the_modules_own_weights_are_not_the_engines(folder: Path, net: Net, bound: Graph) -> None:
+    found = trtdsl.verify("net.trtnet", None, net, engine=engine_of(bound))
+    assert found.equal
+    assert found.notes == (
+        "no checkpoint was given: the module has its own weights, the engine those it was built with",
+    )
+
+
 def test_an_overflow_differs(net: Net, bound: Graph) -> None:
     engine = engine_of(bound, change=lambda outputs: {"scores": outputs["scores"] * np.float32(np.inf)})
     found = trtdsl.verify(bound, None, net, engine=engine)
@@ -397,6 +416,15 @@ WITH_ENGINE = ("net.trtnet", "--outputs", "ref.npz", "--engine", "net.engine")
 
 def test_no_gpu(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(*WITH_ENGINE) == 3
+    printed = capsys.readouterr().err
+    assert "there is no NVIDIA GPU to run on" in printed
+    assert "`trtdsl verify` without `--engine` computes the network on the CPU" in printed
+
+
+def test_a_gpu_is_asked_for_before_anything_slow(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither is the checkpoint read nor the module imported."""
+    command_line = ("net.trtnet", "no.pth", "--against", "no_such_package:Net", "--engine", "net.engine")
+    assert command(*command_line) == 3
     assert "there is no NVIDIA GPU to run on" in capsys.readouterr().err
 
 
@@ -466,7 +494,7 @@ def test_outputs_are_compared_without_pytorch(engine: Path) -> None:
             "the engine's output `scores` differs by 5.0e-01; the layers cannot be compared:"
             " computing the network on the CPU needs PyTorch, which is not installed"
         )
-    assert against == "`against` needs PyTorch, which is not installed"
+    assert against == "`--against` needs PyTorch, which is not installed"
 
 
 def test_the_command_reaches_the_gpu_without_pytorch(engine: Path) -> None:

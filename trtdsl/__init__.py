@@ -34,15 +34,19 @@ if TYPE_CHECKING:
     from trtdsl.trt.build import build
     from trtdsl.trt.engine import Engine
     from trtdsl.trt.lower import lower
+    from trtdsl.trt.manifest import Manifest
+    from trtdsl.types import DType
     from trtdsl.verification import Verification, verify
     from trtdsl.weights import bind
     from trtdsl.weights import load_checkpoint as load_weights
 
 _HOMES = {
+    "DType": "trtdsl.types",
     "Diagnostic": "trtdsl.diagnostics",
     "DiagnosticError": "trtdsl.diagnostics",
     "Engine": "trtdsl.trt.engine",
     "Graph": "trtdsl.ir",
+    "Manifest": "trtdsl.trt.manifest",
     "Node": "trtdsl.ir",
     "Value": "trtdsl.ir",
     "Verification": "trtdsl.verification",
@@ -79,10 +83,12 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "DType",
     "Diagnostic",
     "DiagnosticError",
     "Engine",
     "Graph",
+    "Manifest",
     "Node",
     "Value",
     "Verification",

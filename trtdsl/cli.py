@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,6 +56,40 @@ Section = Annotated[
     str | None, typer.Option("--section", help="The dict in the checkpoint that holds the weights: ema.")
 ]
 
+PASSES = "remove_identities, fold_constants, merge_common_subexpressions, fold_batch_norm, remove_dead_nodes"
+"""Written out, since importing them takes longer than printing a help."""
+
+Skip = Annotated[list[str] | None, typer.Option(metavar="PASS,...", help=f"Leave out passes, of {PASSES}.")]
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="PASS,...", help=f"Run no passes but these, of {PASSES}.")
+]
+
+
+def _print_versions(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib import metadata
+
+    from trtdsl.trt.dialect import RUNTIMES
+
+    for name in ("trtdsl", *RUNTIMES):
+        # A runtime that is not installed has no line.
+        with suppress(metadata.PackageNotFoundError):
+            print(f"{name} {metadata.version(name)}")
+    raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_versions, is_eager=True, help="Print the versions in use and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
+
 
 @app.command()
 def check(
@@ -91,7 +125,13 @@ def compile(
     file: File,
     weights: Weights = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The engine; NAME.engine by default.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The engine; by default MODEL.engine in the current folder, after the model's name. What is "
+            "there is overwritten only if it is an engine, its manifest beside it, or empty.",
+        ),
     ] = None,
     model: ModelName = None,
     define: Defines = None,
@@ -104,15 +144,24 @@ def compile(
         str, typer.Option(help="Compute capabilities to build for: sm89,sm120. TensorRT's choice by default.")
     ] = "",
     precision: Annotated[
-        str | None, typer.Option(help="Compute in float16 or bfloat16; inputs and outputs keep their types.")
+        str | None,
+        typer.Option(
+            metavar="DTYPE",
+            help="Compute in float32, float16 or bfloat16; inputs and outputs keep their types.",
+        ),
     ] = None,
     tf32: Annotated[
         bool | None, typer.Option(help="Let float32 products round to 10 bits, as TensorRT does by default.")
     ] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Leave out a pass.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run no passes but these.")] = None,
+    skip: Skip = None,
+    only: Only = None,
     print_after: Annotated[
-        list[str] | None, typer.Option("--print-after", help="Print the graph after a pass.")
+        list[str] | None,
+        typer.Option(
+            "--print-after",
+            metavar="PASS,...",
+            help=f"Print the graph after these passes: {PASSES}; with --precision also convert_precision.",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but mistakes.")] = False,
 ) -> None:
@@ -127,13 +176,14 @@ def compile(
             checked.graph,
             output or Path(f"{checked.graph.name}.engine"),
             runtime=_runtime(runtime),
-            targets=[name.strip() for name in target.split(",") if name.strip()],
-            skip=skip or (),
-            only=only or None,
-            precision=_precision(precision),
+            targets=_listed([target]),
+            skip=_listed(skip),
+            only=_listed(only) if only else None,
+            precision=precision,
             tf32=tf32,
-            after=_printer(print_after or ()),
+            after=_printer(_listed(print_after), precision),
             progress=progress,
+            sources=[file, *([weights] if weights else [])],
         )
     if not quiet:
         _print_compiled(compiled)
@@ -147,8 +197,8 @@ def show(
     define: Defines = None,
     weights_dtype: WeightsType = None,
     section: Section = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Leave out a pass.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run no passes but these.")] = None,
+    skip: Skip = None,
+    only: Only = None,
 ) -> None:
     """Print a model's graph as a flat .trtnet file; with a checkpoint, as the passes leave it."""
     from trtdsl.ir import show as show_graph
@@ -158,7 +208,7 @@ def show(
     if weights or skip or only:
         from trtdsl.passes import optimize
 
-        graph = optimize(graph, skip or (), only or None)
+        graph = optimize(graph, _listed(skip), _listed(only) if only else None)
     print(show_graph(graph), end="")
 
 
@@ -175,13 +225,13 @@ def fmt(
     from trtdsl.syntax.printer import format_text
 
     changed: list[Path] = []
-    mistakes: list[Diagnostic] = []
+    failed: list[DiagnosticError] = []
     for path in files:
         try:
             before = read_source(path, str(path))
             after = format_text(before, str(path))
         except DiagnosticError as error:
-            mistakes += error.diagnostics
+            failed.append(error)
             continue
         if before == after:
             continue
@@ -193,8 +243,9 @@ def fmt(
         else:
             _write(path, after)
             print(f"reformatted {path}")
-    if mistakes:
-        raise DiagnosticError(*mistakes)
+    if failed:
+        kind = UsageError if all(isinstance(error, UsageError) for error in failed) else DiagnosticError
+        raise kind(*(diagnostic for error in failed for diagnostic in error.diagnostics))
     if changed and (check or diff):
         raise typer.Exit(1)
 
@@ -206,7 +257,9 @@ def verify(
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="MODULE:NAME", help="What makes the PyTorch module: torchvision.models:resnet18."
+            metavar="MODULE:NAME",
+            help="What makes the PyTorch module: torchvision.models:resnet18. Without a checkpoint both "
+            "sides have the module's own weights.",
         ),
     ] = None,
     arg: Annotated[
@@ -214,7 +267,8 @@ def verify(
     ] = None,
     onnx: Annotated[Path | None, typer.Option(help="Compare with an ONNX model, run by onnxruntime.")] = None,
     outputs: Annotated[
-        Path | None, typer.Option(help="Compare with the arrays of a .npz file; inputs may be in it too.")
+        Path | None,
+        typer.Option(help="Compare with the arrays of a .npz file; inputs are in it, or in --input."),
     ] = None,
     engine: Annotated[
         Path | None,
@@ -222,7 +276,9 @@ def verify(
     ] = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", metavar="NAME=FILE.npy", help="An input's values; random by default."),
+        typer.Option(
+            "--input", metavar="NAME=FILE.npy", help="An input's values; random by default but for --outputs."
+        ),
     ] = None,
     model: ModelName = None,
     define: Defines = None,
@@ -234,8 +290,9 @@ def verify(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Relative L2 error allowed: 1e-4 in float32, 1e-6 in float64; of an engine in float32 1e-4, "
-            "with TF32 2e-3, in float16 1e-2, in bfloat16 8e-2."
+            help="Relative L2 error allowed: 1e-4 in float32, 1e-6 in float64, 2e-3 with float16 weights, "
+            "1.6e-2 with bfloat16 weights; of an engine in float32 1e-4, with TF32 2e-3, in float16 1e-2, "
+            "in bfloat16 8e-2."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -316,6 +373,11 @@ def _defines(texts: Sequence[str] | None, option: str = "-D") -> dict[str, Any]:
     return dict(evaluate_define(text, option) for text in texts or ())
 
 
+def _listed(texts: Sequence[str] | None) -> list[str]:
+    """The names in an option that takes several, by commas or by being repeated."""
+    return [name.strip() for text in texts or () for name in text.split(",") if name.strip()]
+
+
 def _choice(option: str, value: str, choices: Sequence[str]) -> Any:
     if value not in choices:
         raise UsageError(Diagnostic(f"`{option} {value}`: choose one of {', '.join(choices)}"))
@@ -333,25 +395,17 @@ def _dtype(name: str | None) -> Any:
     return floats[name]
 
 
-def _precision(name: str | None) -> Any:
-    from trtdsl.types import DType
-
-    known = {str(dtype): dtype for dtype in (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)}
-    if name is not None and name not in known:
-        raise UsageError(Diagnostic(f"`--precision {name}`: choose one of {', '.join(known)}"))
-    return known[name] if name else None
-
-
 def _runtime(name: str | None) -> str | None:
     """The runtime's module; the package is spelled with a dash."""
     return name.replace("-", "_") if name else None
 
 
-def _printer(names: Sequence[str]) -> Callable[[str, Any], None]:
+def _printer(names: Sequence[str], precision: str | None) -> Callable[[str, Any], None]:
+    """What prints the graph after these passes; unknown ones are refused."""
     from trtdsl.ir import show as show_graph
-    from trtdsl.passes import selected
+    from trtdsl.passes import CONVERT_PRECISION, selected
 
-    selected(only=names)
+    selected(only=[name for name in names if not (precision and name == CONVERT_PRECISION)])
 
     def after(name: str, graph: Any) -> None:
         if name in names:

@@ -9,7 +9,6 @@ what there is to say about them::
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,34 +76,39 @@ def compile_graph(
     engine: str | Path,
     *,
     runtime: str | None = None,
-    targets: Sequence[str] = (),
+    targets: str | Sequence[str] = (),
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
-    precision: DType | None = None,
+    precision: DType | str | None = None,
     tf32: bool | None = None,
     after: Callable[[str, Graph], None] | None = None,
     progress: ProgressCallback | None = None,
     tune: Callable[[Any], object] | None = None,
+    sources: Sequence[str | Path] = (),
 ) -> Compiled:
     """Optimise, lower and build a graph whose weights are bound, and write engine and manifest.
 
-    ``precision`` computes everything between inputs and outputs in that type; on TensorRT 8.5, whose networks
-    are weakly typed, float16 is what TensorRT may compute in where it is faster. ``tf32`` and ``tune`` are
-    those of :func:`trtdsl.trt.build.build`. Nothing is written unless all of it succeeds.
+    ``precision``, a dtype or its name, computes everything between inputs and outputs in that type; on
+    TensorRT 8.5, whose networks are weakly typed, float16 is what TensorRT may compute in where it is faster.
+    ``tf32`` and ``tune`` are those of :func:`trtdsl.trt.build.build`; ``after`` sees the graph after each
+    pass. Nothing is written unless all of it succeeds, and nothing but an engine is overwritten, least of all
+    the ``sources``.
     Raises :class:`DiagnosticError`, and :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from trtdsl.passes import ConvertPrecision, operator_counts, optimize, pass_name, selected
-    from trtdsl.trt.build import build, write_together
+    from trtdsl.passes import CONVERT_PRECISION, operator_counts, optimize, pass_name, selected
+    from trtdsl.trt.build import build, target_names, write_together
     from trtdsl.trt.dialect import load_runtime
     from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import describe, describe_weights, manifest_path
+    from trtdsl.trt.places import require_place
     from trtdsl.weights import release_pages
 
     engine = Path(engine)
-    _require_writable(engine)
-    _require_writable(manifest_path(engine))
+    require_place(engine, sources)
+    targets = target_names(targets)
+    precision = _precision(precision)
     passes = [pass_name(step) for step in selected(skip, only)]
     require_values(graph)
     optimized = optimize(graph, skip, only, after)
@@ -113,7 +117,10 @@ def compile_graph(
     if precision is not None:
         # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
         optimized, mixed = in_precision(optimized, precision, dialect)
-        passes += [] if mixed else [pass_name(ConvertPrecision(precision))]
+        if not mixed:
+            passes.append(CONVERT_PRECISION)
+            if after:
+                after(CONVERT_PRECISION, optimized)
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
     lowered = lower(optimized, dialect, mixed=mixed)
@@ -125,6 +132,16 @@ def compile_graph(
         )
     write_together({engine: data, manifest_path(engine): manifest.to_json().encode()})
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized))
+
+
+def _precision(wanted: DType | str | None) -> DType | None:
+    from trtdsl.trt.manifest import PRECISIONS
+
+    found = next((dtype for dtype in PRECISIONS if wanted in (dtype, str(dtype))), None)
+    if wanted is not None and found is None:
+        text = f"the precision is `{wanted}`: choose one of {', '.join(map(str, PRECISIONS))}"
+        raise UsageError(Diagnostic(text))
+    return found
 
 
 def in_precision(graph: Graph, precision: DType, dialect: Dialect) -> tuple[Graph, bool]:
@@ -148,12 +165,28 @@ def compile_file(
     model: str | None = None,
     defines: Mapping[str, Any] | None = None,
     weights_dtype: WeightsDType = None,
+    section: str | None = None,
     runtime: str | None = None,
-    targets: Sequence[str] = (),
+    targets: str | Sequence[str] = (),
+    precision: DType | str | None = None,
+    tf32: bool | None = None,
 ) -> Compiled:
-    """A file's model and its checkpoint as an engine on disk; raises :class:`DiagnosticError`."""
-    checked = check_file(path, weights, model=model, defines=defines, weights_dtype=weights_dtype)
-    return compile_graph(checked.graph, engine, runtime=runtime, targets=targets)
+    """A file's model and its checkpoint as an engine on disk; raises :class:`DiagnosticError`.
+
+    The choices are those of :func:`check_file` and :func:`compile_graph`.
+    """
+    checked = check_file(
+        path, weights, model=model, defines=defines, weights_dtype=weights_dtype, section=section
+    )
+    return compile_graph(
+        checked.graph,
+        engine,
+        runtime=runtime,
+        targets=targets,
+        precision=precision,
+        tf32=tf32,
+        sources=[path, *([weights] if weights else [])],
+    )
 
 
 def require_values(graph: Graph) -> None:
@@ -164,20 +197,3 @@ def require_values(graph: Graph) -> None:
             f"model `{graph.name}` has {len(unbound)} weights, the first is `{unbound[0]}`: give a checkpoint"
         )
         raise UsageError(Diagnostic(text))
-
-
-def _require_writable(path: Path) -> None:
-    """Refuse, before any work, a place where a file cannot be written."""
-    folder = path.parent
-    reason = None
-    if path.is_dir():
-        reason = "it is a folder"
-    elif path.exists() and not path.is_file():
-        # A device, say, which a file would replace.
-        reason = "it is no file"
-    elif not folder.is_dir():
-        reason = f"there is no folder `{folder}`"
-    elif not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        reason = "permission denied"
-    if reason:
-        raise UsageError(Diagnostic(f"cannot write `{path}`: {reason}"))

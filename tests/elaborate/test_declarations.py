@@ -43,8 +43,8 @@ def test_a_fixed_dimension_is_a_number() -> None:
 
 
 def test_outputs_keep_their_order_and_names() -> None:
-    graph = graph_of("a = relu(x)\nb = a + 1\noutput b, a\noutput c = a\noutput x")
-    assert [(o.name, o.value.name) for o in graph.outputs] == [("b", "b"), ("a", "a"), ("c", "a"), ("x", "x")]
+    graph = graph_of("a = relu(x)\nb = a + 1\noutput b, a\noutput c = a\noutput d = x")
+    assert [(o.name, o.value.name) for o in graph.outputs] == [("b", "b"), ("a", "a"), ("c", "a"), ("d", "x")]
 
 
 def test_an_output_is_a_name_too() -> None:
@@ -115,6 +115,22 @@ def test_defines(text: str, name: str, value: object) -> None:
 def test_what_is_no_define(text: str) -> None:
     with pytest.raises(UsageError):
         evaluate_define(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a=", "error: `-D a=`: a parameter is set as `-D name=value`"),
+        ("a=x", "error: `-D a=x`: unknown name `x`"),
+        ("a=[1", "error: `-D a=[1`: `[1` is no value"),
+        ("a='x'", "error: `-D a='x'`: `'x'` is no value\n = help: write `\"…\"`"),
+        ("a=1, b=2", "error: `-D a=1, b=2`: a parameter has one value"),
+    ],
+)
+def test_a_wrong_define_is_shown_as_it_was_typed(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        evaluate_define(text)
+    assert str(error.value).replace("  =", " =") == said
 
 
 def test_warnings_come_with_the_graph() -> None:

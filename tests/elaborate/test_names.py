@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from bodies import graph_of, mistakes_of, operators
 
+from trtdsl.elaborate import elaborate
 from trtdsl.elaborate.naming import Names, identifier
 from trtdsl.ir import show
 
@@ -73,9 +74,28 @@ def test_elsewhere_the_tensor_is_meant() -> None:
     assert operators(graph_of("relu = sigmoid(x)\noutput o = relu + relu")) == ["sigmoid", "add"]
 
 
-def test_a_block_hides_an_operator() -> None:
-    head = "block relu()(x) { return sigmoid(x) }"
-    assert operators(graph_of("output o = x -> relu", head)) == ["sigmoid"]
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("relu", "an operator"),
+        ("Conv2d", "an operator"),
+        ("sum", "an operator"),
+        ("len", "a function"),
+        ("float32", "a dtype"),
+    ],
+)
+def test_a_block_hides_nothing(name: str, what: str) -> None:
+    mistakes = mistakes_of("output o = x -> relu", f"block {name}()(x) {{ return sigmoid(x) }}")
+    assert mistakes == [f"`{name}` is {what}; call the block something else"]
+
+
+def test_a_size_of_a_dimension_by_the_same_name_is_no_rebinding() -> None:
+    assert (
+        elaborate(
+            "model m() { dim N = 1 .. 2 .. 3 input x: float32[N, 4] N, C = x.shape output y = x + C }", "m"
+        ).warnings
+        == ()
+    )
 
 
 def test_names_bound_in_a_loop_or_choice_live_on() -> None:

@@ -151,6 +151,12 @@ def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
     assert "known targets: sm75, sm80, sm86, sm89, sm120" in text
 
 
+@pytest.mark.parametrize("target", ["89", "8.9", "sm_89", "compute_89"])
+def test_a_target_in_another_spelling_is_recognised(target: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot build for `{target}`, did you mean `sm89`"):
+        build(lower(nets.conv_relu()), targets=(target,))
+
+
 def test_a_runtime_that_builds_for_its_own_gpu_takes_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
     lowered = lower(nets.conv_relu())
     monkeypatch.setattr(lowered.dialect, "targets", {})

@@ -81,14 +81,16 @@ def test_a_missing_manifest(engine: Path) -> None:
     engine.with_name("cnn.engine.json").unlink()
     error = said(engine)
     assert error.exit_code == 2
-    assert "cnn.engine.json" in str(error)
+    assert "`cnn.engine` has no manifest: cannot read" in str(error).replace(f"{engine.parent}/", "")
+    assert "`compile` writes `cnn.engine.json` beside the engine: keep them together" in str(error)
 
 
 def test_a_truncated_engine(engine: Path) -> None:
     engine.write_bytes(engine.read_bytes()[:-10])
     error = said(engine)
     assert isinstance(error, UsageError)
-    assert "is not whole" in str(error) and "keep the engine and its manifest together" in str(error)
+    assert "is not whole, or not the engine of its manifest" in str(error)
+    assert "keep the engine and its manifest together" in str(error)
 
 
 def test_an_engine_with_one_byte_changed(engine: Path) -> None:
@@ -193,6 +195,7 @@ def test_inspect(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0] == "model      cnn"
     assert "for        sm89" in lines
     assert "precision  float32 with TF32" in lines
+    assert any(line.startswith("layers     ") and "TensorRT layers, by operator: " in line for line in lines)
     assert "input      data: float32[N, 3, 32, 32]" in lines
     assert any(line.startswith("conv1") and "Conv2d" in line for line in lines)
     assert any(line.startswith("conv1.weight") and "float32[32, 3, 3, 3]" in line for line in lines)

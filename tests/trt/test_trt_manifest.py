@@ -52,7 +52,9 @@ def test_what_a_manifest_says(manifest: Manifest) -> None:
 PRECISIONS = {
     "float32": ("float32", "x + x"),
     "float16 inside": ("float16", "to(to(x, float16) + 1.0, float32)"),
-    "both": ("bfloat16", "to(to(x, float16), float32) + to(to(x, bfloat16), float32)"),
+    "both": ("bfloat16", "to(to(x, float16) * 2.0, float32) + to(to(x, bfloat16) * 2.0, float32)"),
+    "casts at the edges": ("float32", "to(type_as(to(x, float16), x) + x, bfloat16)"),
+    "nothing but casts": ("bfloat16", "to(x, bfloat16)"),
     "integers only": ("float32", "argmax(x, 0)"),
 }
 
@@ -153,5 +155,6 @@ def test_a_broken_manifest(text: str, said: str, tmp_path: Path) -> None:
 
 
 def test_no_manifest(tmp_path: Path) -> None:
-    with pytest.raises(DiagnosticError, match=r"cannot read `.*cnn.engine.json`: No such file"):
+    said = r"has no manifest: cannot read `.*cnn.engine.json`: No such file"
+    with pytest.raises(DiagnosticError, match=said):
         load_manifest(tmp_path / "cnn.engine")

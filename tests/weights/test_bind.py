@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
@@ -39,6 +40,31 @@ def test_values_are_the_checkpoints_own() -> None:
     bound = bind(linear(), weights)
     assert verify(bound.graph) == () and bound.warnings == ()
     assert all(data_of(bound.graph)[key] is weights[key] for key in weights)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_tensors_of_torch_are_taken_as_they_are(dtype: str) -> None:
+    weight = torch.arange(6).reshape(2, 3).to(getattr(torch, dtype))
+    bias = torch.nn.Parameter(torch.ones((), dtype=weight.dtype).expand(2))
+    data = data_of(bind(linear(dtype), {"fc.weight": weight, "fc.bias": bias, "epoch": 3}).graph)
+    assert data["fc.weight"].astype(np.float32).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert data["fc.bias"].dtype == DType(dtype).numpy
+    weight.fill_(9)
+    assert (data["fc.weight"].astype(np.float32) == 9).all(), "the memory was copied"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([1.0, 2.0], "`fc.bias` is a list, not an array"),
+        (torch.ones(2, device="meta"), "`fc.bias` is a Tensor that numpy cannot hold"),
+        (torch.ones(2, dtype=torch.complex64), "weight `fc.bias` is complex64 in the checkpoint"),
+    ],
+)
+def test_what_is_no_array_is_refused(value: Any, said: str) -> None:
+    weights: dict[str, Any] = {**arrays(), "fc.bias": value}
+    with pytest.raises(DiagnosticError, match=said):
+        bind(linear(), weights)
 
 
 def test_the_graph_itself_stays_unbound() -> None:

@@ -14,6 +14,7 @@ from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.values import Argument, OperatorRef, describe, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
 from trtdsl.ops.base import Op, Refused
+from trtdsl.types import DType
 
 
 def bind(
@@ -97,7 +98,9 @@ def construct(callee: OperatorRef, bound: Mapping[str, Argument], span: Span) ->
 
 def _coerced(callee: str, name: str, argument: Argument, hint: Any) -> Any:
     try:
-        return coerce(argument.value, hint)
+        value = coerce(argument.value, hint)
+        _require_number_in_range(callee, name, value, argument.span)
+        return value
     except Unfit as unfit:
         found, span = argument.value, argument.span
         wanted = f"must be {unfit}"
@@ -113,6 +116,15 @@ def _coerced(callee: str, name: str, argument: Argument, hint: Any) -> Any:
                 str(found.type),
             ) from unfit
         raise mistake(f"`{name}` of `{callee}` {wanted}, not {describe(found)}", span) from unfit
+
+
+def _require_number_in_range(callee: str, name: str, value: object, span: Span) -> None:
+    """A number beyond the widest dtype fits no tensor."""
+    if not isinstance(value, (int, float)):
+        return
+    widest = DType.INT64 if isinstance(value, int) else DType.FLOAT32
+    if not widest.holds(value):
+        raise mistake(f"`{name}` of `{callee}` does not fit {widest}: it is {describe(value)}", span)
 
 
 def _fits(item: object, hint: Any) -> bool:

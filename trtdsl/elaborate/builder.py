@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, Origin, Span
-from trtdsl.elaborate.mistakes import Mistake, Report, mistake_with
+from trtdsl.elaborate.mistakes import Mistake, Report, mistake, mistake_with
 from trtdsl.elaborate.naming import Names, join, weak_dtype
 from trtdsl.ir import Node, Value, Weight
 from trtdsl.ops.base import OPERATORS, Module, Op, Refused
@@ -114,6 +114,7 @@ class Builder:
         )
 
     def _weight(self, key: str, type: TensorType, use: Use) -> Weight:
+        _require_size(use, type, f"weight `{key}`")
         weight, first = self._weights.setdefault(key, (Weight(key, type, key), use))
         if weight.type == type:
             return weight
@@ -145,7 +146,15 @@ def _infer(use: Use, by_slot: Mapping[str, Any]) -> tuple[TensorType, ...]:
         types = use.op.infer(**by_slot)
     except Refused as refusal:
         raise refused(use, refusal) from refusal
-    return types if isinstance(types, tuple) else (types,)
+    types = types if isinstance(types, tuple) else (types,)
+    for type in types:
+        _require_size(use, type, "the result")
+    return types
+
+
+def _require_size(use: Use, type: TensorType, what: str) -> None:
+    if type.excess:
+        raise mistake(f"{what} would be {type}, too large for TensorRT: {type.excess}", use.span, use.note)
 
 
 def refused(use: Use, refusal: Refused) -> Mistake:

@@ -14,10 +14,8 @@ from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import describe
 from trtdsl.ir import Graph, Output, Profile, Value
 from trtdsl.syntax import tree
-from trtdsl.types import Dim, Symbol, SymbolicDim, TensorType, symbol, symbols
+from trtdsl.types import LARGEST_DIM, Dim, Symbol, SymbolicDim, TensorType, symbol, symbols
 
-LARGEST_DIM = 2**31 - 1
-"""TensorRT keeps a tensor below this many elements along a dimension."""
 HIGHEST_RANK = 8
 
 Sizes: TypeAlias = tuple[int, int, int]
@@ -43,6 +41,8 @@ class Declarations:
     inputs: list[tuple[Value, Span]] = field(default_factory=list[tuple[Value, Span]])
     outputs: list[Output] = field(default_factory=list[Output])
     dims: dict[str, Dimension] = field(default_factory=dict[str, Dimension])
+    sizes: dict[str, tuple[Dim, Span]] = field(default_factory=dict[str, tuple[Dim, Span]])
+    """what each `dim` stands for, dynamic or fixed, and where it says so"""
     profiles: dict[str, dict[str, Sizes]] = field(default_factory=dict[str, dict[str, Sizes]])
 
     def __post_init__(self) -> None:
@@ -71,19 +71,35 @@ class Declarations:
 
     def _dim(self, statement: tree.Dim, scope: Scope) -> None:
         name = statement.name
-        if name.text in self.dims:
-            first = self.dims[name.text].span
+        if name.text in self.sizes:
+            _, first = self.sizes[name.text]
             self._twice(f"`dim {name.text}` is declared twice", name.span, first)
             return
-        if not isinstance(statement.value, tree.Range):
-            scope.names[name.text] = self._size(statement.value, scope)
-            return
-        own = self._range(statement.value, scope)
+        if isinstance(statement.value, tree.Range):
+            value = self._dynamic(name, statement.value, scope)
+        else:
+            value = self._size(statement.value, scope)
+        self.sizes[name.text] = (value, name.span)
+        scope.names[name.text] = value
+
+    def _dynamic(self, name: tree.Name, value: tree.Range, scope: Scope) -> Dim:
+        own = self._range(value, scope)
         ranges = [own, *self._profile_ranges(name.text, scope)]
         low, high = min(r[0] for r in ranges), max(r[2] for r in ranges)
         dim = symbol(name.text, low, own[1], high)
         self.dims[name.text] = Dimension(Symbol(name.text, low, own[1], high), own, name.span)
-        scope.names[name.text] = dim
+        return dim
+
+    def warn_of_rebinding(self, name: tree.Name, value: object, scope: Scope) -> None:
+        """Warn where a name that a `dim` gave to a size is bound to something else."""
+        size, declared = self.sizes.get(name.text, (None, None))
+        if declared is None or scope.names.get(name.text) != size:
+            return
+        if isinstance(value, (int, SymbolicDim)) and value == size:
+            return
+        text = f"from here on, `{name.text}` is no longer `dim {name.text}`"
+        origins, help = (Origin(declared, "declared here"),), ("give the value a name of its own",)
+        self.report.warn(Diagnostic(text, name.span, "", origins, help, severity="warning"))
 
     def _profile_ranges(self, dim: str, scope: Scope) -> Iterator[Sizes]:
         for profile in self._profiles:
@@ -153,9 +169,15 @@ class Declarations:
         if len(shape) > HIGHEST_RANK:
             text = f"TensorRT's tensors have at most {HIGHEST_RANK} dimensions, not {len(shape)}"
             raise mistake(text, declared.span)
-        value = Value(name.text, TensorType(dtype, shape))
+        type = TensorType(dtype, shape)
+        if type.excess:
+            raise mistake(f"no tensor of TensorRT is this large: {type.excess}", declared.span)
+        value = Value(name.text, type)
         self.inputs.append((value, name.span))
         scope.names[name.text] = value
+        output = next((output for output in self.outputs if output.name == name.text), None)
+        if output is not None:
+            self._clash(name.text, output.origins[0].span, name.span, "…")
 
     def _input_dim(self, expr: tree.Expr, scope: Scope) -> Dim:
         value = self.expressions.value(expr, scope)
@@ -184,6 +206,16 @@ class Declarations:
             self._twice(f"output `{name.text}` is declared twice", name.span, first.origins[0].span)
             return
         self.outputs.append(Output(name.text, value, (Origin(name.span),)))
+        given = next((span for value, span in self.inputs if value.name == name.text), None)
+        if given is not None:
+            self._clash(name.text, name.span, given, place.text if place.text.isidentifier() else "…")
+
+    def _clash(self, name: str, output: Span, given: Span, value: str) -> None:
+        """Report an output with an input's name: TensorRT tells its tensors apart by their names."""
+        text = f"two inputs or outputs are called `{name}`"
+        own = "y" if name != "y" else "z"
+        help = (f"give the output a name of its own: `output {own} = {value}`",)
+        self.report.add(Diagnostic(text, output, "the output", (Origin(given, "the input"),), help))
 
     # The result
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, nearest
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, UsageError, nearest
+from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.mistakes import Mistake, mistake
-from trtdsl.elaborate.values import BlockRef, Namespace
+from trtdsl.elaborate.values import BlockRef, Builtin, Namespace
 from trtdsl.syntax import tree
 from trtdsl.syntax.parser import parse
+from trtdsl.types import DType
 
 STANDARD_LIBRARY = Path(__file__).parent.parent / "std"
 _STANDARD = "std/"
@@ -53,6 +55,7 @@ class Program:
                 new = {item.alias.text: Namespace(item.alias.text, blocks)} if item.alias else blocks
                 span = item.alias.span if item.alias else item.path.span
             case tree.Block():
+                _require_own_name(item)
                 _require_distinct((*item.parameters, *item.tensors))
                 new, span = {item.name.text: BlockRef(item, names)}, item.name.span
             case tree.Model():
@@ -129,6 +132,17 @@ def _redefined(name: str, span: Span, first: object) -> Diagnostic:
     return Diagnostic(f"`{name}` is defined twice", span, origins=origins)
 
 
+def _require_own_name(block: tree.Block) -> None:
+    """A block that hides an operator would change what a text says elsewhere."""
+    name = block.name.text
+    if name not in prelude():
+        return
+    known = prelude()[name]
+    is_compile_time = isinstance(known, Builtin) and known.operator is None
+    what = "a dtype" if isinstance(known, DType) else "a function" if is_compile_time else "an operator"
+    raise mistake(f"`{name}` is {what}; call the block something else", block.name.span)
+
+
 def _require_distinct(parameters: Sequence[tree.Parameter | tree.TensorParameter]) -> None:
     seen: dict[str, Span] = {}
     for name in _names_of(parameters):
@@ -145,15 +159,15 @@ def _names_of(parameters: Sequence[tree.Parameter | tree.TensorParameter]) -> It
 
 
 def read_source(path: Path, name: str) -> str:
-    """A `.trtnet` file's text; raises a diagnostic where there is none."""
+    """A `.trtnet` file's text; raises UsageError for a path that leads to no file."""
     try:
         data = path.read_bytes()
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "no such file" if missing else (error.strerror or str(error)).lower()
-        raise DiagnosticError(Diagnostic(f"cannot read `{name}`: {reason}")) from error
+        raise UsageError(Diagnostic(f"cannot read `{name}`: {reason}")) from error
     except ValueError as error:
-        raise DiagnosticError(Diagnostic(f"cannot read `{name}`: not a path")) from error
+        raise UsageError(Diagnostic(f"cannot read `{name}`: not a path")) from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

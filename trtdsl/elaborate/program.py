@@ -48,11 +48,14 @@ def elaborate(
 
     ``name`` is the file's path, from which imports are resolved; ``model`` may be left out where the
     text has one model or one named like the file; ``defines`` sets the model's parameters.
-    Raises :class:`DiagnosticError` with every mistake found, the warnings before them.
+    Raises :class:`DiagnosticError` with every mistake found, the warnings before them; UsageError for a
+    model or a parameter that there is none of.
     """
     file = parse(text, name)
     names = Program().main(file, name)
-    return _run(_choose(file, name, model), names, defines or {})
+    chosen = _choose(file, name, model)
+    _require_parameters(chosen, defines or {})
+    return _run(chosen, names, defines or {})
 
 
 def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
@@ -61,20 +64,30 @@ def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
     ``option`` is how the command line calls what is set.
     """
     name, equals, value = text.partition("=")
-    if not equals or not name.strip().isidentifier():
+    if not equals or not value.strip() or not name.strip().isidentifier():
         raise UsageError(Diagnostic(f"`{option} {text}`: a parameter is set as `{option} name=value`"))
     try:
         # The value is read as a parameter's default.
         file = parse(f"model define({name.strip()} = {value}) {{}}", f"{option} {text}")
-        match file.items:
-            case (tree.Model(parameters=(tree.Parameter(default=expr),), body=()) as model,) if expr:
-                return name.strip(), Elaboration(model).expressions.value(expr, Scope({}))
-            case _:
-                raise UsageError(Diagnostic(f"`{option} {text}`: a parameter has one value"))
-    except Mistake as error:
-        raise UsageError(error.diagnostic) from error
     except DiagnosticError as error:
-        raise UsageError(*error.diagnostics) from error
+        help = error.diagnostics[0].help
+        raise UsageError(Diagnostic(f"`{option} {text}`: `{value}` is no value", help=help)) from error
+    match file.items:
+        case (tree.Model(parameters=(tree.Parameter(default=expr),), body=()) as model,) if expr:
+            return name.strip(), _value(expr, model, f"{option} {text}")
+        case _:
+            raise UsageError(Diagnostic(f"`{option} {text}`: a parameter has one value"))
+
+
+def _value(expr: tree.Expr, model: tree.Model, typed: str) -> Any:
+    """The value of an expression in the command; what is wrong with it is said without the text around it."""
+    try:
+        return Elaboration(model).expressions.value(expr, Scope({}))
+    except Mistake as error:
+        mistake = error.diagnostic
+    except DiagnosticError as error:
+        mistake = error.diagnostics[0]
+    raise UsageError(Diagnostic(f"`{typed}`: {mistake.message}", help=mistake.help))
 
 
 def models(text: str, name: str) -> tuple[str, ...]:
@@ -102,11 +115,28 @@ def _choose(file: tree.File, name: str, wanted: str | None) -> tree.Model:
         wanted = stem if stem in found else next(iter(found))
         if len(found) > 1 and stem not in found:
             text = f"`{name}` holds several models, choose one: {names}"
-            raise DiagnosticError(Diagnostic(text, help=("use `--model NAME`",)))
+            raise UsageError(Diagnostic(text, help=("use `--model NAME`",)))
     if wanted not in found:
         text = f"`{name}` has no model `{wanted}`{did_you_mean(wanted, found)}"
-        raise DiagnosticError(Diagnostic(text, help=(f"its models are {names}",)))
+        raise UsageError(Diagnostic(text, help=(f"its models are {names}",)))
     return found[wanted]
+
+
+def _require_parameters(model: tree.Model, defines: Mapping[str, Any]) -> None:
+    """Refuse what is set and is no parameter of the model."""
+    known = [parameter.name.text for parameter in model.parameters]
+    help = f"its parameters are {', '.join(known)}" if known else "it has no parameters"
+    unknown = [
+        Diagnostic(
+            f"model `{model.name.text}` has no parameter `{name}`{did_you_mean(name, known)}",
+            model.name.span,
+            help=(help,),
+        )
+        for name in defines
+        if name not in known
+    ]
+    if unknown:
+        raise UsageError(*unknown)
 
 
 def _run(model: tree.Model, names: Mapping[str, Any], defines: Mapping[str, Any]) -> Elaborated:

@@ -21,6 +21,7 @@ from trtdsl.elaborate.values import (
     describe,
     is_tensor,
 )
+from trtdsl.ops import pytorch_names
 from trtdsl.ops.arguments import describe_value
 from trtdsl.syntax import tree
 from trtdsl.types import SymbolicDim
@@ -63,9 +64,11 @@ class Scope:
     def _unknown(self, name: tree.Name) -> Mistake:
         spaces = [value for value in self.globals.values() if isinstance(value, Namespace)]
         inside = [f"{space.name}.{name.text}" for space in spaces if name.text in space.blocks]
-        known = [*self.names, *self.globals, *prelude()]
-        guess = f", did you mean `{inside[0]}`?" if inside else did_you_mean(name.text, known)
-        return mistake(f"unknown name `{name.text}`{guess}", name.span)
+        if inside:
+            return mistake(f"unknown name `{name.text}`, did you mean `{inside[0]}`?", name.span)
+        help = pytorch_names.advice(name.text)
+        guess = did_you_mean(name.text, [*self.names, *self.globals, *(() if help else prelude())])
+        return mistake(f"unknown name `{name.text}`{guess}", name.span, "", help)
 
 
 _OTHER_ATTRIBUTES = {
@@ -101,7 +104,8 @@ def attribute(value: Any, name: tree.Name, span: Span) -> Any:
     elif other in prelude():
         message, help = "", f"write `{span.text} -> {other}(…)`"
     else:
-        message, help = did_you_mean(name.text, attributes), ""
+        help = pytorch_names.advice(name.text)
+        message = "" if help else did_you_mean(name.text, attributes)
     raise mistake(f"a tensor has no attribute `{name.text}`{message}", name.span, "", help)
 
 

@@ -58,7 +58,7 @@ class Elaboration:
     def _statement(self, statement: tree.Statement, scope: Scope, model: bool) -> None:
         match statement:
             case tree.Assign():
-                self._assign(statement, scope)
+                self._assign(statement, scope, model)
             case tree.For():
                 self._for(statement, scope, model)
             case tree.If():
@@ -76,11 +76,17 @@ class Elaboration:
             case tree.Scan() | tree.Emit() | tree.Weights():
                 raise mistake(f"`{type(statement).__name__.lower()}` is not built yet", _head(statement))
 
-    def _assign(self, statement: tree.Assign, scope: Scope) -> None:
+    def _assign(self, statement: tree.Assign, scope: Scope, model: bool) -> None:
         names = [target.text for target in statement.targets]
         value = self.expressions.value(statement.value, scope, names)
         values = [value] if len(names) == 1 else _unpacked(value, len(names), statement.value.span)
-        scope.names.update(zip(names, values, strict=True))
+        self._bind(statement.targets, values, scope, model)
+
+    def _bind(self, targets: Sequence[tree.Name], values: Sequence[Any], scope: Scope, model: bool) -> None:
+        for target, value in zip(targets, values, strict=True):
+            if model:
+                self.declarations.warn_of_rebinding(target, value, scope)
+            scope.names[target.text] = value
 
     def _for(self, statement: tree.For, scope: Scope, model: bool) -> None:
         place = statement.iterable.span
@@ -90,7 +96,7 @@ class Elaboration:
         names = [target.text for target in statement.targets]
         for index, item in enumerate(items):
             values = [item] if len(names) == 1 else _unpacked(item, len(names), place, f"item {index}")
-            scope.names.update(zip(names, values, strict=True))
+            self._bind(statement.targets, values, scope, model)
             self.run(statement.body, scope, model)
 
     def _assert(self, statement: tree.Assert, scope: Scope) -> None:

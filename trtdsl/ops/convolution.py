@@ -35,10 +35,10 @@ class _Convolution(Module, abstract=True):
             raise Refused(f"`groups` must be at least 1, not {groups}", "groups")
         if channels % groups:
             raise Refused(f"the input has {channels} channels, which {groups} groups do not divide", "groups")
-        if out_channels < 1 or out_channels % groups:
-            raise Refused(
-                f"`out_channels` {out_channels} is no positive multiple of {groups} groups", "out_channels"
-            )
+        if out_channels < 1:
+            raise Refused(f"`out_channels` must be positive, not {out_channels}", "out_channels")
+        if out_channels % groups:
+            raise Refused(f"`out_channels` {out_channels} is no multiple of {groups} groups", "out_channels")
 
 
 class _Conv(_Convolution, abstract=True):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from trtdsl.ops.arguments import Nested
+from trtdsl.ops.arguments import Nested, describe_value
 from trtdsl.ops.base import Function, Module, Refused
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.rules import type_of
@@ -64,11 +64,15 @@ class Full(Function):
     def infer(self) -> TensorType:
         if any(isinstance(size, int) and size < 0 for size in self.size):
             raise Refused("a size cannot be negative", "size")
-        return TensorType(self.dtype or _dtype_of(self.fill_value), self.size)
+        dtype = self.dtype or _dtype_of(self.fill_value)
+        _require_fit(self.fill_value, dtype, "fill_value")
+        return TensorType(dtype, self.size)
 
     def lower(self, net: Network) -> Tensor:
         type = net.result
         small = tuple(1 if isinstance(size, SymbolicDim) else size for size in type.shape)
+        if math.prod(small) > LARGEST_CONSTANT:
+            small = (1,) * type.rank
         constant = net.constant(np.full(small, self.fill_value, dtype=type.dtype.numpy))
         return net.expand(constant, type.shape)
 
@@ -100,11 +104,14 @@ class Constant(Function):
         except ValueError as error:
             raise Refused("the lists are not all of one length", "data") from error
         dtype = self.dtype or _DTYPES.get(array.dtype.kind, DType.FLOAT32)
-        if array.dtype.kind == "O":
+        if array.dtype.kind in "Ou":  # beyond int64, some beyond uint64
             raise Refused("a number is too large", "data")
-        if not dtype.is_floating and array.size and (array.astype(dtype.numpy) != array).any():
+        with np.errstate(over="ignore"):
+            fitted = array.astype(dtype.numpy)
+        lost = np.isfinite(array) & ~np.isfinite(fitted) if dtype.is_floating else fitted != array
+        if lost.any():
             raise Refused(f"a number does not fit into {dtype}", "data")
-        return array.astype(dtype.numpy)
+        return fitted
 
     def infer(self) -> TensorType:
         return type_of(self.array())
@@ -174,14 +181,20 @@ class Arange(Function):
     def array(self) -> Array:
         """The numbers; refused where there is no way from start to end in such steps."""
         first, last = (0, self.start) if self.end is None else (self.start, self.end)
-        if self.step == 0 or (last - first) * self.step < 0:
-            raise Refused(f"there is no way from {first} to {last} in steps of {self.step}", "step")
         whole = all(isinstance(number, int) for number in (first, last, self.step))
         dtype = self.dtype or (DType.INT64 if whole else DType.FLOAT32)
-        count = math.ceil((last - first) / self.step)
-        if count > LARGEST_CONSTANT:
+        for number, about in ((self.start, "start"), (last, "end"), (self.step, "step")):
+            _require_fit(number, DType.INT64 if isinstance(number, int) else DType.FLOAT32, about)
+        if self.step == 0 or (last - first) * self.step < 0:
+            raise Refused(f"there is no way from {first} to {last} in steps of {self.step}", "step")
+        steps = (last - first) / self.step
+        if not steps <= LARGEST_CONSTANT:
+            count = math.ceil(steps) if math.isfinite(steps) else "so many"
             raise Refused(f"{count} numbers are more than a constant may hold", "end")
-        return (first + self.step * np.arange(count)).astype(dtype.numpy)
+        numbers = first + self.step * np.arange(math.ceil(steps))
+        for number in (*numbers[:1].tolist(), *numbers[-1:].tolist()):
+            _require_fit(number, dtype, "end")
+        return numbers.astype(dtype.numpy)
 
     def infer(self) -> TensorType:
         return type_of(self.array())
@@ -200,6 +213,11 @@ class Arange(Function):
 
 LARGEST_CONSTANT = 1 << 24
 """Elements of a constant that is written in the text, at most."""
+
+
+def _require_fit(value: bool | int | float, dtype: DType, about: str) -> None:
+    if not dtype.holds(value):
+        raise Refused(f"{describe_value(value)} does not fit {dtype}", about)
 
 
 def _dtype_of(value: bool | int | float) -> DType:

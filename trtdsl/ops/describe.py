@@ -7,10 +7,14 @@ import inspect
 
 import trtdsl.ops
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.ops import pytorch_names
 from trtdsl.ops.base import OPERATORS, SPELLINGS, Module, Op, Spelling
 from trtdsl.ops.text import literal
 
 assert trtdsl.ops.__all__, "importing the package declares the operators"
+
+
+_MOST_SHOWN = 8
 
 
 def signature(op: type[Op], spelling: Spelling | None = None) -> str:
@@ -61,8 +65,20 @@ def find(name: str) -> tuple[type[Op], Spelling | None]:
         return OPERATORS[name], None
     if name in SPELLINGS:
         return SPELLINGS[name]
-    known = [*OPERATORS, *SPELLINGS]
-    raise UsageError(Diagnostic(f"there is no operator `{name}`{did_you_mean(name, known)}"))
+    raise UsageError(_no_operator(name))
+
+
+def _no_operator(name: str) -> Diagnostic:
+    """What is said of a name that no operator has: those that begin like it, or one that is near."""
+    text, known = f"there is no operator `{name}`", sorted({*OPERATORS, *SPELLINGS})
+    longer = [f"`{other}`" for other in known if name and other.lower().startswith(name.lower())]
+    if len(longer) == 1:
+        return Diagnostic(f"{text}, did you mean {longer[0]}?")
+    if longer:
+        more = ", …" if len(longer) > _MOST_SHOWN else ""
+        return Diagnostic(text, help=(f"there are {', '.join(longer[:_MOST_SHOWN])}{more}",))
+    help = pytorch_names.advice(name)
+    return Diagnostic(text, help=(help,)) if help else Diagnostic(f"{text}{did_you_mean(name, known)}")
 
 
 def describe_operator(name: str) -> str:

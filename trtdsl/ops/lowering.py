@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trtdsl.ops.base import Refused
 from trtdsl.ops.rules import broadcast_shapes
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType
 
@@ -118,7 +119,15 @@ class Network(ABC):
 
     def scalar(self, value: float, like: Tensor) -> Tensor:
         """A constant of ``like``'s dtype and rank, all dimensions 1."""
-        return self.constant(np.full((1,) * like.rank, value, dtype=like.dtype.numpy))
+        return self.filled((1,) * like.rank, value, like.dtype)
+
+    def filled(self, shape: tuple[int, ...], value: float, dtype: DType) -> Tensor:
+        """A constant with one number everywhere; refused where an integer dtype cannot hold it."""
+        if not dtype.is_floating and not dtype.holds(value):
+            raise Refused(f"the number {value} does not fit {dtype}")
+        # As a bound, what is too large for a narrower float means the same as infinity.
+        with np.errstate(over="ignore"):
+            return self.constant(np.full(shape, value, dtype=dtype.numpy))
 
     def elementwise(self, operation: str, a: Tensor, b: Tensor) -> Tensor:
         """``ElementWiseOperation`` with PyTorch's broadcasting; dtypes must agree already."""

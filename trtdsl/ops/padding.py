@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.windows import require_at_most
 from trtdsl.types import Dim, TensorType, Undecided, less_equal, maximum, minimum
@@ -61,7 +59,7 @@ def lower_padding(net: Network, x: Tensor, amounts: Amounts, mode: str, value: f
     shape = (*x.shape[:kept], *sizes)
     if all(_surely_crops(amount) for sides in amounts for amount in sides):
         return net.slice(x, start, shape)
-    fill = net.constant(np.full((), value, x.dtype.numpy)) if mode == "constant" and value != 0 else None
+    fill = net.filled((), value, x.dtype) if mode == "constant" and value != 0 else None
     return net.slice(x, start, shape, mode=_SAMPLING[mode], fill=fill)
 
 

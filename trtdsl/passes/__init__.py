@@ -21,6 +21,7 @@ from trtdsl.passes.fold_constants import fold_constants
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
 from trtdsl.passes.remove_dead_nodes import remove_dead_nodes
 from trtdsl.passes.remove_identities import remove_identities
+from trtdsl.types import DType
 
 Pass: TypeAlias = Callable[[Graph], Graph]
 
@@ -37,6 +38,10 @@ PIPELINE: tuple[Pass, ...] = (
 def pass_name(step: Pass) -> str:
     """The name by which a pass is skipped, chosen and reported."""
     return step.__name__
+
+
+CONVERT_PRECISION = pass_name(ConvertPrecision(DType.FLOAT32))
+"""The pass that `--precision` asks for, and nothing else does: it runs after the pipeline."""
 
 
 def optimize(
@@ -60,7 +65,10 @@ def optimize(
 def selected(skip: Collection[str] = (), only: Collection[str] | None = None) -> tuple[Pass, ...]:
     """The passes of the pipeline that these names leave; unknown ones are refused."""
     known = [pass_name(step) for step in PIPELINE]
-    for name in [*skip, *(only or ())]:
+    for name, advice in [*((name, "leave out") for name in skip), *((name, "give") for name in only or ())]:
+        if name == CONVERT_PRECISION:
+            text = f"`{name}` runs where a precision is asked for, and only there"
+            raise UsageError(Diagnostic(text, help=(f"{advice} `--precision`",)))
         if name not in known:
             help = f"the passes are {', '.join(known)}"
             raise UsageError(Diagnostic(f"unknown pass `{name}`{did_you_mean(name, known)}", help=(help,)))
@@ -75,6 +83,7 @@ def operator_counts(graph: Graph) -> Counter[str]:
 
 
 __all__ = [
+    "CONVERT_PRECISION",
     "PIPELINE",
     "ConvertPrecision",
     "Pass",

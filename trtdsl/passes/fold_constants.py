@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from trtdsl.ir import Graph, Node, Value, Weight
 from trtdsl.ops.base import Op
 from trtdsl.ops.creation import Parameter
+from trtdsl.types import TensorType, evaluate_shape
 
 Array = npt.NDArray[Any]
 
@@ -69,11 +71,14 @@ def _folded(node: Node, known: dict[Value, Array]) -> tuple[Array, ...] | None:
         arrays.append(array)
     if any(not result.type.is_static for result in node.results):
         return None
-    results = _computed(node.op, node.arguments(arrays))
-    if results is None:
-        return None
-    growth = sum(result.nbytes for result in results) - sum(array.nbytes for array in arrays)
-    return results if growth <= LARGEST_GROWTH else None
+    # Known from the types: what is too large is not even computed.
+    growth = sum(_bytes(result.type) for result in node.results) - sum(array.nbytes for array in arrays)
+    return _computed(node.op, node.arguments(arrays)) if growth <= LARGEST_GROWTH else None
+
+
+def _bytes(type: TensorType) -> int:
+    """What an array of this static type takes."""
+    return math.prod(evaluate_shape(type.shape, {})) * type.dtype.itemsize
 
 
 def _computed(op: Op, operands: dict[str, Any]) -> tuple[Array, ...] | None:

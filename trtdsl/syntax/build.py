@@ -353,7 +353,7 @@ class Builder:
         value = float(digits.text)
         if math.isinf(value):
             message = f"`{digits.text}` is too large for a float"
-            self.diagnostics.append(Diagnostic(message, span, help=("write `inf` for infinity",)))
+            self.diagnostics.append(Diagnostic(message, span, help=("infinity is written `1e308 * 10`",)))
         return tree.Float(span, value, digits.text)
 
     def make_string(self, span: Span, token: Name) -> tree.String:

@@ -174,6 +174,7 @@ def _unknown_character(stuck: Stuck) -> Diagnostic | None:
 _CHARACTERS = {
     ";": "statements need no `;`: one ends where the next begins",
     "!": "write `not`",
+    "~": "write `not`",
     "&": "write `and`",
     "|": "write `or`",
     "^": "a power is written `**`",
@@ -341,8 +342,24 @@ def _string_prefix(stuck: Stuck) -> Diagnostic | None:
 def _output(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind(-2) != "OUTPUT" or not {"FOR", "EQUAL"} <= stuck.expected:
         return None
-    help = (f"give the output a name: `output y = {stuck.text(-1)}{stuck.text()}…`",)
+    name, mark = stuck.text(-1), stuck.text()
+    if stuck.kind() in _OPERATORS and stuck.kind(1) == "EQUAL":
+        help = (f"an output is a value with a name: `output {name} = …`",)
+        return Diagnostic(f"there is no `{mark}=`", stuck.span(0, 1), help=help)
+    own = "z" if name == "y" else "y"
+    value = f"{name}{mark}…" if stuck.kind() in ("LSQB", "DOT", "LPAR") else f"{name} {mark} …"
+    help = ("write `=`",) if stuck.kind() == "EQ" else (f"give the output a name: `output {own} = {value}`",)
     return Diagnostic(f"expected `=`, found {stuck.found}", stuck.span(), help=help)
+
+
+def _weights(stuck: Stuck) -> Diagnostic | None:
+    """Whatever a `weights` section holds, more need not be said of it."""
+    kinds = stuck.tokens.kinds
+    sections = (number - 1 for number in _open_brackets(stuck.tokens, stuck.index))
+    section = next((number for number in sections if number >= 0 and kinds[number] == "WEIGHTS"), None)
+    if section is None or stuck.kind() == END:
+        return None
+    return Diagnostic("`weights` is not built yet", stuck.tokens.span(section))
 
 
 def _header(stuck: Stuck) -> Diagnostic | None:
@@ -447,6 +464,7 @@ def _comment(stuck: Stuck) -> Diagnostic | None:
 
 
 _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
+    _weights,
     _unknown_character,
     _python_word,
     _unclosed_body,

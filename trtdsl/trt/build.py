@@ -46,7 +46,7 @@ ProgressCallback: TypeAlias = Callable[[Progress], object]
 def build(
     lowered: LoweredNetwork,
     *,
-    targets: Sequence[str] = (),
+    targets: str | Sequence[str] = (),
     tf32: bool | None = None,
     progress: ProgressCallback | None = None,
     tune: Callable[[Any], object] | None = None,
@@ -58,6 +58,7 @@ def build(
     ``tune`` gets the ``IBuilderConfig`` when it is complete.
     Raises Cancelled on Ctrl-C and RefusedByTensorRT, with its words, where it cannot build.
     """
+    targets = target_names(targets)
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
     dialect.configure(config, float16=_uses_float16(lowered), tf32=tf32)
@@ -70,6 +71,11 @@ def build(
     if engine is None:
         raise RefusedByTensorRT(_failure(lowered, targets))
     return memoryview(engine)
+
+
+def target_names(targets: str | Sequence[str]) -> tuple[str, ...]:
+    """Targets as they may be given: one by its name, or several."""
+    return (targets,) if isinstance(targets, str) else tuple(targets)
 
 
 def _uses_float16(lowered: LoweredNetwork) -> bool:
@@ -102,7 +108,10 @@ def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
 
 def _unknown_target(target: str, dialect: Dialect) -> Diagnostic:
     known = dialect.targets
-    message = f"{dialect} cannot build for `{target}`{did_you_mean(target.lower(), known)}"
+    # NVIDIA's own tables say 8.9, nvcc says sm_89 and compute_89.
+    capability = f"sm{re.sub(r'[^0-9]', '', target)}"
+    meant = f", did you mean `{capability}`?" if capability in known else did_you_mean(target.lower(), known)
+    message = f"{dialect} cannot build for `{target}`{meant}"
     return Diagnostic(message, help=(f"known targets: {', '.join(known)}",))
 
 

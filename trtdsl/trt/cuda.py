@@ -45,7 +45,7 @@ def _failure(name: str, error: Any) -> Diagnostic:
     if error.name in _NO_DEVICE:
         return Diagnostic(
             f"there is no NVIDIA GPU to run on, or its driver is too old ({error.name})",
-            help=("`trtdsl verify` computes a network on the CPU; an engine runs on a GPU only",),
+            help=("`trtdsl verify` without `--engine` computes the network on the CPU",),
         )
     _, text = bindings().cudaGetErrorString(error)
     words = text.decode() if isinstance(text, bytes) else str(text)

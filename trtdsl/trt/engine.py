@@ -29,7 +29,7 @@ from trtdsl.trt import cuda
 from trtdsl.trt.arrays import View, view
 from trtdsl.trt.binding import check_names, check_shapes, check_types, choose_profile
 from trtdsl.trt.dialect import Dialect, load_runtime
-from trtdsl.trt.manifest import Manifest, load_manifest
+from trtdsl.trt.manifest import Manifest, load_manifest, manifest_path
 from trtdsl.types import DType
 
 Result = Mapping[str, Any]
@@ -46,7 +46,8 @@ def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
     manifest = load_manifest(path)
     advice = "compile the model again, and keep the engine and its manifest together"
     if len(data) != manifest.size:
-        text = f"`{path}` is not whole: it has {len(data)} bytes, its manifest says {manifest.size}"
+        sizes = f"it has {len(data)} bytes, `{manifest_path(path)}` says {manifest.size}"
+        text = f"`{path}` is not whole, or not the engine of its manifest: {sizes}"
         raise UsageError(Diagnostic(text, help=(advice,)))
     if hashlib.sha256(data).hexdigest() != manifest.sha256:
         text = f"`{path}` is not the engine of its manifest: the SHA-256 sums differ"

@@ -24,7 +24,7 @@ def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = F
         lines.append(f"profile    {profile.name}: {show_ranges(profile) or 'nothing is dynamic'}")
     counts = Counter(layer.operator for layer in manifest.layers)
     most = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    lines.append(f"layers     {len(manifest.layers)} of the operators {most}")
+    lines.append(f"layers     {len(manifest.layers)} TensorRT layers, by operator: {most}")
     lines.append(f"weights    {len(manifest.weights)}")
     if layers:
         rows = [("layer", "operator", "source"), *((x.name, x.operator, x.source) for x in manifest.layers)]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +26,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.ir import Graph, Weight, walk
+from trtdsl.ir import Graph, Node, Weight, walk
+from trtdsl.ops.logic import To, TypeAs
 from trtdsl.ops.lowering import Array
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
@@ -85,8 +86,8 @@ class WeightEntry:
 class Manifest:
     """Everything known about an engine without opening it.
 
-    ``size`` is in bytes, ``precision`` the coarsest floating-point type that is computed in; with ``tf32``,
-    products of float32 may round their operands to 10 bits.
+    ``size`` is in bytes, ``precision`` the coarsest floating-point type that is computed in, casts aside;
+    with ``tf32``, products of float32 may round their operands to 10 bits.
     """
 
     format: int
@@ -181,7 +182,9 @@ def load_manifest(engine: Path | str) -> Manifest:
         data = json.loads(path.read_text(encoding="utf-8"))
         return _read(data)
     except OSError as error:
-        raise UsageError(Diagnostic(f"cannot read `{path}`: {error.strerror or error}")) from error
+        text = f"`{engine}` has no manifest: cannot read `{path}`: {error.strerror or error}"
+        advice = f"`compile` writes `{path.name}` beside the engine: keep them together"
+        raise UsageError(Diagnostic(text, help=(advice,))) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no `{error.args[0]}`" if isinstance(error, KeyError) else str(error)
         advice = "compile the model again to write it anew"
@@ -195,8 +198,14 @@ def hash_of(array: Array) -> str:
 
 
 def _coarsest(graph: Graph) -> DType:
-    computed = {result.type.dtype for node in walk(graph) for result in node.results}
-    return max(computed.intersection(PRECISIONS), key=PRECISIONS.index, default=DType.FLOAT32)
+    """The coarsest type of what is computed; of what is only cast, where nothing else is done."""
+    cast = _floating(node for node in walk(graph) if isinstance(node.op, To | TypeAs))
+    computed = _floating(node for node in walk(graph) if not isinstance(node.op, To | TypeAs))
+    return max(computed or cast, key=PRECISIONS.index, default=DType.FLOAT32)
+
+
+def _floating(nodes: Iterable[Node]) -> set[DType]:
+    return {result.type.dtype for node in nodes for result in node.results} & {*PRECISIONS}
 
 
 def _weight(weight: Weight) -> WeightEntry:

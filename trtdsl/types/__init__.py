@@ -30,9 +30,10 @@ from trtdsl.types.dim import (
 )
 from trtdsl.types.dtype import DType
 from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
-from trtdsl.types.tensor import TensorType
+from trtdsl.types.tensor import LARGEST_DIM, TensorType
 
 __all__ = [
+    "LARGEST_DIM",
     "Atom",
     "DType",
     "Dim",

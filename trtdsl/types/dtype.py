@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +52,22 @@ class DType(enum.Enum):
 
             return np.dtype(getattr(ml_dtypes, self.value))
         return np.dtype(self.value)
+
+    def holds(self, value: bool | int | float) -> bool:
+        """Whether a number is in range; what is infinite by itself fits floats, and anything bool."""
+        import numpy as np
+
+        if self.is_bool:
+            return True
+        if self.is_integer:
+            limits = np.iinfo(self.numpy)
+            return limits.min - 1 < value < limits.max + 1
+        try:
+            number = float(value)
+        except OverflowError:
+            return False
+        with np.errstate(over="ignore"):
+            return not math.isfinite(number) or bool(np.isfinite(np.float64(number).astype(self.numpy)))
 
     @classmethod
     def of_numpy(cls, dtype: npt.DTypeLike) -> DType:

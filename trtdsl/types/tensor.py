@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trtdsl.types.dim import Dim, product
+from trtdsl.types.dim import Dim, bounds, product
 from trtdsl.types.dtype import DType
+
+LARGEST_DIM = 2**31 - 1
+"""TensorRT keeps a tensor below this many elements along a dimension."""
+LARGEST_SIZE = 2**40
+"""Elements of a tensor at most: TensorRT-RTX refuses inputs beyond (``kMAX_HUGE_TENSOR_VOLUME``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,16 @@ class TensorType:
     def size(self) -> Dim:
         """Number of elements."""
         return product(self.shape)
+
+    @property
+    def excess(self) -> str:
+        """Why it is too large for TensorRT whatever the dynamic dimensions are; "" where it may fit."""
+        sizes = [bounds(dim)[0] for dim in self.shape]
+        for dim, size in zip(self.shape, sizes, strict=True):
+            if size > LARGEST_DIM:
+                return f"its dimension {dim} is larger than {LARGEST_DIM}"
+        elements = math.prod(sizes)
+        return f"its {elements} elements are more than {LARGEST_SIZE}" if elements > LARGEST_SIZE else ""
 
     def with_shape(self, shape: Iterable[Dim]) -> TensorType:
         return TensorType(self.dtype, tuple(shape))

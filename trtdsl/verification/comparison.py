@@ -17,7 +17,16 @@ from trtdsl.trt.naming import source_of
 from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspect
 from trtdsl.verification.layers import Call, Observation, Point, Values, below, compare, count_calls, match
 from trtdsl.verification.oracle import Array, Named, Reference, TorchReference, named, numbers
-from trtdsl.verification.result import Difference, Measure, Row, Verdict, Verification, is_close, measure
+from trtdsl.verification.result import (
+    Difference,
+    Measure,
+    Row,
+    Verdict,
+    Verification,
+    is_close,
+    measure,
+    notes_on_numbers,
+)
 
 Floats: TypeAlias = Literal["float32", "float64"]
 
@@ -91,7 +100,7 @@ def compare_with(
         sizes=sizes_of(graph, setting),
         rows=rows,
         difference=difference,
-        notes=tuple(notes),
+        notes=(*notes, *notes_on_numbers(rows)),
     )
 
 

@@ -31,7 +31,14 @@ from trtdsl.verification.comparison import (
     sizes_of,
 )
 from trtdsl.verification.oracle import Array, Reference, require_torch
-from trtdsl.verification.result import Difference, Row, Verification, is_close, measure
+from trtdsl.verification.result import (
+    Difference,
+    Row,
+    Verification,
+    is_close,
+    measure,
+    notes_on_numbers,
+)
 
 
 class EngineLike(Protocol):
@@ -45,16 +52,13 @@ class EngineLike(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class EngineFile:
-    """An engine's bytes, which are loaded onto the GPU when they are called."""
+    """An engine's bytes, which are not loaded onto the GPU yet."""
 
     data: bytes
     manifest: Manifest
 
-    def __call__(self, /, **arrays: Any) -> Mapping[str, Any]:
-        return Engine(self.data, self.manifest)(**arrays)
 
-
-def engine_of(engine: str | Path | EngineLike, graph: Graph) -> EngineLike:
+def engine_of(engine: str | Path | EngineLike, graph: Graph) -> EngineFile | EngineLike:
     """The engine, read if it is a path; raises :class:`UsageError` where it is of another model."""
     found = EngineFile(*read_engine(engine)) if isinstance(engine, (str, Path)) else engine
     mismatch = next(_mismatches(graph, found.manifest), None)
@@ -62,6 +66,15 @@ def engine_of(engine: str | Path | EngineLike, graph: Graph) -> EngineLike:
         advice = "give the text that the engine was compiled from, or compile this one"
         raise UsageError(Diagnostic(f"the engine does not fit the model: {mismatch}", help=(advice,)))
     return found
+
+
+def loaded(engine: EngineFile | EngineLike, inputs: Mapping[str, Array]) -> EngineLike:
+    """The engine on the GPU, if it is a file; raises :class:`UsageError` before if it refuses the inputs.
+
+    Raises :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
+    """
+    check_arrays(engine.manifest, _arrays(engine.manifest, inputs))
+    return Engine(engine.data, engine.manifest) if isinstance(engine, EngineFile) else engine
 
 
 def compare_engine(
@@ -77,7 +90,7 @@ def compare_engine(
     ``tolerance`` is the engine's, that of ``setting`` the network's on the CPU. The graph needs its weights,
     and PyTorch is needed, only where an output differs; the difference says so where they are not there.
     """
-    found = _run(engine, setting.inputs)
+    found = engine(**_arrays(engine.manifest, setting.inputs))
     expected = paired(graph, reference.run(setting.inputs))
     rows = [_row(output, found[output.name], array, tolerance) for output, array in expected]
     outcome = Verification(
@@ -88,7 +101,7 @@ def compare_engine(
         sizes=sizes_of(graph, setting),
         rows=tuple(rows),
         difference=None,
-        notes=tuple(notes),
+        notes=(*notes, *notes_on_numbers(rows)),
         engine=_name(engine.manifest),
     )
     wrong = next((row for row in rows if row.verdict != "equal"), None)
@@ -135,13 +148,12 @@ def _spellings(dtype: DType) -> tuple[str, ...]:
     return ("int64", "int32") if dtype is DType.INT64 else (str(dtype),)
 
 
-# --- Its outputs ------------------------------------------------------------------------------------------
+# --- What it is given, and gives ---------------------------------------------------------------------------
 
 
-def _run(engine: EngineLike, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-    arrays = {binding.name: _cast(inputs[binding.name], binding) for binding in engine.manifest.inputs}
-    check_arrays(engine.manifest, arrays)
-    return engine(**arrays)
+def _arrays(manifest: Manifest, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs in the engine's types."""
+    return {binding.name: _cast(inputs[binding.name], binding) for binding in manifest.inputs}
 
 
 def _cast(array: Array, binding: Binding) -> Array:

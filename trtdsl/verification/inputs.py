@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Graph, Value
 from trtdsl.reference import Point, point, random_array, solve
 from trtdsl.trt.files import read_array
-from trtdsl.types import DType, Symbol, evaluate_shape, symbols
+from trtdsl.types import Dim, DType, Symbol, evaluate, evaluate_shape, symbols
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -38,6 +39,7 @@ def choose_inputs(graph: Graph, given: Mapping[str, Array], at: Point, seed: int
     Dynamic dimensions have the sizes of the given arrays, and elsewhere those at one end or the middle of
     their ranges. Raises :class:`UsageError` for an array that does not fit.
     """
+    given = {name: _native(array) for name, array in given.items()}
     named = {value.name: value for value in graph.inputs}
     for name, array in given.items():
         if name not in named:
@@ -57,6 +59,11 @@ def choose_inputs(graph: Graph, given: Mapping[str, Array], at: Point, seed: int
     return {**made, **given}
 
 
+def _native(array: Array) -> Array:
+    """The array in this machine's byte order, which a file need not have."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def _require_fit(value: Value, array: Array) -> None:
     wanted = value.type.dtype
     if array.dtype != wanted.numpy:
@@ -69,9 +76,60 @@ def _require_fit(value: Value, array: Array) -> None:
 
 def _sizes(named: Mapping[str, Value], given: Mapping[str, Array]) -> dict[str, int]:
     """The dynamic dimensions that the given arrays decide."""
-    shapes = [(named[name].type.shape, array.shape) for name, array in given.items()]
-    pairs = [pair for declared, found in shapes for pair in zip(declared, found, strict=True)]
+    axes = [
+        _Axis(name, index, declared, size)
+        for name, value in named.items()
+        if name in given
+        for index, (declared, size) in enumerate(zip(value.type.shape, given[name].shape, strict=True))
+    ]
     try:
-        return solve(pairs)
+        return _solve(axes)
     except (ValueError, KeyError) as error:
-        raise UsageError(Diagnostic(f"the given inputs do not fit the model: {error}")) from error
+        raise UsageError(Diagnostic(_misfit(axes))) from error
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One dimension of a given array."""
+
+    input: str
+    index: int
+    declared: Dim
+    size: int
+
+
+def _solve(axes: Sequence[_Axis]) -> dict[str, int]:
+    return solve([(axis.declared, axis.size) for axis in axes])
+
+
+def _misfit(axes: Sequence[_Axis]) -> str:
+    """Why the sizes cannot be solved for: the first that those of simpler declarations contradict."""
+    ordered = sorted(axes, key=lambda axis: (len(symbols(axis.declared)), len(str(axis.declared))))
+    fitting: list[_Axis] = []
+    undecided: Dim = 0
+    for axis in ordered:
+        try:
+            _solve([*fitting, axis])
+        except ValueError:
+            return _contradiction(axis, fitting)
+        except KeyError:
+            undecided = axis.declared
+            continue
+        fitting.append(axis)
+    names = " and ".join(sorted(f"`{symbol.name}`" for symbol in symbols(undecided)))
+    return f"the given inputs do not say what {names} are in `{undecided}`"
+
+
+def _contradiction(axis: _Axis, fitting: Sequence[_Axis]) -> str:
+    found = f"input `{axis.input}`: dimension {axis.index} is {axis.size}"
+    sizes, read = _solve(fitting), symbols(axis.declared)
+    if not read:
+        return f"{found}, not {axis.declared}"
+    unknown = [symbol for symbol in read if symbol.name not in sizes]
+    if unknown:
+        (symbol,) = unknown
+        values = f"{symbol.name} from {symbol.minimum} to {symbol.maximum}"
+        return f"{found}, but no {values} makes `{axis.declared}` that"
+    others = dict.fromkeys(f"`{each.input}`" for each in fitting if symbols(each.declared) & read)
+    wanted = f"`{axis.declared}` is {evaluate(axis.declared, sizes)}"
+    return f"{found}, but {wanted} by input {' and '.join(others)}"

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
-from trtdsl.reference import to_numpy, to_torch
+from trtdsl.ir import Graph
+from trtdsl.reference import to_torch
 from trtdsl.trt.files import read_arrays
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def load_module(
 
     A path is ``package.module:name``, or ``file.py:name``. Raises :class:`UsageError`.
     """
-    require_torch("`against`")
+    require_torch("`--against`")
     from torch import nn
 
     name = against if isinstance(against, str) else getattr(against, "__name__", type(against).__name__)
@@ -180,12 +181,30 @@ def load_state(name: str, module: nn.Module, weights: Mapping[str, Array]) -> No
     try:
         module.load_state_dict({k: to_torch(weights[k]) for k in own if k in weights}, strict=False)
     except RuntimeError as error:
-        raise DiagnosticError(Diagnostic(f"the checkpoint does not fit {name}: {error}")) from error
+        raise DiagnosticError(_misfit(name, error)) from error
+
+
+def _misfit(name: str, error: RuntimeError) -> Diagnostic:
+    """PyTorch's complaint without its heading, shortened to two of the lines that follow, one a key."""
+    heading, *lines = [line.strip() for line in str(error).splitlines()]
+    first, *others = lines or [heading]
+    more = (f"and {len(others) - 1} more",) if len(others) > 1 else ()
+    return Diagnostic(f"the checkpoint does not fit {name}: {first}", help=(*others[:1], *more))
+
+
+def load_weights(module: nn.Module, graph: Graph) -> None:
+    """Give a module the values of a bound graph's weights, which may be rounded, where the keys agree.
+
+    What the network does not get makes no difference then.
+    """
+    own = module.state_dict()
+    bound = {w.key: to_torch(w.data) for w in graph.weights if w.key in own and w.data is not None}
+    module.load_state_dict(bound, strict=False)
 
 
 def state_of(module: nn.Module) -> dict[str, Array]:
-    """A module's state dict as arrays."""
-    return {key: to_numpy(value) for key, value in module.state_dict().items()}
+    """A reference's state dict as arrays."""
+    return {key: value.detach().cpu().numpy() for key, value in module.state_dict().items()}
 
 
 # --- Files ------------------------------------------------------------------------------------------------

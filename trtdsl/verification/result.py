@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -23,11 +23,15 @@ Verdict = Literal["equal", "differs", "follows"]
 @dataclass(frozen=True)
 class Measure:
     """How far a tensor is from another of the same shape: the largest difference, ``|a - b| / |b|`` in the
-    Euclidean norm, and the cosine of the angle between both."""
+    Euclidean norm, and the cosine of the angle between both, NaN where nothing is finite.
+
+    ``not_finite`` counts the numbers that are NaN or infinite in both alike, which the others leave out.
+    """
 
     max_abs: float
     relative: float
     cosine: float
+    not_finite: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,17 +129,33 @@ def measure(found: Array, expected: Array) -> Measure | None:
     a, b = (array.astype(np.float64).reshape(-1) for array in (found, expected))
     finite = np.isfinite(b)
     alike = (a == b) | (np.isnan(a) & np.isnan(b))
+    not_finite = int(np.count_nonzero(alike & ~finite))
     if not (alike | (finite & np.isfinite(a))).all():
-        return Measure(math.inf, math.inf, math.nan)
+        return Measure(math.inf, math.inf, math.nan, not_finite)
     a, b = a[finite], b[finite]
     difference, norm = a - b, float(np.linalg.norm(b))
     largest, error = float(np.abs(difference).max(initial=0.0)), float(np.linalg.norm(difference))
     product = float(np.linalg.norm(a)) * norm
+    parallel = float(error == 0) if a.size else math.nan
     return Measure(
         max_abs=largest,
         relative=error / norm if norm else math.copysign(math.inf, error) if error else 0.0,
-        cosine=float(a @ b) / product if product else float(error == 0),
+        cosine=float(a @ b) / product if product else parallel,
+        not_finite=not_finite,
     )
+
+
+def notes_on_numbers(rows: Sequence[Row]) -> Iterator[str]:
+    """That the first compared layer, and outputs, hold NaN or infinity, which is no difference."""
+    found = [(row, row.measure.not_finite) for row in rows if row.measure and row.measure.not_finite]
+    for row, count in [each for each in found if each[0].kind != "output"][:1]:
+        numbers = f"{count} of {math.prod(row.shape)} numbers"
+        first = f"{row.kind} `{row.name}` is the first that holds NaN or infinity"
+        yield f"{first}: {numbers}, on both sides alike"
+    for row, count in found:
+        if row.kind == "output":
+            numbers = f"{count} of {math.prod(row.shape)} numbers"
+            yield f"output `{row.name}` holds {numbers} that are NaN or infinite, on both sides alike"
 
 
 def is_close(found: Measure | None, tolerance: float) -> bool:

@@ -17,9 +17,12 @@ import numpy.typing as npt
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, nearest
 from trtdsl.ir import Graph, Node, Value, Weight, rebuild
 from trtdsl.types import DType
+from trtdsl.weights.arrays import as_array
 from trtdsl.weights.checkpoint import Checkpoint
 
 Weights: TypeAlias = Checkpoint | Mapping[str, npt.NDArray[Any]]
+Given: TypeAlias = Checkpoint | Mapping[str, Any]
+"""What can be bound: numpy arrays, PyTorch's tensors, anything with ``__array__``."""
 
 WeightsDType: TypeAlias = DType | Literal["model"] | None
 """The floating-point dtype to convert a checkpoint to: none, one, or what each layer needs."""
@@ -37,12 +40,13 @@ class Bound:
     warnings: tuple[Diagnostic, ...]
 
 
-def bind(graph: Graph, weights: Weights, weights_dtype: WeightsDType = None) -> Bound:
-    """Set every weight's values from a checkpoint (or arrays by key).
+def bind(graph: Graph, weights: Given, weights_dtype: WeightsDType = None) -> Bound:
+    """Set every weight's values from a checkpoint, or from arrays or tensors by key.
 
     Nothing is converted silently: a float32 weight for a float16 layer is an error unless
     ``weights_dtype`` asks for it. Raises :class:`DiagnosticError` with every missing or unfit key.
     """
+    weights = _arrays(graph, weights)
     users: dict[Value, Node] = {}
     for node in graph.nodes:
         for value in node.operands:
@@ -71,6 +75,14 @@ def bind(graph: Graph, weights: Weights, weights_dtype: WeightsDType = None) -> 
         raise DiagnosticError(*errors)
     warnings += _unread(graph, weights)
     return Bound(rebuild(graph, graph.nodes, bound), tuple(warnings))
+
+
+def _arrays(graph: Graph, weights: Given) -> Weights:
+    """What the graph reads, as arrays; what it does not read may be anything."""
+    if isinstance(weights, Checkpoint):
+        return weights
+    read = {weight.key for weight in graph.weights} & weights.keys()
+    return {**weights, **{key: as_array(key, weights[key]) for key in read}}
 
 
 def _further(count: int) -> tuple[Diagnostic, ...]:
@@ -124,8 +136,14 @@ def _dtype_problem(
     layers = "these layers compute" if others else "this layer computes"
     help: tuple[str, ...] = ()
     if _is_floating(found) and needed.is_floating:
-        help = (f"`--weights-dtype {needed}` converts the checkpoint; or declare the inputs {found.name}",)
+        declared = f"; or declare the inputs {found.name}" if _has(found) else ""
+        help = (f"`--weights-dtype {needed}` converts the checkpoint{declared}",)
     return Diagnostic(f"{kind}, but {layers} in {needed}", help=help)
+
+
+def _has(dtype: np.dtype[Any]) -> bool:
+    """Whether the language has a dtype."""
+    return dtype.name in map(str, DType)
 
 
 def _is_floating(dtype: np.dtype[Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 
 Buffer = memoryview | bytes
 
@@ -80,6 +80,11 @@ def refuse(path: Path, what: str, *advice: str) -> DiagnosticError:
     return DiagnosticError(Diagnostic(f"`{path}` {what}", help=advice))
 
 
+def _unreadable(path: Path, what: str, *advice: str) -> UsageError:
+    """The error about a path that leads to no file: it is the command that is wrong, not the weights."""
+    return UsageError(Diagnostic(f"`{path}` {what}", help=advice))
+
+
 def quote(text: str) -> str:
     """Text from a file that nobody vouches for, made fit to print: one line, no control characters."""
     clipped = text if len(text) <= _QUOTE_LENGTH else text[:_QUOTE_LENGTH] + "…"
@@ -95,22 +100,23 @@ def listing(names: list[str], limit: int = 5) -> str:
 
 
 def open_file(path: Path) -> MappedFile:
-    """Maps a file; one that is missing, a folder, empty or unreadable is a ``DiagnosticError``."""
+    """Maps a file; an empty one is a ``DiagnosticError``, one that is missing, a folder or unreadable a
+    ``UsageError``."""
     try:
         if path.is_dir():
-            raise refuse(path, "is a directory, not a checkpoint file", *_inside(path))
+            raise _unreadable(path, "is a directory, not a checkpoint file", *_inside(path))
         if path.exists() and not path.is_file():
-            raise refuse(path, "is not a regular file, so it cannot be mapped into memory")
+            raise _unreadable(path, "is not a regular file, so it cannot be mapped into memory")
         with path.open("rb") as handle:
             if path.stat().st_size == 0:
                 raise refuse(path, "is empty (0 bytes)", "download or save the checkpoint again")
             return MappedFile(path, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
     except FileNotFoundError:
-        raise refuse(path, "does not exist", *_neighbours(path)) from None
+        raise _unreadable(path, "does not exist", *_neighbours(path)) from None
     except OSError as error:
-        raise refuse(path, f"cannot be read: {error.strerror or error}") from error
+        raise _unreadable(path, f"cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the path, or a file that shrank to nothing before it was mapped
-        raise refuse(path, f"cannot be read: {error}") from error
+        raise _unreadable(path, f"cannot be read: {error}") from error
 
 
 def _inside(folder: Path) -> tuple[str, ...]:

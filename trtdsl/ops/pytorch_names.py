@@ -1,0 +1,93 @@
+"""PyTorch's names that the language has not, so that a message can tell them from a slip of the pen.
+
+They are data: torch is not imported for them. A test holds them against torch and the operators.
+"""
+
+from __future__ import annotations
+
+_MODULES = """
+    AdaptiveLogSoftmaxWithLoss BCELoss BCEWithLogitsLoss Bilinear CTCLoss ChannelShuffle
+    CosineEmbeddingLoss CosineSimilarity CrossEntropyLoss CrossMapLRN2d DataParallel Embedding
+    EmbeddingBag Fold FractionalMaxPool2d FractionalMaxPool3d GRU GRUCell GaussianNLLLoss
+    HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss LPPool1d LPPool2d LPPool3d LSTM LSTMCell
+    MSELoss MarginRankingLoss MaxUnpool1d MaxUnpool2d MaxUnpool3d Module ModuleDict ModuleList
+    MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss MultiheadAttention NLLLoss
+    PairwiseDistance ParameterDict ParameterList PoissonNLLLoss RMSNorm RNN RNNCell RReLU
+    Sequential SmoothL1Loss SoftMarginLoss SyncBatchNorm Transformer TransformerDecoder
+    TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer TripletMarginLoss
+    TripletMarginWithDistanceLoss Unfold
+"""
+_FUNCTIONALS = """
+    affine_grid bilinear binary_cross_entropy binary_cross_entropy_with_logits channel_shuffle
+    cosine_embedding_loss cosine_similarity cross_entropy ctc_loss embedding embedding_bag fold
+    fractional_max_pool2d fractional_max_pool3d gaussian_nll_loss grid_sample gumbel_softmax
+    hinge_embedding_loss huber_loss kl_div l1_loss lp_pool1d lp_pool2d lp_pool3d
+    margin_ranking_loss max_unpool1d max_unpool2d max_unpool3d mse_loss
+    multi_head_attention_forward multi_margin_loss multilabel_margin_loss
+    multilabel_soft_margin_loss nll_loss one_hot pairwise_distance pdist poisson_nll_loss
+    rms_norm rrelu scaled_dot_product_attention smooth_l1_loss soft_margin_loss
+    triplet_margin_loss triplet_margin_with_distance_loss unfold upsample_bilinear
+    upsample_nearest
+"""
+_FUNCTIONS_AND_METHODS = """
+    absolute addbmm addcdiv addmm addmv addr adjoint allclose aminmax angle arccos arccosh
+    arcsin arcsinh arctan arctan2 arctanh argsort argwhere as_strided as_tensor atleast_1d
+    atleast_2d atleast_3d baddbmm bernoulli bincount bitwise_left_shift bitwise_right_shift
+    block_diag broadcast_tensors broadcast_to bucketize cartesian_prod cdist clamp_max clamp_min
+    clip clone column_stack combinations complex concat concatenate conj contiguous copysign
+    corrcoef count_nonzero cov cross cummax cummin cumprod deg2rad det detach diag diag_embed
+    diagflat diagonal diagonal_scatter diff digamma dist divide dot dsplit dstack einsum empty
+    empty_like equal erfc erfinv exp2 expand_as eye fix flip fliplr flipud float_power fmax fmin
+    frac frexp full_like gather gcd greater greater_equal heaviside histc histogram hsplit
+    hstack hypot i0 igamma igammac imag index_add index_copy index_fill index_put index_reduce
+    inner inverse isclose isin isneginf isposinf isreal istft kron kthvalue lcm ldexp less
+    less_equal lgamma linspace logaddexp logaddexp2 logcumsumexp logdet logit logspace
+    masked_scatter masked_select matrix_exp median meshgrid mode moveaxis msort multinomial
+    multiply mv mvlgamma nan_to_num nanmean nanmedian nanquantile nansum narrow negative
+    new_empty new_full new_ones new_zeros nextafter nonzero normal not_equal numel ones_like
+    polar polygamma positive put quantile rad2deg rand rand_like randint randn randn_like
+    randperm ravel real renorm repeat repeat_interleave reshape_as roll rot90 row_stack scatter
+    scatter_add scatter_reduce searchsorted select_scatter sgn signbit sinc slice_scatter
+    slogdet std_mean stft subtract svd swapaxes swapdims take take_along_dim tensor_split
+    tensordot tile trace trapezoid tril tril_indices triu triu_indices true_divide unique
+    unique_consecutive unravel_index vander var_mean vdot view_as view_as_complex view_as_real
+    vsplit vstack xlogy zeros_like
+"""
+NAMES = frozenset((*_MODULES.split(), *_FUNCTIONALS.split(), *_FUNCTIONS_AND_METHODS.split()))
+"""Names of torch.nn, torch.nn.functional, and of torch or torch.Tensor."""
+
+_INSTEAD = {
+    "Module": "a module of your own is written `block Name(parameters)(tensors) { … }`",
+    "ModuleList": 'write the layers in a `for` loop, labelled `"layers.{i}"`',
+    "Sequential": "write the layers one after the other: `x -> 0: Linear(64) -> relu -> 2: Linear(10)`",
+}
+"""What is written in place of modules that hold others."""
+
+SYNONYMS = {
+    "absolute": "abs",
+    "clip": "clamp",
+    "concat": "cat",
+    "concatenate": "cat",
+    "divide": "div",
+    "true_divide": "div",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "less": "lt",
+    "less_equal": "le",
+    "multiply": "mul",
+    "negative": "neg",
+    "not_equal": "ne",
+    "subtract": "sub",
+    "swapaxes": "transpose",
+    "swapdims": "transpose",
+}
+"""Second names of operators, of which the language has one."""
+
+
+def advice(name: str) -> str:
+    """What to say of an unknown name that is PyTorch's; "" of any other."""
+    if name not in NAMES:
+        return ""
+    if name in SYNONYMS:
+        return f"write `{SYNONYMS[name]}`"
+    return _INSTEAD.get(name, "PyTorch has it, trtdsl does not; `trtdsl ops` lists the operators")

@@ -1,0 +1,75 @@
+"""Where an engine may be written: known before any work, and never over what is no engine.
+
+In: the engine's path and the files it is made of.  Out: nothing, or a UsageError about what is in the way::
+
+    require_place("cnn.engine", ["cnn.trtnet", "weights.pth"])
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.trt.manifest import manifest_path
+
+_MANIFEST = re.compile(rb'\s*\{\s*"format"\s*:')
+"""How every manifest begins, also one that breaks off and is to be written anew."""
+
+
+def require_place(engine: Path | str, sources: Collection[Path | str] = ()) -> None:
+    """Refuse a place where engine and manifest cannot be written, or where something else would be lost.
+
+    What is there already is overwritten where it is an engine, which is known by the manifest beside it, or
+    empty; the files in ``sources`` never are. Raises UsageError.
+    """
+    engine = Path(engine)
+    # Before its manifest is asked for: `.` has no name to which `.json` could be added.
+    _require_writable(engine)
+    manifest = manifest_path(engine)
+    _require_writable(manifest)
+    for path in (engine, manifest):
+        if any(_same(path, Path(source)) for source in sources):
+            raise _cannot_write(path, "the engine is made of it")
+    if engine.suffix == ".json":
+        raise _cannot_write(engine, "a name that ends in `.json` is a manifest's", "call it `NAME.engine`")
+    if _holds_data(manifest) and not _is_manifest(manifest):
+        raise _cannot_write(manifest, "it is there already, and no manifest", _ANOTHER)
+    if _holds_data(engine) and not manifest.exists():
+        reason = f"it is there already, and no engine of trtdsl: there is no `{manifest}`"
+        raise _cannot_write(engine, reason, _ANOTHER)
+
+
+_ANOTHER = "choose another name, or delete the file if nobody needs it"
+
+
+def _require_writable(path: Path) -> None:
+    folder = path.parent
+    if path.is_dir():
+        raise _cannot_write(path, "it is a folder")
+    if path.exists() and not path.is_file():
+        # A device, say, which a file would replace.
+        raise _cannot_write(path, "it is no file")
+    if not folder.is_dir():
+        raise _cannot_write(path, f"there is no folder `{folder}`")
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise _cannot_write(path, "permission denied")
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _holds_data(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _is_manifest(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MANIFEST.match(file.read(64)) is not None
+
+
+def _cannot_write(path: Path, reason: str, *advice: str) -> UsageError:
+    return UsageError(Diagnostic(f"cannot write `{path}`: {reason}", help=advice))
