@@ -181,13 +181,14 @@ def median_ms(run: Any, rounds: int = 60) -> float:
     return statistics.median(found)
 
 
-def make(example: dict[str, Any], folder: Path, device: str) -> None:
+def make(example: dict[str, Any], folder: Path, device: str, errors_only: bool) -> None:
     """Everything about one model; ``done`` is written last."""
     folder.mkdir(parents=True, exist_ok=True)
     module = make_module(example, device)
     expected = write_data(folder, example, module, device)
-    write_onnx(folder, example, module, device)
-    if device == "cuda":
+    if not errors_only:
+        write_onnx(folder, example, module, device)
+    if device == "cuda" and not errors_only:
         (folder / "torch.json").write_text(json.dumps(time_torch(example, module, expected)))
     (folder / "done").touch()
 
@@ -197,6 +198,7 @@ def main() -> None:
     parser.add_argument("outdir", type=Path)
     parser.add_argument("--models", default=QUICK, help="names of examples/zoo.json, or `all`")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--errors-only", action="store_true", help="no ONNX file and no times")
     options = parser.parse_args()
     zoo = {entry["name"]: entry for entry in json.loads((EXAMPLES / "zoo.json").read_text())}
     names = list(zoo) if options.models == "all" else options.models.split(",")
@@ -212,7 +214,7 @@ def main() -> None:
             continue
         start = time.monotonic()
         try:
-            make(zoo[name], folder, options.device)
+            make(zoo[name], folder, options.device, options.errors_only)
         except Exception:
             # One model that fails must not cost the others their turn on a machine that is lent.
             (folder / "failed").write_text(traceback.format_exc())

@@ -88,7 +88,7 @@ def _from_dlpack(name: str, array: Any, stream: int) -> View:
         capsule = array.__dlpack__()
     else:
         raise UsageError(Diagnostic(f"`{name}` lies on a device that is neither the CPU nor an NVIDIA GPU"))
-    tensor = _tensor_in(capsule)
+    tensor = tensor_in(capsule)
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
     dtype = _KINDS.get((tensor.code, tensor.bits))
     if dtype is None:
@@ -166,7 +166,7 @@ class _Tensor(ctypes.Structure):
     ]
 
 
-def _tensor_in(capsule: Any) -> Any:
+def tensor_in(capsule: Any) -> Any:
     """The DLTensor that a capsule named ``dltensor`` points to."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype = ctypes.c_void_p

@@ -1,0 +1,464 @@
+"""Running engines on a real GPU: every way to call one, and every way to call one wrongly.
+
+    python3.10 benchmarks/gpu_engine.py OUTDIR
+
+compiles two small models for the GPU at hand, calls them as a program and as the command line would, and
+compares with numpy.  Prints one line a check, writes them to `engine.md`, and ends with 1 if any failed.
+Needs trtdsl and TensorRT, no PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import json
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import trtdsl
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.driver import compile_graph
+from trtdsl.trt import cuda
+from trtdsl.trt.arrays import tensor_in
+from trtdsl.trt.dialect import load_runtime
+from trtdsl.trt.engine import Engine
+
+MODEL = """\
+model gram() {
+  dim N = 1 .. 4 .. 512
+  profile single { N = 1 .. 1 .. 1 }
+  input x: float32[N, 2048]
+  input keep: bool[N]
+  input shift: int32[1]
+  product = matmul(x, transpose(x, 0, 1))
+  output y = where(unsqueeze(keep, 1), product, 0.0)
+  output scaled = to(x * 0.5, float16)
+  output moved = shift + 1
+}
+"""
+OTHER = """\
+model other() {
+  input x: float32[2, 2048]
+  input stream: float32[2]
+  output y = relu(x) + unsqueeze(stream, 1)
+}
+"""
+SIZES = (4, 1, 512, 2, 512, 1)
+"""In this order memory grows, is used again, and the profile changes both ways."""
+
+
+class Bench:
+    """The two engines, and inputs whose results numpy knows."""
+
+    def __init__(self, folder: Path, runtime: str) -> None:
+        self.folder = folder
+        self.path, self.other = folder / "gram.engine", folder / "other.engine"
+        for path, text in ((self.path, MODEL), (self.other, OTHER)):
+            path.with_suffix(".trtnet").write_text(text)
+            compile_graph(trtdsl.elaborate_text(text), path, runtime=runtime, tf32=False)
+        self.engine = Engine.load(self.path)
+
+    def inputs(self, count: int, seed: int = 0) -> dict[str, Any]:
+        random = np.random.default_rng([count, seed])
+        return {
+            "x": random.standard_normal((count, 2048), dtype=np.float32),
+            "keep": random.random(count) < 0.7,
+            "shift": np.array([seed], np.int32),
+        }
+
+    def command(self, code: int, *arguments: object) -> str:
+        """What `trtdsl` prints; it must end with this exit code."""
+        line = [sys.executable, "-m", "trtdsl", *map(str, arguments)]
+        found = subprocess.run(line, capture_output=True, text=True, check=False)
+        if found.returncode != code:
+            raise AssertionError(f"exit code {found.returncode}: {found.stdout}{found.stderr}")
+        return found.stdout + found.stderr
+
+
+def expected(inputs: dict[str, Any]) -> dict[str, Any]:
+    x = inputs["x"].astype(np.float64)
+    y = np.where(inputs["keep"][:, None], x @ x.T, 0)
+    return {"y": y, "scaled": (inputs["x"] * 0.5).astype(np.float16), "moved": inputs["shift"] + 1}
+
+
+def require_equal(found: Any, inputs: dict[str, Any]) -> None:
+    wanted = expected(inputs)
+    assert {*found} == {*wanted}
+    assert found["y"].dtype == np.float32 and found["scaled"].dtype == np.float16
+    for name, right in wanted.items():
+        assert found[name].shape == right.shape, name
+    # The rounding of sums of 2048 products; of the others nothing is rounded.
+    error = np.linalg.norm(found["y"] - wanted["y"]) / max(np.linalg.norm(wanted["y"]), 1e-30)
+    assert error < 1e-5, f"relative L2 {error:.1e}"
+    np.testing.assert_array_equal(found["scaled"], wanted["scaled"])
+    np.testing.assert_array_equal(found["moved"], wanted["moved"])
+
+
+def on_gpu(inputs: dict[str, Any]) -> dict[str, cuda.DeviceArray]:
+    arrays = {name: cuda.DeviceArray.empty(array.shape, array.dtype) for name, array in inputs.items()}
+    for name, array in inputs.items():
+        cuda.copy_to_device(arrays[name].pointer, array, 0)
+    cuda.call("cudaDeviceSynchronize")
+    return arrays
+
+
+def from_gpu(outputs: Any) -> dict[str, Any]:
+    return {name: output.numpy() for name, output in outputs.items()}
+
+
+@contextmanager
+def refused(*words: str) -> Generator[None]:
+    """The block must raise a diagnostic with these words."""
+    try:
+        yield
+    except DiagnosticError as error:
+        missing = [word for word in words if word not in str(error)]
+        assert not missing, f"{missing} not in: {error}"
+    else:
+        raise AssertionError("nothing was refused")
+
+
+# The checks; the docstring is the line of the table.
+
+
+def numpy_arrays(bench: Bench) -> None:
+    """numpy in, numpy out; sizes in both profiles, up and down"""
+    for seed, count in enumerate(SIZES):
+        inputs = bench.inputs(count, seed)
+        require_equal(bench.engine(**inputs), inputs)
+
+
+def odd_numpy_arrays(bench: Bench) -> None:
+    """numpy arrays that are strided, or of the other byte order"""
+    inputs = bench.inputs(8)
+    strided = np.asfortranarray(inputs["x"])
+    require_equal(bench.engine(**{**inputs, "x": strided}), inputs)
+    swapped = inputs["x"].astype(inputs["x"].dtype.newbyteorder())
+    require_equal(bench.engine(**{**inputs, "x": swapped}), inputs)
+
+
+def device_arrays(bench: Bench) -> None:
+    """arrays on the GPU in, arrays on the GPU out"""
+    for count in SIZES:
+        inputs = bench.inputs(count)
+        found = bench.engine(**on_gpu(inputs))
+        assert all(isinstance(output, cuda.DeviceArray) for output in found.values())
+        require_equal(from_gpu(found), inputs)
+
+
+def mixed_arrays(bench: Bench) -> None:
+    """some arrays on the GPU, some in numpy"""
+    inputs = bench.inputs(8)
+    require_equal(from_gpu(bench.engine(**{**inputs, "x": on_gpu(inputs)["x"]})), inputs)
+
+
+def outputs_live_on(bench: Bench) -> None:
+    """outputs of one call are not overwritten by the next"""
+    first, second = bench.inputs(8, 1), bench.inputs(8, 2)
+    for place in (dict, on_gpu):
+        one, two = bench.engine(**place(first)), bench.engine(**place(second))
+        read = from_gpu if place is on_gpu else dict
+        require_equal(read(one), first)
+        require_equal(read(two), second)
+
+
+@dataclasses.dataclass
+class Interface:
+    """An array of a library that has nothing but ``__cuda_array_interface__``."""
+
+    array: cuda.DeviceArray
+    changes: dict[str, Any]
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self.array.__cuda_array_interface__ | self.changes
+
+
+class Capsule:
+    """An array on the GPU that is given by DLPack: numpy's capsule, made to point there."""
+
+    def __init__(self, array: cuda.DeviceArray) -> None:
+        self.array = array
+        self.streams: list[int] = []
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, stream: int | None = None) -> Any:
+        assert stream is not None
+        self.streams.append(stream)
+        capsule = np.empty(self.array.shape, self.array.dtype).__dlpack__()
+        tensor = tensor_in(capsule)
+        tensor.data, tensor.byte_offset, tensor.device_type = self.array.pointer, 0, 2
+        return capsule
+
+
+def cuda_array_interface(bench: Bench) -> None:
+    """`__cuda_array_interface__`, with and without strides and a stream"""
+    inputs = bench.inputs(8)
+    arrays = on_gpu(inputs)
+    for changes in ({}, {"strides": (8192, 4)}, {"stream": 1}):
+        found = bench.engine(**{**arrays, "x": Interface(arrays["x"], changes)})
+        require_equal(from_gpu(found), inputs)
+    with refused("not contiguous"):
+        bench.engine(**{**arrays, "x": Interface(arrays["x"], {"strides": (4, 32)})})
+
+
+def dlpack(bench: Bench) -> None:
+    """DLPack on the GPU, ordered before the stream that runs the engine"""
+    inputs = bench.inputs(8)
+    arrays = on_gpu(inputs)
+    context = trtdsl.Engine.load(bench.path).context()
+    x = Capsule(arrays["x"])
+    require_equal(from_gpu(context.run({**arrays, "x": x})), inputs)
+    assert x.streams == [context.stream.handle]
+
+
+def own_stream(bench: Bench) -> None:
+    """a stream of the caller's: copies, runs and copies in order, without waiting"""
+    stream, context = cuda.Stream(), trtdsl.Engine.load(bench.path).context()
+    many = [bench.inputs(512, seed) for seed in range(8)]
+    arrays = [on_gpu(bench.inputs(512, 99)) for _ in many]
+    held = []
+    for inputs, there in zip(many, arrays, strict=True):
+        for name, array in inputs.items():
+            cuda.copy_to_device(there[name].pointer, array, stream.handle)
+        outputs = context(stream=stream.handle, **there)
+        hosts = {name: np.empty(y.shape, y.dtype) for name, y in outputs.items()}
+        for name, output in outputs.items():
+            cuda.copy_to_host(hosts[name], output.pointer, stream.handle)
+        held.append((outputs, hosts))
+    stream.synchronize()
+    for inputs, (_, hosts) in zip(many, held, strict=True):
+        require_equal(hosts, inputs)
+    with refused("only arrays on the GPU"):
+        context(stream=stream.handle, **many[0])
+
+
+def cuda_graph(bench: Bench) -> None:
+    """a CUDA graph: called with numpy and with GPU arrays, and launched on inputs written in place"""
+    engine = trtdsl.Engine.load(bench.path)
+    first, second, third = (bench.inputs(16, seed) for seed in range(3))
+    graph = engine.graph({name: array.shape for name, array in first.items()})
+    require_equal(graph(**first), first)
+    require_equal(from_gpu(graph(**on_gpu(second))), second)
+    for name, array in third.items():
+        cuda.copy_to_device(graph.inputs[name].pointer, array, graph.stream.handle)
+    graph.launch()
+    graph.stream.synchronize()
+    require_equal(from_gpu(graph.outputs), third)
+    with refused("this graph's `x` is (16, 2048)"):
+        graph(**bench.inputs(8))
+    with refused("dimension 1 is 2048"):
+        engine.graph({"x": (8, 3), "keep": (8,), "shift": (1,)})
+
+
+def threads(bench: Bench) -> None:
+    """eight threads that share an engine"""
+    failures: list[str] = []
+
+    def work(seed: int) -> None:
+        try:
+            for turn in range(20):
+                inputs = bench.inputs((seed * 7 + turn) % 40 + 1, seed)
+                require_equal(bench.engine(**inputs), inputs)
+        except BaseException:
+            failures.append(traceback.format_exc())
+
+    running = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert not failures, failures[0]
+
+
+def contexts(bench: Bench) -> None:
+    """two contexts at work; before TensorRT 8.6 each on its own profile, and two on one are refused"""
+    engine = trtdsl.Engine.load(bench.path)
+    one, two = engine.context(), engine.context()
+    first, second = bench.inputs(512, 1), bench.inputs(1, 2)
+    for _ in range(3):
+        require_equal(one(**first), first)
+        require_equal(two(**second), second)
+    version = tuple(int(part) for part in engine.manifest.runtime_version.split(".")[:2])
+    if engine.manifest.runtime == "tensorrt" and version < (8, 6):
+        with refused("profile"):
+            two(**first)
+    else:
+        require_equal(two(**first), first)
+
+
+def memory_is_returned(bench: Bench) -> None:
+    """contexts, graphs and engines give their memory back"""
+    inputs = bench.inputs(512)
+    shapes = {name: array.shape for name, array in inputs.items()}
+
+    def use() -> int:
+        engine = trtdsl.Engine.load(bench.path)
+        require_equal(engine(**inputs), inputs)
+        del engine
+        engine = trtdsl.Engine.load(bench.path)
+        require_equal(engine.graph(shapes)(**inputs), inputs)
+        del engine
+        gc.collect()
+        return int(cuda.call("cudaMemGetInfo")[0])
+
+    use()
+    free = [use() for _ in range(10)]
+    assert free[0] - free[-1] < 4 << 20, f"{(free[0] - free[-1]) >> 20} MiB are lost in nine rounds"
+
+
+def input_names_of_arguments(bench: Bench) -> None:
+    """an input called `stream`"""
+    engine = trtdsl.Engine.load(bench.other)
+    x, stream = np.full((2, 2048), -1, np.float32), np.array([3, 4], np.float32)
+    found = engine(x=x, stream=stream)["y"]
+    np.testing.assert_array_equal(found, np.broadcast_to(stream[:, None], (2, 2048)))
+    np.testing.assert_array_equal(engine.context().run({"x": x, "stream": stream})["y"], found)
+
+
+def mistakes(bench: Bench) -> None:
+    """wrong names, types, shapes and sizes are refused, and the engine works on"""
+    inputs = bench.inputs(4)
+    for changes, words in (
+        ({"image": inputs["x"]}, ("no input `image`",)),
+        ({"x": inputs["x"].astype(np.float64)}, ("`x` is float32, the array given is float64",)),
+        ({"x": inputs["x"][:, :7]}, ("dimension 1 is 2048",)),
+        ({"x": inputs["x"][0]}, ("2 dimensions are expected",)),
+        ({"x": inputs["x"][:2]}, ("`N` is 2 in dimension 0 of `x` and 4 in dimension 0 of `keep`",)),
+        ({"x": "picture"}, ("`x` is given a str, which is no array",)),
+        (bench.inputs(513), ("no profile of the engine takes", "from [1, 2048] to [512, 2048]")),
+    ):
+        with refused(*words):
+            bench.engine(**{**inputs, **changes})
+    with refused("no value is given for the input `keep`"):
+        bench.engine(x=inputs["x"], shift=inputs["shift"])
+    require_equal(bench.engine(**inputs), inputs)
+
+
+def spoilt_files(bench: Bench) -> None:
+    """cut and foreign engines, and one of another release"""
+    data, manifest = bench.path.read_bytes(), json.loads(_manifest(bench.path).read_text())
+    spoilt = bench.folder / "spoilt.engine"
+    for bytes_, changes, words in (
+        (data[:-100], {}, "not whole"),
+        (bench.other.read_bytes(), {}, "not whole"),
+        (data, {"runtime_version": "7.1.3"}, "engines do not pass between releases"),
+        (data, {"targets": ["sm75"]}, "the engine was built for sm75"),
+    ):
+        spoilt.write_bytes(bytes_)
+        _manifest(spoilt).write_text(json.dumps({**manifest, **changes}))
+        with refused(words):
+            trtdsl.Engine.load(spoilt)
+    # Bytes that only TensorRT can tell to be wrong.
+    with refused("cannot load the engine"):
+        Engine(data[: len(data) // 2], bench.engine.manifest)
+
+
+def _manifest(engine: Path) -> Path:
+    return engine.with_name(f"{engine.name}.json")
+
+
+def command_run(bench: Bench) -> None:
+    """`trtdsl run`"""
+    inputs = bench.inputs(3)
+    given, written = bench.folder / "in.npz", bench.folder / "out.npz"
+    np.savez(given, **inputs)
+    options = [f"--input={name}={given}" for name in inputs]
+    text = bench.command(0, "run", bench.path, *options, "--output", written)
+    with np.load(written) as found:
+        require_equal(dict(found), inputs)
+    assert "scaled" in text
+    assert "no input" in bench.command(2, "run", bench.path, f"--input=image={given}")
+
+
+def command_bench(bench: Bench) -> None:
+    """`trtdsl bench`"""
+    for extra in ((), ("--cuda-graph",)):
+        shapes = ("--shape", "x=512x2048", "--shape", "keep=512")
+        text = bench.command(0, "bench", bench.path, *shapes, "--duration", 0.3, "--json", *extra)
+        found = json.loads(text)
+        assert 0 < found["gpu"]["min"] <= found["gpu"]["median"] <= found["gpu"]["p99"]
+        assert found["runs"] >= 10 and found["runs_per_second"] > 0
+    assert "GPU" in bench.command(0, "bench", bench.path, "--duration", 0.3)
+
+
+def command_verify(bench: Bench) -> None:
+    """`trtdsl verify --engine`: right, wrong, and another model's engine"""
+    inputs = bench.inputs(5)
+    stored = bench.folder / "stored.npz"
+    text = bench.path.with_suffix(".trtnet")
+    arguments = ("verify", text, "--outputs", stored, "--engine")
+    np.savez(stored, **inputs, **expected(inputs))
+    assert "y" in bench.command(0, *arguments, bench.path)
+    np.savez(stored, **inputs, **{**expected(inputs), "y": expected(inputs)["y"] * 1.01})
+    print(bench.command(1, *arguments, bench.path))
+    print(bench.command(2, *arguments, bench.other))
+
+
+CHECKS: tuple[Callable[[Bench], None], ...] = (
+    numpy_arrays,
+    odd_numpy_arrays,
+    device_arrays,
+    mixed_arrays,
+    outputs_live_on,
+    cuda_array_interface,
+    dlpack,
+    own_stream,
+    cuda_graph,
+    threads,
+    contexts,
+    memory_is_returned,
+    input_names_of_arguments,
+    mistakes,
+    spoilt_files,
+    command_run,
+    command_bench,
+    command_verify,
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("outdir", type=Path)
+    parser.add_argument("--runtime", default="tensorrt")
+    options = parser.parse_args()
+    options.outdir.mkdir(parents=True, exist_ok=True)
+    try:
+        device = cuda.current_device()
+        bench = Bench(options.outdir, options.runtime)
+    except DiagnosticError as error:
+        print(error, file=sys.stderr)
+        return 1
+    lines = ["| check | |", "|---|---|"]
+    failures: list[str] = []
+    for check in CHECKS:
+        begin = time.monotonic()
+        try:
+            check(bench)
+            verdict = f"ok, {time.monotonic() - begin:.1f} s"
+        except Exception:
+            # A failure is a result here: the machine is lent, and the other checks wait.
+            failures.append(f"{check.__name__}: {traceback.format_exc()}")
+            verdict = "**failed**"
+        lines.append(f"| {check.__doc__} | {verdict} |")
+        print(lines[-1], flush=True)
+    about = f"{device.name}, {load_runtime(options.runtime)}\n"
+    (options.outdir / "engine.md").write_text("\n".join([about, *lines, "", *failures]) + "\n")
+    print(about, *failures, sep="\n")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
