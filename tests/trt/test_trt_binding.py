@@ -11,7 +11,7 @@ import torch
 
 from trtdsl.diagnostics import UsageError
 from trtdsl.trt.arrays import view
-from trtdsl.trt.binding import check_shapes, choose_profile, size_of
+from trtdsl.trt.binding import ProfileUsers, check_shapes, choose_profile, size_of
 from trtdsl.trt.cuda import DeviceArray
 from trtdsl.trt.engine import check_arrays, not_finite
 from trtdsl.trt.manifest import Binding, Manifest, ProfileEntry
@@ -130,6 +130,31 @@ def test_the_profile_tuned_for_the_nearest_size(batch: int, chosen: int) -> None
 def test_of_equally_near_profiles_the_first() -> None:
     made = manifest(profile("a", 1, 8, 32), profile("b", 1, 8, 32))
     assert choose_profile(made, {name: array.shape for name, array in arrays(8).items()}) == 0
+
+
+class User:
+    """What is on a profile."""
+
+
+def test_a_profile_is_one_contexts_at_a_time() -> None:
+    users, one, two = ProfileUsers(shared=False), User(), User()
+    assert users.claim(0, one) and users.claim(0, one)
+    assert not users.claim(0, two)
+    assert users.claim(1, two) and not users.claim(1, one)
+    assert users.claim(2, one) and users.claim(0, two)  # a context leaves the profile that it was on
+    assert users.claim(1, one)
+
+
+def test_a_context_that_is_gone_is_on_no_profile() -> None:
+    users, one, two = ProfileUsers(shared=False), User(), User()
+    assert users.claim(0, one) and not users.claim(0, two)
+    del one
+    assert users.claim(0, two)
+
+
+def test_a_shared_profile_is_everyones() -> None:
+    users, one, two = ProfileUsers(shared=True), User(), User()
+    assert users.claim(0, one) and users.claim(0, two) and users.claim(0, one)
 
 
 @pytest.mark.parametrize(

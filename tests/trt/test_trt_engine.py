@@ -218,10 +218,19 @@ def test_arrays_by_name_or_alone(engine: Path) -> None:
         assert load_arrays([text], manifest)["data"].tolist() == [0, 1, 2, 3]
 
 
-def test_a_file_of_several_arrays_is_no_input(engine: Path) -> None:
+def test_of_several_arrays_the_inputs_own_is_taken(engine: Path) -> None:
+    manifest, path = load_manifest(engine), engine.with_name("x.npz")
+    np.savez(path, other=np.zeros(1), data=np.arange(4.0))
+    for text in (str(path), f"data={path}"):
+        assert load_arrays([text], manifest)["data"].tolist() == [0, 1, 2, 3]
+    assert load_inputs([f"data={path}"])["data"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_an_archive_without_the_inputs_array(engine: Path, count: int) -> None:
     path = engine.with_name("x.npz")
-    np.savez(path, a=np.zeros(1), b=np.zeros(1))
-    with pytest.raises(UsageError, match="holds 2 arrays; an input is one"):
+    np.savez(path, **{name: np.zeros(1) for name in ("a", "b")[:count]})
+    with pytest.raises(UsageError, match=f"holds {count} arrays, of which none is called `data`"):
         load_arrays([str(path)], load_manifest(engine))
 
 

@@ -26,7 +26,7 @@ from trtdsl.elaborate.values import (
 )
 from trtdsl.ir import Value
 from trtdsl.ops.base import Module, Op
-from trtdsl.types import SymbolicDim, Undecided
+from trtdsl.types import DType, SymbolicDim, Undecided
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ class Caller:
         if isinstance(callee, (OperatorRef, BlockRef)):
             configured = Configured(callee, tuple(arguments), call.span)
             return configured if _takes_tensors(callee) else self.place(configured, (), call)
-        help = _blocks_of(callee) if isinstance(callee, Namespace) else ""
-        raise mistake(f"{describe(callee)} cannot be called", call.span, "", help)
+        raise mistake(f"{describe(callee)} cannot be called", call.span, "", _instead_of_calling(callee))
 
     def place(self, configured: Configured, tensors: Sequence[Argument], call: Call) -> Any:
         """Apply a configured module or block to tensors."""
@@ -225,6 +224,12 @@ def _is_for_tensors(name: str, arguments: Sequence[Argument]) -> bool:
 
 def _takes_tensors(callee: OperatorRef | BlockRef) -> bool:
     return bool(callee.block.tensors if isinstance(callee, BlockRef) else callee.op.operands)
+
+
+def _instead_of_calling(callee: Any) -> str:
+    if isinstance(callee, DType):
+        return f"to convert a tensor, write `to(x, {callee})`"
+    return _blocks_of(callee) if isinstance(callee, Namespace) else ""
 
 
 def _blocks_of(namespace: Namespace) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -91,6 +93,28 @@ def choose_profile(manifest: Manifest, shapes: Mapping[str, Shape]) -> int:
     if not fitting:
         raise UsageError(_outside(manifest, shapes))
     return min(fitting, key=lambda index: _distance(manifest.profiles[index], shapes))
+
+
+class ProfileUsers:
+    """Which context is on which profile of an engine; ``shared`` says that any number may be on one.
+
+    A context that is gone is on none. Any thread may ask.
+    """
+
+    def __init__(self, *, shared: bool) -> None:
+        self._shared = shared
+        self._users: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def claim(self, profile: int, context: object) -> bool:
+        """Put a context on a profile and off its last one; False, and no change, where another is on it."""
+        with self._lock:
+            if not self._shared and self._users.get(profile, context) is not context:
+                return False
+            for last in [number for number, user in self._users.items() if user is context]:
+                del self._users[last]
+            self._users[profile] = context
+            return True
 
 
 def _fits(profile: ProfileEntry, shapes: Mapping[str, Shape]) -> bool:

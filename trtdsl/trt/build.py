@@ -17,14 +17,15 @@ import queue
 import re
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Cancelled, Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
-from trtdsl.ir import Node
+from trtdsl.ir import Graph, Node
 from trtdsl.trt.dialect import Dialect
+from trtdsl.trt.facts import Facts
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.profiles import add_profiles
 from trtdsl.types import DType
@@ -184,12 +185,27 @@ def _failure(lowered: LoweredNetwork, targets: Sequence[str]) -> Diagnostic:
     lines = lowered.dialect.log.take()
     where = f" for {', '.join(targets)}" if targets else ""
     message = f"{lowered.dialect} cannot build this model{where}"
-    reasons = tuple(_NUMBERS.sub("{…}", line) for line in lines)
+    reasons = (
+        *(_NUMBERS.sub("{…}", line) for line in lines),
+        *advice(lowered.graph, lowered.dialect.facts, lines),
+    )
     node = _mentioned(lowered, " ".join(lines))
     if node is None or not node.origins:
         return Diagnostic(message, help=reasons)
     first, *others = node.origins
     return Diagnostic(message, first.span, first.text, tuple(others), reasons)
+
+
+def advice(graph: Graph, facts: Facts, lines: Iterable[str]) -> tuple[str, ...]:
+    """What to write instead, where experience of a release says why it cannot build."""
+    computed = (value.type.dtype for node in graph.nodes for value in node.results)
+    no_kernel = any("Could not find any implementation" in line and "ForeignNode" in line for line in lines)
+    if not facts.narrow or not no_kernel or DType.BOOL not in computed:
+        return ()
+    return (
+        "TensorRT 8.5 was seen to have no kernels for bools beside matrix products: make the mask an "
+        "input of its final rank, `bool[N, 1, 1, S]`, or use numbers, `scores + (1 - mask) * -1e9`",
+    )
 
 
 _NUMBERS = re.compile(r"\{-?[\d.]+(e-?\d+)?, [^{}]*\}")

@@ -27,7 +27,7 @@ from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ops.lowering import Array
 from trtdsl.trt import cuda
 from trtdsl.trt.arrays import View, view
-from trtdsl.trt.binding import check_names, check_shapes, check_types, choose_profile
+from trtdsl.trt.binding import ProfileUsers, check_names, check_shapes, check_types, choose_profile
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.manifest import Manifest, load_manifest, manifest_path
 from trtdsl.types import DType
@@ -82,6 +82,7 @@ class Engine:
         if self.raw is None:
             text = f"{dialect} cannot load the engine of `{manifest.model}` on this GPU"
             raise RefusedByTensorRT(Diagnostic(text, help=dialect.log.take()))
+        self.profile_users = ProfileUsers(shared=dialect.facts.shares_profiles)
         self._lock = threading.Lock()
         self._shared: Context | None = None
 
@@ -100,7 +101,7 @@ class Engine:
     def context(self) -> Context:
         """A further context, with its own memory and stream.
 
-        Before TensorRT 8.6 each context at work needs a profile of its own.
+        Before TensorRT 10 each needs a profile of its own; the engine's calls and graphs have contexts too.
         """
         return Context(self)
 
@@ -144,7 +145,10 @@ class Context:
             raise self._refused("TensorRT cannot make an execution context")
         # Not the Engine, which holds a context itself: its memory would wait for the garbage collector.
         self._needed = (engine.runtime, engine.raw)
-        self._profile = 0
+        self._profile_users = engine.profile_users
+        # The first context of an engine is on profile 0 from the start; a later one may be on none, -1.
+        if self.raw.active_optimization_profile >= 0:
+            self._profile_users.claim(self.raw.active_optimization_profile, self)
         self._memory: dict[str, cuda.Memory] = {}
 
     def __call__(self, /, *, stream: int | None = None, **arrays: Any) -> Result:
@@ -179,13 +183,26 @@ class Context:
         """Choose the profile for these shapes, which have been checked, and set them."""
         self._log.clear()
         profile = choose_profile(self.manifest, shapes)
-        if profile != self._profile:
-            if not self.raw.set_optimization_profile_async(profile, stream):
-                raise self._refused(f"TensorRT cannot switch to profile {profile}")
-            self._profile = profile
+        if self.manifest.profiles and profile != self.raw.active_optimization_profile:
+            self._switch(profile, stream)
         for name, shape in shapes.items():
             if not self.raw.set_input_shape(name, shape):
                 raise self._refused(f"TensorRT does not take the shape of `{name}`")
+
+    def _switch(self, profile: int, stream: int) -> None:
+        name = self.manifest.profiles[profile].name
+        if not self._profile_users.claim(profile, self):
+            raise RefusedByTensorRT(
+                Diagnostic(
+                    f"profile `{name}` is in use by another context of this engine",
+                    help=(
+                        "before TensorRT 10 each context needs a profile of its own, those of the engine's "
+                        "calls and graphs too: let the other go, or give the model a further `profile`",
+                    ),
+                )
+            )
+        if not self.raw.set_optimization_profile_async(profile, stream):
+            raise self._refused(f"TensorRT cannot switch to profile `{name}`")
 
     def new_outputs(self) -> dict[str, cuda.DeviceArray]:
         """Fresh memory for every output, of the shapes that the inputs' shapes make."""

@@ -64,6 +64,11 @@ class Facts:
         return not (self.narrow and dtype in (DType.BOOL, DType.UINT8))
 
     @property
+    def shares_profiles(self) -> bool:
+        """Whether several contexts may be on one profile: not before TensorRT 10, and 8.5.3 then crashes."""
+        return not self.narrow
+
+    @property
     def narrow(self) -> bool:
         """Whether integers are 32-bit throughout, sizes and indices too, as before TensorRT 10."""
         return not self.has("DataType.INT64")

@@ -68,18 +68,19 @@ def load_arrays(
         if Path(path).suffix.lower() in _PICTURES and name in known:
             found[name] = read_picture(Path(path), known[name], normalization or Normalization())
         else:
-            found[name] = read_array(Path(path))
+            found[name] = read_array(Path(path), name)
     return found
 
 
-def read_array(path: Path) -> Array:
-    """The array of a ``.npy`` file, or the only one of a ``.npz`` file; raises UsageError."""
+def read_array(path: Path, name: str) -> Array:
+    """A ``.npy`` file's array; of a ``.npz`` file the only one, or the one so called; raises UsageError."""
     found = read_arrays(path)
     if isinstance(found, np.ndarray):
         return found
-    if len(found) != 1:
-        raise UsageError(Diagnostic(f"`{path}` holds {len(found)} arrays; an input is one"))
-    return next(iter(found.values()))
+    if len(found) != 1 and name not in found:
+        held = f"`{path}` holds {len(found)} arrays, of which none is called `{name}`"
+        raise UsageError(Diagnostic(held, help=(f"it holds {', '.join(found)}",) if found else ()))
+    return found.get(name, next(iter(found.values())))
 
 
 def read_arrays(path: Path) -> Array | dict[str, Array]:

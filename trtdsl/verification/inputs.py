@@ -29,7 +29,7 @@ def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
         name, equals, path = text.partition("=")
         if not equals:
             raise UsageError(Diagnostic(f"`--input {text}`: an input is given as `--input name=file.npy`"))
-        found[name] = read_array(Path(path))
+        found[name] = read_array(Path(path), name)
     return found
 
 
