@@ -59,7 +59,7 @@ SIZES = (4, 1, 512, 2, 512, 1)
 
 
 class Bench:
-    """The two engines, and inputs whose results numpy knows."""
+    """The two engines."""
 
     def __init__(self, folder: Path, runtime: str) -> None:
         self.folder = folder
@@ -69,14 +69,6 @@ class Bench:
             compile_graph(trtdsl.elaborate_text(text), path, runtime=runtime, tf32=False)
         self.engine = Engine.load(self.path)
 
-    def inputs(self, count: int, seed: int = 0) -> dict[str, Any]:
-        random = np.random.default_rng([count, seed])
-        return {
-            "x": random.standard_normal((count, 2048), dtype=np.float32),
-            "keep": random.random((count, 1)) < 0.7,
-            "shift": np.array([seed], np.int32),
-        }
-
     def command(self, code: int, *arguments: object) -> str:
         """What `trtdsl` prints; it must end with this exit code."""
         line = [sys.executable, "-m", "trtdsl", *map(str, arguments)]
@@ -84,6 +76,15 @@ class Bench:
         if found.returncode != code:
             raise AssertionError(f"exit code {found.returncode}: {found.stdout}{found.stderr}")
         return found.stdout + found.stderr
+
+
+def inputs_of(count: int, seed: int = 0) -> dict[str, Any]:
+    random = np.random.default_rng([count, seed])
+    return {
+        "x": random.standard_normal((count, 2048), dtype=np.float32),
+        "keep": random.random((count, 1)) < 0.7,
+        "shift": np.array([seed], np.int32),
+    }
 
 
 def expected(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -135,13 +136,13 @@ def refused(*words: str) -> Generator[None]:
 def numpy_arrays(bench: Bench) -> None:
     """numpy in, numpy out; sizes in both profiles, up and down"""
     for seed, count in enumerate(SIZES):
-        inputs = bench.inputs(count, seed)
+        inputs = inputs_of(count, seed)
         require_equal(bench.engine(**inputs), inputs)
 
 
 def odd_numpy_arrays(bench: Bench) -> None:
     """numpy arrays that are strided, or of the other byte order"""
-    inputs = bench.inputs(8)
+    inputs = inputs_of(8)
     strided = np.asfortranarray(inputs["x"])
     require_equal(bench.engine(**{**inputs, "x": strided}), inputs)
     swapped = inputs["x"].astype(inputs["x"].dtype.newbyteorder())
@@ -151,7 +152,7 @@ def odd_numpy_arrays(bench: Bench) -> None:
 def device_arrays(bench: Bench) -> None:
     """arrays on the GPU in, arrays on the GPU out"""
     for count in SIZES:
-        inputs = bench.inputs(count)
+        inputs = inputs_of(count)
         found = bench.engine(**on_gpu(inputs))
         assert all(isinstance(output, cuda.DeviceArray) for output in found.values())
         require_equal(from_gpu(found), inputs)
@@ -159,13 +160,13 @@ def device_arrays(bench: Bench) -> None:
 
 def mixed_arrays(bench: Bench) -> None:
     """some arrays on the GPU, some in numpy"""
-    inputs = bench.inputs(8)
+    inputs = inputs_of(8)
     require_equal(from_gpu(bench.engine(**{**inputs, "x": on_gpu(inputs)["x"]})), inputs)
 
 
 def outputs_live_on(bench: Bench) -> None:
     """outputs of one call are not overwritten by the next"""
-    first, second = bench.inputs(8, 1), bench.inputs(8, 2)
+    first, second = inputs_of(8, 1), inputs_of(8, 2)
     for place in (dict, on_gpu):
         one, two = bench.engine(**place(first)), bench.engine(**place(second))
         read = from_gpu if place is on_gpu else dict
@@ -206,7 +207,7 @@ class Capsule:
 
 def cuda_array_interface(bench: Bench) -> None:
     """`__cuda_array_interface__`, with and without strides and a stream"""
-    inputs = bench.inputs(8)
+    inputs = inputs_of(8)
     arrays = on_gpu(inputs)
     for changes in ({}, {"strides": (8192, 4)}, {"stream": 1}):
         found = bench.engine(**{**arrays, "x": Interface(arrays["x"], changes)})
@@ -217,7 +218,7 @@ def cuda_array_interface(bench: Bench) -> None:
 
 def dlpack(bench: Bench) -> None:
     """DLPack on the GPU, ordered before the stream that runs the engine"""
-    inputs = bench.inputs(8)
+    inputs = inputs_of(8)
     arrays = on_gpu(inputs)
     context = trtdsl.Engine.load(bench.path).context()
     x = Capsule(arrays["x"])
@@ -228,8 +229,8 @@ def dlpack(bench: Bench) -> None:
 def own_stream(bench: Bench) -> None:
     """a stream of the caller's: copies, runs and copies in order, without waiting"""
     stream, context = cuda.Stream(), trtdsl.Engine.load(bench.path).context()
-    many = [bench.inputs(512, seed) for seed in range(8)]
-    arrays = [on_gpu(bench.inputs(512, 99)) for _ in many]
+    many = [inputs_of(512, seed) for seed in range(8)]
+    arrays = [on_gpu(inputs_of(512, 99)) for _ in many]
     held = []
     for inputs, there in zip(many, arrays, strict=True):
         for name, array in inputs.items():
@@ -249,7 +250,7 @@ def own_stream(bench: Bench) -> None:
 def cuda_graph(bench: Bench) -> None:
     """a CUDA graph: called with numpy and with GPU arrays, and launched on inputs written in place"""
     engine = trtdsl.Engine.load(bench.path)
-    first, second, third = (bench.inputs(16, seed) for seed in range(3))
+    first, second, third = (inputs_of(16, seed) for seed in range(3))
     graph = engine.graph({name: array.shape for name, array in first.items()})
     require_equal(graph(**first), first)
     require_equal(from_gpu(graph(**on_gpu(second))), second)
@@ -259,7 +260,7 @@ def cuda_graph(bench: Bench) -> None:
     graph.stream.synchronize()
     require_equal(from_gpu(graph.outputs), third)
     with refused("this graph's `x` is (16, 2048)"):
-        graph(**bench.inputs(8))
+        graph(**inputs_of(8))
     with refused("dimension 1 is 2048"):
         engine.graph({"x": (8, 3), "keep": (8, 1), "shift": (1,)})
 
@@ -271,7 +272,7 @@ def threads(bench: Bench) -> None:
     def work(seed: int) -> None:
         try:
             for turn in range(20):
-                inputs = bench.inputs((seed * 7 + turn) % 40 + 1, seed)
+                inputs = inputs_of((seed * 7 + turn) % 40 + 1, seed)
                 require_equal(bench.engine(**inputs), inputs)
         except BaseException:
             failures.append(traceback.format_exc())
@@ -288,7 +289,7 @@ def contexts(bench: Bench) -> None:
     """two contexts at work; before TensorRT 10 each on its own profile, and two on one are refused"""
     engine = trtdsl.Engine.load(bench.path)
     one, two = engine.context(), engine.context()
-    first, second = bench.inputs(512, 1), bench.inputs(1, 2)
+    first, second = inputs_of(512, 1), inputs_of(1, 2)
     for _ in range(3):
         require_equal(one(**first), first)
         require_equal(two(**second), second)
@@ -306,7 +307,7 @@ def contexts(bench: Bench) -> None:
 
 def memory_is_returned(bench: Bench) -> None:
     """contexts, graphs and engines give their memory back"""
-    inputs = bench.inputs(512)
+    inputs = inputs_of(512)
     shapes = {name: array.shape for name, array in inputs.items()}
 
     def use() -> int:
@@ -335,7 +336,7 @@ def input_names_of_arguments(bench: Bench) -> None:
 
 def mistakes(bench: Bench) -> None:
     """wrong names, types, shapes and sizes are refused, and the engine works on"""
-    inputs = bench.inputs(4)
+    inputs = inputs_of(4)
     for changes, words in (
         ({"image": inputs["x"]}, ("no input `image`",)),
         ({"x": inputs["x"].astype(np.float64)}, ("`x` is float32, the array given is float64",)),
@@ -343,7 +344,7 @@ def mistakes(bench: Bench) -> None:
         ({"x": inputs["x"][0]}, ("2 dimensions are expected",)),
         ({"x": inputs["x"][:2]}, ("`N` is 2 in dimension 0 of `x` and 4 in dimension 0 of `keep`",)),
         ({"x": "picture"}, ("`x` is given a str, which is no array",)),
-        (bench.inputs(513), ("no profile of the engine takes", "x from 1x2048 to 512x2048")),
+        (inputs_of(513), ("no profile of the engine takes", "x from 1x2048 to 512x2048")),
     ):
         with refused(*words):
             bench.engine(**{**inputs, **changes})
@@ -377,7 +378,7 @@ def _manifest(engine: Path) -> Path:
 
 def command_run(bench: Bench) -> None:
     """`trtdsl run`"""
-    inputs = bench.inputs(3)
+    inputs = inputs_of(3)
     given, written = bench.folder / "in.npz", bench.folder / "out.npz"
     np.savez(given, **inputs)
     options = [f"--input={name}={given}" for name in inputs]
@@ -401,7 +402,7 @@ def command_bench(bench: Bench) -> None:
 
 def command_verify(bench: Bench) -> None:
     """`trtdsl verify --engine`: right, wrong, and another model's engine"""
-    inputs = bench.inputs(5)
+    inputs = inputs_of(5)
     stored = bench.folder / "stored.npz"
     text = bench.path.with_suffix(".trtnet")
     arguments = ("verify", text, "--outputs", stored, "--engine")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from trtdsl.driver import check_file
+from trtdsl.elaborate import elaborate_text
 from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
@@ -74,6 +75,30 @@ def test_engines_are_verified_against_the_references(tmp_path: Path, monkeypatch
     monkeypatch.setattr(OnTheCPU, "__call__", lambda self, data: {"logits": np.zeros((32, 10), "f4")})
     bench.verify(bench.options.zoo["cnn"], right, row)
     assert row.verified == "differs within 0.0001"
+
+
+def test_the_checks_of_running_engines_say_that_there_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    script = load("gpu_engine", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["gpu_engine", str(tmp_path), "--runtime", "tensorrt_rtx"])
+    assert script.main() == 1
+    assert "there is no NVIDIA GPU to run on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_what_running_engines_is_checked_against(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_engine", monkeypatch)
+    lowered = lower(elaborate_text(script.MODEL))
+    inputs = script.inputs_of(count, seed=3)
+    found = {
+        name: y.numpy() for name, y in evaluate(lowered.network, inputs, weights=lowered.weights).items()
+    }
+    script.require_equal(found, inputs)
+    for name, wrong in (("y", np.float32(1)), ("scaled", np.float16(0.01)), ("moved", np.int32(1))):
+        with pytest.raises(AssertionError):
+            script.require_equal({**found, name: found[name] + wrong}, inputs)
 
 
 @pytest.mark.parametrize("name", ["gpu", "gpu_operators"])
