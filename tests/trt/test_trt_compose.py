@@ -134,7 +134,6 @@ def test_a_sum_takes_as_many_steps_as_its_largest_size_has_doublings() -> None:
         ("abs(x)", ["UNARY ABS"]),
         ("relu(x)", ["ACTIVATION"]),
         ("pow(x, x)", ["ELEMENTWISE POW"]),
-        ("to(x, uint8)", ["CAST"]),
     ],
 )
 def test_a_release_that_has_the_layer_uses_it(call: str, expected: list[str]) -> None:

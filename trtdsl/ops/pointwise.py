@@ -396,6 +396,7 @@ class Clamp(Function):
         "clamp(min = 2.0, max = 1.0)(float32[N, 8]) -> float32[N, 8]",
         "clamp(min = 0.0, max = 1.0)(float32[]) -> float32[]",
         "clamp(max = 3)(uint8[N]) -> uint8[N]",
+        "clamp(min = 0, max = 5000000000)(int32[N]) -> int32[N]",
     )
 
     min: int | float | None = None
@@ -421,11 +422,12 @@ class Clamp(Function):
                 raise Refused(f"{name} {bound} is out of the range of {dtype}", name)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        x = net.cast(input, numeric(net.result.dtype))
+        dtype = net.result.dtype
+        x = net.cast(input, numeric(dtype))
         if self.min is not None and self.max is not None and self.min <= self.max and x.dtype.is_floating:
             return net.activation("CLIP", x, float(self.min), float(self.max))
-        if self.min is not None:
-            x = net.elementwise("MAX", x, net.scalar(self.min, x))
-        if self.max is not None:
-            x = net.elementwise("MIN", x, net.scalar(self.max, x))
-        return net.cast(x, net.result.dtype)
+        for operation, bound in (("MAX", self.min), ("MIN", self.max)):
+            # A bound beyond an integer's range is none: `infer` has refused the others.
+            if bound is not None and (dtype.is_floating or dtype.holds(bound)):
+                x = net.elementwise(operation, x, net.scalar(bound, x))
+        return net.cast(x, dtype)

@@ -70,6 +70,7 @@ class CheckedNetwork(ComposingNetwork):
         self._tensor_names = Names(reserved)
         self._shapes = ShapeTensors(self)
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = {}
+        self._numbers: dict[Tensor, Tensor] = {}
         self._node: Node | None = None
         self._scope = ""
         self._metadata = ""
@@ -163,6 +164,9 @@ class CheckedNetwork(ComposingNetwork):
     def mark_output(self, tensor: Tensor, name: str) -> None:
         """Make a tensor an output, through an identity where it is an input, weight or output already."""
         self._node, self._scope, self._metadata = None, name, ""
+        if tensor.dtype is DType.UINT8 and tensor not in self.inputs.values():
+            # A layer of its own, for TensorRT takes nothing else that is uint8 as an output.
+            tensor = self._convert(self._as_numbers(tensor), DType.UINT8)
         handle = tensor.handle
         if handle.is_network_input or handle.is_network_output or tensor.array is not None:
             handle = self.add("identity", tensor, result=tensor.type).handle
@@ -174,7 +178,8 @@ class CheckedNetwork(ComposingNetwork):
 
     def name_result(self, tensor: Tensor, name: str) -> None:
         """Call a node's result what the graph calls it, unless it was an earlier node's already."""
-        if tensor.array is not None or tensor in self._named or tensor.handle.is_network_input:
+        unnamed = tensor.array is not None or tensor in self._numbers
+        if unnamed or tensor in self._named or tensor.handle.is_network_input:
             return
         self._named.add(tensor)
         self._rename(tensor.handle, name)
@@ -232,15 +237,46 @@ class CheckedNetwork(ComposingNetwork):
     def cast(self, x: Tensor, dtype: DType) -> Tensor:
         if x.dtype is dtype:
             return x
-        if x.array is not None and x.array.size == 1:
+        if x.array is not None and (x.array.size == 1 or x.dtype in _NO_CONSTANTS):
             return self.constant(x.array.astype(dtype.numpy))
+        if dtype is DType.UINT8:
+            return self._as_bytes(self.cast(x, DType.INT32))
+        if x in self._numbers:
+            return self.cast(self._numbers[x], dtype)
+        return self._convert(x, dtype)
+
+    def _convert(self, x: Tensor, dtype: DType) -> Tensor:
+        """A layer that casts, or two where the release has none for these types."""
         if not self.facts.converts(x.dtype, dtype):
-            return self.cast(self.cast(x, DType.FLOAT32), dtype)
+            return self._convert(self._convert(x, DType.FLOAT32), dtype)
         result = x.type.with_dtype(dtype)
         if self.dialect.has("cast"):
             return self.add("cast", x, self.data_type(dtype), result=result)
         # Before 8.6 an identity layer whose output type is set converts; `pin` sets it.
         return self.add("identity", x, result=result)
+
+    # TensorRT has uint8 in the inputs and outputs of a network only. Within it these numbers are int32, and
+    # what the graph calls uint8 is a tensor that becomes a layer, a cast, where it is an output.
+
+    def _as_bytes(self, numbers: Tensor) -> Tensor:
+        """Numbers of int32, all from 0 to 255, as a tensor of uint8."""
+        node, scope, metadata = self._node, self._scope, self._metadata
+
+        def convert() -> Any:
+            self._node, self._scope, self._metadata = node, scope, metadata
+            return self._convert(numbers, DType.UINT8).handle
+
+        tensor = Tensor(numbers.type.with_dtype(DType.UINT8), convert)
+        self._numbers[tensor] = numbers
+        return tensor
+
+    def _as_numbers(self, x: Tensor) -> Tensor:
+        """A tensor of uint8 as int32; any other is itself."""
+        if x.dtype is not DType.UINT8:
+            return x
+        if x not in self._numbers:
+            self._numbers[x] = self.cast(x, DType.INT32)
+        return self._numbers[x]
 
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
@@ -266,6 +302,8 @@ class CheckedNetwork(ComposingNetwork):
         name: str = "",
     ) -> tuple[Tensor, ...]:
         """Add a layer, set it up, and check everything about it."""
+        if kind not in _CONVERSIONS and any(type.dtype is DType.UINT8 for type in _types(arguments, results)):
+            return self._add_in_numbers(kind, arguments, results, inputs, properties, name)
         # TensorRT reads elements in C order from aligned memory; only other views are copied.
         arguments = [
             np.require(value, requirements=("C", "A")) if isinstance(value, np.ndarray) else value
@@ -289,6 +327,30 @@ class CheckedNetwork(ComposingNetwork):
             self._set(layer, kind, property, value)
         self._pin(layer, kind, arguments, results)
         return tuple(self._output(layer, kind, index, type) for index, type in enumerate(results))
+
+    def _add_in_numbers(
+        self,
+        kind: str,
+        arguments: Sequence[Any],
+        results: Sequence[TensorType],
+        inputs: Mapping[int, Tensor],
+        properties: Mapping[str, Any],
+        name: str,
+    ) -> tuple[Tensor, ...]:
+        """A layer of uint8, in int32."""
+        types = [type.with_dtype(DType.INT32) if type.dtype is DType.UINT8 else type for type in results]
+        arguments = [self._in_numbers(value) for value in arguments]
+        inputs = {index: self._as_numbers(tensor) for index, tensor in inputs.items()}
+        made = self._add(kind, arguments, types, inputs, properties, name)
+        return tuple(
+            self._as_bytes(tensor) if type.dtype is DType.UINT8 else tensor
+            for tensor, type in zip(made, results, strict=True)
+        )
+
+    def _in_numbers(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._in_numbers(item) for item in value]
+        return self._as_numbers(value) if isinstance(value, Tensor) else value
 
     def _create(self, kind: str, arguments: Sequence[Any]) -> Any:
         if not self.dialect.has(kind):
@@ -365,8 +427,7 @@ class CheckedNetwork(ComposingNetwork):
             )
 
     def _pin(self, layer: Any, kind: str, arguments: Sequence[Any], results: Sequence[TensorType]) -> None:
-        operands = [item for value in arguments for item in (value if isinstance(value, list) else [value])]
-        floats = [x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.is_floating]
+        floats = [type.dtype for type in _types(arguments, ()) if type.dtype.is_floating]
         types = [self.data_type(result.dtype) for result in results]
         self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, self._mixed)
 
@@ -403,6 +464,14 @@ class CheckedNetwork(ComposingNetwork):
 
 
 _TAKES_WEIGHTS = frozenset(_WEIGHT_SLOTS) - {"constant"}
+_CONVERSIONS = frozenset({"cast", "identity"})
+_NO_CONSTANTS = (DType.UINT8, DType.INT8)
+"""Types of which TensorRT has no constants, or only quantised ones."""
+
+
+def _types(arguments: Sequence[Any], results: Sequence[TensorType]) -> list[TensorType]:
+    operands = [item for value in arguments for item in (value if isinstance(value, list) else [value])]
+    return [*results, *(item.type for item in operands if isinstance(item, Tensor))]
 
 
 def _show(value: Any) -> str:
