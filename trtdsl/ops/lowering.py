@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from trtdsl.ops.base import Refused
 from trtdsl.ops.rules import broadcast_shapes
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, bounds
 
 Array = npt.NDArray[Any]
 
@@ -222,7 +222,8 @@ class Network(ABC):
         fixed = _placeholders(x.shape, shape)
         if fixed is not None:
             return self.add("shuffle", x, result=result, reshape_dims=fixed)
-        return self.add("shuffle", x, result=result, inputs={1: self.shape_tensor(shape)})
+        spelling = {} if all(map(_is_positive, shape)) else {"zero_is_placeholder": False}
+        return self.add("shuffle", x, result=result, inputs={1: self.shape_tensor(shape)}, **spelling)
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         """``x.permute(permutation)``."""
@@ -296,7 +297,8 @@ def axes_mask(dims: Sequence[int]) -> int:
 
 def _placeholders(old: Sequence[Dim], new: Sequence[Dim]) -> tuple[int, ...] | None:
     """The new shape in TensorRT's spelling, 0 for a dimension copied from the same place of the
-    input and at most one -1 to infer; None where that cannot say it."""
+    input and at most one -1 to infer; None where that cannot say it. What is inferred beside a
+    length of 0 could be anything."""
     spelled: list[int] = []
     for axis, dim in enumerate(new):
         if isinstance(dim, int):
@@ -305,5 +307,10 @@ def _placeholders(old: Sequence[Dim], new: Sequence[Dim]) -> tuple[int, ...] | N
             spelled.append(0)
         else:
             spelled.append(-1)
-    empty = any(dim == 0 for dim in new)
-    return None if spelled.count(-1) > 1 or empty else tuple(spelled)
+    told = [dim for dim, length in zip(new, spelled, strict=True) if length != -1]
+    unclear = spelled.count(-1) > int(all(map(_is_positive, told))) or 0 in new
+    return None if unclear else tuple(spelled)
+
+
+def _is_positive(dim: Dim) -> bool:
+    return bounds(dim)[0] > 0

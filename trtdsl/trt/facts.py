@@ -60,8 +60,9 @@ class Facts:
         return not (self.narrow and dtype is DType.INT8)
 
     def pads(self, dtype: DType) -> bool:
-        """Whether a slice may reach beyond its input: before TensorRT 10 not of single bytes."""
-        return not (self.narrow and dtype in (DType.BOOL, DType.UINT8))
+        """Whether a slice may reach beyond its input: not of int8, whose constants are quantised numbers, and
+        before TensorRT 10 not of bools."""
+        return dtype is not DType.INT8 and not (self.narrow and dtype is DType.BOOL)
 
     @property
     def shares_profiles(self) -> bool:
