@@ -9,7 +9,7 @@ import numpy as np
 
 from trtdsl.ops.base import Function, Op, Refused
 from trtdsl.ops.lowering import Array, Network, Tensor
-from trtdsl.ops.rules import wrap_dim
+from trtdsl.ops.rules import require_elements, wrap_dim
 from trtdsl.ops.shape import Unsqueeze
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
 
@@ -148,6 +148,8 @@ class IndexSelect(Function):
             raise Refused(f"index_select needs an index of rank 1, not {index.rank}", "index")
         require_index(index, "index")
         count = index.shape[0] if index.rank else 1
+        if count != 0 and input.rank:
+            require_elements(input, (dim,), "index_select")
         return input.with_shape((*input.shape[:dim], count, *input.shape[dim + 1 :]))
 
     def lower(self, net: Network, input: Tensor, index: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ import numpy as np
 
 from trtdsl.ops.base import Module, Refused, static
 from trtdsl.ops.lowering import axes_mask
-from trtdsl.ops.rules import require_floating, same_dim
-from trtdsl.ops.windows import require_at_most
+from trtdsl.ops.rules import require_at_most, require_floating, same_dim
 from trtdsl.types import Dim, TensorType, product
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 
 from trtdsl.ops.base import Function, Module, Refused, Spelling, static
 from trtdsl.ops.pooling import pool
-from trtdsl.ops.rules import require_floating, require_rank
-from trtdsl.ops.windows import Window, require_at_most
+from trtdsl.ops.rules import require_at_most, require_floating, require_rank
+from trtdsl.ops.windows import Window
 from trtdsl.types import TensorType, product
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trtdsl.ops.base import Function, Refused, static
 from trtdsl.ops.elementwise import computed, numeric
 from trtdsl.ops.reduction import reduced_shape
-from trtdsl.ops.rules import wrap_dim
+from trtdsl.ops.rules import require_elements, wrap_dim
 from trtdsl.types import Dim, DType, TensorType, Undecided, less_equal
 
 if TYPE_CHECKING:
@@ -123,8 +123,10 @@ class Extreme(Function, abstract=True):
         if self.dim is None:
             if self.keepdim:
                 raise Refused("keepdim needs a dim", "keepdim")
+            require_elements(input, range(input.rank), self.name)
             return computed(input).with_shape(())
         dims = (wrap_dim(self.dim, input.rank),)
+        require_elements(input, dims if input.rank else (), self.name)
         values = computed(input).with_shape(reduced_shape(input, dims, self.keepdim))
         return values, values.with_dtype(DType.INT64)
 
@@ -132,7 +134,6 @@ class Extreme(Function, abstract=True):
         if self.dim is None:
             return _extreme_of_all(net, input, self.operation)
         axis = wrap_dim(self.dim, input.rank)
-        # Reshaped before the cast back, as no layer reshapes uint8.
         x = net.cast(input, numeric(input.dtype))
         values, indices = top(net, x, 1, axis, self.operation == "MAX")
         shape = net.results[0].shape
@@ -185,6 +186,7 @@ class Place(Function, abstract=True):
         if input.dtype.is_bool:
             raise Refused(f"{self.name} takes no bool tensor", "input")
         dims = tuple(range(input.rank)) if self.dim is None else (wrap_dim(self.dim, input.rank),)
+        require_elements(input, dims if input.rank else (), self.name)
         shape = reduced_shape(computed(input), dims, self.keepdim)
         return TensorType(DType.INT64, shape)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from trtdsl.ops.base import Function, Refused
-from trtdsl.ops.windows import require_at_most
+from trtdsl.ops.rules import require_at_most
 from trtdsl.types import Dim, TensorType, Undecided, less_equal, maximum, minimum
 
 if TYPE_CHECKING:

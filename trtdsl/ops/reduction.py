@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trtdsl.ops.base import Function, Refused
 from trtdsl.ops.elementwise import cast, computed, numeric, scaled, shifted
-from trtdsl.ops.rules import require_floating, wrap_dim, wrap_dims
+from trtdsl.ops.rules import require_elements, require_floating, wrap_dim, wrap_dims
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, product
 
 if TYPE_CHECKING:
@@ -54,7 +54,13 @@ class Reduction(Function, abstract=True):
         return reduce(net, self.operation, x, dims, self.keepdim)
 
 
-class Amax(Reduction):
+class _Extreme(Reduction, abstract=True):
+    def infer(self, input: TensorType) -> TensorType:
+        require_elements(input, self.axes(input.rank) if input.rank else (), self.name)
+        return super().infer(input)
+
+
+class Amax(_Extreme):
     """The largest element. PyTorch's NaN wins, TensorRT's may lose."""
 
     torch = "torch.amax"
@@ -67,7 +73,7 @@ class Amax(Reduction):
     operation = "MAX"
 
 
-class Amin(Reduction):
+class Amin(_Extreme):
     """The smallest element. PyTorch's NaN wins, TensorRT's may lose."""
 
     torch = "torch.amin"

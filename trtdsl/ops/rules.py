@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import numpy.typing as npt
 
 from trtdsl.ops.base import Refused
-from trtdsl.types import Dim, DType, TensorType, Undecided, equal
+from trtdsl.types import Dim, DType, TensorType, Undecided, bounds, equal, less_equal
 
 DEFAULT_FLOAT = DType.FLOAT32
 """PyTorch's default dtype: what a Python float becomes beside an integer tensor."""
@@ -35,6 +35,24 @@ def wrap_dims(dims: int | Sequence[int] | None, rank: int, about: str = "dim") -
     if len(set(wrapped)) != len(wrapped):
         raise Refused("a dimension is named twice", about)
     return wrapped
+
+
+def require_at_most(low: Dim, high: Dim, message: str, about: str | None = "input") -> None:
+    """Refuse unless ``low <= high`` for every size in range."""
+    try:
+        fits = less_equal(low, high)
+    except Undecided as undecided:
+        smallest = bounds(high - low)[0]
+        help = f"the range allows sizes that are {-smallest} too small: raise the minimum of its dimension"
+        raise Refused(f"{message} for every size in range", about, help) from undecided
+    if not fits:
+        raise Refused(message, about)
+
+
+def require_elements(x: TensorType, dims: Iterable[int], what: str) -> None:
+    """Refuse a tensor that has, or may have, no elements along one of these dimensions, as PyTorch does."""
+    for dim in dims:
+        require_at_most(1, x.shape[dim], f"{what} needs elements along dimension {dim} of {x}")
 
 
 def same_dim(left: Dim, right: Dim, what: str, about: str | None = None) -> bool:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trtdsl.ops.base import Refused
-from trtdsl.ops.rules import require_floating
-from trtdsl.types import Dim, TensorType, Undecided, bounds, less_equal
+from trtdsl.ops.rules import require_at_most, require_elements, require_floating
+from trtdsl.types import Dim, TensorType
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
@@ -58,18 +58,6 @@ def _padded(size: Dim, whole: Dim) -> str:
     return "" if size == whole else f" (padded to {whole})"
 
 
-def require_at_most(low: Dim, high: Dim, message: str, about: str | None = "input") -> None:
-    """Refuse unless ``low <= high`` for every size in range."""
-    try:
-        fits = less_equal(low, high)
-    except Undecided as undecided:
-        smallest = bounds(high - low)[0]
-        help = f"the range allows sizes that are {-smallest} too small: raise the minimum of its dimension"
-        raise Refused(f"{message} for every size in range", about, help) from undecided
-    if not fits:
-        raise Refused(message, about)
-
-
 def per_axis(value: int | Sequence[int], count: int, about: str, least: int) -> tuple[int, ...]:
     """One number for each of ``count`` spatial dimensions, none below ``least``."""
     values = (value,) * count if isinstance(value, int) else tuple(value)
@@ -81,11 +69,13 @@ def per_axis(value: int | Sequence[int], count: int, about: str, least: int) -> 
 
 
 def require_spatial(x: TensorType, count: int, what: str) -> None:
-    """Refuse anything but floating-point ``[N, C, ...]`` or ``[C, ...]`` with ``count`` more dimensions."""
+    """Refuse anything but floating-point ``[N, C, ...]`` or ``[C, ...]`` with ``count`` more dimensions,
+    none of which is empty."""
     require_floating(x, what, "input")
     if x.rank not in (count + 1, count + 2):
         names = ", ".join(("D", "H", "W")[3 - count :]) if count > 1 else "L"
         raise Refused(f"{what} needs a tensor [N, C, {names}] or [C, {names}], not {x}", "input")
+    require_elements(x, range(x.rank - count, x.rank), what)
 
 
 def planes_type(x: TensorType, count: int) -> TensorType:
