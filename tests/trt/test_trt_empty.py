@@ -20,6 +20,8 @@ WITHOUT = [
     "x[:, 3:] -> flatten(0, 1) -> sum(0)",
     "cat([x, x[:, 3:]], 1)",
     "pad(x[:, 3:], (0, 0, 1, 0), value = 3)",
+    "any(x[:, 3:], 1)",
+    "all(x[:, 3:], (1, 2))",
 ]
 """No elements along the second dimension, whatever the batch."""
 

@@ -165,8 +165,10 @@ class Truth(Reduction, abstract=True):
     def lower(self, net: Network, input: Tensor) -> Tensor:
         truth, axes = cast(net, input, DType.BOOL), self.axes(input.rank)
         if axes:
-            truth = reduce(net, self.operation, net.cast(truth, DType.INT32), axes, self.keepdim)
-        return cast(net, truth, net.result.dtype)
+            found = reduce(net, self.operation, net.cast(truth, DType.INT32), axes, self.keepdim)
+            # Of no elements TensorRT's extremes are the ends of int32's range.
+            truth = net.elementwise("GREATER", found, net.scalar(0, found))
+        return net.cast(truth, net.result.dtype)
 
     def axes(self, rank: int) -> tuple[int, ...]:
         # Unlike torch.sum, torch.all and torch.any reduce nothing over no dimensions.
