@@ -12,7 +12,7 @@ import numpy as np
 from trtdsl.ops.adaptive import lower_adaptive, way
 from trtdsl.ops.base import Function, Refused, Spelling
 from trtdsl.ops.padding import lower_padding
-from trtdsl.ops.rules import require_at_most, require_floating, same_dim
+from trtdsl.ops.rules import require_at_most, require_elements, require_floating, same_dim
 from trtdsl.types import Dim, TensorType, Undecided, bounds, equal
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Interpolate(Function):
         if input.rank not in _RANKS[self.mode]:
             ranks = " or ".join(map(str, _RANKS[self.mode]))
             raise Refused(f'mode "{self.mode}" needs a tensor of rank {ranks}, not {input}', "mode")
+        require_elements(input, range(2, input.rank), "interpolate")
         if self.antialias:
             raise Refused("TensorRT's resize has no antialiasing", "antialias")
         if self.align_corners is not None and self.mode not in _ALIGNABLE:
