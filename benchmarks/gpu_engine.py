@@ -33,6 +33,7 @@ from trtdsl.trt import cuda
 from trtdsl.trt.arrays import tensor_in
 from trtdsl.trt.dialect import load_runtime
 from trtdsl.trt.engine import Engine
+from trtdsl.trt.manifest import manifest_path
 
 MODEL = """\
 model gram() {
@@ -220,7 +221,7 @@ def dlpack(bench: Bench) -> None:
     """DLPack on the GPU, ordered before the stream that runs the engine"""
     inputs = inputs_of(8)
     arrays = on_gpu(inputs)
-    context = trtdsl.Engine.load(bench.path).context()
+    context = Engine.load(bench.path).context()
     x = Capsule(arrays["x"])
     require_equal(from_gpu(context.run({**arrays, "x": x})), inputs)
     assert x.streams == [context.stream.handle]
@@ -228,7 +229,7 @@ def dlpack(bench: Bench) -> None:
 
 def own_stream(bench: Bench) -> None:
     """a stream of the caller's: copies, runs and copies in order, without waiting"""
-    stream, context = cuda.Stream(), trtdsl.Engine.load(bench.path).context()
+    stream, context = cuda.Stream(), Engine.load(bench.path).context()
     many = [inputs_of(512, seed) for seed in range(8)]
     arrays = [on_gpu(inputs_of(512, 99)) for _ in many]
     held = []
@@ -249,7 +250,7 @@ def own_stream(bench: Bench) -> None:
 
 def cuda_graph(bench: Bench) -> None:
     """a CUDA graph: called with numpy and with GPU arrays, and launched on inputs written in place"""
-    engine = trtdsl.Engine.load(bench.path)
+    engine = Engine.load(bench.path)
     first, second, third = (inputs_of(16, seed) for seed in range(3))
     graph = engine.graph({name: array.shape for name, array in first.items()})
     require_equal(graph(**first), first)
@@ -287,7 +288,7 @@ def threads(bench: Bench) -> None:
 
 def contexts(bench: Bench) -> None:
     """two contexts at work; before TensorRT 10 each on its own profile, and two on one are refused"""
-    engine = trtdsl.Engine.load(bench.path)
+    engine = Engine.load(bench.path)
     one, two = engine.context(), engine.context()
     first, second = inputs_of(512, 1), inputs_of(1, 2)
     for _ in range(3):
@@ -311,10 +312,10 @@ def memory_is_returned(bench: Bench) -> None:
     shapes = {name: array.shape for name, array in inputs.items()}
 
     def use() -> int:
-        engine = trtdsl.Engine.load(bench.path)
+        engine = Engine.load(bench.path)
         require_equal(engine(**inputs), inputs)
         del engine
-        engine = trtdsl.Engine.load(bench.path)
+        engine = Engine.load(bench.path)
         require_equal(engine.graph(shapes)(**inputs), inputs)
         del engine
         gc.collect()
@@ -327,7 +328,7 @@ def memory_is_returned(bench: Bench) -> None:
 
 def input_names_of_arguments(bench: Bench) -> None:
     """an input called `stream`"""
-    engine = trtdsl.Engine.load(bench.other)
+    engine = Engine.load(bench.other)
     x, stream = np.full((2, 2048), -1, np.float32), np.array([3, 4], np.float32)
     found = engine(x=x, stream=stream)["y"]
     np.testing.assert_array_equal(found, np.broadcast_to(stream[:, None], (2, 2048)))
@@ -355,7 +356,7 @@ def mistakes(bench: Bench) -> None:
 
 def spoilt_files(bench: Bench) -> None:
     """cut and foreign engines, and one of another release"""
-    data, manifest = bench.path.read_bytes(), json.loads(_manifest(bench.path).read_text())
+    data, manifest = bench.path.read_bytes(), json.loads(manifest_path(bench.path).read_text())
     spoilt = bench.folder / "spoilt.engine"
     for bytes_, changes, words in (
         (data[:-100], {}, "not whole"),
@@ -364,16 +365,12 @@ def spoilt_files(bench: Bench) -> None:
         (data, {"targets": ["sm75"]}, "the engine was built for sm75"),
     ):
         spoilt.write_bytes(bytes_)
-        _manifest(spoilt).write_text(json.dumps({**manifest, **changes}))
+        manifest_path(spoilt).write_text(json.dumps({**manifest, **changes}))
         with refused(words):
-            trtdsl.Engine.load(spoilt)
+            Engine.load(spoilt)
     # Bytes that only TensorRT can tell to be wrong.
     with refused("cannot load the engine"):
         Engine(data[: len(data) // 2], bench.engine.manifest)
-
-
-def _manifest(engine: Path) -> Path:
-    return engine.with_name(f"{engine.name}.json")
 
 
 def command_run(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from recording import RecordingDialect
-from releases import facts
+from releases import LACKING, facts, narrowed
 
 from trtdsl import reference
 from trtdsl.diagnostics import DiagnosticError
@@ -79,9 +79,6 @@ REDUCTIONS = [
     "std",
     "norm",
 ]
-
-LACKING = ("has no bfloat16", "for quantised numbers only", "in floating point only")
-"""What TensorRT 8.5 says it lacks."""
 
 
 def tensors(rng: random.Random) -> str:
@@ -260,10 +257,8 @@ def _on_the_oldest_release(graph: Graph, inputs: Any, expected: Any, text: str) 
     except DiagnosticError as error:
         assert any(lack in error.diagnostics[0].message for lack in LACKING), error
         return "8.5 lacks it"
-    # Integers are of 32 bits there.
-    narrow = {name: x.astype("i4") if x.dtype == np.int64 else x for name, x in inputs.items()}
     wanted = {name: y.int() if y.dtype == torch.int64 else y for name, y in expected.items()}
-    require_close(evaluate(dialect.network, narrow, weights=lowered.weights), wanted, text)
+    require_close(evaluate(dialect.network, narrowed(inputs), weights=lowered.weights), wanted, text)
     return "equal"
 
 

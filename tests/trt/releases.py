@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ from typing import Any
 from trtdsl.trt.facts import Facts
 
 API = Path(__file__).parent / "api"
+LACKING = ("has no bfloat16", "for quantised numbers only", "in floating point only")
+"""What TensorRT 8.5 says it lacks."""
 RELEASES = ("8.5.3", "10.13", "11.4")
+
+
+def narrowed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays as TensorRT 8.5 takes them, whose integers are of 32 bits."""
+    return {name: array.astype("i4") if array.dtype == "i8" else array for name, array in arrays.items()}
 
 
 @cache

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from recording import RecordingDialect
-from releases import facts
+from releases import LACKING, facts, narrowed
 
 from trtdsl import reference
 from trtdsl.diagnostics import DiagnosticError
@@ -23,8 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
 import test_random as operators
 from one_node import assert_close
 from random_cases import FAMILIES, Case
-
-LACKING = ("has no bfloat16", "for quantised numbers only", "in floating point only")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -62,8 +59,7 @@ def compare(case: Case, seed: int) -> bool:
         return False
     for at in operators.POINTS:
         arrays = operators.arrays_of(case, at, seed)
-        narrow = {name: a.astype("i4") if a.dtype == np.int64 else a for name, a in arrays.items()}
-        found = evaluate(dialect.network, narrow, weights=lowered.weights)
+        found = evaluate(dialect.network, narrowed(arrays), weights=lowered.weights)
         for name, value in reference.run(graph, arrays).items():
             # Integers are of 32 bits there, and no test draws numbers whose results need more.
             expected = value.int() if value.dtype == torch.int64 else value

@@ -20,7 +20,7 @@ import pytest
 import tensorrt_rtx as trt
 import torch
 from recording import RecordingDialect, Use
-from releases import RELEASES, api, facts
+from releases import RELEASES, api, facts, narrowed
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.driver import in_precision
@@ -187,7 +187,7 @@ def test_the_oldest_dialect_computes_the_same(precision: DType) -> None:
         except DiagnosticError:
             continue
         inputs = example.arrays("opt")
-        given = {name: array.astype("i4") if array.dtype == "i8" else array for name, array in inputs.items()}
+        given = narrowed(inputs)
         found = evaluate(dialect.network, given, weights=lowered.weights)
         for name, expected in run(graph, inputs).items():
             # Integers are of 32 bits there; a half rounds at every layer, and composed operators have a few.

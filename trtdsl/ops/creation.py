@@ -73,8 +73,7 @@ class Full(Function):
         small = tuple(1 if isinstance(size, SymbolicDim) else size for size in type.shape)
         if math.prod(small) > LARGEST_CONSTANT:
             small = (1,) * type.rank
-        constant = net.constant(np.full(small, self.fill_value, dtype=type.dtype.numpy))
-        return net.expand(constant, type.shape)
+        return net.expand(net.filled(small, self.fill_value, type.dtype), type.shape)
 
     def fold(self) -> Array | None:
         type = self.infer()

@@ -79,13 +79,17 @@ def truncated(net: Network, x: Tensor) -> Tensor:
     return net.select(negative, net.unary("CEIL", x), net.unary("FLOOR", x))
 
 
+def floored_remainder(net: Network, x: Tensor, y: Tensor) -> Tensor:
+    """``x - floor(x / y) * y``."""
+    whole = net.elementwise("FLOOR_DIV", x, y)
+    return net.elementwise("SUB", x, net.elementwise("PROD", whole, y))
+
+
 def cast(net: Network, x: Tensor, dtype: DType) -> Tensor:
     """``x.to(dtype)``: bool is ``x != 0`` and uint8 wraps round, which a cast of TensorRT's need not do."""
     if dtype is DType.BOOL:
         return to_bool(net, net.cast(x, numeric(x.dtype)) if x.dtype is not DType.BOOL else x)
     if dtype is DType.UINT8 and x.dtype not in (DType.BOOL, DType.UINT8) and x.array is None:
         numbers = net.cast(x, DType.INT64 if x.dtype is DType.INT64 else DType.INT32)
-        full = net.scalar(256, numbers)
-        rounds = net.elementwise("FLOOR_DIV", numbers, full)
-        x = net.elementwise("SUB", numbers, net.elementwise("PROD", rounds, full))
+        x = floored_remainder(net, numbers, net.scalar(256, numbers))
     return net.cast(x, dtype)

@@ -148,7 +148,7 @@ class IndexSelect(Function):
             raise Refused(f"index_select needs an index of rank 1, not {index.rank}", "index")
         require_index(index, "index")
         count = index.shape[0] if index.rank else 1
-        if count != 0 and input.rank:
+        if count != 0:
             require_elements(input, (dim,), "index_select")
         return input.with_shape((*input.shape[:dim], count, *input.shape[dim + 1 :]))
 

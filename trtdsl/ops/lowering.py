@@ -297,8 +297,7 @@ def axes_mask(dims: Sequence[int]) -> int:
 
 def _placeholders(old: Sequence[Dim], new: Sequence[Dim]) -> tuple[int, ...] | None:
     """The new shape in TensorRT's spelling, 0 for a dimension copied from the same place of the
-    input and at most one -1 to infer; None where that cannot say it. What is inferred beside a
-    length of 0 could be anything."""
+    input and at most one -1 to infer; None where that cannot say it."""
     spelled: list[int] = []
     for axis, dim in enumerate(new):
         if isinstance(dim, int):
@@ -308,8 +307,10 @@ def _placeholders(old: Sequence[Dim], new: Sequence[Dim]) -> tuple[int, ...] | N
         else:
             spelled.append(-1)
     told = [dim for dim, length in zip(new, spelled, strict=True) if length != -1]
-    unclear = spelled.count(-1) > int(all(map(_is_positive, told))) or 0 in new
-    return None if unclear else tuple(spelled)
+    if 0 in new or spelled.count(-1) > 1:
+        return None
+    # Beside a length of 0 the inferred one could be anything.
+    return tuple(spelled) if len(told) == len(new) or all(map(_is_positive, told)) else None
 
 
 def _is_positive(dim: Dim) -> bool:

@@ -126,7 +126,7 @@ class Extreme(Function, abstract=True):
             require_elements(input, range(input.rank), self.name)
             return computed(input).with_shape(())
         dims = (wrap_dim(self.dim, input.rank),)
-        require_elements(input, dims if input.rank else (), self.name)
+        require_elements(input, dims, self.name)
         values = computed(input).with_shape(reduced_shape(input, dims, self.keepdim))
         return values, values.with_dtype(DType.INT64)
 
@@ -186,7 +186,7 @@ class Place(Function, abstract=True):
         if input.dtype.is_bool:
             raise Refused(f"{self.name} takes no bool tensor", "input")
         dims = tuple(range(input.rank)) if self.dim is None else (wrap_dim(self.dim, input.rank),)
-        require_elements(input, dims if input.rank else (), self.name)
+        require_elements(input, dims, self.name)
         shape = reduced_shape(computed(input), dims, self.keepdim)
         return TensorType(DType.INT64, shape)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from trtdsl.ops.base import Function, Refused
-from trtdsl.ops.elementwise import computed, numeric, scaled, truncated, without_overflow
+from trtdsl.ops.elementwise import computed, floored_remainder, numeric, scaled, truncated, without_overflow
 from trtdsl.ops.rules import broadcast_shapes, floating, promote, promote_in_order, type_of
 from trtdsl.types import DType, TensorType
 
@@ -201,9 +201,7 @@ class Remainder(Binary):
     )
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
-        x, y = _widened(net, a, b)
-        rest = net.elementwise("SUB", x, net.elementwise("PROD", floor_divided(net, x, y), y))
-        return net.cast(rest, a.dtype)
+        return net.cast(floored_remainder(net, *_widened(net, a, b)), a.dtype)
 
 
 class Fmod(Binary):

@@ -56,7 +56,7 @@ class Reduction(Function, abstract=True):
 
 class _Extreme(Reduction, abstract=True):
     def infer(self, input: TensorType) -> TensorType:
-        require_elements(input, self.axes(input.rank) if input.rank else (), self.name)
+        require_elements(input, self.axes(input.rank), self.name)
         return super().infer(input)
 
 

@@ -50,8 +50,11 @@ def require_at_most(low: Dim, high: Dim, message: str, about: str | None = "inpu
 
 
 def require_elements(x: TensorType, dims: Iterable[int], what: str) -> None:
-    """Refuse a tensor that has, or may have, no elements along one of these dimensions, as PyTorch does."""
-    for dim in dims:
+    """Refuse a tensor that has, or may have, no elements along one of these dimensions, as PyTorch does.
+
+    A tensor of rank 0 has one element along whatever PyTorch lets one name.
+    """
+    for dim in dims if x.rank else ():
         require_at_most(1, x.shape[dim], f"{what} needs elements along dimension {dim} of {x}")
 
 

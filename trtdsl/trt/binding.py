@@ -108,8 +108,10 @@ class ProfileUsers:
 
     def claim(self, profile: int, context: object) -> bool:
         """Put a context on a profile and off its last one; False, and no change, where another is on it."""
+        if self._shared:
+            return True
         with self._lock:
-            if not self._shared and self._users.get(profile, context) is not context:
+            if self._users.get(profile, context) is not context:
                 return False
             for last in [number for number, user in self._users.items() if user is context]:
                 del self._users[last]

@@ -302,8 +302,11 @@ class CheckedNetwork(ComposingNetwork):
         name: str = "",
     ) -> tuple[Tensor, ...]:
         """Add a layer, set it up, and check everything about it."""
-        if kind not in _CONVERSIONS and any(type.dtype is DType.UINT8 for type in _types(arguments, results)):
-            return self._add_in_numbers(kind, arguments, results, inputs, properties, name)
+        promised = results
+        if kind not in _CONVERSIONS:
+            arguments = [self._in_numbers(value) for value in arguments]
+            inputs = {index: self._as_numbers(tensor) for index, tensor in inputs.items()}
+            results = [_in_int32(type) for type in results]
         # TensorRT reads elements in C order from aligned memory; only other views are copied.
         arguments = [
             np.require(value, requirements=("C", "A")) if isinstance(value, np.ndarray) else value
@@ -326,25 +329,10 @@ class CheckedNetwork(ComposingNetwork):
         for property, value in properties.items():
             self._set(layer, kind, property, value)
         self._pin(layer, kind, arguments, results)
-        return tuple(self._output(layer, kind, index, type) for index, type in enumerate(results))
-
-    def _add_in_numbers(
-        self,
-        kind: str,
-        arguments: Sequence[Any],
-        results: Sequence[TensorType],
-        inputs: Mapping[int, Tensor],
-        properties: Mapping[str, Any],
-        name: str,
-    ) -> tuple[Tensor, ...]:
-        """A layer of uint8, in int32."""
-        types = [type.with_dtype(DType.INT32) if type.dtype is DType.UINT8 else type for type in results]
-        arguments = [self._in_numbers(value) for value in arguments]
-        inputs = {index: self._as_numbers(tensor) for index, tensor in inputs.items()}
-        made = self._add(kind, arguments, types, inputs, properties, name)
+        made = [self._output(layer, kind, index, type) for index, type in enumerate(results)]
         return tuple(
-            self._as_bytes(tensor) if type.dtype is DType.UINT8 else tensor
-            for tensor, type in zip(made, results, strict=True)
+            tensor if tensor.type == type else self._as_bytes(tensor)
+            for tensor, type in zip(made, promised, strict=True)
         )
 
     def _in_numbers(self, value: Any) -> Any:
@@ -427,7 +415,8 @@ class CheckedNetwork(ComposingNetwork):
             )
 
     def _pin(self, layer: Any, kind: str, arguments: Sequence[Any], results: Sequence[TensorType]) -> None:
-        floats = [type.dtype for type in _types(arguments, ()) if type.dtype.is_floating]
+        operands = [item for value in arguments for item in (value if isinstance(value, list) else [value])]
+        floats = [x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.is_floating]
         types = [self.data_type(result.dtype) for result in results]
         self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, self._mixed)
 
@@ -469,9 +458,9 @@ _NO_CONSTANTS = (DType.UINT8, DType.INT8)
 """Types of which TensorRT has no constants, or only quantised ones."""
 
 
-def _types(arguments: Sequence[Any], results: Sequence[TensorType]) -> list[TensorType]:
-    operands = [item for value in arguments for item in (value if isinstance(value, list) else [value])]
-    return [*results, *(item.type for item in operands if isinstance(item, Tensor))]
+def _in_int32(type: TensorType) -> TensorType:
+    """The type that a tensor has within the network."""
+    return type.with_dtype(DType.INT32) if type.dtype is DType.UINT8 else type
 
 
 def _show(value: Any) -> str:
