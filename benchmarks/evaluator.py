@@ -1,7 +1,7 @@
 """Prove the evaluator with networks no one here wrote.
 
 Every published model of ``evaluator_models.py`` gets random weights, is exported by ``torch.onnx.export``,
-parsed by NVIDIA's ONNX parser into a TensorRT network and computed by :mod:`trtdsl.trt.evaluate`; the result
+parsed by NVIDIA's ONNX parser into a TensorRT network and computed by :mod:`trtdsl.evaluate`; the result
 is compared with the torch module itself.  Once with a fixed batch of 2, once with a dynamic batch exported
 at 2 and run at 3.
 
@@ -31,7 +31,7 @@ import torch
 from evaluator_models import CASES, Case, Inputs
 from torch import nn
 
-from trtdsl.trt.evaluate import evaluate
+from trtdsl.evaluate import evaluate
 
 HERE = Path(__file__).parent
 LIMIT = 1e-5
@@ -209,7 +209,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 Each model has random weights (`torch.manual_seed(0)`, no parameter at a default that would hide a mistake),
 goes through `torch.onnx.export` and NVIDIA's ONNX parser, and the TensorRT network that comes out is
-computed by `trtdsl.trt.evaluate` in float32 on the CPU. Both of torch's exporters are used: for torchvision
+computed by `trtdsl.evaluate` in float32 on the CPU. Both of torch's exporters are used: for torchvision
 and timm the TorchScript tracer where the batch is static (not for alexnet, vgg11_bn and nf_resnet26, whose
 operators it lacks), for all else `torch.export`.
 Written by `python benchmarks/evaluator.py`.

@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 
 import trtdsl
+from trtdsl.compile import check_file, compile_graph
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.driver import check_file, compile_graph
-from trtdsl.trt import cuda
+from trtdsl.runtime import cuda
+from trtdsl.runtime.engine import Engine, GraphContext, read_engine
 from trtdsl.trt.dialect import Dialect, load_runtime
-from trtdsl.trt.engine import Engine, GraphContext, read_engine
 from trtdsl.trt.manifest import Binding, Manifest, load_manifest
 from trtdsl.types import DType
 from trtdsl.verification.engine import EngineLike

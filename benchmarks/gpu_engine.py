@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 
 import trtdsl
+from trtdsl.compile import compile_graph
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.driver import compile_graph
-from trtdsl.trt import cuda
-from trtdsl.trt.arrays import tensor_in
+from trtdsl.runtime import cuda
+from trtdsl.runtime.arrays import tensor_in
+from trtdsl.runtime.engine import Engine
 from trtdsl.trt.dialect import load_runtime
-from trtdsl.trt.engine import Engine
 from trtdsl.trt.manifest import manifest_path
 
 MODEL = """\

@@ -30,17 +30,17 @@ import numpy as np
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.ir import Graph, Value
 from trtdsl.passes import ConvertPrecision
-from trtdsl.trt import cuda
+from trtdsl.runtime import cuda
+from trtdsl.runtime.engine import Engine
 from trtdsl.trt.build import build
 from trtdsl.trt.dialect import load_runtime
-from trtdsl.trt.engine import Engine
 from trtdsl.trt.lower import lower
-from trtdsl.trt.manifest import describe
+from trtdsl.trt.manifest import make_manifest
 from trtdsl.types import DType
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ops"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from examples import EXAMPLES, POINTS, Example
+from tests.ops.examples import EXAMPLES, POINTS, Example
 
 LIMITS = {"float32": 1e-5, "float16": 1e-2}
 """Relative L2 error against PyTorch's float32; an operator's own tolerance counts where it is larger."""
@@ -131,7 +131,7 @@ class Bench:
         data = build(lowered, tf32=False)
         if self.options.dry_run:
             return
-        engine = Engine(data, describe(lowered, data), self.dialect)
+        engine = Engine(data, make_manifest(lowered, data), self.dialect)
         types = {binding.name: DType(binding.dtype).numpy for binding in engine.manifest.inputs}
         for at in POINTS:
             arrays = example.arrays(at)

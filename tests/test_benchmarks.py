@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trtdsl.driver import check_file
+from trtdsl.compile import check_file
 from trtdsl.elaborate import elaborate_text
-from trtdsl.trt.evaluate import evaluate
+from trtdsl.evaluate import evaluate
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
 

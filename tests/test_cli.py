@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import trtdsl
 from safetensors.numpy import save_file
 
+from tests.command import trtdsl
 from trtdsl.ops.convolution import Conv2d
 from trtdsl.passes import PIPELINE, pass_name
 

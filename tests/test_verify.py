@@ -14,12 +14,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from command import trtdsl as main
 from onnx import TensorProto, helper
 from torch import nn
 from torch.nn import functional as F
 
 import trtdsl
+from tests.command import trtdsl as main
 from trtdsl import passes
 from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.ir import Graph, rebuild

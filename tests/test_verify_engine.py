@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command import trtdsl as main
 from safetensors.numpy import save_file
 from torch import nn
 
 import trtdsl
+from tests.command import trtdsl as main
+from trtdsl.compile import compile_graph
 from trtdsl.diagnostics import UsageError
-from trtdsl.driver import compile_graph
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
 from trtdsl.passes import ConvertPrecision, optimize
 from trtdsl.reference import random_weights, run, to_numpy
-from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.lower import lower
-from trtdsl.trt.manifest import Binding, Manifest, describe
+from trtdsl.trt.manifest import Binding, Manifest, make_manifest
 from trtdsl.types import DType
 from trtdsl.verification import ENGINE_TOLERANCES, comparison
 
@@ -88,7 +88,7 @@ def engine_of(
         found = evaluate(lowered.network, arrays, weights=lowered.weights)
         return change({name: to_numpy(tensor) for name, tensor in found.items()})
 
-    return CpuEngine(dataclasses.replace(describe(lowered, b"", tf32=False), **recorded), compute)
+    return CpuEngine(dataclasses.replace(make_manifest(lowered, b"", tf32=False), **recorded), compute)
 
 
 def never(arrays: Arrays) -> Arrays:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command import trtdsl as main
 from torch import nn
 
 import trtdsl
+from tests.command import trtdsl as main
 from trtdsl.diagnostics import UsageError
 from trtdsl.ir import Graph
 

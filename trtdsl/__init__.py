@@ -23,16 +23,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trtdsl.compile import check_file, compile_file, compile_graph
     from trtdsl.diagnostics import Diagnostic, DiagnosticError
-    from trtdsl.driver import check_file, compile_file, compile_graph
     from trtdsl.elaborate import elaborate_file, elaborate_text
     from trtdsl.ir import Graph, Node, Value, Weight, show
     from trtdsl.ir import verify as verify_graph
     from trtdsl.passes import optimize
+    from trtdsl.runtime.engine import Engine
     from trtdsl.syntax.parser import parse
     from trtdsl.syntax.printer import format_text
     from trtdsl.trt.build import build
-    from trtdsl.trt.engine import Engine
     from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import Manifest
     from trtdsl.types import DType
@@ -44,7 +44,7 @@ _HOMES = {
     "DType": "trtdsl.types",
     "Diagnostic": "trtdsl.diagnostics",
     "DiagnosticError": "trtdsl.diagnostics",
-    "Engine": "trtdsl.trt.engine",
+    "Engine": "trtdsl.runtime.engine",
     "Graph": "trtdsl.ir",
     "Manifest": "trtdsl.trt.manifest",
     "Node": "trtdsl.ir",
@@ -53,9 +53,9 @@ _HOMES = {
     "Weight": "trtdsl.ir",
     "bind": "trtdsl.weights",
     "build": "trtdsl.trt.build",
-    "check_file": "trtdsl.driver",
-    "compile_file": "trtdsl.driver",
-    "compile_graph": "trtdsl.driver",
+    "check_file": "trtdsl.compile",
+    "compile_file": "trtdsl.compile",
+    "compile_graph": "trtdsl.compile",
     "elaborate_file": "trtdsl.elaborate",
     "elaborate_text": "trtdsl.elaborate",
     "format_text": "trtdsl.syntax.printer",

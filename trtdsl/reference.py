@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 Array: TypeAlias = npt.NDArray[Any]
-Point: TypeAlias = Literal["min", "opt", "max"]
+ProfilePoint: TypeAlias = Literal["min", "opt", "max"]
 
 
 class ReferenceMismatch(Exception):
@@ -296,7 +296,7 @@ def random_array(
 
 
 def random_inputs(
-    graph: Graph, at: Point = "opt", seed: int = 0, integers: tuple[int, int] = (0, 4)
+    graph: Graph, at: ProfilePoint = "opt", seed: int = 0, integers: tuple[int, int] = (0, 4)
 ) -> dict[str, Array]:
     """An array for each input, its dynamic dimensions at one end or the middle of their ranges."""
     random = np.random.default_rng(seed)
@@ -305,7 +305,7 @@ def random_inputs(
     return {name: random_array(type, random, integers) for name, type in static.items()}
 
 
-def point(of: frozenset[Symbol], at: Point) -> dict[str, int]:
+def point(of: frozenset[Symbol], at: ProfilePoint) -> dict[str, int]:
     """Each symbol's minimum, optimum or maximum."""
     bound = {"min": "minimum", "opt": "optimum", "max": "maximum"}[at]
     return {symbol.name: getattr(symbol, bound) for symbol in of}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from bodies import graph_of
 
+from tests.elaborate.bodies import graph_of
 from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.elaborate import elaborate, elaborate_text, evaluate_define, models
 

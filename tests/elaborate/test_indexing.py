@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bodies import graph_of, mistakes_of
+
+from tests.elaborate.bodies import graph_of, mistakes_of
 
 DECLARED = "input x: float32[4, 5, 6]\ninput i: int64[2, 3]\ninput j: int64[3]\n"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from bodies import graph_of, keys, mistakes_of
+
+from tests.elaborate.bodies import graph_of, keys, mistakes_of
 
 UNIT = "block Unit(c)(x) { return x -> conv: Conv2d(c, 1, bias = false) }\n"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from bodies import graph_of, mistakes_of, operators
 
+from tests.elaborate.bodies import graph_of, mistakes_of, operators
 from trtdsl.elaborate import elaborate
 from trtdsl.elaborate.naming import Names, identifier
 from trtdsl.ir import show

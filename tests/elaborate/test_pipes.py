@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from bodies import graph_of, operators
 
+from tests.elaborate.bodies import graph_of, operators
 from trtdsl.ir import Graph
 
 HEAD = """

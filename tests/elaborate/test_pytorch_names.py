@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bodies import mistakes_of
 
+from tests.elaborate.bodies import mistakes_of
 from trtdsl.elaborate.builtins import prelude
 from trtdsl.ops import pytorch_names
 

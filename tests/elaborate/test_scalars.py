@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 import torch
-from bodies import graph_of
 
+from tests.elaborate.bodies import graph_of
 from trtdsl.diagnostics import DiagnosticError
 
 DTYPES = ["float32", "float16", "bfloat16", "int8", "int32", "int64", "uint8", "bool"]

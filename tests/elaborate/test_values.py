@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from bodies import graph_of, keys, mistakes_of, shape_of, value_of
+
+from tests.elaborate.bodies import graph_of, keys, mistakes_of, shape_of, value_of
 
 EXPRESSIONS = [
     "1 + 2 * 3 - 4 // 3 + 7 % 4",

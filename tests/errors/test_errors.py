@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import CANARY, write_bad, write_weights
 
+from tests.errors.checkpoints import CANARY, write_bad, write_weights
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, render
 from trtdsl.elaborate import elaborate, read_source
 from trtdsl.types import DType

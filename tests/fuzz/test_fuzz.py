@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from programs import corpus, mutated, plausible
-from trial import Hangs, attempt, time_limit
+
+from tests.fuzz.programs import corpus, mutated, plausible
+from tests.fuzz.trial import Hangs, attempt, time_limit
 
 FIXED = settings(
     max_examples=200, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)

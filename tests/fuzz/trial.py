@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from programs import mutated, plausible
-
+from tests.fuzz.programs import mutated, plausible
 from trtdsl.diagnostics import DiagnosticError, render
 from trtdsl.elaborate import elaborate, elaborate_text, models
 from trtdsl.ir import difference, show, verify

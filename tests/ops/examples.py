@@ -17,7 +17,7 @@ from trtdsl import ops
 from trtdsl.ir import Graph, Node, Output, Profile, Value, Weight
 from trtdsl.ops.arguments import coerce, hints
 from trtdsl.ops.base import OPERATORS, SPELLINGS, Module, Op
-from trtdsl.reference import Array, Point, random_array, random_weight
+from trtdsl.reference import Array, ProfilePoint, random_array, random_weight
 from trtdsl.types import Dim, DType, Symbol, SymbolicDim, TensorType, evaluate_shape, symbol, symbols
 
 SYMBOLS: Mapping[str, SymbolicDim] = {
@@ -26,7 +26,7 @@ SYMBOLS: Mapping[str, SymbolicDim] = {
     "W": symbol("W", 16, 20, 33),
     "S": symbol("S", 2, 5, 9),
 }
-POINTS: tuple[Point, ...] = ("min", "opt", "max")
+POINTS: tuple[ProfilePoint, ...] = ("min", "opt", "max")
 
 
 class _Element:
@@ -105,7 +105,7 @@ class Example:
             for single in type if isinstance(type, list) else [type]:
                 yield name, single
 
-    def sizes(self, at: Point) -> dict[str, int]:
+    def sizes(self, at: ProfilePoint) -> dict[str, int]:
         """The value of every symbol at one end or the middle of its range."""
         bound = {"min": "minimum", "opt": "optimum", "max": "maximum"}[at]
         found = (next(iter(symbols(dim))) for dim in SYMBOLS.values())
@@ -146,7 +146,7 @@ class Example:
             key = f"op.{name}" if name else "op"
             yield name or "value", Weight(key, type, key, random_weight(key, type, random))
 
-    def arrays(self, at: Point, seed: int = 0) -> dict[str, Array]:
+    def arrays(self, at: ProfilePoint, seed: int = 0) -> dict[str, Array]:
         """An array for each input of :meth:`graph`."""
         random = np.random.default_rng(seed)
         sizes = self.sizes(at)
@@ -211,12 +211,12 @@ def _plain(value: Any) -> Any:
 # Integers that stand for numbers may have any sign; elsewhere they are places, and must be small.
 _NUMBERS = (
     "activation",
-    "rectifier",
+    "piecewise_linear",
     "unary",
     "pointwise",
     "logic",
     "reduction",
-    "norm",
+    "vector_norm",
     "softmax",
     "matrix",
 )

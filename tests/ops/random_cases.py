@@ -264,7 +264,7 @@ def ternaries(draw: Any) -> Case:
 
 def _pointwise_names() -> list[str]:
     """The operators of one operand that have no parameters, whatever their family."""
-    families = ("unary", "activation", "rectifier")
+    families = ("unary", "activation", "piecewise_linear")
     return [
         name
         for name, cls in OPERATORS.items()

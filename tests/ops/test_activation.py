@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from one_node import refused, run, t
 
+from tests.ops.one_node import refused, run, t
 from trtdsl.ops.activation import Celu, Gelu, Glu, Logsigmoid, Mish, Selu, Sigmoid, Softplus
 from trtdsl.ops.base import Op
-from trtdsl.ops.rectifier import Hardshrink, Hardtanh, PReLU, Relu, Softshrink, Threshold
+from trtdsl.ops.piecewise_linear import Hardshrink, Hardtanh, PReLU, Relu, Softshrink, Threshold
 
 WIDE = torch.tensor([-1e4, -200.0, -88.8, -20.1, -1e-6, 0.0, 1e-6, 19.9, 20.1, 88.8, 200.0, 1e4])
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from one_node import assert_close
 
-from examples import EXAMPLES, POINTS, Example, make
+from tests.ops.examples import EXAMPLES, POINTS, Example, make
+from tests.ops.one_node import assert_close
 from trtdsl import reference
 from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Weight
 from trtdsl.ops.base import OPERATORS, Module, Op, Refused, Spelling
-from trtdsl.reference import Point, resolve, run_node, to_torch, torch_dtype, type_of
+from trtdsl.reference import ProfilePoint, resolve, run_node, to_torch, torch_dtype, type_of
 from trtdsl.trt.build import build
-from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType, evaluate_shape
 
@@ -34,7 +34,7 @@ def test_infers_what_the_arrow_says(example: Example) -> None:
 
 @examples
 @points
-def test_has_pytorchs_types(example: Example, at: Point) -> None:
+def test_has_pytorchs_types(example: Example, at: ProfilePoint) -> None:
     """PyTorch's own shape rules, on tensors without values, agree with ``infer`` at each size."""
     sizes = example.sizes(at)
     named = {name: _on_meta(type, sizes) for name, type in example.operands.items()}
@@ -59,7 +59,7 @@ def _on_meta_weights(example: Example, sizes: Mapping[str, int]) -> dict[str, to
 
 @examples
 @points
-def test_lowers_to_what_pytorch_computes(example: Example, at: Point) -> None:
+def test_lowers_to_what_pytorch_computes(example: Example, at: ProfilePoint) -> None:
     graph = example.graph()
     arrays = example.arrays(at)
     expected = reference.run(graph, arrays)

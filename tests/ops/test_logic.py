@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from one_node import refused, run, t
 
+from tests.ops.one_node import refused, run, t
 from trtdsl.ops.base import Op
 from trtdsl.ops.logic import (
     BitwiseAnd,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from one_node import refused, run, t
 
+from tests.ops.one_node import refused, run, t
+from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, LocalResponseNorm
 from trtdsl.ops.layer_norm import GroupNorm, InstanceNorm2d, LayerNorm
-from trtdsl.ops.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, LocalResponseNorm
 
 RANDOM = torch.Generator().manual_seed(0)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from one_node import assert_close, run
 
+from tests.ops.one_node import assert_close, run
 from trtdsl.ops.lowering import Network, Tensor
 from trtdsl.ops.pointwise import Add, Binary
 

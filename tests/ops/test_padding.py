@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from one_node import refused, run, t
 
-from trtdsl.ops.padding import Pad
-from trtdsl.ops.padding_modules import CircularPad1d, ConstantPad2d, ReflectionPad2d
+from tests.ops.one_node import refused, run, t
+from trtdsl.ops.pad import Pad
+from trtdsl.ops.pad_modules import CircularPad1d, ConstantPad2d, ReflectionPad2d
 from trtdsl.types import DType, TensorType, equal, symbol
 
 ROWS = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from one_node import refused, run, t
 
+from tests.ops.one_node import refused, run, t
 from trtdsl.ops.base import Op
 from trtdsl.ops.pointwise import (
     Add,

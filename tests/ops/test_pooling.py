@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 import torch
-from one_node import refused, run, t
 
+from tests.ops.one_node import refused, run, t
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ops.adaptive import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from trtdsl.ops.base import Refused

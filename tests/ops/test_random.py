@@ -18,17 +18,17 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from one_node import NARROW, assert_close
-from random_cases import FAMILIES, FLOATS, FOUND, Case, shape_step, shapes
 
-from examples import sample
+from tests.ops.examples import sample
+from tests.ops.one_node import NARROW, assert_close
+from tests.ops.random_cases import FAMILIES, FLOATS, FOUND, Case, shape_step, shapes
 from trtdsl import reference
 from trtdsl.diagnostics import Origin, Source, Span
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Node, Output, Value, Weight, require_valid
 from trtdsl.ops.base import OPERATORS, Module, Op, Refused
 from trtdsl.passes import optimize
-from trtdsl.reference import Point, point, random_weight, run_node, to_torch, torch_dtype, type_of
-from trtdsl.trt.evaluate import evaluate
+from trtdsl.reference import ProfilePoint, point, random_weight, run_node, to_torch, torch_dtype, type_of
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType, TensorType, evaluate_shape, symbols
 
@@ -57,7 +57,7 @@ STRICTER: Mapping[str, str] = {
 DYNAMIC = r"depends on|not sure|do not surely|must be known|is the dynamic|dynamic"
 """Words of a refusal because a size is not known."""
 
-POINTS: tuple[Point, ...] = ("min", "opt", "max")
+POINTS: tuple[ProfilePoint, ...] = ("min", "opt", "max")
 
 
 # --- One operator -----------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def check_case(case: Case, seed: int) -> str:
     return "refused for a dynamic size"
 
 
-def compare(case: Case, seed: int, points: Sequence[Point]) -> None:
+def compare(case: Case, seed: int, points: Sequence[ProfilePoint]) -> None:
     graph = graph_of(case, seed)
     lowered = lower(graph)
     for at in points:
@@ -155,7 +155,7 @@ def _weights(case: Case, seed: int) -> Sequence[tuple[str, Weight]]:
     ]
 
 
-def arrays_of(case: Case, at: Point, seed: int) -> dict[str, Any]:
+def arrays_of(case: Case, at: ProfilePoint, seed: int) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     slots = _slots(at_point(case, at))
     with np.errstate(all="ignore"):
@@ -166,7 +166,7 @@ def _is_dynamic(case: Case) -> bool:
     return any(not type.is_static for _, type in _slots(case))
 
 
-def at_point(case: Case, at: Point) -> Case:
+def at_point(case: Case, at: ProfilePoint) -> Case:
     """The case with every dimension a number."""
     found = frozenset(s for _, type in _slots(case) for dim in type.shape for s in symbols(dim))
     sizes = point(found, at)
@@ -281,7 +281,7 @@ def check_chain(graph: Graph, seed: int) -> None:
         assert all(torch.equal(each, expected) for each in found)
 
 
-def _by_torch(graph: Graph, inputs: Mapping[str, Any], at: Point) -> torch.Tensor:
+def _by_torch(graph: Graph, inputs: Mapping[str, Any], at: ProfilePoint) -> torch.Tensor:
     """The chain step by step, without the graph's own machinery."""
     sizes = point(frozenset(s for v in graph.inputs for dim in v.type.shape for s in symbols(dim)), at)
     values = {value: to_torch(inputs[value.name]) for value in graph.inputs}

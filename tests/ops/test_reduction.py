@@ -6,14 +6,14 @@ import math
 
 import pytest
 import torch
-from one_node import assert_close, refused, run, t
 
+from tests.ops.one_node import assert_close, refused, run, t
 from trtdsl import reference
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Node, Output, Value
 from trtdsl.ops.base import Op
-from trtdsl.ops.norm import Logsumexp, Norm, Normalize, VectorNorm
 from trtdsl.ops.reduction import AllTrue, Amax, Amin, AnyTrue, Cumsum, Mean, Prod, Std, Sum, Var
-from trtdsl.trt.evaluate import evaluate
+from trtdsl.ops.vector_norm import Logsumexp, Norm, Normalize, VectorNorm
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType, TensorType, symbol
 

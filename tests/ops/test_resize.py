@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_node import refused, run, t
 
+from tests.ops.one_node import refused, run, t
 from trtdsl.ops.pixels import PixelShuffle, PixelUnshuffle
 from trtdsl.ops.resize import Interpolate
 from trtdsl.types import DType, TensorType, evaluate, symbol

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from one_node import refused, run, t
 
+from tests.ops.one_node import refused, run, t
 from trtdsl.ops.base import OPERATORS, Op
 from trtdsl.ops.unary import (
     Abs,

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_docstrings import examples
 
+from tests.passes.test_docstrings import examples
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_file, elaborate_text
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, difference, verify
 from trtdsl.passes import ConvertPrecision, optimize, pass_name
 from trtdsl.reference import random_inputs, random_weights, run
-from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType
 

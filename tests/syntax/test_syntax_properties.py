@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lark.exceptions import LarkError
-from syntax_derivation import language, texts
 
+from tests.syntax.syntax_derivation import language, texts
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.syntax import format_text, parse, tree
 

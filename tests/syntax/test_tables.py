@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from lark.exceptions import GrammarError
 
-from trtdsl.syntax.build import Builder
+from trtdsl.syntax.build import TreeBuilder
 from trtdsl.syntax.tables import Tables, build_tables, tables
 
 GRAMMAR = Path(__file__).parents[2] / "grammar" / "trtnet.lark"
@@ -69,7 +69,7 @@ def test_every_rule_has_its_maker() -> None:
     """And no maker is left without a rule."""
     transparent = {"expr", "stage", "literal", "subscript", "operand", "postfix"}
     made = {rule.name for rule in tables().rules if rule.name and not rule.transparent}
-    makers = {name.removeprefix("make_") for name in dir(Builder) if name.startswith("make_")}
+    makers = {name.removeprefix("make_") for name in dir(TreeBuilder) if name.startswith("make_")}
     assert made - makers <= transparent
     assert makers <= made
 

@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from recording import RecordingDialect
-from releases import LACKING, facts, narrowed
 
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import LACKING, facts, narrowed
 from trtdsl import reference
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import EvaluationError, evaluate
 from trtdsl.ir import Graph
 from trtdsl.passes import optimize
 from trtdsl.trt.build import build
-from trtdsl.trt.evaluate import EvaluationError, evaluate
 from trtdsl.trt.lower import lower
 from trtdsl.types import evaluate_shape
 

@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import networks as nets
 import numpy as np
 import pytest
-from releases import facts
 
+from tests.trt import networks as nets
+from tests.trt.releases import facts
 from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, Output, Profile, Value
@@ -68,7 +68,7 @@ def test_two_builds_are_identical_also_in_another_process() -> None:
     first, second = digest(build(lower(graph))), digest(build(lower(graph)))
     assert first == second
     program = (
-        "import networks as nets, hashlib\n"
+        "from tests.trt import networks as nets; import hashlib\n"
         "from trtdsl.ir import Profile\n"
         "from trtdsl.types import symbol\n"
         "from trtdsl.trt.build import build\n"
@@ -77,7 +77,7 @@ def test_two_builds_are_identical_also_in_another_process() -> None:
         "graph = nets.dynamic(nets.conv_relu(shape=shape), Profile('one', {'N': (1, 1, 1)}))\n"
         "print(hashlib.sha256(build(lower(graph))).hexdigest())\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[2]), *sys.path))}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recording import RecordingDialect
-from releases import facts
 
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import facts
 from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
 from trtdsl.reference import run, to_numpy
 from trtdsl.trt.build import build
 from trtdsl.trt.dialect import load_runtime
-from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.lower import LoweredNetwork, lower
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)

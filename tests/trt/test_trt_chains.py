@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable
 
 import pytest
-from chains import attempt, images, tensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.trt.chains import attempt, images, tensors
 
 FIXED = settings(
     max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import tensorrt_rtx as trt
 import torch
-from recording import RecordingDialect
-from releases import facts
-from test_trt_signatures import operator_examples
 
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import facts
+from tests.trt.test_trt_signatures import operator_examples
 from trtdsl import reference
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
+from trtdsl.evaluate.readback import layer_classes
 from trtdsl.ir import Graph
 from trtdsl.reference import type_of
-from trtdsl.trt.evaluate import evaluate
-from trtdsl.trt.evaluate.readback import layer_classes
 from trtdsl.trt.lower import LoweredNetwork, lower
 
 NAN, INF = float("nan"), float("inf")

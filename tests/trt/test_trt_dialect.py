@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-import networks as nets
 import pytest
 
+from tests.trt import networks as nets
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.trt.dialect import load_runtime
 from trtdsl.trt.lower import lower

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
 from trtdsl.reference import run, to_numpy
 from trtdsl.trt.build import build
-from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.lower import lower
 
 WITHOUT = [

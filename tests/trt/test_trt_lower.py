@@ -6,15 +6,15 @@ import gc
 from typing import Any
 
 import ml_dtypes
-import networks as nets
 import numpy as np
 import pytest
 import torch
 
+from tests.trt import networks as nets
 from trtdsl.diagnostics import DiagnosticError
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Output, Value
 from trtdsl.ops.base import Refused
-from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.lower import LoweredNetwork, lower
 from trtdsl.trt.network import CompilerBug
 from trtdsl.types import DType, TensorType, evaluate_shape, maximum, minimum, symbol
@@ -36,7 +36,7 @@ def message(error: pytest.ExceptionInfo[Any]) -> str:
     return str(error.value)
 
 
-# Names, places, weights
+# TensorRTNames, places, weights
 
 
 def test_layers_and_tensors_are_named_after_the_graph() -> None:

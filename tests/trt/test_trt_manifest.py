@@ -10,16 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import ml_dtypes
-import networks as nets
 import numpy as np
 import pytest
 
+from tests.trt import networks as nets
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Profile
 from trtdsl.trt.build import build, write_atomically
 from trtdsl.trt.lower import lower
-from trtdsl.trt.manifest import Binding, LayerEntry, Manifest, describe, hash_of, load_manifest, manifest_path
+from trtdsl.trt.manifest import (
+    Binding,
+    LayerEntry,
+    Manifest,
+    hash_of,
+    load_manifest,
+    make_manifest,
+    manifest_path,
+)
 from trtdsl.types import symbol
 
 N = symbol("N", 1, 4, 16)
@@ -29,7 +37,9 @@ N = symbol("N", 1, 4, 16)
 def manifest() -> Manifest:
     graph = nets.dynamic(nets.conv_relu(shape=(N, 3, 8, 8)), Profile("one", {"N": (1, 1, 1)}))
     lowered = lower(graph)
-    return describe(lowered, build(lowered, targets=("sm89",)), targets=("sm89",), passes=("fold_constants",))
+    return make_manifest(
+        lowered, build(lowered, targets=("sm89",)), targets=("sm89",), passes=("fold_constants",)
+    )
 
 
 def test_what_a_manifest_says(manifest: Manifest) -> None:
@@ -62,13 +72,13 @@ PRECISIONS = {
 @pytest.mark.parametrize(("coarsest", "computed"), PRECISIONS.values(), ids=PRECISIONS.keys())
 def test_the_coarsest_type_that_is_computed_in(coarsest: str, computed: str) -> None:
     graph = elaborate_text(f"model m() {{\n  input x: float32[4]\n  output y = {computed}\n}}\n", "m.trtnet")
-    assert describe(lower(graph), b"").precision == coarsest
+    assert make_manifest(lower(graph), b"").precision == coarsest
 
 
 @pytest.mark.parametrize(("given", "recorded"), [(None, True), (True, True), (False, False)])
 def test_tf32_is_used_unless_it_is_forbidden(given: bool | None, recorded: bool) -> None:
     lowered = lower(nets.conv_relu())
-    assert describe(lowered, b"", tf32=given).tf32 is recorded
+    assert make_manifest(lowered, b"", tf32=given).tf32 is recorded
     config = lowered.builder.create_builder_config()
     lowered.dialect.configure(config, float16=False, tf32=given)
     assert config.get_flag(lowered.dialect.trt.BuilderFlag.TF32) is recorded
@@ -113,7 +123,7 @@ def test_hashing_is_cheap() -> None:
 
 def broken(change: Any) -> str:
     graph = nets.conv_relu(shape=(N, 3, 8, 8))
-    fields = json.loads(describe(lower(graph), b"engine").to_json())
+    fields = json.loads(make_manifest(lower(graph), b"engine").to_json())
     change(fields)
     return json.dumps(fields)
 

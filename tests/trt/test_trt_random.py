@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from recording import RecordingDialect
-from releases import LACKING, facts, narrowed
 
+from tests.ops import test_random as operators
+from tests.ops.one_node import assert_close
+from tests.ops.random_cases import FAMILIES, Case
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import LACKING, facts, narrowed
 from trtdsl import reference
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.trt.evaluate import evaluate
+from trtdsl.evaluate import evaluate
 from trtdsl.trt.lower import lower
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
-
-import test_random as operators
-from one_node import assert_close
-from random_cases import FAMILIES, Case
 
 
 @pytest.mark.parametrize("family", FAMILIES)

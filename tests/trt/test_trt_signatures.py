@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,19 @@ import numpy as np
 import pytest
 import tensorrt_rtx as trt
 import torch
-from recording import RecordingDialect, Use
-from releases import RELEASES, api, facts, narrowed
 
+from tests.trt.recording import RecordingDialect, Use
+from tests.trt.releases import RELEASES, api, facts, narrowed
+from trtdsl.compile import in_precision
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.driver import in_precision
 from trtdsl.elaborate import elaborate_file, elaborate_text
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
 from trtdsl.passes import ConvertPrecision, optimize
 from trtdsl.reference import run
-from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.lower import lower
-from trtdsl.trt.manifest import describe
+from trtdsl.trt.manifest import make_manifest
 from trtdsl.types import DType
 from trtdsl.weights import bind
 
@@ -140,8 +139,7 @@ def test_models_use_what_the_release_has(example: dict[str, Any], release: str) 
 
 
 def operator_examples() -> tuple[Any, ...]:
-    sys.path.insert(0, str(ROOT / "tests" / "ops"))
-    from examples import EXAMPLES
+    from tests.ops.examples import EXAMPLES
 
     return EXAMPLES
 
@@ -238,7 +236,7 @@ def test_float16_converts_the_graph_where_networks_are_strongly_typed(release: s
     assert is_mixed == mixed
     assert (found is graph) == mixed
     lowered = lower(found, dialect, mixed=is_mixed)
-    assert describe(lowered, b"").precision == "float16"
+    assert make_manifest(lowered, b"").precision == "float16"
     with pytest.raises(DiagnosticError, match="cannot hold"):
         in_precision(huge(), DType.FLOAT16, dialect)
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from test_examples import Example, load_oracle
 from torch import nn
+
+from tests.zoo.test_examples import Example, load_oracle
 
 
 def calibrated(example: Example, seed: int = 0) -> nn.Module:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from test_examples import EXAMPLES, ZOO, Example, load_oracle
 
+from tests.zoo.test_examples import EXAMPLES, ZOO, Example, load_oracle
 from trtdsl import lower, optimize
-from trtdsl.driver import check_file
+from trtdsl.compile import check_file
 from trtdsl.trt.dialect import Dialect, load_runtime
 
 pytestmark = [pytest.mark.zoo, pytest.mark.filterwarnings("ignore::DeprecationWarning")]

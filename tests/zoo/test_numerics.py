@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import calibrated, random_inputs
-from test_examples import ZOO, Example, elaborate
 from torch import nn
 
+from tests.zoo.oracles import calibrated, random_inputs
+from tests.zoo.test_examples import ZOO, Example, elaborate
 from trtdsl import reference
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
 from trtdsl.passes import PIPELINE, pass_name
 from trtdsl.reference import to_numpy
-from trtdsl.trt.evaluate import evaluate
 from trtdsl.trt.lower import lower
 from trtdsl.weights import bind
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from trtdsl.diagnostics import Span, did_you_mean
 from trtdsl.elaborate.mistakes import mistake
-from trtdsl.elaborate.values import Argument, OperatorRef, describe, is_tensor
+from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
 from trtdsl.ops.base import Op, Refused
 from trtdsl.types import DType
 
 
-def bind(
+def match_arguments(
     callee: str,
     order: Sequence[str],
     arguments: Sequence[Argument],
@@ -66,7 +66,7 @@ def require_no_tensors(callee: str, arguments: Sequence[Argument]) -> None:
     for argument in arguments:
         if is_tensor(argument.value):
             raise mistake(
-                f"`{callee}(…)` is configured by compile-time values, not by {describe(argument.value)}",
+                f"`{callee}(…)` is configured by compile-time values, not by {in_words(argument.value)}",
                 argument.span,
                 "",
                 f"tensors go into a second list, `{callee}(…)(x)`, or through a pipe, `x -> {callee}(…)`",
@@ -115,7 +115,7 @@ def _coerced(callee: str, name: str, argument: Argument, hint: Any) -> Any:
                 span,
                 str(found.type),
             ) from unfit
-        raise mistake(f"`{name}` of `{callee}` {wanted}, not {describe(found)}", span) from unfit
+        raise mistake(f"`{name}` of `{callee}` {wanted}, not {in_words(found)}", span) from unfit
 
 
 def _require_number_in_range(callee: str, name: str, value: object, span: Span) -> None:
@@ -124,7 +124,7 @@ def _require_number_in_range(callee: str, name: str, value: object, span: Span) 
         return
     widest = DType.INT64 if isinstance(value, int) else DType.FLOAT32
     if not widest.holds(value):
-        raise mistake(f"`{name}` of `{callee}` does not fit {widest}: it is {describe(value)}", span)
+        raise mistake(f"`{name}` of `{callee}` does not fit {widest}: it is {in_words(value)}", span)
 
 
 def _fits(item: object, hint: Any) -> bool:

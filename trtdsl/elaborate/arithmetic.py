@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trtdsl.elaborate.builtins import LONGEST_LIST, Unsuitable
-from trtdsl.elaborate.values import describe
+from trtdsl.elaborate.values import in_words
 from trtdsl.types import SymbolicDim, Undecided, equal, less, less_equal
 
 TENSOR_OPERATORS: Mapping[str, str] = {
@@ -62,16 +62,16 @@ def _binary(symbol: str, left: Any, right: Any) -> Any:
     if symbol == "*" and isinstance(left, (list, tuple)) and _is_integer(right):
         return _repeated(left, right)
     if not (_is_number(left) and _is_number(right)):
-        raise Unsuitable(f"`{symbol}` does not take {describe(left)} and {describe(right)}")
+        raise Unsuitable(f"`{symbol}` does not take {in_words(left)} and {in_words(right)}")
     if {type(left), type(right)} == {float, SymbolicDim}:
-        raise Unsuitable(f"`{symbol}` on a dynamic dimension takes whole numbers, not {describe(right)}")
+        raise Unsuitable(f"`{symbol}` on a dynamic dimension takes whole numbers, not {in_words(right)}")
     return _ARITHMETIC[symbol](left, right)
 
 
 def negated(value: Any) -> Any:
     """Unary minus."""
     if not _is_number(value):
-        raise Unsuitable(f"unary `-` does not take {describe(value)}")
+        raise Unsuitable(f"unary `-` does not take {in_words(value)}")
     return -value
 
 
@@ -91,7 +91,7 @@ def _compare(symbol: str, left: Any, right: Any) -> bool:
     if isinstance(left, str) and isinstance(right, str):
         return bool(_COMPARISONS[symbol](left, right))
     if not (_is_number(left) and _is_number(right)):
-        raise Unsuitable(f"`{symbol}` does not compare {describe(left)} with {describe(right)}")
+        raise Unsuitable(f"`{symbol}` does not compare {in_words(left)} with {in_words(right)}")
     if isinstance(left, SymbolicDim) or isinstance(right, SymbolicDim):
         left, right = _whole(left), _whole(right)
         if not (_is_dim(left) and _is_dim(right)):

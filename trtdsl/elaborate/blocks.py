@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trtdsl.diagnostics import Span, did_you_mean
-from trtdsl.elaborate.arguments import bind, require_no_tensors
+from trtdsl.elaborate.arguments import match_arguments, require_no_tensors
 from trtdsl.elaborate.builder import Place
 from trtdsl.elaborate.calls import Call
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake, mistake_with
 from trtdsl.elaborate.naming import join
 from trtdsl.elaborate.scope import Scope
-from trtdsl.elaborate.values import Argument, BlockRef, describe, is_tensor
+from trtdsl.elaborate.values import Argument, BlockRef, in_words, is_tensor
 from trtdsl.syntax import tree
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, equal
 
@@ -56,7 +56,7 @@ class Blocks:
         parameters = callee.block.parameters
         require_no_tensors(callee.name, configuration)
         order = [parameter.name.text for parameter in parameters]
-        given = bind(callee.name, order, configuration, call.span)
+        given = match_arguments(callee.name, order, configuration, call.span)
         for parameter in parameters:
             name = parameter.name.text
             if name in given:
@@ -68,7 +68,7 @@ class Blocks:
 
     def _bind_tensors(self, callee: BlockRef, tensors: Sequence[Argument], scope: Scope, call: Call) -> None:
         declared = callee.block.tensors
-        given = bind(callee.name, [t.name.text for t in declared], tensors, call.span, "tensor")
+        given = match_arguments(callee.name, [t.name.text for t in declared], tensors, call.span, "tensor")
         for tensor in declared:
             name = tensor.name.text
             if name in given:
@@ -91,7 +91,7 @@ class Blocks:
     ) -> None:
         """Check a tensor against ``x: float32[N, C]`` and bind the dimensions named there."""
         if not is_tensor(argument.value):
-            text = f"`{name}` of `{callee.name}` must be a tensor, not {describe(argument.value)}"
+            text = f"`{name}` of `{callee.name}` must be a tensor, not {in_words(argument.value)}"
             raise mistake(text, argument.span)
         found: TensorType = argument.value.type
         if found.rank != len(declared.shape):
@@ -119,7 +119,7 @@ class Blocks:
         value = self.expressions.value(expr, scope)
         if isinstance(value, (int, SymbolicDim)) and not isinstance(value, bool):
             return value
-        raise mistake(f"a dimension is a whole number, not {describe(value)}", expr.span)
+        raise mistake(f"a dimension is a whole number, not {in_words(value)}", expr.span)
 
 
 def _inside(callee: BlockRef, call: Call) -> Place:

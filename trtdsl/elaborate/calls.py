@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Span
-from trtdsl.elaborate.arguments import bind, construct, require_no_tensors
+from trtdsl.elaborate.arguments import construct, match_arguments, require_no_tensors
 from trtdsl.elaborate.builder import Builder, Place, Use
 from trtdsl.elaborate.builtins import Unsuitable
 from trtdsl.elaborate.mistakes import mistake
@@ -21,7 +21,7 @@ from trtdsl.elaborate.values import (
     Configured,
     Namespace,
     OperatorRef,
-    describe,
+    in_words,
     is_tensor,
 )
 from trtdsl.ir import Value
@@ -76,7 +76,7 @@ class Caller:
         if isinstance(callee, (OperatorRef, BlockRef)):
             configured = Configured(callee, tuple(arguments), call.span)
             return configured if _takes_tensors(callee) else self.place(configured, (), call)
-        raise mistake(f"{describe(callee)} cannot be called", call.span, "", _instead_of_calling(callee))
+        raise mistake(f"{in_words(callee)} cannot be called", call.span, "", _instead_of_calling(callee))
 
     def place(self, configured: Configured, tensors: Sequence[Argument], call: Call) -> Any:
         """Apply a configured module or block to tensors."""
@@ -85,7 +85,7 @@ class Caller:
             return self.enter_block(callee, configured.arguments, tensors, call)
         op, spans = _configured(callee, configured.arguments, call.span)
         order = tuple(operand.name for operand in callee.op.operands)
-        bound = bind(callee.name, order, tensors, call.span, "tensor")
+        bound = match_arguments(callee.name, order, tensors, call.span, "tensor")
         return self._apply(op, bound, spans, call)
 
     def _function(self, callee: OperatorRef, arguments: Sequence[Argument], call: Call) -> Any:
@@ -94,7 +94,7 @@ class Caller:
         order = order or (*operands, *callee.op.parameters)
         if operands and operands[0] not in order:
             order = (*operands, *order)
-        bound = bind(
+        bound = match_arguments(
             callee.name,
             order,
             arguments,
@@ -142,7 +142,7 @@ class Caller:
             return self.builder.scalar(value, beside, argument.span, call.place)
         help = "its size is known only at run time" if isinstance(value, SymbolicDim) else ""
         raise mistake(
-            f"`{name}` of `{op.name}` must be a tensor, not {describe(value)}", argument.span, "", help
+            f"`{name}` of `{op.name}` must be a tensor, not {in_words(value)}", argument.span, "", help
         )
 
     # Compile-time functions
@@ -161,7 +161,7 @@ class Caller:
         except Undecided as undecided:
             raise mistake(str(undecided), call.span) from undecided
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
-            given = " and ".join(describe(argument.value) for argument in arguments)
+            given = " and ".join(in_words(argument.value) for argument in arguments)
             text = f"does not take {given}" if given else "needs an argument"
             raise mistake(f"`{callee.name}` {text}", call.span) from error
 
@@ -176,7 +176,7 @@ def _configured(callee: OperatorRef, arguments: Sequence[Argument], span: Span) 
             raise mistake(text, argument.head)
     require_no_tensors(callee.name, arguments)
     by_name = (*callee.op.parameters, *callee.op.ignored)
-    bound = bind(callee.name, order, arguments, span, "parameter", callee.op.variadic, by_name)
+    bound = match_arguments(callee.name, order, arguments, span, "parameter", callee.op.variadic, by_name)
     return construct(callee, bound, span)
 
 
@@ -186,12 +186,12 @@ def _tensor_list(op: Op, name: str, argument: Argument) -> Sequence[Value]:
     if is_tensor(values):
         raise mistake(f"{what}, not one tensor", argument.span, str(values.type))
     if not isinstance(values, (list, tuple)):
-        raise mistake(f"{what}, not {describe(values)}", argument.span)
+        raise mistake(f"{what}, not {in_words(values)}", argument.span)
     if not values:
         raise mistake(f"{what}, not an empty one", argument.span)
     for value in values:
         if not is_tensor(value):
-            raise mistake(f"{what}, but it holds {describe(value)}", argument.span)
+            raise mistake(f"{what}, but it holds {in_words(value)}", argument.span)
     return values
 
 

@@ -11,7 +11,7 @@ from trtdsl.elaborate.blocks import dtype_named
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.scope import Scope
-from trtdsl.elaborate.values import describe
+from trtdsl.elaborate.values import in_words
 from trtdsl.ir import Graph, Output, Profile, Value
 from trtdsl.syntax import tree
 from trtdsl.types import LARGEST_DIM, Dim, Symbol, SymbolicDim, TensorType, symbol, symbols
@@ -149,7 +149,7 @@ class Declarations:
     def _size(self, expr: tree.Expr, scope: Scope) -> int:
         value = self.expressions.value(expr, scope)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise mistake(f"a dimension is a whole number, not {describe(value)}", expr.span)
+            raise mistake(f"a dimension is a whole number, not {in_words(value)}", expr.span)
         if not 0 <= value <= LARGEST_DIM:
             raise mistake(f"a dimension lies between 0 and {LARGEST_DIM}, {value} does not", expr.span)
         return value
@@ -200,7 +200,7 @@ class Declarations:
 
     def _add_output(self, name: tree.Name, value: object, place: Span) -> None:
         if not isinstance(value, Value):
-            raise mistake(f"an output must be a tensor, not {describe(value)}", place)
+            raise mistake(f"an output must be a tensor, not {in_words(value)}", place)
         first = next((output for output in self.outputs if output.name == name.text), None)
         if first is not None:
             self._twice(f"output `{name.text}` is declared twice", name.span, first.origins[0].span)

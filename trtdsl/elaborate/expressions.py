@@ -18,7 +18,7 @@ from trtdsl.elaborate.values import (
     BlockRef,
     Configured,
     OperatorRef,
-    describe,
+    in_words,
     is_tensor,
 )
 from trtdsl.syntax import tree
@@ -111,7 +111,7 @@ class Expressions:
             if is_tensor(value) or isinstance(value, (int, float)):
                 continue
             help = "its size is known only at run time" if isinstance(value, SymbolicDim) else ""
-            text = f"`{expr.operator}` does not take {describe(left)} and {describe(right)}"
+            text = f"`{expr.operator}` does not take {in_words(left)} and {in_words(right)}"
             raise mistake(text, expr.operator_span, "", help)
         arguments = [Argument(left, expr.left.span), Argument(right, expr.right.span)]
         name = TENSOR_OPERATORS[expr.operator]
@@ -240,12 +240,12 @@ class Expressions:
 def _text(value: Any, span: Span) -> str:
     """A compile-time value inside a string."""
     if isinstance(value, bool) or value is None:
-        return describe(value)
+        return in_words(value)
     if isinstance(value, (int, float, str, SymbolicDim, DType)):
         return str(value)
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_text(item, span) for item in value)}]"
-    raise mistake(f"only a compile-time value fits into a string, not {describe(value)}", span)
+    raise mistake(f"only a compile-time value fits into a string, not {in_words(value)}", span)
 
 
 def _truth(value: Any, span: Span) -> bool:
@@ -258,7 +258,7 @@ def _truth(value: Any, span: Span) -> bool:
             str(value.type),
             "choose between tensors at run time with `where(condition, a, b)`",
         )
-    raise mistake(f"a condition must be true or false, not {describe(value)}", span)
+    raise mistake(f"a condition must be true or false, not {in_words(value)}", span)
 
 
 def _calculated(function: Any, span: Span, *values: Any) -> Any:

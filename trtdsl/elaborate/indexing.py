@@ -8,7 +8,7 @@ from typing import Any
 from trtdsl.diagnostics import Span
 from trtdsl.elaborate.builder import Builder, Place, Use
 from trtdsl.elaborate.mistakes import mistake
-from trtdsl.elaborate.values import describe, is_tensor
+from trtdsl.elaborate.values import in_words, is_tensor
 from trtdsl.ir import Value
 from trtdsl.ops.base import Refused
 from trtdsl.ops.indexing import plan_index
@@ -20,20 +20,20 @@ def bound(value: Any, span: Span) -> Any:
     """A slice's bound: an integer, a dimension or nothing."""
     if value is None or (isinstance(value, (int, SymbolicDim)) and not isinstance(value, bool)):
         return value
-    raise mistake(f"a slice takes integers, not {describe(value)}", span)
+    raise mistake(f"a slice takes integers, not {in_words(value)}", span)
 
 
 def item_of(value: Any, subscripts: Sequence[Any], expr: tree.Index) -> Any:
     """``value[subscripts]`` of a list, tuple or string."""
     if not isinstance(value, (list, tuple, str)):
-        raise mistake(f"{describe(value)} cannot be indexed", expr.value.span)
+        raise mistake(f"{in_words(value)} cannot be indexed", expr.value.span)
     what = "a string" if isinstance(value, str) else "a list" if isinstance(value, list) else "a tuple"
     place = expr.subscripts[0].span
     (subscript, *more) = subscripts
     if more:
         raise mistake(f"{what} is indexed by one integer, not {len(subscripts)}", place)
     if not isinstance(subscript, slice) and type(subscript) is not int:
-        raise mistake(f"{what} is indexed by an integer, not {describe(subscript)}", place)
+        raise mistake(f"{what} is indexed by an integer, not {in_words(subscript)}", place)
     try:
         return value[subscript]
     except IndexError as error:

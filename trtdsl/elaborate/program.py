@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, UsageError, did_you_mean
-from trtdsl.elaborate.arguments import bind
+from trtdsl.elaborate.arguments import match_arguments
 from trtdsl.elaborate.files import Program, read_source
 from trtdsl.elaborate.mistakes import Mistake, Poisoned
 from trtdsl.elaborate.scope import Scope
@@ -159,7 +159,7 @@ def _bind_parameters(run: Elaboration, model: tree.Model, scope: Scope, defines:
     span = model.name.span
     order = [parameter.name.text for parameter in model.parameters]
     arguments = [Argument(value, span, name) for name, value in defines.items()]
-    given = bind(model.name.text, order, arguments, span)
+    given = match_arguments(model.name.text, order, arguments, span)
     for parameter in model.parameters:
         name = parameter.name.text
         if name in given:

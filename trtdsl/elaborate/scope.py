@@ -18,7 +18,7 @@ from trtdsl.elaborate.values import (
     Configured,
     Namespace,
     OperatorRef,
-    describe,
+    in_words,
     is_tensor,
 )
 from trtdsl.ops import pytorch_names
@@ -94,7 +94,7 @@ def attribute(value: Any, name: tree.Name, span: Span) -> Any:
         guess = did_you_mean(name.text, value.blocks)
         raise mistake(f"`{value.name}` has no block `{name.text}`{guess}", name.span)
     if not is_tensor(value):
-        raise mistake(f"{describe(value)} has no attribute `{name.text}`", name.span)
+        raise mistake(f"{in_words(value)} has no attribute `{name.text}`", name.span)
     attributes = {"shape": tuple(value.type.shape), "dtype": value.type.dtype, "rank": value.type.rank}
     if name.text in attributes:
         return attributes[name.text]

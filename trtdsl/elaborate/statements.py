@@ -18,7 +18,7 @@ from trtdsl.elaborate.declarations import Declarations
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.scope import Scope
-from trtdsl.elaborate.values import describe
+from trtdsl.elaborate.values import in_words
 from trtdsl.syntax import tree
 
 MOST_STATEMENTS = 200_000
@@ -92,7 +92,7 @@ class Elaboration:
         place = statement.iterable.span
         items = self.expressions.value(statement.iterable, scope)
         if not isinstance(items, (list, tuple)):
-            raise mistake(f"`for` runs over a list, a tuple or a range, not {describe(items)}", place)
+            raise mistake(f"`for` runs over a list, a tuple or a range, not {in_words(items)}", place)
         names = [target.text for target in statement.targets]
         for index, item in enumerate(items):
             values = [item] if len(names) == 1 else _unpacked(item, len(names), place, f"item {index}")
@@ -116,7 +116,7 @@ class Elaboration:
 def _unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequence[Any]:
     """The parts of a value that ``count`` names are bound to."""
     if not isinstance(value, (list, tuple)):
-        raise mistake(f"{count} names are bound, but {what} is {describe(value)}", place)
+        raise mistake(f"{count} names are bound, but {what} is {in_words(value)}", place)
     if len(value) != count:
         held = f"{len(value)} value{'s' if len(value) != 1 else ''}"
         raise mistake(f"{count} names are bound, but {what} is {held}", place)

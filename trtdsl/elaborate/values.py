@@ -87,7 +87,7 @@ def is_tensor(value: object) -> bool:
     return isinstance(value, Value)
 
 
-def describe(value: object) -> str:
+def in_words(value: object) -> str:
     """What a value is, in words, for "…, not a list"."""
     match value:
         case Value():

@@ -35,7 +35,7 @@ def coerce(value: object, hint: Any) -> Any:
     """``value`` in the form the annotation asks for; lists become tuples, integers floats."""
     found, fitted = _fit(value, hint)
     if not found:
-        raise Unfit(describe(hint))
+        raise Unfit(hint_in_words(hint))
     return fitted
 
 
@@ -101,7 +101,7 @@ _LONGEST_TEXT = 40
 _COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 6: "six"}
 
 
-def describe(hint: Any, plural: bool = False) -> str:
+def hint_in_words(hint: Any, plural: bool = False) -> str:
     """An annotation in words: "an integer or a tuple of two integers"."""
     origin = typing.get_origin(hint)
     if hint == Dim:
@@ -112,20 +112,22 @@ def describe(hint: Any, plural: bool = False) -> str:
             text for option in options if typing.get_origin(option) is Literal for text in _quoted(option)
         ]
         others = [option for option in options if typing.get_origin(option) is not Literal]
-        return _alternatives(dict.fromkeys([*(describe(option, plural) for option in others), *literals]))
+        return _alternatives(
+            dict.fromkeys([*(hint_in_words(option, plural) for option in others), *literals])
+        )
     if origin is Literal:
         return _alternatives(_quoted(hint))
     if origin is tuple:
         items = typing.get_args(hint)
         many = "" if items[-1] is Ellipsis else f"{_COUNTS.get(len(items), len(items))} "
-        return f"{'tuples' if plural else 'a tuple'} of {many}{describe(items[0], True)}"
+        return f"{'tuples' if plural else 'a tuple'} of {many}{hint_in_words(items[0], True)}"
     return _WORDS[hint][plural]
 
 
 def items_wanted(hint: Any) -> str:
     """What the items of a tuple annotated ``tuple[X, ...]`` must be, in words; "" for other annotations."""
     items = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
-    return describe(items[0], plural=True) if items and items[-1] is Ellipsis else ""
+    return hint_in_words(items[0], plural=True) if items and items[-1] is Ellipsis else ""
 
 
 def _quoted(literal: Any) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from trtdsl.ops.base import Module, Refused, static
-from trtdsl.ops.padding import lower_padding, padded_type
+from trtdsl.ops.pad import lower_padding, padded_type
 from trtdsl.ops.rules import require_at_most
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
 from trtdsl.types import Dim, TensorType

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trtdsl.ops.arithmetic_layers import computed, numeric
 from trtdsl.ops.base import Function, Refused, static
-from trtdsl.ops.elementwise import computed, numeric
 from trtdsl.ops.reduction import reduced_shape
 from trtdsl.ops.rules import require_elements, wrap_dim
 from trtdsl.types import Dim, DType, TensorType, Undecided, less_equal
@@ -111,7 +111,7 @@ class Sort(Function):
         return top(net, input, self._count(input.type), axis, self.descending)
 
 
-class Extreme(Function, abstract=True):
+class Extremum(Function, abstract=True):
     """The extreme element: of all of them, or along ``dim`` together with its places."""
 
     operation: ClassVar[str] = ""
@@ -149,7 +149,7 @@ def _extreme_of_all(net: Network, x: Tensor, operation: str) -> Tensor:
     return net.cast(net.reduce(operation, inside, range(x.rank), False) if x.rank else inside, x.dtype)
 
 
-class Max(Extreme):
+class Max(Extremum):
     """The largest element; with ``dim`` the largest along it, and their places."""
 
     torch = "torch.max"
@@ -163,7 +163,7 @@ class Max(Extreme):
     operation = "MAX"
 
 
-class Min(Extreme):
+class Min(Extremum):
     """The smallest element; with ``dim`` the smallest along it, and their places."""
 
     torch = "torch.min"
@@ -174,7 +174,7 @@ class Min(Extreme):
     operation = "MIN"
 
 
-class Place(Function, abstract=True):
+class ArgExtremum(Function, abstract=True):
     """The place of the extreme element along ``dim``, or among all in order."""
 
     largest: ClassVar[bool] = True
@@ -198,7 +198,7 @@ class Place(Function, abstract=True):
         return net.reshape(indices, net.result.shape)
 
 
-class Argmax(Place):
+class Argmax(ArgExtremum):
     """The place of the largest element along ``dim``, or among all elements in order."""
 
     torch = "torch.argmax"
@@ -210,7 +210,7 @@ class Argmax(Place):
     )
 
 
-class Argmin(Place):
+class Argmin(ArgExtremum):
     """The place of the smallest element along ``dim``, or among all elements in order."""
 
     torch = "torch.argmin"

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from trtdsl.ops.arithmetic_layers import (
+    computed,
+    floored_remainder,
+    numeric,
+    scaled,
+    truncated,
+    without_overflow,
+)
 from trtdsl.ops.base import Function, Refused
-from trtdsl.ops.elementwise import computed, floored_remainder, numeric, scaled, truncated, without_overflow
 from trtdsl.ops.rules import broadcast_shapes, floating, promote, promote_in_order, type_of
 from trtdsl.types import DType, TensorType
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 from trtdsl.ops.base import Function, Refused, Spelling
-from trtdsl.ops.padding import lower_padding
+from trtdsl.ops.pad import lower_padding
 from trtdsl.ops.rules import require_at_most
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
 from trtdsl.types import TensorType

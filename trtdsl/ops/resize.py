@@ -11,7 +11,7 @@ import numpy as np
 
 from trtdsl.ops.adaptive import lower_adaptive, way
 from trtdsl.ops.base import Function, Refused, Spelling
-from trtdsl.ops.padding import lower_padding
+from trtdsl.ops.pad import lower_padding
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating, same_dim
 from trtdsl.types import Dim, TensorType, Undecided, bounds, equal
 

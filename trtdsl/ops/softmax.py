@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trtdsl.ops.arithmetic_layers import cast, computed
 from trtdsl.ops.base import Function, Spelling
-from trtdsl.ops.elementwise import cast, computed
 from trtdsl.ops.rules import require_floating, wrap_dim
 from trtdsl.types import DType, TensorType
 

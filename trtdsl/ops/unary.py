@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from trtdsl.ops.arithmetic_layers import computed, numeric, scaled, shifted, truncated, without_overflow
 from trtdsl.ops.base import Function, Refused
-from trtdsl.ops.elementwise import computed, numeric, scaled, shifted, truncated, without_overflow
 from trtdsl.ops.rules import floating, type_of
 from trtdsl.types import DType, TensorType
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.ir import Graph, Node, Value, Weight
+from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, scale_and_shift
 from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from trtdsl.ops.linear import Linear
-from trtdsl.ops.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, scale_and_shift
 
 Array = npt.NDArray[Any]
 Convolution: TypeAlias = Conv1d | Conv2d | Conv3d

@@ -32,7 +32,7 @@ class Glued:
     following: tree.If
 
 
-class Builder:
+class TreeBuilder:
     """Makes the nodes of one file."""
 
     def __init__(

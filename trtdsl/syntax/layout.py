@@ -1,6 +1,6 @@
 """One statement's tokens → lines of at most :data:`WIDTH` columns.
 
-A statement is a :data:`Sequence_` of tokens and brackets. It stays on one line where it fits. A pipe
+A statement is a :data:`TokenSequence` of tokens and brackets. It stays on one line where it fits. A pipe
 breaks before ``->``, its arrows one below the other; a bracket breaks after every item::
 
     x = image -> conv1: Conv2d(64, 7, stride = 2) -> relu
@@ -51,7 +51,7 @@ class Token:
 class Item:
     """What stands between two commas, and the comments after it."""
 
-    sequence: Sequence_
+    sequence: TokenSequence
     trailing: list[str] = field(default_factory=list)
 
 
@@ -72,7 +72,7 @@ class Bracket:
     flat: bool = True
 
 
-Sequence_: TypeAlias = "list[Token | Bracket]"
+TokenSequence: TypeAlias = "list[Token | Bracket]"
 
 
 @dataclass(slots=True)
@@ -159,7 +159,7 @@ def _rendered(line: _Line, width: int) -> str:
     return f"{code}{line.comment}".rstrip() + "\n"
 
 
-def measure(sequence: Sequence_) -> tuple[int, bool]:
+def measure(sequence: TokenSequence) -> tuple[int, bool]:
     """The width on one line, and whether one line may hold it."""
     width, flat = 0, True
     for element in sequence:
@@ -184,7 +184,7 @@ def close(bracket: Bracket) -> Bracket:
     return bracket
 
 
-def write_sequence(writer: Writer, sequence: Sequence_, indent: int, tail: int) -> None:
+def write_sequence(writer: Writer, sequence: TokenSequence, indent: int, tail: int) -> None:
     """Lay a sequence out from the current column; ``tail`` columns follow it on its last line."""
     width, flat = measure(sequence)
     if flat and writer.column + width + tail <= WIDTH:
@@ -197,7 +197,7 @@ def write_sequence(writer: Writer, sequence: Sequence_, indent: int, tail: int) 
     _write_pipe(writer, rows, indent, tail)
 
 
-def _write_flat(writer: Writer, sequence: Sequence_, indent: int) -> None:
+def _write_flat(writer: Writer, sequence: TokenSequence, indent: int) -> None:
     for element in sequence:
         if isinstance(element, Token):
             writer.write(element, indent)
@@ -212,8 +212,8 @@ def _write_flat(writer: Writer, sequence: Sequence_, indent: int) -> None:
         writer.write(element.closing, indent)
 
 
-def _split_at_arrows(sequence: Sequence_) -> list[Sequence_]:
-    rows: list[Sequence_] = [[]]
+def _split_at_arrows(sequence: TokenSequence) -> list[TokenSequence]:
+    rows: list[TokenSequence] = [[]]
     for element in sequence:
         if isinstance(element, Token) and element.kind == "ARROW":
             rows.append([])
@@ -221,7 +221,7 @@ def _split_at_arrows(sequence: Sequence_) -> list[Sequence_]:
     return rows
 
 
-def _write_pipe(writer: Writer, rows: list[Sequence_], indent: int, tail: int) -> None:
+def _write_pipe(writer: Writer, rows: list[TokenSequence], indent: int, tail: int) -> None:
     """The head, then the stages, aligned under the first arrow."""
     head, *stages = rows
     _write_filled(writer, head, indent, 0)
@@ -243,7 +243,7 @@ def _write_pipe(writer: Writer, rows: list[Sequence_], indent: int, tail: int) -
         _write_filled(writer, stage, aligned, rest)
 
 
-def _write_filled(writer: Writer, sequence: Sequence_, indent: int, tail: int) -> None:
+def _write_filled(writer: Writer, sequence: TokenSequence, indent: int, tail: int) -> None:
     """As much on a line as fits, breaking before operators, after commas and inside brackets."""
     start = _after_targets(sequence)
     for number, element in enumerate(sequence):
@@ -259,7 +259,7 @@ def _write_filled(writer: Writer, sequence: Sequence_, indent: int, tail: int) -
         writer.write(element, indent + CONTINUATION if number else indent)
 
 
-def _may_break(sequence: Sequence_, number: int) -> bool:
+def _may_break(sequence: TokenSequence, number: int) -> bool:
     """Before an operator and after a comma."""
     element, previous = sequence[number], sequence[number - 1]
     if isinstance(element, Token) and element.kind in _BREAK_BEFORE:
@@ -267,13 +267,13 @@ def _may_break(sequence: Sequence_, number: int) -> bool:
     return isinstance(previous, Token) and previous.kind == "COMMA"
 
 
-def _after_targets(sequence: Sequence_) -> int:
+def _after_targets(sequence: TokenSequence) -> int:
     """Where the names to the left of a statement's ``=`` end: they stay together."""
     kinds = [element.kind if isinstance(element, Token) else "" for element in sequence]
     return kinds.index("EQUAL") if "EQUAL" in kinds and kinds[0] != "SCAN" else 0
 
 
-def _until_break(sequence: Sequence_, start: int, tail: int, inside: bool) -> int:
+def _until_break(sequence: TokenSequence, start: int, tail: int, inside: bool) -> int:
     """The columns from an element to where the line may end: an operator, or ``inside`` a bracket."""
     width = 0
     for number in range(start, len(sequence)):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
-from trtdsl.syntax.build import Builder
+from trtdsl.syntax.build import TreeBuilder
 from trtdsl.syntax.lexer import Tokens, lexicon, scan
 from trtdsl.syntax.mistakes import Stuck, explain
 from trtdsl.syntax.recovery import next_statement
@@ -52,7 +52,7 @@ def parse_tokens(source: Source) -> tuple[File, Tokens]:
         inner, _ = scan(source, start, end)
         return cast("Expr | None", _Run(inner, makers, diagnostics, MAXIMUM_DEPTH // 4).parse("expr"))
 
-    builder = Builder(source, comments, interpolated)
+    builder = TreeBuilder(source, comments, interpolated)
     makers = [getattr(builder, f"make_{rule.name}", None) for rule in tables().rules]
     file = _Run(tokens, makers, diagnostics, MAXIMUM_DEPTH).parse("file")
     diagnostics += builder.diagnostics

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from trtdsl.diagnostics import Source
 from trtdsl.syntax import tree
-from trtdsl.syntax.layout import INDENT, WIDTH, Sequence_, Token, Writer, measure, write_sequence
+from trtdsl.syntax.layout import INDENT, WIDTH, Token, TokenSequence, Writer, measure, write_sequence
 from trtdsl.syntax.lexer import Tokens
 from trtdsl.syntax.parser import parse_tokens
 from trtdsl.syntax.spacing import annotate, sequence_of, take_comments_after
@@ -118,7 +118,7 @@ class _Formatter:
         if first.kind in ("BLOCK", "MODEL") or self.writer.ends_in("}"):
             first.above.insert(0, "")
 
-    def _on_one_line(self, header: Sequence_, opening: int) -> bool:
+    def _on_one_line(self, header: TokenSequence, opening: int) -> bool:
         """Keeps ``if c { x = y }`` on a line if the author wrote it so, it is one statement, and it fits."""
         closing = opening + 1
         while self.tokens[closing].kind not in ("LBRACE", "RBRACE"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trtdsl.syntax.layout import Bracket, Item, Sequence_, Token, close
+from trtdsl.syntax.layout import Bracket, Item, Token, TokenSequence, close
 from trtdsl.syntax.lexer import Tokens
 from trtdsl.syntax.tree import Comment
 
@@ -41,7 +41,7 @@ def _blank(text: str, start: int, end: int) -> list[str]:
     return [""] if text.count("\n", start, end) > 1 else []
 
 
-def sequence_of(tokens: list[Token]) -> Sequence_:
+def sequence_of(tokens: list[Token]) -> TokenSequence:
     """The tokens of one statement with its brackets matched and its spaces set."""
     for token in tokens:
         token.above = [comment for comment in token.above if comment]
@@ -92,9 +92,9 @@ class _Reader:
     def kind(self) -> str:
         return self.tokens[self.index].kind if self.index < len(self.tokens) else "$END"
 
-    def sequence(self, bracket: Bracket | None) -> Sequence_:
+    def sequence(self, bracket: Bracket | None) -> TokenSequence:
         """Up to the comma or bracket that ends an item, or to the end of the statement."""
-        sequence: Sequence_ = []
+        sequence: TokenSequence = []
         previous: Token | None = None
         ends = ("RPAR", "RSQB", "$END", "COMMA" if bracket else "$END")
         while self.kind not in ends:
@@ -136,7 +136,7 @@ class _Reader:
         return close(bracket)
 
 
-def take_comments_after(sequence: Sequence_) -> list[str]:
+def take_comments_after(sequence: TokenSequence) -> list[str]:
     """The comments behind the last token, which loses them."""
     last = sequence[-1]
     token = last if isinstance(last, Token) else last.closing

@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
-from trtdsl.ops.elementwise import less_equal, negate
+from trtdsl.ops.arithmetic_layers import less_equal, negate
 from trtdsl.ops.lowering import Network, Tensor
 from trtdsl.trt.facts import Facts
 from trtdsl.types import Dim, DType, bounds

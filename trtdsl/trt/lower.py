@@ -15,7 +15,7 @@ from trtdsl.ir import Graph, Node, Value, Weight
 from trtdsl.ops.base import Refused
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.dialect import Dialect, load_runtime
-from trtdsl.trt.naming import Names
+from trtdsl.trt.naming import TensorRTNames
 from trtdsl.trt.network import CheckedNetwork
 
 
@@ -92,7 +92,7 @@ def _tensor_names(graph: Graph) -> dict[Value, str]:
             )
         taken.add(output.name)
         names.setdefault(output.value, output.name)
-    unique = Names(taken)
+    unique = TensorRTNames(taken)
     for node in graph.nodes:
         for result in node.results:
             if result not in names:

@@ -118,7 +118,7 @@ class Manifest:
         return "{\n" + ",\n".join(f" {json.dumps(k)}: {_lines(v)}" for k, v in fields.items()) + "\n}\n"
 
 
-def describe(
+def make_manifest(
     lowered: LoweredNetwork,
     engine: bytes | memoryview,
     *,

@@ -14,7 +14,7 @@ from trtdsl.ops.base import Module
 _LONGEST = 4000
 
 
-class Names:
+class TensorRTNames:
     """The names taken so far."""
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:

@@ -21,7 +21,7 @@ from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
-from trtdsl.trt.naming import Names, metadata_of, node_name
+from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
 from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.types import Dim, DType, TensorType
@@ -66,8 +66,8 @@ class CheckedNetwork(ComposingNetwork):
         self.weights: dict[str, dict[str, Array]] = {}
         self.nodes: dict[str, Node] = {}
         self.inputs: dict[str, Tensor] = {}
-        self._layer_names = Names()
-        self._tensor_names = Names(reserved)
+        self._layer_names = TensorRTNames()
+        self._tensor_names = TensorRTNames(reserved)
         self._shapes = ShapeTensors(self)
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = {}
         self._numbers: dict[Tensor, Tensor] = {}

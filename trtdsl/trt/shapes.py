@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trtdsl.ops.lowering import Tensor
-from trtdsl.types import Dim, DType, Extreme, FloorDiv, Symbol, SymbolicDim, TensorType, symbol
+from trtdsl.types import Dim, DType, FloorDiv, MinMax, Symbol, SymbolicDim, TensorType, symbol
 
 if TYPE_CHECKING:
     from trtdsl.trt.network import CheckedNetwork
@@ -71,7 +71,7 @@ class ShapeTensors:
                 return self._symbol(atom)
             case FloorDiv(numerator, divisor):
                 return self._net.elementwise("FLOOR_DIV", self._of_dim(numerator), self._of_dim(divisor))
-            case Extreme(function, left, right):
+            case MinMax(function, left, right):
                 operation = "MIN" if function is min else "MAX"
                 return self._net.elementwise(operation, self._of_dim(left), self._of_dim(right))
 

@@ -66,7 +66,7 @@ class FloorDiv:
 
 
 @dataclass(frozen=True)
-class Extreme:
+class MinMax:
     """``min(left, right)`` or ``max(left, right)`` where the range decides neither."""
 
     function: Callable[[int, int], int]
@@ -178,7 +178,7 @@ class SymbolicDim:
     __repr__ = __str__
 
 
-Atom: TypeAlias = Symbol | FloorDiv | Extreme
+Atom: TypeAlias = Symbol | FloorDiv | MinMax
 Dim: TypeAlias = int | SymbolicDim
 # A product of atoms in the order of their keys, a repeated atom for a power; () is the constant 1.
 Monomial: TypeAlias = tuple[Atom, ...]
@@ -406,7 +406,7 @@ def _reads(dim: Dim) -> Iterator[Symbol]:
             match atom:
                 case Symbol():
                     yield atom
-                case FloorDiv(left, right) | Extreme(_, left, right):
+                case FloorDiv(left, right) | MinMax(_, left, right):
                     yield from _reads(left)
                     yield from _reads(right)
 
@@ -469,7 +469,7 @@ def _atom_bounds(atom: Atom) -> tuple[int, int]:
             return atom.minimum, atom.maximum
         case FloorDiv(numerator, divisor):
             return _quotient_bounds(bounds(numerator), bounds(divisor))
-        case Extreme(function, left, right):
+        case MinMax(function, left, right):
             return _corners(function, bounds(left), bounds(right))
 
 
@@ -490,7 +490,7 @@ def _atom_column(atom: Atom, grid: Mapping[Symbol, Sequence[int]], length: int) 
             return grid[atom]
         case FloorDiv(left, right):
             function = floordiv
-        case Extreme(function, left, right):
+        case MinMax(function, left, right):
             pass
     return list(map(function, _column(left, grid, length), _column(right, grid, length)))
 

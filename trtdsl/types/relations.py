@@ -13,8 +13,8 @@ from trtdsl.types.dim import (
     CACHE_SIZE,
     Atom,
     Dim,
-    Extreme,
     FloorDiv,
+    MinMax,
     Symbol,
     bounds,
     every_value,
@@ -96,7 +96,7 @@ def _atom_within(atom: Atom, ranges: Mapping[str, tuple[int, int, int]]) -> Dim:
             return symbol(name, *ranges[name])
         case FloorDiv(left, right):
             return within(left, ranges) // within(right, ranges)
-        case Extreme(function, left, right):
+        case MinMax(function, left, right):
             return _extreme(function, within(left, ranges), within(right, ranges))
 
 
@@ -122,4 +122,4 @@ def _extreme(function: Callable[[int, int], int], left: Dim, right: Dim) -> Dim:
     if low >= 0 or high <= 0:
         return left if (low >= 0) == (function is min) else right
     left, right = sorted((left, right), key=lambda dim: (isinstance(dim, int), sort_key(dim)))
-    return of_atom(Extreme(function, left, right))
+    return of_atom(MinMax(function, left, right))

@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trtdsl.compile import check_file, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.driver import check_file, require_values
 from trtdsl.ir import Graph
-from trtdsl.reference import Point as Extreme
+from trtdsl.reference import ProfilePoint
 from trtdsl.types import DType
 from trtdsl.verification.comparison import Floats, Setting, compare_with
 from trtdsl.verification.engine import EngineLike, compare_engine, engine_of, loaded
@@ -30,8 +30,8 @@ from trtdsl.verification.oracle import (
     OnnxReference,
     Reference,
     TorchReference,
-    load_arrays,
     load_module,
+    load_reference_arrays,
     load_state,
     load_weights,
     require_torch,
@@ -85,7 +85,7 @@ def verify(
     outputs: str | Path | None = None,
     engine: str | Path | EngineLike | None = None,
     inputs: Mapping[str, Array] | None = None,
-    at: Extreme = "opt",
+    at: ProfilePoint = "opt",
     seed: int = 0,
     dtype: Floats = "float32",
     tolerance: float | None = None,
@@ -100,9 +100,9 @@ def verify(
     weights, rounded as binding rounds them. All inputs must be given where ``outputs`` are; those that the
     ``.npz`` file holds too are taken from there.
 
-    ``engine``, a file or a loaded :class:`~trtdsl.trt.engine.Engine`, computes the outputs on the GPU; the
-    network is computed on the CPU only to explain a difference. So where the outputs agree with ``onnx`` or
-    ``outputs``, neither weights nor PyTorch are needed.
+    ``engine``, a file or a loaded :class:`~trtdsl.runtime.engine.Engine`, computes the outputs on the GPU;
+    the network is computed on the CPU only to explain a difference. So where the outputs agree with ``onnx``
+    or ``outputs``, neither weights nor PyTorch are needed.
 
     Other inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges.
     Without ``weights`` the module's own are used, which a note says. ``dtype`` is what both sides compute in,
@@ -120,7 +120,7 @@ def verify(
         checked = check_file(graph, model=model, defines=defines)
         graph, notes = checked.graph, [warning.message for warning in checked.warnings]
     runner = None if engine is None else engine_of(engine, graph)
-    stored = None if outputs is None else load_arrays(outputs)
+    stored = None if outputs is None else load_reference_arrays(outputs)
     given = stored_inputs(graph, stored, inputs or {}) if stored else inputs or {}
     chosen = choose_inputs(graph, given, at, seed)
     if runner is not None:

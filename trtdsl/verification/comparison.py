@@ -15,7 +15,16 @@ from trtdsl.passes import optimize
 from trtdsl.reference import symbol_values
 from trtdsl.trt.naming import source_of
 from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspect
-from trtdsl.verification.layers import Call, Observation, Point, Values, below, compare, count_calls, match
+from trtdsl.verification.layers import (
+    Call,
+    ModuleCall,
+    Observation,
+    Values,
+    below,
+    compare,
+    count_calls,
+    match,
+)
 from trtdsl.verification.oracle import Array, Named, Reference, TorchReference, named, numbers
 from trtdsl.verification.result import (
     Difference,
@@ -60,7 +69,7 @@ class Seen:
 
 def compute(graph: Graph, setting: Setting) -> Computed:
     """Lower a graph and evaluate the network on the CPU."""
-    from trtdsl.trt.evaluate import EvaluationError, evaluate_all
+    from trtdsl.evaluate import EvaluationError, evaluate_all
     from trtdsl.trt.lower import lower
 
     lowered = lower(graph)
@@ -79,7 +88,7 @@ def compare_with(
     graph: Graph, reference: Reference, setting: Setting, notes: Sequence[str] = ()
 ) -> Verification:
     """Compare the optimised graph's network with the reference, and say what is wrong with the graph."""
-    points: dict[Call, Point] = {}
+    points: dict[Call, ModuleCall] = {}
     if isinstance(reference, TorchReference):
         returned, calls = count_calls(reference, setting.inputs)
         expected = named(returned)
@@ -125,7 +134,7 @@ def _look(
     computed: Computed,
     reference: Reference,
     expected: Named,
-    points: Mapping[Call, Point],
+    points: Mapping[Call, ModuleCall],
     setting: Setting,
 ) -> Seen:
     """Compare layers and outputs.
@@ -235,20 +244,21 @@ def _difference(
     rows: Sequence[Row],
     reference: Reference,
     expected: Named,
-    points: Mapping[Call, Point],
+    points: Mapping[Call, ModuleCall],
     setting: Setting,
 ) -> Difference:
     """Why they differ, found on the graph as it was written, without optimisations."""
     first = next(row for row in rows if row.verdict != "equal")
     if not isinstance(reference, TorchReference):
-        return Difference(describe(first.kind, first.name, first.measure), ())
+        return Difference(difference_in_words(first.kind, first.name, first.measure), ())
     plain = _look(compute(graph, setting), reference, expected, points, setting)
     right = confirmed(reference, setting.inputs, plain.computed.values, setting.tolerance)
     fault = _first_fault(plain, right, setting)
     if fault is None:
         nodes = [node for node in seen.computed.graph.nodes if node.scope == first.label]
-        text = f"{describe(first.kind, first.name, first.measure)}, but not without the optimisations: a bug"
-        return Difference(f"{text} in trtdsl, which `--skip` may get around", tuple(map(suspect, nodes)))
+        seen_as = difference_in_words(first.kind, first.name, first.measure)
+        text = f"{seen_as}, but not without the optimisations: a bug in trtdsl"
+        return Difference(f"{text}, which `--skip` may get around", tuple(map(suspect, nodes)))
     evidence = Evidence(
         graph,
         plain.computed.values,
@@ -265,12 +275,12 @@ def _first_fault(seen: Seen, right: set[Value], setting: Setting) -> Fault | Non
     """The first wrong value in the order of computation."""
     graph = seen.computed.graph
     faults = [
-        Fault(each.value, describe(each.point.kind, each.point.path, each.measure), each)
+        Fault(each.value, difference_in_words(each.point.kind, each.point.path, each.measure), each)
         for each in seen.layers
         if not _agrees(each, setting) and (each.point.is_layer or each.value not in right)
     ]
     faults += [
-        Fault(output.value, describe("output", output.name, found))
+        Fault(output.value, difference_in_words("output", output.name, found))
         for output, array, found in seen.outputs
         if not is_close(found, limit(array, setting.tolerance))
     ]
@@ -278,7 +288,7 @@ def _first_fault(seen: Seen, right: set[Value], setting: Setting) -> Fault | Non
     return min(faults, key=lambda fault: place.get(fault.value, -1), default=None)
 
 
-def describe(kind: str, name: str, found: Measure | None) -> str:
+def difference_in_words(kind: str, name: str, found: Measure | None) -> str:
     """``output `y` differs by 1.2e-02``."""
     much = "has another shape" if found is None else f"differs by {found.relative:.1e}"
     return f"{kind} `{name}` {much}"

@@ -15,16 +15,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trtdsl.compile import require_values
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
-from trtdsl.driver import require_values
 from trtdsl.ir import Graph, Output
-from trtdsl.trt.engine import Engine, check_arrays, read_engine
+from trtdsl.runtime.engine import Engine, check_arrays, read_engine
 from trtdsl.trt.manifest import Binding, Manifest
 from trtdsl.types import DType, TensorType
 from trtdsl.verification.comparison import (
     Setting,
     compare_with,
-    describe,
+    difference_in_words,
     limit,
     output_row,
     paired,
@@ -107,7 +107,7 @@ def compare_engine(
     wrong = next((row for row in rows if row.verdict != "equal"), None)
     if wrong is None:
         return outcome
-    seen = f"the engine's {describe('output', wrong.name, wrong.measure)}"
+    seen = f"the engine's {difference_in_words('output', wrong.name, wrong.measure)}"
     try:
         require_torch("computing the network on the CPU")
         require_values(graph)

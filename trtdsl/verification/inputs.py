@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Graph, Value
-from trtdsl.reference import Point, point, random_array, solve
-from trtdsl.trt.files import read_array
+from trtdsl.reference import ProfilePoint, point, random_array, solve
+from trtdsl.runtime.files import read_array
 from trtdsl.types import Dim, DType, Symbol, evaluate, evaluate_shape, symbols
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -33,7 +33,7 @@ def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
     return found
 
 
-def choose_inputs(graph: Graph, given: Mapping[str, Array], at: Point, seed: int) -> dict[str, Array]:
+def choose_inputs(graph: Graph, given: Mapping[str, Array], at: ProfilePoint, seed: int) -> dict[str, Array]:
     """An array for each input, by name.
 
     Dynamic dimensions have the sizes of the given arrays, and elsewhere those at one end or the middle of

@@ -27,7 +27,7 @@ Call: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class ModuleCall:
     """What one call of a module returns, in the graph. ``operand`` is the tensor that a single operator
     reads first, ``calls`` how often the module is called."""
 
@@ -55,7 +55,7 @@ class Point:
 class Observation:
     """A value of the graph beside PyTorch's. ``input`` measures the operand, where both have it."""
 
-    point: Point
+    point: ModuleCall
     value: Value
     found: tuple[int, ...]
     expected: tuple[int, ...]
@@ -74,17 +74,17 @@ def below(graph: Graph) -> dict[str, list[Node]]:
     return found
 
 
-def match(graph: Graph, calls: Mapping[str, int]) -> dict[Call, Point]:
+def match(graph: Graph, calls: Mapping[str, int]) -> dict[Call, ModuleCall]:
     """A point for each call of each module path that the graph has too.
 
     A path called several times has its nodes in as many equal runs, or is left out. Of points with one
     value the innermost stays: what a wrapper returns is no news.
     """
-    found: dict[Call, Point] = {}
+    found: dict[Call, ModuleCall] = {}
     for path, nodes in below(graph).items():
         count = calls.get(path, 0)
         for index, run in enumerate(_runs(nodes, count)):
-            point = Point(path, index, count, tuple(run), _results(graph, run))
+            point = ModuleCall(path, index, count, tuple(run), _results(graph, run))
             found[path, index] = point
     innermost: dict[tuple[Value, ...], Call] = {}
     for call in sorted(found, key=lambda call: call[0].count(".")):
@@ -125,7 +125,7 @@ def count_calls(reference: TorchReference, inputs: Mapping[str, Any]) -> tuple[A
 
 
 def compare(
-    reference: TorchReference, inputs: Mapping[str, Any], points: Mapping[Call, Point], values: Values
+    reference: TorchReference, inputs: Mapping[str, Any], points: Mapping[Call, ModuleCall], values: Values
 ) -> list[Observation]:
     """Run the module and measure the graph's values at every point that has them."""
     counts: Counter[str] = Counter()
@@ -147,7 +147,7 @@ def compare(
 
 
 def _observe(
-    point: Point,
+    point: ModuleCall,
     value: Value,
     ours: torch.Tensor,
     theirs: torch.Tensor,

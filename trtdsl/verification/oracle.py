@@ -21,7 +21,7 @@ import numpy.typing as npt
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
 from trtdsl.ir import Graph
 from trtdsl.reference import to_torch
-from trtdsl.trt.files import read_arrays
+from trtdsl.runtime.files import read_arrays
 
 if TYPE_CHECKING:
     import torch
@@ -253,7 +253,7 @@ class ArraysReference:
         return [(name, array) for name, array in self.arrays.items() if name not in inputs]
 
 
-def load_arrays(path: str | Path) -> ArraysReference:
+def load_reference_arrays(path: str | Path) -> ArraysReference:
     """The arrays of a ``.npz`` file; raises :class:`UsageError`."""
     arrays = read_arrays(Path(path))
     if isinstance(arrays, np.ndarray):

@@ -1,1 +1,0 @@
-"""Tests in every folder may import from this one: ``from command import trtdsl``."""

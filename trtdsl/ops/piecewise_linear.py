@@ -1,0 +1,219 @@
+"""Piecewise linear activations: ``relu`` and what is made of straight pieces like it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from trtdsl.ops.activation import Activation, without_bool
+from trtdsl.ops.arithmetic_layers import computed, less_equal, numeric, without_overflow
+from trtdsl.ops.base import Function, Module, Refused, Spelling
+from trtdsl.ops.rules import require_floating, same_dim
+from trtdsl.types import TensorType
+
+if TYPE_CHECKING:
+    from trtdsl.ops.lowering import Network, Tensor
+
+
+class Relu(Function):
+    """``max(input, 0)``."""
+
+    torch = "torch.nn.functional.relu"
+    examples = (
+        "relu()(float32[N, 8]) -> float32[N, 8]",
+        "relu()(float16[N, 3, H, W]) -> float16[N, 3, H, W]",
+        "relu()(int32[N]) -> int32[N]",
+        "relu()(uint8[N, 2]) -> uint8[N, 2]",
+        "relu()(float32[]) -> float32[]",
+    )
+    spellings = (Spelling("torch.nn.ReLU"),)
+    ignored = ("inplace",)
+
+    def infer(self, input: TensorType) -> TensorType:
+        if input.dtype.is_bool:
+            raise Refused("relu takes no bool tensor", "input")
+        return computed(input)
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        x = net.cast(input, numeric(input.dtype))
+        return net.cast(net.activation("RELU", x), input.dtype)
+
+
+class Hardtanh(Function):
+    """``min(max(input, min_val), max_val)``."""
+
+    torch = "torch.nn.functional.hardtanh"
+    examples = (
+        "hardtanh()(float32[N, 8]) -> float32[N, 8]",
+        "hardtanh(min_val = -0.5, max_val = 2.0)(float32[N, 8]) -> float32[N, 8]",
+        "hardtanh(min_val = 0, max_val = 6)(int32[N, 8]) -> int32[N, 8]",
+    )
+    spellings = (
+        Spelling("torch.nn.Hardtanh", ("min_val", "max_val")),
+        Spelling("torch.nn.functional.relu6", fixed={"min_val": 0.0, "max_val": 6.0}),
+        Spelling("torch.nn.ReLU6", fixed={"min_val": 0.0, "max_val": 6.0}),
+    )
+    ignored = ("inplace",)
+
+    min_val: float = -1.0
+    max_val: float = 1.0
+
+    def infer(self, input: TensorType) -> TensorType:
+        if input.dtype.is_bool:
+            raise Refused("hardtanh takes no bool tensor", "input")
+        if self.min_val > self.max_val:
+            raise Refused(f"min_val {self.min_val} is greater than max_val {self.max_val}", "min_val")
+        if not input.dtype.is_floating:
+            self._check_integers(input)
+        return computed(input)
+
+    def _check_integers(self, input: TensorType) -> None:
+        for name in ("min_val", "max_val"):
+            if getattr(self, name) != int(getattr(self, name)):
+                raise Refused(f"an {input.dtype} tensor needs an integer {name}", name)
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        if input.dtype.is_floating:
+            return net.activation("CLIP", input, self.min_val, self.max_val)
+        x = net.cast(input, numeric(input.dtype))
+        x = net.elementwise("MAX", x, net.scalar(int(self.min_val), x))
+        return net.cast(net.elementwise("MIN", x, net.scalar(int(self.max_val), x)), input.dtype)
+
+
+class LeakyRelu(Activation):
+    """``input`` where it is positive, else ``negative_slope * input``."""
+
+    torch = "torch.nn.functional.leaky_relu"
+    examples = (
+        "leaky_relu()(float32[N, 8]) -> float32[N, 8]",
+        "leaky_relu(negative_slope = 0.1)(float16[N, 8]) -> float16[N, 8]",
+    )
+    spellings = (Spelling("torch.nn.LeakyReLU", ("negative_slope",)),)
+
+    negative_slope: float = 0.01
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        return net.activation("LEAKY_RELU", input, self.negative_slope)
+
+
+class Hardsigmoid(Activation):
+    """``min(max(input / 6 + 1 / 2, 0), 1)``."""
+
+    torch = "torch.nn.functional.hardsigmoid"
+    examples = ("hardsigmoid()(float32[N, 8]) -> float32[N, 8]",)
+    spellings = (Spelling("torch.nn.Hardsigmoid"),)
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        return net.activation("HARD_SIGMOID", input, 1 / 6, 0.5)
+
+
+class Hardswish(Activation):
+    """``input * hardsigmoid(input)``."""
+
+    torch = "torch.nn.functional.hardswish"
+    examples = ("hardswish()(float32[N, 8]) -> float32[N, 8]",)
+    spellings = (Spelling("torch.nn.Hardswish"),)
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        return net.elementwise("PROD", input, net.activation("HARD_SIGMOID", input, 1 / 6, 0.5))
+
+
+class Threshold(Function):
+    """``input`` where it is greater than ``threshold``, else ``value``."""
+
+    torch = "torch.nn.functional.threshold"
+    examples = (
+        "threshold(threshold = 0.1, value = 20.0)(float32[N, 8]) -> float32[N, 8]",
+        "threshold(threshold = 0, value = -1)(int32[N, 8]) -> int32[N, 8]",
+    )
+    spellings = (Spelling("torch.nn.Threshold", ("threshold", "value")),)
+    ignored = ("inplace",)
+
+    threshold: float
+    value: float
+
+    def infer(self, input: TensorType) -> TensorType:
+        without_overflow(without_bool(input, "threshold").dtype, "threshold")
+        return computed(input)
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        # `not greater` would also replace NaN, which PyTorch keeps.
+        replaced = less_equal(net, input, net.scalar(self.threshold, input))
+        return net.select(replaced, net.scalar(self.value, input), input)
+
+
+class Softshrink(Activation):
+    """``input`` moved by ``lambd`` towards zero, and 0 within ``lambd`` of it."""
+
+    torch = "torch.nn.functional.softshrink"
+    examples = (
+        "softshrink()(float32[N, 8]) -> float32[N, 8]",
+        "softshrink(lambd = 0.1)(float32[N, 8]) -> float32[N, 8]",
+    )
+    spellings = (Spelling("torch.nn.Softshrink", ("lambd",)),)
+    ignored = ()
+
+    lambd: float = 0.5
+
+    def infer(self, input: TensorType) -> TensorType:
+        if self.lambd < 0:
+            raise Refused(f"lambd must not be negative, but is {self.lambd}", "lambd")
+        return super().infer(input)
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        return net.elementwise("SUB", input, net.activation("CLIP", input, -self.lambd, self.lambd))
+
+
+class Hardshrink(Activation):
+    """``input``, and 0 within ``lambd`` of zero."""
+
+    torch = "torch.nn.functional.hardshrink"
+    examples = (
+        "hardshrink()(float32[N, 8]) -> float32[N, 8]",
+        "hardshrink(lambd = 0.1)(float32[N, 8]) -> float32[N, 8]",
+    )
+    spellings = (Spelling("torch.nn.Hardshrink", ("lambd",)),)
+    ignored = ()
+
+    lambd: float = 0.5
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        near = less_equal(net, net.unary("ABS", input), net.scalar(self.lambd, input))
+        return net.select(near, net.scalar(0, input), input)
+
+
+class PReLU(Module):
+    """``input`` where it is positive, else times ``weight``, of one number or one for each channel."""
+
+    torch = "torch.nn.PReLU"
+    examples = (
+        "PReLU()(float32[N, 8]) -> float32[N, 8]",
+        "PReLU(3)(float32[N, 3, H, W]) -> float32[N, 3, H, W]",
+        "PReLU(num_parameters = 4)(float16[2, 4, 5]) -> float16[2, 4, 5]",
+        "PReLU()(float32[S]) -> float32[S]",
+        "PReLU()(float32[]) -> float32[]",
+    )
+    ignored = ("init",)
+
+    num_parameters: int = 1
+
+    def weights(self, input: TensorType) -> Mapping[str, TensorType]:
+        return {"weight": TensorType(input.dtype, (self.num_parameters,))}
+
+    def infer(self, input: TensorType) -> TensorType:
+        require_floating(input, "PReLU", "input")
+        if self.num_parameters == 1:
+            return computed(input)
+        channels = input.shape[1] if input.rank > 1 else 1
+        if not same_dim(channels, self.num_parameters, "PReLU's channels", "num_parameters"):
+            raise Refused(
+                f"the input has {channels} channels, not num_parameters = {self.num_parameters}",
+                "num_parameters",
+            )
+        return computed(input)
+
+    def lower(self, net: Network, input: Tensor, weight: Tensor) -> Tensor:
+        x = input if input.rank else net.reshape(input, (1,))
+        channels = (1, self.num_parameters, *(1,) * (x.rank - 2)) if x.rank > 1 else (1,)
+        slopes = net.reshape(weight, channels)
+        return net.reshape(net.add("parametric_relu", x, slopes, result=x.type), input.shape)

@@ -1,0 +1,330 @@
+"""Running an engine.
+
+In: an engine file with its manifest, and arrays.  Out: arrays::
+
+    engine = Engine.load("cnn.engine")
+    engine(data=image)["logits"]                 # numpy in, numpy out
+    engine(data=tensor.cuda())["logits"]         # GPU in, GPU out, without a copy
+
+    graph = engine.graph({"data": (8, 3, 32, 32)})
+    graph(data=images)["logits"]                 # as a CUDA graph, for one shape
+
+An engine and its calls may be shared by threads: calls take turns.  For work side by side, each thread
+makes a :class:`Context` of its own with :meth:`Engine.context`; a context is for one thread at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
+from trtdsl.ops.lowering import Array
+from trtdsl.runtime import cuda
+from trtdsl.runtime.arrays import View, view
+from trtdsl.runtime.binding import ProfileUsers, check_names, check_shapes, check_types, choose_profile
+from trtdsl.trt.dialect import Dialect, load_runtime
+from trtdsl.trt.manifest import Manifest, load_manifest, manifest_path
+from trtdsl.types import DType
+
+Result = Mapping[str, Any]
+"""Outputs by name: numpy arrays, or DeviceArrays where an input was on the GPU."""
+
+
+def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
+    """An engine's bytes and its manifest; raises UsageError unless they are whole and belong together."""
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(Diagnostic(f"cannot read `{path}`: {error.strerror or error}")) from error
+    manifest = load_manifest(path)
+    advice = "compile the model again, and keep the engine and its manifest together"
+    if len(data) != manifest.size:
+        sizes = f"it has {len(data)} bytes, `{manifest_path(path)}` says {manifest.size}"
+        text = f"`{path}` is not whole, or not the engine of its manifest: {sizes}"
+        raise UsageError(Diagnostic(text, help=(advice,)))
+    if hashlib.sha256(data).hexdigest() != manifest.sha256:
+        text = f"`{path}` is not the engine of its manifest: the SHA-256 sums differ"
+        raise UsageError(Diagnostic(text, help=(advice,)))
+    return data, manifest
+
+
+class Engine:
+    """An engine on the GPU. ``manifest`` says what it takes and gives."""
+
+    def __init__(
+        self, data: bytes | memoryview, manifest: Manifest, runtime: str | Dialect | None = None
+    ) -> None:
+        """From bytes in memory; :meth:`load` reads and checks a file.
+
+        Raises RefusedByTensorRT where there is no GPU, or not the one or the TensorRT it was built for.
+        """
+        dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime or manifest.runtime)
+        _require_runtime(manifest, dialect)
+        _require_target(manifest, cuda.current_device())
+        self.manifest = manifest
+        self.dialect = dialect
+        dialect.log.clear()
+        try:
+            self.runtime = dialect.trt.Runtime(dialect.log.logger)
+        except TypeError as error:
+            # pybind11's way to say that TensorRT returned nothing.
+            raise RefusedByTensorRT(
+                Diagnostic(f"{dialect} cannot run here", help=dialect.log.take())
+            ) from error
+        self.raw = self.runtime.deserialize_cuda_engine(data)
+        if self.raw is None:
+            text = f"{dialect} cannot load the engine of `{manifest.model}` on this GPU"
+            raise RefusedByTensorRT(Diagnostic(text, help=dialect.log.take()))
+        self.profile_users = ProfileUsers(shared=dialect.facts.shares_profiles)
+        self._lock = threading.Lock()
+        self._shared: Context | None = None
+
+    @classmethod
+    def load(cls, path: Path | str, runtime: str | None = None) -> Engine:
+        """The engine in a file, by its own runtime unless another is named; its manifest lies beside it."""
+        return cls(*read_engine(path), runtime)
+
+    def __call__(self, /, **arrays: Any) -> Result:
+        """Run once and wait. Arrays are by input name; GPU arrays are read in place."""
+        with self._lock:
+            if self._shared is None:
+                self._shared = self.context()
+            return self._shared.run(arrays)
+
+    def context(self) -> Context:
+        """A further context, with its own memory and stream.
+
+        Before TensorRT 10 each needs a profile of its own; the engine's calls and graphs have contexts too.
+        """
+        return Context(self)
+
+    def graph(self, shapes: Mapping[str, tuple[int, ...]]) -> GraphContext:
+        """A context for one set of shapes, whose work is a CUDA graph."""
+        return GraphContext(self, shapes)
+
+
+def _require_runtime(manifest: Manifest, dialect: Dialect) -> None:
+    built, here = f"{manifest.runtime} {manifest.runtime_version}", str(dialect)
+    if built != here:
+        raise RefusedByTensorRT(
+            Diagnostic(
+                f"the engine was built by {built}, here is {here}: engines do not pass between releases",
+                help=("compile the model again with this release",),
+            )
+        )
+
+
+def _require_target(manifest: Manifest, device: cuda.Device) -> None:
+    targets = [target.lower() for target in manifest.targets]
+    if targets and device.target not in targets:
+        raise RefusedByTensorRT(
+            Diagnostic(
+                f"the engine was built for {', '.join(targets)}; {device.name} is {device.target}",
+                help=(f"compile the model again with `--target {device.target}`",),
+            )
+        )
+
+
+class Context:
+    """One thread's way to run an engine: an execution context, a stream, and memory that grows as needed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.manifest = engine.manifest
+        self.stream = cuda.Stream()
+        self._log = engine.dialect.log
+        self._log.clear()
+        self.raw = engine.raw.create_execution_context()
+        if self.raw is None:
+            raise self._refused("TensorRT cannot make an execution context")
+        # Not the Engine, which holds a context itself: its memory would wait for the garbage collector.
+        self._needed = (engine.runtime, engine.raw)
+        self._profile_users = engine.profile_users
+        # The first context of an engine is on profile 0 from the start; a later one may be on none, -1.
+        if self.raw.active_optimization_profile >= 0:
+            self._profile_users.claim(self.raw.active_optimization_profile, self)
+        self._memory: dict[str, cuda.Memory] = {}
+
+    def __call__(self, /, *, stream: int | None = None, **arrays: Any) -> Result:
+        """:meth:`run` with the arrays by name; an input called ``stream`` can be given to that only."""
+        return self.run(arrays, stream)
+
+    def run(self, arrays: Mapping[str, Any], stream: int | None = None) -> Result:
+        """Run and wait; the outputs lie where the inputs lie.
+
+        With ``stream``, a CUDA stream's address, the work is only put there, after what is in it already:
+        for arrays on the GPU, which must live on until it is done.
+        """
+        at = self.stream.handle if stream is None else stream
+        views = check_arrays(self.manifest, arrays, at)
+        on_device = any(seen.on_device for seen in views.values())
+        if stream is not None and not all(seen.on_device for seen in views.values()):
+            raise UsageError(Diagnostic("only arrays on the GPU can be run in a stream of yours"))
+        self.prepare({name: seen.shape for name, seen in views.items()}, at)
+        for name, seen in views.items():
+            self._set_address(name, self._upload(name, seen, at))
+        outputs = self.new_outputs() if on_device else self._outputs(self._own)
+        for name, output in outputs.items():
+            self._set_address(name, output.pointer)
+        self.enqueue(at)
+        if stream is not None:
+            return outputs
+        results = outputs if on_device else {name: _download(array, at) for name, array in outputs.items()}
+        self.stream.synchronize()
+        return results
+
+    def prepare(self, shapes: Mapping[str, tuple[int, ...]], stream: int) -> None:
+        """Choose the profile for these shapes, which have been checked, and set them."""
+        self._log.clear()
+        profile = choose_profile(self.manifest, shapes)
+        if self.manifest.profiles and profile != self.raw.active_optimization_profile:
+            self._switch(profile, stream)
+        for name, shape in shapes.items():
+            if not self.raw.set_input_shape(name, shape):
+                raise self._refused(f"TensorRT does not take the shape of `{name}`")
+
+    def _switch(self, profile: int, stream: int) -> None:
+        name = self.manifest.profiles[profile].name
+        if not self._profile_users.claim(profile, self):
+            raise RefusedByTensorRT(
+                Diagnostic(
+                    f"profile `{name}` is in use by another context of this engine",
+                    help=(
+                        "before TensorRT 10 each context needs a profile of its own, those of the engine's "
+                        "calls and graphs too: let the other go, or give the model a further `profile`",
+                    ),
+                )
+            )
+        if not self.raw.set_optimization_profile_async(profile, stream):
+            raise self._refused(f"TensorRT cannot switch to profile `{name}`")
+
+    def new_outputs(self) -> dict[str, cuda.DeviceArray]:
+        """Fresh memory for every output, of the shapes that the inputs' shapes make."""
+        return self._outputs(lambda _, size: cuda.Memory(size))
+
+    def _outputs(self, allocate: Callable[[str, int], cuda.Memory]) -> dict[str, cuda.DeviceArray]:
+        found: dict[str, cuda.DeviceArray] = {}
+        for output in self.manifest.outputs:
+            shape = tuple(int(size) for size in self.raw.get_tensor_shape(output.name))
+            if any(size < 0 for size in shape):
+                raise self._refused(f"the shape of the output `{output.name}` depends on the data")
+            dtype = DType(output.dtype).numpy
+            memory = allocate(output.name, int(np.prod(shape)) * dtype.itemsize)
+            found[output.name] = cuda.DeviceArray(memory, shape, dtype)
+        return found
+
+    def _own(self, name: str, size: int) -> cuda.Memory:
+        memory = self._memory.get(name)
+        if memory is None or memory.size < size:
+            memory = self._memory[name] = cuda.Memory(size)
+        return memory
+
+    def _upload(self, name: str, seen: View, stream: int) -> int:
+        if seen.host is None:
+            return seen.pointer
+        memory = self._own(name, seen.host.nbytes)
+        cuda.copy_to_device(memory.pointer, seen.host, stream)
+        return memory.pointer
+
+    def use_arrays(self, arrays: Mapping[str, cuda.DeviceArray]) -> None:
+        """Read and write these arrays from now on."""
+        for name, array in arrays.items():
+            self._set_address(name, array.pointer)
+
+    def _set_address(self, name: str, pointer: int) -> None:
+        if not self.raw.set_tensor_address(name, pointer):
+            raise self._refused(f"TensorRT does not take the memory of `{name}`")
+
+    def enqueue(self, stream: int) -> None:
+        """Put one run into a stream; shapes and memory must be set."""
+        if not self.raw.execute_async_v3(stream):
+            raise self._refused("TensorRT cannot run the engine")
+
+    def _refused(self, message: str) -> RefusedByTensorRT:
+        return RefusedByTensorRT(Diagnostic(message, help=self._log.take()))
+
+
+class GraphContext:
+    """A context for one set of shapes: ``inputs`` and ``outputs`` are its arrays on the GPU.
+
+    Write the inputs in place and call :meth:`launch`, or call it like an engine and have them copied.
+    """
+
+    def __init__(self, engine: Engine, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        manifest = engine.manifest
+        check_names(manifest, shapes)
+        check_shapes(manifest, shapes)
+        self.context = Context(engine)
+        self.stream = self.context.stream
+        self.context.prepare(shapes, self.stream.handle)
+        self.inputs = {
+            binding.name: cuda.DeviceArray.empty(tuple(shapes[binding.name]), DType(binding.dtype).numpy)
+            for binding in manifest.inputs
+        }
+        self.outputs = self.context.new_outputs()
+        self.context.use_arrays({**self.inputs, **self.outputs})
+        # The first run after a change of shape does work that no graph may hold.
+        self.context.enqueue(self.stream.handle)
+        self.stream.synchronize()
+        self._graph = cuda.Graph.capture(self.stream, lambda: self.context.enqueue(self.stream.handle))
+
+    def launch(self, stream: int | None = None) -> None:
+        """Run once on what ``inputs`` hold, without waiting."""
+        self._graph.launch(self.stream.handle if stream is None else stream)
+
+    def __call__(self, /, **arrays: Any) -> Result:
+        """Copy the inputs in, run and wait; the outputs are copied out as numpy, or lie in ``outputs``."""
+        at = self.stream.handle
+        views = check_arrays(self.context.manifest, arrays, at)
+        for name, seen in views.items():
+            target = self.inputs[name]
+            if seen.shape != target.shape:
+                raise UsageError(Diagnostic(f"this graph's `{name}` is {target.shape}, not {seen.shape}"))
+            if seen.host is None:
+                cuda.copy_on_device(target.pointer, seen.pointer, target.nbytes, at)
+            else:
+                cuda.copy_to_device(target.pointer, seen.host, at)
+        self.launch()
+        if any(seen.on_device for seen in views.values()):
+            self.stream.synchronize()
+            return self.outputs
+        results = {name: _download(array, at) for name, array in self.outputs.items()}
+        self.stream.synchronize()
+        return results
+
+
+def check_arrays(manifest: Manifest, arrays: Mapping[str, Any], stream: int = 0) -> dict[str, View]:
+    """The arrays of a call, checked against the manifest; raises UsageError with everything that is wrong."""
+    check_names(manifest, arrays)
+    views = {binding.name: view(binding.name, arrays[binding.name], stream) for binding in manifest.inputs}
+    check_types(manifest, {name: seen.dtype for name, seen in views.items()})
+    shapes = {name: seen.shape for name, seen in views.items()}
+    check_shapes(manifest, shapes)
+    choose_profile(manifest, shapes)
+    return views
+
+
+def not_finite(arrays: Mapping[str, Array]) -> tuple[Diagnostic, ...]:
+    """A warning for every array that holds NaN or infinity."""
+    found: list[Diagnostic] = []
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fV":
+            continue
+        numbers = array.astype(np.float32)
+        bad = numbers.size - int(np.isfinite(numbers).sum())
+        if bad:
+            text = f"`{name}` holds {bad} of {numbers.size} numbers that are NaN or infinite"
+            found.append(Diagnostic(text, severity="warning"))
+    return tuple(found)
+
+
+def _download(array: cuda.DeviceArray, stream: int) -> Array:
+    host = np.empty(array.shape, array.dtype)
+    cuda.copy_to_host(host, array.pointer, stream)
+    return host
