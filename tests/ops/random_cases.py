@@ -250,7 +250,7 @@ def ternaries(draw: Any) -> Case:
     name = draw(st.sampled_from(["where", "lerp", "addcmul", "clamp"]))
     shape = draw(shapes())
     if name == "clamp":
-        bounds = [draw(st.sampled_from([None, -1, 0, 0.5, 2])) for _ in range(2)]
+        bounds = [draw(st.sampled_from([None, -1, 0, 0.5, 2, 300, -(10**10), 1e6])) for _ in range(2)]
         operand = TensorType(draw(dtypes(DTYPES)), shape)
         return make("clamp", {"input": operand}, min=bounds[0], max=bounds[1])
     operands: dict[str, Any] = {}

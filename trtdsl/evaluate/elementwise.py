@@ -33,7 +33,8 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor, float, float], Tensor]] = {
     "SELU": _selu,
     "SOFTSIGN": lambda x, a, b: x / (1 + x.abs()),
     "SOFTPLUS": lambda x, a, b: a * torch.logaddexp(b * x, torch.zeros_like(x)),
-    "CLIP": lambda x, a, b: x.clamp(max=b).clamp(min=a),
+    # A bound beyond the range of a half is infinite as one, which PyTorch does not convert by itself.
+    "CLIP": lambda x, a, b: x.minimum(torch.tensor(b, dtype=x.dtype)).maximum(torch.tensor(a, dtype=x.dtype)),
     "HARD_SIGMOID": lambda x, a, b: (a * x + b).clamp(0, 1),
     "SCALED_TANH": lambda x, a, b: a * torch.tanh(b * x),
     "THRESHOLDED_RELU": lambda x, a, b: torch.where(x > a, x, torch.zeros_like(x)),

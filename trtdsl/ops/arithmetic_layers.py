@@ -6,7 +6,8 @@ arithmetic knows no bool and only a quantised int8.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from trtdsl.ops.base import Refused
 from trtdsl.types import DType, TensorType
@@ -71,6 +72,49 @@ def scaled(net: Network, x: Tensor, factor: float) -> Tensor:
 def shifted(net: Network, x: Tensor, offset: float) -> Tensor:
     """``x + offset``."""
     return x if offset == 0 else net.elementwise("SUM", x, net.scalar(offset, x))
+
+
+Bound = int | float | None
+
+
+def require_reachable(dtype: DType, low: Bound, high: Bound, names: tuple[str, str]) -> None:
+    """Refuse bounds between which an integer dtype has no number: a low one above its range, or a high
+    one below it."""
+    least, most = dtype.limits
+    beyond = (low is not None and low > most, high is not None and high < least)
+    for name, bound, is_beyond in zip(names, (low, high), beyond, strict=True):
+        if is_beyond:
+            raise Refused(f"{name} {bound} is out of the range of {dtype}", name)
+
+
+def in_range(bound: int | float, dtype: DType) -> int | float:
+    """The bound as a number of the dtype: one beyond the range of an integer dtype is the end of the
+    range, one beyond that of a float infinity, so that neither bounds anything."""
+    if not dtype.is_floating:
+        least, most = dtype.limits
+        return int(min(max(bound, least), most))
+    return bound if dtype.holds(bound) else math.copysign(math.inf, bound)
+
+
+def clamped(net: Network, x: Tensor, low: Bound, high: Bound) -> Tensor:
+    """``min(max(x, low), high)`` in the dtype of ``x``; a bound beyond its range is none."""
+    dtype = x.dtype
+    if dtype.is_floating and low is not None and high is not None:
+        low, high = in_range(low, dtype), in_range(high, dtype)
+        if -math.inf < low <= high < math.inf:
+            return net.activation("CLIP", x, low, high)
+    wide = net.cast(x, numeric(dtype))
+    for operation, bound in (("MAX", low), ("MIN", high)):
+        if bound is not None and (dtype.is_floating or dtype.holds(bound)):
+            wide = net.elementwise(operation, wide, net.scalar(bound, wide))
+    return net.cast(wide, dtype)
+
+
+def clamp_by_torch(torch: Any, x: Any, low: Bound, high: Bound) -> Any:
+    """What :func:`clamped` computes, by PyTorch, some of whose releases refuse bounds beyond the range."""
+    dtype = DType(str(x.dtype).removeprefix("torch."))
+    bounds = (None if bound is None else in_range(bound, dtype) for bound in (low, high))
+    return torch.clamp(x, *bounds)
 
 
 def truncated(net: Network, x: Tensor) -> Tensor:

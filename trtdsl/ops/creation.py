@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from trtdsl.ops.arguments import Nested, describe_value
+from trtdsl.ops.arguments import Nested
 from trtdsl.ops.base import Function, Module, Refused
 from trtdsl.ops.lowering import Array, Network, Tensor
-from trtdsl.ops.rules import type_of
+from trtdsl.ops.rules import require_fit, type_of
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType
 
 
@@ -65,7 +65,7 @@ class Full(Function):
         if any(isinstance(size, int) and size < 0 for size in self.size):
             raise Refused("a size cannot be negative", "size")
         dtype = self.dtype or _dtype_of(self.fill_value)
-        _require_fit(self.fill_value, dtype, "fill_value")
+        require_fit(self.fill_value, dtype, "fill_value")
         return TensorType(dtype, self.size)
 
     def lower(self, net: Network) -> Tensor:
@@ -183,7 +183,7 @@ class Arange(Function):
         whole = all(isinstance(number, int) for number in (first, last, self.step))
         dtype = self.dtype or (DType.INT64 if whole else DType.FLOAT32)
         for number, about in ((self.start, "start"), (last, "end"), (self.step, "step")):
-            _require_fit(number, DType.INT64 if isinstance(number, int) else DType.FLOAT32, about)
+            require_fit(number, DType.INT64 if isinstance(number, int) else DType.FLOAT32, about)
         if self.step == 0 or (last - first) * self.step < 0:
             raise Refused(f"there is no way from {first} to {last} in steps of {self.step}", "step")
         steps = (last - first) / self.step
@@ -192,7 +192,7 @@ class Arange(Function):
             raise Refused(f"{count} numbers are more than a constant may hold", "end")
         numbers = first + self.step * np.arange(math.ceil(steps))
         for number in (*numbers[:1].tolist(), *numbers[-1:].tolist()):
-            _require_fit(number, dtype, "end")
+            require_fit(number, dtype, "end")
         return numbers.astype(dtype.numpy)
 
     def infer(self) -> TensorType:
@@ -212,11 +212,6 @@ class Arange(Function):
 
 LARGEST_CONSTANT = 1 << 24
 """Elements of a constant that is written in the text, at most."""
-
-
-def _require_fit(value: bool | int | float, dtype: DType, about: str) -> None:
-    if not dtype.holds(value):
-        raise Refused(f"{describe_value(value)} does not fit {dtype}", about)
 
 
 def _dtype_of(value: bool | int | float) -> DType:

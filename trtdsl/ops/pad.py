@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from trtdsl.ops.base import Function, Refused
-from trtdsl.ops.rules import require_at_most
+from trtdsl.ops.rules import require_at_most, require_fit
 from trtdsl.types import Dim, TensorType, Undecided, less_equal, maximum, minimum
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ class Pad(Function):
             )
         if self.mode != "constant":
             self._check_reflectable(input)
+        elif self.value is not None:
+            require_fit(self.value, input.dtype, "value")
         return padded_type(input, pairs(self.pad), self.mode, "pad")
 
     def _check_reflectable(self, input: TensorType) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trtdsl.ops.base import Module, Refused
 from trtdsl.ops.pad import Amounts, lower_padding, padded_type, pairs
+from trtdsl.ops.rules import require_fit
 from trtdsl.types import TensorType
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class _ConstantPad(_PadModule, abstract=True):
     mode = "constant"
 
     value: float
+
+    def infer(self, input: TensorType) -> TensorType:
+        require_fit(self.value, input.dtype, "value")
+        return super().infer(input)
 
     @property
     def fill(self) -> float:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trtdsl.ops.activation import Activation, without_bool
-from trtdsl.ops.arithmetic_layers import computed, less_equal, numeric, without_overflow
+from trtdsl.ops.arithmetic_layers import (
+    clamp_by_torch,
+    clamped,
+    computed,
+    less_equal,
+    numeric,
+    require_reachable,
+    without_overflow,
+)
 from trtdsl.ops.base import Function, Module, Refused, Spelling
-from trtdsl.ops.rules import require_floating, same_dim
+from trtdsl.ops.rules import require_fit, require_floating, same_dim
 from trtdsl.types import TensorType
 
 if TYPE_CHECKING:
@@ -40,7 +49,7 @@ class Relu(Function):
 
 
 class Hardtanh(Function):
-    """``min(max(input, min_val), max_val)``."""
+    """``min(max(input, min_val), max_val)``; a bound beyond the range of its dtype bounds nothing."""
 
     torch = "torch.nn.functional.hardtanh"
     examples = (
@@ -69,15 +78,16 @@ class Hardtanh(Function):
 
     def _check_integers(self, input: TensorType) -> None:
         for name in ("min_val", "max_val"):
-            if getattr(self, name) != int(getattr(self, name)):
+            bound: float = getattr(self, name)
+            if not (bound.is_integer() or math.isinf(bound)):
                 raise Refused(f"an {input.dtype} tensor needs an integer {name}", name)
+        require_reachable(input.dtype, self.min_val, self.max_val, ("min_val", "max_val"))
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        if input.dtype.is_floating:
-            return net.activation("CLIP", input, self.min_val, self.max_val)
-        x = net.cast(input, numeric(input.dtype))
-        x = net.elementwise("MAX", x, net.scalar(int(self.min_val), x))
-        return net.cast(net.elementwise("MIN", x, net.scalar(int(self.max_val), x)), input.dtype)
+        return clamped(net, input, self.min_val, self.max_val)
+
+    def reference(self, torch: Any, input: Any) -> Any:
+        return clamp_by_torch(torch, input, self.min_val, self.max_val)
 
 
 class LeakyRelu(Activation):
@@ -134,6 +144,8 @@ class Threshold(Function):
 
     def infer(self, input: TensorType) -> TensorType:
         without_overflow(without_bool(input, "threshold").dtype, "threshold")
+        for name in ("threshold", "value"):
+            require_fit(getattr(self, name), input.dtype, name)
         return computed(input)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
@@ -158,7 +170,9 @@ class Softshrink(Activation):
     def infer(self, input: TensorType) -> TensorType:
         if self.lambd < 0:
             raise Refused(f"lambd must not be negative, but is {self.lambd}", "lambd")
-        return super().infer(input)
+        result = super().infer(input)
+        require_fit(self.lambd, input.dtype, "lambd")
+        return result
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return net.elementwise("SUB", input, net.activation("CLIP", input, -self.lambd, self.lambd))
@@ -176,6 +190,11 @@ class Hardshrink(Activation):
     ignored = ()
 
     lambd: float = 0.5
+
+    def infer(self, input: TensorType) -> TensorType:
+        result = super().infer(input)
+        require_fit(self.lambd, input.dtype, "lambd")
+        return result
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         near = less_equal(net, net.unary("ABS", input), net.scalar(self.lambd, input))

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from trtdsl.ops.arithmetic_layers import (
+    clamp_by_torch,
+    clamped,
     computed,
     floored_remainder,
     numeric,
+    require_reachable,
     scaled,
     truncated,
     without_overflow,
 )
 from trtdsl.ops.base import Function, Refused
-from trtdsl.ops.rules import broadcast_shapes, floating, promote, promote_in_order, type_of
+from trtdsl.ops.rules import broadcast_shapes, floating, promote, promote_in_order, require_fit, type_of
 from trtdsl.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -64,6 +67,13 @@ class Binary(Function, abstract=True):
         return getattr(np, self.ufunc)(input.astype(dtype), other.astype(dtype)) if self.ufunc else None
 
 
+def require_factor(factor: int | float, dtype: DType, about: str) -> None:
+    """Refuse a factor that is not a number of the tensors' dtype."""
+    if not dtype.is_floating and isinstance(factor, float) and not factor.is_integer():
+        raise Refused(f"{about} must be an integer for {dtype} tensors", about)
+    require_fit(factor, dtype, about)
+
+
 class Additive(Binary, abstract=True):
     """A sum or difference with a factor on its second operand."""
 
@@ -71,7 +81,8 @@ class Additive(Binary, abstract=True):
 
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
         result = super().infer(input, other)
-        if not result.dtype.is_floating and self.alpha != int(self.alpha):
+        require_factor(self.alpha, result.dtype, "alpha")
+        if not result.dtype.is_floating and isinstance(self.alpha, float):
             raise Refused(f"alpha must be an integer for {result.dtype} tensors", "alpha")
         if result.dtype.is_bool and self.alpha != 1:
             raise Refused("two bool tensors take no alpha", "alpha")
@@ -300,7 +311,9 @@ def constant_power(net: Network, base: Tensor, exponent: float) -> Tensor:
     """``base ** exponent``. TensorRT computes POW by logarithms, so negative bases are kept out of it."""
     if exponent == 0.5:
         return net.unary("SQRT", base)
-    if exponent < 0 and base.dtype.is_floating:
+    if exponent < 0 and not base.dtype.is_floating:
+        raise Refused("an integer to a negative power is a fraction", "exponent", "cast the base to float32")
+    if exponent < 0:
         return net.unary("RECIP", constant_power(net, base, -exponent))
     if exponent != math.floor(exponent):
         return net.elementwise("POW", base, net.scalar(exponent, base))
@@ -355,10 +368,9 @@ class Addcmul(Function):
 
     def infer(self, input: TensorType, tensor1: TensorType, tensor2: TensorType) -> TensorType:
         dtype = promote(input, tensor1, tensor2)
-        if not dtype.is_floating and self.value != int(self.value):
-            raise Refused(f"value must be an integer for {dtype} tensors", "value")
         if dtype.is_bool:
             raise Refused("addcmul takes no bool tensors", "input")
+        require_factor(self.value, dtype, "value")
         return broadcast(without_overflow(dtype, self.name), input, tensor1, tensor2)
 
     def lower(self, net: Network, input: Tensor, tensor1: Tensor, tensor2: Tensor) -> Tensor:
@@ -389,7 +401,10 @@ class Lerp(Function):
 
 
 class Clamp(Function):
-    """``min(max(input, min), max)``, with either bound left out by none; max wins where they cross."""
+    """``min(max(input, min), max)``, with either bound left out by none; max wins where they cross.
+
+    A bound beyond the range of the tensor's dtype bounds nothing.
+    """
 
     torch = "torch.clamp"
     examples = (
@@ -415,24 +430,13 @@ class Clamp(Function):
             raise Refused("clamp takes no bool tensor", "input")
         fractional = any(isinstance(bound, float) for bound in bounds)
         if input.dtype.is_integer and not fractional:
-            self._require_in_range(input.dtype)
+            require_reachable(input.dtype, self.min, self.max, ("min", "max"))
         return computed(input.with_dtype(floating(input.dtype) if fractional else input.dtype))
 
-    def _require_in_range(self, dtype: DType) -> None:
-        """Refuse bounds between which the dtype has no number, as PyTorch does."""
-        limits = np.iinfo(dtype.numpy)
-        for name, bound in (("min", self.min), ("max", self.max)):
-            beyond = bound is not None and (bound > limits.max if name == "min" else bound < limits.min)
-            if beyond:
-                raise Refused(f"{name} {bound} is out of the range of {dtype}", name)
-
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        dtype = net.result.dtype
-        x = net.cast(input, numeric(dtype))
-        if self.min is not None and self.max is not None and self.min <= self.max and x.dtype.is_floating:
-            return net.activation("CLIP", x, float(self.min), float(self.max))
-        for operation, bound in (("MAX", self.min), ("MIN", self.max)):
-            # A bound beyond an integer's range is none: `infer` has refused the others.
-            if bound is not None and (dtype.is_floating or dtype.holds(bound)):
-                x = net.elementwise(operation, x, net.scalar(bound, x))
-        return net.cast(x, dtype)
+        return clamped(net, net.cast(input, net.result.dtype), self.min, self.max)
+
+    def reference(self, torch: Any, input: Any) -> Any:
+        fractional = isinstance(self.min, float) or isinstance(self.max, float)
+        x = input.to(torch.float32) if fractional and not input.is_floating_point() else input
+        return clamp_by_torch(torch, x, self.min, self.max)

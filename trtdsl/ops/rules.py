@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from trtdsl.ops.arguments import describe_value
 from trtdsl.ops.base import Refused
 from trtdsl.types import Dim, DType, TensorType, Undecided, bounds, equal, less_equal
 
@@ -135,6 +136,12 @@ def _join(a: DType, b: DType) -> DType:
 def floating(dtype: DType) -> DType:
     """The dtype in which a function such as ``exp`` or ``/`` computes: integers become float32."""
     return dtype if dtype.is_floating else DEFAULT_FLOAT
+
+
+def require_fit(value: bool | int | float, dtype: DType, about: str) -> None:
+    """Refuse a number that the dtype cannot hold. Releases of PyTorch differ: some raise, some wrap round."""
+    if not dtype.holds(value):
+        raise Refused(f"{describe_value(value)} does not fit {dtype}", about)
 
 
 def require_floating(x: TensorType, what: str, about: str) -> None:

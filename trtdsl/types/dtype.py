@@ -43,6 +43,14 @@ class DType(enum.Enum):
         return {"float32": 4, "int32": 4, "int64": 8, "float16": 2, "bfloat16": 2}.get(self.value, 1)
 
     @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest number of an integer dtype."""
+        if self is DType.UINT8:
+            return 0, 255
+        half = 1 << (8 * self.itemsize - 1)
+        return -half, half - 1
+
+    @property
     def numpy(self) -> np.dtype:
         """The numpy dtype; bfloat16 and float8_e4m3fn are those of ml_dtypes."""
         import numpy as np
@@ -55,13 +63,13 @@ class DType(enum.Enum):
 
     def holds(self, value: bool | int | float) -> bool:
         """Whether a number is in range; what is infinite by itself fits floats, and anything bool."""
-        import numpy as np
-
         if self.is_bool:
             return True
         if self.is_integer:
-            limits = np.iinfo(self.numpy)
-            return limits.min - 1 < value < limits.max + 1
+            least, most = self.limits
+            return least - 1 < value < most + 1
+        import numpy as np
+
         try:
             number = float(value)
         except OverflowError:
