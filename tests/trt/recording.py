@@ -53,7 +53,8 @@ class RecordingDialect(Dialect):
         """The builder flags, and the settings, that ``configure`` asks for."""
         found: dict[str, set[str]] = {"flags": set(), "members": set()}
         flags = SimpleNamespace(**{name: name for name in self.facts.enums["BuilderFlag"]})
-        real, self.trt = self.trt, SimpleNamespace(BuilderFlag=flags)
+        sources = SimpleNamespace(**dict.fromkeys(self.facts.enums["TacticSource"], 0))
+        real, self.trt = self.trt, SimpleNamespace(BuilderFlag=flags, TacticSource=sources)
         self.configure(_Config(found), **choices)
         self.trt = real
         return found
@@ -65,9 +66,14 @@ class _Config:
     def __init__(self, found: dict[str, set[str]]) -> None:
         self._found = found
 
-    def __getattr__(self, member: str) -> Callable[[Any], None]:
+    def __getattr__(self, member: str) -> Callable[..., int]:
         self._found["members"].add(member)
-        return lambda value: self._found["flags"].add(value) if isinstance(value, str) else None
+
+        def note(*values: Any) -> int:
+            self._found["flags"].update(value for value in values if isinstance(value, str))
+            return 0
+
+        return note
 
 
 class Recorded:

@@ -70,7 +70,7 @@ def build(
     dialect.log.clear()
     engine = _Build(lowered, config).run(progress)
     if engine is None:
-        raise RefusedByTensorRT(_failure(lowered, targets))
+        raise RefusedByTensorRT(_failure(lowered, config, targets))
     return memoryview(engine)
 
 
@@ -180,14 +180,15 @@ def _make_monitor(trt: Any, events: queue.SimpleQueue[Progress | None], cancelle
     return Monitor()
 
 
-def _failure(lowered: LoweredNetwork, targets: Sequence[str]) -> Diagnostic:
+def _failure(lowered: LoweredNetwork, config: Any, targets: Sequence[str]) -> Diagnostic:
     """TensorRT's reasons, at the source of the first layer that they name."""
     lines = lowered.dialect.log.take()
+    missing = missing_products(lowered.dialect, config)
     where = f" for {', '.join(targets)}" if targets else ""
     message = f"{lowered.dialect} cannot build this model{where}"
     reasons = (
         *(_NUMBERS.sub("{…}", line) for line in lines),
-        *advice(lowered.graph, lowered.dialect.facts, lines),
+        *advice(lowered.graph, lowered.dialect.facts, lines, missing),
     )
     node = _mentioned(lowered, " ".join(lines))
     if node is None or not node.origins:
@@ -196,17 +197,38 @@ def _failure(lowered: LoweredNetwork, targets: Sequence[str]) -> Diagnostic:
     return Diagnostic(message, first.span, first.text, tuple(others), reasons)
 
 
-def advice(graph: Graph, facts: Facts, lines: Iterable[str]) -> tuple[str, ...]:
-    """What to write instead, where experience of a release says why it cannot build."""
-    computed = (value.type.dtype for node in graph.nodes for value in node.results)
-    no_kernel = any("Could not find any implementation" in line and "ForeignNode" in line for line in lines)
-    if not facts.narrow or not no_kernel or DType.BOOL not in computed:
-        return ()
-    return (
-        "TensorRT 8.5 was seen to have no kernels for bools beside matrix products: make the mask an "
-        "input of its final rank, `bool[N, 1, 1, S]`, or use numbers, `scores + (1 - mask) * -1e9`",
-    )
+def missing_products(dialect: Dialect, config: Any) -> str:
+    """Why a build had to do without cuBLAS, which TensorRT 8 makes matrix products with; "" if it had it."""
+    needed = "CUBLAS"
+    if not dialect.facts.has(f"TacticSource.{needed}") or dialect.facts.strongly_typed:
+        return ""
+    if needed in dialect.tactic_sources(config):
+        return ""
+    return dialect.unusable_tactics.get(needed, "its tactic source was not allowed")
 
+
+def advice(graph: Graph, facts: Facts, lines: Iterable[str], missing: str = "") -> tuple[str, ...]:
+    """What to do, where experience of a release says why it cannot build.
+
+    ``missing`` is what :func:`missing_products` says.
+    """
+    no_kernel = any("Could not find any implementation" in line and "ForeignNode" in line for line in lines)
+    if not facts.narrow or not no_kernel:
+        return ()
+    if missing:
+        return (f"TensorRT had to build without cuBLAS: {missing}", _INSTALL_CUBLAS)
+    computed = (value.type.dtype for node in graph.nodes for value in node.results)
+    return (_NO_MASKS,) if DType.BOOL in computed else ()
+
+
+_INSTALL_CUBLAS = (
+    "most transformers need its matrix products: install cuBLAS of the CUDA release that TensorRT is for "
+    "(for CUDA 11 `pip install nvidia-cublas-cu11`), put its folder in LD_LIBRARY_PATH, and compile again"
+)
+_NO_MASKS = (
+    "TensorRT 8.5 was seen to have no kernels for bools beside matrix products: make the mask an "
+    "input of its final rank, `bool[N, 1, 1, S]`, or use numbers, `scores + (1 - mask) * -1e9`"
+)
 
 _NUMBERS = re.compile(r"\{-?[\d.]+(e-?\d+)?, [^{}]*\}")
 """Values of a weight, which TensorRT lists without end."""

@@ -18,6 +18,7 @@ from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ops.lowering import Array
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.log import Log
+from trtdsl.trt.tactics import unusable
 from trtdsl.types import DType
 
 _INSTALL = {
@@ -107,6 +108,19 @@ class Dialect:
         members = self.trt.ComputeCapability.__members__
         return {name.lower(): member for name, member in members.items() if name.startswith("SM")}
 
+    @cached_property
+    def unusable_tactics(self) -> Mapping[str, str]:
+        """Why a source of kernels, ``CUBLAS``, cannot be used here; from TensorRT 9 on none is needed."""
+        if self.facts.strongly_typed:
+            return {}
+        return {name: reason for name, reason in unusable().items() if self.facts.has(f"TacticSource.{name}")}
+
+    def tactic_sources(self, config: Any) -> tuple[str, ...]:
+        """The sources of kernels that a builder configuration allows."""
+        allowed = config.get_tactic_sources()
+        members = self.trt.TacticSource.__members__
+        return tuple(name for name, member in members.items() if allowed >> int(member) & 1)
+
     # Types
 
     @cached_property
@@ -161,8 +175,8 @@ class Dialect:
     def configure(self, config: Any, *, float16: bool, tf32: bool | None = None) -> None:
         """Set up a builder configuration. ``tf32`` lets float32 products round to 10 bits.
 
-        A weakly typed network is told to obey the types that :meth:`pin` fixed, and to use no ``float16``
-        unless it may.
+        A weakly typed network is told to obey the types that :meth:`pin` fixed, to use no ``float16``
+        unless it may, and no kernels of libraries that cannot be loaded.
         """
         flags = self.trt.BuilderFlag
         if tf32 is not None:
@@ -172,8 +186,9 @@ class Dialect:
         config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
         if float16:
             config.set_flag(flags.FP16)
-        # Its own kernels only: cuBLAS and cuDNN of CUDA 11 are found on few machines today.
-        config.set_tactic_sources(0)
+        for source in self.unusable_tactics:
+            bit = 1 << int(self.enum(f"TacticSource.{source}"))
+            config.set_tactic_sources(config.get_tactic_sources() & ~bit)
 
     def pin(
         self, layer: Any, kind: str, computes_in: Any, results: Sequence[Any], mixed: bool = False
