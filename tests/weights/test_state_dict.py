@@ -94,7 +94,7 @@ def test_a_wrapper_on_some_keys_is_a_name(loaded: Any):
 def test_values_that_are_no_tensors_are_passed_over(loaded: Any):
     weights = loaded({**W, "_extra_state": None, "version": 3, 7: torch.ones(1)})
     assert list(weights) == list(W)
-    assert weights.notes == ("passed over what is no tensor: `_extra_state`, `version`, `7`",)
+    assert weights.notes == ("passed over what is not a tensor: `_extra_state`, `version`, `7`",)
 
 
 def test_an_empty_state_dict_is_a_checkpoint(loaded: Any):

@@ -1,7 +1,8 @@
-"""What ``torch.save`` wrote before PyTorch 1.6, which torch itself reads for us."""
+"""What ``torch.save`` wrote before PyTorch 1.6."""
 
 from __future__ import annotations
 
+import mmap
 import sys
 from pathlib import Path
 
@@ -45,12 +46,13 @@ def test_bfloat16(tmp_path: Path):
     assert weights["x"].astype(np.float32).tolist() == [1.5, -2]
 
 
-def test_what_torch_cannot_read_is_said(tmp_path: Path):
-    path = saved(tmp_path / "w.pth", {"x": torch.ones(2).to(torch.float8_e5m2)})
-    with pytest.raises(DiagnosticError) as caught:
-        load_checkpoint(path)
-    assert "is a checkpoint PyTorch cannot read" in str(caught.value)
-    assert "weights_only" not in str(caught.value)
+def test_a_dtype_that_torch_itself_cannot_read_from_it(tmp_path: Path):
+    tensor = torch.tensor([1.5, -96.0]).to(torch.float8_e5m2)
+    path = saved(tmp_path / "w.pth", {"x": tensor})
+    with path.open("rb") as file, pytest.raises(Exception, match=r"UntypedStorage|weights_only"):
+        torch.load(file, weights_only=True)
+    array = load_checkpoint(path)["x"]
+    assert (array.dtype.name, array.astype(np.float32).tolist()) == ("float8_e5m2", [1.5, -96])
 
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
@@ -63,10 +65,42 @@ def test_what_cannot_be_read_can_be_listed(tmp_path: Path):
             weights[key]
 
 
-def test_without_torch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_torch_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = saved(tmp_path / "w.pth", STATE)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(DiagnosticError, match=r"pip install trtdsl\[torch\]"):
+    weights = load_checkpoint(path)
+    for key, tensor in STATE.items():
+        np.testing.assert_array_equal(weights[key], tensor.detach().numpy(), strict=True)
+
+
+def test_the_data_stays_in_the_file(tmp_path: Path):
+    state = {"c": torch.ones(3, dtype=torch.complex64), "x": BASE, "t": BASE.t()}
+    weights = load_checkpoint(saved(tmp_path / "w.pth", state))
+    storage = weights.tensors["x"].storage
+    assert storage is not None and weights.tensors["t"].storage is storage
+    assert isinstance(storage.buffer().obj, mmap.mmap)
+    assert weights.shape("c") == (3,)
+
+
+def test_a_view_of_a_storage(tmp_path: Path):
+    """What PyTorch before 0.4 wrote of a tensor over a part of a storage: where the part begins and ends."""
+    path = saved(tmp_path / "w.pth", {"x": torch.arange(8.0)})
+    data = path.read_bytes()
+    size, view = b"K\x08Nt", b"K\x08(X\1\0\0\0vK\2K\4tt"
+    shape = b"QK\0K\x08\x85"
+    assert data.count(size) == data.count(shape) == 1
+    path.write_bytes(data.replace(size, view).replace(shape, b"QK\0K\x04\x85"))
+    with path.open("rb") as file:
+        expected = torch.load(file, weights_only=True)["x"]
+    assert load_checkpoint(path)["x"].tolist() == expected.tolist() == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("count", [0, 7, 9])
+def test_storages_must_be_those_of_the_tensors(tmp_path: Path, count: int):
+    path = saved(tmp_path / "w.pth", {"x": torch.arange(8.0)})
+    data = path.read_bytes()
+    path.write_bytes(data[:-40] + count.to_bytes(8, "little") + data[-32:])
+    with pytest.raises(DiagnosticError, match="its storages are not those that its tensors refer to"):
         load_checkpoint(path)
 
 
@@ -79,7 +113,7 @@ def test_truncated(tmp_path: Path, kept: float):
         load_checkpoint(path)
 
 
-def test_sizes_the_file_cannot_hold_are_refused_before_torch_allocates_them(tmp_path: Path):
+def test_sizes_the_file_cannot_hold_are_refused(tmp_path: Path):
     path = saved(tmp_path / "w.pth", {"x": torch.ones(300)})
     size = b"M" + (300).to_bytes(2, "little")
     data = path.read_bytes()

@@ -22,7 +22,7 @@ import numpy as np
 from trtdsl.weights.file import MappedFile, open_file, quote, refuse
 from trtdsl.weights.safetensors import looks_like_safetensors, read_safetensors
 from trtdsl.weights.sharded import looks_like_json, read_sharded
-from trtdsl.weights.state_dict import StateDict, find_state_dict, unwrap
+from trtdsl.weights.state_dict import StateDict, find_state_dict, strip
 from trtdsl.weights.tensor import NUMPY_DTYPES, LazyTensor
 from trtdsl.weights.torch_legacy import (
     looks_like_legacy,
@@ -81,17 +81,22 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         return tensor
 
 
-def load_checkpoint(path: str | os.PathLike[str], *, section: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    path: str | os.PathLike[str], *, section: str | None = None, prefix: str | None = None
+) -> Checkpoint:
     """Opens a checkpoint without reading its data; whatever is wrong with it is a ``DiagnosticError``.
 
     ``section`` names the dict inside the file to take ("ema"); otherwise the usual places are searched.
+    ``prefix`` ("model.", as Lightning writes) is stripped from every key; keys without it are left out.
     """
     file = open_file(Path(path))
     kind, state = _read(file, section, sharded=True)
+    state = strip(state, file, prefix or "")
     return Checkpoint(file.path, kind, state.section, state.prefix, state.notes, state.tensors)
 
 
 def _read(file: MappedFile, section: str | None, *, sharded: bool) -> tuple[Format, StateDict]:
+    """The format, and the weights by the keys that the file gives them."""
     head = file.data[:64]
     if head.startswith(ZIP_MAGIC):
         return "torch zip", find_state_dict(read_torch_zip(file), file, section)
@@ -107,15 +112,14 @@ def _read(file: MappedFile, section: str | None, *, sharded: bool) -> tuple[Form
 
 
 def _read_shard(path: Path) -> dict[str, LazyTensor]:
-    file = open_file(path)
-    _, state = _read(file, None, sharded=False)
-    return {state.prefix + key: tensor for key, tensor in state.tensors.items()}
+    _, state = _read(open_file(path), None, sharded=False)
+    return state.tensors
 
 
 def _flat(tensors: dict[str, LazyTensor], file: MappedFile, section: str | None) -> StateDict:
     if section:
         raise file.refuse(f"has nothing named {quote(section)}: its format holds one flat state dict")
-    return unwrap(StateDict(tensors, "", "", ()))
+    return StateDict(tensors, "", "", ())
 
 
 _OTHER_FORMATS: tuple[tuple[bytes, str], ...] = (

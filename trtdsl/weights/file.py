@@ -85,12 +85,15 @@ def _unreadable(path: Path, what: str, *advice: str) -> UsageError:
     return UsageError(Diagnostic(f"`{path}` {what}", help=advice))
 
 
-def quote(text: str) -> str:
-    """Text from a file that nobody vouches for, made fit to print: one line, no control characters."""
+def printable(text: str) -> str:
+    """Text from a file that nobody vouches for, made fit to print: one short line, no control characters."""
     clipped = text if len(text) <= _QUOTE_LENGTH else text[:_QUOTE_LENGTH] + "…"
-    return (
-        "`" + "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in clipped) + "`"
-    )
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in clipped)
+
+
+def quote(text: str) -> str:
+    """A name from such a file, made fit to print, in backticks."""
+    return f"`{printable(text)}`"
 
 
 def listing(names: list[str], limit: int = 5) -> str:

@@ -2,19 +2,18 @@
 
     <8 bytes: length> {"fc.weight": {"dtype": "F32", "shape": [10, 128], "data_offsets": [0, 5120]}, …} …
 
-The header is checked as strictly as the format's own library does (lengths agree with shapes, no
-overlap, no hole, nothing behind the last tensor), and the data is mapped, never read.
+The format's own library checks the file (lengths agree with shapes, no overlap, no hole, nothing behind the
+last tensor); the header's offsets say where the data is in the map. The library is not asked for the data:
+it would copy it, and has no float8 for numpy.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
-from trtdsl.weights.file import Extent, Malformed, MappedFile, quote
-from trtdsl.weights.tensor import MAX_RANK, NUMPY_DTYPES, LazyTensor, contiguous_strides, strided
+from trtdsl.weights.file import Extent, Malformed, MappedFile, printable, quote
+from trtdsl.weights.tensor import LazyTensor, contiguous_strides, strided
 
 # The library's limit on a header.
 MAX_HEADER = 100_000_000
@@ -40,6 +39,8 @@ _TORCH_NAMES = {
     "C64": "complex64",
 }
 
+_NOT_IN_EVERY_RELEASE = {"F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64"}
+
 
 def looks_like_safetensors(data: bytes) -> bool:
     """Whether a file that begins with ``data`` has a header's length and its opening brace."""
@@ -47,14 +48,21 @@ def looks_like_safetensors(data: bytes) -> bool:
 
 
 def read_safetensors(file: MappedFile) -> dict[str, LazyTensor]:
-    """The tensors in the order of the header; a broken file is a ``DiagnosticError``."""
+    """The tensors in the order of the header, and those that the file says are the same as one of them.
+
+    A broken file is a ``DiagnosticError``.
+    """
+    end = 8 + int.from_bytes(file.data[:8], "little")
     try:
-        end = 8 + int.from_bytes(file.data[:8], "little")
         if end > file.size:
             raise Malformed(f"its header needs {end} bytes, but the file has {file.size}")
-        entries = parse_json(file.data[8:end])
-        entries.pop("__metadata__", None)
-        return _tensors(entries, file, end)
+        refusal = _refusal(file)
+        entries = _entries(file.data[8:end], refusal)
+        metadata = entries.pop("__metadata__", None)
+        if refusal and not _is_newer(entries):
+            raise Malformed(_missing_bytes(entries, file.size - end) or refusal)
+        tensors = {name: _tensor(name, entry, file, end) for name, entry in entries.items()}
+        return {**tensors, **_tied(metadata, tensors)}
     except Malformed as error:
         raise file.refuse(
             f"is a broken or truncated safetensors file: {error}", "download or save it again"
@@ -81,48 +89,66 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _tensors(entries: dict[str, Any], file: MappedFile, begin: int) -> dict[str, LazyTensor]:
-    """Every entry's tensor, once the data ranges are known to tile the rest of the file."""
-    headers = {name: _header(name, entry) for name, entry in entries.items()}
-    position = 0
-    for name, header in sorted(headers.items(), key=lambda item: (item[1].start, item[1].stop)):
-        if header.start != position:
-            raise Malformed(f"{quote(name)} begins at byte {header.start} of the data, not at {position}")
-        position = header.stop
-    if position != file.size - begin:
-        raise Malformed(f"the tensors have {position} bytes, but the file holds {file.size - begin}")
-    return {name: _tensor(name, header, file, begin) for name, header in headers.items()}
+def _refusal(file: MappedFile) -> str:
+    """What the library says against the file, or nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file.path, framework="numpy"):
+            return ""
+    except (SafetensorError, OSError) as error:
+        return printable(str(error).removeprefix("Error while deserializing header: "))
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """What the header says of one tensor; ``start`` and ``stop`` count from the end of the header."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
+def _entries(header: bytes, refusal: str) -> dict[str, Any]:
+    """The header; where it cannot be read, the library's word for that is the better one."""
+    try:
+        return parse_json(header)
+    except Malformed as error:
+        raise Malformed(refusal or str(error)) from None
 
 
-def _header(name: str, entry: object) -> _Header:
+def _is_newer(entries: dict[str, Any]) -> bool:
+    """Whether a header has dtypes that the installed library need not know.
+
+    Then what it says against the file decides nothing: the other tensors may be good, and each is known to
+    lie inside the file.
+    """
+    known = _TORCH_NAMES.keys() - _NOT_IN_EVERY_RELEASE
+    dtypes = [entry.get("dtype") for entry in entries.values() if isinstance(entry, dict)]
+    return any(isinstance(dtype, str) and dtype not in known for dtype in dtypes)
+
+
+def _missing_bytes(entries: dict[str, Any], held: int) -> str:
+    """What to say of a file that ends before its tensors do."""
+    needed = 0
+    for entry in entries.values():
+        match entry:
+            case {"data_offsets": [int(), int(stop)]}:
+                needed = max(needed, stop)
+            case _:
+                pass
+    return f"the tensors have {needed} bytes, but the file holds {held}" if needed > held else ""
+
+
+def _tensor(name: str, entry: object, file: MappedFile, begin: int) -> LazyTensor:
+    """One entry of a header, its offsets counted from byte ``begin`` of the file."""
     match entry:
-        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [start, stop]} if (
-            len(shape) <= MAX_RANK
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(start), int(stop)]} if (
+            0 <= start <= stop <= file.size - begin
         ):
-            sizes_are_sane = all(
-                type(number) is int and 0 <= number < 2**62 for number in (*shape, start, stop)
-            )
-            if sizes_are_sane and start <= stop:
-                return _Header(_TORCH_NAMES.get(dtype, dtype), tuple(shape), start, stop)
+            extent = Extent(file, begin + start, stop - start)
+            torch_name = _TORCH_NAMES.get(dtype, dtype)
+            return strided(torch_name, shape, contiguous_strides(tuple(shape)), 0, extent)
         case _:
-            pass
-    raise Malformed(f"the header's entry of {quote(name)} describes no tensor")
+            raise Malformed(f"the header's entry of {quote(name)} describes no tensor inside the file")
 
 
-def _tensor(name: str, header: _Header, file: MappedFile, begin: int) -> LazyTensor:
-    known = NUMPY_DTYPES.get(header.dtype)
-    size = header.stop - header.start
-    if known is not None and prod(header.shape) * known.itemsize != size:
-        raise Malformed(f"{quote(name)} is {header.dtype} {list(header.shape)} but has {size} bytes")
-    extent = Extent(file, begin + header.start, size)
-    return strided(header.dtype, header.shape, contiguous_strides(header.shape), 0, extent)
+def _tied(metadata: object, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Keys that ``safetensors.torch.save_model`` left out: the metadata names the equal one that it kept."""
+    entries = metadata.items() if isinstance(metadata, dict) else ()
+    return {
+        key: tensors[kept]
+        for key, kept in entries
+        if key not in tensors and isinstance(kept, str) and kept in tensors
+    }

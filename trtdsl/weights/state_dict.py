@@ -7,6 +7,7 @@ becomes ``{"conv1.weight": …}``, and what was passed over is said in notes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,10 @@ WRAPPERS = ("module.", "_orig_mod.")
 _NESTING = 4
 
 
+LONGEST_KEY = 1000
+"""Characters of a key. Published models have a hundred or two."""
+
+
 @dataclass(frozen=True)
 class StateDict:
     """The weights, the dotted path of the dict they were in, the stripped prefix, what to tell the user."""
@@ -36,85 +41,134 @@ class StateDict:
 
 def find_state_dict(root: object, file: MappedFile, section: str | None) -> StateDict:
     """The state dict of a checkpoint, at ``section`` ("ema", "trainer.model") where that is given."""
-    found = _mapping(root, file)
-    path: list[str] = section.split(".") if section else []
-    notes: list[str] = []
-    for name in path:
-        found = _mapping(_descend(found, name, file), file)
-    while len(path) < _NESTING and found and (not _has_tensors(found) or (_known(found) and not section)):
-        name = _choose(found, file, notes)
-        found = _mapping(found[name], file)
-        path.append(name)
-    if found and not _has_tensors(found):
-        raise file.refuse(f"holds no tensors under {quote('.'.join(path))}")
-    tensors = {
-        key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, LazyTensor)
-    }
-    if others := [str(key) for key in found if key not in tensors]:
-        notes.append(f"passed over what is no tensor: {listing(others)}")
-    return unwrap(StateDict(tensors, ".".join(path), "", tuple(notes)))
+    return _Search(file).find(root, section.split(".") if section else [])
 
 
-def unwrap(state: StateDict) -> StateDict:
-    """Strips ``module.`` and ``_orig_mod.`` where every key begins so."""
-    keys = list(state.tensors)
-    prefix = ""
+def strip(state: StateDict, file: MappedFile, prefix: str = "") -> StateDict:
+    """The weights without what wrappers put before every key.
+
+    ``module.`` and ``_orig_mod.`` go where every key begins so. ``prefix`` is one that is asked for: keys
+    without it are left out.
+    """
+    if longest := next((key for key in state.tensors if len(key) > LONGEST_KEY), None):
+        raise file.refuse(
+            f"has a key of {len(longest)} characters, {quote(longest)}; a key may have {LONGEST_KEY}"
+        )
+    if prefix:
+        prefix = prefix if prefix.endswith(".") else f"{prefix}."
+        if not any(key.startswith(prefix) for key in state.tensors):
+            state = _without_wrappers(state)
+        state = _with_prefix(state, prefix, file)
+    return _without_wrappers(state)
+
+
+def _without_wrappers(state: StateDict) -> StateDict:
+    keys, prefix = list(state.tensors), ""
     while wrapper := next(
         (w for w in WRAPPERS if keys and all(key.startswith(prefix + w) for key in keys)), ""
     ):
         prefix += wrapper
     if not prefix:
         return state
-    tensors = {key[len(prefix) :]: tensor for key, tensor in state.tensors.items()}
     note = f"stripped {quote(prefix)} from all {len(keys)} keys"
-    return StateDict(tensors, state.section, prefix, (*state.notes, note))
+    tensors = {key[len(prefix) :]: tensor for key, tensor in state.tensors.items()}
+    return StateDict(tensors, state.section, state.prefix + prefix, (*state.notes, note))
 
 
-def _mapping(value: object, file: MappedFile) -> dict[object, Any]:
-    if isinstance(value, dict):
-        return value
-    kind = "a tensor" if isinstance(value, LazyTensor) else _kind(value)
-    raise file.refuse(f"holds {kind} where a state dict was expected", "save `model.state_dict()`")
+def _with_prefix(state: StateDict, prefix: str, file: MappedFile) -> StateDict:
+    tensors = {
+        key.removeprefix(prefix): state.tensors[key] for key in state.tensors if key.startswith(prefix)
+    }
+    if not tensors:
+        keys = list(state.tensors)
+        raise file.refuse(f"has no key that begins with {quote(prefix)}; its keys are {listing(keys)}")
+    others = [key for key in state.tensors if not key.startswith(prefix)]
+    notes = [f"left out what does not begin with {quote(prefix)}: {listing(others)}"] if others else []
+    return StateDict(tensors, state.section, state.prefix + prefix, (*state.notes, *notes))
+
+
+class _Search:
+    """Looks for the weights in nested dicts.
+
+    A pickle can hold one dict in many places, so that each is looked through once.
+    """
+
+    def __init__(self, file: MappedFile) -> None:
+        self.file = file
+        self.seen: dict[int, bool] = {}
+
+    def find(self, root: object, section: list[str]) -> StateDict:
+        found, path = self.mapping(root), list(section)
+        notes: list[str] = []
+        for name in path:
+            found = self.mapping(self.descend(found, name))
+        while (
+            len(path) < _NESTING
+            and found
+            and (not self.has_tensors(found) or (self.known(found) and not section))
+        ):
+            name = self.choose(found, notes)
+            found = self.mapping(found[name])
+            path.append(name)
+        if found and not self.has_tensors(found):
+            raise self.file.refuse(f"holds no tensors under {quote('.'.join(path))}")
+        tensors = {
+            key: value
+            for key, value in found.items()
+            if isinstance(key, str) and isinstance(value, LazyTensor)
+        }
+        if others := [key for key in found if key not in tensors]:
+            notes.append(f"passed over what is not a tensor: {_listing(others)}")
+        return StateDict(tensors, ".".join(path), "", tuple(notes))
+
+    def mapping(self, value: object) -> dict[object, Any]:
+        if isinstance(value, dict):
+            return value
+        kind = "a tensor" if isinstance(value, LazyTensor) else _kind(value)
+        raise self.file.refuse(f"holds {kind} where a state dict was expected", "save `model.state_dict()`")
+
+    def has_tensors(self, value: object) -> bool:
+        if not isinstance(value, dict):
+            return False
+        if id(value) not in self.seen:
+            self.seen[id(value)] = any(isinstance(item, LazyTensor) for item in value.values())
+        return self.seen[id(value)]
+
+    def known(self, found: dict[object, Any]) -> list[str]:
+        """The known names under which a dict has state dicts, in order of preference."""
+        return [name for name in (*SECTIONS, *AVERAGED) if self.has_tensors(found.get(name))]
+
+    def holds_weights(self, value: object) -> bool:
+        """Whether a dict is a state dict, or has one under a known name directly inside."""
+        return isinstance(value, dict) and (self.has_tensors(value) or bool(self.known(value)))
+
+    def choose(self, found: dict[object, Any], notes: list[str]) -> str:
+        """The name under which the weights are; says so where others hold weights too."""
+        candidates = [name for name in (*SECTIONS, *AVERAGED) if self.holds_weights(found.get(name))]
+        others = [key for key, value in found.items() if isinstance(key, str) and self.has_tensors(value)]
+        if not candidates and len(others) == 1:
+            candidates = others
+        if not candidates and others:
+            raise self.file.refuse(
+                f"holds several state dicts: {listing(others)}",
+                "name the one to take: `load_checkpoint(path, section=…)`",
+            )
+        if not candidates:
+            raise self.file.refuse(f"holds no state dict; its keys are {_listing(found)}")
+        if rest := [name for name in dict.fromkeys([*candidates, *others]) if name != candidates[0]]:
+            notes.append(f"took the weights of {quote(candidates[0])}; {listing(rest)} also hold weights")
+        return candidates[0]
+
+    def descend(self, found: dict[object, Any], name: str) -> object:
+        if name not in found:
+            raise self.file.refuse(f"has nothing named {quote(name)}; its keys are {_listing(found)}")
+        return found[name]
+
+
+def _listing(keys: Iterable[object]) -> str:
+    """The first few keys of a dict from a pickle, of which some are not strings."""
+    return listing([key.name if isinstance(key, Opaque) else str(key) for key in keys])
 
 
 def _kind(value: object) -> str:
     return f"an object of {quote(value.name)}" if isinstance(value, Opaque) else f"a {type(value).__name__}"
-
-
-def _has_tensors(value: object) -> bool:
-    return isinstance(value, dict) and any(isinstance(item, LazyTensor) for item in value.values())
-
-
-def _holds_weights(value: object) -> bool:
-    """Whether a dict is a state dict, or has one under a known name directly inside."""
-    return isinstance(value, dict) and (_has_tensors(value) or bool(_known(value)))
-
-
-def _known(found: dict[object, Any]) -> list[str]:
-    """The known names under which a dict has state dicts, in order of preference."""
-    return [name for name in (*SECTIONS, *AVERAGED) if _has_tensors(found.get(name))]
-
-
-def _choose(found: dict[object, Any], file: MappedFile, notes: list[str]) -> str:
-    """The name under which the weights are; says so where others hold weights too."""
-    candidates = [name for name in (*SECTIONS, *AVERAGED) if _holds_weights(found.get(name))]
-    others = [key for key, value in found.items() if isinstance(key, str) and _has_tensors(value)]
-    if not candidates and len(others) == 1:
-        candidates = others
-    if not candidates and others:
-        raise file.refuse(
-            f"holds several state dicts: {listing(others)}",
-            "name the one to take: `load_checkpoint(path, section=…)`",
-        )
-    if not candidates:
-        raise file.refuse(f"holds no state dict; its keys are {listing([str(key) for key in found])}")
-    if rest := [name for name in dict.fromkeys([*candidates, *others]) if name != candidates[0]]:
-        notes.append(f"took the weights of {quote(candidates[0])}; {listing(rest)} also hold weights")
-    return candidates[0]
-
-
-def _descend(found: dict[object, Any], name: str, file: MappedFile) -> object:
-    if name not in found:
-        keys = [str(key) for key in found]
-        raise file.refuse(f"has nothing named {quote(name)}; its keys are {listing(keys)}")
-    return found[name]

@@ -1,27 +1,27 @@
 """Reads what ``torch.save`` wrote before PyTorch 1.6: pickles, then raw storages, in one stream.
 
-The format is rare, so PyTorch itself loads it, restricted to tensors.  Before that the pickles are run
-on :mod:`trtdsl.weights.torch_pickle`: what they refer to is reported in our words, and sizes the file
-cannot hold are refused before anyone allocates them.
+    magic number, protocol version, system, object, storage keys      five pickles
+    <8 bytes: number of elements> data …                              for each of the keys
+
+The pickles run on :mod:`trtdsl.weights.torch_pickle`, the storages stay where they are, as in the newer
+format; they are rarely aligned, so arrays are copies.
 """
 
 from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from trtdsl.weights.file import Buffer, MappedFile
-from trtdsl.weights.tensor import NUMPY_DTYPES, LazyTensor, strided, unreadable
+from trtdsl.weights.file import Buffer, Malformed, MappedFile, quote
+from trtdsl.weights.tensor import NUMPY_DTYPES
 from trtdsl.weights.torch_objects import Name, Opaque, TypedStorage
 from trtdsl.weights.torch_pickle import Machine
 from trtdsl.weights.torch_zip import run, typed_storage
 
-if TYPE_CHECKING:
-    import torch
-
 _MAGIC = pickle.LONG1 + b"\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
-_NESTING = 6
+_BROKEN = "download it or save it again"
+_WIDTHS = {"complex64": 8, "complex128": 16, "qint32": 4}
+"""Bytes of an element, of the dtypes that cannot be read and have not one byte."""
 
 
 def looks_like_legacy(data: bytes) -> bool:
@@ -35,6 +35,7 @@ def looks_like_pickle(data: bytes) -> bool:
 
 def read_plain_pickle(file: MappedFile) -> object:
     """Refuses a pickle that ``torch.save`` did not write, naming the code in it where there is some."""
+    file.data.seek(0)
     run(Machine(file.data, lambda _: Opaque("storage")), file)
     raise file.refuse(
         "is a pickle, but not a checkpoint", "save it with `torch.save(model.state_dict(), path)`"
@@ -42,96 +43,77 @@ def read_plain_pickle(file: MappedFile) -> object:
 
 
 def read_torch_legacy(file: MappedFile) -> object:
-    """The saved object; without torch, or where torch refuses the file, a ``DiagnosticError``."""
-    _inspect(file)
+    """The saved object, its tensors lazy; what is broken or holds code is a ``DiagnosticError``."""
+    storages = _Storages(file)
+    file.data.seek(0)
+    *_, found, keys = [run(Machine(file.data, storages.find), file) for _ in range(5)]
+    needed = sum(8 + storage.nbytes for storage in storages.found.values())
+    if file.data.tell() + needed > file.size:
+        raise file.refuse("is truncated: it ends before its tensors do", _BROKEN)
     try:
-        import torch
-    except ImportError:
-        raise file.refuse(
-            "is in the format of PyTorch before 1.6, which needs PyTorch to be read",
-            "run `pip install trtdsl[torch]`, or save it again with a newer PyTorch",
-        ) from None
-    try:
-        with file.path.open("rb") as handle:  # given a path, torch would judge the file by its extension
-            loaded = torch.load(handle, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever a broken file leads it to
-        # Its words are not repeated: they advise to load the file unrestricted.
-        raise file.refuse(
-            f"is a checkpoint PyTorch cannot read ({type(error).__name__}): broken, or of unusual dtypes",
-            "download it again, or save it again with a newer PyTorch",
-        ) from error
-    return _convert(loaded, _NESTING)
+        storages.place(keys, file.data.tell())
+    except Malformed as error:
+        raise file.refuse(f"is a broken checkpoint: {error}", _BROKEN) from None
+    return found
 
 
-def _inspect(file: MappedFile) -> None:
-    """Runs the magic number, the protocol version, the system's facts, the object and the storage keys."""
-    sizes: dict[str, int] = {}
+@dataclass(eq=False, slots=True)
+class _Storage:
+    """Bytes whose place is known once the pickles have been run."""
 
-    def storage(pickled: object) -> object:
+    file: MappedFile
+    nbytes: int
+    width: int
+    start: int = -1
+
+    def buffer(self) -> Buffer:
+        return memoryview(self.file.data)[self.start : self.start + self.nbytes]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Part:
+    """A part of a storage, which PyTorch before 0.4 wrote for a view."""
+
+    whole: _Storage
+    start: int
+    nbytes: int
+
+    def buffer(self) -> Buffer:
+        return self.whole.buffer()[self.start : self.start + self.nbytes]
+
+
+class _Storages:
+    """The storages that the pickles refer to, by key."""
+
+    def __init__(self, file: MappedFile) -> None:
+        self.file = file
+        self.found: dict[str, _Storage] = {}
+
+    def find(self, pickled: object) -> object:
+        """The storage, or the class of a module, that a persistent id stands for."""
         match pickled:
             case ("module", Name() as name, *_):
                 return name
             case _:
                 dtype, key, numel = typed_storage(pickled)
         known = NUMPY_DTYPES.get(dtype)
-        sizes[key] = numel * (known.itemsize if known else 1)
-        return TypedStorage(dtype, _Absent(sizes[key]))
+        width = known.itemsize if known else _WIDTHS.get(dtype, 1)
+        storage = self.found.setdefault(key, _Storage(self.file, numel * width, width))
+        match pickled:
+            case (_, _, _, _, _, (_, int(first), int(count))) if 0 <= first <= first + count <= numel:
+                return TypedStorage(dtype, _Part(storage, first * width, count * width))
+            case _:
+                return TypedStorage(dtype, storage)
 
-    position = 0
-    for _ in range(5):
-        machine = Machine(file.data, storage, position)
-        run(machine, file)
-        position = machine.position
-    if position + sum(sizes.values()) > file.size:
-        raise file.refuse(
-            "is truncated: it ends before its tensors do", "download or save the checkpoint again"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Absent:
-    """The size of a storage whose data torch will read."""
-
-    nbytes: int
-
-    def buffer(self) -> Buffer:
-        return bytes(self.nbytes)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Loaded:
-    """A storage torch has read."""
-
-    data: torch.UntypedStorage
-
-    @property
-    def nbytes(self) -> int:
-        return self.data.nbytes()
-
-    def buffer(self) -> Buffer:
-        import torch
-
-        return torch.empty(0, dtype=torch.uint8).set_(self.data).numpy().data
-
-
-def _convert(value: object, depth: int) -> object:
-    """torch's tensors as ours, inside dicts; other containers hold no weights."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return _tensor(value)
-    if not isinstance(value, dict):
-        return value
-    if depth == 0:
-        return Opaque("dict")
-    return {key: _convert(item, depth - 1) for key, item in value.items()}
-
-
-def _tensor(tensor: torch.Tensor) -> LazyTensor:
-    import torch
-
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_neg():
-        return unreadable(dtype, tuple(tensor.shape), "is sparse, quantized, negated or without data")
-    storage = _Loaded(tensor.untyped_storage())
-    return strided(dtype, tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), storage)
+    def place(self, keys: object, position: int) -> None:
+        """Finds the data of every storage, in the order of the keys, from a position of the file on."""
+        for key in keys if isinstance(keys, list) else []:
+            storage = self.found.get(key) if isinstance(key, str) else None
+            count = int.from_bytes(self.file.data[position : position + 8], "little")
+            if storage is None or storage.start >= 0 or count * storage.width != storage.nbytes:
+                raise Malformed("its storages are not those that its tensors refer to")
+            storage.start = position + 8
+            position = storage.start + storage.nbytes
+        for key, storage in self.found.items():
+            if not 0 <= storage.start <= self.file.size - storage.nbytes:
+                raise Malformed(f"the data of storage {quote(key)} is missing")

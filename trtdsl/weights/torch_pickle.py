@@ -4,37 +4,38 @@ In: a pickle's bytes.  Out: dicts, lists, tuples, numbers, strings and lazy tens
 pickle refers to that are not allowed (:attr:`Machine.refused`); what they name is neither imported nor
 called, so the caller can say what the pickle would have done.
 
-Python's own unpickler is not used: even restricted by ``find_class`` it can be made to allocate without
-bound (``LONG_BINPUT``, ``BYTEARRAY8``) and to overflow the stack (the hash of a deep tuple).  Here every
-instruction is at least one byte of the file and creates one object no larger than its own bytes, and no
-function follows the nesting of what is built.
+:func:`pickletools.genops` takes the bytes apart; what the instructions mean is written here. Python's own
+unpickler is not used: even restricted by ``find_class`` it can be made to allocate without bound
+(``LONG_BINPUT``), to overflow the stack (the hash of a deep tuple) and to take hours (integer keys of one
+hash).  Here an instruction creates one object no larger than its own bytes, no function follows the nesting
+of what is built, and a dict's keys are strings, whose hashes nobody can foresee.
 """
 
 from __future__ import annotations
 
 import mmap
 import pickle
-import struct
+import pickletools
 from collections.abc import Callable
+from io import BytesIO
+from typing import Any
 
-from trtdsl.weights.file import Malformed, listing, quote
+from trtdsl.weights.file import Malformed, listing, printable, quote
 from trtdsl.weights.torch_objects import Name, Opaque, build, is_known
 
-Instruction = Callable[["Machine"], None]
+Meaning = Callable[["Machine", Any], None]
+"""What an instruction does, given the argument that stands behind it in the pickle."""
 
-_INSTRUCTIONS: dict[int, Instruction] = {}
-_WORD = struct.Struct("<I")
+_MEANINGS: dict[str, Meaning] = {}
 _LONGEST_NAME = 500  # each reference makes a new string of two that the pickle may hold only once
 
 
 class Machine:
-    """The stack, the marks and the memo of one pickle; ``position`` is where the next byte is read."""
+    """The stack, the marks and the memo of the pickle at a stream's position; running it leaves the stream
+    behind the pickle."""
 
-    def __init__(
-        self, data: bytes | mmap.mmap, storage: Callable[[object], object], position: int = 0
-    ) -> None:
-        self.data = data
-        self.position = position
+    def __init__(self, stream: BytesIO | mmap.mmap, storage: Callable[[object], object]) -> None:
+        self.stream = stream
         self.storage = storage
         self.stack: list[object] = []
         self.marks: list[int] = []
@@ -45,54 +46,18 @@ class Machine:
 
     def run(self) -> object:
         """The object the pickle describes; a pickle torch would not write is ``Malformed``."""
-        data, instructions = self.data, _INSTRUCTIONS
         try:
-            while (code := data[self.position]) != _STOP:
-                self.position += 1
-                instructions[code](self)
-            self.position += 1
+            for opcode, argument, position in pickletools.genops(self.stream):  # pyright: ignore[reportArgumentType]
+                meaning = _MEANINGS.get(opcode.name)
+                if meaning is None:
+                    text = f"byte {position} of its pickle is {opcode.name}"
+                    raise Malformed(f"{text}, which torch.save never writes")
+                meaning(self, argument)
             return self.stack.pop()
-        except KeyError:
-            raise Malformed(
-                f"byte {self.position - 1} of its pickle is no instruction torch.save writes"
-            ) from None
         except IndexError:
-            raise Malformed("its pickle breaks off") from None
-        except (struct.error, UnicodeDecodeError) as error:
-            raise Malformed(f"its pickle is garbled at byte {self.position} ({error})") from None
-
-    def take(self, count: int) -> bytes:
-        """The next ``count`` bytes."""
-        begin = self.position
-        self.position = begin + count
-        if self.position > len(self.data):
-            raise IndexError
-        return self.data[begin : self.position]
-
-    def byte(self) -> int:
-        """The next byte, as an index or a small number."""
-        value = self.data[self.position]
-        self.position += 1
-        return value
-
-    def word(self) -> int:
-        """The next four bytes, as an index."""
-        (value,) = _WORD.unpack_from(self.data, self.position)
-        self.position += 4
-        return value
-
-    def number(self, size: int) -> int:
-        """The next ``size`` bytes, as a length."""
-        return int.from_bytes(self.take(size), "little")
-
-    def line(self) -> str:
-        """Text up to the next newline."""
-        end = self.data.find(b"\n", self.position, self.position + _LONGEST_NAME)
-        if end < 0:
-            raise IndexError
-        text = self.data[self.position : end].decode("utf-8")
-        self.position = end + 1
-        return text
+            raise Malformed("its pickle takes more from its stack than is there") from None
+        except ValueError as error:
+            raise Malformed(f"its pickle breaks off or is garbled: {printable(str(error))}") from None
 
     def since_mark(self) -> list[object]:
         """Everything above the last mark, popped."""
@@ -121,149 +86,78 @@ class Machine:
         self.stack.append(Opaque(name.text) if name.text in self.refused else build(name.text, arguments))
 
 
-def _instruction(code: bytes) -> Callable[[Instruction], Instruction]:
-    def register(function: Instruction) -> Instruction:
-        _INSTRUCTIONS[code[0]] = function
+def _meaning(*names: str) -> Callable[[Meaning], Meaning]:
+    def register(function: Meaning) -> Meaning:
+        _MEANINGS.update(dict.fromkeys(names, function))
         return function
 
     return register
 
 
-_STOP = pickle.STOP[0]
+@_meaning("FRAME", "STOP")
+def _nothing(machine: Machine, argument: Any) -> None:
+    pass
 
 
-def _constant(code: bytes, value: object) -> None:
-    _INSTRUCTIONS[code[0]] = lambda machine: machine.stack.append(value)
-
-
-def _counted(code: bytes, size: int, convert: Callable[[bytes], object]) -> None:
-    """An instruction followed by a length of ``size`` bytes and so many bytes of data."""
-    _INSTRUCTIONS[code[0]] = lambda machine: machine.stack.append(convert(machine.take(machine.number(size))))
-
-
-def _text(data: bytes) -> str:
-    # torch.save writes names of any kind, and a lone surrogate is written as "surrogatepass" does.
-    return data.decode("utf-8", "surrogatepass")
-
-
-def _python2_text(data: bytes) -> str:
-    return data.decode("latin-1")
-
-
-def _whole_number(data: bytes) -> int:
-    return int.from_bytes(data, "little", signed=True)
-
-
-_constant(pickle.NONE, None)
-_constant(pickle.NEWTRUE, True)
-_constant(pickle.NEWFALSE, False)
-_constant(pickle.EMPTY_TUPLE, ())
-_counted(pickle.SHORT_BINUNICODE, 1, _text)
-_counted(pickle.BINUNICODE, 4, _text)
-_counted(pickle.BINUNICODE8, 8, _text)
-_counted(pickle.SHORT_BINSTRING, 1, _python2_text)
-_counted(pickle.BINSTRING, 4, _python2_text)
-_counted(pickle.SHORT_BINBYTES, 1, bytes)
-_counted(pickle.BINBYTES, 4, bytes)
-_counted(pickle.BINBYTES8, 8, bytes)
-_counted(pickle.LONG1, 1, _whole_number)
-
-
-@_instruction(pickle.PROTO)
-def _proto(machine: Machine) -> None:
-    if machine.byte() > pickle.HIGHEST_PROTOCOL:
+@_meaning("PROTO")
+def _proto(machine: Machine, version: int) -> None:
+    if version > pickle.HIGHEST_PROTOCOL:
         raise Malformed("its pickle has an unknown protocol")
 
 
-@_instruction(pickle.FRAME)
-def _frame(machine: Machine) -> None:
-    machine.take(8)
+# --- Values -----------------------------------------------------------------------------------------------
 
 
-@_instruction(pickle.BININT)
-def _binint(machine: Machine) -> None:
-    machine.stack.append(_whole_number(machine.take(4)))
+@_meaning("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINSTRING", "BINSTRING")
+@_meaning("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
+@_meaning("NONE")
+def _value(machine: Machine, value: object) -> None:
+    machine.stack.append(value)
 
 
-@_instruction(pickle.BININT1)
-def _binint1(machine: Machine) -> None:
-    machine.stack.append(machine.byte())
+@_meaning("NEWTRUE")
+def _true(machine: Machine, _: None) -> None:
+    machine.stack.append(True)
 
 
-@_instruction(pickle.BININT2)
-def _binint2(machine: Machine) -> None:
-    machine.stack.append(machine.number(2))
+@_meaning("NEWFALSE")
+def _false(machine: Machine, _: None) -> None:
+    machine.stack.append(False)
 
 
-@_instruction(pickle.BINFLOAT)
-def _binfloat(machine: Machine) -> None:
-    machine.stack.append(struct.unpack(">d", machine.take(8))[0])
+@_meaning("EMPTY_TUPLE")
+def _empty_tuple(machine: Machine, _: None) -> None:
+    machine.stack.append(())
 
 
-@_instruction(pickle.MARK)
-def _mark(machine: Machine) -> None:
-    machine.marks.append(len(machine.stack))
+@_meaning("EMPTY_LIST", "EMPTY_SET")
+def _list(machine: Machine, _: None) -> None:
+    machine.stack.append([])
 
 
-@_instruction(pickle.POP)
-def _pop(machine: Machine) -> None:
-    machine.stack.pop()
+@_meaning("EMPTY_DICT")
+def _dict(machine: Machine, _: None) -> None:
+    machine.stack.append({})
 
 
-@_instruction(pickle.POP_MARK)
-def _pop_mark(machine: Machine) -> None:
-    machine.since_mark()
-
-
-@_instruction(pickle.BINPUT)
-def _binput(machine: Machine) -> None:
-    machine.memo[machine.byte()] = machine.stack[-1]
-
-
-@_instruction(pickle.LONG_BINPUT)
-def _long_binput(machine: Machine) -> None:
-    machine.memo[machine.word()] = machine.stack[-1]
-
-
-@_instruction(pickle.MEMOIZE)
-def _memoize(machine: Machine) -> None:
-    machine.memo[len(machine.memo)] = machine.stack[-1]
-
-
-@_instruction(pickle.BINGET)
-def _binget(machine: Machine) -> None:
-    _recall(machine, machine.byte())
-
-
-@_instruction(pickle.LONG_BINGET)
-def _long_binget(machine: Machine) -> None:
-    _recall(machine, machine.word())
-
-
-def _recall(machine: Machine, index: int) -> None:
-    if index not in machine.memo:
-        raise Malformed("its pickle refers to an object it has not described")
-    machine.stack.append(machine.memo[index])
-
-
-@_instruction(pickle.TUPLE)
-def _tuple(machine: Machine) -> None:
+@_meaning("TUPLE", "FROZENSET")
+def _tuple(machine: Machine, _: None) -> None:
     items = machine.since_mark()
     machine.stack.append(tuple(items))
 
 
-@_instruction(pickle.TUPLE1)
-def _tuple1(machine: Machine) -> None:
+@_meaning("TUPLE1")
+def _tuple1(machine: Machine, _: None) -> None:
     _short_tuple(machine, 1)
 
 
-@_instruction(pickle.TUPLE2)
-def _tuple2(machine: Machine) -> None:
+@_meaning("TUPLE2")
+def _tuple2(machine: Machine, _: None) -> None:
     _short_tuple(machine, 2)
 
 
-@_instruction(pickle.TUPLE3)
-def _tuple3(machine: Machine) -> None:
+@_meaning("TUPLE3")
+def _tuple3(machine: Machine, _: None) -> None:
     _short_tuple(machine, 3)
 
 
@@ -273,31 +167,52 @@ def _short_tuple(machine: Machine, length: int) -> None:
     machine.stack[-length:] = [tuple(machine.stack[-length:])]
 
 
-@_instruction(pickle.EMPTY_LIST)
-@_instruction(pickle.EMPTY_SET)
-def _list(machine: Machine) -> None:
-    machine.stack.append([])
+# --- The stack and the memo -------------------------------------------------------------------------------
 
 
-@_instruction(pickle.EMPTY_DICT)
-def _dict(machine: Machine) -> None:
-    machine.stack.append({})
+@_meaning("MARK")
+def _mark(machine: Machine, _: None) -> None:
+    machine.marks.append(len(machine.stack))
 
 
-@_instruction(pickle.FROZENSET)
-def _frozenset(machine: Machine) -> None:
-    _tuple(machine)
+@_meaning("POP")
+def _pop(machine: Machine, _: None) -> None:
+    machine.stack.pop()
 
 
-@_instruction(pickle.APPEND)
-def _append(machine: Machine) -> None:
+@_meaning("POP_MARK")
+def _pop_mark(machine: Machine, _: None) -> None:
+    machine.since_mark()
+
+
+@_meaning("BINPUT", "LONG_BINPUT")
+def _put(machine: Machine, index: int) -> None:
+    machine.memo[index] = machine.stack[-1]
+
+
+@_meaning("MEMOIZE")
+def _memoize(machine: Machine, _: None) -> None:
+    machine.memo[len(machine.memo)] = machine.stack[-1]
+
+
+@_meaning("BINGET", "LONG_BINGET")
+def _get(machine: Machine, index: int) -> None:
+    if index not in machine.memo:
+        raise Malformed("its pickle refers to an object it has not described")
+    machine.stack.append(machine.memo[index])
+
+
+# --- Items ------------------------------------------------------------------------------------------------
+
+
+@_meaning("APPEND")
+def _append(machine: Machine, _: None) -> None:
     item = machine.stack.pop()
     _extend(machine.stack[-1], [item])
 
 
-@_instruction(pickle.APPENDS)
-@_instruction(pickle.ADDITEMS)
-def _appends(machine: Machine) -> None:
+@_meaning("APPENDS", "ADDITEMS")
+def _appends(machine: Machine, _: None) -> None:
     items = machine.since_mark()
     _extend(machine.stack[-1], items)
 
@@ -309,64 +224,74 @@ def _extend(target: object, items: list[object]) -> None:
         raise Malformed("its pickle appends to what is not a list")
 
 
-@_instruction(pickle.SETITEM)
-def _setitem(machine: Machine) -> None:
+@_meaning("SETITEM")
+def _setitem(machine: Machine, _: None) -> None:
     value = machine.stack.pop()
     key = machine.stack.pop()
     _update(machine.stack[-1], [key, value])
 
 
-@_instruction(pickle.SETITEMS)
-def _setitems(machine: Machine) -> None:
+@_meaning("SETITEMS")
+def _setitems(machine: Machine, _: None) -> None:
     items = machine.since_mark()
     _update(machine.stack[-1], items)
 
 
 def _update(target: object, items: list[object]) -> None:
-    """Sets keys and values in turn; a key that is not plain is replaced, since its hash could be costly."""
+    """Sets keys and values in turn.
+
+    No weight has a key that is not a string, and hashing one could be costly: of integers and floats anyone
+    can write many with one hash, and a tuple's hash follows its nesting. A mark that is its own key stands
+    for it.
+    """
     if isinstance(target, Opaque):
         return
     if not isinstance(target, dict) or len(items) % 2:
         raise Malformed("its pickle sets items of what is not a dict")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        plain = isinstance(key, str | int | float | bytes | None)
-        target[key if plain else Opaque(type(key).__name__)] = value
+        target[key if isinstance(key, str) else _mark_of(key)] = value
 
 
-@_instruction(pickle.GLOBAL)
-def _global(machine: Machine) -> None:
-    machine.refer(machine.line(), machine.line())
+def _mark_of(key: object) -> Opaque:
+    return Opaque(str(key) if isinstance(key, int | float | None) else type(key).__name__)
 
 
-@_instruction(pickle.STACK_GLOBAL)
-def _stack_global(machine: Machine) -> None:
+# --- Names and calls --------------------------------------------------------------------------------------
+
+
+@_meaning("GLOBAL")
+def _global(machine: Machine, pair: str) -> None:
+    module, _, name = pair.partition(" ")
+    machine.refer(module, name)
+
+
+@_meaning("STACK_GLOBAL")
+def _stack_global(machine: Machine, _: None) -> None:
     name = machine.stack.pop()
     machine.refer(machine.stack.pop(), name)
 
 
-@_instruction(pickle.INST)
-def _inst(machine: Machine) -> None:
-    machine.refer(machine.line(), machine.line())
-    name = machine.stack.pop()
+@_meaning("INST")
+def _inst(machine: Machine, pair: str) -> None:
     arguments = tuple(machine.since_mark())
-    machine.stack += [name, arguments]
+    _global(machine, pair)
+    machine.stack.append(arguments)
     machine.call()
 
 
-@_instruction(pickle.REDUCE)
-@_instruction(pickle.NEWOBJ)
-def _reduce(machine: Machine) -> None:
+@_meaning("REDUCE", "NEWOBJ")
+def _reduce(machine: Machine, _: None) -> None:
     machine.call()
 
 
-@_instruction(pickle.NEWOBJ_EX)
-def _newobj_ex(machine: Machine) -> None:
+@_meaning("NEWOBJ_EX")
+def _newobj_ex(machine: Machine, _: None) -> None:
     machine.stack.pop()
     machine.call()
 
 
-@_instruction(pickle.BUILD)
-def _build(machine: Machine) -> None:
+@_meaning("BUILD")
+def _build(machine: Machine, _: None) -> None:
     """An object's attributes: dropped, once they have told a module from other objects."""
     state = machine.stack.pop()
     target = machine.stack[-1]
@@ -379,8 +304,8 @@ def _build(machine: Machine) -> None:
         machine.modules[target.name] = None
 
 
-@_instruction(pickle.BINPERSID)
-def _binpersid(machine: Machine) -> None:
+@_meaning("BINPERSID")
+def _binpersid(machine: Machine, _: None) -> None:
     machine.stack.append(machine.storage(machine.stack.pop()))
 
 

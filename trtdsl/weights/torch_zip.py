@@ -8,6 +8,7 @@ strided view of the mapped file.
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import NamedTuple
 
 from trtdsl.weights.file import Malformed, MappedFile, quote
@@ -17,6 +18,8 @@ from trtdsl.weights.torch_pickle import Machine, describe_refusal
 from trtdsl.weights.zip_archive import Record, read_directory
 
 ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")
+ALWAYS_RUN = 2**21
+"""Bytes of a pickle that are run in any case, in about two seconds."""
 
 
 def read_torch_zip(file: MappedFile) -> object:
@@ -32,8 +35,13 @@ def read_torch_zip(file: MappedFile) -> object:
         raise file.refuse(
             "was not saved on a little-endian machine", "load and save it again on this machine"
         )
-    machine = Machine(bytes(records[f"{root}data.pkl"].buffer()), _Storages(records, f"{root}data/").find)
-    return run(machine, file)
+    pickled = records[f"{root}data.pkl"]
+    if pickled.nbytes > max(file.size, ALWAYS_RUN):
+        raise file.refuse(
+            f"has a pickle of {pickled.nbytes} bytes compressed into a file of {file.size}",
+            f"a compressed pickle may be as large as the file, or have {ALWAYS_RUN} bytes",
+        )
+    return run(Machine(BytesIO(pickled.buffer()), _Storages(records, f"{root}data/").find), file)
 
 
 def run(machine: Machine, file: MappedFile) -> object:

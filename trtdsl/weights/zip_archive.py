@@ -1,138 +1,109 @@
 """Finds the records of a zip archive without reading them.
 
 In: a mapped file.  Out: each record's name and where its bytes are; those stored without compression
-(all that ``torch.save`` writes) are views of the map.  ``zipfile`` would check CRCs, hence read all data,
-and its import alone takes longer than opening a checkpoint here.  Layout: PKWARE APPNOTE 6.3.10, §4.3-4.5.
+(all that ``torch.save`` writes) are views of the map.  :mod:`zipfile` reads the directory; it is not asked
+for the data, which it would copy and sum up, since where they begin stands in the header before them.
 """
 
 from __future__ import annotations
 
 import struct
+import zipfile
+import zlib
 from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, cast
 
 from trtdsl.weights.file import Buffer, Malformed, MappedFile, quote
 
-_END = struct.Struct("<4s4H2LH")  # signature, disks, counts, directory's size and offset, comment length
-_END64_LOCATOR = struct.Struct("<4sLQL")
-_END64 = struct.Struct("<4sQ2H2L4Q")
-_ENTRY = struct.Struct("<4s6H3L5H2L")
-_LOCAL = struct.Struct("<4s5H3L2H")
-_STORED, _DEFLATED = 0, 8
+_LOCAL = struct.Struct("<4s22x2H")  # signature, …, lengths of the name and of the extra field
 _ENCRYPTED = 1
-_LONGEST_COMMENT = 0xFFFF
-_DEFLATE_RATIO = 1032  # deflate cannot expand more than this, so a larger size is a lie
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+MOST_EXPANSION = 16
+"""How many times the size of the file its compressed records may have in all, beyond
+:data:`ALWAYS_EXPANDED`. Trained weights hardly shrink; zeros shrink a thousand times."""
+
+ALWAYS_EXPANDED = 2**24
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Record:
-    """One record; ``nbytes`` counts it decompressed, ``offset`` is where its local header begins."""
+    """One record of an archive."""
 
     file: MappedFile
-    name: str
-    method: int
-    flags: int
-    compressed: int
-    nbytes: int
-    offset: int
+    entry: zipfile.ZipInfo
+
+    @property
+    def nbytes(self) -> int:
+        """Its size, decompressed."""
+        return self.entry.file_size
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.entry.compress_type != zipfile.ZIP_STORED
 
     def buffer(self) -> Buffer:
-        """The record's bytes: a view of the map, or for a compressed record a copy."""
+        """The record's bytes: a view of the map, or of a compressed record a copy, made once."""
         try:
-            return self._buffer()
+            return self._inflated if self.is_compressed else self._stored()
         except Malformed as error:
             raise self.file.refuse(f"is a broken zip archive: {error}") from None
 
-    def _buffer(self) -> Buffer:
-        if self.flags & _ENCRYPTED or self.method not in (_STORED, _DEFLATED):
-            raise Malformed(f"{quote(self.name)} is encrypted or compressed by an unusual method")
-        header = _unpack(_LOCAL, self.file, self.offset, b"PK\3\4")
-        begin = self.offset + _LOCAL.size + header[-2] + header[-1]
-        if begin + self.compressed > self.file.size:
-            raise Malformed(f"{quote(self.name)} reaches past its end")
-        data = memoryview(self.file.data)[begin : begin + self.compressed]
-        return data if self.method == _STORED else _inflate(data, self.nbytes, self.name)
+    def _stored(self) -> memoryview:
+        entry, name = self.entry, quote(self.entry.filename)
+        if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
+            raise Malformed(f"{name} is encrypted or compressed by an unusual method")
+        header = self.file.data[entry.header_offset : entry.header_offset + _LOCAL.size]
+        if len(header) < _LOCAL.size or header[:4] != b"PK\3\4":
+            raise Malformed(f"no header of {name} stands at byte {entry.header_offset}, where one should")
+        _, name_size, extra_size = _LOCAL.unpack(header)
+        begin = entry.header_offset + _LOCAL.size + name_size + extra_size
+        if begin + entry.compress_size > self.file.size:
+            raise Malformed(f"{name} reaches past its end")
+        return memoryview(self.file.data)[begin : begin + entry.compress_size]
+
+    @cached_property
+    def _inflated(self) -> bytes:
+        name, machine = quote(self.entry.filename), zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            result = machine.decompress(self._stored(), self.nbytes + 1)
+        except zlib.error as error:
+            raise Malformed(f"{name} cannot be decompressed ({error})") from None
+        if len(result) != self.nbytes:
+            raise Malformed(f"{name} has another size than announced")
+        return result
 
 
 def read_directory(file: MappedFile) -> dict[str, Record]:
     """The records by name, in the order of the archive's directory; ``Malformed`` where it is broken."""
-    count, size, offset = _find_directory(file)
-    end = offset + size
-    if end > file.size:
-        raise Malformed("its directory reaches past its end")
+    try:
+        with zipfile.ZipFile(cast(IO[bytes], file.data)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
+        text = (
+            "its directory, which stands at the end, is missing or broken: the file is truncated or damaged"
+        )
+        raise Malformed(text) from error
     records: dict[str, Record] = {}
-    while offset < end:
-        record, offset = _entry(file, offset, end)
-        if record.name in records:
-            raise Malformed(f"it holds {quote(record.name)} twice")
-        records[record.name] = record
-    if len(records) != count:
-        raise Malformed(f"its directory lists {len(records)} records where {count} were announced")
+    for entry in entries:
+        name = quote(entry.filename)
+        if entry.filename in records:
+            raise Malformed(f"it holds {name} twice")
+        record = records[entry.filename] = Record(file, entry)
+        if not record.is_compressed and entry.file_size != entry.compress_size:
+            raise Malformed(f"the sizes of {name} contradict each other")
+        if entry.header_offset + entry.compress_size > file.size:
+            raise Malformed(f"{name} reaches past its end: the file is truncated")
+    _require_modest(file, records)
     return records
 
 
-def _find_directory(file: MappedFile) -> tuple[int, int, int]:
-    """The directory's number of entries, size in bytes and offset, from the archive's last bytes."""
-    at = file.data.rfind(b"PK\5\6", max(0, file.size - _END.size - _LONGEST_COMMENT))
-    if at < 0 or at + _END.size > file.size:
-        raise Malformed("its directory, which stands at the end, is missing: the file is truncated")
-    *_, count, size, offset, _comment = _unpack(_END, file, at, b"PK\5\6")
-    locator = at - _END64_LOCATOR.size
-    if locator < 0 or file.data[locator : locator + 4] != b"PK\6\7":
-        return count, size, offset
-    _, _, at64, _ = _unpack(_END64_LOCATOR, file, locator, b"PK\6\7")
-    *_, count, size, offset = _unpack(_END64, file, at64, b"PK\6\6")
-    return count, size, offset
-
-
-def _entry(file: MappedFile, at: int, end: int) -> tuple[Record, int]:
-    """The directory entry at an offset, and where the next one begins."""
-    fields = _unpack(_ENTRY, file, at, b"PK\1\2")
-    _, _, _, flags, method, _, _, _, compressed, nbytes, name_size, extra_size, comment_size, *_, offset = (
-        fields
-    )
-    name_end = at + _ENTRY.size + name_size
-    extra_end = name_end + extra_size
-    if extra_end + comment_size > end:
-        raise Malformed("its directory breaks off")
-    name = file.data[at + _ENTRY.size : name_end].decode("utf-8", "replace")
-    if 0xFFFFFFFF in (nbytes, compressed, offset):
-        nbytes, compressed, offset = _zip64(file.data[name_end:extra_end], nbytes, compressed, offset)
-    if (method == _STORED and nbytes != compressed) or nbytes > _DEFLATE_RATIO * (compressed + 1):
-        raise Malformed(f"the sizes of {quote(name)} contradict each other")
-    if offset + compressed > file.size:
-        raise Malformed(f"{quote(name)} reaches past its end: the file is truncated")
-    return Record(file, name, method, flags, compressed, nbytes, offset), extra_end + comment_size
-
-
-def _zip64(extra: bytes, *values: int) -> list[int]:
-    """The 64-bit values, from the extra field, of those that did not fit into 32 bits."""
-    while len(extra) >= 4:
-        kind, size = struct.unpack_from("<2H", extra)
-        body, extra = extra[4 : 4 + size], extra[4 + size :]
-        if kind != 1:
-            continue
-        wide = iter(struct.unpack(f"<{len(body) // 8}Q", body[: len(body) // 8 * 8]))
-        full = [next(wide, -1) if value == 0xFFFFFFFF else value for value in values]
-        if -1 not in full:
-            return full
-    raise Malformed("a large record's size is missing")
-
-
-def _unpack(layout: struct.Struct, file: MappedFile, at: int, signature: bytes) -> tuple[int, ...]:
-    """The fields of a header that must begin with a signature."""
-    if at + layout.size > file.size or file.data[at : at + 4] != signature:
-        raise Malformed(f"no header stands at byte {at}, where one should")
-    return layout.unpack_from(file.data, at)
-
-
-def _inflate(data: Buffer, nbytes: int, name: str) -> bytes:
-    import zlib
-
-    machine = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        result = machine.decompress(data, nbytes + 1)
-    except zlib.error as error:
-        raise Malformed(f"{quote(name)} cannot be decompressed ({error})") from None
-    if len(result) != nbytes:
-        raise Malformed(f"{quote(name)} has another size than announced")
-    return result
+def _require_modest(file: MappedFile, records: dict[str, Record]) -> None:
+    """A few kilobytes must not stand for gigabytes."""
+    expanded = sum(record.nbytes for record in records.values() if record.is_compressed)
+    if expanded > ALWAYS_EXPANDED + MOST_EXPANSION * file.size:
+        raise Malformed(
+            f"its {file.size} bytes expand to {expanded}, more than {MOST_EXPANSION} times as many;"
+            " torch.save compresses nothing"
+        )
