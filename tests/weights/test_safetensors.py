@@ -97,7 +97,12 @@ BROKEN = {
     "hole": ({"x": entry(0, 8), "y": entry(12, 20)}, bytes(20), None, offset("y")),
     "twice the same": ({"x": entry(0, 8), "y": entry(0, 8)}, bytes(8), None, offset("[xy]")),
     "shape too large": ({"x": entry(0, 8, shape=[3])}, bytes(8), None, SIZE),
-    "shape overflows": ({"x": entry(0, 0, shape=[0, 2**61, 2**61])}, b"", None, "what is not a size"),
+    "shape overflows": (
+        {"x": entry(0, 0, shape=[0, 2**61, 2**61])},
+        b"",
+        None,
+        r"shape \[0, \d+, \d+\] cannot exist",
+    ),
     "negative size": ({"x": entry(0, 8, shape=[-1, -2])}, bytes(8), None, JSON),
     "fractional size": ({"x": entry(0, 8, shape=[2.0])}, bytes(8), None, JSON),
     "boolean size": ({"x": entry(0, 4, shape=[True])}, bytes(4), None, JSON),

@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from trtdsl.weights.file import Extent, Malformed, MappedFile, printable, quote
-from trtdsl.weights.tensor import LazyTensor, contiguous_strides, strided
+from trtdsl.weights.tensor import LazyTensor, contiguous
 
 # The library's limit on a header.
 MAX_HEADER = 100_000_000
@@ -134,12 +134,11 @@ def _missing_bytes(entries: dict[str, Any], held: int) -> str:
 def _tensor(name: str, entry: object, file: MappedFile, begin: int) -> LazyTensor:
     """One entry of a header, its offsets counted from byte ``begin`` of the file."""
     match entry:
-        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(start), int(stop)]} if (
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(stop)]} if (
             0 <= start <= stop <= file.size - begin
         ):
             extent = Extent(file, begin + start, stop - start)
-            torch_name = _TORCH_NAMES.get(dtype, dtype)
-            return strided(torch_name, shape, contiguous_strides(tuple(shape)), 0, extent)
+            return contiguous(_TORCH_NAMES.get(dtype, dtype), shape, extent)
         case _:
             raise Malformed(f"the header's entry of {quote(name)} describes no tensor inside the file")
 

@@ -92,7 +92,7 @@ def strided(dtype: str, shape: object, strides: object, offset: object, storage:
         raise Malformed("a tensor's shape, strides and offset do not go together")
     known = NUMPY_DTYPES.get(dtype)
     if known is None:
-        return unreadable(dtype, sizes, f"is of dtype {quote(dtype)}, which weights cannot have")
+        return _of_unknown_dtype(dtype, sizes)
     if prod(max(1, size) for size in sizes) * known.itemsize > _MAX_BYTES:
         raise Malformed(f"a tensor of shape {list(sizes)} cannot exist")
     if 0 in sizes:
@@ -108,19 +108,32 @@ def strided(dtype: str, shape: object, strides: object, offset: object, storage:
     return LazyTensor(dtype, sizes, steps, offset, storage)
 
 
+def contiguous(dtype: str, shape: object, storage: Storage) -> LazyTensor:
+    """A row-major tensor that is the whole of its storage; ``Malformed`` where it has another size."""
+    sizes = _integers(shape)
+    known = NUMPY_DTYPES.get(dtype)
+    if known is None:
+        return _of_unknown_dtype(dtype, sizes)
+    strides: list[int] = []
+    step = 1
+    for size in reversed(sizes):
+        strides.append(step)
+        step *= size or 1
+    if step * known.itemsize > _MAX_BYTES:
+        raise Malformed(f"a tensor of shape {list(sizes)} cannot exist")
+    nbytes = 0 if 0 in sizes else step * known.itemsize
+    if nbytes != storage.nbytes:
+        raise Malformed(f"a {dtype} tensor of shape {list(sizes)} has {storage.nbytes} bytes")
+    return LazyTensor(dtype, sizes, tuple(reversed(strides)), 0, storage)
+
+
+def _of_unknown_dtype(dtype: str, sizes: tuple[int, ...]) -> LazyTensor:
+    return unreadable(dtype, sizes, f"is of dtype {quote(dtype)}, which weights cannot have")
+
+
 def unreadable(dtype: str, shape: object, why: str) -> LazyTensor:
     """A tensor that can be listed but not read."""
     return LazyTensor(dtype, _integers(shape), refusal=why)
-
-
-def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides, in elements, of a row-major tensor."""
-    strides: list[int] = []
-    step = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(1, size)
-    return tuple(reversed(strides))
 
 
 def _integers(values: object) -> tuple[int, ...]:
