@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
+from typing import Any
 
 import pytest
 import torch
 
 from tests.ops.one_node import refused, run, t
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
+from trtdsl.ops import windows
 from trtdsl.ops.adaptive import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from trtdsl.ops.base import Refused
-from trtdsl.ops.pooling import AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d
+from trtdsl.ops.pooling import AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
+from trtdsl.ops.windows import volume_limit
+from trtdsl.trt.build import build
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType, TensorType, evaluate, symbol
 
@@ -81,6 +87,90 @@ def test_a_pool_is_one_layer(call: str, layers: int) -> None:
     """But where ceil_mode meets padding that counts, which is padded first."""
     graph = elaborate_text(f"model m() {{ input x: float32[1, 3, 14, 8]  output y = x -> {call} }}")
     assert lower(graph).network.num_layers == layers
+
+
+# Windows that are too large for a layer of TensorRT
+
+
+@pytest.mark.parametrize(
+    ("call", "sizes"),
+    [
+        ("{}_pool1d(200000)", "200001"),
+        ("{}_pool1d(99999, stride = 1)", "100001"),
+        ("{}_pool1d(2, stride = 200000)", "3"),
+        ("{}_pool2d((400, 250))", "400, 250"),
+        ("{}_pool2d(320)", "320, 320"),
+        ("{}_pool2d(320, stride = 7, padding = 4, ceil_mode = true)", "330, 340"),
+        ("{}_pool3d((320, 320, 309))", "320, 321, 309"),
+        ("adaptive_{}_pool1d(2)", "200000"),
+        ("adaptive_{}_pool2d((2, 2))", "700, 640"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["avg", "max"])
+def test_a_window_of_any_size_builds(call: str, sizes: str, kind: str) -> None:
+    x = f"input x: float32[1, 1, {sizes}]"
+    assert build(lower(elaborate_text(f"model m() {{ {x}  output y = x -> {call.format(kind)} }}")))
+
+
+@pytest.mark.parametrize(("spatial", "largest"), [(2, (333, 300)), (3, (1, 316227, 100))])
+def test_the_largest_window_that_is_one_layer(spatial: int, largest: tuple[int, ...]) -> None:
+    """One element less than the limit, which TensorRT takes, and the first that it does not."""
+    assert math.prod(largest) < volume_limit(spatial) <= math.prod(largest) + 100
+    for extent, layers in ((largest[-1], 1), (largest[-1] + 1, 2)):
+        kernel = ", ".join(map(str, (*largest[:-1], extent)))
+        window = f"(({kernel}), stride = 1)"
+        x = f"input x: float32[1, 1, {', '.join(str(size + 2) for size in largest)}]"
+        graph = elaborate_text(f"model m() {{ {x}  output y = x -> max_pool{spatial}d{window} }}")
+        assert lower(graph).network.num_layers == layers
+
+
+@pytest.fixture
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of more than four elements are too large."""
+    monkeypatch.setattr(windows, "volume_limit", lambda _: 5)
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("ceil_mode", [True, False])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((4, 3), None, 0), ((3, 4), 2, 1), ((4, 2), 3, (2, 0)), ((7, 8), None, 0), ((7, 3), (9, 1), 0)],
+)
+def test_a_window_along_one_axis_after_the_other(
+    kernel: tuple[int, int], stride: Any, padding: Any, ceil_mode: bool, counts: bool
+) -> None:
+    run(MaxPool2d(kernel, stride, padding, ceil_mode=ceil_mode), -1 - IMAGE.abs())
+    for divisor in (None, 5):
+        run(AvgPool2d(kernel, stride, padding, ceil_mode, counts, divisor), IMAGE + 3)
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_a_window_along_three_axes() -> None:
+    image = torch.randn(1, 2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    for kernel in (2, (4, 2, 3), (4, 5, 6), (3, 5, 2)):
+        run(MaxPool3d(kernel), image)
+        run(AvgPool3d(kernel), image)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("max_pool1d(200000, padding = 1)", "TensorRT's windows have fewer than 100000 elements, not 200000"),
+        ("avg_pool1d(2, stride = 100001)", "TensorRT's strides are at most 100000, not 100001"),
+        ("c: Conv1d(1, 100000)", "TensorRT's windows have fewer than 100000 elements, not 100000"),
+        ("c: Conv1d(1, 1, stride = 100001)", "TensorRT's strides are at most 100000, not 100001"),
+        (
+            "c: ConvTranspose1d(1, 50001, stride = 2, dilation = 2)",
+            "TensorRT's windows have fewer than 100000 elements, not 100001",
+        ),
+    ],
+)
+def test_a_window_that_no_layer_takes_is_found_by_check(call: str, message: str) -> None:
+    with pytest.raises(DiagnosticError) as error:
+        elaborate_text(f"model m() {{ input x: float32[1, 1, 300000]  output y = x -> {call} }}")
+    assert message in str(error.value)
+    assert error.value.diagnostics[0].span is not None
 
 
 @pytest.mark.parametrize(

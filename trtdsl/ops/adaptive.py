@@ -12,15 +12,15 @@ import numpy as np
 
 from trtdsl.ops.base import Function, Refused, Spelling
 from trtdsl.ops.pooling import pool
-from trtdsl.ops.windows import Window, require_spatial
+from trtdsl.ops.windows import Window, require_spatial, volume_limit
 from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, equal
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array, Network, Tensor
 
 Way = Literal["keep", "whole", "windows", "parts", "uneven"]
-"""How one dimension is pooled: not at all, at once, by a pooling layer, by splitting it (dynamic
-sizes), or by windows of different lengths."""
+"""How one dimension is pooled: not at all, at once, by a pooling layer, by splitting it (dynamic sizes, and
+windows too large for a layer), or by windows of different lengths."""
 
 
 def way(size: Dim, output: Dim) -> Way:
@@ -30,7 +30,9 @@ def way(size: Dim, output: Dim) -> Way:
     if output == 1:
         return "whole"
     if isinstance(size, int) and isinstance(output, int):
-        return "uneven" if size % output else "windows"
+        if size % output:
+            return "uneven"
+        return "windows" if size // output < volume_limit(1) else "parts"
     if isinstance(output, int) and _surely_equal(size % output, 0):
         return "parts"
     raise Refused(
@@ -83,7 +85,7 @@ def _by_windows(net: Network, x: Tensor, outputs: tuple[Dim, ...], ways: list[Wa
 
 
 def _by_parts(net: Network, x: Tensor, axis: int, output: Dim, reduction: str) -> Tensor:
-    """A dynamic size that divides: the dimension split in two, the inner one reduced."""
+    """A size that the number of windows divides: the dimension split in two, the inner one reduced."""
     split = (*x.shape[:axis], output, x.shape[axis] // output, *x.shape[axis + 1 :])
     return net.reduce(reduction, net.reshape(x, split), [axis + 1], keepdim=False)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from trtdsl.ops.base import Function, Module, Refused, Spelling, static
 from trtdsl.ops.pooling import pool
-from trtdsl.ops.rules import require_at_most, require_floating, require_rank
+from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank
 from trtdsl.ops.windows import Window
 from trtdsl.types import TensorType, product
 
@@ -43,6 +43,7 @@ class _BatchNorm(Module, abstract=True):
         require_floating(input, self.name, "input")
         require_rank(input, self.ranks, self.name, "input")
         self._channels(input)
+        require_elements(input, (1,), self.name)
         if not self.track_running_stats:
             count = product((input.shape[0], *input.shape[2:]))
             require_at_most(2, count, f"the statistics of {count} value in each channel say nothing")

@@ -83,6 +83,7 @@ class _Conv(_Convolution, abstract=True):
         require_spatial(input, self.spatial, self.name)
         self.check_groups(self.channels(input), self.out_channels, self.groups)
         window, sizes = self.window, input.shape[-self.spatial :]
+        require_layer(window)
         if self.padding_mode != "zeros":
             padded_type(
                 input, tuple(zip(window.before, window.after, strict=True)), self.padding_mode, "padding"
@@ -114,6 +115,12 @@ class _Conv(_Convolution, abstract=True):
             num_groups=self.groups,
         )
         return net.reshape(maps, net.result.shape)
+
+
+def require_layer(window: Window) -> None:
+    """Refuse a window that no layer takes."""
+    if window.refusal:
+        raise window.refusal
 
 
 def _as_inputs(net: Network, window: Window, weight: Tensor, bias: Tensor | None) -> dict[int, Tensor]:
@@ -213,6 +220,7 @@ class _ConvTranspose(_Convolution, abstract=True):
     def infer(self, input: TensorType) -> TensorType:
         require_spatial(input, self.spatial, self.name)
         self.check_groups(self.channels(input), self.out_channels, self.groups)
+        require_layer(_as_laid(self.window))
         sizes = _spread(self.window, input.shape[-self.spatial :])
         for size in sizes:
             require_at_most(1, size, f"`padding` leaves an output of {size}", "padding")
@@ -256,13 +264,21 @@ def _spread(window: Window, sizes: tuple[Dim, ...]) -> tuple[Dim, ...]:
     return tuple((size - 1) * step - before - after + reach for size, step, before, after, reach in axes)
 
 
-def _without_holes(window: Window, weight: Tensor, net: Network) -> tuple[Window, Tensor]:
-    """The same transposed convolution without dilation where TensorRT takes no stride beside it.
+def _as_laid(window: Window) -> Window:
+    """A transposed convolution's window without dilation where TensorRT takes no stride beside it.
 
-    TensorRT-RTX: "Strided & Dilated Deconv are currently not supported". Zeros fill the kernel's holes.
+    TensorRT-RTX: "Strided & Dilated Deconv are currently not supported".
     """
     ones = (1,) * len(window.kernel)
     if window.dilation == ones or window.stride == ones:
+        return window
+    return Window(window.reach, window.stride, window.before, window.after, ones)
+
+
+def _without_holes(window: Window, weight: Tensor, net: Network) -> tuple[Window, Tensor]:
+    """The window of :func:`_as_laid`; zeros fill the holes of its kernel."""
+    laid = _as_laid(window)
+    if laid == window:
         return window, weight
     if weight.array is None:
         raise Refused(
@@ -274,7 +290,7 @@ def _without_holes(window: Window, weight: Tensor, net: Network) -> tuple[Window
     filled[(slice(None), slice(None), *holes)] = weight.array.reshape(
         (*weight.array.shape[:2], *window.kernel)
     )
-    return Window(window.reach, window.stride, window.before, window.after, ones), net.constant(filled)
+    return laid, net.constant(filled)
 
 
 class ConvTranspose1d(_ConvTranspose):

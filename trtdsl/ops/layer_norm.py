@@ -9,7 +9,7 @@ import numpy as np
 
 from trtdsl.ops.base import Module, Refused, static
 from trtdsl.ops.lowering import axes_mask
-from trtdsl.ops.rules import require_at_most, require_floating, same_dim
+from trtdsl.ops.rules import require_at_most, require_elements, require_floating, same_dim
 from trtdsl.types import Dim, TensorType, product
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ class _InstanceNorm(_ByChannels, abstract=True):
             help = "BatchNorm in inference computes the same"
             raise Refused("instance norm with running statistics is not built", "track_running_stats", help)
         self._features(input)
+        require_elements(input, (input.rank - self.spatial - 1,), self.name)
         count = product(input.shape[-self.spatial :])
         require_at_most(2, count, f"the statistics of {count} value in each channel say nothing")
         return input

@@ -9,7 +9,7 @@ from trtdsl.ops.base import Function, Refused, Spelling
 from trtdsl.ops.pad import lower_padding
 from trtdsl.ops.rules import require_at_most
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
-from trtdsl.types import TensorType
+from trtdsl.types import Dim, TensorType
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
@@ -46,8 +46,13 @@ class _Pool(Function, abstract=True):
 
     def infer(self, input: TensorType) -> TensorType:
         require_spatial(input, self.spatial, self.name)
-        sizes = self.window.sizes(input.shape[-self.spatial :])
-        return input.with_shape((*input.shape[: -self.spatial], *sizes))
+        before, window = input.shape[-self.spatial :], self.window
+        after = window.sizes(before)
+        for axis, (size, count) in enumerate(zip(before, after, strict=True)):
+            refusal = window.along(axis).refusal
+            if refusal and not _is_one_place(window, axis, size, count):
+                raise refusal
+        return input.with_shape((*input.shape[: -self.spatial], *after))
 
 
 def _padding_behind(margin: int, stride: int, kernel: int) -> int:
@@ -63,7 +68,38 @@ def _padding_behind(margin: int, stride: int, kernel: int) -> int:
 def pool(
     net: Network, x: Tensor, kind: str, window: Window, result: TensorType, inside: bool = False
 ) -> Tensor:
-    """One pooling layer; ``inside`` makes an average count only what is not padding."""
+    """One pooling layer; ``inside`` makes an average count only what is not padding.
+
+    A window that is too large for TensorRT is taken along one axis after the other: of a box, the largest
+    element is that of its rows' largest, and the mean that of their means.
+    """
+    if window.refusal is None:
+        return _pool_layer(net, x, kind, window, result, inside)
+    first = x.rank - len(window.kernel)
+    sizes = list(zip(x.shape[first:], result.shape[first:], strict=True))
+    single = [axis for axis, (size, count) in enumerate(sizes) if _is_one_place(window, axis, size, count)]
+    if single:
+        covered = [window.kernel[axis] if axis in single else size for axis, (size, _) in enumerate(sizes)]
+        if covered != list(x.shape[first:]):
+            x = net.slice(x, (0,) * x.rank, (*x.shape[:first], *covered))
+        reduction = "AVG" if kind == "AVERAGE" else "MAX"
+        x = net.reduce(reduction, x, [first + axis for axis in single], keepdim=True)
+    for axis, (size, count) in enumerate(sizes):
+        if axis not in single and (window.kernel[axis] > 1 or size != count):
+            shape = (*x.shape[: first + axis], count, *x.shape[first + axis + 1 :])
+            x = _pool_layer(net, x, kind, window.along(axis), result.with_shape(shape), inside)
+    return x
+
+
+def _is_one_place(window: Window, axis: int, size: Dim, count: Dim) -> bool:
+    """Whether there is one window along an axis, at its start and without padding."""
+    inside = isinstance(size, int) and window.before[axis] == 0 and window.kernel[axis] <= size
+    return count == 1 and inside
+
+
+def _pool_layer(
+    net: Network, x: Tensor, kind: str, window: Window, result: TensorType, inside: bool
+) -> Tensor:
     spatial = len(window.kernel)
     window = window.as_planes()
     maps = net.add(

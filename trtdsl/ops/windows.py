@@ -7,6 +7,7 @@ dimensions and a batch dimension in front; :func:`planes` brings tensors into th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,18 @@ from trtdsl.types import Dim, TensorType
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
+
+
+LARGEST_STRIDE = 100_000
+"""``kMAX_STRIDE``, in TensorRT 8.5.3 and TensorRT-RTX 1.7.1."""
+
+
+def volume_limit(spatial: int) -> int:
+    """TensorRT's windows have fewer elements than this: 100,000 over two dimensions, 31,622,776 over three.
+
+    ``MAX_KERNEL_DIMS_PRODUCT``, in TensorRT 8.5.3 and TensorRT-RTX 1.7.1; one dimension becomes two.
+    """
+    return math.isqrt(100_000 ** max(spatial, 2))
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,27 @@ class Window:
             )
         return tuple((p - r) // s + 1 for p, r, s in zip(padded, self.reach, self.stride, strict=True))
 
+    @property
+    def refusal(self) -> Refused | None:
+        """Why no layer of TensorRT takes such a window, or None."""
+        volume, limit = math.prod(self.kernel), volume_limit(len(self.kernel))
+        if volume >= limit:
+            message = f"TensorRT's windows have fewer than {limit} elements, not {volume}"
+            return Refused(message, "kernel_size")
+        if max(self.stride) > LARGEST_STRIDE:
+            message = f"TensorRT's strides are at most {LARGEST_STRIDE}, not {max(self.stride)}"
+            return Refused(message, "stride")
+        return None
+
+    def along(self, axis: int) -> Window:
+        """The window's extent along one axis; along the others it is one element wide."""
+
+        def only(values: tuple[int, ...], other: int) -> tuple[int, ...]:
+            return tuple(value if index == axis else other for index, value in enumerate(values))
+
+        kernel, stride, dilation = (only(v, 1) for v in (self.kernel, self.stride, self.dilation))
+        return Window(kernel, stride, only(self.before, 0), only(self.after, 0), dilation)
+
     def as_planes(self) -> Window:
         """The same over at least two dimensions; the added one has size 1."""
         if len(self.kernel) > 1:
@@ -70,12 +104,12 @@ def per_axis(value: int | Sequence[int], count: int, about: str, least: int) -> 
 
 def require_spatial(x: TensorType, count: int, what: str) -> None:
     """Refuse anything but floating-point ``[N, C, ...]`` or ``[C, ...]`` with ``count`` more dimensions,
-    none of which is empty."""
+    none of which is empty, the channels neither."""
     require_floating(x, what, "input")
     if x.rank not in (count + 1, count + 2):
         names = ", ".join(("D", "H", "W")[3 - count :]) if count > 1 else "L"
         raise Refused(f"{what} needs a tensor [N, C, {names}] or [C, {names}], not {x}", "input")
-    require_elements(x, range(x.rank - count, x.rank), what)
+    require_elements(x, range(x.rank - count - 1, x.rank), what)
 
 
 def planes_type(x: TensorType, count: int) -> TensorType:

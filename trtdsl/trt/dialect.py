@@ -148,6 +148,9 @@ class Dialect:
 
     def weights(self, data_type: Any, array: Array) -> Any:
         """``trt.Weights`` over the array's own memory, which the caller keeps alive."""
+        if array.size == 0:
+            # TensorRT refuses an address where there is nothing to read.
+            return self.trt.Weights(data_type)
         if self.facts.weights_by_address:
             return self.trt.Weights(data_type, array.ctypes.data, array.size)
         return self.trt.Weights(array)
