@@ -46,7 +46,7 @@ DEFAULT, ALONE, SAFETENSORS, PTH, CHECK = (
 )
 BATCH = (1, 8, 32)
 IMAGE = (3, 224, 224)
-PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "tensorrt-rtx", "numpy", "typer")
+PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "tensorrt-rtx", "numpy", "click")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ import numpy as np
 import trtdsl
 from trtdsl.compile import check_file, compile_graph
 from trtdsl.diagnostics import DiagnosticError
+from trtdsl.options import CheckOptions, CompileOptions
 from trtdsl.runtime import cuda
 from trtdsl.runtime.engine import Engine, GraphContext, read_engine
 from trtdsl.trt.dialect import Dialect, load_runtime
@@ -110,16 +111,17 @@ class Bench:
         checked = check_file(
             EXAMPLES / example["file"],
             folder / "state.safetensors",
-            model=example["model"],
-            defines=example["defines"],
+            CheckOptions(model=example["model"], defines=example["defines"]),
         )
         begin = time.monotonic()
         compile_graph(
             checked.graph,
             engine,
-            runtime=self.dialect.name,
-            precision=None if precision == "float32" else DType(precision),
-            tf32=False,
+            CompileOptions(
+                runtime=self.dialect.name,
+                precision=None if precision == "float32" else DType(precision),
+                tf32=False,
+            ),
             tune=self.tune,
         )
         row.build_s = time.monotonic() - begin

@@ -29,6 +29,7 @@ import numpy as np
 import trtdsl
 from trtdsl.compile import compile_graph
 from trtdsl.diagnostics import DiagnosticError
+from trtdsl.options import CompileOptions
 from trtdsl.runtime import cuda
 from trtdsl.runtime.arrays import tensor_in
 from trtdsl.runtime.engine import Engine
@@ -67,7 +68,7 @@ class Bench:
         self.path, self.other = folder / "gram.engine", folder / "other.engine"
         for path, text in ((self.path, MODEL), (self.other, OTHER)):
             path.with_suffix(".trtnet").write_text(text)
-            compile_graph(trtdsl.elaborate_text(text), path, runtime=runtime, tf32=False)
+            compile_graph(trtdsl.elaborate_text(text), path, CompileOptions(runtime=runtime, tf32=False))
         self.engine = Engine.load(self.path)
 
     def command(self, code: int, *arguments: object) -> str:

@@ -29,6 +29,7 @@ import numpy as np
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.ir import Graph, Value
+from trtdsl.options import CompileOptions
 from trtdsl.passes import ConvertPrecision
 from trtdsl.runtime import cuda
 from trtdsl.runtime.engine import Engine
@@ -128,10 +129,11 @@ class Bench:
 
     def _work(self, number: int, example: Example, graph: Graph, case: Case) -> None:
         lowered = lower(graph, self.dialect)
-        data = build(lowered, tf32=False)
+        options = CompileOptions(tf32=False)
+        data = build(lowered, options)
         if self.options.dry_run:
             return
-        engine = Engine(data, make_manifest(lowered, data), self.dialect)
+        engine = Engine(data, make_manifest(lowered, data, options), self.dialect)
         types = {binding.name: DType(binding.dtype).numpy for binding in engine.manifest.inputs}
         for at in POINTS:
             arrays = example.arrays(at)

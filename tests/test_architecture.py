@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "trtdsl"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"diagnostics", "types"}),
+    frozenset({"options", "output"}),
     frozenset({"ops"}),
     frozenset({"ir"}),
     frozenset({"syntax"}),

@@ -10,12 +10,16 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from tests.command import trtdsl
+from trtdsl import compile as compilation
+from trtdsl.cli.program import COMMANDS, Argument, program
 from trtdsl.ops.convolution import Conv2d
+from trtdsl.options import CheckOptions, CompileOptions, flags
 from trtdsl.passes import PIPELINE, pass_name
 
 TEXT = """model tiny(classes = 4) {
@@ -138,6 +142,84 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_still_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("--help") == 0
     assert "Text models in, TensorRT engines out." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_and_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl(command, "--help") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.startswith(f"Usage: trtdsl {command} [OPTIONS]")
+    found = program.get_command(click.Context(program), command)
+    assert found and found.params
+    for param in found.params:
+        words = param.explanation if isinstance(param, Argument) else getattr(param, "help", None)
+        assert words, param.name
+        # Longer words are broken where a line ends.
+        assert " ".join(words.split()[:2]) in printed
+
+
+@pytest.mark.parametrize("kind", [CheckOptions, CompileOptions])
+def test_every_option_of_the_library_is_a_flag(
+    kind: type[CheckOptions | CompileOptions], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trtdsl("compile", "--help") == 0
+    help = capsys.readouterr().out
+    for flag in flags(kind).values():
+        assert all(name in help for part in flag.names for name in part.split("/"))
+
+
+def test_no_arguments_print_the_help_and_are_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl() == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+def test_a_command_that_there_is_none_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("chek", "tiny.trtnet") == 2
+    assert "No such command 'chek'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["check_file", "model_names"])
+def test_an_interrupted_command_is_not_a_wrong_model(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compilation, name, interrupted)
+    assert trtdsl("check", "tiny.trtnet") == 130
+    assert capsys.readouterr().err.endswith("cancelled; nothing was written\n")
+
+
+LIBRARIES = ("numpy", "lark", "rich", "networkx", "torch", "tensorrt_rtx", "trtdsl.ops", "trtdsl.ir")
+"""What takes long to import."""
+
+
+@pytest.mark.parametrize(
+    ("command", "unneeded"),
+    [
+        ("--help", (*LIBRARIES, "trtdsl.syntax", "trtdsl.types")),
+        ("--version", ("numpy", "torch", "tensorrt_rtx")),
+        ("check --help", (*LIBRARIES, "trtdsl.syntax", "trtdsl.types", "trtdsl.cli.compile")),
+        ("fmt --check tiny.trtnet", ("numpy", "trtdsl.ops", "trtdsl.ir", "trtdsl.trt", "trtdsl.cli.check")),
+        (
+            "check tiny.trtnet",
+            ("torch", "tensorrt_rtx", "rich", "ml_dtypes", "trtdsl.passes", "trtdsl.weights", "trtdsl.trt"),
+        ),
+        ("check tiny.trtnet tiny.safetensors", ("torch", "tensorrt_rtx", "rich", "trtdsl.trt")),
+        ("ops Conv2d", ("torch", "tensorrt_rtx", "rich", "trtdsl.trt", "trtdsl.weights")),
+    ],
+)
+def test_a_command_imports_no_more_than_it_needs(
+    folder: Path, command: str, unneeded: tuple[str, ...]
+) -> None:
+    code = (
+        "import atexit, sys; from trtdsl import cli; sys.argv = ['trtdsl', *sys.argv[1:]];"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "trtdsl.cli" in done.stderr.split()
+    assert not {*unneeded} & {*done.stderr.split()}
 
 
 def test_print_after_prints_the_graph(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,6 +401,13 @@ def test_show_prints_a_model_that_elaborates_again(folder: Path, capsys: pytest.
     assert trtdsl("show", "tiny.trtnet") == 0
     (folder / "flat.trtnet").write_text(capsys.readouterr().out)
     assert trtdsl("check", "flat.trtnet", "tiny.safetensors") == 0
+
+
+def test_show_prints_a_model_in_another_precision(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("show", "tiny.trtnet", "--only", "convert_precision") == 2
+    assert "give `--precision`" in capsys.readouterr().err
+    assert trtdsl("show", "tiny.trtnet", "--precision", "float16") == 0
+    assert "x_float16 = to(x, float16)" in capsys.readouterr().out
 
 
 def test_the_package_runs_as_a_module(folder: Path) -> None:

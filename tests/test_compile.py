@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import trtdsl
-from trtdsl import DType
+from trtdsl import CompileOptions, DType
 from trtdsl.diagnostics import UsageError
 from trtdsl.ir import Graph
 
@@ -34,26 +34,29 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("precision", [DType.FLOAT16, "float16"])
 def test_a_precision_is_a_dtype_or_its_name(graph: Graph, tmp_path: Path, precision: Any) -> None:
-    compiled = trtdsl.compile_graph(graph, tmp_path / "m.engine", precision=precision)
+    compiled = trtdsl.compile_graph(graph, tmp_path / "m.engine", CompileOptions(precision=precision))
     assert compiled.manifest.precision == "float16"
 
 
 @pytest.mark.parametrize("precision", ["float15", "int8", DType.INT8, 16])
 def test_another_precision_is_refused(graph: Graph, tmp_path: Path, precision: Any) -> None:
     with pytest.raises(UsageError, match="choose one of float32, float16, bfloat16"):
-        trtdsl.compile_graph(graph, tmp_path / "m.engine", precision=precision)
+        trtdsl.compile_graph(graph, tmp_path / "m.engine", CompileOptions(precision=precision))
 
 
 def test_one_target_needs_no_list(graph: Graph, tmp_path: Path) -> None:
-    compiled = trtdsl.compile_graph(graph, tmp_path / "m.engine", targets="sm89")
+    compiled = trtdsl.compile_graph(graph, tmp_path / "m.engine", CompileOptions(targets="sm89"))
     assert compiled.manifest.targets == ("sm89",)
     lowered = trtdsl.lower(graph)
-    assert bytes(trtdsl.build(lowered, targets="sm89")) == (tmp_path / "m.engine").read_bytes()
+    assert (
+        bytes(trtdsl.build(lowered, CompileOptions(targets="sm89"))) == (tmp_path / "m.engine").read_bytes()
+    )
 
 
 def test_a_file_is_compiled_with_the_choices_of_the_command_line(files: tuple[Path, Path]) -> None:
     engine = files[0].with_suffix(".engine")
-    manifest = trtdsl.compile_file(*files, engine, precision="bfloat16", tf32=False).manifest
+    options = CompileOptions(precision="bfloat16", tf32=False)
+    manifest = trtdsl.compile_file(*files, engine, options).manifest
     assert (manifest.precision, manifest.tf32) == ("bfloat16", False)
 
 

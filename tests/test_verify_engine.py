@@ -27,6 +27,7 @@ from trtdsl.compile import compile_graph
 from trtdsl.diagnostics import UsageError
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
+from trtdsl.options import CompileOptions
 from trtdsl.passes import ConvertPrecision, optimize
 from trtdsl.reference import random_weights, run, to_numpy
 from trtdsl.trt.lower import lower
@@ -88,7 +89,9 @@ def engine_of(
         found = evaluate(lowered.network, arrays, weights=lowered.weights)
         return change({name: to_numpy(tensor) for name, tensor in found.items()})
 
-    return CpuEngine(dataclasses.replace(make_manifest(lowered, b"", tf32=False), **recorded), compute)
+    return CpuEngine(
+        dataclasses.replace(make_manifest(lowered, b"", CompileOptions(tf32=False)), **recorded), compute
+    )
 
 
 def never(arrays: Arrays) -> Arrays:
@@ -398,7 +401,7 @@ def command(*arguments: str) -> int:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, bound: Graph) -> Path:
     path = tmp_path_factory.mktemp("engine") / "net.engine"
-    compile_graph(bound, path, runtime="tensorrt_rtx", targets=["sm89"])
+    compile_graph(bound, path, CompileOptions(runtime="tensorrt_rtx", targets=["sm89"]))
     return path
 
 

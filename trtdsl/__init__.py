@@ -8,7 +8,7 @@ Each stage alone::
     graph = trtdsl.bind(graph, weights).graph          # with its weights
     graph = trtdsl.optimize(graph)                     # passes
     lowered = trtdsl.lower(graph)                      # a TensorRT network
-    engine = trtdsl.build(lowered, targets=["sm89"])   # bytes
+    engine = trtdsl.build(lowered)                    # bytes
     trtdsl.Engine.load("cnn.engine")(data=image)       # arrays
 
 or all of them: ``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")``; and
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trtdsl.elaborate import elaborate_file, elaborate_text
     from trtdsl.ir import Graph, Node, Value, Weight, show
     from trtdsl.ir import verify as verify_graph
+    from trtdsl.options import CheckOptions, CompileOptions
     from trtdsl.passes import optimize
     from trtdsl.runtime.engine import Engine
     from trtdsl.syntax.parser import parse
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from trtdsl.weights import load_checkpoint as load_weights
 
 _HOMES = {
+    "CheckOptions": "trtdsl.options",
+    "CompileOptions": "trtdsl.options",
     "DType": "trtdsl.types",
     "Diagnostic": "trtdsl.diagnostics",
     "DiagnosticError": "trtdsl.diagnostics",
@@ -83,6 +86,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "CheckOptions",
+    "CompileOptions",
     "DType",
     "Diagnostic",
     "DiagnosticError",

@@ -17,6 +17,7 @@ from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Weight
 from trtdsl.ops.base import OPERATORS, Module, Op, Refused, Spelling
+from trtdsl.options import CompileOptions
 from trtdsl.reference import ProfilePoint, resolve, run_node, to_torch, torch_dtype, type_of
 from trtdsl.trt.build import build
 from trtdsl.trt.lower import lower
@@ -96,7 +97,7 @@ def test_most_folding_examples_fold() -> None:
 @examples
 def test_builds(example: Example) -> None:
     """TensorRT's own compiler takes the layers: what it refuses, it refuses only here."""
-    assert len(build(_lowered(example), targets=("sm89",))) > 0
+    assert len(build(_lowered(example), CompileOptions(targets=("sm89",)))) > 0
 
 
 @lru_cache(maxsize=16)

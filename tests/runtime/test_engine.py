@@ -20,6 +20,7 @@ from tests.command import trtdsl
 from trtdsl.compile import compile_graph
 from trtdsl.diagnostics import DiagnosticError, RefusedByTensorRT, UsageError
 from trtdsl.elaborate import elaborate_file
+from trtdsl.options import CompileOptions
 from trtdsl.reference import random_weights
 from trtdsl.runtime import cuda
 from trtdsl.runtime.bench import Distribution, random_arrays, shapes_of
@@ -38,7 +39,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine of the demo CNN."""
     path = tmp_path_factory.mktemp("engine") / "cnn.engine"
     graph = random_weights(elaborate_file(EXAMPLES / "cnn" / "cnn.trtnet"), seed=0)
-    compile_graph(graph, path, runtime="tensorrt_rtx", targets=["sm89"])
+    compile_graph(graph, path, CompileOptions(runtime="tensorrt_rtx", targets=["sm89"]))
     return path
 
 

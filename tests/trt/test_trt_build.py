@@ -18,15 +18,17 @@ from tests.trt.releases import facts
 from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, Output, Profile, Value
+from trtdsl.options import CompileOptions
 from trtdsl.passes import ConvertPrecision
 from trtdsl.reference import random_weights
-from trtdsl.trt.build import Progress, advice, build, write_atomically, write_together
+from trtdsl.trt.build import Progress, advice, build
 from trtdsl.trt.lower import lower
 from trtdsl.trt.profiles import input_range
 from trtdsl.types import DType, TensorType, maximum, symbol
 
 N = symbol("N", 1, 4, 16)
 H = symbol("H", 8, 16, 64)
+FOR_SM89 = CompileOptions(targets=("sm89",))
 MAGIC = b"vtrt"
 """How TensorRT-RTX's engines begin."""
 
@@ -139,13 +141,13 @@ def test_a_range_that_is_none_is_a_mistake_of_the_caller() -> None:
 
 def test_targets_are_built_for() -> None:
     lowered = lower(nets.conv_relu())
-    one, two = build(lowered, targets=("sm89",)), build(lowered, targets=("sm89", "SM120", "sm89"))
+    one, two = build(lowered, FOR_SM89), build(lowered, CompileOptions(targets=("sm89", "SM120", "sm89")))
     assert digest(one) != digest(two)
 
 
 def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
     with pytest.raises(DiagnosticError) as error:
-        build(lower(nets.conv_relu()), targets=("sm89", "sm88", "current"))
+        build(lower(nets.conv_relu()), CompileOptions(targets=("sm89", "sm88", "current")))
     text = message(error)
     assert "cannot build for `sm88`, did you mean `sm8" in text
     assert "cannot build for `current`" in text
@@ -155,20 +157,20 @@ def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
 @pytest.mark.parametrize("target", ["89", "8.9", "sm_89", "compute_89"])
 def test_a_target_in_another_spelling_is_recognised(target: str) -> None:
     with pytest.raises(UsageError, match=f"cannot build for `{target}`, did you mean `sm89`"):
-        build(lower(nets.conv_relu()), targets=(target,))
+        build(lower(nets.conv_relu()), CompileOptions(targets=(target,)))
 
 
 def test_a_runtime_that_builds_for_its_own_gpu_takes_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
     lowered = lower(nets.conv_relu())
     monkeypatch.setattr(lowered.dialect, "targets", {})
     with pytest.raises(UsageError, match="builds for the GPU it runs on"):
-        build(lowered, targets=("sm89",))
+        build(lowered, FOR_SM89)
 
 
 def test_a_target_that_cannot_run_the_model() -> None:
     """bfloat16 convolutions need Ampere; TensorRT says so and names Turing."""
     with pytest.raises(DiagnosticError) as error:
-        build(lower(nets.conv_relu(dtype=DType.BFLOAT16)), targets=("sm75", "sm89"))
+        build(lower(nets.conv_relu(dtype=DType.BFLOAT16)), CompileOptions(targets=("sm75", "sm89")))
     assert "cannot build this model for sm75, sm89" in message(error)
     assert "= help: " in message(error)
     assert "cudaError" not in message(error)
@@ -268,26 +270,3 @@ def test_an_exception_of_tensorrt_is_raised_in_the_callers_thread() -> None:
     lowered.checked.raw = "no network"
     with pytest.raises(TypeError, match="incompatible function arguments"):
         build(lowered)
-
-
-def test_files_that_belong_together_are_replaced_together(tmp_path: Path) -> None:
-    engine, manifest = tmp_path / "a.engine", tmp_path / "a.engine.json"
-    engine.write_bytes(b"old")
-    manifest.write_bytes(b"old manifest")
-    broken: Any = None
-    for files in ({engine: b"new", manifest: broken}, {manifest: b"new manifest", engine: broken}):
-        with pytest.raises(TypeError):
-            write_together(files)
-        assert (engine.read_bytes(), manifest.read_bytes()) == (b"old", b"old manifest")
-    write_together({engine: b"new", manifest: b"new manifest"})
-    assert (engine.read_bytes(), manifest.read_bytes()) == (b"new", b"new manifest")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.engine", "a.engine.json"]
-
-
-def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DiagnosticError, match=r"cannot write `.*missing"):
-        write_atomically(tmp_path / "missing" / "a.engine", b"new")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(DiagnosticError, match=r"cannot write `.*folder`: Is a directory"):
-        write_atomically(tmp_path / "folder", b"new")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]

@@ -68,4 +68,4 @@ def test_the_package_does_not_import_tensorrt_until_it_is_used() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
     assert "trtdsl.trt.build" in loaded
-    assert not {"tensorrt", "tensorrt_rtx", "torch", "networkx", "rich", "typer"} & {*loaded}
+    assert not {"tensorrt", "tensorrt_rtx", "torch", "networkx", "rich", "click"} & {*loaded}

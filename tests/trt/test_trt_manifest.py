@@ -17,7 +17,9 @@ from tests.trt import networks as nets
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Profile
-from trtdsl.trt.build import build, write_atomically
+from trtdsl.options import CompileOptions
+from trtdsl.output import write_atomically
+from trtdsl.trt.build import build
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import (
     Binding,
@@ -37,9 +39,8 @@ N = symbol("N", 1, 4, 16)
 def manifest() -> Manifest:
     graph = nets.dynamic(nets.conv_relu(shape=(N, 3, 8, 8)), Profile("one", {"N": (1, 1, 1)}))
     lowered = lower(graph)
-    return make_manifest(
-        lowered, build(lowered, targets=("sm89",)), targets=("sm89",), passes=("fold_constants",)
-    )
+    options = CompileOptions(targets=("sm89",))
+    return make_manifest(lowered, build(lowered, options), options, passes=("fold_constants",))
 
 
 def test_what_a_manifest_says(manifest: Manifest) -> None:
@@ -78,7 +79,7 @@ def test_the_coarsest_type_that_is_computed_in(coarsest: str, computed: str) -> 
 @pytest.mark.parametrize(("given", "recorded"), [(None, True), (True, True), (False, False)])
 def test_tf32_is_used_unless_it_is_forbidden(given: bool | None, recorded: bool) -> None:
     lowered = lower(nets.conv_relu())
-    assert make_manifest(lowered, b"", tf32=given).tf32 is recorded
+    assert make_manifest(lowered, b"", CompileOptions(tf32=given)).tf32 is recorded
     config = lowered.builder.create_builder_config()
     lowered.dialect.configure(config, float16=False, tf32=given)
     assert config.get_flag(lowered.dialect.trt.BuilderFlag.TF32) is recorded

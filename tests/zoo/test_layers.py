@@ -12,6 +12,7 @@ import torch
 from tests.zoo.test_examples import EXAMPLES, ZOO, Example, load_oracle
 from trtdsl import lower, optimize
 from trtdsl.compile import check_file
+from trtdsl.options import CheckOptions
 from trtdsl.trt.dialect import Dialect, load_runtime
 
 pytestmark = [pytest.mark.zoo, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -39,9 +40,8 @@ def layers_both_ways(name: str, folder: Path) -> tuple[list[Any], list[Any]]:
     example = next(entry for entry in ZOO if entry.name == name)
     module = load_oracle(example.oracle)(**example.arguments).eval()
     torch.save(module.state_dict(), folder / "state.pth")
-    checked = check_file(
-        EXAMPLES / example.file, folder / "state.pth", model=example.model, defines=example.defines
-    )
+    options = CheckOptions(model=example.model, defines=example.defines)
+    checked = check_file(EXAMPLES / example.file, folder / "state.pth", options)
     dialect = load_runtime("tensorrt_rtx")
     lowered = lower(optimize(checked.graph), dialect)
     builder = dialect.create_builder()

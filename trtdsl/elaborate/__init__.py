@@ -3,7 +3,7 @@
 In: a `.trtnet` text.  Out: an `trtdsl.ir.Graph`, or every mistake in the text with its place.
 """
 
-from trtdsl.elaborate.files import Program, read_source
+from trtdsl.elaborate.files import Program
 from trtdsl.elaborate.program import (
     Elaborated,
     elaborate,
@@ -12,6 +12,7 @@ from trtdsl.elaborate.program import (
     evaluate_define,
     models,
 )
+from trtdsl.syntax.source import read_source
 
 __all__ = [
     "Elaborated",

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, UsageError, nearest
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, nearest
 from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.values import BlockRef, Builtin, Namespace
 from trtdsl.syntax import tree
 from trtdsl.syntax.parser import parse
+from trtdsl.syntax.source import read_source
 from trtdsl.types import DType
 
 STANDARD_LIBRARY = Path(__file__).parent.parent / "std"
@@ -156,19 +157,3 @@ def _require_distinct(parameters: Sequence[tree.Parameter | tree.TensorParameter
 
 def _names_of(parameters: Sequence[tree.Parameter | tree.TensorParameter]) -> Iterable[tree.Name]:
     return (parameter.name for parameter in parameters)
-
-
-def read_source(path: Path, name: str) -> str:
-    """A `.trtnet` file's text; raises UsageError for a path that leads to no file."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else (error.strerror or str(error)).lower()
-        raise UsageError(Diagnostic(f"cannot read `{name}`: {reason}")) from error
-    except ValueError as error:
-        raise UsageError(Diagnostic(f"cannot read `{name}`: not a path")) from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DiagnosticError(Diagnostic(f"cannot read `{name}`: it is not UTF-8 text")) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, UsageError, did_you_mean
 from trtdsl.elaborate.arguments import match_arguments
-from trtdsl.elaborate.files import Program, read_source
+from trtdsl.elaborate.files import Program
 from trtdsl.elaborate.mistakes import Mistake, Poisoned
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.statements import Elaboration
@@ -17,6 +17,7 @@ from trtdsl.elaborate.values import Argument
 from trtdsl.ir import Graph
 from trtdsl.syntax import tree
 from trtdsl.syntax.parser import parse
+from trtdsl.syntax.source import read_source
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def _pixels(path: Path, channels: int, height: int, width: int) -> Array:
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write a ``.npz`` with every array, or a ``.npy`` where there is one; raises UsageError."""
-    from trtdsl.trt.build import write_atomically
+    from trtdsl.output import write_atomically
 
     require_savable(path, len(arrays))
     # numpy's files know no bfloat16: it is kept as float32, which holds it exactly.

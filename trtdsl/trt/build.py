@@ -11,19 +11,16 @@ run (so it does behind its ONNX parser), and the engines differ in how these siz
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import re
-import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Cancelled, Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
 from trtdsl.ir import Graph, Node
+from trtdsl.options import CompileOptions
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
 from trtdsl.trt.lower import LoweredNetwork
@@ -46,37 +43,30 @@ ProgressCallback: TypeAlias = Callable[[Progress], object]
 
 def build(
     lowered: LoweredNetwork,
+    options: CompileOptions = CompileOptions(),
     *,
-    targets: str | Sequence[str] = (),
-    tf32: bool | None = None,
     progress: ProgressCallback | None = None,
     tune: Callable[[Any], object] | None = None,
 ) -> memoryview:
-    """The engine's bytes. ``targets`` are compute capabilities, ``sm89``; none means TensorRT's default.
+    """The engine's bytes, for the targets and with or without TF32 as the options say.
 
-    ``tf32`` lets float32 products round their operands to 10 bits; None means TensorRT's default, which is
-    yes. ``progress`` is called in the caller's thread; what it raises ends the build and is raised again.
+    Their other choices were made when the network was. ``progress`` is called in the caller's thread; what it
+    raises ends the build and is raised again.
     ``tune`` gets the ``IBuilderConfig`` when it is complete.
     Raises Cancelled on Ctrl-C and RefusedByTensorRT, with its words, where it cannot build.
     """
-    targets = target_names(targets)
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
-    dialect.configure(config, float16=_uses_float16(lowered), tf32=tf32)
-    _set_targets(dialect, config, targets)
+    dialect.configure(config, float16=_uses_float16(lowered), tf32=options.tf32)
+    _set_targets(dialect, config, options.targets)
     add_profiles(lowered.graph, lowered.builder, config, dialect)
     if tune:
         tune(config)
     dialect.log.clear()
     engine = _Build(lowered, config).run(progress)
     if engine is None:
-        raise RefusedByTensorRT(_failure(lowered, config, targets))
+        raise RefusedByTensorRT(_failure(lowered, config, options.targets))
     return memoryview(engine)
-
-
-def target_names(targets: str | Sequence[str]) -> tuple[str, ...]:
-    """Targets as they may be given: one by its name, or several."""
-    return (targets,) if isinstance(targets, str) else tuple(targets)
 
 
 def _uses_float16(lowered: LoweredNetwork) -> bool:
@@ -250,34 +240,3 @@ def _named_first(lowered: LoweredNetwork, text: str) -> Node | None:
         if name in text and (match := re.search(rf"(?<![\w./]){re.escape(name)}(?![\w./])", text)):
             found[match.start()] = name
     return lowered.nodes[found[min(found)]] if found else None
-
-
-def write_atomically(path: Path | str, data: bytes | memoryview) -> None:
-    """Write a file so that at every moment the old one or the new one is whole.
-
-    Raises UsageError where it cannot be written.
-    """
-    write_together({Path(path): data})
-
-
-def write_together(files: Mapping[Path, bytes | memoryview]) -> None:
-    """Write files that belong together: all are whole on the disk before the first old one is replaced.
-
-    A file that replaces another keeps its permissions.
-    Raises UsageError where one cannot be written.
-    """
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
-    path = None
-    try:
-        for path, data in files.items():
-            temporary[path].write_bytes(data)
-            if path.exists():
-                shutil.copymode(path, temporary[path])
-        for path in files:
-            temporary[path].replace(path)
-    except OSError as error:
-        raise UsageError(Diagnostic(f"cannot write `{path}`: {error.strerror or error}")) from error
-    finally:
-        for each in temporary.values():
-            with contextlib.suppress(OSError):
-                each.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ops.lowering import Array
+from trtdsl.options import RUNTIMES
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.log import Log
 from trtdsl.trt.tactics import unusable
@@ -25,8 +26,6 @@ _INSTALL = {
     "tensorrt_rtx": "install it with `pip install tensorrt-rtx`; it builds engines without a GPU",
     "tensorrt": "install it with `pip install 'trtdsl[tensorrt]'`; it builds on the GPU the engine is for",
 }
-RUNTIMES = tuple(_INSTALL)
-"""The modules that can build engines, preferred first."""
 
 _DATA_TYPES = {
     DType.FLOAT32: "FLOAT",

@@ -29,17 +29,15 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Node, Weight, walk
 from trtdsl.ops.logic import To, TypeAs
 from trtdsl.ops.lowering import Array
+from trtdsl.options import CompileOptions
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
-from trtdsl.types import DType, TensorType
+from trtdsl.types import PRECISIONS, DType, TensorType
 
 FORMAT = 1
 """Raised when a reader of the old form would misread the new one."""
-
-PRECISIONS = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
-"""The types that stand for real numbers, from fine to coarse."""
 
 Size: TypeAlias = "int | str"
 
@@ -121,15 +119,14 @@ class Manifest:
 def make_manifest(
     lowered: LoweredNetwork,
     engine: bytes | memoryview,
+    options: CompileOptions = CompileOptions(),
     *,
-    targets: Sequence[str] = (),
-    tf32: bool | None = None,
     passes: Sequence[str] = (),
     weights: tuple[WeightEntry, ...] | None = None,
 ) -> Manifest:
-    """The manifest of an engine; ``weights`` are those that it holds, where they are described already.
+    """The manifest of an engine that :func:`trtdsl.trt.build.build` made with these options.
 
-    ``targets`` and ``tf32`` are what :func:`trtdsl.trt.build.build` was given.
+    ``passes`` are those that ran, ``weights`` what the engine holds, where that is described already.
     """
     graph = lowered.graph
     dynamic = [value for value in graph.inputs if not value.type.is_static]
@@ -141,9 +138,9 @@ def make_manifest(
         trtdsl=_version(),
         runtime=lowered.dialect.name,
         runtime_version=lowered.dialect.version,
-        targets=tuple(targets),
+        targets=tuple(options.targets),
         precision=str(DType.FLOAT16 if lowered.mixed else _coarsest(graph)),
-        tf32=tf32 is not False,
+        tf32=options.tf32 is not False,
         passes=tuple(passes),
         inputs=tuple(_binding(value.name, value.type, lowered.dialect) for value in graph.inputs),
         outputs=tuple(_binding(out.name, out.value.type, lowered.dialect) for out in graph.outputs),

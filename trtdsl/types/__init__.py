@@ -28,12 +28,13 @@ from trtdsl.types.dim import (
     symbol,
     symbols,
 )
-from trtdsl.types.dtype import DType
+from trtdsl.types.dtype import PRECISIONS, DType
 from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
 from trtdsl.types.tensor import LARGEST_DIM, TensorType
 
 __all__ = [
     "LARGEST_DIM",
+    "PRECISIONS",
     "Atom",
     "DType",
     "Dim",

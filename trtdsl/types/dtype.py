@@ -89,3 +89,7 @@ class DType(enum.Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+PRECISIONS = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
+"""The types that stand for real numbers, from fine to coarse; float8 carries its scale elsewhere."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from trtdsl.compile import check_file, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
+from trtdsl.options import CheckOptions, WeightsDType
 from trtdsl.reference import ProfilePoint
 from trtdsl.types import DType
 from trtdsl.verification.comparison import Floats, Setting, compare_with
@@ -44,8 +45,6 @@ from trtdsl.weights import Bound, bind, load_checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from trtdsl.weights import WeightsDType
 
 TOLERANCES: Mapping[Floats, float] = {"float32": 1e-4, "float64": 1e-6}
 """Relative L2 error by evaluation precision. float32 sums of some thousand terms in another order differ by
@@ -117,7 +116,7 @@ def verify(
     _require_numbers(tolerance, seed)
     notes: list[str] = []
     if not isinstance(graph, Graph):
-        checked = check_file(graph, model=model, defines=defines)
+        checked = check_file(graph, options=CheckOptions(model=model, defines=defines or {}))
         graph, notes = checked.graph, [warning.message for warning in checked.warnings]
     runner = None if engine is None else engine_of(engine, graph)
     stored = None if outputs is None else load_reference_arrays(outputs)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, nearest
 from trtdsl.ir import Graph, Node, Value, Weight, rebuild
+from trtdsl.options import WeightsDType
 from trtdsl.types import DType
 from trtdsl.weights.arrays import as_array
 from trtdsl.weights.checkpoint import Checkpoint
@@ -23,9 +24,6 @@ from trtdsl.weights.checkpoint import Checkpoint
 Weights: TypeAlias = Checkpoint | Mapping[str, npt.NDArray[Any]]
 Given: TypeAlias = Checkpoint | Mapping[str, Any]
 """What can be bound: numpy arrays, PyTorch's tensors, anything with ``__array__``."""
-
-WeightsDType: TypeAlias = DType | Literal["model"] | None
-"""The floating-point dtype to convert a checkpoint to: none, one, or what each layer needs."""
 
 MOST_ERRORS = 20
 UNMENTIONED = "num_batches_tracked"

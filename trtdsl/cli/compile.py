@@ -1,0 +1,125 @@
+"""`trtdsl compile`: an engine and its manifest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, names_in, pass_option, with_options
+from trtdsl.cli.report import without_warnings
+from trtdsl.options import CheckOptions, CompileOptions
+
+if TYPE_CHECKING:
+    from trtdsl.compile import Compiled
+    from trtdsl.ir import Graph
+    from trtdsl.trt.build import Progress, ProgressCallback
+
+
+@command
+@FILE
+@WEIGHTS
+@click.option(
+    "--output",
+    "-o",
+    type=PATH,
+    metavar="PATH",
+    help="The engine; by default MODEL.engine in the current folder, after the model's name. What is "
+    "there is overwritten only if it is an engine, its manifest beside it, or empty.",
+)
+@with_options(CheckOptions, "choice")
+@with_options(CompileOptions, "options")
+@pass_option(
+    "--print-after",
+    help="Print the graph after these passes: {passes}; with --precision also convert_precision.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes.")
+def compile(
+    file: Path,
+    weights: Path | None,
+    output: Path | None,
+    choice: CheckOptions,
+    options: CompileOptions,
+    print_after: Sequence[str],
+    quiet: bool,
+) -> None:
+    """Build a TensorRT engine from a model and its checkpoint."""
+    from trtdsl.compile import check_file, compile_graph
+    from trtdsl.trt.memory import return_large_blocks
+
+    return_large_blocks()
+    graph = without_warnings(check_file(file, weights, choice))
+    with _progress(quiet) as progress:
+        compiled = compile_graph(
+            graph,
+            output or Path(f"{graph.name}.engine"),
+            options,
+            after=_printer(names_in(print_after), options),
+            progress=progress,
+            sources=[file, *([weights] if weights else [])],
+        )
+    if not quiet:
+        _print_compiled(compiled)
+
+
+def _printer(names: Sequence[str], options: CompileOptions) -> Callable[[str, Graph], None]:
+    """What prints the graph after these passes; unknown ones are refused."""
+    from trtdsl.ir import show as show_graph
+    from trtdsl.passes import CONVERT_PRECISION, selected
+
+    selected(only=[name for name in names if not (options.precision and name == CONVERT_PRECISION)])
+
+    def after(name: str, graph: Graph) -> None:
+        if name in names:
+            print(f"# after {name}\n{show_graph(graph)}")
+
+    return after
+
+
+def _print_compiled(compiled: Compiled) -> None:
+    from trtdsl.runtime.binding import show_binding
+    from trtdsl.runtime.inspect import show_ranges, show_targets
+
+    manifest = compiled.manifest
+    print(f"{'operator':<24}{'model':>8}{'engine':>8}")
+    for name in sorted({*compiled.before, *compiled.after}):
+        print(f"{name:<24}{compiled.before[name] or '-':>8}{compiled.after[name] or '-':>8}")
+    print(f"{'total':<24}{sum(compiled.before.values()):>8}{sum(compiled.after.values()):>8}\n")
+    for kind, bindings in (("input", manifest.inputs), ("output", manifest.outputs)):
+        for binding in bindings:
+            print(f"{kind:<8}{binding.name}: {show_binding(binding)}")
+    for profile in manifest.profiles:
+        print(f"profile {profile.name}: {show_ranges(profile)}")
+    print(
+        f"wrote {compiled.engine}: {manifest.size / 1e6:.1f} MB, {len(manifest.layers)} layers,"
+        f" {manifest.runtime} {manifest.runtime_version} for {show_targets(manifest)}"
+    )
+
+
+@contextmanager
+def _progress(quiet: bool) -> Generator[ProgressCallback | None, None, None]:
+    """A progress bar fed by TensorRT, on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TimeElapsedColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(event: Progress) -> None:
+            if event.phase not in tasks:
+                tasks[event.phase] = bar.add_task(event.phase, total=event.total)
+            bar.update(tasks[event.phase], completed=event.step)
+
+        yield update

@@ -1,0 +1,138 @@
+"""Arguments and options that several commands share; those of the library are made from its own options.
+
+In: :class:`~trtdsl.options.CheckOptions` and its kind.  Out: decorators that give a command their flags::
+
+    @with_options(CheckOptions, "chosen")
+    def check(file: Path, chosen: CheckOptions) -> None: ...
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+from trtdsl.cli.program import Argument, Command
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.options import CheckOptions, CompileOptions, Flag, flags
+
+Callback: TypeAlias = Callable[..., None]
+Decorator: TypeAlias = Callable[[Callback], Callback]
+
+PATH = click.Path(path_type=Path)
+
+
+def command(function: Callback) -> click.Command:
+    """The command of that name; its docstring is its help."""
+    return click.command(function.__name__.rstrip("_"), cls=Command)(function)
+
+
+def argument(name: str, explanation: str, **attributes: Any) -> Decorator:
+    """An argument; ``attributes`` are click's."""
+    return click.argument(name, cls=Argument, explanation=explanation, **attributes)
+
+
+FILE = argument("file", "A .trtnet file.", type=PATH)
+WEIGHTS = argument(
+    "weights", "A checkpoint: .pth, .pt, .safetensors or a shard index.", type=PATH, required=False
+)
+ENGINE = argument("engine", "An engine, its manifest beside it.", type=PATH)
+ENGINE_RUNTIME = click.option(
+    "--runtime", metavar="NAME", help="tensorrt_rtx or tensorrt; by default what built the engine."
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def with_options(kind: type[CheckOptions | CompileOptions], name: str, *fields: str) -> Decorator:
+    """The flags of an options class, or of some of its fields; the command gets a value of it as ``name``."""
+    chosen = {field: flag for field, flag in flags(kind).items() if not fields or field in fields}
+
+    def decorate(function: Callback) -> Callback:
+        @functools.wraps(function)
+        def call(**values: Any) -> None:
+            given = {field: values.pop(field) for field in chosen}
+            read = {field: _READ.get(field, _as_it_is)(value) for field, value in given.items()}
+            function(**values, **{name: kind(**read)})
+
+        decorated: Callback = call
+        for field, flag in reversed(chosen.items()):
+            decorated = _option(field, flag)(decorated)
+        return decorated
+
+    return decorate
+
+
+def names_in(texts: Sequence[str]) -> tuple[str, ...]:
+    """The names in an option that takes several, by commas or by being repeated."""
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+
+def assignments(texts: Sequence[str], option: str = "-D") -> dict[str, Any]:
+    """``("classes=10",)`` as values by name."""
+    if not texts:
+        return {}
+    from trtdsl.elaborate import evaluate_define
+
+    return dict(evaluate_define(text, option) for text in texts)
+
+
+class PassOption(click.Option):
+    """An option whose help names the passes, which are looked up when the help is asked for."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from trtdsl.passes import PIPELINE, pass_name
+
+        record = super().get_help_record(ctx)
+        names = ", ".join(map(pass_name, PIPELINE))
+        return record and (record[0], record[1].replace(_PASSES, names))
+
+
+def pass_option(*names: str, help: str) -> Decorator:
+    """An option that takes passes; ``{passes}`` in its help stands for all of them."""
+    return click.option(*names, cls=PassOption, metavar="PASS,...", multiple=True, help=help)
+
+
+_PASSES = "{passes}"
+
+
+def _option(field: str, flag: Flag) -> Decorator:
+    kind = PassOption if _PASSES in flag.help else click.Option
+    return click.option(
+        *flag.names,
+        field,
+        cls=kind,
+        metavar=flag.metavar,
+        multiple=field in _SEVERAL,
+        default=None,
+        help=flag.help,
+    )
+
+
+def _weights_dtype(name: str | None) -> Any:
+    if name is None or name == "model":
+        return name
+    from trtdsl.types import DType
+
+    floats = {str(dtype): dtype for dtype in DType if dtype.is_floating}
+    if name not in floats:
+        raise UsageError(Diagnostic(f"`--weights-dtype {name}`: choose one of model, {', '.join(floats)}"))
+    return floats[name]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_SEVERAL = frozenset({"defines", "targets", "skip", "only"})
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "defines": assignments,
+    "weights_dtype": _weights_dtype,
+    "targets": names_in,
+    "skip": names_in,
+    "only": lambda texts: names_in(texts) if texts else None,
+}
+"""How the texts of a flag become the value of its field."""

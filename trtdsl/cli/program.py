@@ -1,0 +1,82 @@
+"""The program and its commands, as click has them, and what click has not.
+
+Out: :data:`program`; :class:`Command`, whose help explains its arguments; :class:`Commands`, which imports
+a command when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import suppress
+from typing import Any
+
+import click
+
+COMMANDS = ("check", "compile", "show", "fmt", "verify", "ops", "run", "bench", "inspect")
+"""In the order of the help. Each is a function in the module of its name."""
+
+
+class Argument(click.Argument):
+    """An argument that is explained in the help of its command."""
+
+    def __init__(self, *args: Any, explanation: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.explanation = explanation
+
+    @property
+    def help_row(self) -> tuple[str, str]:
+        return self.human_readable_name, self.explanation + ("  [required]" if self.required else "")
+
+
+class Command(click.Command):
+    """A command that lists its arguments before its options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [param.help_row for param in self.params if isinstance(param, Argument)]
+        if rows:
+            with formatter.section("Arguments"):
+                formatter.write_dl(rows)
+        super().format_options(ctx, formatter)
+
+
+class Commands(click.Group):
+    """A group whose commands are modules of this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(f"trtdsl.cli.{cmd_name}"), cmd_name)
+
+
+def _print_versions(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib import metadata
+
+    from trtdsl.options import RUNTIMES
+
+    for name in ("trtdsl", *RUNTIMES):
+        # A runtime that is not installed has no line.
+        with suppress(metadata.PackageNotFoundError):
+            print(f"{name} {metadata.version(name)}")
+    ctx.exit()
+
+
+program = Commands(
+    "trtdsl",
+    help="Text models in, TensorRT engines out.",
+    no_args_is_help=True,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_versions,
+            help="Print the versions in use and exit.",
+        )
+    ],
+)

@@ -1,0 +1,117 @@
+"""`trtdsl verify`: a model held against PyTorch or other outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trtdsl.cli.options import AS_JSON, FILE, PATH, WEIGHTS, assignments, command, with_options
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.options import CheckOptions
+
+
+@command
+@FILE
+@WEIGHTS
+@click.option(
+    "--against",
+    metavar="MODULE:NAME",
+    help="What makes the PyTorch module: torchvision.models:resnet18. Without a checkpoint both "
+    "sides have the module's own weights.",
+)
+@click.option("--arg", "arguments", metavar="NAME=VALUE", multiple=True, help="An argument for --against.")
+@click.option("--onnx", type=PATH, metavar="PATH", help="Compare with an ONNX model, run by onnxruntime.")
+@click.option(
+    "--outputs",
+    type=PATH,
+    metavar="PATH",
+    help="Compare with the arrays of a .npz file; inputs are in it, or in --input.",
+)
+@click.option(
+    "--engine",
+    type=PATH,
+    metavar="PATH",
+    help="Compute the outputs by this engine, on the GPU; by default on the CPU.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    metavar="NAME=FILE.npy",
+    multiple=True,
+    help="An input's values; random by default but for --outputs.",
+)
+@with_options(CheckOptions, "choice")
+@click.option(
+    "--at",
+    metavar="POINT",
+    default="opt",
+    show_default=True,
+    help="Sizes of dynamic dimensions: min, opt or max.",
+)
+@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of the random inputs.")
+@click.option(
+    "--dtype",
+    metavar="DTYPE",
+    default="float32",
+    show_default=True,
+    help="What both sides compute in: float32 or float64.",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    metavar="X",
+    help="Relative L2 error allowed: 1e-4 in float32, 1e-6 in float64, 2e-3 with float16 weights, "
+    "1.6e-2 with bfloat16 weights; of an engine in float32 1e-4, with TF32 2e-3, in float16 1e-2, "
+    "in bfloat16 8e-2.",
+)
+@AS_JSON
+@click.pass_context
+def verify(
+    context: click.Context,
+    file: Path,
+    weights: Path | None,
+    against: str | None,
+    arguments: Sequence[str],
+    inputs: Sequence[str],
+    choice: CheckOptions,
+    at: str,
+    dtype: str,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    """Compare a model with PyTorch, layer by layer, or with other outputs; exit 1 where they differ.
+
+    With --engine the engine computes the outputs on the GPU. Where they differ, the network is computed on
+    the CPU to find out why; where they agree, neither a checkpoint nor PyTorch is needed for --outputs and
+    --onnx.
+    """
+    import json
+
+    from trtdsl import verification
+
+    found = verification.verify(
+        file,
+        weights,
+        against,
+        arguments=assignments(arguments, "--arg"),
+        inputs=verification.load_inputs(inputs),
+        at=_choice("--at", at, ("min", "opt", "max")),
+        dtype=_choice("--dtype", dtype, ("float32", "float64")),
+        model=choice.model,
+        defines=choice.defines,
+        weights_dtype=choice.weights_dtype,
+        section=choice.section,
+        **others,
+    )
+    print(json.dumps(found.to_dict(), indent=1) if as_json else verification.show_verification(found))
+    if not found.equal:
+        context.exit(1)
+
+
+def _choice(option: str, value: str, choices: Sequence[str]) -> Any:
+    if value not in choices:
+        raise UsageError(Diagnostic(f"`{option} {value}`: choose one of {', '.join(choices)}"))
+    return value
