@@ -71,10 +71,23 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A place that took part, and what was true there: "placed here with i = 2"."""
+    """A place that took part, and what was true there: "placed here with i = 2".
 
-    span: Span
+    What a program made has no place in a text: then ``text`` names what it was made from.
+    """
+
+    span: Span | None
     text: str = ""
+
+    @staticmethod
+    def made_from(name: str) -> Origin:
+        """The origin of what has no text."""
+        return Origin(None, name)
+
+    @property
+    def source(self) -> str:
+        """``file:line:column``, or what it was made from."""
+        return str(self.span) if self.span else self.text
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,16 @@ class Diagnostic:
     origins: tuple[Origin, ...] = ()
     help: tuple[str, ...] = ()
     severity: Severity = "error"
+
+    @staticmethod
+    def at(message: str, origins: Sequence[Origin], help: tuple[str, ...] = ()) -> Diagnostic:
+        """A mistake at the first of these origins, the others below."""
+        first, *others = origins or (None,)
+        if first is None:
+            return Diagnostic(message, help=help)
+        if first.span is None:
+            return Diagnostic(message, origins=(first, *(each for each in others if each)), help=help)
+        return Diagnostic(message, first.span, first.text, tuple(each for each in others if each), help)
 
     def __str__(self) -> str:
         return render(self)
@@ -129,24 +152,29 @@ def render(diagnostic: Diagnostic) -> str:
     lines = [f"{diagnostic.severity}: {diagnostic.message}"]
     places = [(Origin(diagnostic.span, diagnostic.label), "^")] if diagnostic.span else []
     places += [(origin, "-") for origin in diagnostic.origins]
-    width = max(2, *(len(str(place.span.line)) for place, _ in places)) if places else 1
+    width = max([2, *(len(str(place.span.line)) for place, _ in places if place.span)]) if places else 1
     for index, (place, mark) in enumerate(places):
-        lines += _excerpt(place, mark, width, "-->" if index == 0 else ":::")
+        arrow = "-->" if index == 0 else ":::"
+        lines += _excerpt(place.span, place.text, mark, width, arrow) if place.span else _made(place, width)
     lines += [f"{' ' * width} = help: {text}" for text in diagnostic.help]
     return "\n".join(lines)
 
 
-def _excerpt(place: Origin, mark: str, width: int, arrow: str) -> Iterable[str]:
+def _made(origin: Origin, width: int) -> Iterable[str]:
+    yield f"{' ' * width} = made from {origin.text}"
+
+
+def _excerpt(span: Span, note: str, mark: str, width: int, arrow: str) -> Iterable[str]:
     """The place's path, its source line and the marks under it."""
-    line, column = place.span.source.position(place.span.start)
-    text = place.span.source.line(line)
-    length = max(1, min(place.span.end - place.span.start, len(text) - column + 1))
+    line, column = span.source.position(span.start)
+    text = span.source.line(line)
+    length = max(1, min(span.end - span.start, len(text) - column + 1))
     before = "".join("\t" if char == "\t" else " " for char in text[: column - 1])
     gutter = " " * width
-    yield f"{gutter}{arrow} {place.span}"
+    yield f"{gutter}{arrow} {span}"
     yield f"{gutter} |"
     yield f"{line:>{width}} | {text}"
-    yield f"{gutter} | {before}{mark * length} {place.text}".rstrip()
+    yield f"{gutter} | {before}{mark * length} {note}".rstrip()
 
 
 _CUTOFF = 0.7

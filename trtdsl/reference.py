@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.ir import Graph, Node, Value, Weight, rebuild, walk
+from trtdsl.ir import Graph, Node, Value, Weight, rebuild
 from trtdsl.ops.base import Module, Op
 from trtdsl.types import Dim, DType, Symbol, SymbolicDim, TensorType, evaluate, evaluate_shape, symbols
 
@@ -113,7 +113,7 @@ class _Run:
     def nodes(self, graph: Graph, values: dict[Value, torch.Tensor]) -> None:
         """Compute every node of a graph into ``values``."""
         for node in graph.nodes:
-            results = self._node(node, [self.value(operand, values) for operand in node.operands], values)
+            results = self._node(node, [self.value(operand, values) for operand in node.operands])
             for value, result in zip(node.results, results, strict=True):
                 values[value] = _promised(
                     result, value.type, self.sizes, f"`{node.op.name}` (`{value.name}`)"
@@ -128,19 +128,18 @@ class _Run:
             raise ValueError(f"weight `{value.key}` has no data: bind the graph to a checkpoint first")
         return _fitting(to_torch(data), value.type, self.sizes, f"weight `{value.key}`")
 
-    def _node(
-        self, node: Node, tensors: Sequence[torch.Tensor], values: Mapping[Value, torch.Tensor]
-    ) -> tuple[torch.Tensor, ...]:
+    def _node(self, node: Node, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        declared = {operand.name for operand in node.op.operands}
         named = node.arguments(tensors)
-        weights = {slot: named.pop(slot) for slot in node.weights}
-        bodies = [self._body(body, values) for body in node.bodies]
+        weights = {slot: named.pop(slot) for slot in node.slots if slot not in declared}
+        bodies = {name: self._body(body) for name, body in zip(node.op.bodies, node.bodies, strict=True)}
         return run_node(node.op.at(self.sizes), named, weights, bodies)
 
-    def _body(self, body: Graph, outside: Mapping[Value, torch.Tensor]) -> Callable[..., tuple[Any, ...]]:
-        """A body graph as a function of its inputs; it may also read values from around it."""
+    def _body(self, body: Graph) -> Callable[..., tuple[Any, ...]]:
+        """A body graph as a function of its inputs."""
 
         def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            values = {**outside, **dict(zip(body.inputs, tensors, strict=True))}
+            values = dict(zip(body.inputs, tensors, strict=True))
             self.nodes(body, values)
             return tuple(self.value(output.value, values) for output in body.outputs)
 
@@ -168,19 +167,16 @@ def run_node(
     op: Op,
     operands: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor] | None = None,
-    bodies: Sequence[Callable[..., tuple[Any, ...]]] = (),
+    bodies: Mapping[str, Callable[..., tuple[Any, ...]]] | None = None,
 ) -> tuple[torch.Tensor, ...]:
     """The results of one operator without symbolic parameters, operands (lists too) and weights by name."""
     import torch
 
-    reference = getattr(op, "reference", None)
-    if reference is not None:
-        extra = {"bodies": tuple(bodies)} if bodies else {}
-        results = reference(torch, **operands, **(weights or {}), **extra)
-    elif isinstance(op, Module):
-        results = _call_module(op, operands, weights or {})
-    else:
-        results = _call_function(op, operands)
+    extra = {"bodies": bodies} if bodies else {}
+    results = op.reference(torch, **operands, **(weights or {}), **extra)
+    if results is None:
+        module = isinstance(op, Module)
+        results = _call_module(op, operands, weights or {}) if module else _call_function(op, operands)
     return tuple(results) if isinstance(results, (tuple, list)) else (results,)
 
 
@@ -314,18 +310,11 @@ def point(of: frozenset[Symbol], at: ProfilePoint) -> dict[str, int]:
 def random_weights(graph: Graph, seed: int = 0) -> Graph:
     """The graph with made-up weights, scaled so that values neither vanish nor explode over many layers."""
     random = np.random.default_rng(seed)
-    found = {id(w): w for node in walk(graph) for w in node.operands if isinstance(w, Weight)}
     bound: dict[Value, Value] = {
         weight: dataclasses.replace(weight, data=random_weight(weight.key, weight.type, random))
-        for weight in found.values()
+        for weight in graph.weights
     }
-    return _with_weights(graph, bound)
-
-
-def _with_weights(graph: Graph, bound: Mapping[Value, Value]) -> Graph:
-    bodies = ((node, tuple(_with_weights(body, bound) for body in node.bodies)) for node in graph.nodes)
-    nodes = [dataclasses.replace(node, bodies=inner) if inner else node for node, inner in bodies]
-    return rebuild(graph, nodes, bound)
+    return rebuild(graph, graph.nodes, bound)
 
 
 def random_weight(key: str, type: TensorType, random: np.random.Generator) -> Array:

@@ -6,8 +6,8 @@ import pytest
 
 from tests.elaborate.bodies import graph_of, mistakes_of, operators
 from trtdsl.elaborate import elaborate
-from trtdsl.elaborate.naming import Names, identifier
 from trtdsl.ir import show
+from trtdsl.ir.names import ValueNames, identifier
 
 
 def names(body: str, head: str = "") -> list[str]:
@@ -55,7 +55,7 @@ def test_identifier(text: str, name: str) -> None:
 
 
 def test_unique_names_do_not_meet() -> None:
-    names = Names()
+    names = ValueNames()
     assert [names.unique(wish) for wish in ("a", "a_1", "a", "a", "a.1")] == [
         "a",
         "a_1",

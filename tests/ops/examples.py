@@ -143,8 +143,8 @@ class Example:
             return
         random = np.random.default_rng(seed)
         for name, type in self.op.weights(**self.operands).items():
-            key = f"op.{name}" if name else "op"
-            yield name or "value", Weight(key, type, key, random_weight(key, type, random))
+            key = self.op.key(name, "op")
+            yield name, Weight(key, type, key, random_weight(key, type, random))
 
     def arrays(self, at: ProfilePoint, seed: int = 0) -> dict[str, Array]:
         """An array for each input of :meth:`graph`."""

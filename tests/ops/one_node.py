@@ -10,7 +10,8 @@ import torch
 from trtdsl import reference
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Node, Output, Value, Weight
-from trtdsl.ops.base import Op, Refused
+from trtdsl.ops.base import Op
+from trtdsl.ops.refused import Refused
 from trtdsl.reference import to_numpy, type_of
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType, TensorType

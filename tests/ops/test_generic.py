@@ -16,7 +16,8 @@ from trtdsl import reference
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Weight
-from trtdsl.ops.base import OPERATORS, Module, Op, Refused, Spelling
+from trtdsl.ops.base import OPERATORS, Module, Op, Spelling
+from trtdsl.ops.refused import Refused
 from trtdsl.options import CompileOptions
 from trtdsl.reference import ProfilePoint, resolve, run_node, to_torch, torch_dtype, type_of
 from trtdsl.trt.build import build
@@ -55,7 +56,7 @@ def _on_meta_weights(example: Example, sizes: Mapping[str, int]) -> dict[str, to
     if not isinstance(example.op, Module):
         return {}
     types = example.op.weights(**example.operands)
-    return {name or "value": _on_meta(type, sizes) for name, type in types.items()}
+    return {name: _on_meta(type, sizes) for name, type in types.items()}
 
 
 @examples
@@ -192,7 +193,10 @@ def _schema(overload: Any) -> dict[str, Any]:
 
 # --- Spellings -------------------------------------------------------------------------------------------
 
-SPELLED = [(cls, spelling) for cls in OPERATORS.values() for spelling in cls.spellings]
+SPELLED = [
+    (cls, spelling) for cls in OPERATORS.values() for spelling in cls.spellings if not spelling.configure
+]
+"""Functions that take a module's weights are tried in test_functional.py."""
 
 
 @pytest.mark.parametrize(("cls", "spelling"), SPELLED, ids=lambda each: getattr(each, "name", None))

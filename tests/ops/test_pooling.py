@@ -14,8 +14,8 @@ from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ops import windows
 from trtdsl.ops.adaptive import AdaptiveAvgPool2d, AdaptiveMaxPool2d
-from trtdsl.ops.base import Refused
 from trtdsl.ops.pooling import AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.windows import volume_limit
 from trtdsl.trt.build import build
 from trtdsl.trt.lower import lower

@@ -26,7 +26,8 @@ from trtdsl import reference
 from trtdsl.diagnostics import Origin, Source, Span
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Node, Output, Value, Weight, require_valid
-from trtdsl.ops.base import OPERATORS, Module, Op, Refused
+from trtdsl.ops.base import OPERATORS, Module, Op
+from trtdsl.ops.refused import Refused
 from trtdsl.passes import optimize
 from trtdsl.reference import ProfilePoint, point, random_weight, run_node, to_torch, torch_dtype, type_of
 from trtdsl.trt.lower import lower

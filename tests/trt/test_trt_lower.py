@@ -14,7 +14,7 @@ from tests.trt import networks as nets
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Output, Value
-from trtdsl.ops.base import Refused
+from trtdsl.ops.refused import Refused
 from trtdsl.trt.lower import LoweredNetwork, lower
 from trtdsl.trt.network import CompilerBug
 from trtdsl.types import DType, TensorType, evaluate_shape, maximum, minimum, symbol

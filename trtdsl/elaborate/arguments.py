@@ -13,7 +13,8 @@ from trtdsl.diagnostics import Span, did_you_mean
 from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
-from trtdsl.ops.base import Op, Refused
+from trtdsl.ops.base import Op
+from trtdsl.ops.refused import Refused
 from trtdsl.types import DType
 
 
@@ -77,13 +78,11 @@ def construct(callee: OperatorRef, bound: Mapping[str, Argument], span: Span) ->
     """The operator with these parameters, and where each stands."""
     fixed = callee.spelling.fixed if callee.spelling else {}
     values: dict[str, Any] = {**callee.spelling.defaults, **fixed} if callee.spelling else {}
-    types = hints(callee.op)
-    for name, argument in bound.items():
-        if name in callee.op.ignored:
-            continue
+    meant = {name: argument for name, argument in bound.items() if name not in callee.op.ignored}
+    for name, argument in meant.items():
         if name in fixed:
             raise mistake(f"`{callee.name}` has no parameter `{name}`", argument.head)
-        values[name] = _coerced(callee.name, name, argument, types[name])
+    values |= coerced(callee, meant, hints(callee.op))
     spans = {name: argument.span for name, argument in bound.items()}
     missing = [name for name in _required(callee.op) if name not in values]
     if missing:
@@ -94,6 +93,11 @@ def construct(callee: OperatorRef, bound: Mapping[str, Argument], span: Span) ->
     except Refused as refusal:
         place = spans.get(refusal.about or "", span)
         raise mistake(refusal.message, place, "", refusal.help or "") from refusal
+
+
+def coerced(callee: OperatorRef, bound: Mapping[str, Argument], types: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters' values, each in the form that its annotation asks for."""
+    return {name: _coerced(callee.name, name, argument, types[name]) for name, argument in bound.items()}
 
 
 def _coerced(callee: str, name: str, argument: Argument, hint: Any) -> Any:

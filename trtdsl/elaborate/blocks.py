@@ -8,11 +8,11 @@ from typing import Any
 
 from trtdsl.diagnostics import Span, did_you_mean
 from trtdsl.elaborate.arguments import match_arguments, require_no_tensors
-from trtdsl.elaborate.builder import Place
 from trtdsl.elaborate.calls import Call
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake, mistake_with
 from trtdsl.elaborate.naming import join
+from trtdsl.elaborate.placing import Place
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import Argument, BlockRef, in_words, is_tensor
 from trtdsl.syntax import tree

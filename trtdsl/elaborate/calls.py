@@ -5,15 +5,16 @@ In: an evaluated callee with its arguments.  Out: the tensors (or the compile-ti
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trtdsl.diagnostics import Span
-from trtdsl.elaborate.arguments import construct, match_arguments, require_no_tensors
-from trtdsl.elaborate.builder import Builder, Place, Use
+from trtdsl.diagnostics import Origin, Span
+from trtdsl.elaborate.arguments import coerced, construct, match_arguments, require_no_tensors
 from trtdsl.elaborate.builtins import Unsuitable
 from trtdsl.elaborate.mistakes import mistake
+from trtdsl.elaborate.placing import Place, Placer, Use, refused, types_by_slot
 from trtdsl.elaborate.values import (
     Argument,
     BlockRef,
@@ -24,9 +25,11 @@ from trtdsl.elaborate.values import (
     in_words,
     is_tensor,
 )
-from trtdsl.ir import Value
-from trtdsl.ops.base import Module, Op
-from trtdsl.types import DType, SymbolicDim, Undecided
+from trtdsl.ir import Graph, Value
+from trtdsl.ops.arguments import hints
+from trtdsl.ops.base import Configure, Module, Op
+from trtdsl.ops.refused import Refused
+from trtdsl.types import DType, SymbolicDim, TensorType, Undecided
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ EnterBlock = Callable[[BlockRef, Sequence[Argument], Sequence[Argument], Call], 
 class Caller:
     """Applies callees."""
 
-    def __init__(self, builder: Builder, enter_block: EnterBlock) -> None:
-        self.builder = builder
+    def __init__(self, placer: Placer, enter_block: EnterBlock) -> None:
+        self.placer = placer
         self.enter_block = enter_block
 
     def pipe(self, callee: Any, piped: Argument, arguments: Sequence[Argument] | None, call: Call) -> Any:
@@ -85,10 +88,13 @@ class Caller:
             return self.enter_block(callee, configured.arguments, tensors, call)
         op, spans = _configured(callee, configured.arguments, call.span)
         order = tuple(operand.name for operand in callee.op.operands)
-        bound = match_arguments(callee.name, order, tensors, call.span, "tensor")
+        weights = callee.op.weight_slots
+        bound = match_arguments(callee.name, order, tensors, call.span, "tensor", by_name=weights)
         return self._apply(op, bound, spans, call)
 
     def _function(self, callee: OperatorRef, arguments: Sequence[Argument], call: Call) -> Any:
+        if callee.spelling and callee.spelling.configure:
+            return self._functional(callee, callee.spelling.configure, arguments, call)
         operands = tuple(operand.name for operand in callee.op.operands)
         order = (callee.spelling and callee.spelling.parameters) or callee.op.order
         order = order or (*operands, *callee.op.parameters)
@@ -101,21 +107,99 @@ class Caller:
             call.span,
             "argument",
             callee.op.variadic,
-            (*callee.op.parameters, *callee.op.ignored),
+            (*callee.op.parameters, *callee.op.ignored, *callee.op.bodies),
         )
-        parameters = {name: argument for name, argument in bound.items() if name not in operands}
-        tensors = {name: argument for name, argument in bound.items() if name in operands}
+        apart = {*operands, *callee.op.bodies}
+        parameters = {name: argument for name, argument in bound.items() if name not in apart}
+        tensors = {name: argument for name, argument in bound.items() if name in apart}
         op, spans = construct(callee, parameters, call.span)
         return self._apply(op, tensors, spans, call)
+
+    def _functional(
+        self, callee: OperatorRef, configure: Configure, arguments: Sequence[Argument], call: Call
+    ) -> Any:
+        """A function that takes a module's weights: the module, configured by what it is given."""
+        bound, given, values = self._split_functional(callee, arguments, call)
+        operands = [(name, argument.value) for name, argument in given.items()]
+        spans = {name: argument.span for name, argument in bound.items()}
+        try:
+            op = configure({name: value.type for name, value in operands}, values)
+            needed = op.weights(**op.signature(types_by_slot(op, operands)))
+        except Refused as refusal:
+            raise refused(refusal, operands, spans, call.span) from refusal
+        for slot in needed:
+            if slot not in given:
+                raise mistake(f"`{callee.name}` needs the tensor `{slot}` here", call.span)
+        return self._apply(op, given, spans, call)
+
+    def _split_functional(
+        self, callee: OperatorRef, arguments: Sequence[Argument], call: Call
+    ) -> tuple[dict[str, Argument], dict[str, Argument], dict[str, Any]]:
+        """All arguments of such a function by name; those that are tensors; the values of the others."""
+        order = callee.spelling.parameters if callee.spelling else ()
+        extra = {**(callee.spelling.extra if callee.spelling else {})}
+        ignored = callee.op.ignored
+        by_name = (*extra, *ignored)
+        bound = match_arguments(callee.name, order, arguments, call.span, "argument", by_name=by_name)
+        operands = tuple(operand.name for operand in callee.op.operands)
+        slots = {*operands, *callee.op.weight_slots}
+        given = {name: a for name, a in bound.items() if name in slots and a.value is not None}
+        for name, argument in given.items():
+            self._tensor(callee.name, name, argument, (), call)
+        if missing := [name for name in operands if name not in given]:
+            raise mistake(f"`{callee.name}` needs the tensor `{missing[0]}`", call.span)
+        parameters = {name: a for name, a in bound.items() if name not in slots and name not in ignored}
+        return bound, given, coerced(callee, parameters, {**hints(callee.op), **extra})
 
     def _apply(self, op: Op, bound: Mapping[str, Argument], spans: Mapping[str, Span], call: Call) -> Any:
         operands = self._operands(op, bound, call)
         spans = {**spans, **{name: argument.span for name, argument in bound.items()}}
         note = _note(operands, call.head)
-        results = self.builder.apply(
-            Use(op, operands, call.span, call.place, call.label, call.hints, spans, note)
+        bodies = self._bodies(op, bound, operands, call) if op.bodies else ()
+        results = self.placer.apply(
+            Use(op, operands, call.span, call.place, call.label, call.hints, spans, note, bodies)
         )
         return results[0] if len(results) == 1 else results
+
+    # Bodies
+
+    def _bodies(
+        self, op: Op, bound: Mapping[str, Argument], operands: Sequence[tuple[str, Value]], call: Call
+    ) -> tuple[Graph, ...]:
+        """The blocks or functions given for an operator's bodies, each run once on inputs of its own."""
+        spans = {name: argument.span for name, argument in bound.items()}
+        try:
+            wanted = op.body_inputs(**op.signature(types_by_slot(op, operands)))
+        except Refused as refusal:
+            raise refused(refusal, operands, spans, call.span) from refusal
+        missing = [name for name in op.bodies if name not in bound]
+        if missing:
+            raise mistake(f"`{op.name}` needs `{missing[0]}`, a block or a function", call.span)
+        return tuple(self._body(op, name, bound[name], wanted[name], call) for name in op.bodies)
+
+    def _body(self, op: Op, name: str, argument: Argument, types: Sequence[TensorType], call: Call) -> Graph:
+        callee: Any = argument.value
+        if not isinstance(callee, (OperatorRef, BlockRef, Configured, Builtin)):
+            text = f"`{name}` of `{op.name}` must be a block or a function, not {in_words(callee)}"
+            raise mistake(text, argument.span)
+        block = callee.callee if isinstance(callee, Configured) else callee
+        declared = [t.name.text for t in block.block.tensors] if isinstance(block, BlockRef) else []
+        names = declared if len(declared) == len(types) else [f"{name}_{i}" for i in range(len(types))]
+        with self.placer.body() as builder:
+            inputs = [builder.input(each, type) for each, type in zip(names, types, strict=True)]
+            tensors = [Argument(value, argument.span) for value in inputs]
+            origins = (Origin(argument.span, f"run by `{op.name}`"), *call.place.origins)
+            inner = Call(argument.span, dataclasses.replace(call.place, origins=origins), label="")
+            if isinstance(callee, BlockRef):
+                result = self.place(Configured(callee, (), argument.span), tensors, inner)
+            else:
+                result = self.call(callee, tensors, inner)
+            outputs = result if isinstance(result, tuple) else (result,)
+            for value in outputs:
+                if not is_tensor(value):
+                    text = f"`{name}` of `{op.name}` must give tensors, not {in_words(value)}"
+                    raise mistake(text, argument.span)
+            return builder.graph(block.name, {f"out{i}": value for i, value in enumerate(outputs)})
 
     # Operands
 
@@ -131,18 +215,19 @@ class Caller:
             elif operand.variadic:
                 found += [(name, value) for value in _tensor_list(op, name, argument)]
             else:
-                found.append((name, self._tensor(op, name, argument, beside, call)))
-        return found
+                found.append((name, self._tensor(op.name, name, argument, beside, call)))
+        weights = [(slot, given[slot]) for slot in op.weight_slots if slot in given]
+        return found + [(slot, self._tensor(op.name, slot, argument, (), call)) for slot, argument in weights]
 
-    def _tensor(self, op: Op, name: str, argument: Argument, beside: Sequence[Any], call: Call) -> Value:
+    def _tensor(self, callee: str, name: str, argument: Argument, beside: Sequence[Any], call: Call) -> Value:
         value = argument.value
         if is_tensor(value):
             return value
         if isinstance(value, (bool, int, float)) and beside:
-            return self.builder.scalar(value, beside, argument.span, call.place)
+            return self.placer.scalar(value, beside, argument.span, call.place)
         help = "its size is known only at run time" if isinstance(value, SymbolicDim) else ""
         raise mistake(
-            f"`{name}` of `{op.name}` must be a tensor, not {in_words(value)}", argument.span, "", help
+            f"`{name}` of `{callee}` must be a tensor, not {in_words(value)}", argument.span, "", help
         )
 
     # Compile-time functions

@@ -12,7 +12,7 @@ from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import in_words
-from trtdsl.ir import Graph, Output, Profile, Value
+from trtdsl.ir import Graph, Output, Profile, Value, walk
 from trtdsl.syntax import tree
 from trtdsl.types import LARGEST_DIM, Dim, Symbol, SymbolicDim, TensorType, symbol, symbols
 
@@ -40,6 +40,7 @@ class Declarations:
     report: Report
     inputs: list[tuple[Value, Span]] = field(default_factory=list[tuple[Value, Span]])
     outputs: list[Output] = field(default_factory=list[Output])
+    output_spans: dict[str, Span] = field(default_factory=dict[str, Span])
     dims: dict[str, Dimension] = field(default_factory=dict[str, Dimension])
     sizes: dict[str, tuple[Dim, Span]] = field(default_factory=dict[str, tuple[Dim, Span]])
     """what each `dim` stands for, dynamic or fixed, and where it says so"""
@@ -48,7 +49,7 @@ class Declarations:
     def __post_init__(self) -> None:
         self._profiles = [s for s in self.model.body if isinstance(s, tree.Profile)]
         # An input keeps its name, whatever is placed before it.
-        names = self.expressions.builder.names
+        names = self.expressions.placer.builder.names
         names.taken.update(s.name.text for s in self.model.body if isinstance(s, tree.Input))
 
     def declare(self, statement: tree.Dim | tree.Profile | tree.Input | tree.Output, scope: Scope) -> None:
@@ -177,7 +178,7 @@ class Declarations:
         scope.names[name.text] = value
         output = next((output for output in self.outputs if output.name == name.text), None)
         if output is not None:
-            self._clash(name.text, output.origins[0].span, name.span, "…")
+            self._clash(name.text, self.output_spans[name.text], name.span, "…")
 
     def _input_dim(self, expr: tree.Expr, scope: Scope) -> Dim:
         value = self.expressions.value(expr, scope)
@@ -203,9 +204,10 @@ class Declarations:
             raise mistake(f"an output must be a tensor, not {in_words(value)}", place)
         first = next((output for output in self.outputs if output.name == name.text), None)
         if first is not None:
-            self._twice(f"output `{name.text}` is declared twice", name.span, first.origins[0].span)
+            self._twice(f"output `{name.text}` is declared twice", name.span, self.output_spans[name.text])
             return
         self.outputs.append(Output(name.text, value, (Origin(name.span),)))
+        self.output_spans[name.text] = name.span
         given = next((span for value, span in self.inputs if value.name == name.text), None)
         if given is not None:
             self._clash(name.text, name.span, given, place.text if place.text.isidentifier() else "…")
@@ -234,7 +236,7 @@ class Declarations:
         return Graph(
             self.model.name.text,
             tuple(value for value, _ in self.inputs),
-            tuple(self.expressions.builder.nodes),
+            tuple(self.expressions.placer.builder.nodes),
             tuple(self.outputs),
             tuple(dim.symbol for dim in self.dims.values()),
             tuple(profiles),
@@ -242,7 +244,7 @@ class Declarations:
         )
 
     def _check_inputs(self) -> None:
-        used = {value for node in self.expressions.builder.nodes for value in node.operands}
+        used = {value for node in self.expressions.placer.builder.nodes for value in node.operands}
         used |= {output.value for output in self.outputs}
         for value, span in self.inputs:
             if value not in used:
@@ -263,8 +265,8 @@ class Declarations:
                 self.report.warn(Diagnostic(text, dim.span, severity="warning"))
 
     def _computed(self) -> Sequence[Dim]:
-        nodes = self.expressions.builder.nodes
-        shapes = {value.type.shape for node in nodes for value in node.results}
+        graph = Graph("", (), tuple(self.expressions.placer.builder.nodes), ())
+        shapes = {value.type.shape for node in walk(graph) for value in node.results}
         return [dim for shape in shapes for dim in shape]
 
 

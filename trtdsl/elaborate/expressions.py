@@ -30,7 +30,7 @@ class Expressions:
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
-        self.builder = caller.builder
+        self.placer = caller.placer
 
     def value(self, expr: tree.Expr, scope: Scope, hints: Sequence[str] = ()) -> Any:
         """What the expression stands for. ``hints`` are names wished for resulting tensors."""
@@ -225,7 +225,7 @@ class Expressions:
         value = self.value(expr.value, scope)
         subscripts = [self._subscript(subscript, scope) for subscript in expr.subscripts]
         if is_tensor(value):
-            return index_tensor(self.builder, value, subscripts, expr, scope.place, hints)
+            return index_tensor(self.placer, value, subscripts, expr, scope.place, hints)
         return item_of(value, subscripts, expr)
 
     def _subscript(self, subscript: tree.Expr | tree.Slice, scope: Scope) -> Any:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from trtdsl.diagnostics import Span
-from trtdsl.elaborate.builder import Builder, Place, Use
 from trtdsl.elaborate.mistakes import mistake
+from trtdsl.elaborate.placing import Place, Placer, Use
 from trtdsl.elaborate.values import in_words, is_tensor
 from trtdsl.ir import Value
-from trtdsl.ops.base import Refused
 from trtdsl.ops.indexing import plan_index
+from trtdsl.ops.refused import Refused
 from trtdsl.syntax import tree
 from trtdsl.types import SymbolicDim
 
@@ -47,7 +47,7 @@ def item_of(value: Any, subscripts: Sequence[Any], expr: tree.Index) -> Any:
 
 
 def index_tensor(
-    builder: Builder,
+    placer: Placer,
     value: Value,
     subscripts: Sequence[Any],
     expr: tree.Index,
@@ -68,5 +68,5 @@ def index_tensor(
         operands = [value, *(indices if len(slots) > 1 else ())]
         wish = hints if number == len(plan) - 1 else ()
         slotted = list(zip(slots, operands, strict=True))
-        (value,) = builder.apply(Use(op, slotted, expr.span, place, hints=wish, note=note))
+        (value,) = placer.apply(Use(op, slotted, expr.span, place, hints=wish, note=note))
     return value

@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from trtdsl.diagnostics import Span, did_you_mean
-from trtdsl.elaborate.builder import Place
 from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake
+from trtdsl.elaborate.placing import Place
 from trtdsl.elaborate.values import (
     BlockRef,
     Builtin,

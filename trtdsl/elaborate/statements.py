@@ -12,11 +12,11 @@ from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, Span
 from trtdsl.elaborate.blocks import Blocks, Returned
-from trtdsl.elaborate.builder import Builder
 from trtdsl.elaborate.calls import Caller
 from trtdsl.elaborate.declarations import Declarations
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
+from trtdsl.elaborate.placing import Placer
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import in_words
 from trtdsl.syntax import tree
@@ -29,9 +29,9 @@ class Elaboration:
 
     def __init__(self, model: tree.Model) -> None:
         self.report = Report()
-        self.builder = Builder(self.report)
+        self.placer = Placer(self.report)
         blocks = Blocks(self._run_block)
-        self.expressions = Expressions(Caller(self.builder, blocks.enter))
+        self.expressions = Expressions(Caller(self.placer, blocks.enter))
         blocks.expressions = self.expressions
         self.declarations = Declarations(model, self.expressions, self.report)
         self.statements = 0

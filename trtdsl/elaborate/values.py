@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from trtdsl.diagnostics import Span
 from trtdsl.ir import Value
 from trtdsl.ops.arguments import describe_value
-from trtdsl.ops.base import Module, Op, Spelling
+from trtdsl.ops.base import Op, Spelling
 from trtdsl.syntax import tree
 
 
@@ -23,7 +23,7 @@ class OperatorRef:
 
     @property
     def is_module(self) -> bool:
-        return issubclass(self.op, Module) or self.name[:1].isupper()
+        return self.name[:1].isupper()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,27 +1,56 @@
 """The graph: what a model computes, between elaboration and TensorRT.
 
-In: nodes with typed values.  Out: a frozen :class:`Graph` that :func:`verify` re-derives and
-:func:`show` prints as a `.trtnet` file that parses back to the same graph.
+In: nodes with typed values.  Out: a frozen :class:`Graph` that :func:`verify` re-derives, :func:`show` prints
+as a `.trtnet` file that parses back to the same graph, and :func:`rewrite` changes.
 """
 
-from trtdsl.ir.graph import Graph, Node, Output, Profile, Value, Weight, rebuild, walk
+from trtdsl.ir.builder import Builder
+from trtdsl.ir.graph import (
+    Graph,
+    Node,
+    Output,
+    Profile,
+    Value,
+    Weight,
+    graphs,
+    infer,
+    map_graphs,
+    rebuild,
+    walk,
+    with_bodies,
+)
+from trtdsl.ir.names import ValueNames
+from trtdsl.ir.rewrite import Outcome, Refusal, Refused, Surroundings, merged_origins, refusals, rewrite
 from trtdsl.ir.show import difference, show, show_call
 from trtdsl.ir.verify import InvalidGraph, Violation, require_valid, verify
 
 __all__ = [
+    "Builder",
     "Graph",
     "InvalidGraph",
     "Node",
+    "Outcome",
     "Output",
     "Profile",
+    "Refusal",
+    "Refused",
+    "Surroundings",
     "Value",
+    "ValueNames",
     "Violation",
     "Weight",
     "difference",
+    "graphs",
+    "infer",
+    "map_graphs",
+    "merged_origins",
     "rebuild",
+    "refusals",
     "require_valid",
+    "rewrite",
     "show",
     "show_call",
     "verify",
     "walk",
+    "with_bodies",
 ]

@@ -6,7 +6,7 @@ Values are in SSA form: each has a name, a type and one producer (an input, a we
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Origin
-from trtdsl.ops.base import Op
+from trtdsl.ops.base import Op, Signature
 from trtdsl.types import Symbol, TensorType
 
 if TYPE_CHECKING:
@@ -42,10 +42,14 @@ class Node:
     """One application of an operator.
 
     ``operands`` stand beside ``slots``, the operator's names for them; a variadic operand's slot is
-    repeated, an absent one has none. ``scope`` is the state-dict path at which the node stands.
-    ``origins`` begins with the operator's own place in the text, then where each enclosing block was
-    placed. ``bodies`` are the graphs that the operator runs itself (a scan's step, a condition's
-    branches). Weights stand only in the slots that the operator's ``weights`` names.
+    repeated, an absent one has none. A module's weights stand behind them in the slots that the operator's
+    ``weights`` names, where any value may stand: a :class:`Weight` of the checkpoint or one that is computed.
+    ``scope`` is the state-dict path at which the node stands. ``origins`` begins with the operator's own
+    place in the text, then where each enclosing block was placed.
+
+    ``bodies`` are the graphs that the operator runs itself (a scan's step, a condition's branches), one for
+    each name in the operator's ``bodies``. A body sees its own inputs and the model's weights, nothing else
+    from around it: what it captures is an operand of the node.
     """
 
     op: Op
@@ -68,9 +72,22 @@ class Node:
 
     @property
     def weights(self) -> dict[str, Weight]:
-        """The weights among the operands, by slot."""
+        """The checkpoint's weights among the operands, by slot."""
         pairs = zip(self.slots, self.operands, strict=True)
         return {slot: value for slot, value in pairs if isinstance(value, Weight)}
+
+    @property
+    def tensors(self) -> list[tuple[str, Value]]:
+        """The operands proper with their slots: those that stand in no weight's place."""
+        declared = {operand.name for operand in self.op.operands}
+        return [(s, v) for s, v in zip(self.slots, self.operands, strict=True) if s in declared]
+
+    @property
+    def computed_weights(self) -> dict[str, Value]:
+        """What stands in a weight's place and is not the checkpoint's, by slot."""
+        declared = {operand.name for operand in self.op.operands}
+        pairs = zip(self.slots, self.operands, strict=True)
+        return {slot: v for slot, v in pairs if slot not in declared and not isinstance(v, Weight)}
 
     def arguments(self, values: Sequence[Any]) -> dict[str, Any]:
         """``values``, one for each operand, as keyword arguments of the operator's methods."""
@@ -85,10 +102,15 @@ class Node:
 
     def infer(self) -> tuple[TensorType, ...]:
         """The results' types, derived again from the operands'; raises what the operator raises."""
-        declared = {operand.name for operand in self.op.operands}
-        named = self.arguments([value.type for value in self.operands])
-        inferred = self.op.infer(**{slot: type for slot, type in named.items() if slot in declared})
-        return inferred if isinstance(inferred, tuple) else (inferred,)
+        types = self.op.signature(self.arguments([value.type for value in self.operands]))
+        return infer(self.op, types, self.bodies)
+
+
+def infer(op: Op, types: Mapping[str, Any], bodies: Sequence[Graph] = ()) -> tuple[TensorType, ...]:
+    """The types of an operator's results, from its operands' by name and its bodies."""
+    extra = {"bodies": {name: body.signature for name, body in zip(op.bodies, bodies, strict=True)}}
+    inferred = op.infer(**types, **(extra if op.bodies else {}))
+    return inferred if isinstance(inferred, tuple) else (inferred,)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -110,10 +132,11 @@ class Profile:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A model: inputs, nodes in topological order, outputs, dynamic dimensions and profiles.
+    """A model, or the body of a node: inputs, nodes in topological order, outputs.
 
-    ``profiles`` are complete: the first, ``default``, holds the ranges of the `dim` statements, each
-    further one every dimension's range too. A symbol's own range spans all profiles.
+    A model also has its dynamic dimensions and profiles, which its bodies share. ``profiles`` are complete:
+    the first, ``default``, holds the ranges of the `dim` statements, each further one every dimension's range
+    too. A symbol's own range spans all profiles. Names of values are unique over a model and its bodies.
     """
 
     name: str
@@ -126,20 +149,27 @@ class Graph:
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:
-        """Every weight once, in the order of first use."""
+        """Every weight once, in the order of first use, those of bodies included."""
         found = {
-            id(value): value for node in self.nodes for value in node.operands if isinstance(value, Weight)
+            id(value): value for node in walk(self) for value in node.operands if isinstance(value, Weight)
         }
         return tuple(found.values())
 
+    @property
+    def signature(self) -> Signature:
+        """The types of what goes in and of what comes out."""
+        return Signature(
+            tuple(value.type for value in self.inputs), tuple(output.value.type for output in self.outputs)
+        )
+
     @cached_property
     def producers(self) -> Mapping[Value, Node]:
-        """The node that made each value; inputs and weights have none."""
+        """The node that made each value of this graph; inputs and weights have none. A body has its own."""
         return {result: node for node in self.nodes for result in node.results}
 
     @cached_property
     def users(self) -> Mapping[Value, tuple[Node, ...]]:
-        """The nodes that read each value, once each, in order."""
+        """The nodes of this graph that read each value, once each, in order. A body has its own."""
         found: dict[Value, dict[Node, None]] = {}
         for node in self.nodes:
             for value in node.operands:
@@ -172,22 +202,48 @@ class Graph:
 
 
 def rebuild(graph: Graph, nodes: Iterable[Node], replaced: Mapping[Value, Value]) -> Graph:
-    """The graph with these nodes, every use of a replaced value (chains included) redirected."""
+    """The graph with these nodes, every use of a replaced value (chains included) redirected.
+
+    Weights are redirected in bodies too; other values of a graph are not seen there.
+    """
 
     def resolve(value: Value) -> Value:
         while value in replaced:
             value = replaced[value]
         return value
 
-    redirected = tuple(_redirect(node, resolve) for node in nodes)
-    outputs = tuple(dataclasses.replace(out, value=resolve(out.value)) for out in graph.outputs)
-    return graph.replace(nodes=redirected, outputs=outputs)
+    return _redirected(graph.replace(nodes=tuple(nodes)), resolve)
 
 
-def _redirect(node: Node, resolve: Any) -> Node:
+def _redirected(graph: Graph, resolve: Callable[[Value], Value]) -> Graph:
+    nodes = tuple(_redirect(node, resolve) for node in graph.nodes)
+    outputs = tuple(
+        out if (new := resolve(out.value)) is out.value else dataclasses.replace(out, value=new)
+        for out in graph.outputs
+    )
+    if _same(nodes, graph.nodes) and _same(outputs, graph.outputs):
+        return graph
+    return graph.replace(nodes=nodes, outputs=outputs)
+
+
+def _redirect(node: Node, resolve: Callable[[Value], Value]) -> Node:
     operands = tuple(resolve(value) for value in node.operands)
-    unchanged = all(new is old for new, old in zip(operands, node.operands, strict=True))
-    return node if unchanged else dataclasses.replace(node, operands=operands)
+    bodies = tuple(_redirected(body, resolve) for body in node.bodies)
+    if _same(operands, node.operands) and _same(bodies, node.bodies):
+        return node
+    return dataclasses.replace(node, operands=operands, bodies=bodies)
+
+
+def _same(new: Sequence[object], old: Sequence[object]) -> bool:
+    return len(new) == len(old) and all(a is b for a, b in zip(new, old, strict=True))
+
+
+def graphs(graph: Graph) -> Iterator[Graph]:
+    """The graph itself and every body in it, outer before inner."""
+    yield graph
+    for node in graph.nodes:
+        for body in node.bodies:
+            yield from graphs(body)
 
 
 def walk(graph: Graph) -> Iterator[Node]:
@@ -196,3 +252,19 @@ def walk(graph: Graph) -> Iterator[Node]:
         yield node
         for body in node.bodies:
             yield from walk(body)
+
+
+def map_graphs(change: Callable[[Graph], Graph], graph: Graph) -> Graph:
+    """The graph with ``change`` made to every body, innermost first, and then to itself.
+
+    What changes nothing should return the graph that it was given: then so does this.
+    """
+    nodes = tuple(
+        with_bodies(node, [map_graphs(change, body) for body in node.bodies]) for node in graph.nodes
+    )
+    return change(graph if _same(nodes, graph.nodes) else graph.replace(nodes=nodes))
+
+
+def with_bodies(node: Node, bodies: Sequence[Graph]) -> Node:
+    """The node with other bodies; the same where they are the same."""
+    return node if _same(bodies, node.bodies) else dataclasses.replace(node, bodies=tuple(bodies))

@@ -10,6 +10,9 @@ In: any graph, at any stage.  Out: a text that parses back to the same graph::
       relu = relu(conv1)  # float32[N, 32, 32, 32]
       output x = relu
     }
+
+The body of a node is a block above the model.  It takes the model's dimensions as its parameters, since a
+block sees nothing of the model, and is given to the node's operator by its name there.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trtdsl.ir.graph import Graph, Node, Value
-from trtdsl.ops.base import Module, Op
+from trtdsl.ir.graph import Graph, Node, Value, graphs
+from trtdsl.ir.names import identifier
+from trtdsl.ops.base import OPERATORS, SPELLINGS, Module, Op
 from trtdsl.ops.text import literal, quoted
 
 _LABEL = re.compile(r"[A-Za-z_]\w*(\.(\w+))*", re.ASCII)
@@ -29,13 +33,47 @@ _WORDS = frozenset(("true", "false", "none", "not", "_"))
 
 def show(graph: Graph) -> str:
     """The graph as a `.trtnet` file."""
-    lines = [f"## {line}" for line in graph.documentation.splitlines()]
-    lines.append(f"model {graph.name}() {{")
-    lines += [f"  {line}".rstrip() for line in _body(graph)]
-    return "\n".join([*lines, "}", ""])
+    blocks = _Blocks(graph)
+    model = [f"## {line}" for line in graph.documentation.splitlines()]
+    model.append(f"model {graph.name}() {{")
+    model += [f"  {line}".rstrip() for line in _model(graph, blocks)]
+    return "\n".join([*blocks.lines(), *model, "}", ""])
 
 
-def _body(graph: Graph) -> Iterator[str]:
+class _Blocks:
+    """The bodies of a model's nodes as blocks, each under a name that nothing else has."""
+
+    def __init__(self, model: Graph) -> None:
+        self._dims = ", ".join(symbol.name for symbol in model.symbols)
+        self._names: dict[int, str] = {}
+        self._bodies = [body for each in graphs(model) for node in each.nodes for body in node.bodies]
+        taken = {*OPERATORS, *SPELLINGS, model.name, *(symbol.name for symbol in model.symbols)}
+        taken |= {value.name for each in graphs(model) for value in each.inputs}
+        taken |= {result.name for each in graphs(model) for node in each.nodes for result in node.results}
+        for body in self._bodies:
+            name, number = identifier(body.name), 1
+            while name in taken:
+                number += 1
+                name = f"{identifier(body.name)}_{number}"
+            taken.add(name)
+            self._names[id(body)] = name
+
+    def use(self, body: Graph) -> str:
+        """The body as an argument of its node's operator."""
+        return f"{self._names[id(body)]}({self._dims})"
+
+    def lines(self) -> Iterator[str]:
+        """Every block, inner ones first."""
+        for body in reversed(self._bodies):
+            inputs = ", ".join(value.name for value in body.inputs)
+            types = f"  # {', '.join(str(value.type) for value in body.inputs)}" if body.inputs else ""
+            yield f"block {self._names[id(body)]}({self._dims})({inputs}) {{{types}"
+            yield from (f"  {line}" for line in _nodes(body, self))
+            yield f"  return {', '.join(output.value.name for output in body.outputs)}"
+            yield from ("}", "")
+
+
+def _model(graph: Graph, blocks: _Blocks) -> Iterator[str]:
     for number, profile in enumerate(graph.profiles):
         ranges = [f"{name} = {low} .. {best} .. {high}" for name, (low, best, high) in profile.ranges.items()]
         yield from (
@@ -46,23 +84,29 @@ def _body(graph: Graph) -> Iterator[str]:
     for value in graph.inputs:
         yield f"input {value.name}: {value.type}"
     yield ""
-    for node in graph.nodes:
-        names = ", ".join(result.name for result in node.results)
-        types = ", ".join(str(result.type) for result in node.results)
-        yield f"{names} = {show_node(node)}  # {types}"
+    yield from _nodes(graph, blocks)
     for output in graph.outputs:
         yield f"output {output.name} = {output.value.name}"
 
 
-def show_node(node: Node) -> str:
-    """The right side of a node's line."""
-    weights = node.weights
-    tensors = [(s, v) for s, v in zip(node.slots, node.operands, strict=True) if s not in weights]
+def _nodes(graph: Graph, blocks: _Blocks) -> Iterator[str]:
+    for node in graph.nodes:
+        names = ", ".join(result.name for result in node.results)
+        types = ", ".join(str(result.type) for result in node.results)
+        yield f"{names} = {show_node(node, [blocks.use(body) for body in node.bodies])}  # {types}"
+
+
+def show_node(node: Node, bodies: Sequence[str] = ()) -> str:
+    """The right side of a node's line; ``bodies`` are what its bodies are called."""
     label = f"{show_label(node.scope)}: " if node.scope else ""
     if not isinstance(node.op, Module):
-        return f"{label}{node.op.name}({', '.join(_function_arguments(node.op, tensors))})"
+        arguments = _function_arguments(node, bodies or [body.name for body in node.bodies])
+        return f"{label}{node.op.name}({', '.join(arguments)})"
     call = f"{label}{show_call(node.op)}"
-    names = [value.name for _, value in tensors]
+    names = [value.name for _, value in node.tensors]
+    computed = [f"{slot} = {value.name}" for slot, value in node.computed_weights.items()]
+    if computed:
+        return f"{call}({', '.join([*names, *computed])})"
     if not names:
         return call
     return f"{names[0] if len(names) == 1 else '(' + ', '.join(names) + ')'} -> {call}"
@@ -79,11 +123,12 @@ def show_call(op: Op) -> str:
     return f"{op.name}({', '.join(_parameters(op, op.parameters))})"
 
 
-def _function_arguments(op: Op, tensors: Sequence[tuple[str, Value]]) -> list[str]:
-    """Operands, then parameters; by position as long as none before was left out."""
+def _function_arguments(node: Node, bodies: Sequence[str]) -> list[str]:
+    """Operands, then parameters; by position as long as none before was left out. Bodies by name."""
+    op = node.op
     texts: dict[str, str] = {}
     for operand in op.operands:
-        names = [value.name for slot, value in tensors if slot == operand.name]
+        names = [value.name for slot, value in node.tensors if slot == operand.name]
         if names:
             texts[operand.name] = f"[{', '.join(names)}]" if operand.variadic else names[0]
     order = op.order or (*(operand.name for operand in op.operands), *op.parameters)
@@ -98,7 +143,7 @@ def _function_arguments(op: Op, tensors: Sequence[tuple[str, Value]]) -> list[st
             written.append(text if by_position else f"{name} = {text}")
         else:
             by_position = False
-    return written
+    return [*written, *(f"{name} = {text}" for name, text in zip(op.bodies, bodies, strict=True))]
 
 
 def _parameters(op: Op, names: Sequence[str]) -> Iterator[str]:
@@ -151,4 +196,11 @@ def _output(output: Any) -> tuple[object, ...]:
 
 def _node(node: Node) -> tuple[object, ...]:
     operands = tuple(map(_value, node.operands))
-    return node.op, operands, node.slots, tuple(map(_value, node.results)), node.scope
+    bodies = tuple(map(_body, node.bodies))
+    return node.op, operands, node.slots, tuple(map(_value, node.results)), node.scope, bodies
+
+
+def _body(body: Graph) -> tuple[object, ...]:
+    """A body but for its name and those of its outputs, which no text tells."""
+    outputs = tuple(_value(output.value) for output in body.outputs)
+    return tuple(map(_value, body.inputs)), tuple(map(_node, body.nodes)), outputs

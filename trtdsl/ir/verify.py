@@ -1,6 +1,7 @@
 """The verifier: a graph's promises, derived again and held against what it says.
 
-In: a graph, from anywhere.  Out: every violation; nothing stored in the graph is trusted.
+In: a graph, from anywhere, and how far it says it has come.  Out: every violation; nothing stored in the
+graph is trusted, and the bodies of its nodes are looked at like the graph itself.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from trtdsl.ir.graph import Graph, Node, Value, Weight
+from trtdsl.ir.graph import Graph, Node, Value, Weight, graphs
 from trtdsl.ir.show import show
-from trtdsl.ops.base import Refused
+from trtdsl.ops.refused import Refused
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,46 @@ class InvalidGraph(Exception):
         self.violations = violations
 
 
-def require_valid(graph: Graph) -> Graph:
+Stage: TypeAlias = Literal["elaborated", "bound", "lowerable"]
+"""How far a graph has come. From ``bound`` on every weight has its values; a ``lowerable`` graph's inputs
+and outputs have names that TensorRT can tell apart."""
+
+
+def require_valid(graph: Graph, stage: Stage = "elaborated") -> Graph:
     """The graph itself; raises :class:`InvalidGraph` with every violation."""
-    violations = verify(graph)
+    violations = verify(graph, stage)
     if violations:
         raise InvalidGraph(graph, violations)
     return graph
 
 
-def verify(graph: Graph) -> tuple[Violation, ...]:
-    """Every violation, in the order of the nodes."""
-    return tuple(_violations(graph))
+def verify(graph: Graph, stage: Stage = "elaborated") -> tuple[Violation, ...]:
+    """Every violation, in the order of the nodes; those of bodies stand at their own nodes."""
+    return tuple(_violations(graph, stage))
 
 
-def _violations(graph: Graph) -> Iterator[Violation]:
+def _violations(graph: Graph, stage: Stage) -> Iterator[Violation]:
+    yield from _level(graph)
+    yield from _names(graph)
+    yield from _keys(graph)
+    if stage != "elaborated":
+        unbound = [weight.key for weight in graph.weights if weight.data is None]
+        yield from (Violation(f"the weight `{key}` has no values") for key in unbound)
+    if stage == "lowerable":
+        ends = Counter([*(value.name for value in graph.inputs), *(output.name for output in graph.outputs)])
+        yield from (
+            Violation(f"{count} inputs or outputs are called `{name}`")
+            for name, count in ends.items()
+            if count > 1
+        )
+
+
+def _level(graph: Graph) -> Iterator[Violation]:
+    """What is wrong with one graph's own nodes and, at each, with its bodies."""
     defined: set[Value] = set(graph.inputs)
     for node in graph.nodes:
         yield from _operands(node, defined)
+        yield from _bodies(node)
         yield from _types(node)
         yield from _weights(node)
         if not node.origins:
@@ -62,8 +87,23 @@ def _violations(graph: Graph) -> Iterator[Violation]:
     for output in graph.outputs:
         if output.value not in defined:
             yield Violation(f"output `{output.name}` is `{output.value.name}`, which nothing makes")
-    yield from _names(graph)
-    yield from _keys(graph)
+
+
+def _bodies(node: Node) -> Iterator[Violation]:
+    if len(node.bodies) != len(node.op.bodies):
+        yield Violation(f"it has {len(node.bodies)} bodies, not {len(node.op.bodies)}", node)
+        return
+    if not node.bodies:
+        return
+    types = node.op.signature(node.arguments([value.type for value in node.operands]))
+    wanted = node.op.body_inputs(**types)
+    for name, body in zip(node.op.bodies, node.bodies, strict=True):
+        if body.symbols or body.profiles:
+            yield Violation(f"its body `{name}` has dimensions of its own, which only a model has", node)
+        if body.signature.inputs != wanted[name]:
+            found = _listed(body.signature.inputs)
+            yield Violation(f"its body `{name}` takes {found}, not {_listed(wanted[name])}", node)
+        yield from _level(body)
 
 
 def _operands(node: Node, defined: set[Value]) -> Iterator[Violation]:
@@ -86,44 +126,50 @@ def _types(node: Node) -> Iterator[Violation]:
 
 
 def _weights(node: Node) -> Iterator[Violation]:
+    types = node.op.signature(node.arguments([value.type for value in node.operands]))
+    needed = node.op.weights(**types)
     declared = {operand.name for operand in node.op.operands}
-    operands = zip(node.slots, node.operands, strict=False)
-    types = {slot: value.type for slot, value in operands if slot in declared}
-    variadic = any(operand.variadic for operand in node.op.operands)
-    needed = (
-        {} if variadic else {name or "value": (name, type) for name, type in node.op.weights(**types).items()}
-    )
-    for slot, weight in node.weights.items():
+    given = {slot: v for slot, v in zip(node.slots, node.operands, strict=False) if slot not in declared}
+    for slot, value in given.items():
         if slot not in needed:
             yield Violation(f"it takes no weight `{slot}`", node)
             continue
-        name, type = needed[slot]
-        if weight.type != type:
-            yield Violation(f"its weight `{slot}` is {weight.type}, not {type}", node)
-        key = ".".join(part for part in (node.scope, name) if part)
-        if weight.key != key:
-            yield Violation(f"its weight `{slot}` has the key `{weight.key}`, not `{key}`", node)
-        if weight.data is not None and (
-            weight.data.shape != type.shape or weight.data.dtype != type.dtype.numpy
-        ):
-            yield Violation(
-                f"the values of `{weight.key}` are {weight.data.dtype}{list(weight.data.shape)}", node
-            )
+        if value.type != needed[slot]:
+            yield Violation(f"its weight `{slot}` is {value.type}, not {needed[slot]}", node)
+        if isinstance(value, Weight):
+            yield from _stored(node, slot, value)
     for slot in needed:
-        if slot not in node.weights:
+        if slot not in given:
             yield Violation(f"it has no weight `{slot}`", node)
+    for slot, value in zip(node.slots, node.operands, strict=False):
+        if slot in declared and isinstance(value, Weight):
+            yield Violation(f"its operand `{slot}` is a weight; place a `Parameter`", node)
+
+
+def _stored(node: Node, slot: str, weight: Weight) -> Iterator[Violation]:
+    """What is wrong with a weight of the checkpoint in its slot."""
+    key = node.op.key(slot, node.scope)
+    if weight.key != key:
+        yield Violation(f"its weight `{slot}` has the key `{weight.key}`, not `{key}`", node)
+    data, type = weight.data, weight.type
+    if data is not None and (data.shape != type.shape or data.dtype != type.dtype.numpy):
+        yield Violation(f"the values of `{weight.key}` are {data.dtype}{list(data.shape)}", node)
 
 
 def _names(graph: Graph) -> Iterator[Violation]:
-    results = [result.name for node in graph.nodes for result in node.results]
-    counts = Counter([value.name for value in graph.inputs] + results)
+    counts = Counter(
+        value.name
+        for each in graphs(graph)
+        for value in (*each.inputs, *(result for node in each.nodes for result in node.results))
+    )
     yield from (
         Violation(f"{count} values are called `{name}`") for name, count in counts.items() if count > 1
     )
-    outputs = Counter(output.name for output in graph.outputs)
-    yield from (
-        Violation(f"{count} outputs are called `{name}`") for name, count in outputs.items() if count > 1
-    )
+    for each in graphs(graph):
+        outputs = Counter(output.name for output in each.outputs)
+        yield from (
+            Violation(f"{count} outputs are called `{name}`") for name, count in outputs.items() if count > 1
+        )
 
 
 def _keys(graph: Graph) -> Iterator[Violation]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from trtdsl.ops.arithmetic_layers import computed, scaled
-from trtdsl.ops.base import Function, Refused, Spelling
+from trtdsl.ops.base import Function, Spelling
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, require_floating, same_dim, wrap_dim
 from trtdsl.types import TensorType
 

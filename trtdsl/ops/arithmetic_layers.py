@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from trtdsl.ops.base import Refused
+from trtdsl.ops.refused import Refused
 from trtdsl.types import DType, TensorType
 
 if TYPE_CHECKING:

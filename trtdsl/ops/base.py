@@ -12,7 +12,8 @@ the generic tests know, because all of them read :data:`OPERATORS`::
         def lower(self, net: Network, input: Tensor) -> Tensor: ...
 
 The dataclass fields are the parameters; the arguments of ``infer`` are the tensor operands, by
-name; a :class:`Module` also takes weights, which ``weights`` names and types.
+name; a :class:`Module` also takes weights, which ``weights`` names and types.  An operator that
+PyTorch does not have states its ``name`` and its ``reference`` itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, SymbolicDim, TensorType, evaluate
 
 if TYPE_CHECKING:
@@ -40,19 +42,6 @@ Types = TensorType | tuple[TensorType, ...]
 """What ``infer`` returns: one result's type, or several."""
 
 
-class Refused(Exception):
-    """An operator cannot do what it is asked.
-
-    ``about`` names the parameter or operand at fault, so that the caret stands under it.
-    """
-
-    def __init__(self, message: str, about: str | None = None, help: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.about = about
-        self.help = help
-
-
 @dataclass(frozen=True)
 class Operand:
     """A tensor argument of an operator: ``input``, or a list such as ``tensors`` of ``cat``."""
@@ -63,22 +52,50 @@ class Operand:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """What a body is, seen from the operator that runs it: the types it takes and those it gives."""
+
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+
+
+Configure = Callable[[Mapping[str, TensorType], Mapping[str, Any]], "Op"]
+"""Makes the operator of a function that takes a module's weights, from the types of all tensors given
+and the parameters given, each by name; raises :class:`~trtdsl.ops.refused.Refused`."""
+
+
+@dataclass(frozen=True)
 class Spelling:
     """A further PyTorch name of an operator, such as ``torch.nn.MaxPool2d`` of ``max_pool2d``.
 
     A capitalised name is called as a module, ``Name(parameters)(tensors)``; a lower-case one as a
     function. ``parameters`` gives the order, ``defaults`` those which differ from the operator's,
     ``fixed`` what the name itself decides (``ReLU6`` is ``hardtanh`` from 0 to 6).
+
+    ``torch.nn.functional.linear`` is the module ``Linear`` with all weights given: such a function's
+    ``parameters`` name the tensors too, and ``configure`` finds the module's own parameters from their
+    types. ``extra`` are parameters that only the function has, with their annotations; ``examples``
+    are those of the function, weights among the operands.
     """
 
     torch: str
     parameters: tuple[str, ...] = ()
     defaults: Mapping[str, object] = dataclasses.field(default_factory=dict[str, object])
     fixed: Mapping[str, object] = dataclasses.field(default_factory=dict[str, object])
+    configure: Configure | None = None
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    examples: tuple[str, ...] = ()
 
     @cached_property
     def name(self) -> str:
         return self.torch.rpartition(".")[2]
+
+
+def given_type(types: Mapping[str, TensorType], name: str, function: str) -> TensorType:
+    """The type of a tensor that a function cannot do without."""
+    if name not in types:
+        raise Refused(f"`{function}` needs the tensor `{name}`")
+    return types[name]
 
 
 OPERATORS: dict[str, type[Op]] = {}
@@ -92,8 +109,10 @@ SPELLINGS: dict[str, tuple[type[Op], Spelling]] = {}
 class Op:
     """An operator with its parameters. Equal parameters make equal operators."""
 
+    name: ClassVar[str] = ""
+    """what the language calls it; where that is not stated, the last part of ``torch``"""
     torch: ClassVar[str] = ""
-    """the PyTorch object with the same meaning, by its import path"""
+    """the PyTorch object with the same meaning, by its import path; "" where PyTorch has none"""
     examples: ClassVar[tuple[str, ...]] = ()
     """``name(parameters)(operand types) -> result types``, run by the generic tests"""
     spellings: ClassVar[tuple[Spelling, ...]] = ()
@@ -105,11 +124,16 @@ class Op:
     """positional order of operands and parameters where it is not operands first"""
     tolerance: ClassVar[float] = 1e-5
     """relative L2 error allowed between the lowered layers and PyTorch in float32"""
+    bodies: ClassVar[tuple[str, ...]] = ()
+    """names of the graphs that the operator runs itself, such as a loop's step"""
+    keys: ClassVar[Mapping[str, str]] = {}
+    """state-dict names of weights whose slot is called otherwise: a parameter's is its label itself"""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-    name: ClassVar[str]
     operands: ClassVar[tuple[Operand, ...]]
     parameters: ClassVar[tuple[str, ...]]
+    weight_slots: ClassVar[tuple[str, ...]] = ()
+    """every weight that some configuration has, in the order of ``lower``"""
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         # A class without fields of its own inherits all that `dataclass` would write for it, which
@@ -120,17 +144,39 @@ class Op:
         if not abstract:
             _register(cls)
 
+    # Every operator
+
     def infer(self, *operands: Any, **named: Any) -> Types:
-        """The results' types from the operands'; raises :class:`Refused`."""
+        """The results' types from the operands'; raises :class:`~trtdsl.ops.refused.Refused`.
+
+        An operator with bodies also gets ``bodies``, their :class:`Signature` by name.
+        """
         raise TypeError(f"{type(self).__name__} states no type rule")
 
     def lower(self, net: Network, *operands: Any, **named: Any) -> Tensor | tuple[Tensor, ...]:
-        """Emit TensorRT layers; gets the operands (and weights) as tensors, by name."""
+        """Emit TensorRT layers; gets the operands (and weights) as tensors, by name.
+
+        An operator with bodies also gets ``bodies``: by name, functions from tensors to tensors that
+        emit a body's layers where they are called.
+        """
         raise TypeError(f"{type(self).__name__} states no lowering")
 
+    # What an operator may state besides; each method's own answer is that of most operators.
+
     def weights(self, *operands: Any, **named: Any) -> Mapping[str, TensorType]:
-        """The state-dict name below the label, and type, of each weight."""
+        """The slot and type of each weight; its state-dict name below the label is :meth:`key`."""
         return {}
+
+    def body_inputs(self, *operands: Any, **named: Any) -> Mapping[str, tuple[TensorType, ...]]:
+        """The types that each body's inputs have, by the body's name, for operands of these types."""
+        return {}
+
+    def reference(self, torch: Any, *operands: Any, **named: Any) -> Any:
+        """The results as torch tensors; None where the object that ``torch`` names computes them.
+
+        Gets PyTorch itself first, then operands and weights by name, and ``bodies`` as functions.
+        """
+        return None
 
     def is_identity(self, *operands: Any, **named: Any) -> bool:
         """Whether the result is the operand itself, for operands of these types."""
@@ -143,6 +189,18 @@ class Op:
     def caution(self, *operands: Any, **named: Any) -> str | None:
         """A warning for a use that is valid but seldom meant, or None."""
         return None
+
+    # What follows from the class
+
+    def key(self, slot: str, scope: str) -> str:
+        """The state-dict key of a weight, for the operator placed at this path."""
+        return ".".join(part for part in (scope, self.keys.get(slot, slot)) if part)
+
+    def signature(self, slots: Mapping[str, Any]) -> dict[str, Any]:
+        """Of values by slot those of the operands, an empty list for a variadic one that has none."""
+        named = {operand.name: [] for operand in self.operands if operand.variadic}
+        declared = {operand.name for operand in self.operands}
+        return {**named, **{slot: value for slot, value in slots.items() if slot in declared}}
 
     def at(self, values: Mapping[str, int]) -> Op:
         """The same operator with every symbolic dimension in its parameters evaluated."""
@@ -170,8 +228,11 @@ class Module(Op, abstract=True):
 
 
 def _register(cls: type[Op]) -> None:
-    cls.name = cls.torch.rpartition(".")[2]
+    # A class may refine another operator: its name is not inherited.
+    cls.name = vars(cls).get("name") or cls.torch.rpartition(".")[2]
     cls.operands = _operands_of(cls)
+    taken = {operand.name for operand in cls.operands}
+    cls.weight_slots = tuple(name for name in _arguments(cls.lower)[1:] if name not in {*taken, "bodies"})
     problem = _incomplete(cls)
     if problem:
         raise TypeError(f"operator {cls.__name__} {problem}")
@@ -184,8 +245,10 @@ def _register(cls: type[Op]) -> None:
 
 def _incomplete(cls: type[Op]) -> str | None:
     """Why the class cannot serve as an operator, or None."""
-    if not cls.torch:
-        return "names no torch object"
+    if not cls.name:
+        return "states neither a name nor a torch object"
+    if not cls.torch and cls.reference is Op.reference:
+        return "names no torch object and states no `reference`"
     if cls.name in OPERATORS or cls.name in SPELLINGS:
         return f"takes the name `{cls.name}`, which another has"
     if not cls.examples:
@@ -196,19 +259,26 @@ def _incomplete(cls: type[Op]) -> str | None:
         return "states no `infer` or no `lower`"
     if issubclass(cls, Module) and cls.weights is Op.weights:
         return "is a Module without `weights`"
+    if cls.bodies and cls.body_inputs is Op.body_inputs:
+        return "has bodies and states no `body_inputs`"
     return None
+
+
+def _arguments(method: Callable[..., Any]) -> list[str]:
+    """The names of a method's arguments after ``self``."""
+    code = method.__code__
+    return list(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
 
 
 def _operands_of(cls: type[Op]) -> tuple[Operand, ...]:
     """The operands as the signature of ``infer`` tells them."""
-    parameters = list(inspect.signature(cls.infer).parameters.values())[1:]
+    defaults = cls.infer.__defaults__ or ()
+    names = [name for name in _arguments(cls.infer) if name != "bodies"]
+    first_optional = len(names) - len(defaults)
+    annotations = cls.infer.__annotations__
     return tuple(
-        Operand(
-            parameter.name,
-            optional=parameter.default is not inspect.Parameter.empty,
-            variadic="Sequence" in str(parameter.annotation),
-        )
-        for parameter in parameters
+        Operand(name, optional=index >= first_optional, variadic="Sequence" in str(annotations.get(name)))
+        for index, name in enumerate(names)
     )
 
 

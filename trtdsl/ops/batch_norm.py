@@ -4,18 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trtdsl.ops.base import Function, Module, Refused, Spelling, static
+from trtdsl.ops.base import OPERATORS, Function, Module, Op, Spelling, given_type, static
 from trtdsl.ops.pooling import pool
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank
 from trtdsl.ops.windows import Window
 from trtdsl.types import TensorType, product
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array, Network, Tensor
+
+
+def _configure(types: Mapping[str, TensorType], given: Mapping[str, Any]) -> Op:
+    """``batch_norm``: the module of the input's rank, with the statistics given or the batch's own."""
+    by_batch = bool(given.get("training"))
+    statistics = {"running_mean", "running_var"} & types.keys()
+    if by_batch and statistics:
+        help = "leave out `running_mean` and `running_var`"
+        raise Refused("with `training = true` the statistics are the batch's own", min(statistics), help)
+    if not by_batch:
+        for name in ("running_mean", "running_var"):
+            given_type(types, name, "batch_norm")
+    affine = bool({"weight", "bias"} & types.keys())
+    require_rank(types["input"], (2, 3, 4, 5), "batch_norm", "input")
+    module: Any = OPERATORS[f"BatchNorm{max(1, types['input'].rank - 2)}d"]
+    options = {name: value for name, value in given.items() if name != "training"}
+    return module(affine=affine, track_running_stats=not by_batch, **options)
+
+
+_FUNCTIONAL = Spelling(
+    "torch.nn.functional.batch_norm",
+    ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+    configure=_configure,
+    extra={"training": bool},
+    examples=(
+        "batch_norm(float32[N, 4, H, W], float32[4], float32[4], float32[4], float32[4], eps = 0.001)"
+        " -> float32[N, 4, H, W]",
+        "batch_norm(float32[N, 4, S], float32[4], float32[4]) -> float32[N, 4, S]",
+        "batch_norm(float32[4, 3, 5], none, none, training = true) -> float32[4, 3, 5]",
+    ),
+)
 
 
 class _BatchNorm(Module, abstract=True):
@@ -148,6 +180,7 @@ class BatchNorm2d(_BatchNorm):
 
     torch = "torch.nn.BatchNorm2d"
     ranks = (4,)
+    spellings = (_FUNCTIONAL,)
     examples = (
         "BatchNorm2d(float32[N, 8, H, W]) -> float32[N, 8, H, W]",
         "BatchNorm2d(eps = 0.001, momentum = 0.01)(float32[N, 8, H, W]) -> float32[N, 8, H, W]",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from trtdsl.ops.base import Module, Refused, static
+from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, given_type, static
 from trtdsl.ops.pad import lower_padding, padded_type
-from trtdsl.ops.rules import require_at_most
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.rules import require_at_most, require_rank
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
 from trtdsl.types import Dim, TensorType
 
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+
+
+def _functional(spatial: int, *examples: str, transposed: bool = False) -> Spelling:
+    """The function that takes kernel and bias as tensors."""
+    name = f"conv_transpose{spatial}d" if transposed else f"conv{spatial}d"
+
+    def configure(types: Mapping[str, TensorType], given: Mapping[str, Any]) -> Op:
+        kernel = given_type(types, "weight", name)
+        require_rank(kernel, (spatial + 2,), f"the weight of {name}", "weight")
+        sizes = [static(size, "the size of the weight", "weight") for size in kernel.shape]
+        channels = sizes[1] * given.get("groups", 1) if transposed else sizes[0]
+        module: Any = OPERATORS[f"ConvTranspose{spatial}d" if transposed else f"Conv{spatial}d"]
+        return module(channels, tuple(sizes[2:]), bias="bias" in types, **given)
+
+    tensors = ("input", "weight", "bias")
+    windows = ("stride", "padding", "output_padding", "groups", "dilation")
+    order = windows if transposed else ("stride", "padding", "dilation", "groups")
+    return Spelling(f"torch.nn.functional.{name}", (*tensors, *order), configure=configure, examples=examples)
 
 
 class _Convolution(Module, abstract=True):
@@ -138,6 +157,13 @@ class Conv1d(_Conv):
 
     torch = "torch.nn.Conv1d"
     spatial = 1
+    spellings = (
+        _functional(
+            1,
+            "conv1d(float32[N, 8, S], float32[6, 4, 3], float32[6], padding = 1, groups = 2)"
+            " -> float32[N, 6, S]",
+        ),
+    )
     examples = (
         "Conv1d(16, 3)(float32[N, 8, S + 3]) -> float32[N, 16, S + 1]",
         "Conv1d(16, 5, stride = 2, padding = 2, bias = false)(float32[N, 8, S])"
@@ -152,6 +178,15 @@ class Conv2d(_Conv):
 
     torch = "torch.nn.Conv2d"
     spatial = 2
+    spellings = (
+        _functional(
+            2,
+            "conv2d(float32[N, 3, H, W], float32[8, 3, 3, 3], float32[8], padding = 1)"
+            " -> float32[N, 8, H, W]",
+            'conv2d(float16[N, 4, H, W], float16[8, 1, 2, 3], padding = "valid", groups = 4)'
+            " -> float16[N, 8, H - 1, W - 2]",
+        ),
+    )
     examples = (
         "Conv2d(64, 7, stride = 2, padding = 3)(float32[N, 3, H, W])"
         " -> float32[N, 64, (H + 1) // 2, (W + 1) // 2]",
@@ -172,6 +207,9 @@ class Conv3d(_Conv):
 
     torch = "torch.nn.Conv3d"
     spatial = 3
+    spellings = (
+        _functional(3, "conv3d(float32[N, 2, 4, 5, 6], float32[3, 2, 2, 2, 2]) -> float32[N, 3, 3, 4, 5]"),
+    )
     examples = (
         "Conv3d(8, 3, padding = 1)(float32[N, 4, 5, H, W]) -> float32[N, 8, 5, H, W]",
         "Conv3d(8, (1, 3, 3), stride = (1, 2, 2), groups = 2)(float32[4, 5, 9, 9]) -> float32[8, 5, 4, 4]",
@@ -298,6 +336,14 @@ class ConvTranspose1d(_ConvTranspose):
 
     torch = "torch.nn.ConvTranspose1d"
     spatial = 1
+    spellings = (
+        _functional(
+            1,
+            "conv_transpose1d(float32[N, 4, S], float32[4, 3, 2], float32[3], stride = 2)"
+            " -> float32[N, 3, 2 * S]",
+            transposed=True,
+        ),
+    )
     examples = (
         "ConvTranspose1d(4, 3)(float32[N, 8, S]) -> float32[N, 4, S + 2]",
         "ConvTranspose1d(4, 4, stride = 2, padding = 1, bias = false)(float16[N, 8, S])"
@@ -312,6 +358,14 @@ class ConvTranspose2d(_ConvTranspose):
 
     torch = "torch.nn.ConvTranspose2d"
     spatial = 2
+    spellings = (
+        _functional(
+            2,
+            "conv_transpose2d(float32[N, 4, H, W], float32[4, 3, 2, 2], stride = 2, groups = 2)"
+            " -> float32[N, 6, 2 * H, 2 * W]",
+            transposed=True,
+        ),
+    )
     examples = (
         "ConvTranspose2d(4, 2, stride = 2)(float32[N, 8, H, W]) -> float32[N, 4, 2 * H, 2 * W]",
         "ConvTranspose2d(4, 3, stride = 2, padding = 1, output_padding = 1)(float32[N, 8, H, W])"
@@ -329,6 +383,14 @@ class ConvTranspose3d(_ConvTranspose):
 
     torch = "torch.nn.ConvTranspose3d"
     spatial = 3
+    spellings = (
+        _functional(
+            3,
+            "conv_transpose3d(float32[N, 2, 3, 4, 5], float32[2, 3, 2, 2, 2], float32[3])"
+            " -> float32[N, 3, 4, 5, 6]",
+            transposed=True,
+        ),
+    )
     examples = (
         "ConvTranspose3d(4, 2, stride = 2)(float32[N, 3, 2, H, 5]) -> float32[N, 4, 4, 2 * H, 10]",
         "ConvTranspose3d(4, 3, stride = 2, padding = 1, output_padding = 1, groups = 2)"

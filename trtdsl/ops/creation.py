@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from trtdsl.ops.arguments import Nested
-from trtdsl.ops.base import Function, Module, Refused
+from trtdsl.ops.base import Function, Module
 from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_fit, type_of
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType
 
@@ -24,12 +25,13 @@ class Parameter(Module):
         "Parameter(8, dtype = float16)() -> float16[8]",
     )
     variadic = "shape"
+    keys = {"value": ""}
 
     shape: tuple[int, ...]
     dtype: DType = DType.FLOAT32
 
     def weights(self) -> Mapping[str, TensorType]:
-        return {"": self.infer()}
+        return {"value": self.infer()}
 
     def infer(self) -> TensorType:
         if any(size < 0 for size in self.shape):

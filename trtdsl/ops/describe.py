@@ -8,7 +8,7 @@ import inspect
 import trtdsl.ops
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ops import pytorch_names
-from trtdsl.ops.base import OPERATORS, SPELLINGS, Module, Op, Spelling
+from trtdsl.ops.base import OPERATORS, SPELLINGS, Op, Spelling
 from trtdsl.ops.text import literal
 
 assert trtdsl.ops.__all__, "importing the package declares the operators"
@@ -23,7 +23,7 @@ def signature(op: type[Op], spelling: Spelling | None = None) -> str:
     tensors = [f"{operand.name} = none" if operand.optional else operand.name for operand in op.operands]
     names = (spelling.parameters if spelling and spelling.parameters else op.order) or op.parameters
     parameters = [_parameter(op, spelling, parameter) for parameter in names if parameter in op.parameters]
-    if issubclass(op, Module) or name[:1].isupper():
+    if name[:1].isupper():
         return f"{name}({', '.join(parameters)})({', '.join(tensors)})"
     return f"{name}({', '.join([*tensors, *parameters])})"
 

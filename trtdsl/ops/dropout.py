@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trtdsl.ops.base import Function, Module, Refused, Spelling
+from trtdsl.ops.base import Function, Module, Spelling
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_rank
 from trtdsl.types import TensorType
 

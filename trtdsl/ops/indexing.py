@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.ops.base import Function, Op, Refused
+from trtdsl.ops.base import Function, Op
 from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_elements, wrap_dim
 from trtdsl.ops.shape import Unsqueeze
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum

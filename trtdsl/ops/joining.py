@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.ops.base import Function, Refused, static
+from trtdsl.ops.base import Function, static
 from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote, same_dim, type_of, wrap_dim
 from trtdsl.types import Dim, TensorType
 

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trtdsl.ops.base import Module, Refused, static
+from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, static
 from trtdsl.ops.lowering import axes_mask
-from trtdsl.ops.rules import require_at_most, require_elements, require_floating, same_dim
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank, same_dim
 from trtdsl.types import Dim, TensorType, product
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
 
 _LAYER = "normalization_v2"
+
+
+def _is_affine(types: Mapping[str, TensorType]) -> bool:
+    return bool({"weight", "bias"} & types.keys())
+
+
+def _configure_instance_norm(types: Mapping[str, TensorType], given: Mapping[str, Any]) -> Op:
+    require_rank(types["input"], (3, 4, 5), "instance_norm", "input")
+    if given.get("use_input_stats") is False:
+        help = "`batch_norm` computes with the running statistics"
+        raise Refused("instance_norm takes the statistics of each instance only", "use_input_stats", help)
+    module: Any = OPERATORS[f"InstanceNorm{types['input'].rank - 2}d"]
+    options = {name: value for name, value in given.items() if name in module.parameters}
+    return module(affine=_is_affine(types), **options)
 
 
 def _filled(net: Network, weight: Tensor | None, value: float, shape: tuple[int, ...], x: Tensor) -> Tensor:
@@ -47,6 +62,21 @@ class LayerNorm(Module):
         "LayerNorm(8, elementwise_affine = false)(float32[N, H, W, 8]) -> float32[N, H, W, 8]",
         "LayerNorm(8)(float32[8]) -> float32[8]",
         "LayerNorm(16)(float16[N, S, 16]) -> float16[N, S, 16]",
+    )
+
+    spellings = (
+        Spelling(
+            "torch.nn.functional.layer_norm",
+            ("input", "normalized_shape", "weight", "bias", "eps"),
+            configure=lambda types, given: LayerNorm(
+                **given, elementwise_affine=_is_affine(types), bias="bias" in types
+            ),
+            examples=(
+                "layer_norm(float32[N, S, 8], (8,), float32[8], float32[8], eps = 0.001) -> float32[N, S, 8]",
+                "layer_norm(float32[N, 5, 8], (5, 8), float32[5, 8]) -> float32[N, 5, 8]",
+                "layer_norm(float32[N, 8], (8,)) -> float32[N, 8]",
+            ),
+        ),
     )
 
     normalized_shape: int | tuple[int, ...]
@@ -122,6 +152,18 @@ class GroupNorm(_ByChannels):
         "GroupNorm(2, eps = 0.001, affine = false)(float32[N, 6, S]) -> float32[N, 6, S]",
         "GroupNorm(2)(float32[N, 6]) -> float32[N, 6]",
         "GroupNorm(1)(float16[N, 4, 3, H, 5]) -> float16[N, 4, 3, H, 5]",
+    )
+
+    spellings = (
+        Spelling(
+            "torch.nn.functional.group_norm",
+            ("input", "num_groups", "weight", "bias", "eps"),
+            configure=lambda types, given: GroupNorm(**given, affine=_is_affine(types)),
+            examples=(
+                "group_norm(float32[N, 6, H, W], 3, float32[6], float32[6]) -> float32[N, 6, H, W]",
+                "group_norm(float32[N, 6, S], 2, eps = 0.001) -> float32[N, 6, S]",
+            ),
+        ),
     )
 
     num_groups: int
@@ -211,6 +253,22 @@ class InstanceNorm2d(_InstanceNorm):
 
     torch = "torch.nn.InstanceNorm2d"
     spatial = 2
+    spellings = (
+        Spelling(
+            "torch.nn.functional.instance_norm",
+            (
+                *("input", "running_mean", "running_var", "weight", "bias"),
+                *("use_input_stats", "momentum", "eps"),
+            ),
+            configure=_configure_instance_norm,
+            extra={"use_input_stats": bool, "running_mean": type(None), "running_var": type(None)},
+            examples=(
+                "instance_norm(float32[N, 4, H, W], none, none, float32[4], float32[4])"
+                " -> float32[N, 4, H, W]",
+                "instance_norm(float32[N, 4, S], eps = 0.001) -> float32[N, 4, S]",
+            ),
+        ),
+    )
     examples = (
         "InstanceNorm2d(eps = 0.001, affine = true)(float32[N, 4, H, W]) -> float32[N, 4, H, W]",
         "InstanceNorm2d()(float16[4, H, W]) -> float16[4, H, W]",

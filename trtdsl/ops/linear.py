@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trtdsl.ops.base import Module, Refused, static
-from trtdsl.ops.rules import require_floating
+from trtdsl.ops.base import Module, Spelling, given_type, static
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.rules import require_floating, require_rank
 from trtdsl.types import TensorType
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
+
+
+def _rows(types: Mapping[str, TensorType]) -> int:
+    weight = given_type(types, "weight", "linear")
+    require_rank(weight, (2,), "the weight of linear", "weight")
+    return static(weight.shape[0], "the number of rows of the weight", "weight")
 
 
 class Linear(Module):
@@ -23,6 +30,18 @@ class Linear(Module):
         "Linear(16, bias = false)(float32[N, S, 8]) -> float32[N, S, 16]",
         "Linear(3)(float32[7]) -> float32[3]",
         "Linear(3)(float16[N, 2, H, W, 8]) -> float16[N, 2, H, W, 3]",
+    )
+
+    spellings = (
+        Spelling(
+            "torch.nn.functional.linear",
+            ("input", "weight", "bias"),
+            configure=lambda types, _: Linear(_rows(types), "bias" in types),
+            examples=(
+                "linear(float32[N, 8], float32[4, 8], float32[4]) -> float32[N, 4]",
+                "linear(float16[N, S, 8], float16[3, 8]) -> float16[N, S, 3]",
+            ),
+        ),
     )
 
     out_features: int

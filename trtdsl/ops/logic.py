@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from trtdsl.ops.arithmetic_layers import cast, computed, less_equal, negate, not_equal, numeric
-from trtdsl.ops.base import Function, Refused, Spelling
+from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.pointwise import broadcast
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes, promote, promote_in_order
 from trtdsl.types import DType, TensorType
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.ops.base import Refused
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, bounds
 

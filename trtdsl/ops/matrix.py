@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trtdsl.ops.arithmetic_layers import computed, without_overflow
-from trtdsl.ops.base import Function, Refused
+from trtdsl.ops.base import Function
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes, promote, require_rank, same_dim
 from trtdsl.types import Dim, DType, TensorType
 

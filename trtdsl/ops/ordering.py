@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trtdsl.ops.arithmetic_layers import computed, numeric
-from trtdsl.ops.base import Function, Refused, static
+from trtdsl.ops.base import Function, static
 from trtdsl.ops.reduction import reduced_shape
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_elements, wrap_dim
 from trtdsl.types import Dim, DType, TensorType, Undecided, less_equal
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from trtdsl.ops.base import Function, Refused
+from trtdsl.ops.base import Function
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_fit
 from trtdsl.types import Dim, TensorType, Undecided, less_equal, maximum, minimum
 

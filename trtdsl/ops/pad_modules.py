@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from trtdsl.ops.base import Module, Refused
+from trtdsl.ops.base import Module
 from trtdsl.ops.pad import Amounts, lower_padding, padded_type, pairs
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_fit
 from trtdsl.types import TensorType
 

@@ -16,8 +16,9 @@ from trtdsl.ops.arithmetic_layers import (
     require_reachable,
     without_overflow,
 )
-from trtdsl.ops.base import Function, Module, Refused, Spelling
-from trtdsl.ops.rules import require_fit, require_floating, same_dim
+from trtdsl.ops.base import Function, Module, Spelling, given_type, static
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.rules import require_fit, require_floating, require_rank, same_dim
 from trtdsl.types import TensorType
 
 if TYPE_CHECKING:
@@ -201,6 +202,12 @@ class Hardshrink(Activation):
         return net.select(near, net.scalar(0, input), input)
 
 
+def _slopes(types: Mapping[str, TensorType]) -> int:
+    weight = given_type(types, "weight", "prelu")
+    require_rank(weight, (1,), "the weight of prelu", "weight")
+    return static(weight.shape[0], "the number of slopes", "weight")
+
+
 class PReLU(Module):
     """``input`` where it is positive, else times ``weight``, of one number or one for each channel."""
 
@@ -213,6 +220,17 @@ class PReLU(Module):
         "PReLU()(float32[]) -> float32[]",
     )
     ignored = ("init",)
+    spellings = (
+        Spelling(
+            "torch.nn.functional.prelu",
+            ("input", "weight"),
+            configure=lambda types, _: PReLU(_slopes(types)),
+            examples=(
+                "prelu(float32[N, 3, H, W], float32[3]) -> float32[N, 3, H, W]",
+                "prelu(float16[N, 8], float16[1]) -> float16[N, 8]",
+            ),
+        ),
+    )
 
     num_parameters: int = 1
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trtdsl.ops.base import Function, Refused, Spelling
+from trtdsl.ops.base import Function, Spelling
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import same_dim
 from trtdsl.types import TensorType
 

@@ -22,7 +22,8 @@ from trtdsl.ops.arithmetic_layers import (
     truncated,
     without_overflow,
 )
-from trtdsl.ops.base import Function, Refused
+from trtdsl.ops.base import Function
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes, floating, promote, promote_in_order, require_fit, type_of
 from trtdsl.types import DType, TensorType
 

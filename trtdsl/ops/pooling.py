@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from trtdsl.ops.base import Function, Refused, Spelling
+from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.pad import lower_padding
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
 from trtdsl.types import Dim, TensorType

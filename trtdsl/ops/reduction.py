@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trtdsl.ops.arithmetic_layers import cast, computed, numeric, scaled, shifted
-from trtdsl.ops.base import Function, Refused
+from trtdsl.ops.base import Function
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_elements, require_floating, wrap_dim, wrap_dims
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, product
 

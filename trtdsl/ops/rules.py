@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from trtdsl.ops.arguments import describe_value
-from trtdsl.ops.base import Refused
+from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, DType, TensorType, Undecided, bounds, equal, less_equal
 
 DEFAULT_FLOAT = DType.FLOAT32

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from trtdsl.ops.base import Function, Refused, Spelling
+from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import same_dim, type_of, wrap_dim, wrap_dims
 from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, divide_exact, equal, product, symbols
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from trtdsl.ops.arithmetic_layers import computed, numeric, scaled, shifted, truncated, without_overflow
-from trtdsl.ops.base import Function, Refused
+from trtdsl.ops.base import Function
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, type_of
 from trtdsl.types import DType, TensorType
 

@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from trtdsl.ops.arithmetic_layers import computed, to_bool
-from trtdsl.ops.base import Function, Refused
+from trtdsl.ops.base import Function
 from trtdsl.ops.reduction import in_float32, reduce, reduced_shape
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, require_floating, wrap_dims
 from trtdsl.types import DType, TensorType
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin
 from trtdsl.ir import Graph, Node, Output, Value, Weight
-from trtdsl.ops.base import Op, Refused
+from trtdsl.ops.base import Op
 from trtdsl.ops.logic import To
+from trtdsl.ops.refused import Refused
 from trtdsl.types import DType
 
 CONVERTED = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
@@ -162,13 +163,8 @@ def _rounded(weight: Weight, dtype: DType) -> Weight:
 
 
 def _cannot(node: Node, dtype: DType, refused: Refused) -> Diagnostic:
-    first, *others = node.origins or (None,)
-    return Diagnostic(
-        f"`{node.op.name}` cannot be computed in {dtype}: {refused.message}",
-        span=first.span if first else None,
-        origins=tuple(origin for origin in others if origin),
-        help=(refused.help,) if refused.help else (),
-    )
+    message = f"`{node.op.name}` cannot be computed in {dtype}: {refused.message}"
+    return Diagnostic.at(message, node.origins, (refused.help,) if refused.help else ())
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

@@ -183,8 +183,7 @@ def _failure(lowered: LoweredNetwork, config: Any, targets: Sequence[str]) -> Di
     node = _mentioned(lowered, " ".join(lines))
     if node is None or not node.origins:
         return Diagnostic(message, help=reasons)
-    first, *others = node.origins
-    return Diagnostic(message, first.span, first.text, tuple(others), reasons)
+    return Diagnostic.at(message, node.origins, reasons)
 
 
 def missing_products(dialect: Dialect, config: Any) -> str:

@@ -6,14 +6,14 @@ evaluate or look at; nothing has been compiled yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.ir import Graph, Node, Value, Weight
-from trtdsl.ops.base import Refused
 from trtdsl.ops.lowering import Array, Tensor
+from trtdsl.ops.refused import Refused
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.naming import TensorRTNames
 from trtdsl.trt.network import CheckedNetwork
@@ -67,37 +67,42 @@ def lower(graph: Graph, runtime: str | Dialect | None = None, *, mixed: bool = F
     """
     names = _tensor_names(graph)
     dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
-    net = CheckedNetwork(dialect, graph.name, names.values(), mixed=mixed)
+    net = CheckedNetwork(dialect, graph.name, names.given.values(), mixed=mixed)
     tensors: dict[Value, Tensor] = {value: net.add_input(value.name, value.type) for value in graph.inputs}
     tensors |= {weight: _weight(net, weight) for weight in graph.weights}
-    for node in graph.nodes:
-        _lower_node(net, node, tensors, names)
+    _lower_nodes(net, graph, tensors, names)
     for output in graph.outputs:
         net.mark_output(tensors[output.value], output.name)
     return LoweredNetwork(graph, net, tensors, mixed)
 
 
-def _tensor_names(graph: Graph) -> dict[Value, str]:
+@dataclass(frozen=True)
+class _TensorNames:
     """The name of each value's tensor: inputs and outputs have theirs exactly, others give way."""
-    inputs = {value: value.name for value in graph.inputs}
-    taken = {*inputs.values()}
-    names = dict(inputs)
+
+    given: dict[Value, str]
+    free: TensorRTNames
+
+    def of(self, value: Value) -> str:
+        """The name of a value that is made now: one of a body may be made several times."""
+        return self.given[value] if value in self.given else self.free.claim(value.name)
+
+
+def _tensor_names(graph: Graph) -> _TensorNames:
+    given = {value: value.name for value in graph.inputs}
+    taken = {*given.values()}
     for output in graph.outputs:
         if output.name in taken:
-            raise DiagnosticError(
-                Diagnostic(
-                    f"two inputs or outputs are called `{output.name}`",
-                    span=output.origins[0].span if output.origins else None,
-                )
-            )
+            message = f"two inputs or outputs are called `{output.name}`"
+            raise DiagnosticError(Diagnostic.at(message, output.origins))
         taken.add(output.name)
-        names.setdefault(output.value, output.name)
-    unique = TensorRTNames(taken)
+        given.setdefault(output.value, output.name)
+    free = TensorRTNames(taken)
     for node in graph.nodes:
         for result in node.results:
-            if result not in names:
-                names[result] = unique.claim(result.name)
-    return names
+            if result not in given:
+                given[result] = free.claim(result.name)
+    return _TensorNames(given, free)
 
 
 def _weight(net: CheckedNetwork, weight: Weight) -> Tensor:
@@ -106,18 +111,43 @@ def _weight(net: CheckedNetwork, weight: Weight) -> Tensor:
     return net.weight(weight.key, weight.data)
 
 
-def _lower_node(
-    net: CheckedNetwork, node: Node, tensors: dict[Value, Tensor], names: Mapping[Value, str]
+def _lower_nodes(
+    net: CheckedNetwork, graph: Graph, tensors: dict[Value, Tensor], names: _TensorNames
 ) -> None:
-    net.begin(node)
+    for node in graph.nodes:
+        results = _lower_node(net, node, tensors, names)
+        tensors.update(zip(node.results, results, strict=True))
+
+
+def _lower_node(
+    net: CheckedNetwork, node: Node, tensors: Mapping[Value, Tensor], names: _TensorNames
+) -> tuple[Tensor, ...]:
     arguments = node.arguments([tensors[value] for value in node.operands])
+    if node.bodies:
+        bodies = zip(node.op.bodies, node.bodies, strict=True)
+        arguments["bodies"] = {name: _as_function(net, body, tensors, names) for name, body in bodies}
+    net.begin(node)
     try:
         lowered = node.op.lower(net, **arguments)
     except Refused as refused:
         raise net.refused(refused.message, *([refused.help] if refused.help else [])) from refused
     results = lowered if isinstance(lowered, tuple) else (lowered,)
-    net.end()
     net.check_results(results)
     for value, tensor in zip(node.results, results, strict=True):
-        tensors[value] = tensor
-        net.name_result(tensor, names[value])
+        net.name_result(tensor, names.of(value))
+    net.end()
+    return results
+
+
+def _as_function(
+    net: CheckedNetwork, body: Graph, around: Mapping[Value, Tensor], names: _TensorNames
+) -> Callable[..., tuple[Tensor, ...]]:
+    """A body, to be emitted where its operator calls it. Of what is around it sees the weights."""
+    weights = {weight: around[weight] for weight in body.weights}
+
+    def emit(*inputs: Tensor) -> tuple[Tensor, ...]:
+        tensors = {**weights, **dict(zip(body.inputs, inputs, strict=True))}
+        _lower_nodes(net, body, tensors, names)
+        return tuple(tensors[output.value] for output in body.outputs)
+
+    return emit

@@ -41,7 +41,7 @@ def node_name(node: Node) -> str:
 
 def source_of(node: Node) -> str:
     """``file:line:column`` of the operator in the text, or nothing."""
-    return str(node.origins[0].span) if node.origins else ""
+    return node.origins[0].source if node.origins else ""
 
 
 def metadata_of(node: Node) -> str:

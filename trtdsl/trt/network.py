@@ -75,24 +75,31 @@ class CheckedNetwork(ComposingNetwork):
         self._scope = ""
         self._metadata = ""
         self._emitted: list[tuple[Any, str]] = []
+        self._around: list[tuple[Node | None, list[tuple[Any, str]]]] = []
         self._named: set[Tensor] = set()
 
     # The node being lowered
 
     def begin(self, node: Node) -> None:
-        """Layers added from now on belong to this node."""
-        self._node = node
-        self._scope = node_name(node)
-        self._metadata = metadata_of(node)
-        self._emitted.clear()
+        """Layers added from now on belong to this node, until its :meth:`end`; a body's nodes in between."""
+        self._around.append((self._node, self._emitted))
+        self._enter(node, [])
 
     def end(self) -> None:
-        """Give the node's main layer the node's own name.
+        """Give the node's main layer the node's own name, and return to the node around.
 
         It is the layer that takes the weights, or else the last: what precedes prepares its input.
         """
-        if not self._emitted:
-            return
+        if self._emitted:
+            self._name_main_layer()
+        self._enter(*self._around.pop())
+
+    def _enter(self, node: Node | None, emitted: list[tuple[Any, str]]) -> None:
+        self._node, self._emitted = node, emitted
+        self._scope = node_name(node) if node else ""
+        self._metadata = metadata_of(node) if node else ""
+
+    def _name_main_layer(self) -> None:
         main, _ = next((pair for pair in self._emitted if pair[1] in _TAKES_WEIGHTS), self._emitted[-1])
         old = main.name
         main.name = new = self._layer_names.claim(self._scope)
@@ -131,14 +138,7 @@ class CheckedNetwork(ComposingNetwork):
         return CompilerBug(self._diagnostic(message, (advice, *self.dialect.log.take())))
 
     def _diagnostic(self, message: str, help: tuple[str, ...]) -> Diagnostic:
-        first, *others = self._node.origins if self._node and self._node.origins else (None,)
-        return Diagnostic(
-            message,
-            span=first.span if first else None,
-            label=first.text if first else "",
-            origins=tuple(other for other in others if other),
-            help=help,
-        )
+        return Diagnostic.at(message, self._node.origins if self._node else (), help)
 
     # Inputs, weights and outputs
 

@@ -231,7 +231,7 @@ def output_row(
     output: Output, found: Array, expected: Array, measured: Measure | None, verdict: Verdict
 ) -> Row:
     """The row of an output that was computed, beside what it should be."""
-    source = str(output.origins[0].span) if output.origins else ""
+    source = output.origins[0].source if output.origins else ""
     return Row("output", output.name, source, found.shape, expected.shape, measured, verdict)
 
 

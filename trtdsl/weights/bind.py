@@ -174,8 +174,7 @@ def _dtype(weights: Weights, key: str) -> np.dtype[Any]:
 
 def _located(problem: Diagnostic, node: Node) -> Diagnostic:
     """The problem at the layer that needs the weight."""
-    first, *around = node.origins
-    return dataclasses.replace(problem, span=first.span, label=first.text, origins=tuple(around))
+    return dataclasses.replace(Diagnostic.at(problem.message, node.origins, problem.help))
 
 
 class _Guess:

@@ -1,20 +1,22 @@
-"""The graph under construction: nodes are placed here, one operator at a time.
+"""Placing: the operators of a text become nodes, one at a time.
 
-It gives every value a unique name, ties weights placed twice under one label, infers types, and
-turns an operator's refusal into a diagnostic at the place in the text.
+It ties weights placed twice under one label, takes weights that are computed, and turns an operator's
+refusal into a diagnostic at the place in the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, Origin, Span
 from trtdsl.elaborate.mistakes import Mistake, Report, mistake, mistake_with
-from trtdsl.elaborate.naming import Names, join, weak_dtype
-from trtdsl.ir import Node, Value, Weight
-from trtdsl.ops.base import OPERATORS, Module, Op, Refused
+from trtdsl.elaborate.naming import join, weak_dtype
+from trtdsl.ir import Builder, Graph, Value, Weight, infer
+from trtdsl.ops.base import OPERATORS, Module, Op
+from trtdsl.ops.refused import Refused
 from trtdsl.types import TensorType
 
 
@@ -37,6 +39,7 @@ class Use:
 
     op: Op
     operands: Sequence[tuple[str, Value]]
+    """operands and computed weights, by slot"""
     span: Span
     place: Place
     label: str | None = None
@@ -46,38 +49,45 @@ class Use:
     """where each parameter and operand stands"""
     note: str = ""
     """what stands under the caret when a later stage points here"""
+    bodies: tuple[Graph, ...] = ()
 
 
-@dataclass
-class Builder:
-    """Collects the nodes and weights of one model."""
+class Placer:
+    """Collects the nodes and weights of one model; ``builder`` is that of the model or of a body."""
 
-    report: Report
-    nodes: list[Node] = field(default_factory=list[Node])
-    names: Names = field(default_factory=Names)
-    _labels: dict[str, Use] = field(default_factory=dict[str, Use])
-    _weights: dict[str, tuple[Weight, Use]] = field(default_factory=dict[str, "tuple[Weight, Use]"])
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.builder = Builder()
+        self._labels: dict[str, Use] = {}
+        self._weights: dict[str, tuple[Weight, Use]] = {}
+
+    @contextmanager
+    def body(self) -> Generator[Builder, None, None]:
+        """Place into the body of a node that is about to be placed."""
+        around = self.builder
+        self.builder = around.body()
+        try:
+            yield self.builder
+        finally:
+            self.builder = around
 
     def apply(self, use: Use) -> tuple[Value, ...]:
         """Place one operator and return its results."""
-        by_slot = _by_slot(use)
+        by_slot = use.op.signature(types_by_slot(use.op, use.operands))
         types = _infer(use, by_slot)
         path = join(use.place.path, use.label)
         weights = self._place_weights(use, by_slot, path) if isinstance(use.op, Module) else []
-        operands = [*use.operands, *weights]
-        wishes = _wishes(use, path, len(types))
-        results = tuple(
-            Value(self.names.unique(wish), type) for wish, type in zip(wishes, types, strict=True)
-        )
-        node = Node(
+        declared = {operand.name for operand in use.op.operands}
+        operands = [pair for pair in use.operands if pair[0] in declared]
+        results = self.builder.add(
             use.op,
-            operands=tuple(value for _, value in operands),
-            slots=tuple(slot for slot, _ in operands),
-            results=results,
-            scope=path,
-            origins=(Origin(use.span, use.note), *use.place.origins),
+            [*operands, *weights],
+            types,
+            _wishes(use, path, len(types)),
+            path,
+            (Origin(use.span, use.note), *use.place.origins),
+            use.bodies,
         )
-        self.nodes.append(node)
         warning = use.op.caution(**by_slot)
         if warning:
             self.report.warn(Diagnostic(warning, use.span, use.note, use.place.origins, severity="warning"))
@@ -92,13 +102,25 @@ class Builder:
 
     # Weights
 
-    def _place_weights(self, use: Use, by_slot: Mapping[str, Any], path: str) -> list[tuple[str, Weight]]:
+    def _place_weights(self, use: Use, by_slot: Mapping[str, Any], path: str) -> list[tuple[str, Value]]:
         types = use.op.weights(**by_slot)
-        if not types:
-            return []
-        _require_label(use)
-        self._require_same_configuration(use, path)
-        return [(name or "value", self._weight(join(path, name), type, use)) for name, type in types.items()]
+        given = {slot: value for slot, value in use.operands if slot in use.op.weight_slots}
+        for slot in given:
+            if slot not in types:
+                text = f"`{use.op.name}` as it is configured here has no weight `{slot}`"
+                raise mistake(text, use.spans.get(slot, use.span))
+        if types.keys() - given.keys():
+            _require_label(use)
+            self._require_same_configuration(use, path)
+        return [
+            (
+                slot,
+                _fitting(use, slot, given[slot], type)
+                if slot in given
+                else self._stored(use, slot, type, path),
+            )
+            for slot, type in types.items()
+        ]
 
     def _require_same_configuration(self, use: Use, path: str) -> None:
         first = self._labels.setdefault(path, use)
@@ -113,13 +135,28 @@ class Builder:
             )
         )
 
-    def _weight(self, key: str, type: TensorType, use: Use) -> Weight:
+    def _stored(self, use: Use, slot: str, type: TensorType, path: str) -> Weight:
+        """The checkpoint's weight in a slot."""
+        key = use.op.key(slot, path)
         _require_size(use, type, f"weight `{key}`")
         weight, first = self._weights.setdefault(key, (Weight(key, type, key), use))
         if weight.type == type:
             return weight
         message = f"weight `{key}` is needed as {type} here and as {weight.type} elsewhere"
         raise mistake_with(message, use.span, use.note, first.span, first.note or f"{weight.type} here")
+
+
+def _fitting(use: Use, slot: str, value: Value, type: TensorType) -> Value:
+    """A computed weight of the type that the operator needs."""
+    if value.type == type:
+        return value
+    cast = value.type.with_dtype(type.dtype) == type
+    raise mistake(
+        f"the weight `{slot}` of `{use.op.name}` must be {type}, not {value.type}",
+        use.spans.get(slot, use.span),
+        "",
+        f"cast it: `to({slot}, {type.dtype})`" if cast else "",
+    )
 
 
 def _wishes(use: Use, path: str, count: int) -> Sequence[str]:
@@ -130,10 +167,10 @@ def _wishes(use: Use, path: str, count: int) -> Sequence[str]:
     return [own] if count == 1 else [f"{own}_{index}" for index in range(count)]
 
 
-def _by_slot(use: Use) -> dict[str, Any]:
+def types_by_slot(op: Op, operands: Sequence[tuple[str, Value]]) -> dict[str, Any]:
     """The operands' types as keyword arguments; a variadic operand's as a list."""
-    named: dict[str, Any] = {operand.name: [] for operand in use.op.operands if operand.variadic}
-    for slot, value in use.operands:
+    named: dict[str, Any] = {operand.name: [] for operand in op.operands if operand.variadic}
+    for slot, value in operands:
         if slot in named:
             named[slot].append(value.type)
         else:
@@ -143,10 +180,9 @@ def _by_slot(use: Use) -> dict[str, Any]:
 
 def _infer(use: Use, by_slot: Mapping[str, Any]) -> tuple[TensorType, ...]:
     try:
-        types = use.op.infer(**by_slot)
+        types = infer(use.op, by_slot, use.bodies)
     except Refused as refusal:
-        raise refused(use, refusal) from refusal
-    types = types if isinstance(types, tuple) else (types,)
+        raise refused(refusal, use.operands, use.spans, use.span, use.note) from refusal
     for type in types:
         _require_size(use, type, "the result")
     return types
@@ -157,16 +193,22 @@ def _require_size(use: Use, type: TensorType, what: str) -> None:
         raise mistake(f"{what} would be {type}, too large for TensorRT: {type.excess}", use.span, use.note)
 
 
-def refused(use: Use, refusal: Refused) -> Mistake:
-    """The operator's refusal at the parameter or operand it is about."""
-    types = [str(value.type) for slot, value in use.operands if slot == refusal.about]
-    span, label = use.spans.get(refusal.about or "", use.span), ""
-    if span == use.span:
-        label = use.note
+def refused(
+    refusal: Refused,
+    operands: Sequence[tuple[str, Value]],
+    spans: Mapping[str, Span],
+    span: Span,
+    note: str = "",
+) -> Mistake:
+    """An operator's refusal at the parameter or operand it is about, else at the operator's own ``span``."""
+    types = [str(value.type) for slot, value in operands if slot == refusal.about]
+    place, label = spans.get(refusal.about or "", span), ""
+    if place == span:
+        label = note
     elif len(types) <= 4:
         label = " and ".join(types)
     help = (refusal.help,) if refusal.help else ()
-    return Mistake(Diagnostic(refusal.message, span, label, help=help))
+    return Mistake(Diagnostic(refusal.message, place, label, help=help))
 
 
 def _require_label(use: Use) -> None:

@@ -1,0 +1,147 @@
+"""The functions that take a module's weights: what PyTorch's own compute, with every tensor an input."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from tests.ops.examples import SYMBOLS
+from tests.ops.one_node import assert_close
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
+from trtdsl.ir import Graph, Weight, difference, show, verify
+from trtdsl.ops.base import OPERATORS, Spelling
+from trtdsl.options import CompileOptions
+from trtdsl.reference import random_inputs, resolve, run, to_torch
+from trtdsl.trt.build import build
+from trtdsl.trt.lower import lower
+from trtdsl.types import symbols
+
+FUNCTIONS = [
+    (spelling, example)
+    for cls in OPERATORS.values()
+    for spelling in cls.spellings
+    if spelling.configure
+    for example in spelling.examples
+]
+functions = pytest.mark.parametrize(("spelling", "example"), FUNCTIONS, ids=lambda each: str(each)[:60])
+TYPE = re.compile(r"\w+\[[^\]]*\]")
+
+
+def call_of(example: str) -> tuple[str, list[str], str]:
+    """The call with inputs in place of types, the types, and what stands behind the arrow."""
+    call, _, result = example.partition(" -> ")
+    types = TYPE.findall(call)
+    for index in range(len(types)):
+        call = TYPE.sub(f"x{index}", call, count=1)
+    return call, types, result
+
+
+def graph_of(example: str) -> Graph:
+    call, types, _ = call_of(example)
+    found = (next(iter(symbols(dim))) for dim in SYMBOLS.values())
+    dims = [f"dim {s.name} = {s.minimum} .. {s.optimum} .. {s.maximum}" for s in found]
+    inputs = [f"input x{index}: {type}" for index, type in enumerate(types)]
+    return elaborate_text("\n".join(["model m() {", *dims, *inputs, f"y = {call}", "output y", "}"]))
+
+
+@functions
+def test_computes_what_pytorch_does(spelling: Spelling, example: str) -> None:
+    graph = graph_of(example)
+    assert verify(graph) == ()
+    assert [str(output.value.type) for output in graph.outputs] == [example.partition(" -> ")[2]]
+    assert not graph.weights
+    arrays = {name: abs(array) for name, array in random_inputs(graph, seed=3).items()}
+    names: dict[str, Any] = {
+        "true": True,
+        "false": False,
+        "none": None,
+        spelling.name: resolve(spelling.torch),
+    }
+    tensors = {name: to_torch(array) for name, array in arrays.items()}
+    expected = eval(call_of(example)[0], names | tensors)
+    assert torch.equal(run(graph, arrays)["y"], expected)
+    lowered = lower(graph)
+    assert_close(evaluate(lowered.network, arrays, weights=lowered.weights)["y"], expected, 1e-5)
+    assert len(build(lowered, CompileOptions(targets=("sm89",)))) > 0
+
+
+@functions
+def test_prints_as_the_module_and_parses_back(spelling: Spelling, example: str) -> None:
+    graph = graph_of(example)
+    again = elaborate_text(show(graph))
+    assert difference(graph, again) is None
+    assert spelling.name not in {node.op.name for node in again.nodes}
+
+
+MODEL = """
+model m() {{
+  dim N = 1 .. 2 .. 4
+  input x: float32[N, 8]
+  input w: float32[4, 8]
+  input b: float32[4]
+  output y = {call}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "keys"),
+    [
+        ("fc: Linear(4)(x, weight = w)", ["fc.bias"]),
+        ("fc: Linear(4)(x, bias = b)", ["fc.weight"]),
+        ("fc: Linear(4)(x, weight = w, bias = b)", []),
+        ("Linear(4)(x, weight = w, bias = b)", []),
+        ("Linear(4, bias = false)(x, weight = w * 2)", []),
+        ("linear(x, w, b)", []),
+    ],
+)
+def test_what_is_not_given_comes_from_the_checkpoint(call: str, keys: list[str]) -> None:
+    graph = elaborate_text(MODEL.format(call=call))
+    assert verify(graph) == ()
+    assert [weight.key for weight in graph.weights] == keys
+    assert difference(graph, elaborate_text(show(graph))) is None
+
+
+def test_two_uses_of_a_label_may_give_different_weights() -> None:
+    text = MODEL.format(call="fc: Linear(4)(x, weight = w)\n  output z = fc: Linear(4)(x, weight = w * 2)")
+    graph = elaborate_text(text)
+    assert [weight.key for weight in graph.weights] == ["fc.bias"]
+    values = [value for node in graph.nodes for value in node.operands if isinstance(value, Weight)]
+    assert len(values) == 2
+    assert values[0] is values[1]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            "fc: Linear(4)(x, weight = x)",
+            "the weight `weight` of `Linear` must be float32[4, 8], not float32[N, 8]",
+        ),
+        ("fc: Linear(4)(x, weight = to(w, float16))", "must be float32[4, 8], not float16[4, 8]"),
+        ("fc: Linear(4)(x, gain = w)", "`Linear` has no tensor `gain`"),
+        ("Linear(4)(x, weight = w)", "`Linear` has weights, so it needs a label"),
+        (
+            "Linear(4, bias = false)(x, weight = w, bias = b)",
+            "`Linear` as it is configured here has no weight `bias`",
+        ),
+        ("linear(x)", "`linear` needs the tensor `weight`"),
+        ("linear(x, b)", "the weight of linear needs a tensor of rank 2, not 1"),
+        ("linear(x, w, 3)", "`bias` of `linear` must be a tensor, not `3`"),
+        ("layer_norm(x, (8,), none, b)", "`layer_norm` needs the tensor `weight` here"),
+        ("batch_norm(x, b)", "`batch_norm` needs the tensor `running_var`"),
+        (
+            "conv2d(unsqueeze(x, 0), unsqueeze(w, 0), padding = true)",
+            "`padding` of `conv2d` must be an integer",
+        ),
+    ],
+)
+def test_mistakes_are_told(call: str, message: str) -> None:
+    with pytest.raises(DiagnosticError) as info:
+        elaborate_text(MODEL.format(call=call))
+    assert message in info.value.diagnostics[0].message
