@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from trtdsl.elaborate import elaborate_file
+from trtdsl.syntax.grammar import SERIALISED
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +34,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=folder)
     return folder
+
+
+def test_the_wheel_ships_the_grammar_worked_out(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.getinfo(f"trtdsl/grammar/{SERIALISED}").file_size > 10_000
 
 
 @pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])

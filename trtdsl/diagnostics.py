@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import msgspec
+
 Severity = Literal["error", "warning"]
 
 
@@ -44,8 +46,7 @@ class Source:
         return self.text[start : end if end >= 0 else len(self.text)].rstrip("\r")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, gc=False):
     """Characters ``start`` to ``end`` (exclusive) of a source."""
 
     source: Source
@@ -63,6 +64,10 @@ class Span:
     @property
     def text(self) -> str:
         return self.source.text[self.start : self.end]
+
+    def until(self, end: int) -> Span:
+        """From the same start to another end."""
+        return Span(self.source, self.start, end)
 
     def __str__(self) -> str:
         line, column = self.source.position(self.start)

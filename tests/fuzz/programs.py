@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from trtdsl.diagnostics import Source
 from trtdsl.elaborate.builtins import FUNCTIONS
 from trtdsl.ops.base import OPERATORS, SPELLINGS
-from trtdsl.syntax.lexer import lexicon, scan
+from trtdsl.syntax.grammar import language, marks
+from trtdsl.syntax.tokens import scan
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,8 +40,8 @@ def mutated(rng: random.Random) -> tuple[str, Path]:
 
 
 def _tokens(text: str) -> list[tuple[int, int]]:
-    tokens, _ = scan(Source("fuzz", text))
-    return list(zip(tokens.starts[:-1], tokens.ends[:-1], strict=True))
+    found = ((token.start_pos or 0, len(token)) for token in scan(language(), text))
+    return [(start, start + length) for start, length in found]
 
 
 def _one_token(edit: Callable[[random.Random, str], str]) -> Callable[[random.Random, str], str]:
@@ -118,7 +118,7 @@ def words() -> tuple[str, ...]:
     )
     names = ("x", "y", "N", "H", "C", "i", "self", "_", *OPERATORS, *SPELLINGS, *FUNCTIONS)
     suffixes = (".shape", ".shape[1]", ".rank", ".dtype", "[0]", "[:, 1:]", "[..., none]")
-    return (*lexicon().literals, *literals, *names, *suffixes)
+    return (*marks().values(), *literals, *names, *suffixes)
 
 
 _MUTATIONS: Sequence[Callable[[random.Random, str], str]] = (

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
-from lark import Lark
 
-GRAMMAR = Path(__file__).parents[2] / "grammar" / "trtnet.lark"
+from trtdsl.syntax.grammar import language, marks
 
 SAMPLES = {
     "NAME": ["x", "y1", "_", "dim", "weights", "in", "with", "long_name_" * 3],
@@ -21,12 +19,6 @@ SAMPLES = {
     "STRING": ['"a"', '"layer{i}.{j + 1}"', r'"{{\"}}"', '""', '"# no comment"', '"' + "long " * 12 + '"'],
 }
 GAPS = [" "] * 12 + ["\n", "\n", "  \n\n\n  ", "\t", " # one\n", "\n  # own line\n", "\r\n", " #\n# two\n\n"]
-
-
-@functools.cache
-def language() -> Lark:
-    """The grammar as lark itself reads it."""
-    return Lark(GRAMMAR.read_text(encoding="utf-8"), parser="lalr", start="file", maybe_placeholders=False)
 
 
 @functools.cache
@@ -56,11 +48,6 @@ def _height(symbols: list[Any], heights: dict[str, int]) -> int | None:
     return None if None in found else max((height for height in found if height is not None), default=0)
 
 
-@functools.cache
-def literals() -> dict[str, str]:
-    return {t.name: t.pattern.value for t in language().terminals if t.name not in SAMPLES}
-
-
 def derive(random: Random, size: int) -> str:
     """A file that parses, of very roughly ``size`` tokens."""
     stack: list[Any] = ["file"]
@@ -75,7 +62,7 @@ def derive(random: Random, size: int) -> str:
             _, symbols = random.choice(options if left > 0 else few)
             stack += reversed(symbols)
             continue
-        text = random.choice(SAMPLES[symbol.name]) if symbol.name in SAMPLES else literals()[symbol.name]
+        text = random.choice(SAMPLES[symbol.name]) if symbol.name in SAMPLES else marks()[symbol.name]
         pieces.append(text + random.choice(GAPS))
     return "".join(pieces)
 

@@ -202,10 +202,9 @@ def test_what_comes_later_parses(path: Path) -> None:
 def depth(node: object) -> int:
     if isinstance(node, tuple):
         return max(map(depth, node), default=0)
-    fields = [
-        getattr(node, name) for name in getattr(type(node), "__slots__", ()) if not name.endswith("span")
-    ]
-    return (1 + max(map(depth, fields), default=0)) if fields else 0
+    if not isinstance(node, tree.Node):
+        return 0
+    return 1 + max((depth(getattr(node, name)) for name in node.__struct_fields__), default=0)
 
 
 NESTED = ["({})", "[{}]", "f({})", "-{}", "not {}", "{} + a", "{}.b(c)", "{}[d]", "a if b else {}", "x ** {}"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lark.exceptions import LarkError
 
-from tests.syntax.syntax_derivation import language, texts
-from trtdsl.diagnostics import DiagnosticError
-from trtdsl.syntax import format_text, parse, tree
+from tests.syntax.syntax_derivation import texts
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, Span
+from trtdsl.syntax import format_text, parse, parse_partial, tree
 
 SPECIAL = "\0\t\r\n\ufeff\u00a0\"\\{}#()[]:;=.,-><!*/%@?'_0e"
 """what breaks a text best"""
@@ -20,9 +20,10 @@ def without_places(node: object) -> object:
     """A node without its spans and the file's comments."""
     if isinstance(node, tuple):
         return tuple(map(without_places, node))
-    names = getattr(type(node), "__slots__", ())
-    kept = (name for name in names if not name.endswith("span") and name != "comments")
-    return (type(node).__name__, *(without_places(getattr(node, name)) for name in kept)) if names else node
+    if not isinstance(node, tree.Node):
+        return node
+    kept = (name for name in node.__struct_fields__ if not name.endswith("span") and name != "comments")
+    return (type(node).__name__, *(without_places(getattr(node, name)) for name in kept))
 
 
 def parsed(text: str) -> tree.File | DiagnosticError:
@@ -58,20 +59,6 @@ def test_formatting_changes_nothing_but_the_layout(text: str) -> None:
     assert format_text(formatted) == formatted
 
 
-def lark_accepts(text: str) -> bool:
-    """lark takes `blockx` for `block x` where no name can stand; that does not count."""
-    parser = language().parse_interactive(text)
-    try:
-        for token in parser.iter_parse():
-            after = text[token.end_pos : (token.end_pos or 0) + 1]
-            if token.isidentifier() and (after.isalnum() or after == "_"):
-                return False
-        parser.feed_eof()
-    except LarkError:
-        return False
-    return True
-
-
 def broken(random: Random, text: str) -> str:
     """The text with a few characters or pieces lost, doubled, moved or replaced."""
     for _ in range(random.randint(1, 4)):
@@ -82,16 +69,45 @@ def broken(random: Random, text: str) -> str:
     return text
 
 
+def covered(file: tree.File, diagnostics: tuple[Diagnostic, ...]) -> bool:
+    """Whether every node and diagnostic stands inside the text."""
+    end = file.span.end
+    places = [*spans(file), *(d.span for d in diagnostics if d.span)]
+    return all(0 <= place.start <= place.end <= end for place in places)
+
+
+def spans(node: object) -> Iterator[Span]:
+    if isinstance(node, tuple):
+        for part in node:
+            yield from spans(part)
+    elif isinstance(node, tree.Node):
+        yield node.span
+        yield from spans(tuple(getattr(node, name) for name in node.__struct_fields__))
+
+
 @settings(max_examples=300, deadline=None)
 @given(texts(60), st.randoms(use_true_random=False))
-def test_lark_accepts_the_same_texts(text: str, random: Random) -> None:
-    """The automaton here and lark's own contextual lexer read one grammar alike."""
+def test_a_broken_text_has_a_partial_tree(text: str, random: Random) -> None:
+    """The same that it has as a whole where nothing is wrong, and else what is left of it."""
     text = broken(random, text)
+    partial = parse_partial(text)
+    assert covered(partial.tree, partial.diagnostics)
     found = parsed(text)
     if isinstance(found, tree.File):
-        assert lark_accepts(text.removeprefix("\ufeff"))
-    elif lark_accepts(text):
-        assert refused_for_more_than_grammar(found) or '"' in text
+        assert not partial.diagnostics
+        assert without_places(partial.tree) == without_places(found)
+    else:
+        assert partial.diagnostics == found.diagnostics or len(partial.diagnostics) == len(found.diagnostics)
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts(60), st.integers(0, 400))
+def test_a_text_that_breaks_off_keeps_what_is_complete(text: str, end: int) -> None:
+    whole = parse_partial(text).tree
+    partial = parse_partial(text[:end]).tree
+    before = [item for item in whole.items if item.span.end <= end]
+    kept = list(map(without_places, partial.items[: len(before)]))
+    assert kept == list(map(without_places, before)) or '"' in text
 
 
 @settings(max_examples=300, deadline=None)

@@ -57,7 +57,7 @@ def _packed(positional: Sequence[Argument], index: int) -> list[Argument]:
     rest = positional[index:]
     if not rest or any(isinstance(argument.value, (list, tuple)) for argument in rest):
         return list(positional)
-    span = dataclasses.replace(rest[0].span, end=rest[-1].span.end)
+    span = rest[0].span.until(rest[-1].span.end)
     packed = Argument(tuple(argument.value for argument in rest), span, items=tuple(rest))
     return [*positional[:index], packed]
 

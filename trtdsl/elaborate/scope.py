@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -58,7 +57,7 @@ class Scope:
         value, span = self.find(first), first.span
         for part in rest:
             value = attribute(value, part, span)
-            span = dataclasses.replace(span, end=part.span.end)
+            span = span.until(part.span.end)
         return value
 
     def _unknown(self, name: tree.Name) -> Mistake:
@@ -137,7 +136,6 @@ def _names_in(item: object) -> Iterator[str]:
     elif isinstance(item, tuple):
         for part in item:
             yield from _names_in(part)
-    elif dataclasses.is_dataclass(item) and not isinstance(item, (Span, tree.Name)):
-        for child in dataclasses.fields(item):
-            if child.name != "span":
-                yield from _names_in(getattr(item, child.name))
+    elif isinstance(item, tree.Node):
+        for field in item.__struct_fields__:
+            yield from _names_in(getattr(item, field))

@@ -6,7 +6,6 @@ poisoned so that nothing further is said about them, and elaboration goes on.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -162,4 +161,4 @@ def _bodies(statement: tree.Statement) -> Sequence[tree.Statement]:
 def _head(statement: tree.Statement) -> Span:
     """The statement's keyword alone."""
     word = type(statement).__name__
-    return dataclasses.replace(statement.span, end=statement.span.start + len(word))
+    return statement.span.until(statement.span.start + len(word))

@@ -1,58 +1,104 @@
 """What a rule of the grammar makes of its parts: a node of the tree.
 
-``make_RULE(span, *children)`` is called for every reduction. Nothing is checked here but the inside of
-numbers and strings, which the terminals leave open; mistakes in them are collected, not raised.
+lark's tree comes in, every token in it. ``make_RULE(span, *children)`` is called for a rule that becomes a
+node, ``list_RULE(*children)`` for one that becomes a tuple of nodes; a child is a :class:`lark.Token` or
+what was made of a rule. Nothing is checked here but the inside of numbers and strings, which the terminals
+leave open, and the depth; mistakes in them are collected, not raised.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from lark import Token, Tree
 
 from trtdsl.diagnostics import Diagnostic, Source, Span
 from trtdsl.syntax import tree
+from trtdsl.syntax.build_expressions import ExpressionBuilder, nodes
 from trtdsl.syntax.tree import Expr, Name, Statement
 
-Bound: TypeAlias = "Expr | None"
-
-_STRING_PIECE = re.compile(
-    r"[^\\{}]+|\\(?P<escape>.)|(?P<brace>\{\{|\}\})|\{(?P<inner>[^{}]*)\}|.", re.DOTALL
-)
-_ESCAPES = {"\\": "\\", '"': '"', "n": "\n", "t": "\t"}
+Body: TypeAlias = "tuple[Statement, ...]"
 
 
-@dataclass(frozen=True, slots=True)
-class Glued:
+class Glued(tree.Node, frozen=True):
     """``a if c { … }``: the end of one statement and the `if` that follows it."""
 
     value: Expr
     following: tree.If
 
 
-class TreeBuilder:
-    """Makes the nodes of one file."""
+class _TooDeep(Exception):
+    """A part of the tree is further from the root than what follows may recurse."""
+
+    def __init__(self, start: int) -> None:
+        super().__init__(start)
+        self.start = start
+
+
+class TreeBuilder(ExpressionBuilder):
+    """Makes the nodes of one text, or of the expression that stands at an offset of one."""
 
     def __init__(
         self,
         source: Source,
         comments: Sequence[tree.Comment],
         expression: Callable[[int, int], Expr | None],
+        diagnostics: list[Diagnostic],
+        maximum_depth: int,
+        offset: int = 0,
     ) -> None:
-        self.source = source
+        super().__init__(source, expression, diagnostics, offset)
         self.comments = tuple(comments)
-        self.diagnostics: list[Diagnostic] = []
-        self._expression = expression
+        self._maximum_depth = maximum_depth
         self._documentation = {
             comment.span.line: comment.text[2:].strip()
             for comment in comments
             if comment.text.startswith("##") and not comment.trailing
         }
 
-    def _between(self, first: Span, last: Span) -> Span:
-        return Span(self.source, first.start, last.end)
+    def file(self, branch: Tree[Token]) -> tree.File:
+        """The tree of a file."""
+        items = self._each(branch.children, 1)
+        return tree.File(Span(self.source, 0, len(self.source.text)), tuple(items), self.comments)
+
+    def expression(self, branch: Tree[Token]) -> Expr | None:
+        """The tree of an expression; None where it nests too deeply."""
+        (found,) = self._each([branch], 0) or [None]
+        return found
+
+    def _each(self, branches: Sequence[Tree[Token] | Token], depth: int) -> list[Any]:
+        """What independent branches become, without those that nest too deeply."""
+        values: list[Any] = []
+        for branch in branches:
+            try:
+                values.append(branch if isinstance(branch, Token) else self._build(branch, depth))
+            except _TooDeep as deep:
+                place = Span(self.source, deep.start, deep.start + 1)
+                help = ("give a part of it a name of its own",)
+                self.diagnostics.append(Diagnostic("this nests too deeply", place, help=help))
+        return values
+
+    def _build(self, branch: Any, depth: int) -> Any:
+        children: list[Any] = branch.children
+        if branch.data == "body":
+            return self.list_body(*self._each(children, depth))
+        make_list = LISTS.get(branch.data)
+        if make_list is not None:
+            return make_list(self, *[c if type(c) is Token else self._build(c, depth) for c in children])
+        first = children[0]
+        while type(first) is not Token:
+            first = first.children[0]
+        start = self._offset + (first.start_pos or 0)
+        depth += 1
+        if depth > self._maximum_depth:
+            raise _TooDeep(start)
+        last = children[-1]
+        while type(last) is not Token:
+            last = last.children[-1]
+        end = min(self._offset + (last.start_pos or 0) + len(last), len(self.source.text))
+        values = [c if type(c) is Token else self._build(c, depth) for c in children]
+        return MAKERS[branch.data](self, Span(self.source, start, end), *values)
 
     def _above(self, span: Span) -> str:
         """The ``##`` lines that stand directly above the line that this begins."""
@@ -70,73 +116,90 @@ class TreeBuilder:
 
     # Top level
 
-    def make_file(self, span: Span, *items: tree.Item) -> tree.File:
-        return tree.File(Span(self.source, 0, len(self.source.text)), items, self.comments)
-
-    def make_import(self, span: Span, path: tree.String, alias: Name | None = None) -> tree.Import:
-        return tree.Import(span, path, alias)
+    def make_import(
+        self,
+        span: Span,
+        _import: Token,
+        path: tree.String,
+        _as: Token | None = None,
+        alias: Token | None = None,
+    ) -> tree.Import:
+        return tree.Import(span, path, self._name(alias) if alias else None)
 
     def make_block(
         self,
         span: Span,
-        name: Name,
+        _block: Token,
+        name: Token,
+        _open: Token,
         parameters: tuple[tree.Parameter, ...],
+        _between: Token,
+        _open_tensors: Token,
         tensors: tuple[tree.TensorParameter, ...],
-        body: tuple[Statement, ...],
+        _close: Token,
+        body: Body,
     ) -> tree.Block:
-        return tree.Block(span, name, parameters, tensors, body, self._above(span))
+        return tree.Block(span, self._name(name), parameters, tensors, body, self._above(span))
 
     def make_model(
-        self, span: Span, name: Name, parameters: tuple[tree.Parameter, ...], body: tuple[Statement, ...]
+        self,
+        span: Span,
+        _model: Token,
+        name: Token,
+        _open: Token,
+        parameters: tuple[tree.Parameter, ...],
+        _close: Token,
+        body: Body,
     ) -> tree.Model:
-        return tree.Model(span, name, parameters, body, self._above(span))
+        return tree.Model(span, self._name(name), parameters, body, self._above(span))
 
-    def make_parameters(self, span: Span, *parameters: tree.Parameter) -> tuple[tree.Parameter, ...]:
-        return parameters
+    def make_plain_model(self, span: Span, _model: Token, name: Token, body: Body) -> tree.Model:
+        return tree.Model(span, self._name(name), (), body, self._above(span))
 
-    def make_required(self, span: Span, name: Name) -> tree.Parameter:
-        return tree.Parameter(span, name, None)
+    def make_required(self, span: Span, name: Token) -> tree.Parameter:
+        return tree.Parameter(span, self._name(name), None)
 
-    def make_optional(self, span: Span, name: Name, default: Expr) -> tree.Parameter:
-        return tree.Parameter(span, name, default)
+    def make_optional(self, span: Span, name: Token, _equal: Token, default: Expr) -> tree.Parameter:
+        return tree.Parameter(span, self._name(name), default)
 
-    def make_tensors(self, span: Span, *tensors: tree.TensorParameter) -> tuple[tree.TensorParameter, ...]:
-        return tensors
+    def make_untyped(self, span: Span, name: Token) -> tree.TensorParameter:
+        return tree.TensorParameter(span, self._name(name), None, None)
 
-    def make_untyped(self, span: Span, name: Name) -> tree.TensorParameter:
-        return tree.TensorParameter(span, name, None, None)
-
-    def make_typed(self, span: Span, name: Name, kind: tree.TypeExpr) -> tree.TensorParameter:
-        return tree.TensorParameter(span, name, kind, None)
-
-    def make_untyped_default(self, span: Span, name: Name, default: Expr) -> tree.TensorParameter:
-        return tree.TensorParameter(span, name, None, default)
-
-    def make_typed_default(
-        self, span: Span, name: Name, kind: tree.TypeExpr, default: Expr
+    def make_typed(
+        self,
+        span: Span,
+        name: Token,
+        _colon: Token,
+        kind: tree.TypeExpr,
+        _equal: Token | None = None,
+        default: Expr | None = None,
     ) -> tree.TensorParameter:
-        return tree.TensorParameter(span, name, kind, default)
+        return tree.TensorParameter(span, self._name(name), kind, default)
 
-    def make_type(self, span: Span, dtype: Name, shape: tuple[Expr, ...]) -> tree.TypeExpr:
-        return tree.TypeExpr(span, dtype, shape)
+    make_typed_default = make_typed
+
+    def make_untyped_default(
+        self, span: Span, name: Token, _equal: Token, default: Expr
+    ) -> tree.TensorParameter:
+        return tree.TensorParameter(span, self._name(name), None, default)
+
+    def make_type(self, span: Span, dtype: Token, shape: tuple[Expr, ...]) -> tree.TypeExpr:
+        return tree.TypeExpr(span, self._name(dtype), shape)
 
     def make_untyped_shape(self, span: Span, shape: tuple[Expr, ...]) -> tree.TypeExpr:
         return tree.TypeExpr(span, None, shape)
 
-    def make_dimensions(self, span: Span, *sizes: Expr) -> tuple[Expr, ...]:
-        return sizes
-
     # Statements
 
-    def make_body(self, span: Span, *statements: Statement | tuple[Statement, ...]) -> tuple[Statement, ...]:
+    def list_body(self, *children: Any) -> Body:
         flat: list[Statement] = []
-        for statement in statements:
+        for statement in nodes(children):
             flat.extend(statement if isinstance(statement, tuple) else (statement,))
         return tuple(flat)
 
     def _ending(
         self, span: Span, value: Expr | Glued, make: Callable[[Span, Expr], Statement]
-    ) -> Statement | tuple[Statement, ...]:
+    ) -> Statement | Body:
         """A statement that ends in ``value``; two where an `if` was read along with it."""
         if isinstance(value, Glued):
             return make(self._between(span, value.value.span), value.value), value.following
@@ -146,83 +209,109 @@ class TreeBuilder:
         self,
         span: Span,
         value: Expr,
-        keyword: Name,
+        keyword: Token,
         condition: Expr,
-        body: tuple[Statement, ...],
-        otherwise: tuple[Statement, ...] = (),
+        body: Body,
+        _else: Token | None = None,
+        otherwise: Body = (),
     ) -> Glued:
-        return Glued(value, tree.If(self._between(keyword.span, span), condition, body, otherwise))
+        following = tree.If(self._between(self._place(keyword), span), condition, body, otherwise)
+        return Glued(span, value, following)
 
-    def make_glued_ternary(self, span: Span, then: Expr, condition: Expr, rest: Glued) -> Glued:
+    def make_glued_ternary(
+        self, span: Span, then: Expr, _if: Token, condition: Expr, _else: Token, rest: Glued
+    ) -> Glued:
         whole = self._between(then.span, rest.value.span)
-        return Glued(tree.Conditional(whole, then, condition, rest.value), rest.following)
+        return Glued(span, tree.Conditional(whole, then, condition, rest.value), rest.following)
 
     def make_assign(
-        self, span: Span, targets: tuple[Name, ...], value: Expr | Glued
-    ) -> Statement | tuple[Statement, ...]:
+        self, span: Span, targets: tuple[Name, ...], _equal: Token, value: Expr | Glued
+    ) -> Statement | Body:
         return self._ending(span, value, lambda place, end: tree.Assign(place, targets, end))
 
-    def make_dim(self, span: Span, name: Name, value: Expr | Glued) -> Statement | tuple[Statement, ...]:
-        return self._ending(span, value, lambda place, end: tree.Dim(place, name, end))
+    def make_dim(
+        self, span: Span, _dim: Token, name: Token, _equal: Token, value: Expr | Glued
+    ) -> Statement | Body:
+        return self._ending(span, value, lambda place, end: tree.Dim(place, self._name(name), end))
 
-    def make_output(self, span: Span, name: Name, value: Expr | Glued) -> Statement | tuple[Statement, ...]:
-        text = self._above(span)
-        return self._ending(span, value, lambda place, end: tree.Output(place, (name,), end, text))
+    def make_output(
+        self, span: Span, _output: Token, name: Token, _equal: Token, value: Expr | Glued
+    ) -> Statement | Body:
+        names, text = (self._name(name),), self._above(span)
+        return self._ending(span, value, lambda place, end: tree.Output(place, names, end, text))
 
-    def make_emit(self, span: Span, name: Name, value: Expr | Glued) -> Statement | tuple[Statement, ...]:
-        return self._ending(span, value, lambda place, end: tree.Emit(place, name, end))
+    def make_emit(
+        self, span: Span, _emit: Token, name: Token, _equal: Token, value: Expr | Glued
+    ) -> Statement | Body:
+        return self._ending(span, value, lambda place, end: tree.Emit(place, self._name(name), end))
 
-    def make_return(self, span: Span, *values: Expr | Glued) -> Statement | tuple[Statement, ...]:
-        *first, last = values
-        return self._ending(span, last, lambda place, end: tree.Return(place, (*_plain(first), end)))
+    def make_return(self, span: Span, _return: Token, *children: Any) -> Statement | Body:
+        *first, last = nodes(children)
+        return self._ending(span, last, lambda place, end: tree.Return(place, (*first, end)))
 
-    def make_assert(self, span: Span, condition: Expr | Glued) -> Statement | tuple[Statement, ...]:
+    def make_assert(self, span: Span, _assert: Token, condition: Expr | Glued) -> Statement | Body:
         return self._ending(span, condition, lambda place, end: tree.Assert(place, end, None))
 
-    def make_assert_message(self, span: Span, condition: Expr, message: tree.String) -> tree.Assert:
+    def make_assert_message(
+        self, span: Span, _assert: Token, condition: Expr, _comma: Token, message: tree.String
+    ) -> tree.Assert:
         return tree.Assert(span, condition, message)
 
-    def make_dim_range(self, span: Span, name: Name, value: tree.Range) -> tree.Dim:
-        return tree.Dim(span, name, value)
+    def make_dim_range(
+        self, span: Span, _dim: Token, name: Token, _equal: Token, value: tree.Range
+    ) -> tree.Dim:
+        return tree.Dim(span, self._name(name), value)
 
-    def make_range(self, span: Span, minimum: Expr, optimum: Expr, maximum: Expr) -> tree.Range:
+    def make_range(
+        self, span: Span, minimum: Expr, _first: Token, optimum: Expr, _second: Token, maximum: Expr
+    ) -> tree.Range:
         return tree.Range(span, minimum, optimum, maximum)
 
-    def make_profile(self, span: Span, name: Name, *ranges: tuple[Name, tree.Range | Expr]) -> tree.Profile:
-        return tree.Profile(span, name, ranges)
+    def make_profile(
+        self, span: Span, _profile: Token, name: Token, _open: Token, *children: Any
+    ) -> tree.Profile:
+        return tree.Profile(span, self._name(name), nodes(children))
 
-    def make_entry(self, span: Span, name: Name, value: tree.Range | Expr) -> tuple[Name, tree.Range | Expr]:
-        return name, value
+    def list_entry(
+        self, name: Token, _equal: Token, value: tree.Range | Expr
+    ) -> tuple[Name, tree.Range | Expr]:
+        return self._name(name), value
 
-    def make_input(self, span: Span, name: Name, kind: tree.TypeExpr) -> tree.Input:
-        return tree.Input(span, name, kind, self._above(span))
+    def make_input(
+        self, span: Span, _input: Token, name: Token, _colon: Token, kind: tree.TypeExpr
+    ) -> tree.Input:
+        return tree.Input(span, self._name(name), kind, self._above(span))
 
-    def make_output_names(self, span: Span, *names: Name) -> tree.Output:
-        return tree.Output(span, names, None, self._above(span))
+    def make_output_names(self, span: Span, _output: Token, *names: Token) -> tree.Output:
+        return tree.Output(span, self.list_names(*names), None, self._above(span))
 
     def make_for(
-        self, span: Span, targets: tuple[Name, ...], iterable: Expr, body: tuple[Statement, ...]
+        self, span: Span, _for: Token, targets: tuple[Name, ...], _in: Token, iterable: Expr, body: Body
     ) -> tree.For:
         return tree.For(span, targets, iterable, body)
 
     def make_if(
         self,
         span: Span,
+        _if: Token,
         condition: Expr,
-        body: tuple[Statement, ...],
-        otherwise: tuple[Statement, ...] = (),
+        body: Body,
+        _else: Token | None = None,
+        otherwise: Body = (),
     ) -> tree.If:
         return tree.If(span, condition, body, otherwise)
 
-    def make_else_if(self, span: Span, nested: tree.If) -> tuple[tree.If]:
+    def list_else_if(self, nested: tree.If) -> tuple[tree.If]:
         return (nested,)
 
     def make_scan(
         self,
         span: Span,
+        _scan: Token,
         targets: tuple[Name, ...],
+        _in: Token,
         arguments: tuple[tree.Argument, ...],
-        *carried_and_body: tuple[object, ...],
+        *carried_and_body: Any,
     ) -> tree.Scan:
         *carried, body = carried_and_body
         return tree.Scan(
@@ -230,170 +319,29 @@ class TreeBuilder:
             targets,
             sequences=tuple(argument.value for argument in arguments if argument.name is None),
             options=tuple(argument for argument in arguments if argument.name is not None),
-            carried=carried[0] if carried else (),  # pyright: ignore[reportArgumentType]
-            body=body,  # pyright: ignore[reportArgumentType]
+            carried=carried[1] if carried else (),
+            body=body,
         )
 
-    def make_sequences(self, span: Span, *arguments: tree.Argument) -> tuple[tree.Argument, ...]:
-        return arguments
+    def list_carry(self, name: Token, _equal: Token, value: Expr) -> tuple[Name, Expr]:
+        return self._name(name), value
 
-    def make_carried(self, span: Span, *pairs: tuple[Name, Expr]) -> tuple[tuple[Name, Expr], ...]:
-        return pairs
+    def make_weights(self, span: Span, _weights: Token, _open: Token, *children: Any) -> tree.Weights:
+        return tree.Weights(span, nodes(children))
 
-    def make_carry(self, span: Span, name: Name, value: Expr) -> tuple[Name, Expr]:
-        return name, value
-
-    def make_weights(self, span: Span, *entries: tuple[tree.String, Expr]) -> tree.Weights:
-        return tree.Weights(span, entries)
-
-    def make_rename(self, span: Span, key: tree.String, value: Expr) -> tuple[tree.String, Expr]:
+    def list_rename(self, key: tree.String, _equal: Token, value: Expr) -> tuple[tree.String, Expr]:
         return key, value
 
-    def make_targets(self, span: Span, *names: Name) -> tuple[Name, ...]:
-        return names
+    def list_arguments(self, *children: Any) -> tuple[Any, ...]:
+        return nodes(children)
 
-    make_names = make_targets
-
-    # Expressions
-
-    def make_pipe(self, span: Span, head: Expr, *stages: tree.Path | tree.Call | tree.Labelled) -> tree.Pipe:
-        return tree.Pipe(span, head, stages)
-
-    def make_label(self, span: Span, path: tree.Path | tree.String) -> tree.Label:
-        return tree.Label(span, path)
-
-    def make_numbered_label(self, span: Span, first: Name, *rest: Name) -> tree.Label:
-        """``0.1.conv: …`` begins with two numbers that were read as one."""
-        begin = first.span.start
-        numbers = [
-            Name(Span(self.source, begin + found.start(), begin + found.end()), found[0])
-            for found in re.finditer("[0-9]+", first.text)
-        ]
-        return tree.Label(span, tree.Path(span, (*numbers, *rest)))
-
-    def make_labelled(self, span: Span, label: tree.Label, value: tree.Path | tree.Call) -> tree.Labelled:
-        return tree.Labelled(span, label, value)
-
-    def make_stage_call(
-        self, span: Span, callee: tree.Path, arguments: tuple[tree.Argument, ...]
-    ) -> tree.Path | tree.Call:
-        """``-> relu()`` is ``-> relu``."""
-        return tree.Call(span, callee, arguments) if arguments else callee
-
-    def make_stage_labelled_call(
-        self, span: Span, label: tree.Label, callee: tree.Path, arguments: tuple[tree.Argument, ...]
-    ) -> tree.Labelled:
-        value = self.make_stage_call(self._between(callee.span, span), callee, arguments)
-        return tree.Labelled(span, label, value)
-
-    def make_conditional(self, span: Span, then: Expr, condition: Expr, otherwise: Expr) -> tree.Conditional:
-        return tree.Conditional(span, then, condition, otherwise)
-
-    def make_binary(self, span: Span, left: Expr, operator: Name, right: Expr) -> tree.Binary:
-        return tree.Binary(span, operator.text, left, right, operator.span)
-
-    def make_unary(self, span: Span, operator: Name, operand: Expr) -> tree.Unary:
-        return tree.Unary(span, operator.text, operand)
-
-    def make_call(self, span: Span, callee: Expr, arguments: tuple[tree.Argument, ...]) -> tree.Call:
-        return tree.Call(span, callee, arguments)
-
-    def make_arguments(self, span: Span, *arguments: tree.Argument) -> tuple[tree.Argument, ...]:
-        return arguments
-
-    def make_positional(self, span: Span, value: Expr) -> tree.Argument:
-        return tree.Argument(span, None, value)
-
-    def make_keyword(self, span: Span, name: Name, value: Expr) -> tree.Argument:
-        return tree.Argument(span, name, value)
-
-    def make_index(self, span: Span, value: Expr, *subscripts: Expr | tree.Slice) -> tree.Index:
-        return tree.Index(span, value, subscripts)
-
-    def make_attribute(self, span: Span, value: Expr, name: Name) -> tree.Attribute:
-        return tree.Attribute(span, value, name)
-
-    def make_slice(self, span: Span, start: Bound, stop: Bound, step: Bound = None) -> tree.Slice:
-        return tree.Slice(span, start, stop, step)
-
-    def make_bound(self, span: Span, value: Bound = None) -> Bound:
-        return value
-
-    def make_ellipsis(self, span: Span) -> tree.Ellipsis:
-        return tree.Ellipsis(span)
-
-    def make_list(self, span: Span, *items: Expr) -> tree.ListLiteral:
-        return tree.ListLiteral(span, items)
-
-    def make_tuple(self, span: Span, *items: Expr) -> tree.TupleLiteral:
-        return tree.TupleLiteral(span, items)
-
-    def make_parenthesised(self, span: Span, inner: Expr) -> tree.Parenthesised:
-        return tree.Parenthesised(span, inner)
-
-    def make_path(self, span: Span, *parts: Name) -> tree.Path:
-        return tree.Path(span, parts)
-
-    def make_true(self, span: Span) -> tree.Boolean:
-        return tree.Boolean(span, True)
-
-    def make_false(self, span: Span) -> tree.Boolean:
-        return tree.Boolean(span, False)
-
-    def make_none(self, span: Span) -> tree.NoneLiteral:
-        return tree.NoneLiteral(span)
-
-    def make_integer(self, span: Span, digits: Name) -> tree.Integer:
-        if len(digits.text) > 30:
-            self.diagnostics.append(Diagnostic("this integer is too large", span, "no tensor is that big"))
-            return tree.Integer(span, 0)
-        return tree.Integer(span, int(digits.text))
-
-    def make_float(self, span: Span, digits: Name) -> tree.Float:
-        value = float(digits.text)
-        if math.isinf(value):
-            message = f"`{digits.text}` is too large for a float"
-            self.diagnostics.append(Diagnostic(message, span, help=("infinity is written `1e308 * 10`",)))
-        return tree.Float(span, value, digits.text)
-
-    def make_string(self, span: Span, token: Name) -> tree.String:
-        parts: list[str | Expr] = []
-        for piece in _STRING_PIECE.finditer(self.source.text, span.start + 1, span.end - 1):
-            part = self._string_part(piece)
-            if isinstance(part, str) and parts and isinstance(parts[-1], str):
-                parts[-1] += part
-            elif part is not None:
-                parts.append(part)
-        return tree.String(span, tuple(parts), token.text)
-
-    def _string_part(self, piece: re.Match[str]) -> str | Expr | None:
-        if (inner := piece["inner"]) is not None:
-            return self._interpolated(piece, inner)
-        if piece["brace"]:
-            return piece["brace"][0]
-        place = Span(self.source, *piece.span())
-        if (escape := piece["escape"]) is not None:
-            if escape not in _ESCAPES:
-                self._refuse(
-                    f"`{piece[0]}` is no escape", place, r"the escapes are `\\`, `\"`, `\n` and `\t`"
-                )
-            return _ESCAPES.get(escape, "")
-        if piece[0] in "{}":
-            advice = f"write `{piece[0] * 2}` for a brace itself"
-            self._refuse(f"this `{piece[0]}` has no partner", place, advice)
-        return piece[0]
-
-    def _interpolated(self, piece: re.Match[str], inner: str) -> Expr | None:
-        if inner.strip():
-            return self._expression(*piece.span("inner"))
-        place = Span(self.source, *piece.span())
-        self._refuse("nothing stands between these braces", place, "write `{{}}` for the braces themselves")
-        return None
-
-    def _refuse(self, message: str, place: Span, advice: str) -> None:
-        self.diagnostics.append(Diagnostic(message, place, help=(advice,)))
+    list_parameters = list_tensors = list_dimensions = list_sequences = list_carried = list_arguments
 
 
-def _plain(values: Sequence[Expr | Glued]) -> list[Expr]:
-    """All values but a statement's last are expressions of their own."""
-    return [value for value in values if not isinstance(value, Glued)]
+def _named(prefix: str) -> dict[str, Callable[..., Any]]:
+    found = {**vars(ExpressionBuilder), **vars(TreeBuilder)}.items()
+    return {name.removeprefix(prefix): make for name, make in found if name.startswith(prefix)}
+
+
+MAKERS = _named("make_")
+LISTS = _named("list_")

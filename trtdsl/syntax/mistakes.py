@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from trtdsl.diagnostics import Diagnostic, Origin, Span
-from trtdsl.syntax.lexer import ERROR, Tokens, lexicon
-from trtdsl.syntax.tables import END
+from trtdsl.syntax.grammar import END, marks
+from trtdsl.syntax.stuck import Stuck
+from trtdsl.syntax.tokens import ERROR, Tokens
 
 _OPERATORS = {"PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "MODULO", "MATMUL", "POWER", "AND", "OR"}
 _COMPARISONS = {"EQ", "NE", "LT", "LE", "GT", "GE"}
@@ -22,62 +22,22 @@ _STATEMENTS = {"DIM", "PROFILE", "INPUT", "OUTPUT", "EMIT", "SCAN", "WEIGHTS", "
 _AFTER_OPERAND = {*_OPERATORS, *_COMPARISONS, "ARROW", "DOT", "LPAR", "LSQB", "IF"}
 
 
-@dataclass(frozen=True, slots=True)
-class Stuck:
-    """The parser's place: ``expected`` are the terminals that could have stood there."""
-
-    tokens: Tokens
-    index: int
-    expected: frozenset[str]
-    interpolated: bool = False
-    """whether the text is the inside of a string's braces"""
-
-    def kind(self, offset: int = 0) -> str:
-        index = self.index + offset
-        return self.tokens.kinds[index] if 0 <= index < len(self.tokens.kinds) else END
-
-    def text(self, offset: int = 0) -> str:
-        index = self.index + offset
-        return self.tokens.text(index) if 0 <= index < len(self.tokens.kinds) else ""
-
-    def span(self, first: int = 0, last: int | None = None) -> Span:
-        """From one token to another, counted from the stuck one."""
-        start = self.tokens.starts[self.index + first]
-        return Span(
-            self.tokens.source, start, self.tokens.ends[self.index + (first if last is None else last)]
-        )
-
-    def adjacent(self, offset: int = 0) -> bool:
-        """Whether nothing stands between a token and the one before it."""
-        index = self.index + offset
-        return index > 0 and self.tokens.starts[index] == self.tokens.ends[index - 1]
-
-    def begins_line(self, offset: int = 0) -> bool:
-        index = self.index + offset
-        before = self.tokens.ends[index - 1] if index else 0
-        return "\n" in self.tokens.source.text[before : self.tokens.starts[index]]
-
-    @property
-    def end(self) -> str:
-        return "`}`" if self.interpolated else "the end of the text"
-
-    @property
-    def found(self) -> str:
-        return self.end if self.kind() == END else _shown(self.text())
-
-    @property
-    def wanted(self) -> str:
-        return _in_words(self.expected, self.end)
-
-
 def explain(stuck: Stuck) -> Diagnostic:
     """The diagnostic for the token that does not fit."""
     for rule in _RULES:
         found = rule(stuck)
         if found is not None:
             return found
-    message = f"expected {stuck.wanted}, found {stuck.found}"
+    message = f"expected {_in_words(stuck.expected, _end(stuck))}, found {_found(stuck)}"
     return Diagnostic(message, stuck.span(), origins=_still_open(stuck))
+
+
+def _end(stuck: Stuck) -> str:
+    return "`}`" if stuck.interpolated else "the end of the text"
+
+
+def _found(stuck: Stuck) -> str:
+    return _end(stuck) if stuck.kind() == END else _shown(stuck.text())
 
 
 def _shown(text: str) -> str:
@@ -100,7 +60,6 @@ def _still_open(stuck: Stuck) -> tuple[Origin, ...]:
 
 def _in_words(expected: frozenset[str], end: str) -> str:
     """The terminals as a person would list them; operators go without saying where a mark can stand too."""
-    marks = {kind: f"`{text}`" for text, kind in lexicon().literals.items()}
     left = set(expected)
     words: list[str] = []
     if "INTEGER" in left and "LPAR" in left and "NAME" in left:
@@ -137,7 +96,7 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         "STRING": "a string",
         END: end,
     }
-    words += sorted({named.get(kind) or marks[kind] for kind in left})
+    words += sorted({named.get(kind) or f"`{marks()[kind]}`" for kind in left})
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
@@ -211,7 +170,7 @@ def _unclosed(stuck: Stuck) -> Diagnostic | None:
         return Diagnostic(f"this `{stuck.text()}` closes nothing", stuck.span())
     partner = {"(": ")", "[": "]", "{": "}"}[opening.text]
     origin = Origin(opening, f"this `{opening.text}` is never closed")
-    return Diagnostic(f"expected `{partner}`, found {stuck.found}", stuck.span(), origins=(origin,))
+    return Diagnostic(f"expected `{partner}`, found {_found(stuck)}", stuck.span(), origins=(origin,))
 
 
 _WANTS_MORE = {*_OPERATORS, *_COMPARISONS, "EQUAL", "ARROW", "NOT"}
@@ -349,7 +308,7 @@ def _output(stuck: Stuck) -> Diagnostic | None:
     own = "z" if name == "y" else "y"
     value = f"{name}{mark}…" if stuck.kind() in ("LSQB", "DOT", "LPAR") else f"{name} {mark} …"
     help = ("write `=`",) if stuck.kind() == "EQ" else (f"give the output a name: `output {own} = {value}`",)
-    return Diagnostic(f"expected `=`, found {stuck.found}", stuck.span(), help=help)
+    return Diagnostic(f"expected `=`, found {_found(stuck)}", stuck.span(), help=help)
 
 
 def _weights(stuck: Stuck) -> Diagnostic | None:
@@ -363,12 +322,13 @@ def _weights(stuck: Stuck) -> Diagnostic | None:
 
 
 def _header(stuck: Stuck) -> Diagnostic | None:
-    if stuck.expected != frozenset(("LPAR",)):
+    if stuck.expected not in (frozenset(("LPAR",)), frozenset(("LPAR", "LBRACE"))):
         return None
-    lists = "model name(parameters) { … }"
-    if stuck.kind(-1) == "RPAR":
-        lists = "block Name(parameters)(tensors) { … }"
-    return Diagnostic(f"expected `(`, found {stuck.found}", stuck.span(), help=(f"write `{lists}`",))
+    lists = "block Name(parameters)(tensors) { … }"
+    if "LBRACE" in stuck.expected:
+        lists = "model name { … }` or `model name(parameters) { … }"
+    message = f"expected {_in_words(stuck.expected, _end(stuck))}, found {_found(stuck)}"
+    return Diagnostic(message, stuck.span(), help=(f"write `{lists}`",))
 
 
 def _statement(stuck: Stuck) -> Diagnostic | None:
@@ -430,14 +390,14 @@ def _import(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind(-1) != "IMPORT" or stuck.expected != frozenset(("STRING",)):
         return None
     help = ('an import names a file: `import "path/to/file.trtnet"`',)
-    return Diagnostic(f"expected a string, found {stuck.found}", stuck.span(), help=help)
+    return Diagnostic(f"expected a string, found {_found(stuck)}", stuck.span(), help=help)
 
 
 def _input_type(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind(-3) != "INPUT" or stuck.kind(-1) != "COLON":
         return None
     help = (f"write `input {stuck.text(-2)}: float32[…]`",)
-    return Diagnostic(f"expected a dtype, found {stuck.found}", stuck.span(), help=help)
+    return Diagnostic(f"expected a dtype, found {_found(stuck)}", stuck.span(), help=help)
 
 
 def _range(stuck: Stuck) -> Diagnostic | None:
@@ -454,7 +414,7 @@ def _conditional(stuck: Stuck) -> Diagnostic | None:
     if not {"ELSE", "AND"} <= stuck.expected or stuck.kind() == END:
         return None
     help = ("a choice between values is `a if condition else b`",)
-    return Diagnostic(f"expected `else`, found {stuck.found}", stuck.span(), help=help)
+    return Diagnostic(f"expected `else`, found {_found(stuck)}", stuck.span(), help=help)
 
 
 def _comment(stuck: Stuck) -> Diagnostic | None:

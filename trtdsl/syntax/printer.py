@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from trtdsl.diagnostics import Source
 from trtdsl.syntax import tree
+from trtdsl.syntax.grammar import END
 from trtdsl.syntax.layout import INDENT, WIDTH, Token, TokenSequence, Writer, measure, write_sequence
-from trtdsl.syntax.lexer import Tokens
-from trtdsl.syntax.parser import parse_tokens
+from trtdsl.syntax.parser import parse_whole
 from trtdsl.syntax.spacing import annotate, sequence_of, take_comments_after
-from trtdsl.syntax.tables import END
+from trtdsl.syntax.tokens import Tokens
 
 
 def format_text(text: str, name: str = "<text>") -> str:
     """The text in the one layout; raises :class:`DiagnosticError` where it does not parse."""
-    file, tokens = parse_tokens(Source(name, text))
-    formatter = _Formatter(file, tokens)
+    parsed = parse_whole(text, name)
+    formatter = _Formatter(parsed.tree, parsed.tokens)
     formatter.run()
     return formatter.writer.text()
 

@@ -6,41 +6,63 @@ of a statement: the first token of a line, no further right than the statement t
 
 from __future__ import annotations
 
-from trtdsl.syntax.lexer import Tokens, lexicon
-from trtdsl.syntax.tables import END
+from trtdsl.syntax.grammar import END
+from trtdsl.syntax.stuck import Beginning, Stumble
+from trtdsl.syntax.tokens import Tokens
 
 _HARD = {"for", "if", "return", "assert"}
 _BEFORE_NAME = {"dim", "input", "output", "profile", "emit", "scan"}
 
 
-def next_statement(tokens: Tokens, index: int, begin: int, depth: int, in_body: bool) -> int | None:
+def failed_statement(found: Stumble) -> tuple[int, int]:
+    """The offsets between which the text makes no sense: to the next statement of the same body, if that
+    is there, or else to the next item."""
+    tokens, index = found.stuck.tokens, found.stuck.index
+    braces = found.around[-1].braces + _open_braces(tokens, found.around[-1].index, index)
+    for begin in reversed(found.around):
+        first = max(index, begin.index + 1)
+        resumed = _next_statement(tokens, first, begin, braces - begin.braces)
+        if resumed is not None:
+            return tokens.starts[begin.index], tokens.starts[resumed]
+    raise AssertionError("an item always ends somewhere")
+
+
+def unfinished_statement(found: Stumble) -> tuple[int, int]:
+    """Where the statement begins that the text breaks off in, and how many braces are open there."""
+    begin = found.around[-1]
+    return found.stuck.tokens.starts[begin.index], begin.braces
+
+
+def _open_braces(tokens: Tokens, first: int, last: int) -> int:
+    kinds = tokens.kinds[first:last]
+    return kinds.count("LBRACE") - kinds.count("RBRACE")
+
+
+def _next_statement(tokens: Tokens, index: int, begin: Beginning, depth: int) -> int | None:
     """The index of the token to go on at, from ``index`` on.
 
-    ``begin`` is the offset of the failed statement, ``depth`` the number of braces open inside it. In a
-    body, the brace that closes it will do too; None means that the body never ends.
+    ``depth`` is the number of braces open inside the failed statement. In a body, the brace that closes it
+    will do too; None means that the body never ends.
     """
-    column = _column(tokens, begin)
-    index = _after_brackets(tokens, index, begin)
+    column = _column(tokens, tokens.starts[begin.index])
+    index = _after_brackets(tokens, index, begin.index)
     while tokens.kinds[index] != END:
         kind = tokens.kinds[index]
         at_line = _begins_line(tokens, index)
         if at_line and _begins_item(tokens, index):
-            return _restored(tokens, index) if not in_body else None
-        if kind == "RBRACE" and in_body and depth == 0:
+            return index if not begin.in_body else None
+        if kind == "RBRACE" and begin.in_body and depth == 0:
             return index
         depth += (kind == "LBRACE") - (kind == "RBRACE")
-        level = in_body and depth == 0 and at_line and _column(tokens, tokens.starts[index]) <= column
+        level = begin.in_body and depth == 0 and at_line and _column(tokens, tokens.starts[index]) <= column
         if level and _begins_statement(tokens, index):
-            return _restored(tokens, index)
+            return index
         index += 1
     return index
 
 
-def _after_brackets(tokens: Tokens, index: int, begin: int) -> int:
+def _after_brackets(tokens: Tokens, index: int, first: int) -> int:
     """Past the brackets that the failed statement has open, if they are closed before the next brace."""
-    first = index
-    while first and tokens.starts[first - 1] >= begin:
-        first -= 1
     depth = 0
     for number in range(first, len(tokens.kinds)):
         kind = tokens.kinds[number]
@@ -62,11 +84,11 @@ def _begins_line(tokens: Tokens, index: int) -> bool:
 
 
 def _begins_item(tokens: Tokens, index: int) -> bool:
-    """``import "…"``, ``block name(`` or ``model name(``: nothing like it stands inside a body."""
-    text, following = tokens.text(index), tokens.kinds[index + 1]
+    """``import "…"``, ``block name(``, ``model name(`` or ``model name {``: never inside a body."""
+    text, (following, opening) = tokens.text(index), (*tokens.kinds[index + 1 : index + 3], END)[:2]
     if text == "import":
         return following == "STRING"
-    return text in ("block", "model") and following == "NAME" and tokens.kinds[index + 2] == "LPAR"
+    return text in ("block", "model") and following == "NAME" and opening in ("LPAR", "LBRACE")
 
 
 def _begins_statement(tokens: Tokens, index: int) -> bool:
@@ -76,9 +98,3 @@ def _begins_statement(tokens: Tokens, index: int) -> bool:
     if text == "weights" and following == "LBRACE":
         return True
     return tokens.kinds[index] in ("NAME", *map(str.upper, _BEFORE_NAME)) and following in ("EQUAL", "COMMA")
-
-
-def _restored(tokens: Tokens, index: int) -> int:
-    """A keyword that was taken for a name is a keyword again."""
-    tokens.kinds[index] = lexicon().literals.get(tokens.text(index), tokens.kinds[index])
-    return index

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trtdsl.syntax.layout import Bracket, Item, Token, TokenSequence, close
-from trtdsl.syntax.lexer import Tokens
+from trtdsl.syntax.tokens import Tokens
 from trtdsl.syntax.tree import Comment
 
 _CALLABLE = {"NAME", "WORD", "INTEGER", "STRING", "RPAR", "RSQB"}

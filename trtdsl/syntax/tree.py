@@ -5,186 +5,151 @@ Every node has the span it was read from. Nothing here checks meaning; `trtdsl.e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from trtdsl.diagnostics import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A bare word that binds something: a parameter, a target, a dimension."""
+class Node(msgspec.Struct, frozen=True, gc=False):
+    """A part of the tree, compared by what it holds; a tree has no cycles to be collected."""
 
     span: Span
+
+
+class Name(Node, frozen=True):
+    """A bare word that binds something: a parameter, a target, a dimension."""
+
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Node, frozen=True):
     """A dotted path in an expression: ``x``, ``x.shape``, ``r.BasicBlock``. Parts may be integers."""
 
-    span: Span
     parts: tuple[Name, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Integer:
-    span: Span
+class Integer(Node, frozen=True):
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Float:
-    span: Span
+class Float(Node, frozen=True):
     value: float
     text: str
     """as written, for the formatter"""
 
 
-@dataclass(frozen=True, slots=True)
-class String:
+class String(Node, frozen=True):
     """``"layer{i}.{j}"``: ``parts`` alternates literal text (escapes resolved) and expressions."""
 
-    span: Span
     parts: tuple[str | Expr, ...]
     text: str
     """as written, quotes included, for the formatter"""
 
 
-@dataclass(frozen=True, slots=True)
-class Boolean:
-    span: Span
+class Boolean(Node, frozen=True):
     value: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NoneLiteral:
-    span: Span
+class NoneLiteral(Node, frozen=True):
+    """``none``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ellipsis:
-    span: Span
+class Ellipsis(Node, frozen=True):
+    """``...`` inside an index."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListLiteral:
-    span: Span
+class ListLiteral(Node, frozen=True):
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TupleLiteral:
+class TupleLiteral(Node, frozen=True):
     """``()``, ``(a,)``, ``(a, b)``; a parenthesised ``(a)`` is :class:`Parenthesised`."""
 
-    span: Span
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Parenthesised:
-    span: Span
+class Parenthesised(Node, frozen=True):
     inner: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(Node, frozen=True):
     """``operator`` is ``-`` or ``not``."""
 
-    span: Span
     operator: str
     operand: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Node, frozen=True):
     """``operator`` is one of ``+ - * / // % ** @ == != < <= > >= and or``."""
 
-    span: Span
     operator: str
     left: Expr
     right: Expr
     operator_span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Conditional:
+class Conditional(Node, frozen=True):
     """``then if condition else otherwise``."""
 
-    span: Span
     then: Expr
     condition: Expr
     otherwise: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Node, frozen=True):
     """``value`` or ``name = value``."""
 
-    span: Span
     name: Name | None
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Node, frozen=True):
     """``callee(arguments)``. ``Conv2d(64, 7)(x)`` is a Call whose callee is a Call."""
 
-    span: Span
     callee: Expr
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Node, frozen=True):
     """``value.name`` where ``value`` is not a plain path: ``f(x).shape``."""
 
-    span: Span
     value: Expr
     name: Name
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Node, frozen=True):
     """``start:stop:step`` inside an index."""
 
-    span: Span
     start: Expr | None
     stop: Expr | None
     step: Expr | None
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Node, frozen=True):
     """``value[subscripts]``; a subscript is an expression, a Slice or an Ellipsis."""
 
-    span: Span
     value: Expr
     subscripts: tuple[Expr | Slice, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Node, frozen=True):
     """The state-dict path before a colon: a Path, or a String (with interpolation)."""
 
-    span: Span
     path: Path | String
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
+class Labelled(Node, frozen=True):
     """``label: callee``: ``callee`` is a Path (no arguments) or a Call."""
 
-    span: Span
     label: Label
     value: Path | Call
 
 
-@dataclass(frozen=True, slots=True)
-class Pipe:
+class Pipe(Node, frozen=True):
     """``head -> stage -> stage``. A stage is a Path, a Call on a Path, or one of these Labelled."""
 
-    span: Span
     head: Expr
     stages: tuple[Path | Call | Labelled, ...]
 
@@ -214,113 +179,87 @@ Expr: TypeAlias = (
 # Statements
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Node, frozen=True):
     """``minimum .. optimum .. maximum``."""
 
-    span: Span
     minimum: Expr
     optimum: Expr
     maximum: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Dim:
+class Dim(Node, frozen=True):
     """``dim N = 1 .. 8 .. 64`` or ``dim S = 128``."""
 
-    span: Span
     name: Name
     value: Range | Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Node, frozen=True):
     """``profile small { N = 1 .. 1 .. 1 }``."""
 
-    span: Span
     name: Name
     ranges: tuple[tuple[Name, Range | Expr], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TypeExpr:
+class TypeExpr(Node, frozen=True):
     """``float32[N, 3, H, W]``, or ``[N, C]`` (``dtype`` None) in a block's header."""
 
-    span: Span
     dtype: Name | None
     shape: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    span: Span
+class Input(Node, frozen=True):
     name: Name
     type: TypeExpr
     documentation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Node, frozen=True):
     """``output y = expr`` (``value`` given, one name) or ``output a, b``."""
 
-    span: Span
     names: tuple[Name, ...]
     value: Expr | None
     documentation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
-    span: Span
+class Assign(Node, frozen=True):
     targets: tuple[Name, ...]
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class For:
-    span: Span
+class For(Node, frozen=True):
     targets: tuple[Name, ...]
     iterable: Expr
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class If:
+class If(Node, frozen=True):
     """``otherwise`` holds the ``else`` statements; an ``else if`` is a single nested If."""
 
-    span: Span
     condition: Expr
     body: tuple[Statement, ...]
     otherwise: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Assert:
-    span: Span
+class Assert(Node, frozen=True):
     condition: Expr
     message: String | None
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
-    span: Span
+class Return(Node, frozen=True):
     values: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Node, frozen=True):
     """``emit y = h`` inside a scan."""
 
-    span: Span
     name: Name
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(Node, frozen=True):
     """``scan xt in x, dim = 0 with h = h0, c = c0 { … emit y = h }``."""
 
-    span: Span
     targets: tuple[Name, ...]
     sequences: tuple[Expr, ...]
     options: tuple[Argument, ...]
@@ -328,11 +267,9 @@ class Scan:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(Node, frozen=True):
     """``weights { "a.weight" = "b.weight" … }``."""
 
-    span: Span
     entries: tuple[tuple[String, Expr], ...]
 
 
@@ -344,38 +281,30 @@ Statement: TypeAlias = (
 # Top level
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
-    span: Span
+class Import(Node, frozen=True):
     path: String
     alias: Name | None
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Node, frozen=True):
     """A configuration parameter of a block or model; ``default`` None means required."""
 
-    span: Span
     name: Name
     default: Expr | None
 
 
-@dataclass(frozen=True, slots=True)
-class TensorParameter:
+class TensorParameter(Node, frozen=True):
     """``x``, ``x: [N, C, H, W]`` or ``x: float32[N, C]`` in a block's second list.
 
     ``default`` is ``none`` for an optional tensor.
     """
 
-    span: Span
     name: Name
     type: TypeExpr | None
     default: Expr | None
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    span: Span
+class Block(Node, frozen=True):
     name: Name
     parameters: tuple[Parameter, ...]
     tensors: tuple[TensorParameter, ...]
@@ -383,20 +312,16 @@ class Block:
     documentation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    span: Span
+class Model(Node, frozen=True):
     name: Name
     parameters: tuple[Parameter, ...]
     body: tuple[Statement, ...]
     documentation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Comment:
+class Comment(Node, frozen=True):
     """``text`` includes the ``#``; ``trailing`` is true where code stands before it on its line."""
 
-    span: Span
     text: str
     trailing: bool
 
@@ -404,8 +329,6 @@ class Comment:
 Item: TypeAlias = Import | Block | Model
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    span: Span
+class File(Node, frozen=True):
     items: tuple[Item, ...]
     comments: tuple[Comment, ...]
