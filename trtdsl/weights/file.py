@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
 
 Buffer = memoryview | bytes
 
 _QUOTE_LENGTH = 120
+_PATH_LENGTH = 400
+_MOST_ENTRIES = 5000  # of a folder that are compared with a name
 
 
 class Malformed(Exception):
@@ -77,12 +81,20 @@ def _map_behind(array: np.ndarray[Any, Any]) -> mmap.mmap | None:
 
 def refuse(path: Path, what: str, *advice: str) -> DiagnosticError:
     """The error to raise about a file that may not even exist: "`path` ``what``"."""
-    return DiagnosticError(Diagnostic(f"`{path}` {what}", help=advice))
+    return DiagnosticError(Diagnostic(f"`{shown(path)}` {what}", help=advice))
 
 
 def _unreadable(path: Path, what: str, *advice: str) -> UsageError:
     """The error about a path that leads to no file: it is the command that is wrong, not the weights."""
-    return UsageError(Diagnostic(f"`{path}` {what}", help=advice))
+    return UsageError(Diagnostic(f"`{shown(path)}` {what}", help=advice))
+
+
+def shown(path: Path) -> str:
+    """A path as it is printed: its beginning and end where it is longer than a few lines."""
+    text = str(path)
+    if len(text) <= _PATH_LENGTH:
+        return text
+    return f"{text[: _PATH_LENGTH // 2]}…{text[-_PATH_LENGTH // 2 :]}"
 
 
 def printable(text: str) -> str:
@@ -127,7 +139,8 @@ def _inside(folder: Path) -> tuple[str, ...]:
     found = sorted(
         entry
         for pattern in ("*.index.json", "*.safetensors", "*.pt*", "*.bin")
-        for entry in folder.glob(pattern)
+        for entry in _entries(folder)
+        if entry.match(pattern)
     )
     indexes = [entry for entry in found if entry.name.endswith(".index.json")]
     return tuple(f"did you mean `{entry}`?" for entry in (indexes or found)[:1])
@@ -135,9 +148,14 @@ def _inside(folder: Path) -> tuple[str, ...]:
 
 def _neighbours(path: Path) -> tuple[str, ...]:
     """The checkpoint beside a missing one whose name is most like it."""
-    from trtdsl.diagnostics import nearest
-
     if not path.parent.is_dir():
         return (f"there is no folder `{path.parent}`",)
-    found = nearest(path.name, (entry.name for entry in path.parent.iterdir() if entry.is_file()))
+    found = nearest(path.name, (entry.name for entry in _entries(path.parent) if entry.is_file()))
     return (f"did you mean `{path.with_name(found)}`?",) if found else ()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, as far as it can be read."""
+    with suppress(OSError):
+        return list(islice(folder.iterdir(), _MOST_ENTRIES))
+    return []

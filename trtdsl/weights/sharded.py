@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from os.path import lexists
 from pathlib import Path, PurePosixPath
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.weights.file import Malformed, MappedFile, listing, quote
-from trtdsl.weights.safetensors import parse_json
+from trtdsl.weights.file import Malformed, MappedFile, listing, quote, shown
+from trtdsl.weights.safetensors import MAX_HEADER, parse_json
 from trtdsl.weights.tensor import LazyTensor
+
+_MOST_MISSING = 20
 
 Reader = Callable[[Path], dict[str, LazyTensor]]
 
@@ -25,12 +28,8 @@ def read_sharded(file: MappedFile, read: Reader) -> dict[str, LazyTensor]:
     weight_map = _weight_map(file)
     folder = file.path.parent
     names = list(dict.fromkeys(weight_map.values()))
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        advice = (f"`{file.path}` lists {len(names)} shards; {len(missing)} of them are not beside it",)
-        raise DiagnosticError(
-            *(Diagnostic(f"shard `{folder / name}` is missing", help=advice) for name in missing)
-        )
+    if missing := [name for name in names if not lexists(folder / name)]:
+        raise DiagnosticError(*_missing(file, names, missing))
     shards = {name: read(folder / name) for name in names}
     absent = [key for key, name in weight_map.items() if key not in shards[name]]
     if absent:
@@ -40,9 +39,20 @@ def read_sharded(file: MappedFile, read: Reader) -> dict[str, LazyTensor]:
     return {key: shards[name][key] for key, name in weight_map.items()}
 
 
+def _missing(file: MappedFile, names: list[str], missing: list[str]) -> Iterator[Diagnostic]:
+    """A diagnostic for each shard that is not there, of many for the first ones."""
+    listed = "1 shard" if len(names) == 1 else f"{len(names)} shards"
+    gone = "1 of them is" if len(missing) == 1 else f"{len(missing)} of them are"
+    advice = (f"`{shown(file.path)}` lists {listed}; {gone} not beside it",)
+    for name in missing[:_MOST_MISSING]:
+        yield Diagnostic(f"shard `{shown(file.path.parent / name)}` is missing", help=advice)
+
+
 def _weight_map(file: MappedFile) -> dict[str, str]:
     """Key to shard's file name, every name known to be one beside the index."""
     try:
+        if file.size > MAX_HEADER:
+            raise Malformed(f"it has {file.size} bytes")
         index = parse_json(file.data[:])
     except Malformed as error:
         raise file.refuse(f"is neither a checkpoint nor the index of one: {error}") from None
