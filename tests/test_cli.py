@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from tests.command import trtdsl
 from trtdsl import compile as compilation
@@ -51,6 +51,17 @@ def test_check_says_what_the_model_is(folder: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == "tiny: 5 operators, 8 weights with 292 values"
     assert printed.err == ""
+
+
+def test_a_prefix_of_the_keys_is_proposed_and_taken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = {f"model.{key}": array for key, array in load_file("tiny.safetensors").items()}
+    save_file(arrays, "lightning.safetensors")
+    assert trtdsl("check", "tiny.trtnet", "lightning.safetensors") == 1
+    assert "all of them are there behind `model.`: `--weights-prefix model.`" in capsys.readouterr().err
+    assert trtdsl("check", "tiny.trtnet", "lightning.safetensors", "--weights-prefix", "model.") == 0
+    assert capsys.readouterr().err == ""
+    assert trtdsl("check", "tiny.trtnet", "lightning.safetensors", "--weights-prefix", "net.") == 1
+    assert "has no key that begins with `net.`" in capsys.readouterr().err
 
 
 def test_a_path_that_leads_to_no_model_is_a_mistake_of_the_command(

@@ -64,7 +64,7 @@ def check_file(
         return Checked(elaborated.graph, elaborated.warnings)
     from trtdsl.weights import bind, load_checkpoint
 
-    checkpoint = load_checkpoint(weights, section=options.section)
+    checkpoint = load_checkpoint(weights, section=options.section, prefix=options.weights_prefix)
     notes = tuple(Diagnostic(note, severity="warning") for note in checkpoint.notes)
     bound = bind(elaborated.graph, checkpoint, options.weights_dtype)
     return Checked(bound.graph, (*elaborated.warnings, *notes, *bound.warnings))

@@ -64,6 +64,12 @@ class CheckOptions:
     section: str | None = _choice(
         None, "--section", metavar="NAME", help="The dict in the checkpoint that holds the weights: ema."
     )
+    weights_prefix: str | None = _choice(
+        None,
+        "--weights-prefix",
+        metavar="PREFIX",
+        help="Strip this from the checkpoint's keys, `model.` of Lightning; keys without it are left out.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

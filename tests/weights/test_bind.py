@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -9,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from safetensors.torch import save_file, save_model
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, verify
 from trtdsl.types import DType
+from trtdsl.weights import load_checkpoint
 from trtdsl.weights.bind import MOST_ERRORS, WeightsDType, bind
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -157,3 +160,132 @@ def test_many_mistakes_are_counted() -> None:
         bind(linear(stages=body), weights)
     assert len(caught.value.diagnostics) == MOST_ERRORS + 1
     assert caught.value.diagnostics[-1].message == "39 further weights are missing or do not fit"
+
+
+# --- Prefixes ---------------------------------------------------------------------------------------------
+
+
+def behind(prefix: str) -> Arrays:
+    return {prefix + key: value for key, value in arrays().items()}
+
+
+@pytest.mark.parametrize("prefix", ["model.", "model"])
+def test_a_prefix_is_stripped_from_arrays(prefix: str) -> None:
+    weights = {**behind("model."), "loss.weight": np.zeros(3)}
+    bound = bind(linear(), weights, prefix=prefix)
+    assert bound.warnings == ()
+    assert data_of(bound.graph)["fc.bias"] is weights["model.fc.bias"]
+
+
+def test_a_prefix_that_no_key_has() -> None:
+    with pytest.raises(DiagnosticError, match=r"no key that begins with `net`; its keys are `model\.fc\.wei"):
+        bind(linear(), behind("model."), prefix="net")
+
+
+@pytest.mark.parametrize("prefix", ["model.", "_orig_mod.", "ema.", "a.b.c."])
+def test_the_prefix_of_every_key_is_proposed(prefix: str) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        bind(linear(), {**behind(prefix), "loss.weight": np.zeros(3)})
+    (found,) = caught.value.diagnostics
+    spelled = f'`--weights-prefix {prefix}`, in Python `prefix = "{prefix}"`'
+    assert found.help[-1] == f"all of them are there behind `{prefix}`: {spelled}"
+    assert bind(linear(), behind(prefix), prefix=prefix).warnings == ()
+
+
+def test_a_prefix_is_proposed_once_where_most_keys_have_it() -> None:
+    weights = {**behind("model."), "other.weight": np.zeros((2, 2), np.float32)}
+    with pytest.raises(DiagnosticError) as caught:
+        bind(linear(stages="-> fc: Linear(2) -> other: Linear(2)"), weights)
+    assert [
+        any("--weights-prefix model." in text for text in each.help) for each in caught.value.diagnostics
+    ] == [
+        True,
+        False,
+        False,
+    ]
+    assert "2 of the model's 4 keys are there behind `model.`" in str(caught.value)
+
+
+def test_no_prefix_is_proposed_for_what_one_layer_lacks() -> None:
+    weights = {"fc.weight": arrays()["fc.weight"], "head.fc.bias": arrays()["fc.bias"]}
+    with pytest.raises(DiagnosticError) as caught:
+        bind(linear(), weights)
+    assert "prefix" not in str(caught.value)
+
+
+# --- Tied weights -----------------------------------------------------------------------------------------
+
+TIED = "-> a: Linear(3, bias = false) -> b: Linear(3, bias = false)"
+
+
+def test_a_missing_key_of_one_shape_is_not_tied_silently() -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        bind(linear(stages=TIED), {"a.weight": np.zeros((3, 3), np.float32), "n": np.zeros(3)})
+    (found,) = caught.value.diagnostics
+    assert found.message == "the checkpoint has no `b.weight`"
+    assert found.help == (
+        "`a.weight` has its shape; if the two are tied, give this layer the label `a` too: uses of one label"
+        " share their weights",
+    )
+    followed = linear(stages=TIED.replace("b:", "a:"))
+    assert bind(followed, {"a.weight": np.zeros((3, 3), np.float32)}).warnings == ()
+
+
+def test_of_several_keys_of_one_shape_none_is_named() -> None:
+    weights = {key: np.zeros((3, 3), np.float32) for key in ("a.weight", "c.weight")}
+    with pytest.raises(DiagnosticError) as caught:
+        bind(linear(stages=TIED), weights)
+    assert "tied" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "pth", "old pth", "safetensors"])
+def test_the_other_key_of_a_tied_weight_is_not_unread(tmp_path: Path, kind: str) -> None:
+    weight = torch.arange(9.0).reshape(3, 3)
+    state = {
+        "a.weight": weight,
+        "b.weight": weight.view(3, 3),
+        "c.weight": weight.clone(),
+        "d.weight": weight.T,
+    }
+    if kind == "numpy":
+        weights: Any = {key: value.numpy() for key, value in state.items()}
+    elif kind == "torch":
+        weights = state
+    elif kind == "safetensors":
+        (a, b, c, d) = state
+        save_file({a: weight, c: state[c], d: weight.T.contiguous()}, tmp_path / "w", metadata={b: a})
+        weights = load_checkpoint(tmp_path / "w")
+    else:
+        torch.save(state, tmp_path / "w", _use_new_zipfile_serialization=kind == "pth")
+        weights = load_checkpoint(tmp_path / "w")
+    (warning,) = bind(linear(stages="-> a: Linear(3, bias = false)"), weights).warnings
+    assert warning.message == "the model never reads 2 keys of the checkpoint: `c.weight`, `d.weight`"
+
+
+def test_two_labels_read_a_tied_weight_from_every_format(tmp_path: Path) -> None:
+    net = torch.nn.ModuleDict(
+        {"a": torch.nn.Linear(3, 3, bias=False), "b": torch.nn.Linear(3, 3, bias=False)}
+    )
+    net["b"].weight = net["a"].weight
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    save_model(net, str(tmp_path / "w.safetensors"))
+    for name in ("w.pth", "w.safetensors"):
+        bound = bind(linear(stages=TIED), load_checkpoint(tmp_path / name))
+        assert bound.warnings == ()
+        first, second = data_of(bound.graph).values()
+        assert np.shares_memory(first, second)
+        assert (first == net["a"].weight.detach().numpy()).all()
+
+
+# --- Names ------------------------------------------------------------------------------------------------
+
+
+def test_names_from_a_checkpoint_are_made_printable() -> None:
+    evil = "fc.\x1b[31mbias\nerror: no"
+    weights = {"fc.weight": arrays()["fc.weight"], evil: arrays()["fc.bias"]}
+    with pytest.raises(DiagnosticError) as caught:
+        bind(linear(), weights)
+    (warning,) = bind(linear(), {**arrays(), evil: np.zeros(1)}).warnings
+    for text in (str(caught.value), warning.message):
+        assert "\x1b" not in text
+        assert "\nerror: no" not in text

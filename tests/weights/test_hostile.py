@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from trtdsl.weights import safetensors, state_dict, torch_zip, zip_archive
+from trtdsl.weights import tensor as tensors
+
 MEMORY = 600  # MB beyond what Python needs with its libraries imported
 SECONDS = 12  # of CPU time; no case needs more than four
 PROGRAM = """
@@ -277,3 +280,18 @@ def test_an_index_larger_than_any_is_not_parsed(tmp_path: Path):
         file.write(b'{"weight_map": ')
         file.truncate(2**28)
     assert "is neither a checkpoint nor the index of one: it has 268435456 bytes" in answer(index)
+
+
+def test_the_bounds_are_documented():
+    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
+    bounds = page.partition("## Bounds")[2]
+    whole, times = zip_archive.ALWAYS_EXPANDED, zip_archive.MOST_EXPANSION
+    for row in (
+        f"a key | {state_dict.LONGEST_KEY} characters",
+        f"the rank of a tensor | {tensors.MAX_RANK} |",
+        f"{whole >> 20} MiB, and {times} times the size of the file",
+        f"the size of the file, or {torch_zip.ALWAYS_RUN >> 20} MiB",
+        f"{tensors.ALWAYS_ALLOWED >> 20} MiB, or {tensors.MAX_EXPANSION} times its storage",
+        f"an index | {safetensors.MAX_HEADER:,} bytes",
+    ):
+        assert row in bounds

@@ -18,7 +18,7 @@ from trtdsl.weights import load_checkpoint
 from trtdsl.weights.tensor import NUMPY_DTYPES
 
 
-@pytest.mark.parametrize("name", NUMPY_DTYPES)
+@pytest.mark.parametrize("name", [name for name in NUMPY_DTYPES if name != "complex128"])
 def test_every_dtype_keeps_its_bits(tmp_path: Path, name: str):
     tensor = torch.tensor([[0, 1, 1], [0, 1, 0]]).to(getattr(torch, name))
     save_file({"x": tensor}, tmp_path / "w.safetensors")
@@ -61,6 +61,22 @@ def test_a_prefix_is_stripped(tmp_path: Path):
     weights = load_checkpoint(tmp_path / "w.safetensors")
     assert list(weights) == ["x"]
     assert weights.prefix == "module._orig_mod."
+
+
+def test_what_save_model_left_out_is_found_again(tmp_path: Path):
+    weight = torch.arange(4.0)
+    metadata = {
+        "format": "pt",
+        "tied.weight": "kept.weight",
+        "not.there": "nor.this",
+        "kept.bias": "kept.weight",
+    }
+    state = {"kept.weight": weight, "kept.bias": torch.ones(1)}
+    save_file(state, tmp_path / "w.safetensors", metadata=metadata)
+    weights = load_checkpoint(tmp_path / "w.safetensors")
+    assert {*weights} == {"kept.weight", "kept.bias", "tied.weight"}
+    assert weights["tied.weight"].tolist() == weight.tolist()
+    assert weights["kept.bias"].tolist() == [1]
 
 
 def written(path: Path, header: object, data: bytes = b"", length: int | None = None) -> Path:
@@ -146,7 +162,7 @@ def test_beside_an_unknown_dtype_no_tensor_lies_outside_the_file(tmp_path: Path,
         load_checkpoint(written(tmp_path / "w.safetensors", header, bytes(16)))
 
 
-@pytest.mark.parametrize("dtype", ["C64", "F4", "F8_E8M0", "from the future"])
+@pytest.mark.parametrize("dtype", ["F4", "F8_E8M0", "from the future"])
 def test_an_unknown_dtype_is_refused_only_when_asked_for(tmp_path: Path, dtype: str):
     header = {"bad": entry(0, 8, dtype=dtype, shape=[1]), "good": entry(8, 16)}
     weights = load_checkpoint(written(tmp_path / "w.safetensors", header, bytes(16)))

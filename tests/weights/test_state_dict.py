@@ -23,9 +23,9 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def loaded(tmp_path: Path):
-    def load(value: object, section: str | None = None) -> Checkpoint:
+    def load(value: object, section: str | None = None, prefix: str | None = None) -> Checkpoint:
         torch.save(value, tmp_path / "w.pth")
-        return load_checkpoint(tmp_path / "w.pth", section=section)
+        return load_checkpoint(tmp_path / "w.pth", section=section, prefix=prefix)
 
     return load
 
@@ -89,6 +89,33 @@ def test_wrappers_are_stripped(loaded: Any, prefix: str):
 def test_a_wrapper_on_some_keys_is_a_name(loaded: Any):
     weights = loaded({**W, "module.x": torch.ones(1)})
     assert (list(weights), weights.prefix) == ([*W, "module.x"], "")
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod."])
+@pytest.mark.parametrize("prefix", ["model.", "model"])
+def test_a_prefix_that_is_asked_for_is_stripped(loaded: Any, wrapper: str, prefix: str):
+    value = {"state_dict": {**prefixed(f"{wrapper}model."), f"{wrapper}loss.weight": torch.ones(1)}}
+    weights = loaded(value, prefix=prefix)
+    assert list(weights) == list(W)
+    assert weights.notes[-1] == f"left out what does not begin with `{prefix}`: `loss.weight`"
+    assert list(loaded(value)) == ["model.fc.weight", "model.fc.bias", "loss.weight"]
+
+
+def test_wrappers_behind_a_prefix_are_stripped(loaded: Any):
+    assert list(loaded(prefixed("model._orig_mod."), prefix="model.")) == list(W)
+    assert list(loaded(prefixed("model._orig_mod."), prefix="model._orig_mod.")) == list(W)
+
+
+def test_a_prefix_of_all_keys_alone_leaves_no_note(loaded: Any):
+    weights = loaded(prefixed("model."), prefix="model.")
+    assert (list(weights), weights.prefix, weights.notes) == (list(W), "model.", ())
+
+
+def test_a_prefix_that_no_key_has_is_refused(loaded: Any):
+    with pytest.raises(
+        DiagnosticError, match=r"has no key that begins with `net\.`; its keys are `model\.fc"
+    ):
+        loaded(prefixed("model."), prefix="net.")
 
 
 def test_values_that_are_no_tensors_are_passed_over(loaded: Any):

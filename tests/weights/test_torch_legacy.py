@@ -57,10 +57,11 @@ def test_a_dtype_that_torch_itself_cannot_read_from_it(tmp_path: Path):
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
 def test_what_cannot_be_read_can_be_listed(tmp_path: Path):
-    state = {"c": torch.ones(2, dtype=torch.complex64), "s": torch.eye(2).to_sparse(), "w": BASE}
-    weights = load_checkpoint(saved(tmp_path / "w.pth", state))
-    assert list(weights) == ["c", "s", "w"]
-    for key in ("c", "s"):
+    quantized = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint32)
+    state = {"n": torch.ones(2).to(torch.complex64).conj(), "s": torch.eye(2).to_sparse(), "w": BASE}
+    weights = load_checkpoint(saved(tmp_path / "w.pth", {**state, "q": quantized}))
+    assert list(weights) == ["n", "s", "w", "q"]
+    for key in ("n", "s", "q"):
         with pytest.raises(DiagnosticError, match=f"tensor `{key}` that cannot be read"):
             weights[key]
 

@@ -140,7 +140,7 @@ def test_training_state_beside_the_weights_does_not_disturb(tmp_path: Path):
 
 
 UNREADABLE: dict[str, Callable[[], torch.Tensor]] = {
-    "complex": lambda: torch.ones(2, dtype=torch.complex64),
+    "half complex": lambda: torch.ones(2, dtype=torch.complex32),
     "conjugated": lambda: torch.ones(2, dtype=torch.complex64).conj(),
     "negated": lambda: torch.ones(2, dtype=torch.complex64).conj().imag,
     "sparse": lambda: torch.eye(2).to_sparse(),

@@ -104,6 +104,7 @@ def verify(
         defines=choice.defines,
         weights_dtype=choice.weights_dtype,
         section=choice.section,
+        weights_prefix=choice.weights_prefix,
         **others,
     )
     print(json.dumps(found.to_dict(), indent=1) if as_json else verification.show_verification(found))

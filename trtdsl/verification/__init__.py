@@ -92,6 +92,7 @@ def verify(
     defines: Mapping[str, Any] | None = None,
     weights_dtype: WeightsDType = None,
     section: str | None = None,
+    weights_prefix: str | None = None,
 ) -> Verification:
     """Compare a model with PyTorch, an ONNX model, or the outputs in a ``.npz`` file.
 
@@ -126,7 +127,10 @@ def verify(
         runner = loaded(runner, chosen)
     if stored is not None:
         notes += stored_notes(graph, stored, chosen)
-    state = load_checkpoint(weights, section=section) if isinstance(weights, (str, Path)) else weights
+    if isinstance(weights, (str, Path)):
+        state = load_checkpoint(weights, section=section, prefix=weights_prefix)
+    else:
+        state = weights
     reference = stored or _reference(against, arguments or {}, onnx, state, dtype)
     if state is None and isinstance(reference, TorchReference) and _is_unbound(graph):
         state, weights_dtype = state_of(reference.module), weights_dtype or "model"

@@ -14,20 +14,21 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, nearest
-from trtdsl.ir import Graph, Node, Value, Weight, rebuild
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.ir import Graph, Node, Value, Weight, rebuild, walk
 from trtdsl.options import WeightsDType
 from trtdsl.types import DType
+from trtdsl.weights.absent import Absent, unread
 from trtdsl.weights.arrays import as_array
 from trtdsl.weights.checkpoint import Checkpoint
+from trtdsl.weights.file import listing, quote
+from trtdsl.weights.state_dict import behind
 
 Weights: TypeAlias = Checkpoint | Mapping[str, npt.NDArray[Any]]
 Given: TypeAlias = Checkpoint | Mapping[str, Any]
 """What can be bound: numpy arrays, PyTorch's tensors, anything with ``__array__``."""
 
 MOST_ERRORS = 20
-UNMENTIONED = "num_batches_tracked"
-"""BatchNorm's counter for training, which no inference reads."""
 
 
 @dataclass(frozen=True)
@@ -38,27 +39,27 @@ class Bound:
     warnings: tuple[Diagnostic, ...]
 
 
-def bind(graph: Graph, weights: Given, weights_dtype: WeightsDType = None) -> Bound:
+def bind(
+    graph: Graph, weights: Given, weights_dtype: WeightsDType = None, *, prefix: str | None = None
+) -> Bound:
     """Set every weight's values from a checkpoint, or from arrays or tensors by key.
 
     Nothing is converted silently: a float32 weight for a float16 layer is an error unless
-    ``weights_dtype`` asks for it. Raises :class:`DiagnosticError` with every missing or unfit key.
+    ``weights_dtype`` asks for it. ``prefix`` ("model.") stands before every key of these weights; keys
+    without it are left out. Raises :class:`DiagnosticError` with every missing or unfit key.
     """
-    weights = _arrays(graph, weights)
-    users: dict[Value, Node] = {}
-    for node in graph.nodes:
-        for value in node.operands:
-            users.setdefault(value, node)
-    if len(graph.weights) > 1 and not any(weight.key in weights for weight in graph.weights):
-        raise DiagnosticError(_all_missing(graph, weights))
-    guess = _Guess(graph, weights)
+    given = _behind(prefix, weights) if prefix else weights
+    weights = _arrays(graph, given)
+    absent = Absent(graph, weights)
+    if absent.is_everything:
+        raise DiagnosticError(absent.everything())
+    users = _users(graph)
     errors: list[Diagnostic] = []
     warnings: list[Diagnostic] = []
     bound: dict[Value, Value] = {}
     unlike: dict[tuple[np.dtype[Any], DType], list[Weight]] = {}
-    guess = _Guess(graph, weights)
     for weight in graph.weights:
-        problem = _problem(weight, weights, guess if len(errors) < MOST_ERRORS else None)
+        problem = _problem(weight, weights, absent, len(errors))
         dtype = None if problem else _unlike_dtype(weight, weights, weights_dtype)
         if problem is not None:
             errors.append(_located(problem, users[weight]))
@@ -71,8 +72,29 @@ def bind(graph: Graph, weights: Given, weights_dtype: WeightsDType = None) -> Bo
         errors.append(_located(_dtype_problem(dtype, needed, group, weights_dtype), users[group[0]]))
     if errors:
         raise DiagnosticError(*errors)
-    warnings += _unread(graph, weights)
+    warnings += unread(graph, given)
     return Bound(rebuild(graph, graph.nodes, bound), tuple(warnings))
+
+
+def _behind(prefix: str, weights: Given) -> Given:
+    """The weights whose keys begin with a prefix, without it; :class:`DiagnosticError` where none does."""
+    taken = behind(prefix, weights)
+    if not taken:
+        keys = f"; its keys are {listing(list(weights))}" if weights else ""
+        raise DiagnosticError(Diagnostic(f"the checkpoint has no key that begins with {quote(prefix)}{keys}"))
+    if isinstance(weights, Checkpoint):
+        tensors = {key: weights.tensors[old] for key, old in taken.items()}
+        return dataclasses.replace(weights, tensors=tensors, prefix=weights.prefix + prefix)
+    return {key: weights[old] for key, old in taken.items()}
+
+
+def _users(graph: Graph) -> dict[Value, Node]:
+    """The first node that reads each value, those in bodies included."""
+    users: dict[Value, Node] = {}
+    for node in walk(graph):
+        for value in node.operands:
+            users.setdefault(value, node)
+    return users
 
 
 def _arrays(graph: Graph, weights: Given) -> Weights:
@@ -87,23 +109,15 @@ def _further(count: int) -> tuple[Diagnostic, ...]:
     return (Diagnostic(f"{count} further weights are missing or do not fit"),) if count > 0 else ()
 
 
-def _all_missing(graph: Graph, weights: Mapping[str, Any]) -> Diagnostic:
-    """A checkpoint of something else, or with its keys under other names throughout."""
-    first = graph.weights[0].key
-    text = (
-        f"the checkpoint has none of the {len(graph.weights)} keys of model `{graph.name}`, such as `{first}`"
-    )
-    text += _Guess(graph, weights).at(first)
-    keys = [f"`{key}`" for key in list(weights)[:3]]
-    found = f"it has {len(weights)} others, such as {', '.join(keys)}" if keys else "it has no keys at all"
-    return Diagnostic(text, help=(found,))
+def _problem(weight: Weight, weights: Weights, absent: Absent, earlier: int) -> Diagnostic | None:
+    """Why the checkpoint cannot give this weight, its dtype aside; or None.
 
-
-def _problem(weight: Weight, weights: Weights, guess: _Guess | None) -> Diagnostic | None:
-    """Why the checkpoint cannot give this weight, its dtype aside; or None."""
+    ``earlier`` counts the problems before it, the first of which has advice and of which few are shown.
+    """
     key = weight.key
     if key not in weights:
-        return Diagnostic(f"the checkpoint has no `{key}`{guess.at(key) if guess else ''}")
+        shown = earlier < MOST_ERRORS
+        return absent.missing(weight, helped=earlier > 0) if shown else Diagnostic("")
     shape, wanted = _shape(weights, key), weight.type.shape
     if shape == wanted:
         return None
@@ -174,31 +188,4 @@ def _dtype(weights: Weights, key: str) -> np.dtype[Any]:
 
 def _located(problem: Diagnostic, node: Node) -> Diagnostic:
     """The problem at the layer that needs the weight."""
-    return dataclasses.replace(Diagnostic.at(problem.message, node.origins, problem.help))
-
-
-class _Guess:
-    """Keys of the checkpoint that a missing one may be meant to be."""
-
-    def __init__(self, graph: Graph, weights: Mapping[str, Any]) -> None:
-        read = {weight.key for weight in graph.weights}
-        self.free = [key for key in weights if key not in read]
-
-    def at(self, key: str) -> str:
-        """``, did you mean `x`?`` with the same key at a deeper level, or else the most similar."""
-        deeper = next((k for k in self.free if k.endswith(f".{key}")), None)
-        found = deeper or nearest(key, self.free, cutoff=0.75)
-        return f", did you mean `{found}`?" if found else ""
-
-
-def _unread(graph: Graph, weights: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
-    """A warning that lists the keys which no layer reads, or nothing."""
-    read = {weight.key for weight in graph.weights}
-    unread = sorted(k for k in weights if k not in read and k.rpartition(".")[2] != UNMENTIONED)
-    if not unread:
-        return ()
-    more = f" and {len(unread) - 10} more" if len(unread) > 10 else ""
-    listed = ", ".join(f"`{key}`" for key in unread[:10])
-    count = "1 key" if len(unread) == 1 else f"{len(unread)} keys"
-    text = f"the model never reads {count} of the checkpoint: {listed}{more}"
-    return (Diagnostic(text, severity="warning"),)
+    return Diagnostic.at(problem.message, node.origins, problem.help)

@@ -55,11 +55,15 @@ def strip(state: StateDict, file: MappedFile, prefix: str = "") -> StateDict:
             f"has a key of {len(longest)} characters, {quote(longest)}; a key may have {LONGEST_KEY}"
         )
     if prefix:
-        prefix = prefix if prefix.endswith(".") else f"{prefix}."
-        if not any(key.startswith(prefix) for key in state.tensors):
-            state = _without_wrappers(state)
+        state = state if behind(prefix, state.tensors) else _without_wrappers(state)
         state = _with_prefix(state, prefix, file)
     return _without_wrappers(state)
+
+
+def behind(prefix: str, keys: Iterable[str]) -> dict[str, str]:
+    """The keys that begin with a prefix, whose final dot may be left out, by what is left of them."""
+    prefix = prefix if prefix.endswith(".") else f"{prefix}."
+    return {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}
 
 
 def _without_wrappers(state: StateDict) -> StateDict:
@@ -76,14 +80,14 @@ def _without_wrappers(state: StateDict) -> StateDict:
 
 
 def _with_prefix(state: StateDict, prefix: str, file: MappedFile) -> StateDict:
-    tensors = {
-        key.removeprefix(prefix): state.tensors[key] for key in state.tensors if key.startswith(prefix)
-    }
-    if not tensors:
-        keys = list(state.tensors)
-        raise file.refuse(f"has no key that begins with {quote(prefix)}; its keys are {listing(keys)}")
-    others = [key for key in state.tensors if not key.startswith(prefix)]
+    taken = behind(prefix, state.tensors)
+    if not taken:
+        keys = listing(list(state.tensors))
+        raise file.refuse(f"has no key that begins with {quote(prefix)}; its keys are {keys}")
+    used = {*taken.values()}
+    others = [key for key in state.tensors if key not in used]
     notes = [f"left out what does not begin with {quote(prefix)}: {listing(others)}"] if others else []
+    tensors = {key: state.tensors[old] for key, old in taken.items()}
     return StateDict(tensors, state.section, state.prefix + prefix, (*state.notes, *notes))
 
 

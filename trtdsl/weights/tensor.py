@@ -30,6 +30,8 @@ NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
         "float16": np.float16,
         "float32": np.float32,
         "float64": np.float64,
+        "complex64": np.complex64,
+        "complex128": np.complex128,
         "bfloat16": ml_dtypes.bfloat16,
         "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
         "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
@@ -43,8 +45,8 @@ MAX_RANK = 32  # of a numpy 1 array
 _MAX_BYTES = 2**62  # numpy refuses an array whose bytes do not count in an int64
 # A broadcast tensor (`expand`) is larger than its storage. The bound keeps a few bytes of a hostile
 # file from standing for an array that no memory could hold once it is copied.
-_MAX_EXPANSION = 1024
-_ALWAYS_ALLOWED = 2**26
+MAX_EXPANSION = 1024
+ALWAYS_ALLOWED = 2**26
 
 
 class Storage(Protocol):
@@ -103,7 +105,7 @@ def strided(dtype: str, shape: object, strides: object, offset: object, storage:
         raise Malformed(
             f"a {dtype} tensor of shape {list(sizes)} reaches past the end of its {storage.nbytes} bytes"
         )
-    if prod(sizes) * known.itemsize > max(_ALWAYS_ALLOWED, _MAX_EXPANSION * storage.nbytes):
+    if prod(sizes) * known.itemsize > max(ALWAYS_ALLOWED, MAX_EXPANSION * storage.nbytes):
         raise Malformed(f"{storage.nbytes} bytes are expanded to shape {list(sizes)}")
     return LazyTensor(dtype, sizes, steps, offset, storage)
 

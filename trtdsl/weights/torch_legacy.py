@@ -20,8 +20,8 @@ from trtdsl.weights.torch_zip import run, typed_storage
 
 _MAGIC = pickle.LONG1 + b"\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 _BROKEN = "download it or save it again"
-_WIDTHS = {"complex64": 8, "complex128": 16, "qint32": 4}
-"""Bytes of an element, of the dtypes that cannot be read and have not one byte."""
+_WIDTHS = {"qint32": 4}
+"""Bytes of an element, of the dtypes that cannot be read and have more than one byte."""
 
 
 def looks_like_legacy(data: bytes) -> bool:

@@ -1,0 +1,150 @@
+"""What to say of the keys that a checkpoint lacks and of those that nobody reads.
+
+In: a graph and a checkpoint that do not fit.  Out: guesses at what a key is called there, and advice::
+
+    the checkpoint has none of the 62 keys of model `resnet18`, such as `conv1.weight`
+      = help: all of them are there behind `model.`: `--weights-prefix model.`, in Python `prefix = "model."`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from trtdsl.diagnostics import Diagnostic, nearest
+from trtdsl.ir import Graph, Weight
+from trtdsl.weights.checkpoint import Checkpoint
+from trtdsl.weights.file import quote
+from trtdsl.weights.tensor import LazyTensor
+
+UNMENTIONED = "num_batches_tracked"
+"""BatchNorm's counter for training, which no inference reads."""
+
+_MOST_GUESSED = 5000
+"""Keys that are compared with a missing one. A checkpoint can have millions."""
+
+_MOST_PREFIXES = 20
+
+
+class Absent:
+    """A graph's keys beside a checkpoint's."""
+
+    def __init__(self, graph: Graph, weights: Mapping[str, Any]) -> None:
+        self.graph = graph
+        self.weights = weights
+        self.wanted = [weight.key for weight in graph.weights]
+        read = {*self.wanted}
+        self.free = [key for key in weights if key not in read]
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether a checkpoint has none of several keys: it is of something else, or under other names."""
+        return len(self.wanted) > 1 and not any(key in self.weights for key in self.wanted)
+
+    def everything(self) -> Diagnostic:
+        """What is said then."""
+        first = self.wanted[0]
+        name, count = self.graph.name, len(self.wanted)
+        text = f"the checkpoint has none of the {count} keys of model `{name}`, such as `{first}`"
+        keys = ", ".join(quote(key) for key in list(self.weights)[:3])
+        found = f"it has {len(self.weights)} others, such as {keys}" if keys else "it has no keys at all"
+        return Diagnostic(text + self.guess(first), help=(found, *self.prefix_help))
+
+    def missing(self, weight: Weight, helped: bool) -> Diagnostic:
+        """What is said of one missing key; ``helped`` where advice on all of them was given before."""
+        guess = self.guess(weight.key)
+        help = () if helped else self.prefix_help
+        tied = () if guess or help else self._tied_help(weight)
+        return Diagnostic(f"the checkpoint has no `{weight.key}`{guess}", help=(*help, *tied))
+
+    def guess(self, key: str) -> str:
+        """``, did you mean `x`?`` with the same key at a deeper level, or else the most similar."""
+        deeper = next(self._deeper(key), None)
+        found = deeper or nearest(key, islice(self.free, _MOST_GUESSED), cutoff=0.75)
+        return f", did you mean {quote(found)}?" if found else ""
+
+    def _deeper(self, key: str) -> Iterator[str]:
+        return (free for free in self.free if free.endswith(f".{key}"))
+
+    @cached_property
+    def prefix_help(self) -> tuple[str, ...]:
+        """Advice to strip the prefix behind which more keys are than at the top, and most of all."""
+        missing = next((key for key in self.wanted if key not in self.weights), "")
+        candidates = [free.removesuffix(missing) for free in islice(self._deeper(missing), _MOST_PREFIXES)]
+        best = max(candidates, key=self._behind, default="")
+        behind, count = self._behind(best), len(self.wanted)
+        if not best or behind <= self._behind("") or 2 * behind < count:
+            return ()
+        which = "all of them are" if behind == count else f"{behind} of the model's {count} keys are"
+        spelled = f'`--weights-prefix {best}`, in Python `prefix = "{best}"`'
+        return (f"{which} there behind {quote(best)}: {spelled}",)
+
+    def _behind(self, prefix: str) -> int:
+        return sum(prefix + key in self.weights for key in self.wanted)
+
+    def _tied_help(self, weight: Weight) -> tuple[str, ...]:
+        """How to say that two layers share a matrix, where the checkpoint has one of that name and shape."""
+        shape, name = weight.type.shape, weight.key.rpartition(".")[2]
+        if len(shape) < 2:
+            return ()
+        alike = (
+            key for key, found in _shapes(self.weights) if found == shape and key.rpartition(".")[2] == name
+        )
+        match list(islice(alike, 2)):
+            case [other]:
+                label = quote(other.rpartition(".")[0])
+                text = f"{quote(other)} has its shape; if the two are tied, give this layer the label {label}"
+                return (f"{text} too: uses of one label share their weights",)
+            case _:
+                return ()
+
+
+def unread(graph: Graph, weights: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
+    """A warning that lists the keys which no layer reads, or nothing.
+
+    A key whose values another one has, which a layer reads, is not among them: the two are tied.
+    """
+    read = {weight.key for weight in graph.weights}
+    others = sorted(key for key in weights if key not in read and key.rpartition(".")[2] != UNMENTIONED)
+    values = _values(weights)
+    places = {_place(values[key]) for key in read} if others else set()
+    others = [key for key in others if (place := _place(values[key])) is None or place not in places]
+    if not others:
+        return ()
+    more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+    listed = ", ".join(quote(key) for key in others[:10])
+    count = "1 key" if len(others) == 1 else f"{len(others)} keys"
+    text = f"the model never reads {count} of the checkpoint: {listed}{more}"
+    return (Diagnostic(text, severity="warning"),)
+
+
+def _values(weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands behind each key, without reading a checkpoint's data."""
+    return weights.tensors if isinstance(weights, Checkpoint) else weights
+
+
+def _shapes(weights: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The shapes of what has one."""
+    for key, value in _values(weights).items():
+        shape = getattr(value, "shape", None)
+        if shape is not None:
+            yield key, tuple(shape)
+
+
+def _place(value: Any) -> Hashable:
+    """Where a tensor's values are: two that are tied are at one place. None where nobody knows."""
+    match value:
+        case LazyTensor(storage=None):
+            return None
+        case LazyTensor():
+            return id(value.storage), value.offset, value.shape, value.strides
+        case np.ndarray():
+            return value.ctypes.data, value.shape, value.strides
+        case _ if hasattr(value, "data_ptr"):
+            return value.data_ptr(), tuple(value.shape), tuple(value.stride())
+        case _:
+            return None
