@@ -255,12 +255,12 @@ def test_an_array_without_elements_is_in_order_whatever_its_strides() -> None:
 
 
 def test_an_engines_output_is_anothers_input() -> None:
-    memory: Any = SimpleNamespace(pointer=4096)
+    memory: Any = SimpleNamespace(pointer=4096, device=0)
     for dtype in (DType.BFLOAT16, DType.FLOAT32):
         seen = view("x", DeviceArray(memory, (2, 3), dtype.numpy))
         assert (seen.pointer, seen.shape, seen.dtype, seen.on_device) == (4096, (2, 3), str(dtype), True)
 
 
 def test_what_is_no_array() -> None:
-    with pytest.raises(UsageError, match="`x` is given a list, which is no array"):
+    with pytest.raises(UsageError, match="`x` is given a list, which is not an array"):
         view("x", [1, 2])

@@ -24,7 +24,7 @@ from trtdsl.options import CompileOptions
 from trtdsl.reference import random_weights
 from trtdsl.runtime import cuda
 from trtdsl.runtime.bench import Distribution, random_arrays, shapes_of
-from trtdsl.runtime.engine import Engine, GraphContext, _require_target, read_engine
+from trtdsl.runtime.engine import Engine, GraphContext, read_engine, require_target
 from trtdsl.runtime.files import Normalization, load_arrays, save_arrays
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.verification.inputs import load_inputs
@@ -126,7 +126,7 @@ def test_another_runtime(engine: Path) -> None:
 
 def test_another_gpu(engine: Path) -> None:
     with pytest.raises(RefusedByTensorRT) as error:
-        _require_target(load_manifest(engine), DEVICE)
+        require_target(load_manifest(engine), DEVICE)
     assert "the engine was built for sm89; NVIDIA H200 is sm90" in str(error.value)
     assert "--target sm90" in str(error.value)
 
@@ -134,7 +134,7 @@ def test_another_gpu(engine: Path) -> None:
 def test_the_right_gpu_or_no_stated_target(engine: Path) -> None:
     for targets in (["SM90", "sm89"], []):
         edit(engine, targets=targets)
-        _require_target(load_manifest(engine), DEVICE)
+        require_target(load_manifest(engine), DEVICE)
 
 
 def test_no_gpu(engine: Path) -> None:

@@ -15,13 +15,15 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ops.lowering import Array
-from trtdsl.runtime.cuda import DeviceArray, call
+from trtdsl.runtime.cuda import DeviceArray, call, device_of
 from trtdsl.types import DType
 
 _CPU = frozenset({1, 3})
 """DLPack's device types whose memory the CPU reads: kDLCPU, kDLCUDAHost."""
 _CUDA = frozenset({2, 13})
 """kDLCUDA, kDLCUDAManaged."""
+_ON_ONE_GPU = 2
+"""kDLCUDA: memory of one GPU, where managed memory is everyone's."""
 
 _KINDS = {
     (0, 8): "int8",
@@ -52,23 +54,47 @@ class View:
         return self.host is None
 
 
-def view(name: str, array: Any, stream: int = 0) -> View:
+def view(name: str, array: Any, stream: int = 0, device: int | None = None) -> View:
     """See an array given for the tensor ``name``; its pending work is ordered before ``stream``'s.
 
-    Raises UsageError for what is no array, and for arrays on the GPU that are not in C order.
+    Raises UsageError for what is not an array, for arrays on the GPU that are not in C order, and for those
+    on another GPU than ``device``, where that is given.
     """
     if isinstance(array, np.ndarray | np.generic):
         return _host(np.asarray(array))
+    require_device(name, _device(array), device)
     if isinstance(array, DeviceArray):
         return View(array.pointer, array.shape, array.dtype.name, None, array)
     if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
         return _from_dlpack(name, array, stream)
     if hasattr(array, "__cuda_array_interface__"):
-        return _from_interface(name, array)
+        return _from_interface(name, array, device)
     raise UsageError(
         Diagnostic(
-            f"`{name}` is given a {type(array).__name__}, which is no array",
-            help=("numpy arrays and arrays with DLPack or `__cuda_array_interface__` are taken",),
+            f"`{name}` is given a {type(array).__name__}, which is not an array",
+            help=("give a numpy array, or one with DLPack or `__cuda_array_interface__`",),
+        )
+    )
+
+
+def _device(array: Any) -> int | None:
+    """The number of the GPU that an array says it lies on, where it says so."""
+    if isinstance(array, DeviceArray):
+        return array.memory.device
+    if hasattr(array, "__dlpack_device__"):
+        kind, number = array.__dlpack_device__()
+        return int(number) if kind == _ON_ONE_GPU else None
+    return None
+
+
+def require_device(name: str, found: int | None, wanted: int | None) -> None:
+    """Refuse memory on another GPU than the wanted one; None is memory, or a wish, that fits any."""
+    if found is None or wanted is None or found == wanted:
+        return
+    raise UsageError(
+        Diagnostic(
+            f"`{name}` lies on GPU {found}, the engine on GPU {wanted}",
+            help=(f"copy it there (in PyTorch: `x.to('cuda:{wanted}')`), or load the engine on GPU {found}",),
         )
     )
 
@@ -122,8 +148,11 @@ class _Holder:
         self.owner = owner
 
 
-def _from_interface(name: str, array: Any) -> View:
+def _from_interface(name: str, array: Any, device: int | None) -> View:
     interface = array.__cuda_array_interface__
+    if device is not None and 0 not in interface["shape"]:
+        # The interface does not say where the memory lies, CUDA does.
+        require_device(name, device_of(interface["data"][0]), device)
     shape = tuple(interface["shape"])
     element = np.dtype(interface["typestr"])
     strides = interface.get("strides")

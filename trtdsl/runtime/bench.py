@@ -69,6 +69,11 @@ def measure(
     engine: Engine, shapes: Shapes, *, seconds: float = 3.0, cuda_graph: bool = False, seed: int = 0
 ) -> Measurement:
     """Time an engine on random inputs of these shapes, half the time run by run, half without waiting."""
+    with engine.device.current():
+        return _measure(engine, shapes, seconds, cuda_graph, seed)
+
+
+def _measure(engine: Engine, shapes: Shapes, seconds: float, cuda_graph: bool, seed: int) -> Measurement:
     context = engine.graph(shapes)
     at = context.stream.handle
     inputs = random_arrays(engine.manifest, shapes, seed)

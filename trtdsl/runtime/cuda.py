@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import importlib
 import weakref
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,20 +56,47 @@ def _failure(name: str, error: Any) -> Diagnostic:
 
 @dataclass(frozen=True)
 class Device:
-    """The current GPU; ``target`` is its compute capability, ``sm90``."""
+    """A GPU; ``target`` is its compute capability, ``sm90``, ``index`` CUDA's number of it."""
 
     name: str
     target: str
     memory: int
+    index: int = 0
+
+    def current(self) -> AbstractContextManager[None]:
+        """Within the block this thread works on this GPU, whichever is its own before and after."""
+        return on_device(self.index)
+
+
+@contextmanager
+def on_device(index: int) -> Generator[None]:
+    """Within the block this thread works on the GPU of this number, whichever is its own before and after."""
+    before = int(call("cudaGetDevice"))
+    if before == index:
+        yield
+        return
+    call("cudaSetDevice", index)
+    try:
+        yield
+    finally:
+        call("cudaSetDevice", before)
 
 
 def current_device() -> Device:
     """The GPU that engines are loaded onto; raises RefusedByTensorRT where there is none."""
     call("cudaGetDeviceCount")
-    properties = call("cudaGetDeviceProperties", call("cudaGetDevice"))
+    index = int(call("cudaGetDevice"))
+    properties = call("cudaGetDeviceProperties", index)
     name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
     target = f"sm{properties.major}{properties.minor}"
-    return Device(name.rstrip("\0"), target, int(properties.totalGlobalMem))
+    return Device(name.rstrip("\0"), target, int(properties.totalGlobalMem), index)
+
+
+def device_of(pointer: int) -> int | None:
+    """The number of the GPU whose memory an address is in; None where every GPU may read it."""
+    attributes = call("cudaPointerGetAttributes", pointer)
+    on_one = attributes.type == bindings().cudaMemoryType.cudaMemoryTypeDevice
+    return int(attributes.device) if on_one else None
 
 
 class Stream:
@@ -100,10 +129,11 @@ class Event:
 
 
 class Memory:
-    """Bytes on the GPU at ``pointer``."""
+    """Bytes at ``pointer`` on the GPU with the number ``device``, the current one when it was made."""
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.device = int(call("cudaGetDevice"))
         # TensorRT wants an address even for a tensor without elements.
         self.pointer = int(call("cudaMalloc", max(size, 1)))
         weakref.finalize(self, _quietly, "cudaFree", self.pointer)
@@ -141,10 +171,11 @@ class DeviceArray:
 
     def numpy(self) -> Array:
         """A copy on the CPU, when the work that writes it is done."""
-        call("cudaDeviceSynchronize")
         array = np.empty(self.shape, self.dtype)
-        copy_to_host(array, self.pointer, 0)
-        call("cudaDeviceSynchronize")
+        with on_device(self.memory.device):
+            call("cudaDeviceSynchronize")
+            copy_to_host(array, self.pointer, 0)
+            call("cudaDeviceSynchronize")
         return array
 
 
@@ -172,8 +203,11 @@ class Graph:
         weakref.finalize(self, _quietly, "cudaGraphExecDestroy", raw)
 
     @classmethod
-    def capture(cls, stream: Stream, work: Any) -> Graph:
-        """What ``work()`` puts into the stream; nothing of it runs now."""
+    def capture(cls, stream: Stream, work: Callable[[], None]) -> Graph:
+        """What ``work()`` puts into the stream; nothing of it runs now.
+
+        Raises RefusedByTensorRT where that is nothing: its launches would leave old outputs as they are.
+        """
         mode = bindings().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         call("cudaStreamBeginCapture", stream.handle, mode)
         try:
@@ -186,12 +220,25 @@ class Graph:
             raise
         graph = call("cudaStreamEndCapture", stream.handle)
         try:
+            _, count = call("cudaGraphGetNodes", graph)
+            require_work(int(count))
             return cls(call("cudaGraphInstantiate", graph, 0))
         finally:
             _quietly("cudaGraphDestroy", graph)
 
     def launch(self, stream: int) -> None:
         call("cudaGraphLaunch", self._raw, stream)
+
+
+def require_work(nodes: int) -> None:
+    """Refuse a CUDA graph of no nodes."""
+    if not nodes:
+        raise RefusedByTensorRT(
+            Diagnostic(
+                "the CUDA graph is empty: TensorRT put no work into the stream while it was captured",
+                help=("run the engine without a CUDA graph",),
+            )
+        )
 
 
 def _quietly(name: str, handle: Any) -> None:

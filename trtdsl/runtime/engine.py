@@ -11,6 +11,9 @@ In: an engine file with its manifest, and arrays.  Out: arrays::
 
 An engine and its calls may be shared by threads: calls take turns.  For work side by side, each thread
 makes a :class:`Context` of its own with :meth:`Engine.context`; a context is for one thread at a time.
+
+An engine lives on the GPU that was current when it was loaded.  Whichever is current in a thread that calls
+it, the work, the memory and the streams are on the engine's, and the thread's own is current again after.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
 
 
 class Engine:
-    """An engine on the GPU. ``manifest`` says what it takes and gives."""
+    """An engine on the GPU ``device``. ``manifest`` says what it takes and gives."""
 
     def __init__(
         self, data: bytes | memoryview, manifest: Manifest, runtime: str | Dialect | None = None
@@ -66,8 +69,9 @@ class Engine:
         Raises RefusedByTensorRT where there is no GPU, or not the one or the TensorRT it was built for.
         """
         dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime or manifest.runtime)
-        _require_runtime(manifest, dialect)
-        _require_target(manifest, cuda.current_device())
+        require_runtime(manifest, dialect)
+        self.device = cuda.current_device()
+        require_target(manifest, self.device)
         self.manifest = manifest
         self.dialect = dialect
         dialect.log.clear()
@@ -103,14 +107,16 @@ class Engine:
 
         Before TensorRT 10 each needs a profile of its own; the engine's calls and graphs have contexts too.
         """
-        return Context(self)
+        with self.device.current():
+            return Context(self)
 
     def graph(self, shapes: Mapping[str, tuple[int, ...]]) -> GraphContext:
         """A context for one set of shapes, whose work is a CUDA graph."""
-        return GraphContext(self, shapes)
+        with self.device.current():
+            return GraphContext(self, shapes)
 
 
-def _require_runtime(manifest: Manifest, dialect: Dialect) -> None:
+def require_runtime(manifest: Manifest, dialect: Dialect) -> None:
     built, here = f"{manifest.runtime} {manifest.runtime_version}", str(dialect)
     if built != here:
         raise RefusedByTensorRT(
@@ -121,7 +127,7 @@ def _require_runtime(manifest: Manifest, dialect: Dialect) -> None:
         )
 
 
-def _require_target(manifest: Manifest, device: cuda.Device) -> None:
+def require_target(manifest: Manifest, device: cuda.Device) -> None:
     targets = [target.lower() for target in manifest.targets]
     if targets and device.target not in targets:
         raise RefusedByTensorRT(
@@ -133,10 +139,14 @@ def _require_target(manifest: Manifest, device: cuda.Device) -> None:
 
 
 class Context:
-    """One thread's way to run an engine: an execution context, a stream, and memory that grows as needed."""
+    """One thread's way to run an engine: an execution context, a stream, and memory that grows as needed.
+
+    What is not :meth:`run` is called with the engine's GPU as the current one.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.manifest = engine.manifest
+        self.device = engine.device
         self.stream = cuda.Stream()
         self._log = engine.dialect.log
         self._log.clear()
@@ -161,8 +171,12 @@ class Context:
         With ``stream``, a CUDA stream's address, the work is only put there, after what is in it already:
         for arrays on the GPU, which must live on until it is done.
         """
+        with self.device.current():
+            return self._run(arrays, stream)
+
+    def _run(self, arrays: Mapping[str, Any], stream: int | None) -> Result:
         at = self.stream.handle if stream is None else stream
-        views = check_arrays(self.manifest, arrays, at)
+        views = check_arrays(self.manifest, arrays, at, self.device.index)
         on_device = any(seen.on_device for seen in views.values())
         if stream is not None and not all(seen.on_device for seen in views.values()):
             raise UsageError(Diagnostic("only arrays on the GPU can be run in a stream of yours"))
@@ -254,6 +268,7 @@ class GraphContext:
     """A context for one set of shapes: ``inputs`` and ``outputs`` are its arrays on the GPU.
 
     Write the inputs in place and call :meth:`launch`, or call it like an engine and have them copied.
+    Raises RefusedByTensorRT where the engine's work makes an empty CUDA graph.
     """
 
     def __init__(self, engine: Engine, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -276,12 +291,17 @@ class GraphContext:
 
     def launch(self, stream: int | None = None) -> None:
         """Run once on what ``inputs`` hold, without waiting."""
-        self._graph.launch(self.stream.handle if stream is None else stream)
+        with self.context.device.current():
+            self._graph.launch(self.stream.handle if stream is None else stream)
 
     def __call__(self, /, **arrays: Any) -> Result:
         """Copy the inputs in, run and wait; the outputs are copied out as numpy, or lie in ``outputs``."""
+        with self.context.device.current():
+            return self._run(arrays)
+
+    def _run(self, arrays: Mapping[str, Any]) -> Result:
         at = self.stream.handle
-        views = check_arrays(self.context.manifest, arrays, at)
+        views = check_arrays(self.context.manifest, arrays, at, self.context.device.index)
         for name, seen in views.items():
             target = self.inputs[name]
             if seen.shape != target.shape:
@@ -299,10 +319,13 @@ class GraphContext:
         return results
 
 
-def check_arrays(manifest: Manifest, arrays: Mapping[str, Any], stream: int = 0) -> dict[str, View]:
+def check_arrays(
+    manifest: Manifest, arrays: Mapping[str, Any], stream: int = 0, device: int | None = None
+) -> dict[str, View]:
     """The arrays of a call, checked against the manifest; raises UsageError with everything that is wrong."""
     check_names(manifest, arrays)
-    views = {binding.name: view(binding.name, arrays[binding.name], stream) for binding in manifest.inputs}
+    names = [binding.name for binding in manifest.inputs]
+    views = {name: view(name, arrays[name], stream, device) for name in names}
     check_types(manifest, {name: seen.dtype for name, seen in views.items()})
     shapes = {name: seen.shape for name, seen in views.items()}
     check_shapes(manifest, shapes)

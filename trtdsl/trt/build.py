@@ -121,7 +121,9 @@ class _Build:
 
     def run(self, progress: ProgressCallback | None) -> Any:
         """The serialized engine, or None where the build failed."""
-        thread = threading.Thread(target=self._build, name="trtdsl build")
+        thread = threading.Thread(
+            target=self._build, args=(self._lowered.dialect.log.owner,), name="trtdsl build"
+        )
         thread.start()
         try:
             while (event := self._events.get()) is not None:
@@ -137,7 +139,8 @@ class _Build:
             raise self._error
         return self._engine
 
-    def _build(self) -> None:
+    def _build(self, caller: object) -> None:
+        self._lowered.dialect.log.speak_for(caller)
         try:
             self._engine = self._lowered.builder.build_serialized_network(self._lowered.network, self._config)
         except Exception as error:

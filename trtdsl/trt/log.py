@@ -7,38 +7,72 @@ and whose lines of the last call are taken with :meth:`Log.take`::
     log.clear()
     if network.add_convolution_nd(...) is None:
         reasons = log.take()
+
+One logger serves the whole process, but threads do not read each other's lines: TensorRT speaks in the thread
+that called it, or in threads of its own, whose lines go to whoever asks next.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 # Said after every error on a machine without a driver, whatever the error was.
 _SPURIOUS = ("cudaError 35", "Thread context has not been set")
+
+
+class _Line(NamedTuple):
+    text: str
+    is_error: bool
+    owner: object | None
 
 
 class Log:
     """Collects the warnings and errors of one runtime; ``logger`` is what TensorRT is handed."""
 
     def __init__(self, trt: Any) -> None:
-        self._errors: list[str] = []
-        self._warnings: list[str] = []
-        self.logger = _make_logger(trt, self._errors, self._warnings)
+        self._lines: list[_Line] = []
+        # Not by the thread's identifier, which is another's as soon as it has ended.
+        self._thread = threading.local()
+        # Of the same thread's too: what the garbage collector frees meanwhile may have something to say.
+        self._lock = threading.RLock()
+        self.logger = _make_logger(trt, self._note)
 
     def clear(self) -> None:
-        """Forget what was said so far."""
-        self._errors.clear()
-        self._warnings.clear()
+        """Forget what was said so far in this thread."""
+        self._take_own()
 
     def take(self) -> tuple[str, ...]:
-        """The errors since the last look, or where there are none the warnings; each once."""
-        said = self._errors or self._warnings
-        lines = tuple(dict.fromkeys(line.strip() for line in said))
-        self.clear()
-        return lines
+        """The errors in this thread since the last look, or where there are none the warnings; each once."""
+        lines = self._take_own()
+        said = [line for line in lines if line.is_error] or lines
+        return tuple(dict.fromkeys(line.text.strip() for line in said))
+
+    @property
+    def owner(self) -> object:
+        """Who reads what is said in this thread: by default the thread itself."""
+        if not hasattr(self._thread, "owner"):
+            self._thread.owner = object()
+        return self._thread.owner
+
+    def speak_for(self, owner: object) -> None:
+        """From now on, what is said in this thread is read by the ``owner`` of another."""
+        self._thread.owner = owner
+
+    def _take_own(self) -> list[_Line]:
+        me = self.owner
+        with self._lock:
+            own = [line for line in self._lines if line.owner in (me, None)]
+            self._lines = [line for line in self._lines if line.owner not in (me, None)]
+        return own
+
+    def _note(self, text: str, is_error: bool) -> None:
+        with self._lock:
+            self._lines.append(_Line(text, is_error, getattr(self._thread, "owner", None)))
 
 
-def _make_logger(trt: Any, errors: list[str], warnings: list[str]) -> Any:
+def _make_logger(trt: Any, note: Callable[[str, bool], None]) -> Any:
     """An ``ILogger``: its class cannot be written down before the module is known."""
     warning = trt.ILogger.Severity.WARNING
 
@@ -50,6 +84,6 @@ def _make_logger(trt: Any, errors: list[str], warnings: list[str]) -> Any:
             # Called from inside TensorRT, from any of its threads: nothing here may raise.
             if severity > warning or any(text in msg for text in _SPURIOUS):
                 return
-            (warnings if severity == warning else errors).append(msg)
+            note(msg, severity != warning)
 
     return Logger()
