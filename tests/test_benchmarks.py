@@ -16,6 +16,7 @@ from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
+from trtdsl.weights import bind
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 EXAMPLES = BENCHMARKS.parent / "examples"
@@ -168,3 +169,26 @@ def test_the_error_of_an_operator(
     assert script.relative(np.array(found), np.array(expected)) == pytest.approx(error)
     case = script.Case("relu", "float32", {"opt out0": error}, limit=0.2)
     assert case.verdict == ("equal" if error <= 0.2 else "wrong")
+
+
+@pytest.mark.parametrize("name", ["encoder", "masked", "pools", "none"])
+def test_the_engine_checks_compare_with_what_the_models_compute(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numpy's results, with which a GPU's are compared, are those of the models' networks."""
+    case = load("gpu_engine_models", monkeypatch).CASES[name]
+    graph = bind(elaborate_text(case.text), case.weights).graph
+    lowered = lower(graph)
+    found = evaluate(lowered.network, case.inputs, weights=lowered.weights)
+    assert case.error_of({key: value.numpy() for key, value in found.items()}) < 3e-6
+
+
+def test_the_engine_checks_say_that_there_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    module = load("gpu_engine", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["gpu_engine", str(tmp_path), "--runtime", "tensorrt_rtx"])
+    assert module.main() == 1
+    assert "there is no NVIDIA GPU" in capsys.readouterr().err

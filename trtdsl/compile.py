@@ -9,16 +9,18 @@ what there is to say about them::
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.elaborate import elaborate, models, read_source
 from trtdsl.ir import Graph, require_valid
-from trtdsl.options import CheckOptions, CompileOptions
+from trtdsl.ops.text import literal
+from trtdsl.options import CheckOptions, CompileOptions, flags
 from trtdsl.types import DType
 
 if TYPE_CHECKING:
@@ -85,7 +87,48 @@ def compile_file(
 ) -> Compiled:
     """A file's model and its checkpoint as an engine on disk; raises what :func:`compile_graph` does."""
     checked = check_file(path, weights, check)
-    return compile_graph(checked.graph, engine, options, sources=[path, *([weights] if weights else [])])
+    sources = [path, *([weights] if weights else [])]
+    command = compile_command(path, weights, check, options)
+    return compile_graph(checked.graph, engine, options, sources=sources, command=command)
+
+
+def compile_command(
+    path: str | Path, weights: str | Path | None, check: CheckOptions, options: CompileOptions
+) -> tuple[str, ...]:
+    """The arguments of `trtdsl` that compile a file so, all but where the engine goes.
+
+    They are ``("compile", "cnn.trtnet", "cnn.pth", "--precision", "float16")``.
+    """
+    files = [path, weights] if weights else [path]
+    return ("compile", *map(str, files), *arguments(check), *arguments(options))
+
+
+def arguments(options: CheckOptions | CompileOptions) -> list[str]:
+    """How the command line is told these choices; those that are the default are left out."""
+    names = {field: flag.names[0] for field, flag in flags(type(options)).items()}
+    given = {field.name: field.default for field in dataclasses.fields(options)}
+    found: list[str] = []
+    for field, name in names.items():
+        value = getattr(options, field)
+        if not _is_default(value, given[field]):
+            found += _spelled(name, value)
+    return found
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return value is None or (isinstance(default, tuple) and tuple(value) == default)
+
+
+def _spelled(name: str, value: Any) -> list[str]:
+    """A flag and its value: ``["--target", "sm89,sm120"]``, ``["--no-tf32"]``, or nothing."""
+    if isinstance(value, bool):
+        yes, _, no = name.partition("/")
+        return [yes if value else no]
+    if isinstance(value, Mapping):
+        items = cast(Mapping[str, Any], value).items()
+        return [part for key, each in items for part in (name, f"{key}={literal(each)}")]
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return [name, ",".join(map(str, cast(Sequence[Any], value))) if several else str(value)]
 
 
 def compile_graph(
@@ -97,19 +140,20 @@ def compile_graph(
     progress: ProgressCallback | None = None,
     tune: Callable[[Any], object] | None = None,
     sources: Sequence[str | Path] = (),
+    command: Sequence[str] = (),
 ) -> Compiled:
     """Optimise, lower and build a graph whose weights are bound, and write engine and manifest.
 
     ``after`` sees the graph after each pass; ``progress`` and ``tune`` are those of
     :func:`trtdsl.trt.build.build`. Nothing is written unless all of it succeeds, and nothing but an engine is
-    overwritten, least of all the ``sources``.
+    overwritten, least of all the ``sources``. The manifest keeps the ``command`` for whoever compiles again.
     Raises :class:`DiagnosticError`, and :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     from trtdsl.output import write_together
     from trtdsl.passes import operator_counts
-    from trtdsl.trt.build import build
+    from trtdsl.trt.build import build_with_facts
     from trtdsl.trt.dialect import load_runtime
     from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import describe_weights, make_manifest, manifest_path
@@ -125,9 +169,18 @@ def compile_graph(
     lowered = lower(optimized.graph, dialect, mixed=optimized.mixed)
     with ThreadPoolExecutor(1) as pool:
         weights = pool.submit(describe_weights, optimized.graph)
-        data = build(lowered, options, progress=progress, tune=tune)
-        manifest = make_manifest(lowered, data, options, passes=optimized.passes, weights=weights.result())
-    write_together({engine: data, manifest_path(engine): manifest.to_json().encode()})
+        built = build_with_facts(lowered, options, progress=progress, tune=tune)
+        manifest = make_manifest(
+            lowered,
+            built.data,
+            options,
+            targets=built.targets,
+            tactic_sources=built.tactic_sources,
+            passes=optimized.passes,
+            command=command,
+            weights=weights.result(),
+        )
+    write_together({engine: built.data, manifest_path(engine): manifest.to_json().encode()})
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized.graph))
 
 

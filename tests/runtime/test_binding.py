@@ -14,7 +14,7 @@ from trtdsl.runtime.arrays import view
 from trtdsl.runtime.binding import ProfileUsers, check_shapes, choose_profile, size_of
 from trtdsl.runtime.cuda import DeviceArray
 from trtdsl.runtime.engine import check_arrays, not_finite
-from trtdsl.trt.manifest import Binding, Manifest, ProfileEntry
+from trtdsl.trt.manifest import FORMAT, Binding, Manifest, ProfileEntry
 from trtdsl.types import DType
 
 
@@ -30,7 +30,7 @@ def profile(name: str, low: int, best: int, high: int) -> ProfileEntry:
 
 def manifest(*profiles: ProfileEntry) -> Manifest:
     return Manifest(
-        format=1,
+        format=FORMAT,
         model="m",
         size=0,
         sha256="",
@@ -40,7 +40,9 @@ def manifest(*profiles: ProfileEntry) -> Manifest:
         targets=(),
         precision="float32",
         tf32=True,
+        tactic_sources=(),
         passes=(),
+        command=(),
         inputs=(Binding("image", "float32", ("N", 3, 8, 8)), Binding("boxes", "float16", ("2 * N", 4))),
         outputs=(Binding("scores", "float32", ("N", 10)),),
         profiles=profiles or (profile("default", 1, 8, 32),),

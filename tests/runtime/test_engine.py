@@ -24,8 +24,9 @@ from trtdsl.options import CompileOptions
 from trtdsl.reference import random_weights
 from trtdsl.runtime import cuda
 from trtdsl.runtime.bench import Distribution, random_arrays, shapes_of
-from trtdsl.runtime.engine import Engine, GraphContext, read_engine, require_target
+from trtdsl.runtime.engine import Engine, GraphContext, read_engine
 from trtdsl.runtime.files import Normalization, load_arrays, save_arrays
+from trtdsl.runtime.fitting import require_target
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.verification.inputs import load_inputs
 from trtdsl.verification.oracle import load_reference_arrays
@@ -103,9 +104,9 @@ def test_an_engine_with_one_byte_changed(engine: Path) -> None:
 
 def test_a_manifest_that_is_none(engine: Path) -> None:
     edit(engine, size="big")
-    assert "is no manifest: 'big' stands where an integer is expected" in str(said(engine))
+    assert "is not a manifest: 'big' stands where an integer is expected" in str(said(engine))
     edit(engine, size=1, inputs=[{"name": "data", "dtype": "float33", "shape": []}])
-    assert "is no manifest: 'float33' is not a valid DType" in str(said(engine))
+    assert "is not a manifest: 'float33' is not a valid DType" in str(said(engine))
 
 
 # The machine
@@ -196,6 +197,7 @@ def test_inspect(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0] == "model      cnn"
     assert "for        sm89" in lines
     assert "precision  float32 with TF32" in lines
+    assert "kernels    EDGE_MASK_CONVOLUTIONS, JIT_CONVOLUTIONS" in lines
     assert any(line.startswith("layers     ") and "TensorRT layers, by operator: " in line for line in lines)
     assert "input      data: float32[N, 3, 32, 32]" in lines
     assert any(line.startswith("conv1") and "Conv2d" in line for line in lines)

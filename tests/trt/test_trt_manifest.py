@@ -130,9 +130,9 @@ def broken(change: Any) -> str:
 
 
 BROKEN = {
-    "not JSON": ("{", "is no manifest: Expecting"),
+    "not JSON": ("{", "is not a manifest: Expecting"),
     "no object": ("[]", "it holds no JSON object"),
-    "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 1"),
+    "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 2"),
     "no engine hash": (broken(lambda f: f.pop("sha256")), "no `sha256`"),
     "precision": (
         broken(lambda f: f.update(precision="int8")),
@@ -151,7 +151,7 @@ BROKEN = {
         broken(lambda f: f["profiles"][0].update(dims={"N": [1, 2]})),
         "[1, 2] stands where min, opt and max are expected",
     ),
-    "profiles": (broken(lambda f: f.update(profiles=[1])), "is no manifest"),
+    "profiles": (broken(lambda f: f.update(profiles=[1])), "is not a manifest"),
 }
 
 

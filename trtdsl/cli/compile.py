@@ -48,19 +48,21 @@ def compile(
     quiet: bool,
 ) -> None:
     """Build a TensorRT engine from a model and its checkpoint."""
-    from trtdsl.compile import check_file, compile_graph
+    from trtdsl.compile import check_file, compile_command, compile_graph
     from trtdsl.trt.memory import return_large_blocks
 
     return_large_blocks()
     graph = without_warnings(check_file(file, weights, choice))
+    engine = output or Path(f"{graph.name}.engine")
     with _progress(quiet) as progress:
         compiled = compile_graph(
             graph,
-            output or Path(f"{graph.name}.engine"),
+            engine,
             options,
             after=_printer(names_in(print_after), options),
             progress=progress,
             sources=[file, *([weights] if weights else [])],
+            command=compile_command(file, weights, choice, options),
         )
     if not quiet:
         _print_compiled(compiled)

@@ -31,6 +31,7 @@ from trtdsl.ops.lowering import Array
 from trtdsl.runtime import cuda
 from trtdsl.runtime.arrays import View, view
 from trtdsl.runtime.binding import ProfileUsers, check_names, check_shapes, check_types, choose_profile
+from trtdsl.runtime.fitting import require_libraries, require_release, require_runtime, require_target
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.manifest import Manifest, load_manifest, manifest_path
 from trtdsl.types import DType
@@ -62,16 +63,22 @@ class Engine:
     """An engine on the GPU ``device``. ``manifest`` says what it takes and gives."""
 
     def __init__(
-        self, data: bytes | memoryview, manifest: Manifest, runtime: str | Dialect | None = None
+        self,
+        data: bytes | memoryview,
+        manifest: Manifest,
+        runtime: str | Dialect | None = None,
+        path: Path | str | None = None,
     ) -> None:
-        """From bytes in memory; :meth:`load` reads and checks a file.
+        """From bytes in memory; :meth:`load` reads and checks a file, which is at ``path``.
 
         Raises RefusedByTensorRT where there is no GPU, or not the one or the TensorRT it was built for.
         """
         dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime or manifest.runtime)
-        require_runtime(manifest, dialect)
+        require_release(manifest, path)
+        require_runtime(manifest, dialect, path)
+        require_libraries(manifest, dialect, path)
         self.device = cuda.current_device()
-        require_target(manifest, self.device)
+        require_target(manifest, self.device, path)
         self.manifest = manifest
         self.dialect = dialect
         dialect.log.clear()
@@ -93,7 +100,7 @@ class Engine:
     @classmethod
     def load(cls, path: Path | str, runtime: str | None = None) -> Engine:
         """The engine in a file, by its own runtime unless another is named; its manifest lies beside it."""
-        return cls(*read_engine(path), runtime)
+        return cls(*read_engine(path), runtime, path)
 
     def __call__(self, /, **arrays: Any) -> Result:
         """Run once and wait. Arrays are by input name; GPU arrays are read in place."""
@@ -114,28 +121,6 @@ class Engine:
         """A context for one set of shapes, whose work is a CUDA graph."""
         with self.device.current():
             return GraphContext(self, shapes)
-
-
-def require_runtime(manifest: Manifest, dialect: Dialect) -> None:
-    built, here = f"{manifest.runtime} {manifest.runtime_version}", str(dialect)
-    if built != here:
-        raise RefusedByTensorRT(
-            Diagnostic(
-                f"the engine was built by {built}, here is {here}: engines do not pass between releases",
-                help=("compile the model again with this release",),
-            )
-        )
-
-
-def require_target(manifest: Manifest, device: cuda.Device) -> None:
-    targets = [target.lower() for target in manifest.targets]
-    if targets and device.target not in targets:
-        raise RefusedByTensorRT(
-            Diagnostic(
-                f"the engine was built for {', '.join(targets)}; {device.name} is {device.target}",
-                help=(f"compile the model again with `--target {device.target}`",),
-            )
-        )
 
 
 class Context:

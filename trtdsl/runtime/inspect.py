@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 
 from trtdsl.runtime.binding import show_binding
@@ -17,7 +18,10 @@ def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = F
         f"for        {show_targets(manifest)}",
         f"precision  {manifest.arithmetic}",
         f"passes     {', '.join(manifest.passes) or 'none'}",
+        f"kernels    {', '.join(manifest.tactic_sources) or 'of TensorRT itself'}",
     ]
+    if manifest.command:
+        lines.append(f"command    {shlex.join(['trtdsl', *manifest.command])}")
     lines += [f"input      {binding.name}: {show_binding(binding)}" for binding in manifest.inputs]
     lines += [f"output     {binding.name}: {show_binding(binding)}" for binding in manifest.outputs]
     for profile in manifest.profiles:

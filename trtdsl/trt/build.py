@@ -23,6 +23,7 @@ from trtdsl.ir import Graph, Node
 from trtdsl.options import CompileOptions
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
+from trtdsl.trt.gpu import compute_capability
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.profiles import add_profiles
 from trtdsl.types import DType
@@ -41,6 +42,19 @@ class Progress:
 ProgressCallback: TypeAlias = Callable[[Progress], object]
 
 
+@dataclass(frozen=True)
+class Built:
+    """An engine's bytes, and what the builder configuration had to do with them at last.
+
+    ``tactic_sources`` are the sources of kernels that were allowed; ``targets`` are the compute capabilities
+    that the engine is for, none where TensorRT decides.
+    """
+
+    data: memoryview
+    tactic_sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
 def build(
     lowered: LoweredNetwork,
     options: CompileOptions = CompileOptions(),
@@ -55,6 +69,17 @@ def build(
     ``tune`` gets the ``IBuilderConfig`` when it is complete.
     Raises Cancelled on Ctrl-C and RefusedByTensorRT, with its words, where it cannot build.
     """
+    return build_with_facts(lowered, options, progress=progress, tune=tune).data
+
+
+def build_with_facts(
+    lowered: LoweredNetwork,
+    options: CompileOptions = CompileOptions(),
+    *,
+    progress: ProgressCallback | None = None,
+    tune: Callable[[Any], object] | None = None,
+) -> Built:
+    """What :func:`build` builds, and what its manifest must know of how."""
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
     dialect.configure(config, float16=_uses_float16(lowered), tf32=options.tf32)
@@ -66,7 +91,16 @@ def build(
     engine = _Build(lowered, config).run(progress)
     if engine is None:
         raise RefusedByTensorRT(_failure(lowered, config, options.targets))
-    return memoryview(engine)
+    targets = tuple(options.targets) or _built_for(dialect, config)
+    return Built(memoryview(engine), dialect.tactic_sources(config), targets)
+
+
+def _built_for(dialect: Dialect, config: Any) -> tuple[str, ...]:
+    """The GPU at hand, where TensorRT builds for that and was not asked for an engine for others too."""
+    none = "HardwareCompatibilityLevel.NONE"
+    own_only = not dialect.facts.has(none) or config.hardware_compatibility_level == dialect.enum(none)
+    here = compute_capability() if own_only and not dialect.targets else None
+    return (here,) if here else ()
 
 
 def _uses_float16(lowered: LoweredNetwork) -> bool:

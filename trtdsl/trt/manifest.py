@@ -3,7 +3,7 @@
 In: a lowered network and its engine.  Out: ``cnn.engine.json``, the same text for the same input::
 
     {
-     "format": 1,
+     "format": 2,
      "model": "cnn",
      "inputs": [{"name": "data", "dtype": "float32", "shape": ["N", 3, 32, 32]}],
      "profiles": [{"name": "default", "dims": {"N": [1, 8, 64]}, "inputs": {"data": [[1, 3, 32, 32], …]}}],
@@ -36,7 +36,7 @@ from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
 from trtdsl.types import PRECISIONS, DType, TensorType
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a reader of the old form would misread the new one."""
 
 Size: TypeAlias = "int | str"
@@ -84,8 +84,11 @@ class WeightEntry:
 class Manifest:
     """Everything known about an engine without opening it.
 
-    ``size`` is in bytes, ``precision`` the coarsest floating-point type that is computed in, casts aside;
-    with ``tf32``, products of float32 may round their operands to 10 bits.
+    ``size`` is in bytes, ``targets`` are the compute capabilities that it was built for, ``precision`` is the
+    coarsest floating-point type that is computed in, casts aside; with ``tf32``, products of float32 may
+    round their operands to 10 bits. ``tactic_sources`` are the libraries and kinds of kernels that TensorRT
+    was allowed to take. ``command`` builds the engine again: the arguments of `trtdsl`, where a file was
+    compiled.
     """
 
     format: int
@@ -98,7 +101,9 @@ class Manifest:
     targets: tuple[str, ...]
     precision: str
     tf32: bool
+    tactic_sources: tuple[str, ...]
     passes: tuple[str, ...]
+    command: tuple[str, ...]
     inputs: tuple[Binding, ...]
     outputs: tuple[Binding, ...]
     profiles: tuple[ProfileEntry, ...]
@@ -121,12 +126,16 @@ def make_manifest(
     engine: bytes | memoryview,
     options: CompileOptions = CompileOptions(),
     *,
+    targets: Sequence[str] | None = None,
+    tactic_sources: Sequence[str] = (),
     passes: Sequence[str] = (),
+    command: Sequence[str] = (),
     weights: tuple[WeightEntry, ...] | None = None,
 ) -> Manifest:
     """The manifest of an engine that :func:`trtdsl.trt.build.build` made with these options.
 
-    ``passes`` are those that ran, ``weights`` what the engine holds, where that is described already.
+    ``passes`` are those that ran, ``weights`` what the engine holds, where that is described already;
+    ``targets`` are the options' own unless the engine is for others, as for the GPU at hand.
     """
     graph = lowered.graph
     dynamic = [value for value in graph.inputs if not value.type.is_static]
@@ -135,13 +144,15 @@ def make_manifest(
         model=graph.name,
         size=len(engine),
         sha256=hashlib.sha256(engine).hexdigest(),
-        trtdsl=_version(),
+        trtdsl=own_version(),
         runtime=lowered.dialect.name,
         runtime_version=lowered.dialect.version,
-        targets=tuple(options.targets),
+        targets=tuple(options.targets if targets is None else targets),
         precision=str(DType.FLOAT16 if lowered.mixed else _coarsest(graph)),
         tf32=options.tf32 is not False,
+        tactic_sources=tuple(tactic_sources),
         passes=tuple(passes),
+        command=tuple(command),
         inputs=tuple(_binding(value.name, value.type, lowered.dialect) for value in graph.inputs),
         outputs=tuple(_binding(out.name, out.value.type, lowered.dialect) for out in graph.outputs),
         profiles=tuple(
@@ -185,7 +196,7 @@ def load_manifest(engine: Path | str) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no `{error.args[0]}`" if isinstance(error, KeyError) else str(error)
         advice = "compile the model again to write it anew"
-        raise UsageError(Diagnostic(f"`{path}` is no manifest: {reason}", help=(advice,))) from error
+        raise UsageError(Diagnostic(f"`{path}` is not a manifest: {reason}", help=(advice,))) from error
 
 
 def hash_of(array: Array) -> str:
@@ -218,11 +229,16 @@ def _binding(name: str, type: TensorType, dialect: Dialect) -> Binding:
     return Binding(name, dtype, tuple(dim if isinstance(dim, int) else str(dim) for dim in type.shape))
 
 
-def _version() -> str:
+NOT_INSTALLED = "not installed"
+"""The release of a trtdsl that runs from its sources."""
+
+
+def own_version() -> str:
+    """The release of this trtdsl."""
     try:
         return metadata.version("trtdsl")
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED
 
 
 def _lines(value: Any) -> str:
@@ -240,15 +256,18 @@ def _read(data: Any) -> Manifest:
         raise ValueError("it holds no JSON object")
     fields: dict[str, Any] = data
     if fields["format"] != FORMAT:
-        raise ValueError(f"its format is {fields['format']}, this release reads {FORMAT}")
+        writer = f"written by trtdsl {fields.get('trtdsl')}, this is {own_version()}"
+        raise ValueError(f"its format is {fields['format']}, this release reads {FORMAT} ({writer})")
     return Manifest(
         format=FORMAT,
         size=_integer(fields["size"]),
         **{name: _text(fields[name]) for name in ("model", "sha256", "trtdsl", "runtime", "runtime_version")},
-        targets=tuple(map(_text, _list(fields["targets"]))),
+        targets=_texts(fields["targets"]),
         precision=_precision(fields["precision"]),
         tf32=_boolean(fields["tf32"]),
-        passes=tuple(map(_text, _list(fields["passes"]))),
+        tactic_sources=_texts(fields["tactic_sources"]),
+        passes=_texts(fields["passes"]),
+        command=_texts(fields["command"]),
         inputs=tuple(map(_read_binding, _list(fields["inputs"]))),
         outputs=tuple(map(_read_binding, _list(fields["outputs"]))),
         profiles=tuple(map(_read_profile, _list(fields["profiles"]))),
@@ -305,6 +324,10 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{value!r} stands where a list is expected")
     return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)))
 
 
 def _integers(value: Any) -> tuple[int, ...]:
