@@ -15,7 +15,8 @@ import dataclasses
 import importlib
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -44,21 +45,23 @@ def run(
     graph: Graph,
     inputs: Mapping[str, Array | torch.Tensor],
     weights: Mapping[str, Array | torch.Tensor] | None = None,
+    in_float64: bool = False,
 ) -> dict[str, torch.Tensor]:
     """The outputs by name. ``weights`` by state-dict key stand in for, or replace, those bound to the graph.
 
-    Raises ValueError for an input or weight that is missing or does not fit its declaration.
+    ``in_float64`` computes and keeps in float64 whatever the graph has as floats of any size, which shows
+    how much of a result is their rounding. Raises ValueError for an input or weight that is missing or does
+    not fit its declaration.
     """
     import torch
 
     given = {value.name: to_torch(inputs[value.name]) for value in graph.inputs if value.name in inputs}
     sizes = symbol_values(graph, given)
-    run = _Run(sizes, weights or {})
+    run = _Run(sizes, weights or {}, in_float64)
     values: dict[Value, torch.Tensor] = {
-        value: _fitting(given[value.name], value.type, sizes, f"input `{value.name}`")
-        for value in graph.inputs
+        value: run.source(given[value.name], value.type, f"input `{value.name}`") for value in graph.inputs
     }
-    with torch.no_grad():
+    with torch.no_grad(), _default_dtype(torch.float64 if in_float64 else torch.float32):
         run.nodes(graph, values)
     return {output.name: run.value(output.value, values) for output in graph.outputs}
 
@@ -105,19 +108,19 @@ def _solve_one(dim: Dim, size: int, symbol: Symbol, sizes: Mapping[str, int]) ->
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """One computation: the sizes of the dynamic dimensions, and weights by key that replace bound ones."""
+    """One computation: the sizes of the dynamic dimensions, weights by key that replace bound ones, and
+    whether all floats are of 64 bits."""
 
     sizes: Mapping[str, int]
     weights: Mapping[str, Array | torch.Tensor]
+    in_float64: bool
 
     def nodes(self, graph: Graph, values: dict[Value, torch.Tensor]) -> None:
         """Compute every node of a graph into ``values``."""
         for node in graph.nodes:
             results = self._node(node, [self.value(operand, values) for operand in node.operands])
             for value, result in zip(node.results, results, strict=True):
-                values[value] = _promised(
-                    result, value.type, self.sizes, f"`{node.op.name}` (`{value.name}`)"
-                )
+                values[value] = self._promised(result, value.type, f"`{node.op.name}` (`{value.name}`)")
 
     def value(self, value: Value, values: Mapping[Value, torch.Tensor]) -> torch.Tensor:
         """An operand: computed before, or a weight."""
@@ -126,14 +129,34 @@ class _Run:
         data = self.weights.get(value.key, value.data)
         if data is None:
             raise ValueError(f"weight `{value.key}` has no data: bind the graph to a checkpoint first")
-        return _fitting(to_torch(data), value.type, self.sizes, f"weight `{value.key}`")
+        return self.source(to_torch(data), value.type, f"weight `{value.key}`")
+
+    def source(self, tensor: torch.Tensor, type: TensorType, what: str) -> torch.Tensor:
+        """A tensor from outside, which must be of its declared type."""
+        found, wanted = type_of(tensor), type.with_shape(evaluate_shape(type.shape, self.sizes))
+        if found != wanted:
+            raise ValueError(f"{what} is {found}, but it should be {wanted}")
+        return self._widened(tensor)
+
+    def _promised(self, tensor: torch.Tensor, type: TensorType, what: str) -> torch.Tensor:
+        wanted = type.with_shape(evaluate_shape(type.shape, self.sizes))
+        is_wide = self.in_float64 and tensor.is_floating_point() and type.dtype.is_floating
+        found = wanted.with_shape(tuple(tensor.shape)) if is_wide else type_of(tensor)
+        if found != wanted:
+            raise ReferenceMismatch(
+                f"{what} is {found} in PyTorch, but the graph says {type}, which is {wanted}"
+            )
+        return self._widened(tensor)
+
+    def _widened(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.double() if self.in_float64 and tensor.is_floating_point() else tensor
 
     def _node(self, node: Node, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         declared = {operand.name for operand in node.op.operands}
         named = node.arguments(tensors)
         weights = {slot: named.pop(slot) for slot in node.slots if slot not in declared}
         bodies = {name: self._body(body) for name, body in zip(node.op.bodies, node.bodies, strict=True)}
-        return run_node(node.op.at(self.sizes), named, weights, bodies)
+        return run_node(node.op.at(self.sizes), named, weights, bodies, self.in_float64)
 
     def _body(self, body: Graph) -> Callable[..., tuple[Any, ...]]:
         """A body graph as a function of its inputs."""
@@ -146,18 +169,17 @@ class _Run:
         return call
 
 
-def _fitting(tensor: torch.Tensor, type: TensorType, sizes: Mapping[str, int], what: str) -> torch.Tensor:
-    found, wanted = type_of(tensor), type.with_shape(evaluate_shape(type.shape, sizes))
-    if found != wanted:
-        raise ValueError(f"{what} is {found}, but it should be {wanted}")
-    return tensor
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Generator[None, None, None]:
+    """What PyTorch makes of integers that are divided, and of numbers written as floats."""
+    import torch
 
-
-def _promised(tensor: torch.Tensor, type: TensorType, sizes: Mapping[str, int], what: str) -> torch.Tensor:
-    found, wanted = type_of(tensor), type.with_shape(evaluate_shape(type.shape, sizes))
-    if found != wanted:
-        raise ReferenceMismatch(f"{what} is {found} in PyTorch, but the graph says {type}, which is {wanted}")
-    return tensor
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 # --- A node -----------------------------------------------------------------------------------------------
@@ -168,20 +190,30 @@ def run_node(
     operands: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor] | None = None,
     bodies: Mapping[str, Callable[..., tuple[Any, ...]]] | None = None,
+    in_float64: bool = False,
 ) -> tuple[torch.Tensor, ...]:
-    """The results of one operator without symbolic parameters, operands (lists too) and weights by name."""
+    """The results of one operator without symbolic parameters, operands (lists too) and weights by name.
+
+    With ``in_float64`` a parameter that names a float dtype means float64.
+    """
     import torch
 
     extra = {"bodies": bodies} if bodies else {}
     results = op.reference(torch, **operands, **(weights or {}), **extra)
-    if results is None:
-        module = isinstance(op, Module)
-        results = _call_module(op, operands, weights or {}) if module else _call_function(op, operands)
+    if results is None and isinstance(op, Module):
+        results = _call_module(op, operands, weights or {})
+    elif results is None:
+        results = _call_function(op, operands, in_float64)
     return tuple(results) if isinstance(results, (tuple, list)) else (results,)
 
 
-def _call_function(op: Op, operands: Mapping[str, Any]) -> Any:
+def _call_function(op: Op, operands: Mapping[str, Any], in_float64: bool) -> Any:
+    import torch
+
     function, fields = resolve(op.torch), _fields(op)
+    if in_float64:
+        wide = {name: torch.float64 for name in fields if _is_float_dtype(getattr(op, name))}
+        fields |= wide
     if not op.order:
         return function(*_positional(op, operands), **fields)
     ordered = [operands[name] if name in operands else fields.pop(name) for name in op.order]
@@ -197,6 +229,10 @@ def _positional(op: Op, operands: Mapping[str, Any]) -> list[Any]:
 
 def _fields(op: Op) -> dict[str, Any]:
     return {name: torch_parameter(getattr(op, name)) for name in op.parameters}
+
+
+def _is_float_dtype(value: object) -> bool:
+    return isinstance(value, DType) and value.is_floating
 
 
 def torch_parameter(value: Any) -> Any:
@@ -215,7 +251,12 @@ def _call_module(op: Module, operands: Mapping[str, Any], weights: Mapping[str, 
 
 
 def _types_of(value: Any) -> Any:
-    return [type_of(item) for item in value] if isinstance(value, (list, tuple)) else type_of(value)
+    import torch
+
+    if isinstance(value, (list, tuple)):
+        return [_types_of(item) for item in value]
+    # Wide or not, what a module infers from its operands is their shapes.
+    return type_of(value.float() if value.dtype == torch.float64 else value)
 
 
 @cache

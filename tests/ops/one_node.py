@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trtdsl import reference
+from tests.closeness import expected, require_outputs
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Node, Output, Value, Weight
 from trtdsl.ops.base import Op
@@ -16,21 +16,18 @@ from trtdsl.reference import to_numpy, type_of
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType, TensorType
 
-# One rounding of a result of this dtype is at most 2**-11 or 2**-8; a handful of layers round one each.
-NARROW = {DType.FLOAT16: 4e-3, DType.BFLOAT16: 3e-2}
 
-
-def run(op: Op, *operands: Any, weights: dict[str, Any] | None = None) -> tuple[torch.Tensor, ...]:
-    """The results of the lowered operator, which are held against PyTorch's first.
+def check_equals_torch(
+    op: Op, *operands: Any, weights: dict[str, Any] | None = None
+) -> tuple[torch.Tensor, ...]:
+    """Hold what the lowered operator computes against PyTorch, and return it.
 
     An operand is a torch tensor (or what becomes one), a list of them, or None where it is absent.
     """
     graph, inputs = _graph(op, operands, weights or {})
-    expected = reference.run(graph, inputs)
     lowered = lower(graph)
     found = evaluate(lowered.network, inputs, weights=lowered.weights)
-    for name, value in expected.items():
-        assert_close(found[name], value, op.tolerance)
+    require_outputs(found, expected(graph, inputs), op.tolerance)
     return tuple(found.values())
 
 
@@ -56,22 +53,6 @@ def _graph(
     node = Node(op, node.operands, node.slots, results, "op")
     outputs = tuple(Output(f"out{index}", value) for index, value in enumerate(results))
     return Graph("one", inputs, (node,), outputs), given
-
-
-def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
-    """Integers and bools equal; floats with NaN and infinities in the same places, and near otherwise."""
-    assert found.dtype == expected.dtype
-    assert found.shape == expected.shape
-    if not expected.dtype.is_floating_point:
-        assert torch.equal(found, expected)
-        return
-    tolerance = max(tolerance, NARROW.get(type_of(expected).dtype, 0))
-    found, expected = found.double(), expected.double()
-    finite = torch.isfinite(expected)
-    assert torch.equal(found.isnan(), expected.isnan())
-    assert torch.equal(found[~finite].nan_to_num(), expected[~finite].nan_to_num())
-    error = (found[finite] - expected[finite]).norm()
-    assert error <= tolerance * expected[finite].norm(), f"relative error {error / expected[finite].norm()}"
 
 
 def refused(op: Op, *types: TensorType | None) -> str:

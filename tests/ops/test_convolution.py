@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.base import Module
 from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
 from trtdsl.ops.linear import Linear
@@ -26,7 +26,7 @@ def random_weights(op: Module, x: torch.Tensor) -> dict[str, Any]:
 def check(op: Module, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The lowered operator on random values, held against PyTorch."""
     x = torch.randn(shape, generator=RANDOM).to(dtype)
-    (found,) = run(op, x, weights=random_weights(op, x))
+    (found,) = check_equals_torch(op, x, weights=random_weights(op, x))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.base import Op
 from trtdsl.ops.dropout import AlphaDropout, Dropout, Dropout1d, Dropout3d, FeatureAlphaDropout, Identity
 
@@ -15,12 +15,12 @@ from trtdsl.ops.dropout import AlphaDropout, Dropout, Dropout1d, Dropout3d, Feat
 )
 def test_nothing_is_dropped(op: Op) -> None:
     x = torch.randn(2, 3, 4)
-    assert torch.equal(run(op, x)[0], x)
+    assert torch.equal(check_equals_torch(op, x)[0], x)
 
 
 def test_identity_takes_every_dtype() -> None:
     for x in (torch.tensor([True]), torch.tensor(3), torch.randn(2).bfloat16()):
-        assert torch.equal(run(Identity(), x)[0], x)
+        assert torch.equal(check_equals_torch(Identity(), x)[0], x)
 
 
 def test_impossible_probabilities_and_ranks_are_refused() -> None:

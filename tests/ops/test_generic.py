@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.closeness import expected, require_close, require_outputs
 from tests.ops.examples import EXAMPLES, POINTS, Example, make
-from tests.ops.one_node import assert_close
-from trtdsl import reference
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Weight
@@ -62,13 +61,10 @@ def _on_meta_weights(example: Example, sizes: Mapping[str, int]) -> dict[str, to
 @examples
 @points
 def test_lowers_to_what_pytorch_computes(example: Example, at: ProfilePoint) -> None:
-    graph = example.graph()
     arrays = example.arrays(at)
-    expected = reference.run(graph, arrays)
     lowered = _lowered(example)
     found = evaluate(lowered.network, arrays, weights=lowered.weights)
-    for name, value in expected.items():
-        assert_close(found[name], value, example.op.tolerance)
+    require_outputs(found, expected(example.graph(), arrays), example.op.tolerance)
 
 
 FOLDING = [example for example in EXAMPLES if type(example.op).fold is not Op.fold]
@@ -85,10 +81,10 @@ def test_folds_to_what_pytorch_computes(example: Example) -> None:
     if folded is None:
         return
     results = folded if isinstance(folded, tuple) else (folded,)
-    expected = reference.run(graph, arrays).values()
-    for found, value, type in zip(results, expected, example.results, strict=True):
+    wanted = expected(graph, arrays).values()
+    for found, value, type in zip(results, wanted, example.results, strict=True):
         assert DType.of_numpy(found.dtype) == type.dtype
-        assert_close(to_torch(found), value, example.op.tolerance)
+        require_close(to_torch(found), value, example.op.tolerance)
 
 
 def test_most_folding_examples_fold() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.base import Op
 from trtdsl.ops.logic import (
     BitwiseAnd,
@@ -33,7 +33,9 @@ NAN = float("nan")
 
 @pytest.mark.parametrize("op", COMPARISONS, ids=str)
 def test_nan_compares_as_in_pytorch(op: Op) -> None:
-    run(op, torch.tensor([NAN, NAN, 1.0, float("inf")]), torch.tensor([NAN, 1.0, NAN, float("inf")]))
+    check_equals_torch(
+        op, torch.tensor([NAN, NAN, 1.0, float("inf")]), torch.tensor([NAN, 1.0, NAN, float("inf")])
+    )
 
 
 @pytest.mark.parametrize("op", COMPARISONS, ids=str)
@@ -41,11 +43,11 @@ def test_nan_compares_as_in_pytorch(op: Op) -> None:
     "dtype", [torch.bool, torch.uint8, torch.int8, torch.int32, torch.int64, torch.bfloat16]
 )
 def test_every_dtype_compares(op: Op, dtype: torch.dtype) -> None:
-    run(op, torch.tensor([0, 0, 1, 1]).to(dtype), torch.tensor([0, 1, 0, 1]).to(dtype))
+    check_equals_torch(op, torch.tensor([0, 0, 1, 1]).to(dtype), torch.tensor([0, 1, 0, 1]).to(dtype))
 
 
 def test_integers_compare_with_fractions() -> None:
-    (result,) = run(Gt(), torch.tensor([0, 1]), torch.tensor(0.5))
+    (result,) = check_equals_torch(Gt(), torch.tensor([0, 1]), torch.tensor(0.5))
     assert result.tolist() == [False, True]
 
 
@@ -53,55 +55,70 @@ def test_integers_compare_with_fractions() -> None:
 @pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.int64, torch.uint8])
 def test_only_zero_is_false(op: Op, dtype: torch.dtype) -> None:
     left = torch.tensor([0.0, 0.5, 2.0, 0.0]).to(dtype)
-    run(op, left, torch.tensor([0, 3, 0, 1]))
+    check_equals_torch(op, left, torch.tensor([0, 3, 0, 1]))
 
 
 def test_nan_and_small_numbers_are_true() -> None:
     values = torch.tensor([NAN, 1e-30, -0.0, 0.3])
-    assert run(To(DType.BOOL), values)[0].tolist() == [True, True, False, True]
-    assert run(LogicalNot(), values)[0].tolist() == [False, False, True, False]
+    assert check_equals_torch(To(DType.BOOL), values)[0].tolist() == [True, True, False, True]
+    assert check_equals_torch(LogicalNot(), values)[0].tolist() == [False, False, True, False]
 
 
 def test_casts_to_integers_go_towards_zero() -> None:
-    assert run(To(DType.INT32), torch.tensor([-1.9, -0.5, 0.5, 1.9]))[0].tolist() == [-1, 0, 0, 1]
+    assert check_equals_torch(To(DType.INT32), torch.tensor([-1.9, -0.5, 0.5, 1.9]))[0].tolist() == [
+        -1,
+        0,
+        0,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("source", [torch.uint8, torch.bool, torch.float16, torch.int64, torch.bfloat16])
 @pytest.mark.parametrize("target", [DType.FLOAT32, DType.INT64, DType.BOOL, DType.BFLOAT16, DType.UINT8])
 def test_casts_between_dtypes(source: torch.dtype, target: DType) -> None:
-    run(To(target), torch.tensor([0, 1, 2, 100]).to(source))
+    check_equals_torch(To(target), torch.tensor([0, 1, 2, 100]).to(source))
 
 
 def test_type_as_takes_only_the_dtype() -> None:
-    assert run(TypeAs(), torch.ones(2, 3), torch.ones((), dtype=torch.int32))[0].dtype == torch.int32
+    assert (
+        check_equals_torch(TypeAs(), torch.ones(2, 3), torch.ones((), dtype=torch.int32))[0].dtype
+        == torch.int32
+    )
 
 
 def test_where_does_not_let_nan_through() -> None:
     condition = torch.tensor([True, False])
-    (result,) = run(Where(), condition, torch.tensor([1.0, NAN]), torch.tensor(0.0))
+    (result,) = check_equals_torch(Where(), condition, torch.tensor([1.0, NAN]), torch.tensor(0.0))
     assert result.tolist() == [1.0, 0.0]
 
 
 def test_where_promotes_and_broadcasts() -> None:
-    (result,) = run(Where(), torch.tensor([[True], [False]]), torch.tensor([1, 2, 3]), torch.tensor(0.5))
+    (result,) = check_equals_torch(
+        Where(), torch.tensor([[True], [False]]), torch.tensor([1, 2, 3]), torch.tensor(0.5)
+    )
     assert result.dtype == torch.float32
     assert result.shape == (2, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.float16])
 def test_where_of_every_dtype(dtype: torch.dtype) -> None:
-    run(Where(), torch.tensor([True, False]), torch.ones(2).to(dtype), torch.zeros(2).to(dtype))
+    check_equals_torch(
+        Where(), torch.tensor([True, False]), torch.ones(2).to(dtype), torch.zeros(2).to(dtype)
+    )
 
 
 def test_masked_fill_with_minus_infinity() -> None:
     mask = torch.tensor([[True, False]])
-    (result,) = run(MaskedFill(), torch.zeros(3, 2), mask, torch.tensor(float("-inf")))
+    (result,) = check_equals_torch(MaskedFill(), torch.zeros(3, 2), mask, torch.tensor(float("-inf")))
     assert result[:, 0].isinf().all()
 
 
 def test_masked_fill_keeps_the_dtype() -> None:
     mask = torch.tensor([True, False])
-    assert run(MaskedFill(), torch.zeros(2).half(), mask, torch.tensor(2))[0].dtype == torch.float16
+    assert (
+        check_equals_torch(MaskedFill(), torch.zeros(2).half(), mask, torch.tensor(2))[0].dtype
+        == torch.float16
+    )
     assert "does not fit" in refused(MaskedFill(), t("int64[2]"), t("bool[2]"), t("float32[]"))
     assert "single number" in refused(MaskedFill(), t("float32[2]"), t("bool[2]"), t("float32[2]"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.matrix import Bmm, Matmul, Mm, Outer
 
 SHAPES = [
@@ -24,12 +24,12 @@ SHAPES = [
 
 @pytest.mark.parametrize(("left", "right"), SHAPES, ids=str)
 def test_ranks(left: tuple[int, ...], right: tuple[int, ...]) -> None:
-    run(Matmul(), torch.randn(left), torch.randn(right))
+    check_equals_torch(Matmul(), torch.randn(left), torch.randn(right))
 
 
 def test_outer_promotes() -> None:
-    assert run(Outer(), torch.arange(3), torch.randn(2))[0].dtype == torch.float32
-    assert run(Outer(), torch.arange(3), torch.arange(2))[0].dtype == torch.int64
+    assert check_equals_torch(Outer(), torch.arange(3), torch.randn(2))[0].dtype == torch.float32
+    assert check_equals_torch(Outer(), torch.arange(3), torch.arange(2))[0].dtype == torch.int64
 
 
 def test_what_cannot_be_multiplied_is_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, LocalResponseNorm
 from trtdsl.ops.layer_norm import GroupNorm, InstanceNorm2d, LayerNorm
 
@@ -38,21 +38,23 @@ def test_channels_are_the_second_dimension(
 ) -> None:
     """TensorRT's own choice is the third from the end: right for rank 4 only."""
     x = torch.randn(shape, generator=RANDOM)
-    run(cls(eps=eps, affine=affine), x, weights=statistics(3, affine))
+    check_equals_torch(cls(eps=eps, affine=affine), x, weights=statistics(3, affine))
 
 
 def test_without_running_statistics_takes_the_batchs() -> None:
     x = 5 + 3 * torch.randn(2, 3, 4, 5, generator=RANDOM)
     weights = statistics(3)
     affine = {name: weights[name] for name in ("weight", "bias")}
-    run(BatchNorm2d(track_running_stats=False), x, weights=affine)
+    check_equals_torch(BatchNorm2d(track_running_stats=False), x, weights=affine)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 15, 16, 17])
 @pytest.mark.parametrize("shape", [(2, 6, 5), (1, 6, 3, 4), (1, 6, 2, 3, 2)])
 def test_response_norm_of_every_size_and_rank(size: int, shape: tuple[int, ...]) -> None:
     """TensorRT's layer takes odd sizes up to 15, and channels from the third dimension from the end."""
-    run(LocalResponseNorm(size, alpha=0.7, beta=0.6, k=1.5), torch.randn(shape, generator=RANDOM))
+    check_equals_torch(
+        LocalResponseNorm(size, alpha=0.7, beta=0.6, k=1.5), torch.randn(shape, generator=RANDOM)
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,22 +82,22 @@ def affine(*shape: int) -> dict[str, torch.Tensor]:
 def test_groups_are_normalised_with_their_channels(groups: int, shape: tuple[int, ...]) -> None:
     """TensorRT's layer takes the dimensions behind the channels, and with one group only those."""
     x = 5 + 3 * torch.randn(shape, generator=RANDOM)
-    run(GroupNorm(groups), x, weights=affine(shape[1]))
-    run(GroupNorm(groups, affine=False), x)
+    check_equals_torch(GroupNorm(groups), x, weights=affine(shape[1]))
+    check_equals_torch(GroupNorm(groups, affine=False), x)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (3, 5, 4), (1, 5, 4)])
 def test_instances_are_single_channels(shape: tuple[int, ...]) -> None:
     """One channel makes one group, which the layer would read in another way."""
     x = 5 + 3 * torch.randn(shape, generator=RANDOM)
-    run(InstanceNorm2d(affine=True), x, weights=affine(shape[-3]))
+    check_equals_torch(InstanceNorm2d(affine=True), x, weights=affine(shape[-3]))
 
 
 @pytest.mark.parametrize("last", [(4,), (3, 4), (2, 3, 4)])
 def test_layer_norm_takes_the_last_dimensions(last: tuple[int, ...]) -> None:
     x = 5 + 3 * torch.randn((2, 3, 4), generator=RANDOM)
-    run(LayerNorm(last), x, weights=affine(*last))
-    run(LayerNorm(last, elementwise_affine=False), x)
+    check_equals_torch(LayerNorm(last), x, weights=affine(*last))
+    check_equals_torch(LayerNorm(last, elementwise_affine=False), x)
 
 
 @pytest.mark.parametrize(

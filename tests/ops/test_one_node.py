@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.ops.one_node import assert_close, run
+from tests.closeness import require_close
+from tests.ops.one_node import check_equals_torch
 from trtdsl.ops.lowering import Network, Tensor
 from trtdsl.ops.pointwise import Add, Binary
 
@@ -26,16 +27,16 @@ ONE = torch.tensor([1.0, float("nan"), float("inf")])
 )
 def test_difference_is_found(found: torch.Tensor) -> None:
     with pytest.raises(AssertionError):
-        assert_close(found, ONE, 1e-5)
+        require_close(found, ONE, 1e-5)
 
 
 def test_equal_passes() -> None:
-    assert_close(ONE.clone(), ONE, 0)
+    require_close(ONE.clone(), ONE, 0)
 
 
 def test_integers_must_be_equal() -> None:
     with pytest.raises(AssertionError):
-        assert_close(torch.tensor([1000000]), torch.tensor([1000001]), 1e-5)
+        require_close(torch.tensor([1000000]), torch.tensor([1000001]), 1e-5)
 
 
 class Subtracts(Binary, abstract=True):
@@ -51,4 +52,4 @@ class Subtracts(Binary, abstract=True):
 
 def test_wrong_lowering_is_found() -> None:
     with pytest.raises(AssertionError):
-        run(Subtracts(), torch.ones(3), torch.ones(3))
+        check_equals_torch(Subtracts(), torch.ones(3), torch.ones(3))

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.base import Op
 from trtdsl.ops.pointwise import (
     Add,
@@ -41,7 +41,7 @@ DTYPES = [torch.bool, torch.uint8, torch.int32, torch.int64, torch.float16, torc
 @pytest.mark.parametrize("op", QUOTIENTS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.float32, torch.float16])
 def test_signs_of_quotients(op: Op, dtype: torch.dtype) -> None:
-    run(op, SIGNS.to(dtype), DIVISORS.to(dtype))
+    check_equals_torch(op, SIGNS.to(dtype), DIVISORS.to(dtype))
 
 
 @pytest.mark.parametrize(("left", "right"), itertools.product(DTYPES, DTYPES), ids=str)
@@ -53,71 +53,82 @@ def test_promotion_is_pytorchs(left: torch.dtype, right: torch.dtype, ranks: tup
 
 @pytest.mark.parametrize("op", [Add(), Mul(), Maximum(), Minimum()])
 def test_bools(op: Op) -> None:
-    run(op, torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False]))
+    check_equals_torch(op, torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False]))
 
 
 @pytest.mark.parametrize(
     "shapes", [((2, 1, 3), (4, 1)), ((), (2, 3)), ((1,), ()), ((), ()), ((1, 3), (2, 1))], ids=str
 )
 def test_broadcasting(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    run(Add(alpha=2), *(torch.randn(shape) for shape in shapes))
+    check_equals_torch(Add(alpha=2), *(torch.randn(shape) for shape in shapes))
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 4, 5, 6, -1, -2, -3, 0.5, 2.0, 7.0, -4.0, 11])
 def test_powers_of_negative_numbers(exponent: float) -> None:
-    run(Pow(), torch.tensor([-3.0, -1.5, -0.1, 0.2, 1.0, 2.5]), torch.tensor(exponent))
+    check_equals_torch(Pow(), torch.tensor([-3.0, -1.5, -0.1, 0.2, 1.0, 2.5]), torch.tensor(exponent))
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 5, 6])
 def test_powers_of_negative_integers(exponent: int) -> None:
-    run(Pow(), torch.tensor([-3, -1, 0, 2, 4]), torch.tensor(exponent))
+    check_equals_torch(Pow(), torch.tensor([-3, -1, 0, 2, 4]), torch.tensor(exponent))
 
 
 def test_broken_power_of_a_negative_number_is_nan() -> None:
-    (result,) = run(Pow(), torch.tensor([-2.0, 4.0]), torch.tensor(1.5))
+    (result,) = check_equals_torch(Pow(), torch.tensor([-2.0, 4.0]), torch.tensor(1.5))
     assert result.isnan().tolist() == [True, False]
 
 
 def test_half_clamp_and_crossed_bounds() -> None:
     x = torch.tensor([-2.0, 0.25, 5.0])
-    run(Clamp(-1, 1), x.half())
-    (result,) = run(Clamp(3.0, 2.0), x)
+    check_equals_torch(Clamp(-1, 1), x.half())
+    (result,) = check_equals_torch(Clamp(3.0, 2.0), x)
     assert result.tolist() == [2.0, 2.0, 2.0]
 
 
 def test_clamp_of_integers() -> None:
     x = torch.tensor([-3, 0, 9])
-    assert run(Clamp(min=-1, max=4), x)[0].dtype == torch.int64
-    assert run(Clamp(min=-0.5), x)[0].dtype == torch.float32
-    assert run(Clamp(max=200), torch.tensor([0, 255], dtype=torch.uint8))[0].tolist() == [0, 200]
+    assert check_equals_torch(Clamp(min=-1, max=4), x)[0].dtype == torch.int64
+    assert check_equals_torch(Clamp(min=-0.5), x)[0].dtype == torch.float32
+    assert check_equals_torch(Clamp(max=200), torch.tensor([0, 255], dtype=torch.uint8))[0].tolist() == [
+        0,
+        200,
+    ]
 
 
 def test_clamp_keeps_nan() -> None:
-    assert run(Clamp(0.0, 1.0), torch.tensor([float("nan")]))[0].isnan().all()
+    assert check_equals_torch(Clamp(0.0, 1.0), torch.tensor([float("nan")]))[0].isnan().all()
 
 
 def test_atan2_in_all_quadrants_and_on_the_axes() -> None:
     points = torch.tensor(list(itertools.product([-2.0, 0.0, 0.5], [-1.0, 0.0, 3.0])))
-    run(Atan2(), points[:, 0], points[:, 1])
+    check_equals_torch(Atan2(), points[:, 0], points[:, 1])
 
 
 def test_scalars_keep_the_tensors_dtype() -> None:
-    assert run(Mul(), torch.ones(2, dtype=torch.float16), torch.tensor(0.5))[0].dtype == torch.float16
-    assert run(Mul(), torch.ones(2, dtype=torch.int32), torch.tensor(2))[0].dtype == torch.int32
-    assert run(Mul(), torch.ones(2, dtype=torch.int32), torch.tensor(0.5))[0].dtype == torch.float32
+    assert (
+        check_equals_torch(Mul(), torch.ones(2, dtype=torch.float16), torch.tensor(0.5))[0].dtype
+        == torch.float16
+    )
+    assert (
+        check_equals_torch(Mul(), torch.ones(2, dtype=torch.int32), torch.tensor(2))[0].dtype == torch.int32
+    )
+    assert (
+        check_equals_torch(Mul(), torch.ones(2, dtype=torch.int32), torch.tensor(0.5))[0].dtype
+        == torch.float32
+    )
 
 
 def test_image_bytes_are_scaled() -> None:
-    (result,) = run(Div(), torch.tensor([0, 128, 255], dtype=torch.uint8), torch.tensor(255.0))
+    (result,) = check_equals_torch(Div(), torch.tensor([0, 128, 255], dtype=torch.uint8), torch.tensor(255.0))
     assert result.dtype == torch.float32
 
 
 def test_lerp_outside_of_its_ends() -> None:
-    run(Lerp(), torch.randn(3), torch.randn(3), torch.tensor([-1.0, 0.5, 2.0]))
+    check_equals_torch(Lerp(), torch.randn(3), torch.randn(3), torch.tensor([-1.0, 0.5, 2.0]))
 
 
 def test_addcmul_of_integers() -> None:
-    run(Addcmul(value=3), torch.tensor([1]), torch.tensor([2, 3]), torch.tensor([[4], [5]]))
+    check_equals_torch(Addcmul(value=3), torch.tensor([1]), torch.tensor([2, 3]), torch.tensor([[4], [5]]))
 
 
 @settings(max_examples=25, deadline=None)
@@ -127,7 +138,7 @@ def test_addcmul_of_integers() -> None:
     st.sampled_from(QUOTIENTS[:5]),
 )
 def test_integer_quotients(a: list[int], b: list[int], op: Op) -> None:
-    run(op, torch.tensor(a), torch.tensor(b))
+    check_equals_torch(op, torch.tensor(a), torch.tensor(b))
 
 
 def test_what_pytorch_refuses_is_refused() -> None:

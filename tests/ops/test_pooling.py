@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ops import windows
@@ -57,7 +57,7 @@ def test_ceil_mode_holds_for_every_dynamic_size() -> None:
 @pytest.mark.parametrize("ceil_mode", [False, True])
 def test_max_ignores_padding(stride: int, ceil_mode: bool) -> None:
     """Padding must not be the largest element of negative ones."""
-    run(MaxPool2d(3, stride, 1, ceil_mode=ceil_mode), -1 - IMAGE.abs())
+    check_equals_torch(MaxPool2d(3, stride, 1, ceil_mode=ceil_mode), -1 - IMAGE.abs())
 
 
 @pytest.mark.parametrize("counts", [True, False])
@@ -68,7 +68,7 @@ def test_average_counts_as_pytorch(
 ) -> None:
     """The padding counts by default, what ceil_mode adds behind it never does."""
     for ceil_mode in (False, True):
-        run(AvgPool2d(kernel, stride, padding, ceil_mode, counts, divisor), IMAGE + 3)
+        check_equals_torch(AvgPool2d(kernel, stride, padding, ceil_mode, counts, divisor), IMAGE + 3)
 
 
 @pytest.mark.parametrize(
@@ -140,17 +140,17 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_window_along_one_axis_after_the_other(
     kernel: tuple[int, int], stride: Any, padding: Any, ceil_mode: bool, counts: bool
 ) -> None:
-    run(MaxPool2d(kernel, stride, padding, ceil_mode=ceil_mode), -1 - IMAGE.abs())
+    check_equals_torch(MaxPool2d(kernel, stride, padding, ceil_mode=ceil_mode), -1 - IMAGE.abs())
     for divisor in (None, 5):
-        run(AvgPool2d(kernel, stride, padding, ceil_mode, counts, divisor), IMAGE + 3)
+        check_equals_torch(AvgPool2d(kernel, stride, padding, ceil_mode, counts, divisor), IMAGE + 3)
 
 
 @pytest.mark.usefixtures("small_limit")
 def test_a_window_along_three_axes() -> None:
     image = torch.randn(1, 2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     for kernel in (2, (4, 2, 3), (4, 5, 6), (3, 5, 2)):
-        run(MaxPool3d(kernel), image)
-        run(AvgPool3d(kernel), image)
+        check_equals_torch(MaxPool3d(kernel), image)
+        check_equals_torch(AvgPool3d(kernel), image)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_adaptive_windows_overlap_where_sizes_do_not_divide(
     sizes: tuple[int, int], output: tuple[int | None, int | None]
 ) -> None:
     image = torch.randn(2, 3, *sizes, generator=torch.Generator().manual_seed(1))
-    run(AdaptiveAvgPool2d(output), image)
-    run(AdaptiveMaxPool2d(output), image - 5)
+    check_equals_torch(AdaptiveAvgPool2d(output), image)
+    check_equals_torch(AdaptiveMaxPool2d(output), image - 5)
 
 
 def test_adaptive_refuses_windows_that_change_with_the_size() -> None:

@@ -19,8 +19,8 @@ import torch
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
+from tests.closeness import NARROW, expected, require_close
 from tests.ops.examples import sample
-from tests.ops.one_node import NARROW, assert_close
 from tests.ops.random_cases import FAMILIES, FLOATS, FOUND, Case, shape_step, shapes
 from trtdsl import reference
 from trtdsl.diagnostics import Origin, Source, Span
@@ -115,15 +115,14 @@ def compare(case: Case, seed: int, points: Sequence[ProfilePoint]) -> None:
     lowered = lower(graph)
     for at in points:
         arrays = arrays_of(case, at, seed)
-        expected = reference.run(graph, arrays)
         found = evaluate(lowered.network, arrays, weights=lowered.weights)
-        for name, value in expected.items():
-            assert_close(found[name], value, max(case.op.tolerance, rounding(value)))
+        for name, wanted in expected(graph, arrays).items():
+            require_close(found[name], wanted, max(case.op.tolerance, rounding(wanted.own)))
 
 
 def rounding(value: torch.Tensor) -> float:
     """Few random terms may cancel to less than their own size, and the error is relative to what is left."""
-    return 4 * NARROW.get(type_of(value).dtype, 0.0)
+    return 4 * NARROW.get(value.dtype, 0.0)
 
 
 def graph_of(case: Case, seed: int) -> Graph:
@@ -315,5 +314,5 @@ def _applied(op: Any, x: torch.Tensor) -> Any:
 def test_types_are_pytorchs() -> None:
     """The comparison itself compares dtypes: bool is not uint8."""
     with pytest.raises(AssertionError):
-        assert_close(torch.ones(2, dtype=torch.uint8), torch.ones(2, dtype=torch.bool), 1e-5)
+        require_close(torch.ones(2, dtype=torch.uint8), torch.ones(2, dtype=torch.bool), 1e-5)
     assert type_of(torch.ones(2, dtype=torch.bool)) == TensorType(DType.BOOL, (2,))

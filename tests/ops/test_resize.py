@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.pixels import PixelShuffle, PixelUnshuffle
 from trtdsl.ops.resize import Interpolate
 from trtdsl.types import DType, TensorType, evaluate, symbol
@@ -20,14 +20,14 @@ IMAGE = torch.randn(1, 2, 5, 7, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("scale", [0.5, 1.7, 2.0, 2.3, (0.7, 1.5), 2 / 3])
 def test_coordinates_follow_the_scale_factor(mode: Any, scale: Any) -> None:
     """Not the ratio of the sizes, which differs from it where the output's size was rounded down."""
-    run(Interpolate(scale_factor=scale, mode=mode), IMAGE)
-    run(Interpolate(scale_factor=scale, mode=mode, recompute_scale_factor=True), IMAGE)
+    check_equals_torch(Interpolate(scale_factor=scale, mode=mode), IMAGE)
+    check_equals_torch(Interpolate(scale_factor=scale, mode=mode, recompute_scale_factor=True), IMAGE)
 
 
 def test_scale_and_size_give_different_results() -> None:
     """What the test above would not see if both were computed alike."""
-    (by_scale,) = run(Interpolate(scale_factor=1.7, mode="bilinear"), IMAGE)
-    (by_size,) = run(Interpolate(tuple(by_scale.shape[2:]), mode="bilinear"), IMAGE)
+    (by_scale,) = check_equals_torch(Interpolate(scale_factor=1.7, mode="bilinear"), IMAGE)
+    (by_size,) = check_equals_torch(Interpolate(tuple(by_scale.shape[2:]), mode="bilinear"), IMAGE)
     assert (by_scale - by_size).abs().max() > 0.1
 
 
@@ -35,14 +35,14 @@ def test_scale_and_size_give_different_results() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 13), (5, 7), (2, 3)])
 def test_aligned_corners(mode: Any, size: tuple[int, int]) -> None:
     """A single output pixel is the first input pixel."""
-    run(Interpolate(size, mode=mode, align_corners=True), IMAGE)
-    run(Interpolate(size, mode=mode, align_corners=False), IMAGE)
+    check_equals_torch(Interpolate(size, mode=mode, align_corners=True), IMAGE)
+    check_equals_torch(Interpolate(size, mode=mode, align_corners=False), IMAGE)
 
 
 def test_linear_copies_a_dimension_that_keeps_its_size() -> None:
     """PyTorch does so whatever the scale: 3 * 1.3 is 3."""
     signal = torch.tensor([[[0.0, 1.0, 5.0]]])
-    (found,) = run(Interpolate(scale_factor=1.3, mode="linear"), signal)
+    (found,) = check_equals_torch(Interpolate(scale_factor=1.3, mode="linear"), signal)
     assert torch.equal(found, signal)
 
 
@@ -53,7 +53,7 @@ def test_linear_copies_a_dimension_that_keeps_its_size() -> None:
 def test_nearest_rounds_ties_in_float32_as_pytorch(mode: Any, size: int, output: int) -> None:
     """For these sizes float32 misses a coordinate that is exactly an integer."""
     signal = torch.arange(size, dtype=torch.float32).reshape(1, 1, size)
-    (found,) = run(Interpolate(output, mode=mode), signal)
+    (found,) = check_equals_torch(Interpolate(output, mode=mode), signal)
     centre = int(mode == "nearest-exact")
     assert found.flatten().tolist() != [(2 * i + centre) * size // (2 * output) for i in range(output)]
 
@@ -120,6 +120,6 @@ def test_refuses(op: Interpolate, type: str, message: str) -> None:
 
 def test_pixel_shuffle_orders_the_two_factors() -> None:
     x = torch.arange(2 * 18 * 2 * 3, dtype=torch.float32).reshape(2, 18, 2, 3)
-    (shuffled,) = run(PixelShuffle(3), x)
-    (back,) = run(PixelUnshuffle(3), shuffled)
+    (shuffled,) = check_equals_torch(PixelShuffle(3), x)
+    (back,) = check_equals_torch(PixelUnshuffle(3), shuffled)
     assert torch.equal(back, x)

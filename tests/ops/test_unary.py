@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tests.ops.one_node import refused, run, t
+from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.base import OPERATORS, Op
 from trtdsl.ops.unary import (
     Abs,
@@ -34,61 +34,61 @@ FLOATING = [cls for cls in OPERATORS.values() if issubclass(cls, Unary)]
 @pytest.mark.parametrize("cls", FLOATING, ids=lambda cls: cls.name)
 def test_every_dtype_and_rank_0(cls: type[Op]) -> None:
     for value in (torch.tensor(0.5), torch.tensor([0.5], dtype=torch.float16), torch.tensor([[1, 1]])):
-        run(cls(), value)
+        check_equals_torch(cls(), value)
 
 
 @pytest.mark.parametrize("op", [Expm1(), Log1p()], ids=str)
 @pytest.mark.parametrize("size", [1e-7, 1e-5, 1e-3, 0.4, 0.6])
 def test_small_inputs_keep_their_digits(op: Op, size: float) -> None:
-    run(op, torch.tensor([size]))
-    run(op, torch.tensor([-size]))
+    check_equals_torch(op, torch.tensor([size]))
+    check_equals_torch(op, torch.tensor([-size]))
 
 
 @pytest.mark.parametrize("op", [Expm1(), Log1p()], ids=str)
 def test_large_inputs(op: Op) -> None:
-    run(op, torch.tensor([5.0, 80.0, 100.0]))
-    run(op, torch.tensor([1e10, 1e30] if isinstance(op, Log1p) else [-80.0, -200.0]))
+    check_equals_torch(op, torch.tensor([5.0, 80.0, 100.0]))
+    check_equals_torch(op, torch.tensor([1e10, 1e30] if isinstance(op, Log1p) else [-80.0, -200.0]))
 
 
 def test_halves_round_to_even() -> None:
-    (result,) = run(Round(), torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5]))
+    (result,) = check_equals_torch(Round(), torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5]))
     assert result.tolist() == [-2, -2, 0, 0, 2, 2]
 
 
 @pytest.mark.parametrize("decimals", [-2, -1, 1, 3])
 def test_decimals(decimals: int) -> None:
-    run(Round(decimals), torch.tensor([-123.456, 5.0, 15.0, 0.0005, 0.25]))
+    check_equals_torch(Round(decimals), torch.tensor([-123.456, 5.0, 15.0, 0.0005, 0.25]))
 
 
 @pytest.mark.parametrize("op", [Floor(), Ceil(), Trunc(), Round()], ids=str)
 def test_rounding_of_negative_and_special_numbers(op: Op) -> None:
-    run(op, torch.tensor([-1.5, -0.2, 0.2, 1.5]))
-    run(op, SPECIAL)
-    assert run(op, torch.tensor([3, -3]))[0].dtype == torch.int64
+    check_equals_torch(op, torch.tensor([-1.5, -0.2, 0.2, 1.5]))
+    check_equals_torch(op, SPECIAL)
+    assert check_equals_torch(op, torch.tensor([3, -3]))[0].dtype == torch.int64
 
 
 @pytest.mark.parametrize("op", [Isnan(), Isinf(), Isfinite()], ids=str)
 def test_special_numbers(op: Op) -> None:
-    run(op, SPECIAL)
-    run(op, SPECIAL.half())
-    run(op, torch.tensor([1, 2]))
-    run(op, torch.tensor(math.inf))
+    check_equals_torch(op, SPECIAL)
+    check_equals_torch(op, SPECIAL.half())
+    check_equals_torch(op, torch.tensor([1, 2]))
+    check_equals_torch(op, torch.tensor(math.inf))
 
 
 def test_signs() -> None:
-    run(Sign(), torch.tensor([-2.0, 0.0, 3.0]))
-    run(Sign(), torch.tensor([True, False]))
-    run(Sign(), torch.tensor([0, 200], dtype=torch.uint8))
+    check_equals_torch(Sign(), torch.tensor([-2.0, 0.0, 3.0]))
+    check_equals_torch(Sign(), torch.tensor([True, False]))
+    check_equals_torch(Sign(), torch.tensor([0, 200], dtype=torch.uint8))
 
 
 def test_integers_become_float32() -> None:
-    assert run(Exp(), torch.tensor([1, 2], dtype=torch.int8))[0].dtype == torch.float32
-    assert run(Exp(), torch.tensor([True]))[0].dtype == torch.float32
+    assert check_equals_torch(Exp(), torch.tensor([1, 2], dtype=torch.int8))[0].dtype == torch.float32
+    assert check_equals_torch(Exp(), torch.tensor([True]))[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("op", [Abs(), Neg(), Square()], ids=str)
 def test_integers_stay_integers(op: Op) -> None:
-    assert run(op, torch.tensor([-3, 4], dtype=torch.int32))[0].dtype == torch.int32
+    assert check_equals_torch(op, torch.tensor([-3, 4], dtype=torch.int32))[0].dtype == torch.int32
 
 
 def test_what_pytorch_refuses_is_refused() -> None:

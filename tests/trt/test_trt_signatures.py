@@ -19,6 +19,7 @@ import pytest
 import tensorrt_rtx as trt
 import torch
 
+from tests.closeness import expected, require_close
 from tests.trt.recording import RecordingDialect, Use
 from tests.trt.releases import RELEASES, api, facts, narrowed
 from trtdsl.compile import in_precision
@@ -27,7 +28,6 @@ from trtdsl.elaborate import elaborate_file, elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
 from trtdsl.passes import ConvertPrecision, optimize
-from trtdsl.reference import run
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import make_manifest
@@ -187,13 +187,11 @@ def test_the_oldest_dialect_computes_the_same(precision: DType) -> None:
         inputs = example.arrays("opt")
         given = narrowed(inputs)
         found = evaluate(dialect.network, given, weights=lowered.weights)
-        for name, expected in run(graph, inputs).items():
-            # Integers are of 32 bits there; a half rounds at every layer, and composed operators have a few.
-            rounded = half or expected.dtype == torch.float16
-            limit = 5e-3 if rounded else max(example.op.tolerance, 1e-5)
-            narrow = torch.int32 if expected.dtype == torch.int64 else expected.dtype
-            assert found[name].dtype == narrow, example.text
-            assert close(found[name], expected, limit), example.text
+        for name, wanted in expected(graph, inputs).items():
+            # A half rounds at every layer, and composed operators have a few.
+            rounded = half or wanted.own.dtype == torch.float16
+            limit = 5e-3 if rounded else example.op.tolerance
+            require_close(found[name], wanted.in_32_bits, limit)
 
 
 NET = """
@@ -244,13 +242,6 @@ def test_float16_converts_the_graph_where_networks_are_strongly_typed(release: s
 def huge() -> Graph:
     graph = elaborate_text("model m() { input x: float32[2, 1]  output y = fc: Linear(1, bias = false)(x) }")
     return bind(graph, {"fc.weight": np.full((1, 1), 1e6, "f4")}).graph
-
-
-def close(found: torch.Tensor, expected: torch.Tensor, limit: float) -> bool:
-    found, expected = found.double(), expected.double()
-    same = torch.nan_to_num(found - expected, posinf=0, neginf=0)
-    places = torch.equal(torch.isfinite(found), torch.isfinite(expected))
-    return places and bool(same.norm() <= limit * torch.nan_to_num(expected, posinf=0, neginf=0).norm())
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -112,6 +112,8 @@ def clamped(net: Network, x: Tensor, low: Bound, high: Bound) -> Tensor:
 
 def clamp_by_torch(torch: Any, x: Any, low: Bound, high: Bound) -> Any:
     """What :func:`clamped` computes, by PyTorch, some of whose releases refuse bounds beyond the range."""
+    if x.dtype == torch.float64:
+        return torch.clamp(x, low, high)
     dtype = DType(str(x.dtype).removeprefix("torch."))
     bounds = (None if bound is None else in_range(bound, dtype) for bound in (low, high))
     return torch.clamp(x, *bounds)

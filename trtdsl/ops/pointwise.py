@@ -439,5 +439,5 @@ class Clamp(Function):
 
     def reference(self, torch: Any, input: Any) -> Any:
         fractional = isinstance(self.min, float) or isinstance(self.max, float)
-        x = input.to(torch.float32) if fractional and not input.is_floating_point() else input
+        x = input.to(torch.get_default_dtype()) if fractional and not input.is_floating_point() else input
         return clamp_by_torch(torch, x, self.min, self.max)
