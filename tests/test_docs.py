@@ -25,7 +25,7 @@ from trtdsl.syntax.printer import format_text
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-PART = """model page() {{
+PART = """model page {{
   dim N = 1 .. 8 .. 64
   dim H = 16 .. 32 .. 64
   dim W = 16 .. 32 .. 64

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.syntax import parse, tree
+from trtdsl.syntax import parse, parse_partial, tree
 from trtdsl.syntax.parser import MAXIMUM_DEPTH
 
 FUTURE = sorted((Path(__file__).parent / "future").glob("*.trtnet"))
@@ -152,6 +152,14 @@ def test_blocks() -> None:
     assert [type(t.default).__name__ for t in block.tensors] == ["NoneType"] * 2 + ["NoneLiteral"] * 2
 
 
+@pytest.mark.parametrize("text", ["model m { x = a }", "model m() { x = a }", "model m ( ) { x = a }"])
+def test_a_model_without_parameters(text: str) -> None:
+    (model,) = parse(text).items
+    assert isinstance(model, tree.Model)
+    assert (model.name.text, model.parameters, len(model.body)) == ("m", (), 1)
+    assert model.span.text == text
+
+
 def test_imports() -> None:
     first, second = parse('import "std/resnet.trtnet" import "a" as r').items
     assert isinstance(first, tree.Import)
@@ -244,3 +252,32 @@ def test_time_is_linear() -> None:
     short = min(seconds(500) for _ in range(3))
     # Twenty times as many statements: a quadratic parser would need 400 times as long, noise is far less.
     assert seconds(10_000) < 80 * short
+
+
+def kept(text: str) -> list[str]:
+    """The statements of a partial tree's only model."""
+    (model,) = parse_partial(text).tree.items
+    assert isinstance(model, tree.Model)
+    return [statement.span.text for statement in model.body]
+
+
+@pytest.mark.parametrize(
+    ("text", "statements"),
+    [
+        ("model m {\n  x = a\n  y = = b\n  z = c\n}", ["x = a", "z = c"]),
+        ("model m {\n  x = a\n  y = f(", ["x = a"]),
+        ("model m {\n  x = a\n  y = b.", ["x = a"]),
+        ("model m {\n  x = a\n", ["x = a"]),
+        ("model m {\n  x = a -> f\n  for i in b { y = i", ["x = a -> f", "for i in b { y = i"]),
+        (
+            "model m {\n  if a { x = b ; } else { y = c }\n  z = d\n}",
+            ["if a { x = b ; } else { y = c }", "z = d"],
+        ),
+        ('model m {\n  y = f(a b)\n  x = "{c d}"\n  z = x\n}', ['x = "{c d}"', "z = x"]),
+        ("model m {\n  x = " + "(" * 200 + "a" + ")" * 200 + "\n  z = x\n}", ["z = x"]),
+        ("model m {\n" + "  x = = 3\n" * 30 + "  z = x\n}", []),
+    ],
+)
+def test_a_partial_tree_lacks_only_what_failed(text: str, statements: list[str]) -> None:
+    assert kept(text) == statements
+    assert parse_partial(text).diagnostics

@@ -40,7 +40,7 @@ model resnet18(classes = 1000) {
 def statement(text: str) -> str:
     """A statement as it is laid out at the left margin of a model's body."""
     lines = format_text(f"model m() {{\n{text}\n}}").splitlines()
-    assert (lines[0], lines[-1]) == ("model m() {", "}")
+    assert (lines[0], lines[-1]) == ("model m {", "}")
     return "\n".join(line.removeprefix("  ") for line in lines[1:-1])
 
 
@@ -138,20 +138,34 @@ def test_the_language_page() -> None:
 def test_top_level() -> None:
     before = (
         '# file\nimport "a"\nimport "b" as c\n## Doc.\nblock A(x,)(y: [N,C], m = none,) { return y }\n'
-        "# about m\nmodel m() {\n\n x = a\n\n}\n\n\n\n# end"
+        "# about m\nmodel m ( ) {\n\n x = a\n\n}\n\n\n\n# end"
     )
     after = (
         '# file\nimport "a"\nimport "b" as c\n\n## Doc.\nblock A(x)(y: [N, C], m = none) { return y }\n\n'
-        "# about m\nmodel m() {\n  x = a\n}\n\n# end\n"
+        "# about m\nmodel m {\n  x = a\n}\n\n# end\n"
     )
     assert format_text(before) == after
     assert format_text(after) == after
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("model m{}", "model m {}"),
+        ("model m(){}", "model m {}"),
+        ("model m( # why\n) { }", "model m {  # why\n}"),
+        ("model m(a=1,){}", "model m(a = 1) {}"),
+        ("block B()(){}", "block B()() {}"),
+    ],
+)
+def test_a_model_without_parameters_has_no_list(before: str, after: str) -> None:
+    assert format_text(before) == f"{after}\n"
+
+
 def test_odd_text() -> None:
     assert format_text("") == ""
     assert format_text("\n\n# c\r\n\r\n\r\n# d") == "# c\n\n# d\n"
-    assert format_text("\ufeffmodel m() {\r\n  x = a\r\n}\r\n") == "model m() {\n  x = a\n}\n"
+    assert format_text("\ufeffmodel m() {\r\n  x = a\r\n}\r\n") == "model m {\n  x = a\n}\n"
 
 
 def test_a_mistake_is_a_diagnostic() -> None:

@@ -2,7 +2,7 @@
 
 In: any graph, at any stage.  Out: a text that parses back to the same graph::
 
-    model cnn() {
+    model cnn {
       dim N = 1 .. 8 .. 64
       input data: float32[N, 3, 32, 32]
 

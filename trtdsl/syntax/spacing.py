@@ -49,11 +49,12 @@ def sequence_of(tokens: list[Token]) -> TokenSequence:
 
 
 def _without_empty_calls(tokens: list[Token]) -> list[Token]:
-    """A stage ``f()`` is written ``f``; its comments move behind the ``f``, or above what follows."""
+    """A stage ``f()`` is written ``f``, and ``model m()`` so too; the comments of the brackets move behind the
+    name, or above what follows."""
     kept: list[Token] = []
     moved: list[str] = []
     for number, token in enumerate(tokens):
-        if token.kind == "RPAR" and tokens[number - 1].kind == "LPAR" and _ends_stage(kept[:-1]):
+        if token.kind == "RPAR" and tokens[number - 1].kind == "LPAR" and _needs_no_list(kept[:-1]):
             opening = kept.pop()
             moved += [*opening.above, *opening.trailing, *token.above, *token.trailing]
             if moved and not kept[-1].trailing:
@@ -64,6 +65,10 @@ def _without_empty_calls(tokens: list[Token]) -> list[Token]:
         kept.append(token)
     kept[-1].trailing += moved
     return kept
+
+
+def _needs_no_list(tokens: list[Token]) -> bool:
+    return [token.kind for token in tokens] == ["MODEL", "NAME"] or _ends_stage(tokens)
 
 
 def _ends_stage(tokens: list[Token]) -> bool:
