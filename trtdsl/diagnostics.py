@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bisect
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,6 +153,11 @@ class Cancelled(Exception):
     """The user interrupted; nothing was left behind."""
 
 
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of writing, and halves of characters: from files that
+nobody vouches for they would command the terminal, or show another text than there is."""
+
+
 def render(diagnostic: Diagnostic) -> str:
     """The plain text of a diagnostic, without a final newline."""
     lines = [f"{diagnostic.severity}: {diagnostic.message}"]
@@ -162,7 +168,7 @@ def render(diagnostic: Diagnostic) -> str:
         arrow = "-->" if index == 0 else ":::"
         lines += _excerpt(place.span, place.text, mark, width, arrow) if place.span else _made(place, width)
     lines += [f"{' ' * width} = help: {text}" for text in diagnostic.help]
-    return "\n".join(lines)
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "\n".join(lines))
 
 
 def _made(origin: Origin, width: int) -> Iterable[str]:
