@@ -180,7 +180,8 @@ def compile_graph(
             command=command,
             weights=weights.result(),
         )
-    write_together({engine: built.data, manifest_path(engine): manifest.to_json().encode()})
+    # The manifest first: an engine that has none is never overwritten, also if this is killed in between.
+    write_together({manifest_path(engine): manifest.to_json().encode(), engine: built.data})
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized.graph))
 
 

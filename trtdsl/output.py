@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trtdsl.diagnostics import Diagnostic, UsageError
@@ -23,15 +24,17 @@ def write_atomically(path: Path | str, data: bytes | memoryview) -> None:
 
 
 def write_together(files: Mapping[Path, bytes | memoryview]) -> None:
-    """Write files that belong together: all are whole on the disk before the first old one is replaced.
+    """Write files that belong together, in this order: all are whole on the disk before one is replaced.
 
-    A file that replaces another keeps its permissions.
+    A file that replaces another keeps its permissions. A process that is killed while it writes may leave
+    temporary files, or some of the files new and others old; the next call removes the first and writes all.
     Raises UsageError where one cannot be written.
     """
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
     path = None
     try:
         for path, data in files.items():
+            _remove_leftovers(path)
             temporary[path].write_bytes(data)
             if path.exists():
                 shutil.copymode(path, temporary[path])
@@ -43,3 +46,34 @@ def write_together(files: Mapping[Path, bytes | memoryview]) -> None:
         for each in temporary.values():
             with contextlib.suppress(OSError):
                 each.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that killed processes left beside a file."""
+    for leftover, process in _temporary_files(path):
+        if not _is_running(process):
+            # Whoever may not remove it can still write.
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)
+
+
+def _temporary_files(path: Path) -> Iterator[tuple[Path, int]]:
+    """The temporary files for a path, each with the process that wrote it."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d{{1,9}})\.tmp")
+    for entry in path.parent.iterdir():
+        if match := name.fullmatch(entry.name):
+            yield entry, int(match[1])
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        # Signal 0 would end the process there; but what a process has open cannot be removed.
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        # Another user's.
+        return True
+    return True
