@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/demo
 
-.PHONY: demo test lint types unit zoo docs clean
+.PHONY: demo test lint types unit zoo wheels docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
@@ -23,10 +23,13 @@ types: .venv/dev
 	$(BIN)/pyright
 
 unit: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not zoo"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not zoo and not wheels"
 
 zoo: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m zoo
+
+wheels: .venv/dev
+	$(BIN)/pytest -n 2 -m wheels
 
 docs: .venv/dev
 	$(BIN)/python -c "from trtdsl.ops.describe import operator_pages; print(operator_pages(), end='')" > docs/operators.md

@@ -233,6 +233,28 @@ def test_a_command_imports_no_more_than_it_needs(
     assert not {*unneeded} & {*done.stderr.split()}
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("check tiny.trtnet tiny.safetensors", 0, "tiny: 5 operators"),
+        ("fmt --check tiny.trtnet", 0, ""),
+        ("show tiny.trtnet tiny.safetensors", 0, "conv+bn"),
+        ("ops Conv2d", 0, "Conv2d("),
+        ("compile tiny.trtnet tiny.safetensors", 3, "install 'trtdsl[rtx]'"),
+        ("run tiny.engine", 2, "cannot read `tiny.engine`"),
+    ],
+)
+def test_what_works_without_tensorrt_cuda_and_torch(folder: Path, command: str, code: int, says: str) -> None:
+    # None in sys.modules makes an import fail as that of a missing module does.
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['tensorrt_rtx', 'tensorrt', 'cuda', 'torch']));"
+        "from trtdsl import cli; sys.argv = ['trtdsl', *sys.argv[1:]]; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *command.split()], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert says in done.stdout + done.stderr
+
+
 def test_print_after_prints_the_graph(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "--print-after", "fold_batch_norm", "-q") == 0
     out = capsys.readouterr().out

@@ -10,6 +10,7 @@ import pytest
 from tests.trt import networks as nets
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.trt.dialect import load_runtime
+from trtdsl.trt.installation import how_to_install
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType
 
@@ -69,3 +70,20 @@ def test_the_package_does_not_import_tensorrt_until_it_is_used() -> None:
     loaded = done.stdout.split()
     assert "trtdsl.trt.build" in loaded
     assert not {"tensorrt", "tensorrt_rtx", "torch", "networkx", "rich", "click"} & {*loaded}
+
+
+@pytest.mark.parametrize(
+    ("module", "system", "machine", "says"),
+    [
+        ("tensorrt_rtx", "linux", "x86_64", "pip install 'trtdsl[rtx]'"),
+        ("tensorrt_rtx", "win32", "AMD64", "pip install 'trtdsl[rtx]'"),
+        ("tensorrt_rtx", "linux", "aarch64", "needs glibc 2.35"),
+        ("tensorrt", "linux", "x86_64", "pip install 'trtdsl[tensorrt]'"),
+        ("tensorrt", "linux", "aarch64", "--system-site-packages"),
+        ("cuda", "linux", "aarch64", "pip install cuda-bindings"),
+        ("tensorrt_rtx", "darwin", "arm64", "work on macOS"),
+        ("cuda", "darwin", "arm64", "work on macOS"),
+    ],
+)
+def test_what_to_install_can_be_installed_there(module: str, system: str, machine: str, says: str) -> None:
+    assert says in how_to_install(module, system, machine)

@@ -18,6 +18,7 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
 from trtdsl.ops.lowering import Array
+from trtdsl.trt.installation import how_to_install
 
 _NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
 
@@ -29,7 +30,7 @@ def bindings() -> Any:
         return importlib.import_module("cuda.bindings.runtime")
     except ImportError as error:
         raise RefusedByTensorRT(
-            Diagnostic(f"cuda-bindings cannot be imported: {error}", help=("pip install cuda-bindings",))
+            Diagnostic(f"cuda-bindings cannot be imported: {error}", help=(how_to_install("cuda"),))
         ) from error
 
 

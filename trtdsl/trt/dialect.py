@@ -18,14 +18,10 @@ from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ops.lowering import Array
 from trtdsl.options import RUNTIMES
 from trtdsl.trt.facts import Facts, facts_of
+from trtdsl.trt.installation import how_to_install
 from trtdsl.trt.log import Log
 from trtdsl.trt.tactics import unusable
 from trtdsl.types import DType
-
-_INSTALL = {
-    "tensorrt_rtx": "install it with `pip install tensorrt-rtx`; it builds engines without a GPU",
-    "tensorrt": "install it with `pip install 'trtdsl[tensorrt]'`; it builds on the GPU the engine is for",
-}
 
 _DATA_TYPES = {
     DType.FLOAT32: "FLOAT",
@@ -61,7 +57,8 @@ def load_runtime(name: str | None = None) -> Dialect:
 
 def _not_installed(failures: Mapping[str, ImportError]) -> Diagnostic:
     reasons = [f"`{name}` cannot be imported: {error}" for name, error in failures.items()]
-    advice = [_INSTALL[name] for name in failures]
+    # The same advice once, where it is the same for all.
+    advice = dict.fromkeys(map(how_to_install, failures))
     return Diagnostic(f"TensorRT is not installed ({'; '.join(reasons)})", help=tuple(advice))
 
 
