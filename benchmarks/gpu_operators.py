@@ -30,7 +30,7 @@ import numpy as np
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.ir import Graph, Value
 from trtdsl.options import CompileOptions
-from trtdsl.passes import ConvertPrecision
+from trtdsl.passes import convert_precision
 from trtdsl.runtime import cuda
 from trtdsl.runtime.engine import Engine
 from trtdsl.trt.build import build
@@ -119,7 +119,7 @@ class Bench:
             if precision != "float32":
                 if not any(value.type.dtype is DType.FLOAT32 for value in values_of(graph)):
                     return
-                graph = ConvertPrecision(DType(precision))(graph)
+                graph = convert_precision(DType(precision))(graph)
             self._work(number, example, graph, case)
         except DiagnosticError as error:
             case.refused = str(error)

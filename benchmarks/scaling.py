@@ -26,7 +26,7 @@ import numpy as np
 from trtdsl.cli import OBJECTS_PER_COLLECTION
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, verify
-from trtdsl.passes import PIPELINE, pass_name
+from trtdsl.passes import PIPELINE
 from trtdsl.trt.lower import lower
 from trtdsl.weights import bind
 
@@ -112,7 +112,7 @@ def measure(model: str, operators: int) -> Row:
     graph = timed("bind", bound, graph)
     timed("verify", verify, graph)
     for step in PIPELINE:
-        graph = timed(pass_name(step), step, graph)
+        graph = timed(step.name, step, graph)
     timed("lower", lower, graph)
     return Row(model, count, {name: seconds / count * 1e6 for name, seconds in stages.items()})
 

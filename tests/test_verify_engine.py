@@ -28,7 +28,7 @@ from trtdsl.diagnostics import UsageError
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
 from trtdsl.options import CompileOptions
-from trtdsl.passes import ConvertPrecision, optimize
+from trtdsl.passes import convert_precision, optimize
 from trtdsl.reference import random_weights, run, to_numpy
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import Binding, Manifest, make_manifest
@@ -83,7 +83,7 @@ def engine_of(
     ``recorded`` replaces fields of the manifest.
     """
     optimized = optimize(graph)
-    lowered = lower(ConvertPrecision(computes_in)(optimized) if computes_in else optimized)
+    lowered = lower(convert_precision(computes_in)(optimized) if computes_in else optimized)
 
     def compute(arrays: Arrays) -> Arrays:
         found = evaluate(lowered.network, arrays, weights=lowered.weights)

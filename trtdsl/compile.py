@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.elaborate import elaborate, models, read_source
-from trtdsl.ir import Graph, require_valid
+from trtdsl.ir import Graph, Refused, require_valid
 from trtdsl.ops.text import literal
 from trtdsl.options import CheckOptions, CompileOptions, flags
 from trtdsl.types import DType
@@ -137,6 +137,7 @@ def compile_graph(
     options: CompileOptions = CompileOptions(),
     *,
     after: Callable[[str, Graph], None] | None = None,
+    refused: Callable[[str, Sequence[Refused]], None] | None = None,
     progress: ProgressCallback | None = None,
     tune: Callable[[Any], object] | None = None,
     sources: Sequence[str | Path] = (),
@@ -144,9 +145,9 @@ def compile_graph(
 ) -> Compiled:
     """Optimise, lower and build a graph whose weights are bound, and write engine and manifest.
 
-    ``after`` sees the graph after each pass; ``progress`` and ``tune`` are those of
-    :func:`trtdsl.trt.build.build`. Nothing is written unless all of it succeeds, and nothing but an engine is
-    overwritten, least of all the ``sources``. The manifest keeps the ``command`` for whoever compiles again.
+    ``after`` sees the graph after each pass, ``refused`` what each one left as it was; ``progress`` and
+    ``tune`` are those of :func:`trtdsl.trt.build.build`. Nothing is written unless all of it succeeds, and
+    nothing but an engine is overwritten, least of all the ``sources``. The manifest keeps the ``command`` for whoever compiles again.
     Raises :class:`DiagnosticError`, and :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
     from concurrent.futures import ThreadPoolExecutor
@@ -163,7 +164,7 @@ def compile_graph(
     engine = Path(engine)
     require_place(engine, sources)
     dialect = load_runtime(options.runtime)
-    optimized = _optimized(graph, options, dialect, after)
+    optimized = _optimized(graph, options, dialect, after, refused)
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
     lowered = lower(optimized.graph, dialect, mixed=optimized.mixed)
@@ -186,13 +187,18 @@ def compile_graph(
 
 
 def _optimized(
-    graph: Graph, options: CompileOptions, dialect: Dialect, after: Callable[[str, Graph], None] | None
+    graph: Graph,
+    options: CompileOptions,
+    dialect: Dialect,
+    after: Callable[[str, Graph], None] | None,
+    refused: Callable[[str, Sequence[Refused]], None] | None,
 ) -> _Optimized:
-    from trtdsl.passes import CONVERT_PRECISION, optimize, pass_name, selected
+    from trtdsl.passes import CONVERT_PRECISION, optimize, selected, with_passes
 
-    passes = tuple(pass_name(step) for step in selected(options.skip, options.only))
+    steps = selected(options.skip, options.only, with_passes(options.passes))
+    passes = tuple(step.name for step in steps)
     require_values(graph)
-    optimized = optimize(graph, options.skip, options.only, after)
+    optimized = optimize(graph, steps, after=after, refused=refused)
     if options.precision is None:
         return _Optimized(optimized, passes)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
@@ -210,9 +216,9 @@ def in_precision(graph: Graph, precision: DType, dialect: Dialect) -> tuple[Grap
     A weakly typed network stays as it is: TensorRT picks, layer by layer, what is faster in float16.
     Raises :class:`DiagnosticError` for what the precision cannot hold.
     """
-    from trtdsl.passes import ConvertPrecision
+    from trtdsl.passes import convert_precision
 
-    converted = require_valid(ConvertPrecision(precision)(graph))
+    converted = require_valid(convert_precision(precision)(graph))
     mixed = precision is DType.FLOAT16 and not dialect.facts.strongly_typed
     return (graph if mixed else converted), mixed
 

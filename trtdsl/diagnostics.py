@@ -21,7 +21,7 @@ from typing import Literal
 
 import msgspec
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True, eq=False)

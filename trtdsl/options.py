@@ -100,6 +100,13 @@ class CompileOptions:
         "--tf32/--no-tf32",
         help="Let float32 products round to 10 bits, as TensorRT does by default.",
     )
+    passes: Sequence[str] = _choice(
+        (),
+        "--pass",
+        metavar="FILE.py:NAME",
+        help="Add a pass of your own: a function from graph to graph in a file or module, or the name of an "
+        "entry point in the group trtdsl.passes.",
+    )
     skip: Sequence[str] = _choice((), "--skip", metavar="PASS,...", help="Leave out passes, of {passes}.")
     only: Sequence[str] | None = _choice(
         None, "--only", metavar="PASS,...", help="Run no passes but these, of {passes}."

@@ -9,7 +9,7 @@ import pytest
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ops.creation import LARGEST_CONSTANT
-from trtdsl.passes.convert_precision import ConvertPrecision
+from trtdsl.passes.convert_precision import convert_precision
 from trtdsl.trt.lower import LoweredNetwork, lower
 from trtdsl.types import DType
 
@@ -57,4 +57,4 @@ def test_a_large_constant_is_one_number_repeated(size: str) -> None:
 def test_a_number_that_a_lower_precision_cannot_hold() -> None:
     graph = elaborate_text(f"{HEAD} output y = where(x > 0, x, -1e9) }}")
     with pytest.raises(DiagnosticError, match="does not fit float16"):
-        ConvertPrecision(DType.FLOAT16)(graph)
+        convert_precision(DType.FLOAT16)(graph)

@@ -8,7 +8,6 @@ from tests.closeness import expected, require_outputs
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, verify
 from trtdsl.passes import fold_batch_norm, operator_counts
-from trtdsl.passes.fold_batch_norm import TOLERANCE
 from trtdsl.reference import random_inputs, random_weights, run
 
 IMAGE = "input x: float32[2, 8, 9, 9]"
@@ -57,7 +56,7 @@ def norms(graph: Graph) -> int:
 def require_same(before: Graph, after: Graph) -> None:
     """The same outputs on one random input, but for what the pass may round."""
     inputs = random_inputs(before, seed=1)
-    require_outputs(run(after, inputs), expected(before, inputs), TOLERANCE)
+    require_outputs(run(after, inputs), expected(before, inputs), fold_batch_norm.tolerance)
 
 
 @pytest.mark.parametrize("case", FOLDED)

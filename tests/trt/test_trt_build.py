@@ -19,7 +19,7 @@ from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, Output, Profile, Value
 from trtdsl.options import CompileOptions
-from trtdsl.passes import ConvertPrecision
+from trtdsl.passes import convert_precision
 from trtdsl.reference import random_weights
 from trtdsl.trt.build import Progress, advice, build
 from trtdsl.trt.lower import lower
@@ -203,7 +203,7 @@ def test_a_failed_build_shows_the_layer_inside_a_region() -> None:
     """TensorRT-RTX 1.7 builds no transposed convolution in bfloat16; it names the whole region first."""
     graph = random_weights(elaborate_text(UP), seed=0)
     with pytest.raises(DiagnosticError) as error:
-        build(lower(ConvertPrecision(DType.BFLOAT16)(graph)))
+        build(lower(convert_precision(DType.BFLOAT16)(graph)))
     (diagnostic,) = error.value.diagnostics
     assert diagnostic.span is not None and diagnostic.span.line == 5
     assert "{ForeignNode[" in message(error)

@@ -27,7 +27,7 @@ from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_file, elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
-from trtdsl.passes import ConvertPrecision, optimize
+from trtdsl.passes import convert_precision, optimize
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import make_manifest
@@ -132,7 +132,7 @@ def test_models_use_what_the_release_has(example: dict[str, Any], release: str) 
     dialect = RecordingDialect(facts(release))
     lower(graph, dialect)
     assert problems(release, dialect) == []
-    lower(ConvertPrecision(DType.FLOAT16)(graph), dialect)
+    lower(convert_precision(DType.FLOAT16)(graph), dialect)
     assert problems(release, dialect) == []
     pins = {use.member for use in dialect.uses} & {"precision", "set_output_type"}
     assert bool(pins) == (not dialect.facts.strongly_typed)
@@ -181,7 +181,7 @@ def test_the_oldest_dialect_computes_the_same(precision: DType) -> None:
         graph = example.graph()
         half = precision is DType.FLOAT16
         try:
-            lowered = lower(ConvertPrecision(precision)(graph) if half else graph, dialect)
+            lowered = lower(convert_precision(precision)(graph) if half else graph, dialect)
         except DiagnosticError:
             continue
         inputs = example.arrays("opt")

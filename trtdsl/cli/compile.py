@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, names_in, pass_option, with_options
-from trtdsl.cli.report import without_warnings
+from trtdsl.cli.report import explainer, without_warnings
 from trtdsl.options import CheckOptions, CompileOptions
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     "--print-after",
     help="Print the graph after these passes: {passes}; with --precision also convert_precision.",
 )
+@pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes.")
 def compile(
     file: Path,
@@ -45,10 +46,12 @@ def compile(
     choice: CheckOptions,
     options: CompileOptions,
     print_after: Sequence[str],
+    explain: Sequence[str],
     quiet: bool,
 ) -> None:
     """Build a TensorRT engine from a model and its checkpoint."""
     from trtdsl.compile import check_file, compile_command, compile_graph
+    from trtdsl.passes import with_passes
     from trtdsl.trt.memory import return_large_blocks
 
     return_large_blocks()
@@ -60,6 +63,7 @@ def compile(
             engine,
             options,
             after=_printer(names_in(print_after), options),
+            refused=explainer(names_in(explain), with_passes(options.passes)),
             progress=progress,
             sources=[file, *([weights] if weights else [])],
             command=compile_command(file, weights, choice, options),
@@ -71,9 +75,10 @@ def compile(
 def _printer(names: Sequence[str], options: CompileOptions) -> Callable[[str, Graph], None]:
     """What prints the graph after these passes; unknown ones are refused."""
     from trtdsl.ir import show as show_graph
-    from trtdsl.passes import CONVERT_PRECISION, selected
+    from trtdsl.passes import CONVERT_PRECISION, selected, with_passes
 
-    selected(only=[name for name in names if not (options.precision and name == CONVERT_PRECISION)])
+    asked = [name for name in names if not (options.precision and name == CONVERT_PRECISION)]
+    selected(only=asked, passes=with_passes(options.passes))
 
     def after(name: str, graph: Graph) -> None:
         if name in names:

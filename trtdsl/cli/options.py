@@ -83,10 +83,10 @@ class PassOption(click.Option):
     """An option whose help names the passes, which are looked up when the help is asked for."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from trtdsl.passes import PIPELINE, pass_name
+        from trtdsl.passes import PIPELINE
 
         record = super().get_help_record(ctx)
-        names = ", ".join(map(pass_name, PIPELINE))
+        names = ", ".join(step.name for step in PIPELINE)
         return record and (record[0], record[1].replace(_PASSES, names))
 
 
@@ -126,12 +126,13 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-_SEVERAL = frozenset({"defines", "targets", "skip", "only"})
+_SEVERAL = frozenset({"defines", "targets", "passes", "skip", "only"})
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "defines": assignments,
     "weights_dtype": _weights_dtype,
     "targets": names_in,
+    "passes": names_in,
     "skip": names_in,
     "only": lambda texts: names_in(texts) if texts else None,
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-COMMANDS = ("check", "compile", "show", "fmt", "verify", "ops", "run", "bench", "inspect")
+COMMANDS = ("check", "compile", "show", "fmt", "verify", "ops", "passes", "run", "bench", "inspect")
 """In the order of the help. Each is a function in the module of its name."""
 
 

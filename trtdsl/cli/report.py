@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from trtdsl.diagnostics import Diagnostic, render
 
 if TYPE_CHECKING:
     from trtdsl.compile import Checked
-    from trtdsl.ir import Graph
+    from trtdsl.ir import Graph, Refused
+    from trtdsl.passes import Pass
 
 
 def report(diagnostics: Sequence[Diagnostic]) -> None:
@@ -23,3 +25,23 @@ def without_warnings(checked: Checked) -> Graph:
     """The graph of a checked model, whose warnings are printed."""
     report(checked.warnings)
     return checked.graph
+
+
+def explainer(names: Sequence[str], steps: Sequence[Pass]) -> Callable[[str, Sequence[Refused]], None]:
+    """What prints, after these of the passes, which nodes they left as they were, and why."""
+    from trtdsl.passes import selected
+
+    selected(only=names, passes=steps)
+
+    def explain(name: str, refused: Sequence[Refused]) -> None:
+        if name not in names:
+            return
+        if not refused:
+            print(f"{name}: nothing was refused", file=sys.stderr)
+        for each in refused:
+            node = each.node
+            what = f"`{node.scope or node.results[0].name}`, {node.op.name}"
+            message = f"{name} leaves {what}: {each.refusal.reason}"
+            report([dataclasses.replace(Diagnostic.at(message, each.origins), severity="note")])
+
+    return explain

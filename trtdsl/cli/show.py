@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from trtdsl.cli.options import FILE, WEIGHTS, command, with_options
-from trtdsl.cli.report import without_warnings
+from trtdsl.cli.options import FILE, WEIGHTS, command, names_in, pass_option, with_options
+from trtdsl.cli.report import explainer, without_warnings
 from trtdsl.options import CheckOptions, CompileOptions
 
 
@@ -13,21 +14,29 @@ from trtdsl.options import CheckOptions, CompileOptions
 @FILE
 @WEIGHTS
 @with_options(CheckOptions, "choice")
-@with_options(CompileOptions, "options", "precision", "skip", "only")
-def show(file: Path, weights: Path | None, choice: CheckOptions, options: CompileOptions) -> None:
+@with_options(CompileOptions, "options", "precision", "passes", "skip", "only")
+@pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
+def show(
+    file: Path,
+    weights: Path | None,
+    choice: CheckOptions,
+    options: CompileOptions,
+    explain: Sequence[str],
+) -> None:
     """Print a model's graph as a flat .trtnet file; with a checkpoint, as the passes leave it."""
     from trtdsl.compile import check_file
     from trtdsl.ir import show as show_graph
 
     graph = without_warnings(check_file(file, weights, choice))
-    if weights or options != CompileOptions():
-        from trtdsl.passes import optimize
+    if weights or explain or options != CompileOptions():
+        from trtdsl.passes import optimize, selected, with_passes
 
-        graph = optimize(graph, options.skip, options.only)
+        steps = selected(options.skip, options.only, with_passes(options.passes))
+        graph = optimize(graph, steps, refused=explainer(names_in(explain), steps))
     if options.precision is not None:
         from trtdsl.ir import require_valid
-        from trtdsl.passes import ConvertPrecision
+        from trtdsl.passes import convert_precision
         from trtdsl.types import DType
 
-        graph = require_valid(ConvertPrecision(DType(options.precision))(graph))
+        graph = require_valid(convert_precision(DType(options.precision))(graph))
     print(show_graph(graph), end="")

@@ -78,8 +78,11 @@ def _level(graph: Graph) -> Iterator[Violation]:
     defined: set[Value] = set(graph.inputs)
     for node in graph.nodes:
         yield from _operands(node, defined)
-        yield from _bodies(node)
-        yield from _types(node)
+        if len(node.bodies) == len(node.op.bodies):
+            yield from _bodies(node)
+            yield from _types(node)
+        else:
+            yield Violation(f"it holds {len(node.bodies)} of its {len(node.op.bodies)} bodies", node)
         yield from _weights(node)
         if not node.origins:
             yield Violation("it has no origin in the text", node)
@@ -90,9 +93,6 @@ def _level(graph: Graph) -> Iterator[Violation]:
 
 
 def _bodies(node: Node) -> Iterator[Violation]:
-    if len(node.bodies) != len(node.op.bodies):
-        yield Violation(f"it has {len(node.bodies)} bodies, not {len(node.op.bodies)}", node)
-        return
     if not node.bodies:
         return
     types = node.op.signature(node.arguments([value.type for value in node.operands]))

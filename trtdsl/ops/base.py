@@ -142,7 +142,12 @@ class Op:
             dataclass(frozen=True)(cls)
         cls.parameters = tuple(field.name for field in dataclasses.fields(cls))
         if not abstract:
-            _register(cls)
+            cls.register()
+
+    @classmethod
+    def register(cls) -> None:
+        """Make it an operator of the language; TypeError says what an operator lacks for that."""
+        _register(cls)
 
     # Every operator
 

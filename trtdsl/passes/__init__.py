@@ -4,96 +4,124 @@ In: a valid graph, its weights bound.  Out: a smaller one that computes the same
 
     optimize(graph)                                  # the whole pipeline
     optimize(graph, skip=["fold_batch_norm"])
+    optimize(graph, [*PIPELINE, my_pass])            # others, in this order
     fold_batch_norm(graph)                           # one pass alone
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Sequence
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
-from trtdsl.ir import Graph, require_valid
-from trtdsl.passes.convert_precision import ConvertPrecision
+from trtdsl.ir import Graph, Refused, refusals, require_valid, walk
+from trtdsl.passes.convert_precision import convert_precision
+from trtdsl.passes.declare import Pass, disorder, graph_pass, inserted
 from trtdsl.passes.fold_batch_norm import fold_batch_norm
 from trtdsl.passes.fold_constants import fold_constants
+from trtdsl.passes.load import load_pass
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
 from trtdsl.passes.remove_dead_nodes import remove_dead_nodes
 from trtdsl.passes.remove_identities import remove_identities
 from trtdsl.types import DType
 
-Pass: TypeAlias = Callable[[Graph], Graph]
-
 PIPELINE: tuple[Pass, ...] = (
-    remove_identities,  # first: a dropout between a convolution and its normalisation hides the pair
-    fold_constants,  # before merging: equal constants are then equal weights and values
-    merge_common_subexpressions,  # before folding: a convolution placed twice has one result, used twice
+    remove_identities,
+    fold_constants,
+    merge_common_subexpressions,
     fold_batch_norm,
-    remove_dead_nodes,  # last: what the others leave without users
+    remove_dead_nodes,
 )
-"""The passes of `compile`, in order, with the reason for each one's place."""
+"""The passes of `compile`, in order; each one says itself what it must stand before or after, and why."""
 
-
-def pass_name(step: Pass) -> str:
-    """The name by which a pass is skipped, chosen and reported."""
-    return step.__name__
-
-
-CONVERT_PRECISION = pass_name(ConvertPrecision(DType.FLOAT32))
+CONVERT_PRECISION = convert_precision(DType.FLOAT32).name
 """The pass that `--precision` asks for, and nothing else does: it runs after the pipeline."""
 
 
 def optimize(
     graph: Graph,
+    passes: Sequence[Pass] | None = None,
+    *,
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
     after: Callable[[str, Graph], None] | None = None,
+    refused: Callable[[str, Sequence[Refused]], None] | None = None,
 ) -> Graph:
-    """Run the pipeline, verifying the graph after each pass.
+    """Run passes, by default the pipeline, verifying the graph after each.
 
-    ``skip`` names passes to leave out, ``only`` those to run; ``after`` sees each one's result.
+    ``skip`` names passes to leave out, ``only`` those to run; ``after`` sees each one's result, ``refused``
+    what each one left as it was, and why.
     Raises :class:`UsageError` for an unknown name, :class:`~trtdsl.ir.InvalidGraph` for a bug.
     """
-    for step in selected(skip, only):
-        graph = require_valid(step(graph))
+    for step in selected(skip, only, passes):
+        with refusals() as heard:
+            graph = require_valid(step(graph))
         if after:
-            after(pass_name(step), graph)
+            after(step.name, graph)
+        if refused:
+            refused(step.name, _standing(heard, graph))
     return graph
 
 
-def selected(skip: Collection[str] = (), only: Collection[str] | None = None) -> tuple[Pass, ...]:
-    """The passes of the pipeline that these names leave; unknown ones are refused."""
-    known = [pass_name(step) for step in PIPELINE]
+def _standing(heard: Sequence[Refused], graph: Graph) -> list[Refused]:
+    """Those refusals whose nodes are still there: what one rule refuses another may rewrite."""
+    left = {result for node in walk(graph) for result in node.results}
+    return [each for each in heard if left.issuperset(each.node.results)]
+
+
+def selected(
+    skip: Collection[str] = (), only: Collection[str] | None = None, passes: Sequence[Pass] | None = None
+) -> tuple[Pass, ...]:
+    """The passes, by default the pipeline, that these names leave; unknown ones are refused."""
+    passes = PIPELINE if passes is None else tuple(passes)
+    known = [step.name for step in passes]
     for name, advice in [*((name, "leave out") for name in skip), *((name, "give") for name in only or ())]:
-        if name == CONVERT_PRECISION:
+        if name == CONVERT_PRECISION and name not in known:
             text = f"`{name}` runs where a precision is asked for, and only there"
             raise UsageError(Diagnostic(text, help=(f"{advice} `--precision`",)))
         if name not in known:
             help = f"the passes are {', '.join(known)}"
             raise UsageError(Diagnostic(f"unknown pass `{name}`{did_you_mean(name, known)}", help=(help,)))
-    return tuple(
-        step for step in PIPELINE if pass_name(step) not in skip and (only is None or pass_name(step) in only)
-    )
+    return tuple(step for step in passes if step.name not in skip and (only is None or step.name in only))
+
+
+def with_passes(added: Sequence[str]) -> tuple[Pass, ...]:
+    """The pipeline and further passes by name (see :func:`load_pass`), each where it says it may stand.
+
+    One that says nothing of its place stands before the last, which removes what is left without users.
+    """
+    passes = PIPELINE
+    for step in map(load_pass, added):
+        if step.name in {each.name for each in passes}:
+            raise UsageError(Diagnostic(f"there are two passes `{step.name}`"))
+        try:
+            passes = inserted(passes, step)
+        except ValueError as error:
+            raise UsageError(Diagnostic(str(error))) from error
+    return passes
 
 
 def operator_counts(graph: Graph) -> Counter[str]:
-    """How many nodes of each operator a graph has."""
-    return Counter(node.op.name for node in graph.nodes)
+    """How many nodes of each operator a graph has, those of bodies included."""
+    return Counter(node.op.name for node in walk(graph))
 
 
 __all__ = [
     "CONVERT_PRECISION",
     "PIPELINE",
-    "ConvertPrecision",
     "Pass",
+    "convert_precision",
+    "disorder",
     "fold_batch_norm",
     "fold_constants",
+    "graph_pass",
+    "inserted",
+    "load_pass",
     "merge_common_subexpressions",
     "operator_counts",
     "optimize",
-    "pass_name",
     "remove_dead_nodes",
     "remove_identities",
     "selected",
+    "with_passes",
 ]

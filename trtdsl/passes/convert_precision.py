@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin
-from trtdsl.ir import Graph, Node, Output, Value, Weight
+from trtdsl.ir import Builder, Graph, Node, Output, Value, ValueNames, Weight, graphs, walk
 from trtdsl.ops.base import Op
 from trtdsl.ops.logic import To
 from trtdsl.ops.refused import Refused
-from trtdsl.types import DType
+from trtdsl.passes.declare import Pass
+from trtdsl.types import DType, TensorType
 
 CONVERTED = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
 """The types that stand for real numbers; float8 carries its scale elsewhere and stays."""
 
+TOLERANCES = {DType.FLOAT16: 5e-3, DType.BFLOAT16: 4e-2}
+"""Relative L2 error of a network in that type. A rounding is at most 2**-11 (2**-8 in bfloat16) of a value;
+those of some forty layers, one after the other, add up like a random walk: about 6 times that."""
 
-@dataclass(frozen=True)
-class ConvertPrecision:
-    """Compute in ``dtype``: weights and constants are rounded, inputs and outputs keep their types.
 
-    Integers stay as they are. A weight whose numbers ``dtype`` cannot hold raises DiagnosticError.
+def convert_precision(dtype: DType) -> Pass:
+    """The pass that computes in ``dtype``. It runs where a precision is asked for, after all others, so that
+    what they fold is folded in the checkpoint's precision and rounded once."""
+
+    def function(graph: Graph) -> Graph:
+        return _converted(graph, dtype)
+
+    function.__doc__ = _converted.__doc__
+    return Pass("convert_precision", function, TOLERANCES.get(dtype, 0.0))
+
+
+def _converted(graph: Graph, dtype: DType) -> Graph:
+    """Compute in one precision: weights and constants are rounded, inputs and outputs keep their types.
+
+    Integers stay as they are. A weight whose numbers the type cannot hold raises DiagnosticError.
 
     before::
 
@@ -48,25 +61,19 @@ class ConvertPrecision:
           output y = y_float32
         }
     """
-
-    __name__: ClassVar[str] = "convert_precision"
-
-    dtype: DType
-
-    def __call__(self, graph: Graph) -> Graph:
-        if _is_converted(graph, self.dtype):
-            return graph
-        conversion = _Conversion(graph, self.dtype)
-        for node in graph.nodes:
-            conversion.convert(node)
-        outputs = tuple(conversion.output(output) for output in graph.outputs)
-        return graph.replace(nodes=tuple(conversion.nodes), outputs=outputs)
+    if _is_converted(graph, dtype):
+        return graph
+    conversion = _Conversion(dtype, Builder(ValueNames.of(graph)), {})
+    conversion.run(graph, {value: value for value in graph.inputs if not _is_other(value, dtype)})
+    outputs = tuple(conversion.output(output, graph) for output in graph.outputs)
+    return graph.replace(nodes=tuple(conversion.nodes), outputs=outputs)
 
 
 def _is_converted(graph: Graph, dtype: DType) -> bool:
     """Whether floating-point values of another type are inputs or outputs, with a cast behind or before."""
     at_edge = {*graph.inputs, *(output.value for output in graph.outputs)}
-    inside = [value for node in graph.nodes for value in (*node.operands, *node.results)]
+    inside = [value for node in walk(graph) for value in (*node.operands, *node.results)]
+    inside += [value for body in graphs(graph) if body is not graph for value in body.inputs]
     if any(_is_other(value, dtype) and value not in at_edge for value in inside):
         return False
     edges = (
@@ -82,21 +89,30 @@ def _is_other(value: Value, dtype: DType) -> bool:
 
 
 class _Conversion:
-    """The new nodes so far, and what each old value has become."""
+    """One graph's new nodes, and what each old value has become. Bodies share the rounded weights."""
 
-    def __init__(self, graph: Graph, dtype: DType) -> None:
-        self.nodes: list[Node] = []
+    def __init__(self, dtype: DType, builder: Builder, weights: dict[Weight, Weight]) -> None:
         self._dtype = dtype
+        self._builder = builder
+        self._weights = weights
         self._new: dict[Value, Value] = {}
-        self._names = {value.name for value in graph.inputs}
-        self._names |= {result.name for node in graph.nodes for result in node.results}
-        self._inputs = frozenset(graph.inputs)
 
-    def convert(self, node: Node) -> None:
+    @property
+    def nodes(self) -> list[Node]:
+        return self._builder.nodes
+
+    def run(self, graph: Graph, inputs: Mapping[Value, Value]) -> None:
+        """Convert a graph's nodes; ``inputs`` have become these already."""
+        self._new.update(inputs)
+        for node in graph.nodes:
+            self._convert(node)
+
+    def _convert(self, node: Node) -> None:
         """Append the node on converted operands, and a cast where it still makes another float type."""
         operands = tuple(self._operand(value, node.origins) for value in node.operands)
         converted = dataclasses.replace(node, op=_retyped(node, self._dtype), operands=operands)
         try:
+            converted = dataclasses.replace(converted, bodies=self._bodies(converted))
             types = converted.infer()
         except Refused as refused:
             raise DiagnosticError(_cannot(node, self._dtype, refused)) from refused
@@ -105,10 +121,29 @@ class _Conversion:
         for old, new in zip(node.results, results, strict=True):
             self._new[old] = self._cast(new, self._dtype, node.origins) if self._is_other(new) else new
 
-    def output(self, output: Output) -> Output:
-        """The output in the type it had."""
+    def _bodies(self, node: Node) -> tuple[Graph, ...]:
+        """The bodies on inputs of the types that the converted operands ask for."""
+        if not node.bodies:
+            return ()
+        types = node.op.signature(node.arguments([value.type for value in node.operands]))
+        wanted = node.op.body_inputs(**types)
+        pairs = zip(node.op.bodies, node.bodies, strict=True)
+        return tuple(self._body(body, wanted[name]) for name, body in pairs)
+
+    def _body(self, body: Graph, types: Sequence[TensorType]) -> Graph:
+        inner = _Conversion(self._dtype, self._builder.body(), self._weights)
+        inputs = tuple(Value(old.name, type) for old, type in zip(body.inputs, types, strict=True))
+        inner.run(body, dict(zip(body.inputs, inputs, strict=True)))
+        outputs = tuple(
+            dataclasses.replace(output, value=inner._operand(output.value, output.origins))
+            for output in body.outputs
+        )
+        return body.replace(inputs=inputs, nodes=tuple(inner.nodes), outputs=outputs)
+
+    def output(self, output: Output, graph: Graph) -> Output:
+        """The model's output in the type it had."""
         old = output.value
-        if old in self._inputs or isinstance(old, Weight):
+        if old in graph.inputs:
             return output
         new = self._new[old]
         if new.type.dtype is not old.type.dtype:
@@ -117,24 +152,24 @@ class _Conversion:
         return dataclasses.replace(output, value=new)
 
     def _operand(self, value: Value, origins: tuple[Origin, ...]) -> Value:
+        if isinstance(value, Weight):
+            return self._weight(value)
         if value not in self._new:
-            # Not made by a node: an input or a weight, met for the first time.
-            self._new[value] = self._source(value, origins) if self._is_other(value) else value
+            # An input of another type, met for the first time.
+            self._new[value] = self._cast(value, self._dtype, origins)
         return self._new[value]
 
-    def _source(self, value: Value, origins: tuple[Origin, ...]) -> Value:
-        if isinstance(value, Weight):
-            return _rounded(value, self._dtype)
-        return self._cast(value, self._dtype, origins)
+    def _weight(self, weight: Weight) -> Weight:
+        if weight not in self._weights:
+            other = self._is_other(weight)
+            self._weights[weight] = _rounded(weight, self._dtype) if other else weight
+        return self._weights[weight]
 
     def _is_other(self, value: Value) -> bool:
         return _is_other(value, self._dtype)
 
     def _cast(self, value: Value, dtype: DType, origins: tuple[Origin, ...]) -> Value:
-        result = Value(_free(f"{value.name}_{dtype}", self._names), value.type.with_dtype(dtype))
-        self._names.add(result.name)
-        self.nodes.append(Node(To(dtype), (value,), ("input",), (result,), origins=origins))
-        return result
+        return self._builder.value(To(dtype), value, name=f"{value.name}_{dtype}", origins=origins)
 
 
 def _retyped(node: Node, dtype: DType) -> Op:
@@ -165,12 +200,3 @@ def _rounded(weight: Weight, dtype: DType) -> Weight:
 def _cannot(node: Node, dtype: DType, refused: Refused) -> Diagnostic:
     message = f"`{node.op.name}` cannot be computed in {dtype}: {refused.message}"
     return Diagnostic.at(message, node.origins, (refused.help,) if refused.help else ())
-
-
-def _free(name: str, taken: Iterable[str]) -> str:
-    """The name, or the first of ``name_1``, ``name_2`` … that is not taken."""
-    wanted, number = name, 0
-    while name in taken:
-        number += 1
-        name = f"{wanted}_{number}"
-    return name

@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.ir import Graph, Node, Value, Weight
+from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, Weight, merged_origins, rewrite
 from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, scale_and_shift
 from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from trtdsl.ops.linear import Linear
+from trtdsl.passes.declare import graph_pass
 
 Array = npt.NDArray[Any]
 Convolution: TypeAlias = Conv1d | Conv2d | Conv3d
@@ -25,10 +26,8 @@ Transposed: TypeAlias = ConvTranspose1d | ConvTranspose2d | ConvTranspose3d
 BatchNorm: TypeAlias = BatchNorm1d | BatchNorm2d | BatchNorm3d
 Layer: TypeAlias = Convolution | Transposed | Linear
 
-TOLERANCE = 1e-5
-"""Relative L2 error in float32: folding rounds each weight once more."""
 
-
+@graph_pass(tolerance=1e-5)  # each weight is rounded once more
 def fold_batch_norm(graph: Graph) -> Graph:
     """Scale the weights of a convolution or linear layer by the normalisation next to it.
 
@@ -51,34 +50,82 @@ def fold_batch_norm(graph: Graph) -> Graph:
           output y = y
         }
     """
-    nodes: dict[int, Node] = {}
-    makers: dict[Value, int] = {}
-    folded: dict[tuple[int, ...], dict[str, Weight]] = {}
-    for index, node in enumerate(graph.nodes):
-        maker = makers.get(node.operands[0]) if node.operands else None
-        first = nodes[maker] if maker is not None else None
-        if first is not None and maker is not None and _is_foldable(graph, first, node):
-            del nodes[maker]
-            node = _merged(first, node, folded)
-        nodes[index] = node
-        makers.update((result, index) for result in node.results)
-    return graph if len(nodes) == len(graph.nodes) else graph.replace(nodes=tuple(nodes.values()))
+    return rewrite(graph, _Fold())
 
 
-def _is_foldable(graph: Graph, first: Node, second: Node) -> bool:
-    """Whether the two nodes, the second reading the first, can become one."""
+class _Fold:
+    """Remembers what was folded: the same two sets of weights, placed again under their labels, give the
+    same new weights."""
+
+    def __init__(self) -> None:
+        self._folded: dict[tuple[int, ...], dict[str, Weight]] = {}
+
+    def __call__(self, node: Node, around: Surroundings) -> Outcome:
+        first = around.producer(node.operands[0]) if node.operands else None
+        if not isinstance(node.op, BatchNorm | Convolution | Linear):
+            return None
+        if first is None or not _is_pair(first, node):
+            return Refusal("no convolution or linear layer is beside it") if _is_norm(node) else None
+        reason = _obstacle(first, node, around)
+        return Refusal(reason, (first,)) if reason else self._merged(first, node)
+
+    def _merged(self, first: Node, second: Node) -> Node:
+        """One layer in place of both, with the second's results and both their origins."""
+        behind = _is_norm(second)
+        layer, norm = (first, second) if behind else (second, first)
+        op: Any = layer.op
+        scope = f"{first.scope}+{second.scope}"
+        identity = tuple(id(weight) for weight in (*first.weights.values(), *second.weights.values()))
+        if identity not in self._folded:
+            fold = _scaled_outputs if behind else _scaled_inputs
+            kernel, bias = fold(op, _data(layer), *_scale_and_shift(norm))
+            type = layer.weights["weight"].type
+            self._folded[identity] = {
+                "weight": _weight(f"{scope}.weight", type.dtype.numpy, kernel, type),
+                "bias": _weight(f"{scope}.bias", type.dtype.numpy, bias, type.with_shape(bias.shape)),
+            }
+        weights = self._folded[identity]
+        return dataclasses.replace(
+            second,
+            op=dataclasses.replace(op, bias=True),
+            operands=(first.operands[0], *weights.values()),
+            slots=(first.slots[0], *weights),
+            scope=scope,
+            origins=merged_origins([first, second]),
+        )
+
+
+def _is_norm(node: Node) -> bool:
+    return isinstance(node.op, BatchNorm)
+
+
+def _is_pair(first: Node, second: Node) -> bool:
+    """Whether one is a normalisation and the other a layer that takes it in, if nothing is in the way."""
+    if _is_norm(second):
+        return isinstance(first.op, Layer)
+    return _is_norm(first) and isinstance(second.op, Convolution | Linear)
+
+
+def _obstacle(first: Node, second: Node, around: Surroundings) -> str | None:
+    """Why the two nodes, the second reading the first, cannot become one; None where they can."""
     between = second.operands[0]
-    if len(graph.users[between]) != 1 or between in graph.output_values:
-        return False
-    match first.op, second.op:
-        case layer, BatchNorm1d() | BatchNorm2d() | BatchNorm3d() if isinstance(layer, Layer):
-            valid = between.type.rank == _batched_rank(layer)
-        case BatchNorm1d() | BatchNorm2d() | BatchNorm3d(), layer if isinstance(layer, Convolution | Linear):
-            valid = between.type.rank == _batched_rank(layer) and _is_unpadded(layer)
-        case _:
-            return False
-    values = (*first.weights.values(), *second.weights.values())
-    return valid and _has_statistics(first, second) and all(weight.data is not None for weight in values)
+    layer: Any = (first if _is_norm(second) else second).op
+    computed = [*first.computed_weights, *second.computed_weights]
+    if around.is_output(between):
+        return f"`{between.name}`, which lies between, is an output"
+    if not around.is_read_once(between):
+        return f"`{between.name}`, which lies between, is read elsewhere too"
+    if between.type.rank != _batched_rank(layer):
+        return f"dimension 1 of {between.type} is not the layer's channels"
+    if _is_norm(first) and not _is_unpadded(layer):
+        return "the layer's padding brings in zeros that the normalisation has not seen"
+    if computed:
+        return f"`{computed[0]}` is computed in the graph"
+    if not _has_statistics(first, second):
+        return "it takes the statistics of the batch"
+    if any(weight.data is None for weight in (*first.weights.values(), *second.weights.values())):
+        return "the weights have no values yet: give a checkpoint"
+    return None
 
 
 def _batched_rank(layer: Layer) -> int:
@@ -94,34 +141,7 @@ def _is_unpadded(layer: Convolution | Linear) -> bool:
 
 def _has_statistics(first: Node, second: Node) -> bool:
     """Without running statistics the normalisation depends on the batch."""
-    return any("running_mean" in node.weights for node in (first, second))
-
-
-def _merged(first: Node, second: Node, folded: dict[tuple[int, ...], dict[str, Weight]]) -> Node:
-    """One layer in place of both, with the second's results and both their origins. The same two
-    sets of weights, placed again under their labels, give the same new weights."""
-    behind = isinstance(second.op, (BatchNorm1d, BatchNorm2d, BatchNorm3d))
-    layer, norm = (first, second) if behind else (second, first)
-    op: Any = layer.op
-    scope = f"{first.scope}+{second.scope}"
-    identity = tuple(id(weight) for weight in (*first.weights.values(), *second.weights.values()))
-    if identity not in folded:
-        fold = _scaled_outputs if behind else _scaled_inputs
-        kernel, bias = fold(op, _data(layer), *_scale_and_shift(norm))
-        type = layer.weights["weight"].type
-        folded[identity] = {
-            "weight": _weight(f"{scope}.weight", type.dtype.numpy, kernel, type),
-            "bias": _weight(f"{scope}.bias", type.dtype.numpy, bias, type.with_shape(bias.shape)),
-        }
-    weights = folded[identity]
-    return dataclasses.replace(
-        second,
-        op=dataclasses.replace(op, bias=True),
-        operands=(first.operands[0], *weights.values()),
-        slots=(first.slots[0], *weights),
-        scope=scope,
-        origins=first.origins + second.origins,
-    )
+    return any("running_mean" in node.slots for node in (first, second))
 
 
 def _weight(key: str, dtype: Any, data: Array, type: Any) -> Weight:

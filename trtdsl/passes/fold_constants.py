@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.ir import Graph, Node, Value, Weight
+from trtdsl.ir import Graph, Node, Outcome, Surroundings, Value, Weight, rewrite
 from trtdsl.ops.base import Op
 from trtdsl.ops.creation import Parameter
+from trtdsl.passes.declare import graph_pass
 from trtdsl.types import TensorType, evaluate_shape
 
 Array = npt.NDArray[Any]
@@ -20,6 +21,7 @@ LARGEST_GROWTH = 1 << 20
 """Bytes that a folded constant may take beyond its operands: a broadcast is better left to the engine."""
 
 
+@graph_pass()
 def fold_constants(graph: Graph) -> Graph:
     """Replace nodes on constants by their values, as parameters labelled ``folded.<name>``.
 
@@ -39,41 +41,41 @@ def fold_constants(graph: Graph) -> Graph:
 
         model example() {
           input x: float32[2]
-          scale = full((2,), 3.0)
           double = folded.double: Parameter(2)
           y = mul(x, double)
           output y = y
         }
     """
-    known: dict[Value, Array] = {}
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        folded = _folded(node, known)
+    return rewrite(graph, _Fold())
+
+
+class _Fold:
+    """Remembers which values are known."""
+
+    def __init__(self) -> None:
+        self._known: dict[Value, Array] = {}
+
+    def __call__(self, node: Node, around: Surroundings) -> Outcome:
+        folded = self._folded(node)
         if folded is None:
-            nodes.append(node)
-            continue
-        known.update(zip(node.results, folded, strict=True))
-        source = not any(slot not in node.weights for slot in node.slots)
-        nodes += [node] if source else _parameters(node, folded)
-    changed = len(nodes) != len(graph.nodes) or any(
-        a is not b for a, b in zip(nodes, graph.nodes, strict=False)
-    )
-    return graph.replace(nodes=tuple(nodes)) if changed else graph
-
-
-def _folded(node: Node, known: dict[Value, Array]) -> tuple[Array, ...] | None:
-    """The node's results, or None where they are not known now."""
-    arrays: list[Array] = []
-    for value in node.operands:
-        array = value.data if isinstance(value, Weight) else known.get(value)
-        if array is None:
             return None
-        arrays.append(array)
-    if any(not result.type.is_static for result in node.results):
-        return None
-    # Known from the types: what is too large is not even computed.
-    growth = sum(_bytes(result.type) for result in node.results) - sum(array.nbytes for array in arrays)
-    return _computed(node.op, node.arguments(arrays)) if growth <= LARGEST_GROWTH else None
+        self._known.update(zip(node.results, folded, strict=True))
+        from_nothing = all(slot in node.weights for slot in node.slots)
+        return None if from_nothing else _parameters(node, folded)
+
+    def _folded(self, node: Node) -> tuple[Array, ...] | None:
+        """The node's results, or None where they are not known now."""
+        arrays: list[Array] = []
+        for value in node.operands:
+            array = value.data if isinstance(value, Weight) else self._known.get(value)
+            if array is None:
+                return None
+            arrays.append(array)
+        if node.bodies or any(not result.type.is_static for result in node.results):
+            return None
+        # Known from the types: what is too large is not even computed.
+        growth = sum(_bytes(result.type) for result in node.results) - sum(array.nbytes for array in arrays)
+        return _computed(node.op, node.arguments(arrays)) if growth <= LARGEST_GROWTH else None
 
 
 def _bytes(type: TensorType) -> int:

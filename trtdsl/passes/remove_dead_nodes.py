@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from trtdsl.ir import Graph, Node
+from trtdsl.ir import Graph, Node, map_graphs
+from trtdsl.passes.declare import graph_pass
 
 
+@graph_pass(after=["fold_constants", "merge_common_subexpressions", "fold_batch_norm"], why="it sweeps up")
 def remove_dead_nodes(graph: Graph) -> Graph:
     """Keep only what the outputs depend on.
 
@@ -25,8 +27,11 @@ def remove_dead_nodes(graph: Graph) -> Graph:
           output y = y
         }
     """
-    # One sweep is enough, since nodes stand in topological order; importing networkx for it would
-    # take longer than all passes together.
+    return map_graphs(_swept, graph)
+
+
+def _swept(graph: Graph) -> Graph:
+    # One sweep is enough, since nodes stand in topological order.
     needed = set(graph.output_values)
     kept: list[Node] = []
     for node in reversed(graph.nodes):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from trtdsl.ir import Graph, Node, Value, rebuild
+from trtdsl.ir import Graph, Node, Outcome, Surroundings, rewrite
+from trtdsl.passes.declare import graph_pass
 
 
+@graph_pass(
+    before=["fold_batch_norm"], why="a dropout between a convolution and its normalisation hides the pair"
+)
 def remove_identities(graph: Graph) -> Graph:
     """Let the users of an identity read its input.
 
@@ -26,20 +30,12 @@ def remove_identities(graph: Graph) -> Graph:
           output y = y
         }
     """
-    replaced: dict[Value, Value] = {}
-    kept: list[Node] = []
-    for node in graph.nodes:
-        source = _passed_through(node)
-        if source is None:
-            kept.append(node)
-        else:
-            replaced[node.result] = source
-    return rebuild(graph, kept, replaced) if replaced else graph
+    return rewrite(graph, _passed_through)
 
 
-def _passed_through(node: Node) -> Value | None:
+def _passed_through(node: Node, around: Surroundings) -> Outcome:
     """The operand that the node returns as it is, or None."""
-    if len(node.results) != 1 or len(node.operands) != 1 or node.weights:
+    if len(node.results) != 1 or len(node.operands) != 1 or node.weights or node.bodies:
         return None
     (source,) = node.operands
     keeps = node.op.is_identity(source.type)
