@@ -147,7 +147,8 @@ def compile_graph(
 
     ``after`` sees the graph after each pass, ``refused`` what each one left as it was; ``progress`` and
     ``tune`` are those of :func:`trtdsl.trt.build.build`. Nothing is written unless all of it succeeds, and
-    nothing but an engine is overwritten, least of all the ``sources``. The manifest keeps the ``command`` for whoever compiles again.
+    nothing but an engine is overwritten, least of all the ``sources``. The manifest keeps the ``command`` for
+    whoever compiles again.
     Raises :class:`DiagnosticError`, and :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
     from concurrent.futures import ThreadPoolExecutor

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.closeness import require_close
 from tests.ir.bodies import Either, Repeat, declared
-from tests.ops.one_node import assert_close
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
@@ -127,7 +127,7 @@ def test_lowers_to_what_it_means(graph: Graph, at: ProfilePoint) -> None:
         inputs = random_inputs(each, at, seed=3)
         lowered = lower(each)
         found = evaluate(lowered.network, inputs, weights=lowered.weights)["z"]
-        assert_close(found, run(graph, inputs)["z"], 1e-5)
+        require_close(found, run(graph, inputs)["z"])
 
 
 def test_layers_of_bodies_have_names_and_places(graph: Graph) -> None:

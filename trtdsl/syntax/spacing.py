@@ -49,7 +49,7 @@ def sequence_of(tokens: list[Token]) -> TokenSequence:
 
 
 def _without_empty_calls(tokens: list[Token]) -> list[Token]:
-    """A stage ``f()`` is written ``f``, and ``model m()`` so too; the comments of the brackets move behind the
+    """A stage ``f()`` is written ``f``, and ``model m()`` so too; comments of the brackets move behind the
     name, or above what follows."""
     kept: list[Token] = []
     moved: list[str] = []
