@@ -6,6 +6,8 @@ import os
 import pickle
 import resource
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,3 +161,12 @@ def test_names_from_the_file_are_made_printable(tmp_path: Path):
         load_checkpoint(archive(tmp_path / "w.pth", b"\x80\2cevil\x1b[31m\nname\r\n)R."))
     assert "\x1b" not in str(caught.value)
     assert "\r" not in str(caught.value)
+
+
+@pytest.mark.parametrize("warnings", ["error", "default"])
+def test_a_name_with_a_broken_escape_is_a_diagnostic(tmp_path: Path, warnings: str):
+    path = archive(tmp_path / "w.pth", b"\x80\2cevil\nna\\dme\n)R.")
+    program = f"import trtdsl; trtdsl.load_weights({str(path)!r})"
+    command = [sys.executable, "-W", warnings, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "trtdsl.diagnostics.DiagnosticError: error: `" in done.stderr

@@ -24,13 +24,6 @@ from trtdsl.weights.safetensors import looks_like_safetensors, read_safetensors
 from trtdsl.weights.sharded import looks_like_json, read_sharded
 from trtdsl.weights.state_dict import StateDict, find_state_dict, strip
 from trtdsl.weights.tensor import NUMPY_DTYPES, LazyTensor
-from trtdsl.weights.torch_legacy import (
-    looks_like_legacy,
-    looks_like_pickle,
-    read_plain_pickle,
-    read_torch_legacy,
-)
-from trtdsl.weights.torch_zip import ZIP_MAGIC, read_torch_zip
 
 Format = Literal["safetensors", "torch zip", "torch legacy", "sharded"]
 
@@ -96,16 +89,21 @@ def load_checkpoint(
 
 
 def _read(file: MappedFile, section: str | None, *, sharded: bool) -> tuple[Format, StateDict]:
-    """The format, and the weights by the keys that the file gives them."""
+    """The format, and the weights by the keys that the file gives them.
+
+    PyTorch's formats are imported here: what they need takes longer than opening a ``.safetensors`` file.
+    """
     head = file.data[:64]
-    if head.startswith(ZIP_MAGIC):
+    if head.startswith((b"PK\3\4", b"PK\5\6")):
+        from trtdsl.weights.torch_zip import read_torch_zip
+
         return "torch zip", find_state_dict(read_torch_zip(file), file, section)
     if looks_like_safetensors(head):
         return "safetensors", _flat(read_safetensors(file), file, section)
-    if looks_like_legacy(head):
+    if head[:1] == b"\x80" and head[1:2] <= b"\5":  # a pickle that states its protocol
+        from trtdsl.weights.torch_legacy import read_torch_legacy
+
         return "torch legacy", find_state_dict(read_torch_legacy(file), file, section)
-    if looks_like_pickle(head):
-        read_plain_pickle(file)
     if sharded and looks_like_json(head):
         return "sharded", _flat(read_sharded(file, _read_shard), file, section)
     raise _unknown(file, head)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from trtdsl.weights.file import MappedFile, listing, quote
+from trtdsl.weights.file import MappedFile, listing, printable, quote
 from trtdsl.weights.tensor import LazyTensor
 from trtdsl.weights.torch_objects import Opaque
 
@@ -155,7 +155,7 @@ class _Search:
         if not candidates and others:
             raise self.file.refuse(
                 f"holds several state dicts: {listing(others)}",
-                "name the one to take: `load_checkpoint(path, section=…)`",
+                f"name the one to take: `--section {printable(others[0])}`, in Python `section = …`",
             )
         if not candidates:
             raise self.file.refuse(f"holds no state dict; its keys are {_listing(found)}")

@@ -141,8 +141,8 @@ def unreadable(dtype: str, shape: object, why: str) -> LazyTensor:
 def _integers(values: object) -> tuple[int, ...]:
     """A shape or strides: a short sequence of integers from 0 to 2**62."""
     if not isinstance(values, tuple | list) or len(values) > MAX_RANK:
-        raise Malformed(f"a tensor's shape or strides are no sequence of at most {MAX_RANK} integers")
+        raise Malformed(f"a tensor's shape or strides are not a sequence of at most {MAX_RANK} integers")
     for value in values:
         if type(value) is not int or not 0 <= value <= _MAX_BYTES:
-            raise Malformed("a tensor's shape or strides hold what is not a size")
+            raise Malformed("a tensor's shape or strides have an entry that is not a size")
     return tuple(values)

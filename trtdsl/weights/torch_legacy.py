@@ -12,6 +12,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.weights.file import Buffer, Malformed, MappedFile, quote
 from trtdsl.weights.tensor import NUMPY_DTYPES
 from trtdsl.weights.torch_objects import Name, Opaque, TypedStorage
@@ -24,28 +25,12 @@ _WIDTHS = {"qint32": 4}
 """Bytes of an element, of the dtypes that cannot be read and have more than one byte."""
 
 
-def looks_like_legacy(data: bytes) -> bool:
-    """Whether a file that begins with ``data`` has the magic number's pickle at its start."""
-    return data[:1] == pickle.PROTO and _MAGIC in data[:32]
-
-
-def looks_like_pickle(data: bytes) -> bool:
-    return data[:1] == pickle.PROTO and data[1:2] <= b"\5"
-
-
-def read_plain_pickle(file: MappedFile) -> object:
-    """Refuses a pickle that ``torch.save`` did not write, naming the code in it where there is some."""
-    file.data.seek(0)
-    run(Machine(file.data, lambda _: Opaque("storage")), file)
-    raise file.refuse(
-        "is a pickle, but not a checkpoint", "save it with `torch.save(model.state_dict(), path)`"
-    )
-
-
 def read_torch_legacy(file: MappedFile) -> object:
     """The saved object, its tensors lazy; what is broken or holds code is a ``DiagnosticError``."""
-    storages = _Storages(file)
     file.data.seek(0)
+    if _MAGIC not in file.data[:32]:
+        raise _plain_pickle(file)
+    storages = _Storages(file)
     *_, found, keys = [run(Machine(file.data, storages.find), file) for _ in range(5)]
     needed = sum(8 + storage.nbytes for storage in storages.found.values())
     if file.data.tell() + needed > file.size:
@@ -55,6 +40,14 @@ def read_torch_legacy(file: MappedFile) -> object:
     except Malformed as error:
         raise file.refuse(f"is a broken checkpoint: {error}", _BROKEN) from None
     return found
+
+
+def _plain_pickle(file: MappedFile) -> DiagnosticError:
+    """The error about a pickle that ``torch.save`` did not write; it names the code in it, if any."""
+    run(Machine(file.data, lambda _: Opaque("storage")), file)
+    return file.refuse(
+        "is a pickle, but not a checkpoint", "save it with `torch.save(model.state_dict(), path)`"
+    )
 
 
 @dataclass(eq=False, slots=True)

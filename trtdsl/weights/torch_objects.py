@@ -23,7 +23,7 @@ class Name:
 
 @dataclass(eq=False, slots=True)
 class Opaque:
-    """An object that is no tensor and no plain container: a known harmless one, or a refused one.
+    """An object that is neither a tensor nor a plain container: a known harmless one, or a refused one.
 
     As a key of a dict it stands for one that is not a string, and ``name`` is that key's text.
     """

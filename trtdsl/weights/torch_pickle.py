@@ -56,7 +56,7 @@ class Machine:
             return self.stack.pop()
         except IndexError:
             raise Malformed("its pickle takes more from its stack than is there") from None
-        except ValueError as error:
+        except (ValueError, DeprecationWarning) as error:  # where warnings are errors: an escape in a name
             raise Malformed(f"its pickle breaks off or is garbled: {printable(str(error))}") from None
 
     def since_mark(self) -> list[object]:

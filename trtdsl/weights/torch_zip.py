@@ -17,13 +17,12 @@ from trtdsl.weights.torch_objects import TypedStorage, storage_dtype
 from trtdsl.weights.torch_pickle import Machine, describe_refusal
 from trtdsl.weights.zip_archive import Record, read_directory
 
-ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")
 ALWAYS_RUN = 2**21
 """Bytes of a pickle that are run in any case, in about two seconds."""
 
 
 def read_torch_zip(file: MappedFile) -> object:
-    """The saved object, its tensors lazy; what is no such file or holds code is a ``DiagnosticError``."""
+    """The saved object, its tensors lazy; another zip archive, or one with code, is a ``DiagnosticError``."""
     try:
         records = read_directory(file)
     except Malformed as error:
