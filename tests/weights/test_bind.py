@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file, save_model
 
+from tests.ir.bodies import Repeat, declared
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
-from trtdsl.ir import Graph, verify
+from trtdsl.ir import Graph, verify, walk
 from trtdsl.types import DType
 from trtdsl.weights import load_checkpoint
 from trtdsl.weights.bind import MOST_ERRORS, WeightsDType, bind
@@ -289,3 +290,48 @@ def test_names_from_a_checkpoint_are_made_printable() -> None:
     for text in (str(caught.value), warning.message):
         assert "\x1b" not in text
         assert "\nerror: no" not in text
+
+
+# --- Where weights can be ---------------------------------------------------------------------------------
+
+LOOP = """
+block Step()(state, other) {
+  h = state -> fc: Linear(3) -> tanh
+  return h + other
+}
+model m() {
+  input x: float32[4, 3]
+  output y = repeat_times(x, x, times = 3, body = Step())
+}
+"""
+
+
+def test_weights_in_bodies_are_bound_and_missing_ones_are_placed() -> None:
+    weights = {"fc.weight": np.ones((3, 3), np.float32), "fc.bias": np.zeros(3, np.float32)}
+    with declared(Repeat):
+        graph = elaborate_text(LOOP)
+        bound = bind(graph, {**weights, "spare": np.zeros(1)})
+        assert verify(bound.graph, "bound") == ()
+        inner = [node for node in walk(bound.graph) if node not in bound.graph.nodes]
+        linear = next(node for node in inner if node.weights)
+        assert {slot: weight.data is not None for slot, weight in linear.weights.items()} == {
+            "weight": True,
+            "bias": True,
+        }
+        (warning,) = bound.warnings
+        assert warning.message.endswith("`spare`")
+        with pytest.raises(DiagnosticError) as caught:
+            bind(graph, {"fc.weight": weights["fc.weight"]})
+    assert "state -> fc: Linear(3)" in str(caught.value)
+
+
+def test_what_a_layer_computes_its_weight_from_is_bound() -> None:
+    text = """model m() {
+      input x: float32[4, 3]
+      output y = fc: Linear(2)(x, weight = (scale: Parameter(2, 3)) * 2)
+    }"""
+    weights = {"scale": np.ones((2, 3), np.float32), "fc.bias": np.zeros(2, np.float32)}
+    graph = elaborate_text(text)
+    assert data_of(bind(graph, weights).graph).keys() == weights.keys()
+    with pytest.raises(DiagnosticError, match="the checkpoint has no `scale`"):
+        bind(graph, {"fc.bias": weights["fc.bias"], "fc.weight": weights["scale"]})
