@@ -280,3 +280,34 @@ def test_half_results_are_rounded_only_natively(bench: Any) -> None:
     assert (native.dtype, native.item()) == (torch.float16, 1.0)
     assert (single.dtype, single.item()) == (torch.float32, 1 + 2.0**-11)
     assert (double.dtype, double.item()) == (torch.float64, 1 + 2.0**-11)
+
+
+PRECISIONS = ("native", "float32", "float64")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("narrow", "step"), [(trt.float16, 2.0**-11), (trt.bfloat16, 2.0**-8)])
+def test_casts_round_in_every_precision(bench: Any, narrow: Any, step: float, precision: str) -> None:
+    cast = bench.net.add_cast(bench.input([1 + step, -3.0, 1e39]), narrow)
+    back = bench.net.add_cast(cast.get_output(0), trt.float32)
+    assert bench.value(back, precision=precision).tolist() == [1.0, -3.0, math.inf]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_computed_of_rounded_values_is_rounded(bench: Any, precision: str) -> None:
+    """60000 * 2 has no half, whatever the precision, unless an operand is kept wide."""
+    cast = bench.net.add_cast(bench.input([60000.0]), trt.float16).get_output(0)
+    two = bench.constant([2.0], np.float16)
+    own = bench.net.add_elementwise(cast, two, trt.ElementWiseOperation.PROD)
+    back = bench.net.add_cast(own.get_output(0), trt.float32)
+    wide = bench.input(torch.tensor([2.0], dtype=torch.float16))
+    mixed = bench.net.add_elementwise(cast, wide, trt.ElementWiseOperation.PROD)
+    found, beside = bench.evaluate(back, mixed, precision=precision)
+    assert found.item() == math.inf
+    assert beside.item() == (math.inf if precision == "native" else 120000.0)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_integers_in_a_narrow_type_are_rounded(bench: Any, precision: str) -> None:
+    cast = bench.net.add_cast(bench.input(np.array([2049, 70000], np.int32)), trt.float16)
+    assert bench.value(cast, precision=precision).tolist() == [2048.0, math.inf]

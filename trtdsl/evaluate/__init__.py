@@ -71,8 +71,10 @@ def evaluate(
     """The network's outputs for the given inputs, by tensor name.
 
     ``precision``: ``native`` computes each layer in float32 and rounds its result to the tensor's own
-    type; ``float32`` and ``float64`` compute and keep all of FLOAT, HALF and BF16 in that one type
-    (quantised types stay quantised).  ``weights`` holds what TensorRT's API cannot read back (BF16, FP8,
+    type, as TensorRT does.  ``float32`` and ``float64`` compute in that type, and keep what is made of HALF
+    and BF16 inputs in it, as a PyTorch module does that was moved to it; what the network itself casts to
+    a narrower type is rounded to that, and so is what is computed from it (quantised types stay
+    quantised).  ``weights`` holds what TensorRT's API cannot read back (BF16, FP8,
     INT4, FP4): ``{layer name: {slot: array}}``, the slot being ``weights``, ``kernel``, ``bias``,
     ``shift``, ``scale`` or ``power``.  ``outputs`` names other tensors than the marked outputs.
     FP8, FP4 and E8M0 tensors are returned as floats that hold their exact values, INT4 as int8.

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from .readback import Program
-from .registry import Context, EvaluationError, LayerNode, Operands, evaluator_of
+from .registry import NARROW_FLOATS, Context, EvaluationError, LayerNode, Operands, evaluator_of
 
 LOOP_KINDS = ("TRIP_LIMIT", "RECURRENCE", "ITERATOR", "LOOP_OUTPUT")
 
@@ -208,11 +208,27 @@ class Frame:
         expected = [self._shape(node, name) for name in node.outputs]
         operands = Operands(node, tuple(_widen(value, context) for value in values))
         results = _call(node, operands, context)
+        rounded = self._is_rounded(node, values)
         for name, dtype, value, shape in zip(node.outputs, node.dtypes, results, expected, strict=True):
             # An attention's inner tensor is TensorRT's own business.
             if node.kind != "ATTENTION_INPUT" and not fits(shape, value):
                 node.refuse(f"computed shape {tuple(value.shape)}, TensorRT says {shape}")
-            self.values[name] = value.to(context.storage(dtype))
+            self.values[name] = value.to(context.storage(dtype, rounded))
+
+    def _is_rounded(self, node: LayerNode, values: Sequence[torch.Tensor | None]) -> bool:
+        """Whether a layer's results are of their own types, though the precision be a wider one.
+
+        What a network casts is rounded, and so is what it computes from that, as PyTorch computes it too.
+        Only what it makes of narrow inputs that are kept wide stays wide.
+        """
+        dtypes = [None if name is None else self.machine.program.tensors[name].dtype for name in node.inputs]
+        if node.kind in ("CAST", "IDENTITY") and dtypes[0] != node.dtypes[0]:
+            return True
+        operands = zip(dtypes, values, strict=True)
+        return not any(
+            value is not None and dtype in NARROW_FLOATS and value.dtype == self.machine.context.compute
+            for dtype, value in operands
+        )
 
     def _shape(self, node: LayerNode, name: str) -> tuple[int, ...]:
         shape = self.machine.program.tensors[name].shape

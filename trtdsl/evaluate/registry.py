@@ -14,6 +14,9 @@ import torch
 
 Precision = Literal["native", "float32", "float64"]
 
+NARROW_FLOATS = frozenset({"HALF", "BF16"})
+"""Types that a precision other than ``native`` computes in a wider one."""
+
 QUANTIZED_FLOATS = frozenset({"FP8", "FP4", "E8M0"})
 """Types whose values are kept as exact members of a wider float: torch cannot compute with them."""
 
@@ -93,11 +96,14 @@ class Context:
     precision: Precision
     weights: Callable[[LayerNode, str], torch.Tensor | None]
 
-    def storage(self, dtype: str) -> torch.dtype:
-        """The torch type a tensor of a TensorRT type is kept in under this precision."""
+    def storage(self, dtype: str, rounded: bool = False) -> torch.dtype:
+        """The torch type a tensor of a TensorRT type is kept in under this precision.
+
+        ``rounded``: its values are those of its own type, whatever the precision.
+        """
         if dtype in QUANTIZED_FLOATS:
             return self.compute
-        if self.precision != "native" and dtype in ("FLOAT", "HALF", "BF16"):
+        if self.precision != "native" and (dtype == "FLOAT" or (dtype in NARROW_FLOATS and not rounded)):
             return self.compute
         if dtype not in TORCH_DTYPES:
             raise EvaluationError(f"tensors of type {dtype} cannot be evaluated")
