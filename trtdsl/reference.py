@@ -118,7 +118,7 @@ class _Run:
     def nodes(self, graph: Graph, values: dict[Value, torch.Tensor]) -> None:
         """Compute every node of a graph into ``values``."""
         for node in graph.nodes:
-            results = self._node(node, [self.value(operand, values) for operand in node.operands])
+            results = self.node(node, [self.value(operand, values) for operand in node.operands])
             for value, result in zip(node.results, results, strict=True):
                 values[value] = self._promised(result, value.type, f"`{node.op.name}` (`{value.name}`)")
 
@@ -151,7 +151,8 @@ class _Run:
     def _widened(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.double() if self.in_float64 and tensor.is_floating_point() else tensor
 
-    def _node(self, node: Node, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def node(self, node: Node, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """The results of a node, its bodies computed by it."""
         declared = {operand.name for operand in node.op.operands}
         named = node.arguments(tensors)
         weights = {slot: named.pop(slot) for slot in node.slots if slot not in declared}
@@ -183,6 +184,13 @@ def _default_dtype(dtype: torch.dtype) -> Generator[None, None, None]:
 
 
 # --- A node -----------------------------------------------------------------------------------------------
+
+
+def compute_node(
+    node: Node, operands: Sequence[torch.Tensor], sizes: Mapping[str, int]
+) -> tuple[torch.Tensor, ...]:
+    """The results of one node of a graph, from the values of its operands in their order."""
+    return _Run(sizes, {}, in_float64=False).node(node, operands)
 
 
 def run_node(

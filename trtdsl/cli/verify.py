@@ -64,8 +64,13 @@ from trtdsl.options import CheckOptions
     type=float,
     metavar="X",
     help="Relative L2 error allowed: 1e-4 in float32, 1e-6 in float64, 2e-3 with float16 weights, "
-    "1.6e-2 with bfloat16 weights; of an engine in float32 1e-4, with TF32 2e-3, in float16 1e-2, "
-    "in bfloat16 8e-2.",
+    "1.6e-2 with bfloat16 weights, and as much behind casts to these types; of an engine in float32 1e-4, "
+    "with TF32 2e-3, in float16 1e-2, in bfloat16 8e-2.",
+)
+@click.option(
+    "--randomize",
+    is_flag=True,
+    help="Give both sides random weights, of a size that lets every layer be seen; needs --against.",
 )
 @AS_JSON
 @click.pass_context
@@ -83,6 +88,8 @@ def verify(
     **others: Any,
 ) -> None:
     """Compare a model with PyTorch, layer by layer, or with other outputs; exit 1 where they differ.
+
+    What nothing can be said of is not equal either: outputs that are NaN or infinite throughout.
 
     With --engine the engine computes the outputs on the GPU. Where they differ, the network is computed on
     the CPU to find out why; where they agree, neither a checkpoint nor PyTorch is needed for --outputs and

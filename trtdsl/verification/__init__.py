@@ -13,8 +13,10 @@ computes the outputs on the GPU, and the CPU is asked only where they differ.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,55 +25,64 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
 from trtdsl.options import CheckOptions, WeightsDType
 from trtdsl.reference import ProfilePoint
-from trtdsl.types import DType
-from trtdsl.verification.comparison import Floats, Setting, compare_with
+from trtdsl.verification.comparison import compare_with
 from trtdsl.verification.engine import EngineLike, compare_engine, engine_of, loaded
-from trtdsl.verification.inputs import Array, choose_inputs, load_inputs
+from trtdsl.verification.inputs import Array, choose_inputs, input_advice, load_inputs
 from trtdsl.verification.oracle import (
     OnnxReference,
     Reference,
     TorchReference,
+    Weights,
     load_module,
     load_reference_arrays,
     load_state,
     load_weights,
+    moved,
     require_torch,
     state_of,
+    with_ties,
 )
-from trtdsl.verification.result import Difference, Measure, Row, Suspect, Verification
+from trtdsl.verification.randomize import randomize as randomize_weights
+from trtdsl.verification.result import CannotCompute, Difference, Measure, Row, Suspect, Verification
+from trtdsl.verification.setting import Setting
 from trtdsl.verification.stored import stored_inputs, stored_notes
 from trtdsl.verification.table import show_verification
-from trtdsl.weights import Bound, bind, load_checkpoint
+from trtdsl.verification.tolerances import (
+    ENGINE_TOLERANCES,
+    ROUNDED_TOLERANCES,
+    TOLERANCES,
+    Floats,
+    cpu_tolerance,
+)
+from trtdsl.weights import bind, load_checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
 
-TOLERANCES: Mapping[Floats, float] = {"float32": 1e-4, "float64": 1e-6}
-"""Relative L2 error by evaluation precision. float32 sums of some thousand terms in another order differ by
-1e-6, and a hundred layers may enlarge that tenfold. In float64 what remains is that folding rounds weights
-to their own float32 once, 6e-8."""
-
-ROUNDED_TOLERANCES: Mapping[DType, float] = {DType.FLOAT16: 2e-3, DType.BFLOAT16: 1.6e-2}
-"""Relative L2 error on the CPU of a model with weights of these dtypes, if that is more. Folding rounds
-weights to their own dtype once more, by 5e-4 at most in float16 and 4e-3 in bfloat16; after up to 155 layers
-with BatchNorm, in torchvision's ResNets and DenseNet-121, 1.2e-3 and 1.1e-2 were seen."""
-
-ENGINE_TOLERANCES: Mapping[str, float] = {
-    "float32": 1e-4,
-    "float32 with TF32": 2e-3,
-    "float16": 1e-2,
-    "bfloat16": 8e-2,
-}
-"""Relative L2 error by the engine's arithmetic, as its manifest records it. float16 rounds to 11 bits, by
-5e-4 at most, and what the layers add to that grows with their number: the engines in benchmarks/gpu.md are
-2e-4 to 6e-3 from float64, and only VGG-16 with random weights, 1.4e-2, goes beyond 1e-2. bfloat16 has 3 bits
-less, so eight times the error. TF32 rounds the operands of products as float16 does, but nothing else, which
-leaves a fifth of it. float32 without TF32 (5e-6 at most in benchmarks/gpu.md) is held to what the CPU is."""
-
 OWN_WEIGHTS = "no checkpoint was given: both sides have the module's own weights"
+RANDOM_WEIGHTS = "both sides have the same random weights, not those of the checkpoint or the module"
 OWN_WEIGHTS_BESIDE_ENGINE = (
     "no checkpoint was given: the module has its own weights, the engine those it was built with"
 )
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """How two sides are compared: the keyword arguments of :func:`verify` that are not about files."""
+
+    at: ProfilePoint = "opt"
+    seed: int = 0
+    dtype: Floats = "float32"
+    tolerance: float | None = None
+    weights_dtype: WeightsDType = None
+    randomize: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None and not 0 <= self.tolerance < math.inf:
+            text = f"`--tolerance` is {self.tolerance:g}, but must be a number that is 0 or more"
+            raise UsageError(Diagnostic(text))
+        if self.seed < 0:
+            raise UsageError(Diagnostic(f"`--seed` is {self.seed}, but must be 0 or more"))
 
 
 def verify(
@@ -93,6 +104,7 @@ def verify(
     weights_dtype: WeightsDType = None,
     section: str | None = None,
     weights_prefix: str | None = None,
+    randomize: bool = False,
 ) -> Verification:
     """Compare a model with PyTorch, an ONNX model, or the outputs in a ``.npz`` file.
 
@@ -105,8 +117,9 @@ def verify(
     or ``outputs``, neither weights nor PyTorch are needed.
 
     Other inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges.
-    Without ``weights`` the module's own are used, which a note says. ``dtype`` is what both sides compute in,
-    but an engine is what it is. ``tolerance`` replaces :data:`TOLERANCES`, :data:`ROUNDED_TOLERANCES` and
+    Without ``weights`` the module's own are used, which a note says; ``randomize`` gives both sides random
+    ones instead, of a size that lets every layer be seen. ``dtype`` is what both sides compute in, but an
+    engine is what it is. ``tolerance`` replaces :data:`TOLERANCES`, :data:`ROUNDED_TOLERANCES` and
     :data:`ENGINE_TOLERANCES`.
     Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong or the engine is of
     another model, and as :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
@@ -114,7 +127,9 @@ def verify(
     if engine is None:
         require_torch("computing the network on the CPU")
     _require_one(against=against, onnx=onnx, outputs=outputs)
-    _require_numbers(tolerance, seed)
+    options = VerifyOptions(at, seed, dtype, tolerance, weights_dtype, randomize)
+    if randomize and (against is None or engine is not None):
+        raise UsageError(Diagnostic("`--randomize` needs `--against`, and the CPU to compute the network"))
     notes: list[str] = []
     if not isinstance(graph, Graph):
         checked = check_file(graph, options=CheckOptions(model=model, defines=defines or {}))
@@ -131,20 +146,96 @@ def verify(
         state = load_checkpoint(weights, section=section, prefix=weights_prefix)
     else:
         state = weights
-    reference = stored or _reference(against, arguments or {}, onnx, state, dtype)
-    if state is None and isinstance(reference, TorchReference) and _is_unbound(graph):
-        state, weights_dtype = state_of(reference.module), weights_dtype or "model"
-        notes.append(OWN_WEIGHTS if runner is None else OWN_WEIGHTS_BESIDE_ENGINE)
-    if state is not None:
-        bound = _bind_both(graph, reference, state, weights_dtype)
-        graph, notes = bound.graph, notes + [warning.message for warning in bound.warnings]
-    if runner is None:
+    if against is not None:
+        sides = _sides_of_module(graph, against, arguments or {}, state, options, runner is not None)
+    else:
+        reference = stored or OnnxReference(Path(onnx or ""))
+        sides = _Sides(reference, *((graph, ()) if state is None else _bound(graph, state, weights_dtype)))
+    made_up = frozenset(chosen) - frozenset(given)
+    try:
+        return _compare(sides, chosen, made_up, runner, options, notes)
+    except CannotCompute as error:
+        (found,) = error.diagnostics
+        advice = input_advice(graph, made_up)
+        raise CannotCompute(dataclasses.replace(found, help=(*found.help, *advice))) from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """The reference and the graph that is held against it, with what there is to note about its weights."""
+
+    reference: Reference
+    graph: Graph
+    notes: tuple[str, ...]
+
+
+def _compare(
+    sides: _Sides,
+    inputs: Mapping[str, Array],
+    made_up: frozenset[str],
+    engine: EngineLike | None,
+    options: VerifyOptions,
+    notes: Sequence[str],
+) -> Verification:
+    """The comparison that is asked for, on the CPU or by an engine."""
+    graph, notes = sides.graph, [*notes, *sides.notes]
+    if engine is None:
         require_values(graph)
-    setting = Setting(chosen, dtype, _cpu_tolerance(graph, dtype) if tolerance is None else tolerance)
-    if runner is None:
-        return compare_with(graph, reference, setting, notes)
-    limit = ENGINE_TOLERANCES[runner.manifest.arithmetic] if tolerance is None else tolerance
-    return compare_engine(runner, graph, reference, setting, limit, notes)
+    on_cpu = cpu_tolerance(graph, options.dtype) if options.tolerance is None else options.tolerance
+    setting = Setting(inputs, options.dtype, on_cpu, options.tolerance is not None, made_up)
+    if engine is None:
+        return compare_with(graph, sides.reference, setting, notes)
+    by_engine = ENGINE_TOLERANCES[engine.manifest.arithmetic]
+    limit = by_engine if options.tolerance is None else options.tolerance
+    return compare_engine(engine, graph, sides.reference, setting, limit, notes)
+
+
+def _sides_of_module(
+    graph: Graph,
+    against: str | nn.Module | Callable[..., nn.Module],
+    arguments: Mapping[str, Any],
+    state: Weights | None,
+    options: VerifyOptions,
+    by_engine: bool,
+) -> _Sides:
+    """A PyTorch module with the checkpoint's weights, or the graph with the module's own."""
+    name, module = load_module(against, arguments)
+    import torch
+
+    # A caller's own module keeps its weights, dtype and mode.
+    module = copy.deepcopy(module) if module is against else module
+    if state is not None and not options.randomize:
+        state = with_ties(module, state)
+        load_state(name, module, state)
+    floats = torch.float32 if options.dtype == "float32" else torch.float64
+    reference = TorchReference(name, moved(module, floats), floats)
+    weights_dtype = options.weights_dtype
+    notes: list[str] = []
+    if options.randomize:
+        randomize_weights(module, options.seed)
+        state, weights_dtype = {**_others(graph, module, state), **state_of(module)}, weights_dtype or "model"
+        notes.append(RANDOM_WEIGHTS)
+    elif state is None and any(weight.data is None for weight in graph.weights):
+        state, weights_dtype = state_of(module), weights_dtype or "model"
+        notes.append(OWN_WEIGHTS_BESIDE_ENGINE if by_engine else OWN_WEIGHTS)
+    if state is None:
+        return _Sides(reference, graph, tuple(notes))
+    graph, warnings = _bound(graph, state, weights_dtype)
+    if weights_dtype is not None:
+        load_weights(module, graph)
+    return _Sides(reference, graph, (*notes, *warnings))
+
+
+def _others(graph: Graph, module: nn.Module, state: Weights | None) -> dict[str, Array]:
+    """What the graph needs of a checkpoint that the module does not have."""
+    own = module.state_dict()
+    keys = [weight.key for weight in graph.weights if weight.key not in own]
+    return {key: state[key] for key in keys if key in state} if state else {}
+
+
+def _bound(graph: Graph, state: Weights, weights_dtype: WeightsDType) -> tuple[Graph, tuple[str, ...]]:
+    bound = bind(graph, state, weights_dtype)
+    return bound.graph, tuple(warning.message for warning in bound.warnings)
 
 
 def _require_one(**given: object) -> None:
@@ -157,54 +248,6 @@ def _require_one(**given: object) -> None:
         raise UsageError(Diagnostic(text))
 
 
-def _require_numbers(tolerance: float | None, seed: int) -> None:
-    if tolerance is not None and not 0 <= tolerance < math.inf:
-        text = f"`--tolerance` is {tolerance:g}, but must be a number that is 0 or more"
-        raise UsageError(Diagnostic(text))
-    if seed < 0:
-        raise UsageError(Diagnostic(f"`--seed` is {seed}, but must be 0 or more"))
-
-
-def _bind_both(
-    graph: Graph, reference: Reference, state: Mapping[str, Array], weights_dtype: WeightsDType
-) -> Bound:
-    """The graph with its weights; what binding rounds is rounded in the module too."""
-    bound = bind(graph, state, weights_dtype)
-    if weights_dtype is not None and isinstance(reference, TorchReference):
-        load_weights(reference.module, bound.graph)
-    return bound
-
-
-def _cpu_tolerance(graph: Graph, dtype: Floats) -> float:
-    rounded = [ROUNDED_TOLERANCES.get(weight.type.dtype, 0.0) for weight in graph.weights]
-    return max([TOLERANCES[dtype], *rounded])
-
-
-def _is_unbound(graph: Graph) -> bool:
-    return any(weight.data is None for weight in graph.weights)
-
-
-def _reference(
-    against: str | nn.Module | Callable[..., nn.Module] | None,
-    arguments: Mapping[str, Any],
-    onnx: str | Path | None,
-    state: Mapping[str, Array] | None,
-    dtype: Floats,
-) -> Reference:
-    if onnx is not None:
-        return OnnxReference(Path(onnx))
-    assert against is not None
-    name, module = load_module(against, arguments)
-    # A caller's own module keeps its weights, dtype and mode.
-    module = copy.deepcopy(module) if module is against else module
-    if state is not None:
-        load_state(name, module, state)
-    import torch
-
-    floats = torch.float32 if dtype == "float32" else torch.float64
-    return TorchReference(name, module.eval().to(floats), floats)
-
-
 __all__ = [
     "ENGINE_TOLERANCES",
     "ROUNDED_TOLERANCES",
@@ -215,6 +258,7 @@ __all__ = [
     "Row",
     "Suspect",
     "Verification",
+    "VerifyOptions",
     "load_inputs",
     "show_verification",
     "verify",

@@ -18,19 +18,14 @@ import numpy as np
 from trtdsl.compile import require_values
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.ir import Graph, Output
+from trtdsl.reference import symbol_values
 from trtdsl.runtime.engine import Engine, check_arrays, read_engine
 from trtdsl.trt.manifest import Binding, Manifest
 from trtdsl.types import DType, TensorType
-from trtdsl.verification.comparison import (
-    Setting,
-    compare_with,
-    difference_in_words,
-    limit,
-    output_row,
-    paired,
-    sizes_of,
-)
+from trtdsl.verification.comparison import compare_with, notes_on_outputs, with_advice
+from trtdsl.verification.hidden import ROUNDINGS
 from trtdsl.verification.oracle import Array, Reference, require_torch
+from trtdsl.verification.outputs import paired, require_all
 from trtdsl.verification.result import (
     Difference,
     Row,
@@ -38,7 +33,10 @@ from trtdsl.verification.result import (
     is_close,
     measure,
     notes_on_numbers,
+    uncompared,
 )
+from trtdsl.verification.rows import difference_in_words, output_row
+from trtdsl.verification.setting import Setting
 
 
 class EngineLike(Protocol):
@@ -91,23 +89,25 @@ def compare_engine(
     and PyTorch is needed, only where an output differs; the difference says so where they are not there.
     """
     found = engine(**_arrays(engine.manifest, setting.inputs))
-    expected = paired(graph, reference.run(setting.inputs))
-    rows = [_row(output, found[output.name], array, tolerance) for output, array in expected]
+    expected = reference.run(setting.inputs)
+    require_all(graph, expected)
+    rows = [_row(output, found[output.name], array, tolerance) for output, array in paired(graph, expected)]
     outcome = Verification(
         model=graph.name,
         against=reference.name,
         dtype=setting.dtype,
         tolerance=tolerance,
-        sizes=sizes_of(graph, setting),
+        sizes=symbol_values(graph, setting.inputs),
         rows=tuple(rows),
         difference=None,
-        notes=(*notes, *notes_on_numbers(rows)),
+        notes=(*notes, *notes_on_outputs(graph, reference, expected), *notes_on_numbers(rows)),
         engine=_name(engine.manifest),
+        unknown=uncompared(rows),
     )
-    wrong = next((row for row in rows if row.verdict != "equal"), None)
+    wrong = next((row for row in rows if row.verdict == "differs"), None)
     if wrong is None:
-        return outcome
-    seen = f"the engine's {difference_in_words('output', wrong.name, wrong.measure)}"
+        return with_advice(outcome, graph, setting)
+    seen = f"the engine's {difference_in_words('output', wrong.name, wrong.measure, tolerance)}"
     try:
         require_torch("computing the network on the CPU")
         require_values(graph)
@@ -168,9 +168,12 @@ def _cast(array: Array, binding: Binding) -> Array:
 
 
 def _row(output: Output, found: Array, expected: Array, tolerance: float) -> Row:
-    measured = measure(found, expected)
-    verdict = "equal" if is_close(measured, limit(expected, tolerance)) else "differs"
-    return dataclasses.replace(output_row(output, found, expected, measured, verdict), computed_by="engine")
+    tolerance = 0.0 if expected.dtype.kind in "biu" else tolerance
+    # Hidden parts have the error of what hides them, of which no more is known than the tolerance.
+    measured = measure(found, expected, noise=tolerance / ROUNDINGS)
+    verdict = "equal" if is_close(measured, tolerance) else "differs"
+    row = output_row(output, found, expected, measured, verdict, tolerance)
+    return dataclasses.replace(row, computed_by="engine")
 
 
 def _name(manifest: Manifest) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +20,20 @@ Array: TypeAlias = npt.NDArray[Any]
 
 INTEGERS = (0, 4)
 """Made-up integers are small, for they may be indices."""
+
+
+def input_advice(graph: Graph, made_up: Collection[str]) -> tuple[str, ...]:
+    """What may be wrong about integers and bools that were made up, and how to give others."""
+    return tuple(
+        f"input `{value.name}` is {value.type} and made up, random {_range(value.type.dtype)}: if it is a"
+        f" mask, a length or an index, that may be what differs; `--input {value.name}=FILE.npy` gives it"
+        for value in graph.inputs
+        if value.name in made_up and not value.type.dtype.is_floating
+    )
+
+
+def _range(dtype: DType) -> str:
+    return "bools" if dtype.is_bool else f"integers from {INTEGERS[0]} to {INTEGERS[1] - 1}"
 
 
 def load_inputs(texts: Iterable[str]) -> dict[str, Array]:

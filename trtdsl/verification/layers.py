@@ -8,20 +8,26 @@ changes nothing.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.ir import Graph, Node, Value, Weight
-from trtdsl.verification.oracle import TorchReference, numbers, tensors_of
-from trtdsl.verification.result import Measure, measure
+from trtdsl.verification.oracle import Array, TorchReference, numbers, tensors_of
+from trtdsl.verification.result import Measure, is_close, measure
+from trtdsl.verification.setting import Computed
 
 if TYPE_CHECKING:
     import torch
 
-Values: TypeAlias = Mapping[Value, "torch.Tensor"]
+LINEAR = ("Linear", "Conv", "BatchNorm")
+"""How the names of the layers begin that are linear in what they read: unless a weight is 0, or nearly, their
+results differ where their operands do."""
+
 Call: TypeAlias = tuple[str, int]
 """A module's path and which of its calls, from 0."""
 
@@ -47,21 +53,42 @@ class ModuleCall:
 
     @property
     def operand(self) -> Value | None:
-        first = self.nodes[0].operands[:1] if self.is_layer else ()
-        return next((value for value in first if not isinstance(value, Weight)), None)
+        first = self.nodes[0].tensors[:1] if self.is_layer else ()
+        return next((value for _, value in first if not isinstance(value, Weight)), None)
+
+
+Key: TypeAlias = tuple[str, int, int]
+"""A module's path, which of its calls, and which of the values that it returns, from 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A value of the graph beside PyTorch's. ``input`` measures the operand, where both have it."""
+    """A value of the graph beside PyTorch's, within ``tolerance`` or not.
 
+    ``input`` measures the operand, where both have it. ``theirs``, PyTorch's numbers, are kept where they
+    are asked for.
+    """
+
+    key: Key
     point: ModuleCall
     value: Value
     found: tuple[int, ...]
     expected: tuple[int, ...]
-    is_floating: bool
+    tolerance: float
     measure: Measure | None
     input: Measure | None
+    theirs: Array | None = None
+
+    @property
+    def agrees(self) -> bool:
+        return is_close(self.measure, self.tolerance) and not self.hides_its_input
+
+    @property
+    def hides_its_input(self) -> bool:
+        """Whether a linear layer reads something else than PyTorch's, which only its weights can hide."""
+        if self.input is None or not self.point.nodes[0].op.name.startswith(LINEAR):
+            return False
+        return is_close(self.measure, self.tolerance) and self.input.relative > math.sqrt(self.tolerance)
 
 
 def below(graph: Graph) -> dict[str, list[Node]]:
@@ -125,9 +152,15 @@ def count_calls(reference: TorchReference, inputs: Mapping[str, Any]) -> tuple[A
 
 
 def compare(
-    reference: TorchReference, inputs: Mapping[str, Any], points: Mapping[Call, ModuleCall], values: Values
+    reference: TorchReference,
+    points: Mapping[Call, ModuleCall],
+    computed: Computed,
+    keeps: Callable[[Observation], bool] = lambda seen: not seen.agrees,
 ) -> list[Observation]:
-    """Run the module and measure the graph's values at every point that has them."""
+    """Run the module and measure the graph's values at every point that has them.
+
+    PyTorch's numbers are kept of the observations that ``keeps`` chooses.
+    """
     counts: Counter[str] = Counter()
     found: list[Observation] = []
 
@@ -136,32 +169,41 @@ def compare(
         counts[path] += 1
         if point is None:
             return
-        results = [tensor for _, tensor in tensors_of(output)]
-        if len(results) == len(point.values):
-            pairs = zip(point.values, results, strict=True)
-            found.extend(_observe(point, v, values[v], r, arguments, values) for v, r in pairs if v in values)
+        read = next((tensor for _, tensor in tensors_of(arguments)), None)
+        for index, (value, theirs) in enumerate(_results_of(point, [t for _, t in tensors_of(output)])):
+            if value in computed.values:
+                seen = _observe(point, index, value, theirs, read, computed)
+                found.append(dataclasses.replace(seen, theirs=numbers(theirs)) if keeps(seen) else seen)
 
     with _hooks(reference, hook):
-        reference.call(inputs)
+        reference.call(computed.setting.inputs)
     return found
+
+
+def _results_of(point: ModuleCall, results: Sequence[torch.Tensor]) -> Sequence[tuple[Value, torch.Tensor]]:
+    """The values beside what the module returns, which may be more: attention returns its weights too."""
+    if len(results) < len(point.values) or (point.is_layer and len(results) != len(point.values)):
+        return []
+    return list(zip(point.values, results, strict=False))
 
 
 def _observe(
     point: ModuleCall,
+    index: int,
     value: Value,
-    ours: torch.Tensor,
     theirs: torch.Tensor,
-    arguments: tuple[Any, ...],
-    values: Values,
+    read: torch.Tensor | None,
+    computed: Computed,
 ) -> Observation:
-    operand = values.get(point.operand) if point.operand else None
-    read = next((tensor for _, tensor in tensors_of(arguments)), None)
+    ours = computed.values[value]
+    operand = computed.values.get(point.operand) if point.operand else None
     return Observation(
+        (point.path, point.call, index),
         point,
         value,
         tuple(ours.shape),
         tuple(theirs.shape),
-        theirs.is_floating_point(),
+        computed.tolerance(value) if theirs.is_floating_point() else 0.0,
         measure(numbers(ours), numbers(theirs)),
         measure(numbers(operand), numbers(read)) if operand is not None and read is not None else None,
     )

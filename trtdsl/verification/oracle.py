@@ -6,11 +6,14 @@ gives the expected outputs.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -20,18 +23,24 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
 from trtdsl.ir import Graph
-from trtdsl.reference import to_torch
+from trtdsl.reference import to_numpy, to_torch
 from trtdsl.runtime.files import read_arrays
+from trtdsl.types import DType
+from trtdsl.verification.result import CannotCompute
+from trtdsl.weights import Checkpoint
+from trtdsl.weights.arrays import as_array
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 Array: TypeAlias = npt.NDArray[Any]
+Weights: TypeAlias = Checkpoint | Mapping[str, Array]
 Named: TypeAlias = list[tuple[str, Array]]
 """Arrays in order, with the name of each or an empty one."""
 
 UNMENTIONED = "num_batches_tracked"
+DTYPES = frozenset(str(dtype) for dtype in DType)
 
 
 class Reference(Protocol):
@@ -44,7 +53,7 @@ class Reference(Protocol):
 
 
 def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor in a tensor, list, tuple or dict, in order; those of a dict with their keys."""
+    """Every tensor in a tensor, list, tuple, dict or dataclass, in order; with its key or field's name."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -53,8 +62,12 @@ def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]
         for key, item in value.items():
             yield from tensors_of(item, str(key))
     elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from tensors_of(item, name)
+        fields: Sequence[str] = getattr(value, "_fields", ())  # a NamedTuple's
+        for index, item in enumerate(value):
+            yield from tensors_of(item, fields[index] if fields else name)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from tensors_of(getattr(value, field.name), field.name)
 
 
 def numbers(tensor: torch.Tensor) -> Array:
@@ -64,8 +77,13 @@ def numbers(tensor: torch.Tensor) -> Array:
 
 
 def named(value: Any) -> Named:
-    """The numbers in what a module returns."""
-    return [(name, numbers(tensor)) for name, tensor in tensors_of(value)]
+    """The numbers in what a module returns, in their own dtypes where numpy can have them."""
+    return [(name, _own_numbers(tensor)) for name, tensor in tensors_of(value)]
+
+
+def _own_numbers(tensor: torch.Tensor) -> Array:
+    known = str(tensor.dtype).removeprefix("torch.") in DTYPES
+    return to_numpy(tensor) if known else numbers(tensor)
 
 
 # --- PyTorch ----------------------------------------------------------------------------------------------
@@ -82,26 +100,58 @@ class TorchReference:
     def run(self, inputs: Mapping[str, Array]) -> Named:
         return named(self.call(inputs))
 
+    def in_float64(self) -> TorchReference:
+        """The same module, its floats in float64."""
+        import torch
+
+        if self.dtype == torch.float64:
+            return self
+        return TorchReference(self.name, moved(copy.deepcopy(self.module), torch.float64), torch.float64)
+
     def call(self, inputs: Mapping[str, Array]) -> Any:
         """What the module returns. Inputs are passed by name where all are parameters of ``forward``."""
         import torch
 
         tensors = {name: self._tensor(array) for name, array in inputs.items()}
         parameters = inspect.signature(self.module.forward).parameters
-        with torch.no_grad():
+        with torch.no_grad(), widening(self.dtype == torch.float64):
             try:
                 if all(name in parameters for name in tensors):
                     return self.module(**tensors)
                 return self.module(*tensors.values())
             except Exception as error:  # the user's own code
                 shapes = ", ".join(f"{name}: {list(each.shape)}" for name, each in tensors.items())
-                raise DiagnosticError(
+                raise CannotCompute(
                     Diagnostic(f"{self.name} cannot be run on {shapes}: {type(error).__name__}: {error}")
                 ) from error
 
     def _tensor(self, array: Array) -> torch.Tensor:
         tensor = to_torch(array).clone()
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+
+def widening(wanted: bool) -> AbstractContextManager[Any]:
+    """Computes in float64 what a module computes in float32 though its weights are moved: ``x.float()``,
+    ``dtype = torch.float32``, and what is made without a dtype. The network has only one wide type too."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    to_float, to_double = torch.Tensor.float, torch.Tensor.double
+
+    def wide(value: Any) -> Any:
+        if value is torch.float32:
+            return torch.float64
+        return value.double() if isinstance(value, torch.Tensor) and value.dtype == torch.float32 else value
+
+    class Widening(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Sequence[Any], args: Any = (), kwargs: Any = None
+        ) -> Any:
+            named = {name: wide(value) for name, value in (kwargs or {}).items()}
+            result = (to_double if func is to_float else func)(*map(wide, args), **named)
+            return wide(result) if isinstance(result, torch.Tensor) else result
+
+    return Widening() if wanted else nullcontext()
 
 
 def load_module(
@@ -169,6 +219,15 @@ def _import_module(where: str) -> Any:
         raise UsageError(Diagnostic(f"cannot import `{where}`: {type(error).__name__}: {error}")) from error
 
 
+def moved(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module in eval mode, its floats in one dtype; complex numbers stay complex."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        wanted = dtype.to_complex() if tensor.is_complex() else dtype
+        if tensor.is_complex() or tensor.is_floating_point():
+            tensor.data = tensor.data.to(wanted)
+    return module.eval()
+
+
 def load_state(name: str, module: nn.Module, weights: Mapping[str, Array]) -> None:
     """Give a module the checkpoint's values; raises :class:`DiagnosticError` where it lacks one it needs."""
     own = module.state_dict()
@@ -179,9 +238,51 @@ def load_state(name: str, module: nn.Module, weights: Mapping[str, Array]) -> No
         more = (f"and {len(missing) - 1} more are missing",) if len(missing) > 1 else ()
         raise DiagnosticError(Diagnostic(text, help=more))
     try:
-        module.load_state_dict({k: to_torch(weights[k]) for k in own if k in weights}, strict=False)
+        found = {key: _tensor(key, weights[key]) for key in own if key in weights}
+        module.load_state_dict(found, strict=False)
     except RuntimeError as error:
         raise DiagnosticError(_misfit(name, error)) from error
+
+
+def _tensor(key: str, array: Array) -> torch.Tensor:
+    """The array in torch, also of a dtype that only buffers have, which no network reads."""
+    import torch
+
+    if isinstance(array, torch.Tensor) or array.dtype.name in DTYPES:
+        return to_torch(array)
+    if array.dtype.kind in "iufcb":
+        return torch.from_numpy(np.array(array))
+    dtype = getattr(torch, array.dtype.name, None)
+    if not isinstance(dtype, torch.dtype) or dtype.itemsize != array.dtype.itemsize:
+        raise DiagnosticError(Diagnostic(f"PyTorch does not have the dtype {array.dtype.name} of `{key}`"))
+    return torch.from_numpy(np.array(array).view(f"uint{8 * array.dtype.itemsize}")).view(dtype)
+
+
+def with_ties(module: nn.Module, weights: Weights) -> Weights:
+    """The checkpoint with the keys that it leaves out because the module ties them to others it has."""
+    places: dict[tuple[Any, ...], list[str]] = {}
+    for key, tensor in module.state_dict().items():
+        storage = (
+            tensor.untyped_storage().data_ptr(),
+            tensor.storage_offset(),
+            tensor.shape,
+            tensor.stride(),
+        )
+        if tensor.numel():
+            places.setdefault(storage, []).append(key)
+    ties = {
+        key: next(each for each in keys if each in weights)
+        for keys in places.values()
+        if any(each in weights for each in keys)
+        for key in keys
+        if key not in weights
+    }
+    if not ties:
+        return weights
+    if isinstance(weights, Checkpoint):
+        tied = {key: weights.tensors[other] for key, other in ties.items()}
+        return dataclasses.replace(weights, tensors={**weights.tensors, **tied})
+    return {**weights, **{key: weights[other] for key, other in ties.items()}}
 
 
 def _misfit(name: str, error: RuntimeError) -> Diagnostic:
@@ -204,7 +305,7 @@ def load_weights(module: nn.Module, graph: Graph) -> None:
 
 def state_of(module: nn.Module) -> dict[str, Array]:
     """A reference's state dict as arrays."""
-    return {key: value.detach().cpu().numpy() for key, value in module.state_dict().items()}
+    return {key: as_array(key, value) for key, value in module.state_dict().items()}
 
 
 # --- Files ------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -15,9 +16,22 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.verification.hidden import hidden_error
+
 Array: TypeAlias = npt.NDArray[Any]
-Verdict = Literal["equal", "differs", "follows"]
-"""``follows``: it differs, and so did something that it is computed from."""
+Verdict = Literal["equal", "differs", "follows", "unknown"]
+"""``follows``: it differs, and so did something that it is computed from. ``unknown``: neither side has a
+finite number that could be compared."""
+
+
+class CannotCompute(DiagnosticError):
+    """One side cannot be run on the inputs."""
+
+
+OWN_ERRORS = 8.0
+"""How many times the reference's own float32 error is allowed beside the tolerance: two computations in
+other orders of summation are apart by about one such error, in the worst of some hundred layers by four."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +39,28 @@ class Measure:
     """How far a tensor is from another of the same shape: the largest difference, ``|a - b| / |b|`` in the
     Euclidean norm, and the cosine of the angle between both, NaN where nothing is finite.
 
-    ``not_finite`` counts the numbers that are NaN or infinite in both alike, which the others leave out.
+    ``hidden`` is the largest relative error of a part that the norm hides: of what varies about a large
+    mean, or of a small channel. ``own`` is the reference's own relative error in float32, where that was
+    asked for. ``not_finite`` counts the numbers that are NaN or infinite in both alike, which the others
+    leave out; ``compared`` is false where that leaves none.
     """
 
     max_abs: float
     relative: float
     cosine: float
     not_finite: int = 0
+    hidden: float = 0.0
+    own: float = 0.0
+    compared: bool = True
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether there is NaN or infinity on one side or both."""
+        return bool(self.not_finite) or math.isinf(self.relative)
+
+    def is_right_as_a_whole(self, tolerance: float) -> bool:
+        """Whether the norm of the difference is within the tolerance and the reference's own error."""
+        return self.relative <= tolerance + OWN_ERRORS * self.own
 
 
 @dataclass(frozen=True)
@@ -40,7 +69,7 @@ class Row:
 
     ``computed_by`` says on which side an output was computed: in the network on the CPU, or by an engine.
     ``call`` counts from 1 where a layer is called several times. ``measure`` is None where the shapes
-    differ; ``expected`` is then the reference's shape.
+    differ; ``expected`` is then the reference's shape. ``tolerance`` is what the row is held to.
     """
 
     kind: Literal["layer", "block", "output"]
@@ -52,6 +81,7 @@ class Row:
     verdict: Verdict
     call: int | None = None
     computed_by: Literal["cpu", "engine"] = "cpu"
+    tolerance: float | None = None
 
     @property
     def name(self) -> str:
@@ -83,8 +113,10 @@ class Difference:
 class Verification:
     """The outcome: every compared tensor in the order of computation, and the first difference if any.
 
-    ``sizes`` are the dynamic dimensions used, ``notes`` what could not be compared. ``engine`` says
-    what kind of engine computed the outputs, if one did; its rows are the last, and ``tolerance`` theirs.
+    ``sizes`` are the dynamic dimensions used, ``notes`` what could not be compared. ``unknown`` says why
+    nothing can be said of an output that does not differ; ``unseen`` are the operators whose results no
+    compared tensor shows. ``engine`` says what kind of engine computed the outputs, if one did; its rows are
+    the last, and ``tolerance`` theirs.
     """
 
     model: str
@@ -96,10 +128,13 @@ class Verification:
     difference: Difference | None
     notes: tuple[str, ...] = ()
     engine: str | None = None
+    unknown: tuple[str, ...] = ()
+    unseen: tuple[Suspect, ...] = ()
 
     @property
     def equal(self) -> bool:
-        return self.difference is None
+        """Whether all outputs were compared and none differs."""
+        return self.difference is None and not self.unknown
 
     @property
     def outputs(self) -> tuple[Row, ...]:
@@ -118,20 +153,25 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def measure(found: Array, expected: Array) -> Measure | None:
+def measure(found: Array, expected: Array, noise: float = 0.0, own: float = 0.0) -> Measure | None:
     """How far two arrays are apart, None for different shapes; computed in float64.
 
     Where both are infinite alike, or both NaN, they do not differ; where only one is, they differ without
-    bound.
+    bound. ``noise`` is the relative error that parts which are hidden may have of what hides them; ``own``
+    is the measure's.
     """
     if found.shape != expected.shape:
         return None
-    a, b = (array.astype(np.float64).reshape(-1) for array in (found, expected))
+    a, b = (array.astype(np.float64) for array in (found, expected))
     finite = np.isfinite(b)
     alike = (a == b) | (np.isnan(a) & np.isnan(b))
     not_finite = int(np.count_nonzero(alike & ~finite))
     if not (alike | (finite & np.isfinite(a))).all():
-        return Measure(math.inf, math.inf, math.nan, not_finite)
+        return Measure(math.inf, math.inf, math.nan, not_finite, own=own)
+    hidden = hidden_error(np.where(finite, a, 0.0), np.where(finite, b, 0.0), noise)
+    # Integers that float64 cannot tell apart are different ones still.
+    exact = found.dtype.kind in "iu" and expected.dtype.kind in "iu" and not np.array_equal(found, expected)
+    least = sys.float_info.min if exact else 0.0
     a, b = a[finite], b[finite]
     difference, norm = a - b, float(np.linalg.norm(b))
     largest, error = float(np.abs(difference).max(initial=0.0)), float(np.linalg.norm(difference))
@@ -139,9 +179,12 @@ def measure(found: Array, expected: Array) -> Measure | None:
     parallel = float(error == 0) if a.size else math.nan
     return Measure(
         max_abs=largest,
-        relative=error / norm if norm else math.copysign(math.inf, error) if error else 0.0,
+        relative=max(least, error / norm if norm else math.inf if error else 0.0),
         cosine=float(a @ b) / product if product else parallel,
         not_finite=not_finite,
+        hidden=hidden,
+        own=own,
+        compared=bool(a.size) or not found.size,
     )
 
 
@@ -158,6 +201,20 @@ def notes_on_numbers(rows: Sequence[Row]) -> Iterator[str]:
             yield f"output `{row.name}` holds {numbers} that are NaN or infinite, on both sides alike"
 
 
+def uncompared(rows: Sequence[Row]) -> tuple[str, ...]:
+    """That outputs hold NaN or infinity only, in which any two networks agree."""
+    return tuple(
+        f"nothing in output `{row.name}` can be compared: all of it is NaN or infinite on both sides"
+        for row in rows
+        if row.kind == "output" and row.verdict == "unknown"
+    )
+
+
 def is_close(found: Measure | None, tolerance: float) -> bool:
-    """Whether the relative error is within the tolerance."""
-    return found is not None and found.relative <= tolerance
+    """Whether the whole is right within the tolerance, and each hidden part to half as many digits."""
+    return found is not None and found.is_right_as_a_whole(tolerance) and not is_hidden(found, tolerance)
+
+
+def is_hidden(found: Measure, tolerance: float) -> bool:
+    """Whether a part that the norm hides is wrong."""
+    return found.hidden > math.sqrt(tolerance)

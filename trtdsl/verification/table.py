@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from trtdsl.verification.result import Row, Verification
+
+SHOWN = 5
+"""How many operators a note lists."""
 
 HEADER = ("label", "source", "shape", "max abs", "relative L2", "cosine", "verdict")
 
@@ -15,13 +18,33 @@ def show_verification(found: Verification) -> str:
     sizes = "".join(f", {name} = {size}" for name, size in sorted(found.sizes.items()))
     engine = f" by an engine ({found.engine})" if found.engine else ""
     lines += ["", f"{found.model}{engine} against {found.against} in {found.dtype}{sizes}"]
-    lines += [f"note: {note}" for note in found.notes]
+    lines += [f"note: {note}" for note in (*found.notes, *_unseen(found))]
     if found.difference is None:
-        return "\n".join([*lines, f"equal: no relative error above {found.tolerance:g}"])
+        verdict = [f"unknown: {why}" for why in found.unknown] or [_equal(found)]
+        return "\n".join([*lines, *verdict])
     lines.append(f"differs: {found.difference.message}")
     if len(found.difference.suspects) > 1:
         lines += [f"  {suspect}" for suspect in found.difference.suspects]
     return "\n".join(lines)
+
+
+def _equal(found: Verification) -> str:
+    """The verdict, with the tolerance of most rows and a larger one that some have."""
+    allowed = {row.tolerance for row in found.rows if row.tolerance is not None}
+    larger = [f"{each:g}" for each in sorted(allowed) if each > found.tolerance]
+    behind = f", or {' and '.join(larger)} behind a cast to a narrower type" if larger else ""
+    return f"equal: no relative error above {found.tolerance:g}{behind}"
+
+
+def _unseen(found: Verification) -> Iterator[str]:
+    if found.unseen:
+        shown = ", ".join(map(str, found.unseen[:SHOWN]))
+        more = f" and {len(found.unseen) - SHOWN} more" if len(found.unseen) > SHOWN else ""
+        yield (
+            f"the check cannot see what is computed by {shown}{more}: with these weights and inputs it"
+            " changes no compared tensor by more than the tolerance; `--randomize` compares with weights that"
+            " show it"
+        )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

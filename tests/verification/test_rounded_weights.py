@@ -1,0 +1,62 @@
+"""`verify` where binding rounds the weights to another dtype."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import trtdsl
+from tests.verification.networks import TEXT, TOLERANCE, Net, graph_of, state, verify_text
+
+HALF = TEXT.replace("float32", "float16")
+LAYERS = "model m() {\n  input x: DTYPE[5, 8]\n  output y = x -> 0: Linear(16) -> relu -> 2: Linear(4)\n}\n"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rounded", ["float16", "bfloat16"])
+def test_the_module_gets_what_the_network_gets(rounded: str, dtype: Any) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    text = LAYERS.replace("DTYPE", rounded)
+    before = state(copy.deepcopy(module))
+    found = verify_text(text, module, weights_dtype="model", dtype=dtype)
+    assert found.equal
+    assert found.notes == ()
+    assert trtdsl.verify(graph_of(text), None, module, tolerance=TOLERANCE, dtype=dtype).equal
+    # Not the caller's module, which stays what it was.
+    assert all(np.array_equal(before[key], value) for key, value in state(module).items())
+
+
+@pytest.mark.parametrize(("rounded", "tolerance"), [("float16", 2e-3), ("bfloat16", 1.6e-2)])
+def test_folding_rounds_once_more(net: Net, rounded: str, tolerance: float) -> None:
+    text = TEXT.replace("float32", rounded)
+    found = verify_text(text, net, weights_dtype="model", tolerance=None)
+    assert found.equal
+    assert found.tolerance == tolerance
+    assert not verify_text(text, net, weights_dtype="model", tolerance=tolerance / 20).equal
+    assert verify_text(TEXT, net, tolerance=None).tolerance == 1e-4
+
+
+def test_what_differs_is_named_whatever_the_weights_are_rounded_to(net: Net) -> None:
+    found = verify_text(HALF.replace("x + y", "x - y"), net, weights_dtype="model", tolerance=None)
+    assert found.difference is not None
+    assert [suspect.operator for suspect in found.difference.suspects] == ["sub"]
+
+
+def test_weights_beyond_float16_are_infinite_on_both_sides(net: Net) -> None:
+    large = {**state(net), "head.bias": np.full(10, 1e6, np.float32)}
+    found = trtdsl.verify(graph_of(HALF), large, net, weights_dtype="model")
+    assert found.unknown == (
+        "nothing in output `scores` can be compared: all of it is NaN or infinite on both sides",
+    )
+    assert not found.equal
+    assert found.notes == (
+        "10 values of weight `head.bias` too large for float16 became infinite",
+        "layer `head` is the first that holds NaN or infinity: 20 of 20 numbers, on both sides alike",
+        "output `scores` holds 20 of 20 numbers that are NaN or infinite, on both sides alike",
+    )

@@ -1,0 +1,99 @@
+"""What a comparison is made with, and a graph's network computed on the CPU.
+
+In: a graph with weights and a setting.  Out: the values of its TensorRT network, each with the tolerance
+that its arithmetic deserves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy.typing as npt
+
+from trtdsl.diagnostics import Diagnostic
+from trtdsl.ir import Graph, Value
+from trtdsl.reference import symbol_values
+from trtdsl.types import DType
+from trtdsl.verification.result import CannotCompute
+from trtdsl.verification.tolerances import ROUNDED_TOLERANCES, Floats
+
+if TYPE_CHECKING:
+    import torch
+
+Array: TypeAlias = npt.NDArray[Any]
+Values: TypeAlias = Mapping[Value, "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both sides compute on, in which dtype, and how far apart they may be.
+
+    ``chosen``: the tolerance is the user's and holds for everything. ``made_up`` are the inputs that
+    nobody gave.
+    """
+
+    inputs: Mapping[str, Array]
+    dtype: Floats
+    tolerance: float
+    chosen: bool = False
+    made_up: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """A graph and what its TensorRT network computes: the values that became tensors, and the outputs.
+
+    ``rounded`` are the values that the network has rounded to a narrower type, or computed from such.
+    """
+
+    graph: Graph
+    setting: Setting
+    values: Values
+    outputs: Mapping[str, Array]
+    rounded: Mapping[Value, DType]
+
+    def tolerance(self, value: Value) -> float:
+        """The relative error that a float may have."""
+        base = self.setting.tolerance
+        dtype = self.rounded.get(value)
+        return base if dtype is None or self.setting.chosen else max(base, ROUNDED_TOLERANCES[dtype])
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return symbol_values(self.graph, self.setting.inputs)
+
+
+def compute(graph: Graph, setting: Setting) -> Computed:
+    """Lower a graph and evaluate the network on the CPU."""
+    from trtdsl.evaluate import EvaluationError, evaluate_all
+    from trtdsl.trt.lower import lower
+    from trtdsl.verification.oracle import numbers
+
+    lowered = lower(graph)
+    try:
+        found = evaluate_all(
+            lowered.network, setting.inputs, precision=setting.dtype, weights=lowered.weights
+        )
+    except EvaluationError as error:
+        raise CannotCompute(Diagnostic(f"the network cannot be computed on the CPU: {error}")) from error
+    names = {value: tensor.handle.name for value, tensor in lowered.tensors.items() if tensor.array is None}
+    values = {value: found[name] for value, name in names.items() if name in found}
+    outputs = {output.name: numbers(found[output.name]) for output in graph.outputs}
+    return Computed(graph, setting, values, outputs, rounded_values(graph))
+
+
+def rounded_values(graph: Graph) -> dict[Value, DType]:
+    """The values behind a cast to a narrower type, with the coarsest such type."""
+    found: dict[Value, DType] = {}
+    for node in graph.nodes:
+        behind = {found[value] for value in node.operands if value in found}
+        operands = {value.type.dtype for value in node.operands}
+        for value in node.results:
+            dtype = value.type.dtype
+            casts = {dtype} if dtype in ROUNDED_TOLERANCES and operands - {dtype} else set[DType]()
+            coarsest = max(behind | casts, key=ROUNDED_TOLERANCES.__getitem__, default=None)
+            if coarsest is not None:
+                found[value] = coarsest
+    return found
