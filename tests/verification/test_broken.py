@@ -119,7 +119,7 @@ def test_a_wrong_pass_is_not_blamed_on_the_model(net: Net, monkeypatch: pytest.M
         wrong = {w: dataclasses.replace(w, data=-w.data) for w in node.weights.values()}
         return rebuild(graph, graph.nodes, wrong)
 
-    monkeypatch.setattr(passes, "PIPELINE", (*passes.PIPELINE, negate_fc1))
+    monkeypatch.setattr(passes, "PIPELINE", (*passes.PIPELINE, passes.Pass("negate_fc1", negate_fc1)))
     difference = verify_text(TEXT, net).difference
     assert difference is not None
     assert "a bug in trtdsl" in difference.message
