@@ -62,7 +62,10 @@ class CheckOptions:
         help="Convert the checkpoint's floats to this dtype, or to `model` for what each layer needs.",
     )
     section: str | None = _choice(
-        None, "--section", metavar="NAME", help="The dict in the checkpoint that holds the weights: ema."
+        None,
+        "--section",
+        metavar="NAME",
+        help="The dict in the checkpoint that holds the weights, such as `ema`.",
     )
     weights_prefix: str | None = _choice(
         None,

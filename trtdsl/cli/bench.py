@@ -17,7 +17,7 @@ from trtdsl.cli.options import AS_JSON, ENGINE, ENGINE_RUNTIME, command
     "shapes",
     metavar="NAME=8x3x32x32",
     multiple=True,
-    help="By default what the first profile is tuned for.",
+    help="An input's shape; by default the one that the first profile is tuned for.",
 )
 @click.option(
     "--duration",

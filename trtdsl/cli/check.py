@@ -25,7 +25,7 @@ def check(file: Path, weights: Path | None, options: CheckOptions) -> None:
     from trtdsl.compile import check_file, model_names
 
     names: Sequence[str | None] = [options.model]
-    if options == CheckOptions() and weights is None:
+    if options.model is None and weights is None and not options.defines:
         names = model_names(file) or [None]
     failed: list[Diagnostic] = []
     for name in names:

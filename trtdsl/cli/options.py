@@ -39,9 +39,9 @@ FILE = argument("file", "A .trtnet file.", type=PATH)
 WEIGHTS = argument(
     "weights", "A checkpoint: .pth, .pt, .safetensors or a shard index.", type=PATH, required=False
 )
-ENGINE = argument("engine", "An engine, its manifest beside it.", type=PATH)
+ENGINE = argument("engine", "An engine with its manifest beside it.", type=PATH)
 ENGINE_RUNTIME = click.option(
-    "--runtime", metavar="NAME", help="tensorrt_rtx or tensorrt; by default what built the engine."
+    "--runtime", metavar="NAME", help="tensorrt_rtx or tensorrt; by default the one that built the engine."
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -53,8 +53,7 @@ def with_options(kind: type[CheckOptions | CompileOptions], name: str, *fields: 
     def decorate(function: Callback) -> Callback:
         @functools.wraps(function)
         def call(**values: Any) -> None:
-            given = {field: values.pop(field) for field in chosen}
-            read = {field: _READ.get(field, _as_it_is)(value) for field, value in given.items()}
+            read = {field: _read(field, values.pop(field)) for field in chosen}
             function(**values, **{name: kind(**read)})
 
         decorated: Callback = call
@@ -105,7 +104,7 @@ def _option(field: str, flag: Flag) -> Decorator:
         field,
         cls=kind,
         metavar=flag.metavar,
-        multiple=field in _SEVERAL,
+        multiple=field in _READ_SEVERAL,
         default=None,
         help=flag.help,
     )
@@ -122,18 +121,22 @@ def _weights_dtype(name: str | None) -> Any:
     return floats[name]
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+def _names_or_none(texts: Sequence[str]) -> tuple[str, ...] | None:
+    return names_in(texts) if texts else None
 
 
-_SEVERAL = frozenset({"defines", "targets", "passes", "skip", "only"})
-
-_READ: Mapping[str, Callable[[Any], Any]] = {
+_READ_ONE: Mapping[str, Callable[[Any], Any]] = {"weights_dtype": _weights_dtype}
+_READ_SEVERAL: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "defines": assignments,
-    "weights_dtype": _weights_dtype,
     "targets": names_in,
     "passes": names_in,
     "skip": names_in,
-    "only": lambda texts: names_in(texts) if texts else None,
+    "only": _names_or_none,
 }
-"""How the texts of a flag become the value of its field."""
+"""How what stands behind a flag becomes the value of its field, where that is more than its text; what takes
+several is read from all of its texts."""
+
+
+def _read(field: str, given: Any) -> Any:
+    reader = _READ_SEVERAL.get(field) or _READ_ONE.get(field)
+    return reader(given) if reader else given

@@ -1,4 +1,4 @@
-"""The program and its commands, as click has them, and what click has not.
+"""The program and its commands, and what click lacks for them.
 
 Out: :data:`program`; :class:`Command`, whose help explains its arguments; :class:`Commands`, which imports
 a command when it is called.

@@ -25,7 +25,7 @@ from trtdsl.cli.report import report
 @click.option(
     "--normalize",
     metavar="MEAN,STD",
-    help="Of pictures: (pixel / 255 - mean) / std; or one each a channel.",
+    help="For pictures: (pixel / 255 - mean) / std, one of each or one per channel.",
 )
 @ENGINE_RUNTIME
 def run(

@@ -34,14 +34,14 @@ from trtdsl.options import CheckOptions
     "--engine",
     type=PATH,
     metavar="PATH",
-    help="Compute the outputs by this engine, on the GPU; by default on the CPU.",
+    help="Compute the outputs with this engine, on the GPU; by default on the CPU.",
 )
 @click.option(
     "--input",
     "inputs",
     metavar="NAME=FILE.npy",
     multiple=True,
-    help="An input's values; random by default but for --outputs.",
+    help="An input's values; by default random, except with --outputs.",
 )
 @with_options(CheckOptions, "choice")
 @click.option(
@@ -51,7 +51,9 @@ from trtdsl.options import CheckOptions
     show_default=True,
     help="Sizes of dynamic dimensions: min, opt or max.",
 )
-@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of the random inputs.")
+@click.option(
+    "--seed", type=int, metavar="N", default=0, show_default=True, help="The seed of the random inputs."
+)
 @click.option(
     "--dtype",
     metavar="DTYPE",
