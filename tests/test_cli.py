@@ -64,6 +64,16 @@ def test_a_prefix_of_the_keys_is_proposed_and_taken(folder: Path, capsys: pytest
     assert "has no key that begins with `net.`" in capsys.readouterr().err
 
 
+def test_check_takes_all_models_of_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "two.trtnet").write_text(TEXT + TEXT.replace("tiny", "small"))
+    for options in ([], ["--section", "ema"]):
+        assert trtdsl("check", "two.trtnet", *options) == 0
+        found = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+        assert found[::2] == ["tiny", "small"]
+    assert trtdsl("check", "two.trtnet", "-m", "small") == 0
+    assert capsys.readouterr().out.startswith("small: ")
+
+
 def test_a_path_that_leads_to_no_model_is_a_mistake_of_the_command(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
