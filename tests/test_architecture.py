@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "trtdsl"
@@ -67,6 +68,32 @@ def forbidden(path: Path, modules: Iterator[str]) -> list[str]:
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path: Path) -> None:
     assert forbidden(path, imported(path)) == []
+
+
+def circles(paths: list[Path]) -> list[list[str]]:
+    """The groups of files that import each other, for the sake of types too."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in paths}
+    for name, path in names.items():
+        for module in imported(path):
+            graph.add_edge(name, module)
+    return sorted(sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1)
+
+
+@pytest.mark.parametrize(
+    "part", ["diagnostics", "elaborate", "evaluate", "passes", "runtime", "trt", "weights"]
+)
+def test_no_files_import_each_other(part: str) -> None:
+    assert circles([path for path in files() if path.relative_to(PACKAGE).parts[0] == part]) == []
+
+
+def test_a_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_architecture.PACKAGE", tmp_path / "p")
+    (tmp_path / "p").mkdir()
+    paths = [tmp_path / "p" / f"{name}.py" for name in "abc"]
+    for path, other in zip(paths, "bac", strict=True):
+        path.write_text(f"from p.{other} import x\n" if path.stem != other else "")
+    assert circles(paths) == [["p.a", "p.b"]]
 
 
 def test_an_upward_import_is_found() -> None:

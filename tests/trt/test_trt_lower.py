@@ -16,7 +16,7 @@ from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Output, Value
 from trtdsl.ops.refused import Refused
 from trtdsl.trt.lower import LoweredNetwork, lower
-from trtdsl.trt.network import CompilerBug
+from trtdsl.trt.target import CompilerBug
 from trtdsl.types import DType, TensorType, evaluate_shape, maximum, minimum, symbol
 
 N = symbol("N", 1, 4, 16)

@@ -1,7 +1,8 @@
 """Lowering: a graph with bound weights becomes a TensorRT network.
 
 In: a :class:`~trtdsl.ir.Graph`.  Out: a :class:`LoweredNetwork`, checked layer by layer, ready to build,
-evaluate or look at; nothing has been compiled yet.
+evaluate or look at; nothing has been compiled yet.  :func:`lower_into` emits the same layers into any other
+network, as an exporter is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.naming import TensorRTNames
 from trtdsl.trt.network import CheckedNetwork
+from trtdsl.trt.target import NetworkTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +67,27 @@ def lower(graph: Graph, runtime: str | Dialect | None = None, *, mixed: bool = F
     Raises RefusedByTensorRT where TensorRT refuses a layer, CompilerBug where it computes another type than
     the graph says, ValueError if a weight has no data.
     """
-    names = _tensor_names(graph)
     dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
-    net = CheckedNetwork(dialect, graph.name, names.given.values(), mixed=mixed)
-    tensors: dict[Value, Tensor] = {value: net.add_input(value.name, value.type) for value in graph.inputs}
-    tensors |= {weight: _weight(net, weight) for weight in graph.weights}
-    _lower_nodes(net, graph, tensors, names)
+    net = CheckedNetwork(dialect, graph.name, mixed=mixed)
+    return LoweredNetwork(graph, net, lower_into(graph, net), mixed)
+
+
+def lower_into(graph: Graph, target: NetworkTarget) -> Mapping[Value, Tensor]:
+    """Emit a graph into any network, which is the target's afterwards: what each value became.
+
+    Raises what the target does, CompilerBug where a lowering contradicts its type rule, ValueError
+    if a weight has no data.
+    """
+    names = _tensor_names(graph)
+    target.reserve(names.given.values())
+    tensors: dict[Value, Tensor] = {}
+    for value in graph.inputs:
+        tensors[value] = target.inputs[value.name] = target.add_input(value.name, value.type)
+    tensors |= {weight: _weight(target, weight) for weight in graph.weights}
+    _lower_nodes(target, graph, tensors, names)
     for output in graph.outputs:
-        net.mark_output(tensors[output.value], output.name)
-    return LoweredNetwork(graph, net, tensors, mixed)
+        target.mark_output(tensors[output.value], output.name)
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -105,22 +119,20 @@ def _tensor_names(graph: Graph) -> _TensorNames:
     return _TensorNames(given, free)
 
 
-def _weight(net: CheckedNetwork, weight: Weight) -> Tensor:
+def _weight(net: NetworkTarget, weight: Weight) -> Tensor:
     if weight.data is None:
         raise ValueError(f"weight `{weight.key}` has no data: bind the graph to a checkpoint first")
     return net.weight(weight.key, weight.data)
 
 
-def _lower_nodes(
-    net: CheckedNetwork, graph: Graph, tensors: dict[Value, Tensor], names: _TensorNames
-) -> None:
+def _lower_nodes(net: NetworkTarget, graph: Graph, tensors: dict[Value, Tensor], names: _TensorNames) -> None:
     for node in graph.nodes:
         results = _lower_node(net, node, tensors, names)
         tensors.update(zip(node.results, results, strict=True))
 
 
 def _lower_node(
-    net: CheckedNetwork, node: Node, tensors: Mapping[Value, Tensor], names: _TensorNames
+    net: NetworkTarget, node: Node, tensors: Mapping[Value, Tensor], names: _TensorNames
 ) -> tuple[Tensor, ...]:
     arguments = node.arguments([tensors[value] for value in node.operands])
     if node.bodies:
@@ -140,7 +152,7 @@ def _lower_node(
 
 
 def _as_function(
-    net: CheckedNetwork, body: Graph, around: Mapping[Value, Tensor], names: _TensorNames
+    net: NetworkTarget, body: Graph, around: Mapping[Value, Tensor], names: _TensorNames
 ) -> Callable[..., tuple[Tensor, ...]]:
     """A body, to be emitted where its operator calls it. Of what is around it sees the weights."""
     weights = {weight: around[weight] for weight in body.weights}

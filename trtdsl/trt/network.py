@@ -4,7 +4,7 @@ TensorRT almost never raises.  A refused layer is None, a wrong graph shows only
 for, and a property out of range keeps its old value.  Here each of these is looked at after every call
 and becomes a RefusedByTensorRT with the source place of the node being lowered and TensorRT's own words.
 Where TensorRT takes a layer but computes another shape or type than ours, the fault is in trtdsl:
-:class:`CompilerBug`.
+:class:`~trtdsl.trt.target.CompilerBug`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
+from trtdsl.diagnostics import RefusedByTensorRT
 from trtdsl.ir import Node
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.compose import ComposingNetwork
@@ -24,6 +24,7 @@ from trtdsl.trt.facts import Facts
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
 from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
+from trtdsl.trt.target import CompilerBug, NetworkTarget
 from trtdsl.types import Dim, DType, TensorType
 
 _WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
@@ -39,24 +40,15 @@ _SMALL = 64
 """Bytes up to which equal constants become one; larger ones are rarely equal and cost a comparison."""
 
 
-class CompilerBug(Exception):
-    """trtdsl contradicts TensorRT: no fault of the model. ``diagnostic`` says where, and what to report."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__(str(diagnostic))
-        self.diagnostic = diagnostic
-
-
-class CheckedNetwork(ComposingNetwork):
+class CheckedNetwork(ComposingNetwork, NetworkTarget):
     """A TensorRT network under construction. It owns every weight buffer: keep it until the build is done.
 
     ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
     bfloat16 and smaller ones back), ``nodes`` the node that each layer was lowered from.
     """
 
-    def __init__(
-        self, dialect: Dialect, name: str, reserved: Iterable[str] = (), *, mixed: bool = False
-    ) -> None:
+    def __init__(self, dialect: Dialect, name: str, *, mixed: bool = False) -> None:
+        super().__init__()
         self.dialect = dialect
         self._mixed = mixed
         self.builder = dialect.create_builder()
@@ -65,25 +57,24 @@ class CheckedNetwork(ComposingNetwork):
         self.raw.name = name
         self.weights: dict[str, dict[str, Array]] = {}
         self.nodes: dict[str, Node] = {}
-        self.inputs: dict[str, Tensor] = {}
         self._layer_names = TensorRTNames()
-        self._tensor_names = TensorRTNames(reserved)
+        self._tensor_names = TensorRTNames()
         self._shapes = ShapeTensors(self)
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = {}
         self._numbers: dict[Tensor, Tensor] = {}
-        self._node: Node | None = None
         self._scope = ""
         self._metadata = ""
         self._emitted: list[tuple[Any, str]] = []
-        self._around: list[tuple[Node | None, list[tuple[Any, str]]]] = []
+        self._emitted_around: list[list[tuple[Any, str]]] = []
         self._named: set[Tensor] = set()
 
     # The node being lowered
 
     def begin(self, node: Node) -> None:
-        """Layers added from now on belong to this node, until its :meth:`end`; a body's nodes in between."""
-        self._around.append((self._node, self._emitted))
-        self._enter(node, [])
+        super().begin(node)
+        self._emitted_around.append(self._emitted)
+        self._emitted = []
+        self._place()
 
     def end(self) -> None:
         """Give the node's main layer the node's own name, and return to the node around.
@@ -92,12 +83,14 @@ class CheckedNetwork(ComposingNetwork):
         """
         if self._emitted:
             self._name_main_layer()
-        self._enter(*self._around.pop())
+        super().end()
+        self._emitted = self._emitted_around.pop()
+        self._place()
 
-    def _enter(self, node: Node | None, emitted: list[tuple[Any, str]]) -> None:
-        self._node, self._emitted = node, emitted
-        self._scope = node_name(node) if node else ""
-        self._metadata = metadata_of(node) if node else ""
+    def _place(self) -> None:
+        """What the layers of the current node are called."""
+        self._scope = node_name(self.node) if self.node else ""
+        self._metadata = metadata_of(self.node) if self.node else ""
 
     def _name_main_layer(self) -> None:
         main, _ = next((pair for pair in self._emitted if pair[1] in _TAKES_WEIGHTS), self._emitted[-1])
@@ -106,17 +99,6 @@ class CheckedNetwork(ComposingNetwork):
         self.nodes[new] = self.nodes.pop(old)
         if old in self.weights:
             self.weights[new] = self.weights.pop(old)
-
-    @property
-    def results(self) -> tuple[TensorType, ...]:
-        return tuple(value.type for value in self._node.results) if self._node else ()
-
-    def check_results(self, tensors: Sequence[Tensor]) -> None:
-        """Compare what an operator's ``lower`` returned with what its ``infer`` promised."""
-        found, promised = tuple(tensor.type for tensor in tensors), self.results
-        if found != promised:
-            texts = (", ".join(map(str, types)) for types in (found, promised))
-            raise self._bug("the operator lowers to {} where its type rule says {}".format(*texts))
 
     def _check_rank(self, type: TensorType) -> None:
         limit = self.dialect.facts.max_dims
@@ -127,23 +109,22 @@ class CheckedNetwork(ComposingNetwork):
 
     def refused(self, message: str, *help: str) -> RefusedByTensorRT:
         """A mistake at the node being lowered, found before TensorRT was asked."""
-        return RefusedByTensorRT(self._diagnostic(message, help))
+        return RefusedByTensorRT(self.diagnostic(message, help))
 
     def _rejected(self, message: str) -> RefusedByTensorRT:
         """TensorRT's answer to the last call was no; its lines stand below the message."""
-        return RefusedByTensorRT(self._diagnostic(message, self.dialect.log.take()))
+        return RefusedByTensorRT(self.diagnostic(message, self.dialect.log.take()))
 
-    def _bug(self, message: str) -> CompilerBug:
-        advice = "this is a bug in trtdsl, not in your model: please report it with the model's text"
-        return CompilerBug(self._diagnostic(message, (advice, *self.dialect.log.take())))
-
-    def _diagnostic(self, message: str, help: tuple[str, ...]) -> Diagnostic:
-        return Diagnostic.at(message, self._node.origins if self._node else (), help)
+    def bug(self, message: str, *help: str) -> CompilerBug:
+        """A contradiction, TensorRT's lines below it."""
+        return super().bug(message, *help, *self.dialect.log.take())
 
     # Inputs, weights and outputs
 
+    def reserve(self, names: Iterable[str]) -> None:
+        self._tensor_names = TensorRTNames(names)
+
     def add_input(self, name: str, type: TensorType) -> Tensor:
-        """A network input. Dynamic dimensions are named by their expression: equal names are equal sizes."""
         self._check_rank(type)
         self.dialect.log.clear()
         shape = tuple(dim if isinstance(dim, int) else -1 for dim in type.shape)
@@ -153,8 +134,7 @@ class CheckedNetwork(ComposingNetwork):
         for axis, dim in enumerate(type.shape):
             if not isinstance(dim, int):
                 handle.set_dimension_name(axis, str(dim))
-        self.inputs[name] = Tensor(type, lambda: handle)
-        return self.inputs[name]
+        return Tensor(type, lambda: handle)
 
     def weight(self, key: str, array: Array) -> Tensor:
         """A weight of the checkpoint, which becomes a constant layer only where a tensor is needed."""
@@ -163,7 +143,7 @@ class CheckedNetwork(ComposingNetwork):
 
     def mark_output(self, tensor: Tensor, name: str) -> None:
         """Make a tensor an output, through an identity where it is an input, weight or output already."""
-        self._node, self._scope, self._metadata = None, name, ""
+        self.node, self._scope, self._metadata = None, name, ""
         if tensor.dtype is DType.UINT8 and tensor not in self.inputs.values():
             # A layer of its own, for TensorRT takes nothing else that is uint8 as an output.
             tensor = self._convert(self._as_numbers(tensor), DType.UINT8)
@@ -177,7 +157,6 @@ class CheckedNetwork(ComposingNetwork):
             handle.dtype = self.data_type(tensor.dtype)
 
     def name_result(self, tensor: Tensor, name: str) -> None:
-        """Call a node's result what the graph calls it, unless it was an earlier node's already."""
         unnamed = tensor.array is not None or tensor in self._numbers
         if unnamed or tensor in self._named or tensor.handle.is_network_input:
             return
@@ -187,7 +166,7 @@ class CheckedNetwork(ComposingNetwork):
     def _rename(self, handle: Any, name: str) -> None:
         handle.name = name
         if handle.name != name:
-            raise self._bug(f"TensorRT does not take the tensor name `{name}`")
+            raise self.bug(f"TensorRT does not take the tensor name `{name}`")
 
     # What operators call
 
@@ -260,10 +239,10 @@ class CheckedNetwork(ComposingNetwork):
 
     def _as_bytes(self, numbers: Tensor) -> Tensor:
         """Numbers of int32, all from 0 to 255, as a tensor of uint8."""
-        node, scope, metadata = self._node, self._scope, self._metadata
+        node, scope, metadata = self.node, self._scope, self._metadata
 
         def convert() -> Any:
-            self._node, self._scope, self._metadata = node, scope, metadata
+            self.node, self._scope, self._metadata = node, scope, metadata
             return self._convert(numbers, DType.UINT8).handle
 
         tensor = Tensor(numbers.type.with_dtype(DType.UINT8), convert)
@@ -349,7 +328,7 @@ class CheckedNetwork(ComposingNetwork):
         try:
             layer = method(*(self._argument(value, index in slots) for index, value in enumerate(arguments)))
         except (TypeError, ValueError) as error:
-            raise self._bug(
+            raise self.bug(
                 f"TensorRT's add_{kind} does not take these arguments: {_first_line(error)}"
             ) from error
         if layer is None:
@@ -387,8 +366,8 @@ class CheckedNetwork(ComposingNetwork):
     def _record(self, kind: str, name: str, layer: Any, arguments: Sequence[Any]) -> None:
         if kind != "constant":
             self._emitted.append((layer, kind))
-        if self._node:
-            self.nodes[name] = self._node
+        if self.node:
+            self.nodes[name] = self.node
         slots = _WEIGHT_SLOTS.get(kind, {})
         arrays = {
             slots.get(index, str(index)): value
@@ -402,7 +381,7 @@ class CheckedNetwork(ComposingNetwork):
         """Set a property and see that it took."""
         wanted = self._argument(value, False)
         if not hasattr(layer, property):
-            raise self._bug(f"TensorRT's `{kind}` layer has no property `{property}`")
+            raise self.bug(f"TensorRT's `{kind}` layer has no property `{property}`")
         try:
             setattr(layer, property, wanted)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -424,7 +403,7 @@ class CheckedNetwork(ComposingNetwork):
         """One output of a layer, compared with what the operator's rule says of it."""
         handle = layer.get_output(index)
         if handle is None:
-            raise self._bug(f"TensorRT's `{kind}` layer has no output {index}")
+            raise self.bug(f"TensorRT's `{kind}` layer has no output {index}")
         try:
             shape = tuple(handle.shape)
         except (RuntimeError, ValueError) as error:
@@ -435,7 +414,7 @@ class CheckedNetwork(ComposingNetwork):
             found = (
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
             )
-            raise self._bug(f"TensorRT makes {found} of this `{kind}` layer where trtdsl expects {expected}")
+            raise self.bug(f"TensorRT makes {found} of this `{kind}` layer where trtdsl expects {expected}")
         handle.name = self._tensor_names.claim(layer.name if index == 0 else f"{layer.name}:{index}")
         return Tensor(expected, lambda: handle)
 

@@ -7,17 +7,13 @@ the shapes of the network's inputs.  Constants are folded, equal expressions are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trtdsl.ops.lowering import Tensor
-from trtdsl.types import Dim, DType, FloorDiv, MinMax, Symbol, SymbolicDim, TensorType, symbol
-
-if TYPE_CHECKING:
-    from trtdsl.trt.network import CheckedNetwork
-    from trtdsl.types import Atom
-    from trtdsl.types.dim import Monomial
+from trtdsl.trt.target import NetworkTarget
+from trtdsl.types import Atom, Dim, DType, FloorDiv, MinMax, Symbol, SymbolicDim, TensorType, symbol
+from trtdsl.types.dim import Monomial
 
 _ONE = TensorType(DType.INT64, (1,))
 
@@ -25,7 +21,7 @@ _ONE = TensorType(DType.INT64, (1,))
 class ShapeTensors:
     """Shape tensors of one network, by expression."""
 
-    def __init__(self, net: CheckedNetwork) -> None:
+    def __init__(self, net: NetworkTarget) -> None:
         self._net = net
         self._dims: dict[Dim, Tensor] = {}
         self._shapes: dict[str, Tensor] = {}
