@@ -173,7 +173,7 @@ def cuda_graph(bench: Bench) -> None:
     graph.launch()
     graph.stream.synchronize()
     require_equal(from_gpu(graph.outputs), third)
-    with refused("this graph's `x` is (16, 2048)"):
+    with refused("this CUDA graph takes `x` of shape (16, 2048)"):
         graph(**inputs_of(8))
     with refused("dimension 1 is 2048"):
         engine.graph({"x": (8, 3), "keep": (8, 1), "shift": (1,)})
@@ -253,12 +253,12 @@ def mistakes(bench: Bench) -> None:
     inputs = inputs_of(4)
     for changes, words in (
         ({"image": inputs["x"]}, ("no input `image`",)),
-        ({"x": inputs["x"].astype(np.float64)}, ("`x` is float32, the array given is float64",)),
+        ({"x": inputs["x"].astype(np.float64)}, ("`x` is float32, but the array is float64",)),
         ({"x": inputs["x"][:, :7]}, ("dimension 1 is 2048",)),
         ({"x": inputs["x"][0]}, ("2 dimensions are expected",)),
         ({"x": inputs["x"][:2]}, ("`N` is 2 in dimension 0 of `x` and 4 in dimension 0 of `keep`",)),
         ({"x": "picture"}, ("`x` is given a str, which is no array",)),
-        (inputs_of(513), ("no profile of the engine takes", "x from 1x2048 to 512x2048")),
+        (inputs_of(513), ("no profile of the engine accepts", "x from 1x2048 to 512x2048")),
     ):
         with refused(*words):
             bench.engine(**{**inputs, **changes})
@@ -272,9 +272,9 @@ def spoilt_files(bench: Bench) -> None:
     data, manifest = bench.path.read_bytes(), json.loads(manifest_path(bench.path).read_text())
     spoilt = bench.folder / "spoilt.engine"
     for bytes_, changes, words in (
-        (data[:-100], {}, "not whole"),
-        (bench.other.read_bytes(), {}, "not whole"),
-        (data, {"runtime_version": "7.1.3"}, "engines do not pass between releases"),
+        (data[:-100], {}, "is truncated"),
+        (bench.other.read_bytes(), {}, "is truncated"),
+        (data, {"runtime_version": "7.1.3"}, "engines cannot move between releases"),
         (data, {"targets": ["sm75"]}, "the engine was built for sm75"),
         (data, {"trtdsl": "0.0.1"}, "the engine was built by trtdsl 0.0.1"),
     ):

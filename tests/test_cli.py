@@ -296,7 +296,7 @@ def test_print_after_prints_the_converted_graph(folder: Path, capsys: pytest.Cap
         (["tiny.safetensors", "--runtime", "tensorflow"], 2, "tensorflow"),
         (["tiny.safetensors", "-o", "no/such/x.engine"], 2, "there is no folder `no/such`"),
         (["tiny.safetensors", "-o", "."], 2, "it is a folder"),
-        (["tiny.safetensors", "-o", "pipe"], 2, "it is no file"),
+        (["tiny.safetensors", "-o", "pipe"], 2, "it is not a regular file"),
         (["tiny.safetensors", "-D", "classes"], 2, "`-D name=value`"),
         (["tiny.safetensors", "-D", "clases=5"], 2, "no parameter `clases`, did you mean `classes`?"),
         (["tiny.safetensors", "-D", "foo=3"], 2, "its parameters are classes"),
@@ -379,13 +379,13 @@ def test_a_bug_says_what_to_send(
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        ("tiny.trtnet", "cannot write `tiny.trtnet`: the engine is made of it"),
-        ("link.trtnet", "cannot write `link.trtnet`: the engine is made of it"),
-        ("sub/../tiny.safetensors", "the engine is made of it"),
-        ("other.trtnet", "cannot write `other.trtnet`: it is there already, and no engine of trtdsl"),
-        ("old.engine.json", "cannot write `old.engine.json`: a name that ends in `.json` is a manifest's"),
-        ("new.engine.json", "a name that ends in `.json` is a manifest's"),
-        ("config", "cannot write `config.json`: it is there already, and no manifest"),
+        ("tiny.trtnet", "cannot write `tiny.trtnet`: the engine is made from it"),
+        ("link.trtnet", "cannot write `link.trtnet`: the engine is made from it"),
+        ("sub/../tiny.safetensors", "the engine is made from it"),
+        ("other.trtnet", "cannot write `other.trtnet`: it already exists and is not an engine of trtdsl"),
+        ("old.engine.json", "cannot write `old.engine.json`: names that end in `.json` are for manifests"),
+        ("new.engine.json", "names that end in `.json` are for manifests"),
+        ("config", "cannot write `config.json`: it already exists and is not a manifest"),
     ],
 )
 def test_only_engines_are_overwritten(

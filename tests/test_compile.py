@@ -63,7 +63,7 @@ def test_a_file_is_compiled_with_the_choices_of_the_command_line(files: tuple[Pa
 def test_neither_the_model_nor_its_checkpoint_is_overwritten(files: tuple[Path, Path]) -> None:
     for path in files:
         before = path.read_bytes()
-        with pytest.raises(UsageError, match="the engine is made of it"):
+        with pytest.raises(UsageError, match="the engine is made from it"):
             trtdsl.compile_file(*files, path)
         assert path.read_bytes() == before
 

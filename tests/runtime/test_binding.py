@@ -79,7 +79,7 @@ def test_unknown_and_missing_inputs_are_told_together() -> None:
 
 
 def test_a_type_is_never_converted() -> None:
-    assert mistakes(image=np.zeros((4, 3, 8, 8))) == ["input `image` is float32, the array given is float64"]
+    assert mistakes(image=np.zeros((4, 3, 8, 8))) == ["input `image` is float32, but the array is float64"]
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_a_type_is_never_converted() -> None:
 )
 def test_shapes_that_do_not_fit(shape: tuple[int, ...], reason: str) -> None:
     (message,) = mistakes(image=np.zeros(shape, "f4"))
-    assert message.startswith("input `image` is float32[N, 3, 8, 8], the array given is 4x")
+    assert message.startswith("input `image` is float32[N, 3, 8, 8], but the array is 4x")
     assert message.endswith(reason)
 
 
 def test_a_size_that_is_computed_from_another() -> None:
     (message,) = mistakes(boxes=np.zeros((9, 4), "f2"))
-    assert message == "input `boxes` is float16[2 * N, 4], the array given is 9x4: `2 * N` is 8"
+    assert message == "input `boxes` is float16[2 * N, 4], but the array is 9x4: `2 * N` is 8"
 
 
 def test_a_size_of_zero_by_which_others_are_divided() -> None:
@@ -118,7 +118,9 @@ def test_one_name_has_one_size() -> None:
 def test_what_no_profile_holds_names_every_range() -> None:
     with pytest.raises(UsageError) as error:
         check_arrays(manifest(), arrays(100))
-    assert error.value.diagnostics[0].message == ("the engine does not take image = 100x3x8x8, boxes = 200x4")
+    assert error.value.diagnostics[0].message == (
+        "the engine does not accept image = 100x3x8x8, boxes = 200x4"
+    )
     assert error.value.diagnostics[0].help[0] == "profile default: image from 1x3x8x8 to 32x3x8x8"
 
 
@@ -179,14 +181,14 @@ def test_dimensions_as_manifests_write_them(text: str, value: int | None) -> Non
     "text", ["__import__('os')", "N.real", "N ** 2", "'a'", "[N]", "N if N else 1", "4 *", "min()"]
 )
 def test_a_dimension_is_arithmetic_and_nothing_else(text: str) -> None:
-    with pytest.raises(UsageError, match="a dimension that is none"):
+    with pytest.raises(UsageError, match="an invalid dimension"):
         size_of(text, {"N": 5})
 
 
 def test_arrays_that_are_not_numbers_are_warned_of() -> None:
     bad = np.array([1, np.nan, np.inf], "f2")
     (warning,) = not_finite({"a": bad, "b": np.ones(3), "c": np.array([1, 2])})
-    assert warning.message == "`a` holds 2 of 3 numbers that are NaN or infinite"
+    assert warning.message == "`a` has 2 values of 3 that are NaN or infinite"
     assert warning.severity == "warning"
 
 
@@ -208,7 +210,7 @@ def test_numpy_in_the_other_byte_order_is_swapped() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int16, torch.complex64, torch.float8_e4m3fn])
 def test_dlpack_of_other_numbers_is_refused(dtype: torch.dtype) -> None:
-    with pytest.raises(UsageError, match="`x` holds numbers that no engine takes: DLPack type"):
+    with pytest.raises(UsageError, match="`x` has elements of a type that no engine accepts: DLPack type"):
         view("x", torch.ones(2).to(dtype))
 
 

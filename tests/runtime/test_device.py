@@ -81,7 +81,7 @@ def test_an_array_on_another_gpu_is_refused() -> None:
     for array in (OnGpu(2, 1), DeviceArray(memory, (2, 3), DType.FLOAT32.numpy)):
         with pytest.raises(UsageError) as error:
             view("x", array, device=0)
-        assert "`x` lies on GPU 1, the engine on GPU 0" in str(error.value)
+        assert "`x` is on GPU 1, but the engine is on GPU 0" in str(error.value)
         assert "x.to('cuda:0')" in str(error.value)
 
 
@@ -101,7 +101,7 @@ def test_cuda_is_asked_where_the_array_does_not_say(
     if not refused:
         assert view("x", array, device=0).pointer == 4096
         return
-    with pytest.raises(UsageError, match="`x` lies on GPU 1, the engine on GPU 0"):
+    with pytest.raises(UsageError, match="`x` is on GPU 1, but the engine is on GPU 0"):
         view("x", array, device=0)
 
 

@@ -91,7 +91,7 @@ def test_a_truncated_engine(engine: Path) -> None:
     engine.write_bytes(engine.read_bytes()[:-10])
     error = said(engine)
     assert isinstance(error, UsageError)
-    assert "is not whole, or not the engine of its manifest" in str(error)
+    assert "is truncated, or does not belong to its manifest" in str(error)
     assert "keep the engine and its manifest together" in str(error)
 
 
@@ -104,7 +104,7 @@ def test_an_engine_with_one_byte_changed(engine: Path) -> None:
 
 def test_a_manifest_that_is_none(engine: Path) -> None:
     edit(engine, size="big")
-    assert "is not a manifest: 'big' stands where an integer is expected" in str(said(engine))
+    assert "is not a manifest: an integer is expected, not 'big'" in str(said(engine))
     edit(engine, size=1, inputs=[{"name": "data", "dtype": "float33", "shape": []}])
     assert "is not a manifest: 'float33' is not a valid DType" in str(said(engine))
 
@@ -116,7 +116,7 @@ def test_another_release_of_tensorrt(engine: Path) -> None:
     edit(engine, runtime_version="1.4.0.76")
     error = said(engine)
     assert isinstance(error, RefusedByTensorRT)
-    assert "the engine was built by tensorrt_rtx 1.4.0.76, here is tensorrt_rtx" in str(error)
+    assert "the engine was built by tensorrt_rtx 1.4.0.76, but tensorrt_rtx" in str(error)
 
 
 def test_another_runtime(engine: Path) -> None:
@@ -128,7 +128,7 @@ def test_another_runtime(engine: Path) -> None:
 def test_another_gpu(engine: Path) -> None:
     with pytest.raises(RefusedByTensorRT) as error:
         require_target(load_manifest(engine), DEVICE)
-    assert "the engine was built for sm89; NVIDIA H200 is sm90" in str(error.value)
+    assert "the engine was built for sm89, but NVIDIA H200 is sm90" in str(error.value)
     assert "--target sm90" in str(error.value)
 
 
@@ -151,7 +151,7 @@ def test_run_finds_mistakes_before_it_needs_a_gpu(engine: Path, capsys: pytest.C
     wrong = engine.with_name("x.npy")
     np.save(wrong, np.zeros((100, 3, 32, 32), "f4"))
     assert trtdsl("run", engine, "--input", f"data={wrong}") == 2
-    assert "the engine does not take data = 100x3x32x32" in capsys.readouterr().err
+    assert "the engine does not accept data = 100x3x32x32" in capsys.readouterr().err
 
 
 def test_run_without_a_gpu(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,11 +170,11 @@ def test_run_without_a_gpu(engine: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["run", "ENGINE", "--input", "dat=none.npy"], "cannot read `none.npy`"),
         (["run", "ENGINE", "--output", "y.txt"], "outputs are written to .npz"),
         (["run", "ENGINE", "--output", "none/y.npz"], "there is no folder `none`"),
-        (["run", "ENGINE", "--normalize", "1,2,3"], "give means, then as many deviations"),
+        (["run", "ENGINE", "--normalize", "1,2,3"], "give the means, then as many standard deviations"),
         (["bench", "ENGINE", "--shape", "data=8x3x32"], "4 dimensions are expected"),
-        (["bench", "ENGINE", "--shape", "data=999x3x32x32"], "the engine does not take data = 999x3x32x32"),
+        (["bench", "ENGINE", "--shape", "data=999x3x32x32"], "the engine does not accept data = 999x3x32x32"),
         (["bench", "ENGINE", "--shape", "date=1x3x32x32"], "did you mean `data`?"),
-        (["bench", "ENGINE", "--shape", "data=8,3"], "is no shape"),
+        (["bench", "ENGINE", "--shape", "data=8,3"], "is not a shape"),
         (["bench", "ENGINE", "--duration", "-1"], "--duration"),
         (["inspect", "none.engine"], "cannot read `none.engine`"),
     ],
@@ -233,7 +233,7 @@ def test_of_several_arrays_the_inputs_own_is_taken(engine: Path) -> None:
 def test_an_archive_without_the_inputs_array(engine: Path, count: int) -> None:
     path = engine.with_name("x.npz")
     np.savez(path, **{name: np.zeros(1) for name in ("a", "b")[:count]})
-    with pytest.raises(UsageError, match=f"holds {count} arrays, of which none is called `data`"):
+    with pytest.raises(UsageError, match=f"holds {count} arrays, none of which is called `data`"):
         load_arrays([str(path)], load_manifest(engine))
 
 
@@ -301,7 +301,7 @@ def test_an_input_may_have_any_name(call: Any) -> None:
 def test_a_picture_is_no_mask(engine: Path) -> None:
     edit(engine, inputs=[{"name": "data", "dtype": "bool", "shape": [1, 3, 32, 32]}])
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(engine.with_name("x.png"))
-    with pytest.raises(UsageError, match=r"is a picture, but input `data` is bool\[1, 3, 32, 32\]"):
+    with pytest.raises(UsageError, match=r"is an image, but input `data` is bool\[1, 3, 32, 32\]"):
         load_arrays([str(engine.with_name("x.png"))], load_manifest(engine))
 
 

@@ -77,7 +77,7 @@ def test_options_as_arguments(
 def test_an_engine_of_another_release_of_tensorrt(manifest: Manifest) -> None:
     older = dataclasses.replace(manifest, runtime_version="1.4.0.76")
     require_runtime(manifest, load_runtime("tensorrt_rtx"))
-    with pytest.raises(RefusedByTensorRT, match=r"was built by tensorrt_rtx 1\.4\.0\.76, here is") as error:
+    with pytest.raises(RefusedByTensorRT, match=r"was built by tensorrt_rtx 1\.4\.0\.76, but") as error:
         require_runtime(older, load_runtime("tensorrt_rtx"), "tiny.engine")
     again, install = help_of(error)
     command = again.removeprefix("compile the model again: `").removesuffix("`")
@@ -86,7 +86,7 @@ def test_an_engine_of_another_release_of_tensorrt(manifest: Manifest) -> None:
 
 
 def test_an_engine_of_another_gpu(manifest: Manifest) -> None:
-    with pytest.raises(RefusedByTensorRT, match="was built for sm89; NVIDIA H100 is sm90") as error:
+    with pytest.raises(RefusedByTensorRT, match="was built for sm89, but NVIDIA H100 is sm90") as error:
         require_target(manifest, H100)
     (again,) = help_of(error)
     assert again.endswith("--no-tf32 --skip fold_constants --target sm90,sm89`")
@@ -97,7 +97,7 @@ def test_an_engine_of_tensorrt_is_built_anew_on_the_gpu_at_hand(manifest: Manife
     own = dataclasses.replace(
         manifest, runtime="tensorrt", targets=("sm87",), command=("compile", "m.trtnet")
     )
-    with pytest.raises(RefusedByTensorRT, match="was built for sm87; NVIDIA H100 is sm90") as error:
+    with pytest.raises(RefusedByTensorRT, match="was built for sm87, but NVIDIA H100 is sm90") as error:
         require_target(own, H100)
     assert help_of(error) == ("compile the model again: `trtdsl compile m.trtnet`",)
 
@@ -113,7 +113,7 @@ def test_an_engine_of_another_trtdsl(manifest: Manifest, monkeypatch: pytest.Mon
     require_release(dataclasses.replace(manifest, trtdsl=NOT_INSTALLED))
     Path("tiny.engine.json").write_text(dataclasses.replace(manifest, trtdsl="0.0.1").to_json())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    words = f"was built by trtdsl 0.0.1, this is trtdsl {own_version()}"
+    words = f"was built by trtdsl 0.0.1, but trtdsl {own_version()} is installed"
     with pytest.raises(RefusedByTensorRT, match=words) as error:
         Engine.load("tiny.engine")
     assert help_of(error)[0].endswith("--output tiny.engine`")

@@ -11,7 +11,7 @@ from typing import Any
 from trtdsl.trt.facts import Facts
 
 API = Path(__file__).parent / "api"
-LACKING = ("has no bfloat16", "for quantised numbers only", "in floating point only")
+LACKING = ("does not support bfloat16", "for quantised values only", "for floating-point tensors only")
 """What TensorRT 8.5 says it lacks."""
 RELEASES = ("8.5.3", "10.13", "11.4")
 

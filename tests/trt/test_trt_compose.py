@@ -143,11 +143,23 @@ def test_a_release_that_has_the_layer_uses_it(call: str, expected: list[str]) ->
 @pytest.mark.parametrize(
     ("call", "x", "message"),
     [
-        ("argmax(x, 0)", INTEGERS, "computes TopKOperation.MAX in floating point only, not in int32"),
-        ("argmin(x)", INTEGERS.long(), "computes TopKOperation.MIN in floating point only, not in int64"),
-        ("pow(x, x)", INTEGERS, "computes ElementWiseOperation.POW in floating point only, not in int32"),
-        ("to(x, int8)", SPECIAL, "has int8 for quantised numbers only"),
-        ("to(x, bfloat16)", SPECIAL, "has no bfloat16"),
+        (
+            "argmax(x, 0)",
+            INTEGERS,
+            "supports TopKOperation.MAX for floating-point tensors only, not for int32",
+        ),
+        (
+            "argmin(x)",
+            INTEGERS.long(),
+            "supports TopKOperation.MIN for floating-point tensors only, not for int64",
+        ),
+        (
+            "pow(x, x)",
+            INTEGERS,
+            "supports ElementWiseOperation.POW for floating-point tensors only, not for int32",
+        ),
+        ("to(x, int8)", SPECIAL, "supports int8 for quantised values only"),
+        ("to(x, bfloat16)", SPECIAL, "does not support bfloat16"),
     ],
 )
 def test_what_cannot_be_composed_is_refused_where_it_stands(call: str, x: torch.Tensor, message: str) -> None:

@@ -41,14 +41,14 @@ def test_a_data_type_that_a_release_lacks(monkeypatch: pytest.MonkeyPatch) -> No
     found = load_runtime()
     known = {dtype: known for dtype, known in found.data_types.items() if dtype is not DType.BFLOAT16}
     monkeypatch.setattr(found, "data_types", known)
-    with pytest.raises(DiagnosticError, match=r"tensorrt_rtx .* has no bfloat16"):
+    with pytest.raises(DiagnosticError, match=r"tensorrt_rtx .* does not support bfloat16"):
         lower(nets.conv_relu(dtype=DType.BFLOAT16))
 
 
 def test_an_unknown_runtime() -> None:
     with pytest.raises(DiagnosticError) as error:
         lower(nets.conv_relu(), runtime="onnx")
-    assert "there is no runtime `onnx`" in str(error.value)
+    assert "unknown runtime `onnx`" in str(error.value)
     assert "known runtimes: tensorrt_rtx, tensorrt" in str(error.value)
 
 

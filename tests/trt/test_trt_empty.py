@@ -85,7 +85,7 @@ def test_constants_and_weights_without_elements(expression: str) -> None:
 
 @pytest.mark.parametrize("expression", [each for each in CONSTANTS if "int8" not in each])
 def test_the_oldest_release_has_them_too(expression: str) -> None:
-    """Its integers are of 32 bits, and int8 is for quantised numbers only."""
+    """Its integers are of 32 bits, and int8 is for quantised values only."""
     graph, inputs, expected = on_two_rows(expression)
     dialect = RecordingDialect(facts("8.5.3"))
     lowered = lower(graph, dialect)

@@ -28,7 +28,7 @@ def layer_names(lowered: LoweredNetwork) -> list[str]:
     return [layer.name for layer in lowered.network]
 
 
-def run(lowered: LoweredNetwork, **inputs: np.ndarray[Any, Any]) -> dict[str, torch.Tensor]:
+def computed(lowered: LoweredNetwork, **inputs: np.ndarray[Any, Any]) -> dict[str, torch.Tensor]:
     return evaluate(lowered.network, inputs, weights=lowered.weights)
 
 
@@ -67,7 +67,7 @@ def test_temporary_arrays_outlive_the_operator_that_made_them() -> None:
     gc.collect()
     # What would show a dangling pointer: other arrays where the constant was.
     noise = [np.full((2, 3, 8, 8), 99.0, np.float32) for _ in range(100)]
-    result = run(lowered, data=np.zeros((2, 3, 8, 8), np.float32))["y"]
+    result = computed(lowered, data=np.zeros((2, 3, 8, 8), np.float32))["y"]
     assert noise and torch.equal(result, torch.full((2, 3, 8, 8), 3.0))
 
 
@@ -78,7 +78,7 @@ def test_a_view_in_another_order_is_read_in_its_own_order() -> None:
         return net.elementwise("SUM", x, net.weight("table", table))
 
     data = Value("data", TensorType(nets.F32, (4, 3)))
-    result = run(lower(nets.one(nets.Lambda(body, data.type), data)), data=np.zeros((4, 3), np.float32))
+    result = computed(lower(nets.one(nets.Lambda(body, data.type), data)), data=np.zeros((4, 3), np.float32))
     assert np.array_equal(result["y"].numpy(), table)
 
 
@@ -110,7 +110,7 @@ def test_equal_scalars_are_one_constant() -> None:
     lowered = lower(nets.one(nets.Lambda(body, DATA.type), DATA))
     assert sum(layer.type.name == "CONSTANT" for layer in lowered.network) == 1
     data = np.ones((2, 3, 8, 8), np.float32)
-    assert torch.equal(run(lowered, data=data)["y"], torch.full((2, 3, 8, 8), 8.0))
+    assert torch.equal(computed(lowered, data=data)["y"], torch.full((2, 3, 8, 8), 8.0))
 
 
 def test_a_weight_without_data_is_a_mistake_of_the_caller() -> None:
@@ -176,7 +176,7 @@ def test_a_property_that_does_not_take_is_refused_at_its_source() -> None:
     with pytest.raises(DiagnosticError) as error:
         lower(refused_conv(padding_nd=(1, 1), stride_nd=(0, 1)))
     text = message(error)
-    assert "does not take `stride_nd` = (0, 1) of this `convolution_nd` layer" in text
+    assert "does not accept `stride_nd` = (0, 1) of this `convolution_nd` layer" in text
     assert "--> cnn.trtnet:1:13" in text
     assert "= help: IConvolutionLayer::setStrideNd" in text
     assert "cudaError 35" not in text
@@ -206,7 +206,7 @@ def test_an_input_that_a_layer_does_not_take() -> None:
 
     with pytest.raises(DiagnosticError) as error:
         lower(nets.one(nets.Lambda(body, DATA.type.with_shape((2, 192))), DATA))
-    assert "does not take input 7 of this `shuffle` layer: int64[2]" in message(error)
+    assert "does not accept input 7 of this `shuffle` layer: int64[2]" in message(error)
 
 
 def test_a_layer_whose_shape_cannot_be_computed() -> None:
@@ -244,7 +244,7 @@ def test_tensors_have_at_most_eight_dimensions(rank: int) -> None:
     if rank == 8:
         lower(graph)
         return
-    with pytest.raises(DiagnosticError, match="at most 8 dimensions, this has 9"):
+    with pytest.raises(DiagnosticError, match="at most 8 dimensions; this one has 9"):
         lower(graph)
 
 
@@ -282,7 +282,7 @@ def test_a_lowering_that_disagrees_with_its_type_rule() -> None:
 
 def test_arguments_that_the_api_does_not_take() -> None:
     found = bug(DATA.type, lambda net, x: net.add("activation", x, "RELU"))
-    assert "add_activation does not take these arguments" in str(found)
+    assert "add_activation does not accept these arguments" in str(found)
 
 
 def test_a_property_that_does_not_exist() -> None:
@@ -317,7 +317,7 @@ def test_reshape_to_dynamic_sizes(shape: tuple[Any, ...], n: int, h: int) -> Non
     data = Value("data", TensorType(nets.F32, (N, 3, H, 8)))
     lowered = lower(nets.one(nets.Reshape(shape), data))
     values = np.arange(n * 3 * h * 8, dtype=np.float32).reshape(n, 3, h, 8)
-    result = run(lowered, data=values)["y"]
+    result = computed(lowered, data=values)["y"]
     sizes = evaluate_shape(shape, {"N": n, "H": h})
     assert np.array_equal(result.numpy(), values.reshape(sizes))
 
@@ -341,7 +341,7 @@ def test_shape_tensors(dims: tuple[Any, ...], expected: list[int], shape: tuple[
     promised = TensorType(DType.INT64, (len(dims),))
     lowered = lower(nets.one(nets.Lambda(lambda net, x: net.shape_tensor(dims), promised), data))
     sizes = evaluate_shape(shape, {"N": 5, "H": 19})
-    assert run(lowered, data=np.zeros(sizes, np.float32))["y"].tolist() == expected
+    assert computed(lowered, data=np.zeros(sizes, np.float32))["y"].tolist() == expected
 
 
 def test_equal_expressions_are_computed_once() -> None:

@@ -131,25 +131,25 @@ def broken(change: Any) -> str:
 
 BROKEN = {
     "not JSON": ("{", "is not a manifest: Expecting"),
-    "no object": ("[]", "it holds no JSON object"),
+    "no object": ("[]", "it is not a JSON object"),
     "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 2"),
-    "no engine hash": (broken(lambda f: f.pop("sha256")), "no `sha256`"),
+    "no engine hash": (broken(lambda f: f.pop("sha256")), "`sha256` is missing"),
     "precision": (
         broken(lambda f: f.update(precision="int8")),
-        "'int8' stands where one of float32, float16, bfloat16 is expected",
+        "one of float32, float16, bfloat16 is expected, not 'int8'",
     ),
-    "tf32": (broken(lambda f: f.update(tf32=1)), "1 stands where true or false is expected"),
-    "no precision": (broken(lambda f: f.pop("precision")), "no `precision`"),
-    "size": (broken(lambda f: f.update(size="1")), "'1' stands where an integer is expected"),
+    "tf32": (broken(lambda f: f.update(tf32=1)), "true or false is expected, not 1"),
+    "no precision": (broken(lambda f: f.pop("precision")), "`precision` is missing"),
+    "size": (broken(lambda f: f.update(size="1")), "an integer is expected, not '1'"),
     "input": (
         broken(lambda f: f["inputs"][0].update(shape=[1.5])),
-        "1.5 stands where an integer is expected",
+        "an integer is expected, not 1.5",
     ),
-    "layer": (broken(lambda f: f["layers"][0].pop("scope")), "no `scope`"),
-    "layers": (broken(lambda f: f.update(layers={})), "{} stands where a list is expected"),
+    "layer": (broken(lambda f: f["layers"][0].pop("scope")), "`scope` is missing"),
+    "layers": (broken(lambda f: f.update(layers={})), "a list is expected, not {}"),
     "profile": (
         broken(lambda f: f["profiles"][0].update(dims={"N": [1, 2]})),
-        "[1, 2] stands where min, opt and max are expected",
+        "min, opt and max are expected, not [1, 2]",
     ),
     "profiles": (broken(lambda f: f.update(profiles=[1])), "is not a manifest"),
 }

@@ -160,12 +160,12 @@ def test_operators_use_what_the_release_has(release: str) -> None:
 
 REFUSED: dict[str, dict[str, str]] = {
     "8.5.3": {
-        "to(bfloat16)(float32[4]) -> bfloat16[4]": "has no bfloat16",
+        "to(bfloat16)(float32[4]) -> bfloat16[4]": "does not support bfloat16",
         "topk(1, dim = 0)(int32[S]) -> int32[1], int64[1]": (
-            "computes TopKOperation.MAX in floating point only, not in int32"
+            "supports TopKOperation.MAX for floating-point tensors only, not for int32"
         ),
         "max(dim = -1, keepdim = true)(int64[N, S]) -> int64[N, 1], int64[N, 1]": (
-            "computes TopKOperation.MAX in floating point only, not in int64"
+            "supports TopKOperation.MAX for floating-point tensors only, not for int64"
         ),
     },
     "10.13": {},

@@ -93,7 +93,7 @@ def require_device(name: str, found: int | None, wanted: int | None) -> None:
         return
     raise UsageError(
         Diagnostic(
-            f"`{name}` lies on GPU {found}, the engine on GPU {wanted}",
+            f"`{name}` is on GPU {found}, but the engine is on GPU {wanted}",
             help=(f"copy it there (in PyTorch: `x.to('cuda:{wanted}')`), or load the engine on GPU {found}",),
         )
     )
@@ -113,13 +113,13 @@ def _from_dlpack(name: str, array: Any, stream: int) -> View:
     elif device in _CPU:
         capsule = array.__dlpack__()
     else:
-        raise UsageError(Diagnostic(f"`{name}` lies on a device that is neither the CPU nor an NVIDIA GPU"))
+        raise UsageError(Diagnostic(f"`{name}` is on a device that is neither the CPU nor an NVIDIA GPU"))
     tensor = tensor_in(capsule)
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
     dtype = _KINDS.get((tensor.code, tensor.bits))
     if dtype is None:
         kind = f"DLPack type {tensor.code} of {tensor.bits} bits"
-        raise UsageError(Diagnostic(f"`{name}` holds numbers that no engine takes: {kind}"))
+        raise UsageError(Diagnostic(f"`{name}` has elements of a type that no engine accepts: {kind}"))
     pointer = (tensor.data or 0) + tensor.byte_offset
     strides = tuple(tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
     # The capsule is not consumed: it gives the memory back when it is collected.
@@ -132,7 +132,7 @@ def _from_dlpack(name: str, array: Any, stream: int) -> View:
 def _readable(
     pointer: int, shape: tuple[int, ...], dtype: str, strides: tuple[int, ...] | None, owner: Any
 ) -> Array:
-    """A numpy array of memory on the CPU. numpy's own from_dlpack knows no bfloat16."""
+    """A numpy array of memory on the CPU. numpy's own from_dlpack does not know bfloat16."""
     element = DType(dtype).numpy if dtype in {str(d) for d in DType} else np.dtype(dtype)
     in_bytes = None if strides is None else tuple(stride * element.itemsize for stride in strides)
     interface = {"data": (pointer, True), "shape": shape, "typestr": f"|V{element.itemsize}", "version": 3}

@@ -138,7 +138,7 @@ def random_arrays(manifest: Manifest, shapes: Shapes, seed: int) -> dict[str, Ar
 def shapes_of(texts: Sequence[str], manifest: Manifest) -> dict[str, tuple[int, ...]]:
     """The shapes to measure: ``name=8x3x32x32`` where given, else what the first profile is tuned for.
 
-    Raises UsageError for shapes that the engine does not take.
+    Raises UsageError for shapes that the engine does not accept.
     """
     found = {
         binding.name: tuple(size for size in binding.shape if isinstance(size, int))
@@ -168,7 +168,7 @@ def _shape(text: str, manifest: Manifest) -> tuple[str, tuple[int, ...]]:
         shape = (-1,)
     if any(size < 0 for size in shape):
         advice = "a shape is written `data=8x3x32x32`"
-        raise UsageError(Diagnostic(f"`--shape {text}` is no shape", help=(advice,)))
+        raise UsageError(Diagnostic(f"`--shape {text}` is not a shape", help=(advice,)))
     return name, shape
 
 

@@ -41,7 +41,7 @@ def check_types(manifest: Manifest, dtypes: Mapping[str, str]) -> None:
     _raise(
         [
             Diagnostic(
-                f"input `{binding.name}` is {binding.dtype}, the array given is {dtypes[binding.name]}",
+                f"input `{binding.name}` is {binding.dtype}, but the array is {dtypes[binding.name]}",
                 help=(f"convert it: `array.astype({binding.dtype!r})`",),
             )
             for binding in manifest.inputs
@@ -143,7 +143,7 @@ def _outside(manifest: Manifest, shapes: Mapping[str, Shape]) -> Diagnostic:
         for profile in manifest.profiles
         for name, (low, _, high) in profile.inputs.items()
     ]
-    what = "no profile of the engine takes" if len(manifest.profiles) > 1 else "the engine does not take"
+    what = "no profile of the engine accepts" if len(manifest.profiles) > 1 else "the engine does not accept"
     return Diagnostic(f"{what} {given}", help=tuple(lines))
 
 
@@ -188,7 +188,7 @@ def _value(node: ast.AST, sizes: Mapping[str, int]) -> int | None:
 
 
 def _no_dimension(text: str) -> UsageError:
-    return UsageError(Diagnostic(f"the manifest has a dimension that is none: `{text}`"))
+    return UsageError(Diagnostic(f"the manifest has an invalid dimension: `{text}`"))
 
 
 def _negated(value: int) -> int:
@@ -218,7 +218,7 @@ def _inputs(manifest: Manifest) -> str:
 
 
 def _misshapen(binding: Binding, shape: Shape, reason: str) -> Diagnostic:
-    given = f"the array given is {show_shape(shape)}"
+    given = f"but the array is {show_shape(shape)}"
     return Diagnostic(f"input `{binding.name}` is {show_binding(binding)}, {given}: {reason}")
 
 

@@ -52,7 +52,7 @@ def _failure(name: str, error: Any) -> Diagnostic:
         )
     _, text = bindings().cudaGetErrorString(error)
     words = text.decode() if isinstance(text, bytes) else str(text)
-    return Diagnostic(f"CUDA refuses {name}: {words} ({error.name})")
+    return Diagnostic(f"{name} failed: {words} ({error.name})")
 
 
 @dataclass(frozen=True)

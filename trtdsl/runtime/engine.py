@@ -51,10 +51,10 @@ def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
     advice = "compile the model again, and keep the engine and its manifest together"
     if len(data) != manifest.size:
         sizes = f"it has {len(data)} bytes, `{manifest_path(path)}` says {manifest.size}"
-        text = f"`{path}` is not whole, or not the engine of its manifest: {sizes}"
+        text = f"`{path}` is truncated, or does not belong to its manifest: {sizes}"
         raise UsageError(Diagnostic(text, help=(advice,)))
     if hashlib.sha256(data).hexdigest() != manifest.sha256:
-        text = f"`{path}` is not the engine of its manifest: the SHA-256 sums differ"
+        text = f"`{path}` does not belong to its manifest: the SHA-256 sums differ"
         raise UsageError(Diagnostic(text, help=(advice,)))
     return data, manifest
 
@@ -87,7 +87,7 @@ class Engine:
         except TypeError as error:
             # pybind11's way to say that TensorRT returned nothing.
             raise RefusedByTensorRT(
-                Diagnostic(f"{dialect} cannot run here", help=dialect.log.take())
+                Diagnostic(f"{dialect} cannot create a runtime on this machine", help=dialect.log.take())
             ) from error
         self.raw = self.runtime.deserialize_cuda_engine(data)
         if self.raw is None:
@@ -164,7 +164,7 @@ class Context:
         views = check_arrays(self.manifest, arrays, at, self.device.index)
         on_device = any(seen.on_device for seen in views.values())
         if stream is not None and not all(seen.on_device for seen in views.values()):
-            raise UsageError(Diagnostic("only arrays on the GPU can be run in a stream of yours"))
+            raise UsageError(Diagnostic("only arrays on the GPU can be run in a stream of the caller's"))
         self.prepare({name: seen.shape for name, seen in views.items()}, at)
         for name, seen in views.items():
             self._set_address(name, self._upload(name, seen, at))
@@ -186,7 +186,7 @@ class Context:
             self._switch(profile, stream)
         for name, shape in shapes.items():
             if not self.raw.set_input_shape(name, shape):
-                raise self._refused(f"TensorRT does not take the shape of `{name}`")
+                raise self._refused(f"TensorRT does not accept the shape of `{name}`")
 
     def _switch(self, profile: int, stream: int) -> None:
         name = self.manifest.profiles[profile].name
@@ -238,7 +238,7 @@ class Context:
 
     def _set_address(self, name: str, pointer: int) -> None:
         if not self.raw.set_tensor_address(name, pointer):
-            raise self._refused(f"TensorRT does not take the memory of `{name}`")
+            raise self._refused(f"TensorRT does not accept the memory of `{name}`")
 
     def enqueue(self, stream: int) -> None:
         """Put one run into a stream; shapes and memory must be set."""
@@ -290,7 +290,9 @@ class GraphContext:
         for name, seen in views.items():
             target = self.inputs[name]
             if seen.shape != target.shape:
-                raise UsageError(Diagnostic(f"this graph's `{name}` is {target.shape}, not {seen.shape}"))
+                raise UsageError(
+                    Diagnostic(f"this CUDA graph takes `{name}` of shape {target.shape}, not {seen.shape}")
+                )
             if seen.host is None:
                 cuda.copy_on_device(target.pointer, seen.pointer, target.nbytes, at)
             else:
@@ -327,7 +329,7 @@ def not_finite(arrays: Mapping[str, Array]) -> tuple[Diagnostic, ...]:
         numbers = array.astype(np.float32)
         bad = numbers.size - int(np.isfinite(numbers).sum())
         if bad:
-            text = f"`{name}` holds {bad} of {numbers.size} numbers that are NaN or infinite"
+            text = f"`{name}` has {bad} values of {numbers.size} that are NaN or infinite"
             found.append(Diagnostic(text, severity="warning"))
     return tuple(found)
 

@@ -45,7 +45,9 @@ class Normalization:
         if not numbers or len(numbers) % 2 or any(not np.isfinite(n) for n in numbers) or 0 in numbers[half:]:
             advice = "for example 0.485,0.456,0.406,0.229,0.224,0.225"
             raise UsageError(
-                Diagnostic(f"`--normalize {text}`: give means, then as many deviations", help=(advice,))
+                Diagnostic(
+                    f"`--normalize {text}`: give the means, then as many standard deviations", help=(advice,)
+                )
             )
         return cls(tuple(numbers[:half]), tuple(numbers[half:]))
 
@@ -64,7 +66,7 @@ def load_arrays(
         if not equals and len(known) == 1:
             name, path = next(iter(known)), text
         elif not equals:
-            raise UsageError(Diagnostic(f"`--input {text}`: an input is given as `--input name=file.npy`"))
+            raise UsageError(Diagnostic(f"`--input {text}`: write it as `--input name=file.npy`"))
         if Path(path).suffix.lower() in _PICTURES and name in known:
             found[name] = read_picture(Path(path), known[name], normalization or Normalization())
         else:
@@ -78,7 +80,7 @@ def read_array(path: Path, name: str) -> Array:
     if isinstance(found, np.ndarray):
         return found
     if len(found) != 1 and name not in found:
-        held = f"`{path}` holds {len(found)} arrays, of which none is called `{name}`"
+        held = f"`{path}` holds {len(found)} arrays, none of which is called `{name}`"
         raise UsageError(Diagnostic(held, help=(f"it holds {', '.join(found)}",) if found else ()))
     return found.get(name, next(iter(found.values())))
 
@@ -96,7 +98,7 @@ def read_arrays(path: Path) -> Array | dict[str, Array]:
     for name, array in arrays.items():
         # Of a file in the archive that is no array, numpy gives the bytes.
         if not isinstance(array, np.ndarray):
-            raise UsageError(Diagnostic(f"cannot read `{path}`: `{name}` in it is no array"))
+            raise UsageError(Diagnostic(f"cannot read `{path}`: `{name}` in it is not an array"))
     return arrays
 
 
@@ -120,8 +122,8 @@ def _picture_size(path: Path, binding: Binding) -> tuple[int, int, int]:
     sizes = [size if isinstance(size, int) else size_of(size, {}) for size in binding.shape]
     wanted = sizes[1:] if len(sizes) == 4 else []
     if len(wanted) != 3 or None in wanted or wanted[0] not in (1, 3) or not _holds_pixels(binding):
-        text = f"`{path}` is a picture, but input `{binding.name}` is {show_binding(binding)}"
-        raise UsageError(Diagnostic(text, help=("pictures need a type such as float32[N, 3, 224, 224]",)))
+        text = f"`{path}` is an image, but input `{binding.name}` is {show_binding(binding)}"
+        raise UsageError(Diagnostic(text, help=("an image needs an input such as float32[N, 3, 224, 224]",)))
     channels, height, width = (size or 0 for size in wanted)
     return channels, height, width
 
@@ -152,7 +154,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     from trtdsl.output import write_atomically
 
     require_savable(path, len(arrays))
-    # numpy's files know no bfloat16: it is kept as float32, which holds it exactly.
+    # numpy's files cannot hold bfloat16: it is kept as float32, which holds it exactly.
     plain = {name: a.astype(np.float32) if a.dtype.kind == "V" else a for name, a in arrays.items()}
     buffer = io.BytesIO()
     if path.suffix == ".npy":
@@ -173,7 +175,7 @@ def _write_archive(buffer: io.BytesIO, arrays: Mapping[str, Array]) -> None:
 def require_savable(path: Path, count: int) -> None:
     """Refuse, before the work, a file that so many arrays cannot be saved to."""
     if path.suffix not in (".npz", ".npy"):
-        raise UsageError(Diagnostic(f"`{path}`: outputs are written to .npz, or one output to .npy"))
+        raise UsageError(Diagnostic(f"`{path}`: outputs are written to .npz, a single one also to .npy"))
     if path.suffix == ".npy" and count != 1:
         raise UsageError(Diagnostic(f"`{path}`: the engine has {count} outputs, write them to a .npz file"))
     if not path.absolute().parent.is_dir():

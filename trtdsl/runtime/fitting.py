@@ -21,7 +21,7 @@ def require_release(manifest: Manifest, path: Path | str | None = None) -> None:
     """Refuse an engine of another trtdsl, whose manifest may mean something else."""
     built, here = manifest.trtdsl, own_version()
     if built != here and NOT_INSTALLED not in (built, here):
-        text = f"the engine was built by trtdsl {built}, this is trtdsl {here}"
+        text = f"the engine was built by trtdsl {built}, but trtdsl {here} is installed"
         raise RefusedByTensorRT(Diagnostic(text, help=(compile_again(manifest, path),)))
 
 
@@ -30,7 +30,7 @@ def require_runtime(manifest: Manifest, dialect: Dialect, path: Path | str | Non
     built, here = f"{manifest.runtime} {manifest.runtime_version}", str(dialect)
     if built == here:
         return
-    text = f"the engine was built by {built}, here is {here}: engines do not pass between releases"
+    text = f"the engine was built by {built}, but {here} is installed: engines cannot move between releases"
     again = compile_again(manifest, path, runtime=dialect.name)
     raise RefusedByTensorRT(Diagnostic(text, help=(again, f"or install {built}")))
 
@@ -50,7 +50,7 @@ def require_target(manifest: Manifest, device: Device, path: Path | str | None =
     targets = [target.lower() for target in manifest.targets]
     if not targets or device.target in targets:
         return
-    text = f"the engine was built for {', '.join(targets)}; {device.name} is {device.target}"
+    text = f"the engine was built for {', '.join(targets)}, but {device.name} is {device.target}"
     raise RefusedByTensorRT(Diagnostic(text, help=(compile_again(manifest, path, target=device.target),)))
 
 

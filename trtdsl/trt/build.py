@@ -118,7 +118,7 @@ def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
     if not known:
         raise UsageError(
             Diagnostic(
-                f"{dialect} builds for the GPU it runs on, not for a target by name",
+                f"{dialect} builds for the GPU it runs on and cannot be given a target",
                 help=("leave out the target, or build with tensorrt_rtx",),
             )
         )

@@ -39,12 +39,12 @@ _DATA_TYPES = {
 def load_runtime(name: str | None = None) -> Dialect:
     """The runtime of that name (``tensorrt-rtx`` is understood), by default the first installed.
 
-    Raises RefusedByTensorRT with what to install, UsageError for a name that is none.
+    Raises RefusedByTensorRT with what to install, UsageError for an unknown name.
     """
     wanted = name.replace("-", "_") if name else None
     if wanted is not None and wanted not in RUNTIMES:
         raise UsageError(
-            Diagnostic(f"there is no runtime `{name}`", help=(f"known runtimes: {', '.join(RUNTIMES)}",))
+            Diagnostic(f"unknown runtime `{name}`", help=(f"known runtimes: {', '.join(RUNTIMES)}",))
         )
     failures: dict[str, ImportError] = {}
     for candidate in (wanted,) if wanted else RUNTIMES:
@@ -162,7 +162,9 @@ class Dialect:
             # pybind11 raises TypeError("factory function returned nullptr") where TensorRT gave None.
             builder = None
         if builder is None:
-            raise RefusedByTensorRT(Diagnostic(f"{self} cannot start a build here", help=self.log.take()))
+            raise RefusedByTensorRT(
+                Diagnostic(f"{self} cannot create a builder on this machine", help=self.log.take())
+            )
         return builder
 
     def create_network(self, builder: Any) -> Any:

@@ -194,7 +194,7 @@ def load_manifest(engine: Path | str) -> Manifest:
         advice = f"`compile` writes `{path.name}` beside the engine: keep them together"
         raise UsageError(Diagnostic(text, help=(advice,))) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"no `{error.args[0]}`" if isinstance(error, KeyError) else str(error)
+        reason = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
         advice = "compile the model again to write it anew"
         raise UsageError(Diagnostic(f"`{path}` is not a manifest: {reason}", help=(advice,))) from error
 
@@ -253,10 +253,10 @@ def _lines(value: Any) -> str:
 
 def _read(data: Any) -> Manifest:
     if not isinstance(data, dict):
-        raise ValueError("it holds no JSON object")
+        raise ValueError("it is not a JSON object")
     fields: dict[str, Any] = data
     if fields["format"] != FORMAT:
-        writer = f"written by trtdsl {fields.get('trtdsl')}, this is {own_version()}"
+        writer = f"written by trtdsl {fields.get('trtdsl')}; trtdsl {own_version()} is installed"
         raise ValueError(f"its format is {fields['format']}, this release reads {FORMAT} ({writer})")
     return Manifest(
         format=FORMAT,
@@ -298,31 +298,31 @@ def _read_weight(data: Any) -> WeightEntry:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} stands where a text is expected")
+        raise ValueError(f"a text is expected, not {value!r}")
     return value
 
 
 def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} stands where an integer is expected")
+        raise ValueError(f"an integer is expected, not {value!r}")
     return value
 
 
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} stands where true or false is expected")
+        raise ValueError(f"true or false is expected, not {value!r}")
     return value
 
 
 def _precision(value: Any) -> str:
     if value not in map(str, PRECISIONS):
-        raise ValueError(f"{value!r} stands where one of {', '.join(map(str, PRECISIONS))} is expected")
+        raise ValueError(f"one of {', '.join(map(str, PRECISIONS))} is expected, not {value!r}")
     return value
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"{value!r} stands where a list is expected")
+        raise ValueError(f"a list is expected, not {value!r}")
     return value
 
 
@@ -336,5 +336,5 @@ def _integers(value: Any) -> tuple[int, ...]:
 
 def _triple(values: tuple[Any, ...]) -> tuple[Any, Any, Any]:
     if len(values) != 3:
-        raise ValueError(f"{list(values)} stands where min, opt and max are expected")
+        raise ValueError(f"min, opt and max are expected, not {list(values)}")
     return values[0], values[1], values[2]

@@ -104,7 +104,7 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
         limit = self.dialect.facts.max_dims
         if type.rank > limit:
             raise self.refused(
-                f"TensorRT's tensors have at most {limit} dimensions, this has {type.rank}: {type}"
+                f"TensorRT's tensors have at most {limit} dimensions; this one has {type.rank}: {type}"
             )
 
     def refused(self, message: str, *help: str) -> RefusedByTensorRT:
@@ -166,7 +166,7 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
     def _rename(self, handle: Any, name: str) -> None:
         handle.name = name
         if handle.name != name:
-            raise self.bug(f"TensorRT does not take the tensor name `{name}`")
+            raise self.bug(f"TensorRT does not accept the tensor name `{name}`")
 
     # What operators call
 
@@ -264,9 +264,11 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
         """TensorRT's DataType; refused where this release lacks it."""
         found = self.dialect.data_types.get(dtype)
         if found is None:
-            raise self.refused(f"{self.dialect} has no {dtype}", "cast to another type first")
+            raise self.refused(f"{self.dialect} does not support {dtype}", "cast to another type first")
         if not self.facts.computes(dtype):
-            raise self.refused(f"{self.dialect} has {dtype} for quantised numbers only", "use int32 instead")
+            raise self.refused(
+                f"{self.dialect} supports {dtype} for quantised values only", "use int32 instead"
+            )
         return found
 
     # One layer
@@ -303,7 +305,7 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
             layer.set_input(index, tensor.handle)
             if layer.get_input(index) is not tensor.handle:
                 raise self._rejected(
-                    f"TensorRT does not take input {index} of this `{kind}` layer: {tensor.type}"
+                    f"TensorRT does not accept input {index} of this `{kind}` layer: {tensor.type}"
                 )
         for property, value in properties.items():
             self._set(layer, kind, property, value)
@@ -329,7 +331,7 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
             layer = method(*(self._argument(value, index in slots) for index, value in enumerate(arguments)))
         except (TypeError, ValueError) as error:
             raise self.bug(
-                f"TensorRT's add_{kind} does not take these arguments: {_first_line(error)}"
+                f"TensorRT's add_{kind} does not accept these arguments: {_first_line(error)}"
             ) from error
         if layer is None:
             raise self._rejected(f"TensorRT refuses this `{kind}` layer")
@@ -342,7 +344,7 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
         for operation, dtype in itertools.product(filter(self.facts.has, names), dtypes):
             if not self.facts.takes(operation, dtype):
                 raise self.refused(
-                    f"{self.dialect} computes {operation} in floating point only, not in {dtype}",
+                    f"{self.dialect} supports {operation} for floating-point tensors only, not for {dtype}",
                     "cast to float32 first, which is exact for integers up to 2 ** 24",
                 )
 
@@ -390,7 +392,7 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
             ) from error
         if not took(getattr(layer, property), wanted):
             raise self._rejected(
-                f"TensorRT does not take `{property}` = {_show(value)} of this `{kind}` layer"
+                f"TensorRT does not accept `{property}` = {_show(value)} of this `{kind}` layer"
             )
 
     def _pin(self, layer: Any, kind: str, arguments: Sequence[Any], results: Sequence[TensorType]) -> None:
@@ -427,7 +429,7 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
     def _narrowed(self, array: Array) -> Array:
         limits = np.iinfo(np.int32)
         if array.size and (array.min() < limits.min or array.max() > limits.max):
-            raise self.refused(f"{self.dialect} has 32-bit integers only, and a constant here is larger")
+            raise self.refused(f"{self.dialect} has 32-bit integers only, and a constant here does not fit")
         return array.astype(np.int32)
 
 

@@ -1,4 +1,4 @@
-"""Where an engine may be written: known before any work, and never over what is no engine.
+"""Where an engine may be written: known before any work, and never over anything but an engine.
 
 In: the engine's path and the files it is made of.  Out: nothing, or a UsageError about what is in the way::
 
@@ -32,13 +32,13 @@ def require_place(engine: Path | str, sources: Collection[Path | str] = ()) -> N
     _require_writable(manifest)
     for path in (engine, manifest):
         if any(_same(path, Path(source)) for source in sources):
-            raise _cannot_write(path, "the engine is made of it")
+            raise _cannot_write(path, "the engine is made from it")
     if engine.suffix == ".json":
-        raise _cannot_write(engine, "a name that ends in `.json` is a manifest's", "call it `NAME.engine`")
+        raise _cannot_write(engine, "names that end in `.json` are for manifests", "call it `NAME.engine`")
     if _holds_data(manifest) and not _is_manifest(manifest):
-        raise _cannot_write(manifest, "it is there already, and no manifest", _ANOTHER)
+        raise _cannot_write(manifest, "it already exists and is not a manifest", _ANOTHER)
     if _holds_data(engine) and not manifest.exists():
-        reason = f"it is there already, and no engine of trtdsl: there is no `{manifest}`"
+        reason = f"it already exists and is not an engine of trtdsl: `{manifest}` is missing"
         raise _cannot_write(engine, reason, _ANOTHER)
 
 
@@ -51,7 +51,7 @@ def _require_writable(path: Path) -> None:
         raise _cannot_write(path, "it is a folder")
     if path.exists() and not path.is_file():
         # A device, say, which a file would replace.
-        raise _cannot_write(path, "it is no file")
+        raise _cannot_write(path, "it is not a regular file")
     if not folder.is_dir():
         raise _cannot_write(path, f"there is no folder `{folder}`")
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):

@@ -62,13 +62,13 @@ def test_what_is_wrong_is_said_before_a_gpu_is_asked_for(
     assert "it is of the model `net`, not of `other`" in capsys.readouterr().err
     (engine.parent / "net.trtnet").write_text(TEXT.replace("2 .. 4", "2 .. 9"))
     assert command("net.trtnet", "--onnx", "no.onnx", "--engine", "net.engine", "--at", "max") == 2
-    assert "the engine does not take image = 9x3x8x8" in capsys.readouterr().err
+    assert "the engine does not accept image = 9x3x8x8" in capsys.readouterr().err
 
 
 def test_a_broken_engine(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     engine.write_bytes(engine.read_bytes()[:-10])
     assert command(*WITH_ENGINE) == 2
-    assert "is not whole" in capsys.readouterr().err
+    assert "is truncated" in capsys.readouterr().err
     assert command(*WITH_ENGINE[:-1], "no.engine") == 2
     assert "cannot read `no.engine`" in capsys.readouterr().err
 
