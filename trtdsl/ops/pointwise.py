@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from trtdsl.ops import remainder
 from trtdsl.ops.arithmetic_layers import (
     clamp_by_torch,
     clamped,
@@ -156,8 +157,8 @@ class Mul(Binary):
 class Div(Binary):
     """``input / other``, of integers in float32; ``rounding_mode`` rounds the quotient.
 
-    ``"floor"`` rounds down, ``"trunc"`` towards zero. A floating-point quotient is rounded before it is
-    floored, so within a rounding error of an integer it may differ by 1 from PyTorch's.
+    ``"floor"`` rounds the exact quotient down, as ``floor_divide`` does; ``"trunc"`` rounds the quotient in
+    float32 towards zero, as PyTorch does.
     """
 
     torch = "torch.div"
@@ -178,17 +179,15 @@ class Div(Binary):
             return broadcast(floating(promote(input, other)), input, other)
         return super().infer(input, other)
 
-    def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
+    def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:
         if self.rounding_mode == "floor":
-            return floor_divided(net, a, b)
+            return FloorDivide().lower(net, input, other)
+        return super().lower(net, input, other)
+
+    def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         if self.rounding_mode == "trunc" and a.dtype.is_floating:
             return net.cast(truncated(net, net.elementwise("DIV", *_widened(net, a, b))), a.dtype)
         return net.elementwise("DIV", a, b)
-
-
-def floor_divided(net: Network, a: Tensor, b: Tensor) -> Tensor:
-    """``floor(a / b)``, of integers as of floating-point numbers."""
-    return net.cast(net.elementwise("FLOOR_DIV", *_widened(net, a, b)), a.dtype)
 
 
 def _widened(net: Network, *tensors: Tensor) -> Sequence[Tensor]:
@@ -196,8 +195,31 @@ def _widened(net: Network, *tensors: Tensor) -> Sequence[Tensor]:
     return [net.cast(x, DType.FLOAT32) if x.dtype.is_floating else x for x in tensors]
 
 
-class FloorDivide(Binary):
-    """``floor(input / other)``, in the dtype of the operands."""
+class Quotient(Binary, abstract=True):
+    """What is found by dividing as by hand: exact for floats too, where ``a / b`` would be rounded first."""
+
+    def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:
+        dtype = net.result.dtype
+        a, b = net.cast(input, dtype), net.cast(other, dtype)
+        if not dtype.is_floating:
+            return self.emit(net, a, b)
+        x, y = _widened(net, a, b)
+        return net.cast(self.emit_floats(net, x, y, input.dtype), dtype)
+
+    def emit_floats(self, net: Network, x: Tensor, y: Tensor, of: DType) -> Tensor:
+        """The layers for float32; ``of`` is the dtype that the numbers in ``x`` had."""
+        raise TypeError(f"{type(self).__name__} states no layers")
+
+    def fold(self, input: Array, other: Array) -> Array | None:
+        # PyTorch refuses to divide an integer by 0, numpy warns.
+        return super().fold(input, other) if other.all() else None
+
+
+class FloorDivide(Quotient):
+    """``floor(input / other)`` of the exact quotient, in the dtype of the operands.
+
+    An infinite ``input`` gives NaN, as in PyTorch.
+    """
 
     torch = "torch.floor_divide"
     examples = (
@@ -206,11 +228,18 @@ class FloorDivide(Binary):
     )
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
-        return floor_divided(net, a, b)
+        return net.elementwise("FLOOR_DIV", a, b)
+
+    def emit_floats(self, net: Network, x: Tensor, y: Tensor, of: DType) -> Tensor:
+        return remainder.floored_quotient(net, x, y, of)
 
 
-class Remainder(Binary):
-    """``input - floor(input / other) * other``, Python's ``%``: the sign is the divisor's."""
+class Remainder(Quotient):
+    """``input - floor(input / other) * other``, Python's ``%``: the sign is the divisor's.
+
+    Exact for floats while the quotient is below 2 ** 71 (1e21) and, where ``other`` is a tensor, ``input``
+    below 2 ** 126; beyond that some number between 0 and ``other``.
+    """
 
     torch = "torch.remainder"
     examples = (
@@ -219,12 +248,21 @@ class Remainder(Binary):
         "remainder()(int32[S], int64[]) -> int32[S]",
     )
 
+    ufunc = "remainder"
+
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
-        return net.cast(floored_remainder(net, *_widened(net, a, b)), a.dtype)
+        return floored_remainder(net, a, b)
+
+    def emit_floats(self, net: Network, x: Tensor, y: Tensor, of: DType) -> Tensor:
+        return remainder.floored_remainder(net, x, y, of)
 
 
-class Fmod(Binary):
-    """``input - trunc(input / other) * other``, C's ``%``: the sign is the dividend's."""
+class Fmod(Quotient):
+    """``input - trunc(input / other) * other``, C's ``%``: the sign is the dividend's.
+
+    Exact for floats while the quotient is below 2 ** 71 (1e21) and, where ``other`` is a tensor, ``input``
+    below 2 ** 126; beyond that some number between 0 and ``other``.
+    """
 
     torch = "torch.fmod"
     examples = (
@@ -232,11 +270,14 @@ class Fmod(Binary):
         "fmod()(float32[N, 8], float32[8]) -> float32[N, 8]",
     )
 
+    ufunc = "fmod"
+
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
-        x, y = _widened(net, a, b)
-        quotient = net.elementwise("DIV", x, y)
-        whole = truncated(net, quotient) if a.dtype.is_floating else quotient
-        return net.cast(net.elementwise("SUB", x, net.elementwise("PROD", whole, y)), a.dtype)
+        whole = net.elementwise("DIV", a, b)
+        return net.elementwise("SUB", a, net.elementwise("PROD", whole, b))
+
+    def emit_floats(self, net: Network, x: Tensor, y: Tensor, of: DType) -> Tensor:
+        return remainder.truncated_remainder(net, x, y, of)
 
 
 class Maximum(Binary):
