@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -263,6 +264,18 @@ def test_a_pickle_is_not_loaded(engine: Path) -> None:
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(UsageError, match="cannot read"):
         load_arrays([str(path)], load_manifest(engine))
+
+
+def test_an_array_without_an_end(engine: Path) -> None:
+    pipe, header = engine.with_name("pipe.npy"), engine.with_name("header.npy")
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(UsageError, match=f"cannot read `{path}`: it is not a regular file"):
+            load_arrays([str(path)], load_manifest(engine))
+    np.save(header, np.ones(1000))
+    header.write_bytes(header.read_bytes().replace(b"(1000,)", b"(%d,)" % 2**46))
+    with pytest.raises(UsageError, match="cannot read"):
+        load_arrays([str(header)], load_manifest(engine))
 
 
 def test_a_picture_becomes_channels_first_and_normalised(engine: Path) -> None:

@@ -88,12 +88,14 @@ def read_array(path: Path, name: str) -> Array:
 def read_arrays(path: Path) -> Array | dict[str, Array]:
     """What a ``.npy`` or a ``.npz`` file holds, one array or several by name; raises UsageError."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is not a regular file")  # reading a pipe or a device need never end
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
             return found
         with found:
             arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
     for name, array in arrays.items():
         # Of a file in the archive that is no array, numpy gives the bytes.

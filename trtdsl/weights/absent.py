@@ -8,7 +8,7 @@ In: a graph and a checkpoint that do not fit.  Out: guesses at what a key is cal
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from trtdsl.diagnostics import Diagnostic, nearest
 from trtdsl.ir import Graph, Weight
 from trtdsl.weights.checkpoint import Checkpoint
-from trtdsl.weights.file import quote
+from trtdsl.weights.file import printable, quote
 from trtdsl.weights.tensor import LazyTensor
 
 UNMENTIONED = "num_batches_tracked"
@@ -63,28 +63,13 @@ class Absent:
 
     def guess(self, key: str) -> str:
         """``, did you mean `x`?`` with the same key at a deeper level, or else the most similar."""
-        deeper = next(self._deeper(key), None)
+        deeper = next((free for free in self.free if free.endswith(f".{key}")), None)
         found = deeper or nearest(key, islice(self.free, _MOST_GUESSED), cutoff=0.75)
         return f", did you mean {quote(found)}?" if found else ""
 
-    def _deeper(self, key: str) -> Iterator[str]:
-        return (free for free in self.free if free.endswith(f".{key}"))
-
     @cached_property
     def prefix_help(self) -> tuple[str, ...]:
-        """Advice to strip the prefix behind which more keys are than at the top, and most of all."""
-        missing = next((key for key in self.wanted if key not in self.weights), "")
-        candidates = [free.removesuffix(missing) for free in islice(self._deeper(missing), _MOST_PREFIXES)]
-        best = max(candidates, key=self._behind, default="")
-        behind, count = self._behind(best), len(self.wanted)
-        if not best or behind <= self._behind("") or 2 * behind < count:
-            return ()
-        which = "all of them are" if behind == count else f"{behind} of the model's {count} keys are"
-        spelled = f'`--weights-prefix {best}`, in Python `prefix = "{best}"`'
-        return (f"{which} there behind {quote(best)}: {spelled}",)
-
-    def _behind(self, prefix: str) -> int:
-        return sum(prefix + key in self.weights for key in self.wanted)
+        return prefix_help(self.wanted, self.weights)
 
     def _tied_help(self, weight: Weight) -> tuple[str, ...]:
         """How to say that two layers share a matrix, where the checkpoint has one of that name and shape."""
@@ -101,6 +86,25 @@ class Absent:
                 return (f"{text} too: uses of one label share their weights",)
             case _:
                 return ()
+
+
+def prefix_help(wanted: Sequence[str], weights: Mapping[str, Any]) -> tuple[str, ...]:
+    """Advice to strip the prefix behind which more of these keys are than at the top, and most of all."""
+
+    def behind(prefix: str) -> int:
+        return sum(prefix + key in weights for key in wanted)
+
+    missing = next((key for key in wanted if key not in weights), "")
+    deeper = (key for key in weights if key.endswith(f".{missing}"))
+    candidates = [key.removesuffix(missing) for key in islice(deeper, _MOST_PREFIXES)]
+    best = max(candidates, key=behind, default="")
+    found, count = behind(best), len(wanted)
+    if not best or found <= behind("") or 2 * found < count:
+        return ()
+    which = "all of them are" if found == count else f"{found} of the model's {count} keys are"
+    best = printable(best)
+    spelled = f'`--weights-prefix {best}`, in Python `prefix = "{best}"`'
+    return (f"{which} there behind `{best}`: {spelled}",)
 
 
 def unread(graph: Graph, weights: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
