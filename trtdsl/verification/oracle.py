@@ -28,6 +28,7 @@ from trtdsl.runtime.files import read_arrays
 from trtdsl.types import DType
 from trtdsl.verification.result import CannotCompute
 from trtdsl.weights import Checkpoint
+from trtdsl.weights.absent import prefix_help
 from trtdsl.weights.arrays import as_array
 
 if TYPE_CHECKING:
@@ -230,13 +231,15 @@ def moved(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def load_state(name: str, module: nn.Module, weights: Mapping[str, Array]) -> None:
     """Give a module the checkpoint's values; raises :class:`DiagnosticError` where it lacks one it needs."""
-    own = module.state_dict()
-    missing = [key for key in own if key not in weights and not key.endswith(UNMENTIONED)]
+    own = tensors_in(module)
+    needed = [key for key in own if not key.endswith(UNMENTIONED)]
+    missing = [key for key in needed if key not in weights]
     if missing:
         near = did_you_mean(missing[0], [key for key in weights if key not in own])
         text = f"the checkpoint has no `{missing[0]}`, which {name} needs{near}"
-        more = (f"and {len(missing) - 1} more are missing",) if len(missing) > 1 else ()
-        raise DiagnosticError(Diagnostic(text, help=more))
+        count = len(missing) - 1
+        more = (f"and {count} more {'is' if count == 1 else 'are'} missing",) if count else ()
+        raise DiagnosticError(Diagnostic(text, help=(*more, *prefix_help(needed, weights))))
     try:
         found = {key: _tensor(key, weights[key]) for key in own if key in weights}
         module.load_state_dict(found, strict=False)
@@ -260,16 +263,13 @@ def _tensor(key: str, array: Array) -> torch.Tensor:
 
 def with_ties(module: nn.Module, weights: Weights) -> Weights:
     """The checkpoint with the keys that it leaves out because the module ties them to others it has."""
+    import torch
+
     places: dict[tuple[Any, ...], list[str]] = {}
-    for key, tensor in module.state_dict().items():
-        storage = (
-            tensor.untyped_storage().data_ptr(),
-            tensor.storage_offset(),
-            tensor.shape,
-            tensor.stride(),
-        )
-        if tensor.numel():
-            places.setdefault(storage, []).append(key)
+    for key, tensor in tensors_in(module).items():
+        if tensor.numel() and tensor.layout is torch.strided:
+            start = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
+            places.setdefault((*start, tensor.shape, tensor.stride()), []).append(key)
     ties = {
         key: next(each for each in keys if each in weights)
         for keys in places.values()
@@ -303,9 +303,16 @@ def load_weights(module: nn.Module, graph: Graph) -> None:
     module.load_state_dict(bound, strict=False)
 
 
+def tensors_in(module: nn.Module) -> dict[str, torch.Tensor]:
+    """A module's state dict without what its own code adds to it, which may be anything."""
+    import torch
+
+    return {key: value for key, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+
+
 def state_of(module: nn.Module) -> dict[str, Array]:
     """A reference's state dict as arrays."""
-    return {key: as_array(key, value) for key, value in module.state_dict().items()}
+    return {key: as_array(key, value) for key, value in tensors_in(module).items()}
 
 
 # --- Files ------------------------------------------------------------------------------------------------
