@@ -253,7 +253,7 @@ def _tensor(key: str, array: Array) -> torch.Tensor:
 
     if isinstance(array, torch.Tensor) or array.dtype.name in DTYPES:
         return to_torch(array)
-    if array.dtype.kind in "iufcb":
+    if array.dtype.isbuiltin != 2:  # which types of ml_dtypes are
         return torch.from_numpy(np.array(array))
     dtype = getattr(torch, array.dtype.name, None)
     if not isinstance(dtype, torch.dtype) or dtype.itemsize != array.dtype.itemsize:
