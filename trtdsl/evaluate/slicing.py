@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -67,19 +69,32 @@ def _integers(node: LayerNode, operands: Operands, index: int, name: str) -> lis
     given = operands.integers(index)
     if given is not None:
         return given
-    fixed = getattr(node.layer, name)
+    fixed = _set(getattr(node.layer, name))
     if fixed is None:
         node.refuse(f"it has no {name}")
-    return list(fixed)
+    return fixed
 
 
 def _axes(node: LayerNode, operands: Operands, rank: int) -> list[int]:
     given = operands.integers(5)
     if given is None:
         # Releases before 10.6 have no such property.
-        fixed = getattr(node.layer, "axes", None)
-        given = list(range(rank)) if fixed is None else list(fixed)
+        fixed = _set(getattr(node.layer, "axes", None))
+        given = list(range(rank)) if fixed is None else fixed
     return [axis % rank for axis in given]
+
+
+def _set(dims: Any) -> list[int] | None:
+    """Dimensions that a property holds, None where it was never set.
+
+    RTX before 1.7 then returns an object of length -1, which Python refuses to tell.
+    """
+    if dims is None:
+        return None
+    try:
+        return list(dims)
+    except ValueError:
+        return None
 
 
 @evaluates("PADDING")
