@@ -73,22 +73,33 @@ FOLDING = [example for example in EXAMPLES if type(example.op).fold is not Op.fo
 @pytest.mark.parametrize("example", FOLDING, ids=str)
 def test_folds_to_what_pytorch_computes(example: Example) -> None:
     """An operator that folds constants gives the values and dtypes that PyTorch does."""
-    graph = example.graph()
-    arrays = example.arrays("opt")
-    (node,) = graph.nodes
-    given = [value.data if isinstance(value, Weight) else arrays[value.name] for value in node.operands]
-    folded = example.op.at(example.sizes("opt")).fold(**node.arguments(given))
-    if folded is None:
+    results = _folded(example)
+    if results is None:
         return
-    results = folded if isinstance(folded, tuple) else (folded,)
-    wanted = expected(graph, arrays).values()
+    wanted = expected(example.graph(), example.arrays("opt")).values()
     for found, value, type in zip(results, wanted, example.results, strict=True):
         assert DType.of_numpy(found.dtype) == type.dtype
         require_close(to_torch(found), value, example.op.tolerance)
 
 
+def _folded(example: Example) -> tuple[Any, ...] | None:
+    """The results of the example's arrays as constants, None where they are left to the engine."""
+    arrays = example.arrays("opt")
+    (node,) = example.graph().nodes
+    given = [value.data if isinstance(value, Weight) else arrays[value.name] for value in node.operands]
+    folded = example.op.at(example.sizes("opt")).fold(**node.arguments(given))
+    return folded if folded is None or isinstance(folded, tuple) else (folded,)
+
+
 def test_most_folding_examples_fold() -> None:
-    assert len({type(example.op) for example in FOLDING}) > 30
+    """Or the test above would hold of operators that never fold."""
+    fold = {example: _folded(example) is not None for example in FOLDING}
+    assert sum(fold.values()) > 0.6 * len(FOLDING)
+    assert len({type(example.op) for example, folds in fold.items() if folds}) > 25
+    # Who names a function of numpy folds by it, but for a factor that it does not know.
+    stated = [example for example in FOLDING if getattr(example.op, "ufunc", "")]
+    left = [example for example in stated if not fold[example] and getattr(example.op, "alpha", 1) == 1]
+    assert left == []
 
 
 @examples
