@@ -16,6 +16,7 @@ from trtdsl.runtime.cuda import Device
 from trtdsl.runtime.engine import Engine
 from trtdsl.runtime.fitting import (
     compile_again,
+    missing_libraries,
     require_libraries,
     require_release,
     require_runtime,
@@ -23,6 +24,7 @@ from trtdsl.runtime.fitting import (
 )
 from trtdsl.trt.dialect import load_runtime
 from trtdsl.trt.manifest import NOT_INSTALLED, Manifest, load_manifest, manifest_path, own_version
+from trtdsl.trt.tactics import Lack
 from trtdsl.types import DType
 
 MODEL = 'model tiny(width = 4, label = "a b") {\n  input x: float32[width]\n  output y = relu(x)\n}\n'
@@ -119,15 +121,24 @@ def test_an_engine_of_another_trtdsl(manifest: Manifest, monkeypatch: pytest.Mon
     assert help_of(error)[0].endswith("--output tiny.engine`")
 
 
-def test_an_engine_that_may_call_a_library_which_is_missing(manifest: Manifest) -> None:
-    dialect = load_runtime("tensorrt_rtx")
-    require_libraries(dataclasses.replace(manifest, tactic_sources=("CUBLAS",)), dialect)
-    lacking = type(dialect)("tensorrt_rtx", dialect.trt, dialect.facts, dialect.log)
-    vars(lacking).update(unusable_tactics={"CUBLAS": "`libcublas.so.11` cannot be loaded: no such file"})
-    require_libraries(manifest, lacking)
-    words = "may call cuBLAS, which cannot be used here: `libcublas.so.11` cannot be loaded"
-    with pytest.raises(RefusedByTensorRT, match=words):
-        require_libraries(dataclasses.replace(manifest, tactic_sources=("CUBLAS",)), lacking)
+def test_an_engine_that_may_call_a_stand_in(manifest: Manifest) -> None:
+    """It may end the process; of a library that is only missing TensorRT says so itself, or does without."""
+    reason = "`libcublas.so.11` is not NVIDIA's cuBLAS: it has no `cublasGetProperty`"
+    calls_cublas = dataclasses.replace(manifest, tactic_sources=("CUBLAS",))
+    for lack in (Lack(reason), Lack(reason, is_stand_in=True)):
+        dialect = load_runtime("tensorrt_rtx")
+        lacking = type(dialect)("tensorrt_rtx", dialect.trt, dialect.facts, dialect.log)
+        vars(lacking).update(unusable_tactics={"CUBLAS": lack})
+        require_libraries(manifest, lacking)
+        assert missing_libraries(manifest, lacking) == ()
+        why, advice = missing_libraries(calls_cublas, lacking)
+        assert why == f"the engine may call cuBLAS, which cannot be used here: {reason}"
+        assert advice.startswith("install it, or compile the model again: `trtdsl compile")
+        if not lack.is_stand_in:
+            require_libraries(calls_cublas, lacking)
+            continue
+        with pytest.raises(RefusedByTensorRT, match="that this machine has a stand-in for"):
+            require_libraries(calls_cublas, lacking)
 
 
 def test_without_a_command_the_options_are_named(manifest: Manifest) -> None:

@@ -12,9 +12,9 @@ import pytest
 import tensorrt_rtx as trt
 import torch
 
+from tests.ops.examples import EXAMPLES
 from tests.trt.recording import RecordingDialect
 from tests.trt.releases import facts
-from tests.trt.test_trt_signatures import operator_examples
 from trtdsl import reference
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
@@ -33,7 +33,7 @@ def oldest(graph: Graph) -> LoweredNetwork:
     return lower(graph, RecordingDialect(facts("8.5.3")))
 
 
-def compare(graph: Graph, x: torch.Tensor) -> None:
+def require_pytorchs_values(graph: Graph, x: torch.Tensor) -> None:
     """Hold the layers of 8.5 against PyTorch. Integers of 64 bits are of 32 there."""
     lowered = oldest(graph)
     dialect = lowered.dialect
@@ -55,13 +55,13 @@ def model(call: str, x: torch.Tensor) -> Graph:
     "x", [SPECIAL, SPECIAL.half(), SPECIAL.reshape(7, 1), SPECIAL[0], SPECIAL[:0], INTEGERS], ids=type_of
 )
 def test_tests_for_nan_and_infinity(call: str, x: torch.Tensor) -> None:
-    compare(model(call, x), x)
+    require_pytorchs_values(model(call, x), x)
 
 
 @pytest.mark.parametrize("call", ["neg(x)", "abs(x)", "sign(x)", "relu(x)"])
 @pytest.mark.parametrize("x", [INTEGERS, INTEGERS.long(), INTEGERS[0], INTEGERS[:0], SPECIAL], ids=type_of)
 def test_signs(call: str, x: torch.Tensor) -> None:
-    compare(model(call, x), x)
+    require_pytorchs_values(model(call, x), x)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_signs(call: str, x: torch.Tensor) -> None:
 )
 def test_bytes(call: str) -> None:
     x = torch.tensor([0, 1, 127, 128, 255], dtype=torch.uint8)
-    compare(model(call, x), x)
+    require_pytorchs_values(model(call, x), x)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_bytes(call: str) -> None:
 )
 def test_padding_single_bytes(call: str, x: torch.Tensor) -> None:
     graph = model(call, x)
-    compare(graph, x)
+    require_pytorchs_values(graph, x)
     assert ("SLICE", "INT32", "INT32") in layers(oldest(graph).network.real)
 
 
@@ -91,7 +91,7 @@ def test_padding_single_bytes(call: str, x: torch.Tensor) -> None:
 def test_sums_up_to_each_element(size: int, dim: int) -> None:
     shape = (size, 2, 3) if dim == 0 else (2, size, 3) if dim == 1 else (2, 3, size)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(size))
-    compare(model(f"cumsum(x, {dim})", x), x)
+    require_pytorchs_values(model(f"cumsum(x, {dim})", x), x)
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_sums_up_to_each_element(size: int, dim: int) -> None:
     ids=str,
 )
 def test_sums_of_other_numbers(x: torch.Tensor) -> None:
-    compare(model("cumsum(x, 0)", x), x)
+    require_pytorchs_values(model("cumsum(x, 0)", x), x)
 
 
 @pytest.mark.parametrize("size", range(2, 10))
 def test_sums_along_a_dynamic_dimension(size: int) -> None:
     graph = elaborate_text("model m() { dim S = 2 .. 5 .. 9  input x: int32[2, S]  output y = cumsum(x, 1) }")
-    compare(graph, torch.arange(2 * size, dtype=torch.int32).reshape(2, size))
+    require_pytorchs_values(graph, torch.arange(2 * size, dtype=torch.int32).reshape(2, size))
 
 
 def test_a_sum_takes_as_many_steps_as_its_largest_size_has_doublings() -> None:
@@ -211,7 +211,7 @@ def layers(network: Any) -> Iterator[tuple[str, str, str]]:
 
 def test_layers_are_given_types_that_they_take() -> None:
     """TensorRT 8.5 refuses others while it builds, at a layer that it names in its own way."""
-    for example in operator_examples():
+    for example in EXAMPLES:
         try:
             lowered = oldest(example.graph())
         except DiagnosticError:

@@ -24,7 +24,7 @@ def test_an_operator_on_the_oldest_release_is_pytorchs(family: str) -> None:
     @given(FAMILIES[family], st.integers(0, 2**32 - 1))
     def check(case: Case, seed: int) -> None:
         nonlocal compared
-        compared += is_valid(case) and compare(case, seed)
+        compared += is_valid(case) and require_pytorchs_values(case, seed)
 
     check()
     assert compared
@@ -40,7 +40,7 @@ def is_valid(case: Case) -> bool:
         return False
 
 
-def compare(case: Case, seed: int) -> bool:
+def require_pytorchs_values(case: Case, seed: int) -> bool:
     """Whether there was something to compare: the release may lack the types, and says so."""
     graph = operators.graph_of(case, seed)
     dialect = RecordingDialect(facts("8.5.3"))

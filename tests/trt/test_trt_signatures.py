@@ -20,6 +20,7 @@ import tensorrt_rtx as trt
 import torch
 
 from tests.closeness import expected, require_close
+from tests.ops.examples import EXAMPLES
 from tests.trt.recording import RecordingDialect, Use
 from tests.trt.releases import RELEASES, api, facts, narrowed
 from trtdsl.compile import in_precision
@@ -138,17 +139,11 @@ def test_models_use_what_the_release_has(example: dict[str, Any], release: str) 
     assert bool(pins) == (not dialect.facts.strongly_typed)
 
 
-def operator_examples() -> tuple[Any, ...]:
-    from tests.ops.examples import EXAMPLES
-
-    return EXAMPLES
-
-
 @pytest.mark.parametrize("release", RELEASES)
 def test_operators_use_what_the_release_has(release: str) -> None:
     dialect = RecordingDialect(facts(release))
     refused: dict[str, str] = {}
-    for example in operator_examples():
+    for example in EXAMPLES:
         try:
             lower(example.graph(), dialect)
         except DiagnosticError as error:
@@ -176,7 +171,7 @@ REFUSED: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("precision", [DType.FLOAT32, DType.FLOAT16])
 def test_the_oldest_dialect_computes_the_same(precision: DType) -> None:
     """What the facts of 8.5 lead to, casts by identity layers and composed layers, is still the operator."""
-    for example in operator_examples():
+    for example in EXAMPLES:
         dialect = RecordingDialect(facts("8.5.3"))
         graph = example.graph()
         half = precision is DType.FLOAT16

@@ -17,7 +17,7 @@ from tests.trt.recording import RecordingDialect
 from tests.trt.releases import api, facts
 from trtdsl.trt import tactics
 from trtdsl.trt.build import advice, missing_products
-from trtdsl.trt.tactics import LIBRARIES, Library, file_names, linked_numbers, unusable
+from trtdsl.trt.tactics import LIBRARIES, Lack, Library, file_names, linked_numbers, unusable
 
 MATHEMATICS = dict.fromkeys(("cublas", "cublasLt", "cudnn"), "libm.so.6")
 """A file that can be loaded, and is none of NVIDIA's libraries."""
@@ -50,21 +50,21 @@ def oldest(lacking: dict[str, str]) -> RecordingDialect:
     sources = IntEnum("TacticSource", api("8.5.3")["enums"]["TacticSource"])
     flags = SimpleNamespace(OBEY_PRECISION_CONSTRAINTS=0, FP16=1)
     dialect.trt = SimpleNamespace(TacticSource=sources, BuilderFlag=flags)
-    vars(dialect).update(unusable_tactics=lacking)
+    vars(dialect).update(unusable_tactics={source: Lack(reason) for source, reason in lacking.items()})
     return dialect
 
 
 def test_a_library_that_is_not_there() -> None:
     reasons = unusable(dict.fromkeys(MATHEMATICS, "libno-such-library.so.11"))
     assert {*reasons} == {"CUBLAS", "CUBLAS_LT", "CUDNN"}
-    assert reasons["CUBLAS"].startswith("`libno-such-library.so.11` cannot be loaded: ")
+    assert reasons["CUBLAS"].reason.startswith("`libno-such-library.so.11` cannot be loaded: ")
+    assert not any(lack.is_stand_in for lack in reasons.values())
 
 
 def test_a_stand_in_is_not_used() -> None:
     """A file of the right name may be there only for TensorRT to be imported, and end the process if used."""
-    assert unusable(MATHEMATICS)["CUDNN"] == (
-        "`libm.so.6` is not NVIDIA's cuDNN: it has no `cudnnGetProperty`"
-    )
+    reason = "`libm.so.6` is not NVIDIA's cuDNN: it has no `cudnnGetProperty`"
+    assert unusable(MATHEMATICS)["CUDNN"] == Lack(reason, is_stand_in=True)
 
 
 def test_a_library_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

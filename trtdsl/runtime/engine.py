@@ -31,7 +31,13 @@ from trtdsl.ops.lowering import Array
 from trtdsl.runtime import cuda
 from trtdsl.runtime.arrays import View, view
 from trtdsl.runtime.binding import ProfileUsers, check_names, check_shapes, check_types, choose_profile
-from trtdsl.runtime.fitting import require_libraries, require_release, require_runtime, require_target
+from trtdsl.runtime.fitting import (
+    missing_libraries,
+    require_libraries,
+    require_release,
+    require_runtime,
+    require_target,
+)
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.manifest import Manifest, load_manifest, manifest_path
 from trtdsl.types import DType
@@ -92,7 +98,8 @@ class Engine:
         self.raw = self.runtime.deserialize_cuda_engine(data)
         if self.raw is None:
             text = f"{dialect} cannot load the engine of `{manifest.model}` on this GPU"
-            raise RefusedByTensorRT(Diagnostic(text, help=dialect.log.take()))
+            advice = (*dialect.log.take(), *missing_libraries(manifest, dialect, path))
+            raise RefusedByTensorRT(Diagnostic(text, help=advice))
         self.profile_users = ProfileUsers(shared=dialect.facts.shares_profiles)
         self._lock = threading.Lock()
         self._shared: Context | None = None

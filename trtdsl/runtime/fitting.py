@@ -14,7 +14,7 @@ from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
 from trtdsl.runtime.cuda import Device
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.manifest import NOT_INSTALLED, Manifest, own_version
-from trtdsl.trt.tactics import LIBRARIES
+from trtdsl.trt.tactics import LIBRARIES, Lack
 
 
 def require_release(manifest: Manifest, path: Path | str | None = None) -> None:
@@ -36,13 +36,26 @@ def require_runtime(manifest: Manifest, dialect: Dialect, path: Path | str | Non
 
 
 def require_libraries(manifest: Manifest, dialect: Dialect, path: Path | str | None = None) -> None:
-    """Refuse an engine that may call a library which this machine does not have: TensorRT 8 would abort."""
-    for source in manifest.tactic_sources:
-        reason = dialect.unusable_tactics.get(source)
-        if reason:
-            text = f"the engine may call {LIBRARIES[source].name}, which cannot be used here: {reason}"
-            advice = f"install it, or compile the model on this machine: {compile_again(manifest, path)}"
-            raise RefusedByTensorRT(Diagnostic(text, help=(advice,)))
+    """Refuse an engine that may call a stand-in for a library, which may end the process."""
+    if any(lack.is_stand_in for lack in _lacking(manifest, dialect).values()):
+        text = "the engine may call a library that this machine has a stand-in for"
+        raise RefusedByTensorRT(Diagnostic(text, help=missing_libraries(manifest, dialect, path)))
+
+
+def missing_libraries(
+    manifest: Manifest, dialect: Dialect, path: Path | str | None = None
+) -> tuple[str, ...]:
+    """What to say of the libraries that an engine may call and this machine lacks, where there are any."""
+    reasons = [
+        f"the engine may call {LIBRARIES[source].name}, which cannot be used here: {lack}"
+        for source, lack in _lacking(manifest, dialect).items()
+    ]
+    return (*reasons, f"install it, or {compile_again(manifest, path)}") if reasons else ()
+
+
+def _lacking(manifest: Manifest, dialect: Dialect) -> dict[str, Lack]:
+    lacking = dialect.unusable_tactics
+    return {source: lacking[source] for source in manifest.tactic_sources if source in lacking}
 
 
 def require_target(manifest: Manifest, device: Device, path: Path | str | None = None) -> None:

@@ -230,7 +230,7 @@ def missing_products(dialect: Dialect, config: Any) -> str:
         return ""
     if needed in dialect.tactic_sources(config):
         return ""
-    return dialect.unusable_tactics.get(needed, "its tactic source was not allowed")
+    return str(dialect.unusable_tactics.get(needed, "its tactic source was not allowed"))
 
 
 def advice(graph: Graph, facts: Facts, lines: Iterable[str], missing: str = "") -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from trtdsl.options import RUNTIMES
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.installation import how_to_install
 from trtdsl.trt.log import Log
-from trtdsl.trt.tactics import unusable
+from trtdsl.trt.tactics import Lack, unusable
 from trtdsl.types import DType
 
 _DATA_TYPES = {
@@ -105,11 +105,11 @@ class Dialect:
         return {name.lower(): member for name, member in members.items() if name.startswith("SM")}
 
     @cached_property
-    def unusable_tactics(self) -> Mapping[str, str]:
+    def unusable_tactics(self) -> Mapping[str, Lack]:
         """Why a source of kernels, ``CUBLAS``, cannot be used here; from TensorRT 9 on none is needed."""
         if self.facts.strongly_typed:
             return {}
-        return {name: reason for name, reason in unusable().items() if self.facts.has(f"TacticSource.{name}")}
+        return {name: lack for name, lack in unusable().items() if self.facts.has(f"TacticSource.{name}")}
 
     def tactic_sources(self, config: Any) -> tuple[str, ...]:
         """The sources of kernels that a builder configuration allows."""

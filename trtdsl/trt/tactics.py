@@ -29,6 +29,17 @@ class Library:
     function: str
 
 
+@dataclass(frozen=True)
+class Lack:
+    """Why a library cannot be used; a stand-in, which lets TensorRT be imported, may end the process."""
+
+    reason: str
+    is_stand_in: bool = False
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 LIBRARIES: Mapping[str, Library] = {
     "CUBLAS": Library("cuBLAS", "cublas", "cublasGetProperty"),
     "CUBLAS_LT": Library("cuBLASLt", "cublasLt", "cublasLtGetProperty"),
@@ -45,26 +56,26 @@ _PLUGINS = "libnvinfer_plugin.so"
 """The one of TensorRT's libraries that is linked against all three."""
 
 
-def unusable(names: Mapping[str, str] | None = None) -> dict[str, str]:
+def unusable(names: Mapping[str, str] | None = None) -> dict[str, Lack]:
     """Why a tactic source cannot be used, for those that cannot.
 
     ``names`` are the file names of the libraries by their stem; by default those that the TensorRT in this
     process is linked against.
     """
     names = file_names() if names is None else names
-    reasons = {source: _why_unusable(library, names[library.stem]) for source, library in LIBRARIES.items()}
-    return {source: reason for source, reason in reasons.items() if reason}
+    found = {source: _lack(library, names[library.stem]) for source, library in LIBRARIES.items()}
+    return {source: lack for source, lack in found.items() if lack}
 
 
-def _why_unusable(library: Library, name: str) -> str:
+def _lack(library: Library, name: str) -> Lack | None:
     try:
         loaded = ctypes.CDLL(name)
     except OSError as error:
-        return f"`{name}` cannot be loaded: {error}"
+        return Lack(f"`{name}` cannot be loaded: {error}")
     if not hasattr(loaded, library.function):
-        # A file that only lets TensorRT be imported; what it has may end the process when called.
-        return f"`{name}` is not NVIDIA's {library.name}: it has no `{library.function}`"
-    return ""
+        reason = f"`{name}` is not NVIDIA's {library.name}: it has no `{library.function}`"
+        return Lack(reason, is_stand_in=True)
+    return None
 
 
 def file_names() -> dict[str, str]:
