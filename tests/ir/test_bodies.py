@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -301,4 +300,4 @@ def test_bodies_of_a_labelled_block_have_their_keys_below_it() -> None:
     graph = elaborate_text(text)
     assert [weight.key for weight in graph.weights] == ["outer.0.fc.weight", "outer.0.fc.bias"]
     assert difference(graph, elaborate_text(show(graph))) is None
-    assert np.isfinite(run(random_weights(graph), random_inputs(graph))["z"]).all()
+    assert torch.isfinite(run(random_weights(graph), random_inputs(graph))["z"]).all()

@@ -71,7 +71,7 @@ def test_transposed_stride_and_dilation_together(stride: Any, dilation: Any) -> 
     ("op", "type", "message"),
     [
         (Conv2d(4, 3, groups=2), "float32[1, 3, 8, 8]", "has 3 channels, which 2 groups do not divide"),
-        (Conv2d(3, 3, groups=2), "float32[1, 4, 8, 8]", "`out_channels` 3 is no multiple of 2"),
+        (Conv2d(3, 3, groups=2), "float32[1, 4, 8, 8]", "`out_channels` 3 is not a multiple of 2"),
         (Conv2d(0, 3), "float32[1, 4, 8, 8]", "`out_channels` must be positive, not 0"),
         (Conv2d(4, 9), "float32[1, 3, 8, 8]", "a window of 9 does not fit into 8"),
         (

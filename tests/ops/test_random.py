@@ -50,7 +50,7 @@ STRICTER: Mapping[str, str] = {
     r"(clamp|square) takes no bool": "of a bool it is the bool itself",
     r"logsumexp needs at least one": "PyTorch takes an empty list for all, but only with `keepdim`",
     r"is out of the range of": "what such a bound means differs between releases of PyTorch",
-    r"two bool tensors take no alpha": "true times anything is true",
+    r"`alpha` does not apply to two bool tensors": "true times anything is true",
     r"have no common dtype": "PyTorch's is int16, which TensorRT lacks",
     r"leaves an output of 0|leaves .* of": "an engine computes no empty tensor",
 }

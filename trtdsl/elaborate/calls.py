@@ -236,7 +236,9 @@ class Caller:
         if callee.operator and arguments and _is_for_tensors(callee.name, arguments):
             return self._function(callee.operator, arguments, call)
         if call.label:
-            raise mistake(f"`{callee.name}` gives a compile-time value, which takes no label", call.span)
+            raise mistake(
+                f"`{callee.name}` gives a compile-time value, which cannot carry a label", call.span
+            )
         positional = [argument.value for argument in arguments if argument.name is None]
         named = {argument.name: argument.value for argument in arguments if argument.name}
         try:

@@ -133,7 +133,7 @@ class Declarations:
         if isinstance(scope.names.get(dim), int):
             return f"profile `{profile}` sets `{dim}`, which is fixed at {scope.names[dim]}"
         guess = did_you_mean(dim, self.dims)
-        return f"profile `{profile}` sets `{dim}`, which is no dynamic dimension{guess}"
+        return f"profile `{profile}` sets `{dim}`, which is not a dynamic dimension{guess}"
 
     def _range(self, value: tree.Range | tree.Expr, scope: Scope) -> Sizes:
         """A range; one that is not in order is reported and put in order, so that the rest can be checked."""
@@ -152,7 +152,7 @@ class Declarations:
         if isinstance(value, bool) or not isinstance(value, int):
             raise mistake(f"a dimension is a whole number, not {in_words(value)}", expr.span)
         if not 0 <= value <= LARGEST_DIM:
-            raise mistake(f"a dimension lies between 0 and {LARGEST_DIM}, {value} does not", expr.span)
+            raise mistake(f"a dimension must be between 0 and {LARGEST_DIM}, not {value}", expr.span)
         return value
 
     # Inputs and outputs

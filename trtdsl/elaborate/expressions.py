@@ -208,7 +208,9 @@ class Expressions:
         if text == "_":
             return ""
         if not text or any(not part.strip() for part in text.split(".")):
-            raise mistake(f'`"{text}"` is no label: its parts, between dots, must not be empty', label.span)
+            raise mistake(
+                f'`"{text}"` is not a label: its parts, between dots, must not be empty', label.span
+            )
         if hidden := next((char for char in text if not char.isprintable()), ""):
             raise mistake(f"a label must be printable, but this one has {hidden!a}", label.span)
         return text

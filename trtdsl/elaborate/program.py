@@ -72,7 +72,7 @@ def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
         file = parse(f"model define({name.strip()} = {value}) {{}}", f"{option} {text}")
     except DiagnosticError as error:
         help = error.diagnostics[0].help
-        raise UsageError(Diagnostic(f"`{option} {text}`: `{value}` is no value", help=help)) from error
+        raise UsageError(Diagnostic(f"`{option} {text}`: `{value}` is not a value", help=help)) from error
     match file.items:
         case (tree.Model(parameters=(tree.Parameter(default=expr),), body=()) as model,) if expr:
             return name.strip(), _value(expr, model, f"{option} {text}")

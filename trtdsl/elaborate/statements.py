@@ -73,7 +73,7 @@ class Elaboration:
                     raise mistake(f"`{word}` belongs to a model, not to a block", _head(statement))
                 self.declarations.declare(statement, scope)
             case tree.Scan() | tree.Emit() | tree.Weights():
-                raise mistake(f"`{type(statement).__name__.lower()}` is not built yet", _head(statement))
+                raise mistake(f"`{type(statement).__name__.lower()}` is not supported yet", _head(statement))
 
     def _assign(self, statement: tree.Assign, scope: Scope, model: bool) -> None:
         names = [target.text for target in statement.targets]

@@ -189,7 +189,7 @@ class Tanhshrink(Promoting):
 def without_bool(input: TensorType, what: str) -> TensorType:
     """The type itself; refused where it is bool."""
     if input.dtype.is_bool:
-        raise Refused(f"{what} takes no bool tensor", "input")
+        raise Refused(f"{what} does not take bool tensors", "input")
     return input
 
 

@@ -162,7 +162,7 @@ class _AdaptiveMaxPool(_AdaptivePool, abstract=True):
 
     def infer(self, input: TensorType) -> TensorType:
         if self.return_indices:
-            raise Refused("TensorRT's pooling gives no indices", "return_indices")
+            raise Refused("TensorRT's pooling does not return indices", "return_indices")
         return super().infer(input)
 
 

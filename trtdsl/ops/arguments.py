@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Literal, Union
 
-from trtdsl.ops.base import Op
 from trtdsl.types import Dim, DType, SymbolicDim
 
 
@@ -26,7 +25,7 @@ class Unfit(Exception):
 
 
 @cache
-def hints(cls: type[Op]) -> dict[str, Any]:
+def hints(cls: type[Any]) -> dict[str, Any]:
     """The resolved annotation of every parameter."""
     return {name: hint for name, hint in typing.get_type_hints(cls).items() if name in cls.parameters}
 

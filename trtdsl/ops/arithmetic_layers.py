@@ -21,7 +21,7 @@ _SMALL = (DType.BOOL, DType.INT8, DType.UINT8)
 def computed(x: TensorType, about: str = "input") -> TensorType:
     """The type itself; refused where nothing can be computed in its dtype."""
     if x.dtype is DType.FLOAT8:
-        raise Refused(f"nothing is computed in {x.dtype}", about, help="dequantize or cast it first")
+        raise Refused(f"no operator computes in {x.dtype}", about, help="dequantize or cast it first")
     return x
 
 

@@ -58,7 +58,9 @@ class _Convolution(Module, abstract=True):
         if out_channels < 1:
             raise Refused(f"`out_channels` must be positive, not {out_channels}", "out_channels")
         if out_channels % groups:
-            raise Refused(f"`out_channels` {out_channels} is no multiple of {groups} groups", "out_channels")
+            raise Refused(
+                f"`out_channels` {out_channels} is not a multiple of {groups} groups", "out_channels"
+            )
 
 
 class _Conv(_Convolution, abstract=True):

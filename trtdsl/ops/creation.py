@@ -187,7 +187,7 @@ class Arange(Function):
         for number, about in ((self.start, "start"), (last, "end"), (self.step, "step")):
             require_fit(number, DType.INT64 if isinstance(number, int) else DType.FLOAT32, about)
         if self.step == 0 or (last - first) * self.step < 0:
-            raise Refused(f"there is no way from {first} to {last} in steps of {self.step}", "step")
+            raise Refused(f"a step of {self.step} never reaches {last} from {first}", "step")
         steps = (last - first) / self.step
         if not steps <= LARGEST_CONSTANT:
             count = math.ceil(steps) if math.isfinite(steps) else "so many"

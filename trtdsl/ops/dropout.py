@@ -24,7 +24,7 @@ class InTraining(Function, abstract=True):
 
     def infer(self, input: TensorType) -> TensorType:
         if not 0 <= self.p <= 1:
-            raise Refused(f"a probability lies between 0 and 1, not at {self.p}", "p")
+            raise Refused(f"the probability must be between 0 and 1, not {self.p}", "p")
         if self.ranks:
             require_rank(input, self.ranks, self.name, "input")
         return input

@@ -221,7 +221,9 @@ class _InstanceNorm(_ByChannels, abstract=True):
             raise Refused(f"{self.name} needs a tensor of rank {ranks}, not {input}", "input")
         if self.track_running_stats:
             help = "BatchNorm in inference computes the same"
-            raise Refused("instance norm with running statistics is not built", "track_running_stats", help)
+            raise Refused(
+                "instance norm with running statistics is not supported", "track_running_stats", help
+            )
         self._features(input)
         require_elements(input, (input.rank - self.spatial - 1,), self.name)
         count = product(input.shape[-self.spatial :])

@@ -118,7 +118,7 @@ class Outer(Function):
         require_rank(vec2, (1,), "outer", "vec2")
         dtype = without_overflow(promote(input, vec2), "outer")
         if dtype.is_bool:
-            raise Refused("outer takes no two bool tensors", "input")
+            raise Refused("outer does not take two bool tensors", "input")
         return TensorType(dtype, (*input.shape, *vec2.shape))
 
     def lower(self, net: Network, input: Tensor, vec2: Tensor) -> Tensor:

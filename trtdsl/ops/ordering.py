@@ -70,7 +70,7 @@ class Topk(Function):
 
     def infer(self, input: TensorType) -> tuple[TensorType, TensorType]:
         if input.dtype.is_bool:
-            raise Refused("topk takes no bool tensor", "input")
+            raise Refused("topk does not take bool tensors", "input")
         axis = wrap_dim(self.dim, input.rank)
         if input.rank == 0:
             _check_count(self.k, 1, "k")
@@ -97,7 +97,7 @@ class Sort(Function):
 
     def infer(self, input: TensorType) -> tuple[TensorType, TensorType]:
         if input.dtype.is_bool:
-            raise Refused("sort takes no bool tensor here", "input", help="cast it")
+            raise Refused("sort does not take bool tensors on TensorRT", "input", help="cast it")
         self._count(input)
         return computed(input), input.with_dtype(DType.INT64)
 
@@ -185,7 +185,7 @@ class ArgExtremum(Function, abstract=True):
 
     def infer(self, input: TensorType) -> TensorType:
         if input.dtype.is_bool:
-            raise Refused(f"{self.name} takes no bool tensor", "input")
+            raise Refused(f"{self.name} does not take bool tensors", "input")
         dims = tuple(range(input.rank)) if self.dim is None else (wrap_dim(self.dim, input.rank),)
         require_elements(input, dims, self.name)
         shape = reduced_shape(computed(input), dims, self.keepdim)

@@ -41,7 +41,7 @@ class Relu(Function):
 
     def infer(self, input: TensorType) -> TensorType:
         if input.dtype.is_bool:
-            raise Refused("relu takes no bool tensor", "input")
+            raise Refused("relu does not take bool tensors", "input")
         return computed(input)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Hardtanh(Function):
 
     def infer(self, input: TensorType) -> TensorType:
         if input.dtype.is_bool:
-            raise Refused("hardtanh takes no bool tensor", "input")
+            raise Refused("hardtanh does not take bool tensors", "input")
         if self.min_val > self.max_val:
             raise Refused(f"min_val {self.min_val} is greater than max_val {self.max_val}", "min_val")
         if not input.dtype.is_floating:

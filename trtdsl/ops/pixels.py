@@ -32,7 +32,7 @@ class PixelShuffle(Function):
         *batch, channels, height, width = input.shape
         what = f"the number of channels must be divisible by {factor} * {factor}"
         if not same_dim(channels % (factor * factor), 0, what, "input"):
-            message = f"the {channels} channels are no multiple of {factor} * {factor}"
+            message = f"the {channels} channels are not divisible by {factor} * {factor}"
             raise Refused(message, "upscale_factor")
         return input.with_shape((*batch, channels // (factor * factor), height * factor, width * factor))
 
@@ -61,7 +61,7 @@ class PixelUnshuffle(Function):
         *batch, channels, height, width = input.shape
         for size in (height, width):
             if not same_dim(size % factor, 0, f"`{size}` must be divisible by {factor}", "input"):
-                raise Refused(f"the dimension {size} is no multiple of {factor}", "downscale_factor")
+                raise Refused(f"the dimension {size} is not a multiple of {factor}", "downscale_factor")
         return input.with_shape((*batch, channels * (factor * factor), height // factor, width // factor))
 
     def lower(self, net: Network, input: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class Binary(Function, abstract=True):
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
         dtype = promote(input, other)
         if dtype.is_bool and not self.with_bool:
-            raise Refused(f"{self.name} takes no two bool tensors", "input", help="cast one of them")
+            raise Refused(f"{self.name} does not take two bool tensors", "input", help="cast one of them")
         return broadcast(without_overflow(dtype, self.name), input, other)
 
     def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Additive(Binary, abstract=True):
         if not result.dtype.is_floating and isinstance(self.alpha, float):
             raise Refused(f"alpha must be an integer for {result.dtype} tensors", "alpha")
         if result.dtype.is_bool and self.alpha != 1:
-            raise Refused("two bool tensors take no alpha", "alpha")
+            raise Refused("`alpha` does not apply to two bool tensors", "alpha")
         return result
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class Sub(Additive):
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
         for name, type in (("input", input), ("other", other)):
             if type.dtype.is_bool:
-                raise Refused("sub takes no bool tensor", name, help="use `logical_xor`, or cast it")
+                raise Refused("sub does not take bool tensors", name, help="use `logical_xor`, or cast it")
         return super().infer(input, other)
 
 
@@ -327,7 +327,7 @@ class Pow(Function):
     def infer(self, input: TensorType, exponent: TensorType) -> TensorType:
         dtype = without_overflow(promote(input, exponent), "pow")
         if dtype.is_bool:
-            raise Refused("pow takes no two bool tensors", "input", help="cast one of them")
+            raise Refused("pow does not take two bool tensors", "input", help="cast one of them")
         return broadcast(dtype, input, exponent)
 
     def lower(self, net: Network, input: Tensor, exponent: Tensor) -> Tensor:
@@ -411,7 +411,7 @@ class Addcmul(Function):
     def infer(self, input: TensorType, tensor1: TensorType, tensor2: TensorType) -> TensorType:
         dtype = promote(input, tensor1, tensor2)
         if dtype.is_bool:
-            raise Refused("addcmul takes no bool tensors", "input")
+            raise Refused("addcmul does not take bool tensors", "input")
         require_factor(self.value, dtype, "value")
         return broadcast(without_overflow(dtype, self.name), input, tensor1, tensor2)
 
@@ -469,7 +469,7 @@ class Clamp(Function):
         if not bounds:
             raise Refused("clamp needs a min or a max", help="name one of them")
         if input.dtype.is_bool:
-            raise Refused("clamp takes no bool tensor", "input")
+            raise Refused("clamp does not take bool tensors", "input")
         fractional = any(isinstance(bound, float) for bound in bounds)
         if input.dtype.is_integer and not fractional:
             require_reachable(input.dtype, self.min, self.max, ("min", "max"))

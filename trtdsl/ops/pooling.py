@@ -130,7 +130,7 @@ class _MaxPool(_Pool, abstract=True):
         if any(d != 1 for d in per_axis(self.dilation, self.spatial, "dilation", 1)):
             raise Refused("TensorRT's pooling has no dilation", "dilation")
         if self.return_indices:
-            raise Refused("TensorRT's pooling gives no indices", "return_indices")
+            raise Refused("TensorRT's pooling does not return indices", "return_indices")
         return super().infer(input)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:

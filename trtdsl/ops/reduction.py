@@ -217,7 +217,7 @@ class Spread(Function, abstract=True):
     def infer(self, input: TensorType) -> TensorType:
         require_floating(input, self.name, "input")
         if self.unbiased is not None and self.correction != 1:
-            raise Refused("unbiased and correction say the same, give one of them", "unbiased")
+            raise Refused("give either `unbiased` or `correction`, not both", "unbiased")
         dims = wrap_dims(self.dim, input.rank)
         return computed(input.with_shape(reduced_shape(input, dims, self.keepdim)))
 

@@ -246,7 +246,7 @@ def _ratio(scale: float) -> Fraction:
     ratio = Fraction(scale).limit_denominator(_LARGEST_DIVISOR)
     if abs(float(ratio) - scale) > 1e-7 * scale:
         raise Refused(
-            f"the scale {scale} is no quotient with a divisor up to {_LARGEST_DIVISOR}",
+            f"the scale {scale} is not a quotient with a divisor of at most {_LARGEST_DIVISOR}",
             "scale_factor",
             "give `size`, or `recompute_scale_factor = true` if the ratio of the sizes may be used",
         )

@@ -83,7 +83,7 @@ def _broadcast_dim(a: Dim, b: Dim, left: Sequence[Dim], right: Sequence[Dim]) ->
     if b == 1 or a == b:
         return a
     shapes = f"[{', '.join(map(str, left))}] and [{', '.join(map(str, right))}]"
-    if same_dim(a, b, f"shapes {shapes} do not surely broadcast"):
+    if same_dim(a, b, f"shapes {shapes} do not broadcast for every size in range"):
         return a
     raise Refused(f"shapes {shapes} do not broadcast: {a} against {b}")
 

@@ -242,7 +242,9 @@ class Signed(Unary, abstract=True):
 
     def infer(self, input: TensorType) -> TensorType:
         if input.dtype.is_bool:
-            raise Refused(f"{self.name} takes no bool tensor", "input", help="use `logical_not`, or cast it")
+            raise Refused(
+                f"{self.name} does not take bool tensors", "input", help="use `logical_not`, or cast it"
+            )
         without_overflow(input.dtype, self.name)
         return computed(input)
 
@@ -300,7 +302,7 @@ class Rounding(Unary, abstract=True):
 
     def infer(self, input: TensorType) -> TensorType:
         if input.dtype.is_bool:
-            raise Refused(f"{self.name} takes no bool tensor", "input")
+            raise Refused(f"{self.name} does not take bool tensors", "input")
         return computed(input)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
