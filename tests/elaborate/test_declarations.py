@@ -122,8 +122,8 @@ def test_what_is_no_define(text: str) -> None:
     [
         ("a=", "error: `-D a=`: a parameter is set as `-D name=value`"),
         ("a=x", "error: `-D a=x`: unknown name `x`"),
-        ("a=[1", "error: `-D a=[1`: `[1` is no value"),
-        ("a='x'", "error: `-D a='x'`: `'x'` is no value\n = help: write `\"…\"`"),
+        ("a=[1", "error: `-D a=[1`: `[1` is not a value"),
+        ("a='x'", "error: `-D a='x'`: `'x'` is not a value\n = help: write `\"…\"`"),
         ("a=1, b=2", "error: `-D a=1, b=2`: a parameter has one value"),
     ],
 )

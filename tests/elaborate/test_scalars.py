@@ -13,7 +13,7 @@ from trtdsl.diagnostics import DiagnosticError
 DTYPES = ["float32", "float16", "bfloat16", "int8", "int32", "int64", "uint8", "bool"]
 NUMBERS = ["2", "0.5", "true"]
 OPERATORS = ["+", "*", "/", "//", "%", ">", "=="]
-REFUSED = ("wraps round", "takes no", "cannot")
+REFUSED = ("wraps round", "does not take", "cannot")
 """What is said of operators that PyTorch has and TensorRT has not; which those are, other tests say."""
 
 

@@ -14,7 +14,7 @@ from trtdsl.ops.describe import describe_operator
         ("conv", "there are `Conv1d`, `Conv2d`, `Conv3d`, `ConvTranspose1d`"),
         ("MAX_POOL", "there are `max_pool1d`, `max_pool2d`, `max_pool3d`"),
         ("a", ", …"),
-        ("conv2d", "there is no operator `conv2d`, did you mean `Conv2d`?"),
+        ("max_pool_2d", "there is no operator `max_pool_2d`, did you mean `max_pool2d`?"),
         ("relux", "there is no operator `relux`, did you mean `relu`?"),
         ("LSTM", "PyTorch has it, trtdsl does not"),
     ],
@@ -30,3 +30,11 @@ def test_a_name_like_none_gets_no_guess(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         describe_operator(name)
     assert str(caught.value) == f"error: there is no operator `{name}`"
+
+
+def test_a_function_that_takes_weights_shows_them() -> None:
+    text = describe_operator("conv2d")
+    assert text.startswith(
+        "conv2d(input, weight, bias = none, stride = 1, padding = 0, dilation = 1, groups = 1)\n"
+    )
+    assert "training = false" in describe_operator("batch_norm").partition("\n")[0]

@@ -47,7 +47,7 @@ STRICTER: Mapping[str, str] = {
     r"needs one dtype": "which mixtures PyTorch takes differs from function to function",
     r"TensorRT has no bits of": "bitwise functions of integers have no layer",
     r"wraps round": "TensorRT's narrow integers are for quantisation and promise no overflow",
-    r"(clamp|square) takes no bool": "of a bool it is the bool itself",
+    r"(clamp|square) does not take bool": "of a bool it is the bool itself",
     r"logsumexp needs at least one": "PyTorch takes an empty list for all, but only with `keepdim`",
     r"is out of the range of": "what such a bound means differs between releases of PyTorch",
     r"`alpha` does not apply to two bool tensors": "true times anything is true",
@@ -56,7 +56,7 @@ STRICTER: Mapping[str, str] = {
 }
 """What we refuse and PyTorch takes, with the reason."""
 
-DYNAMIC = r"depends on|not sure|do not surely|must be known|is the dynamic|dynamic"
+DYNAMIC = r"depends on|not sure|do not broadcast for every size|must be known|is the dynamic|dynamic"
 """Words of a refusal because a size is not known."""
 
 POINTS: tuple[ProfilePoint, ...] = ("min", "opt", "max")

@@ -90,7 +90,7 @@ def test_dynamic_size_is_pytorchs_for_every_value(scale: float) -> None:
 def test_refuses_a_dynamic_scale_that_rounds_both_ways() -> None:
     dynamic = TensorType(DType.FLOAT32, (1, 1, symbol("L", 90, 100, 110)))
     message = refused(Interpolate(scale_factor=0.29, mode="nearest-exact"), dynamic)
-    assert "no quotient with a divisor up to 64" in message
+    assert "is not a quotient with a divisor of at most 64" in message
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_refuses_a_dynamic_scale_that_rounds_both_ways() -> None:
         (Interpolate(4, recompute_scale_factor=True), "float32[1, 2, 5, 7]", "has no meaning with `size`"),
         (Interpolate(4, mode="bicubic", antialias=True), "float32[1, 2, 5, 7]", "no antialiasing"),
         (Interpolate(4), "int64[1, 2, 5, 7]", "needs a floating-point tensor"),
-        (PixelShuffle(2), "float32[1, 6, 5, 7]", "the 6 channels are not a multiple of 2 * 2"),
+        (PixelShuffle(2), "float32[1, 6, 5, 7]", "the 6 channels are not divisible by 2 * 2"),
         (PixelUnshuffle(2), "float32[1, 6, 5, 8]", "the dimension 5 is not a multiple of 2"),
         (PixelShuffle(2), "float32[1, 1, 1, 1, 4, 5, 7]", "rank 3 to 6"),
     ],

@@ -74,8 +74,8 @@ class Spelling:
 
     ``torch.nn.functional.linear`` is the module ``Linear`` with all weights given: such a function's
     ``parameters`` name the tensors too, and ``configure`` finds the module's own parameters from their
-    types. ``extra`` are parameters that only the function has, with their annotations; ``examples``
-    are those of the function, weights among the operands.
+    types. ``extra`` are parameters that only the function has, with their annotations, ``defaults`` those
+    of tensors and extra parameters too; ``examples`` are the function's own, weights among the operands.
     """
 
     torch: str

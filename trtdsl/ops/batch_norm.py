@@ -39,6 +39,7 @@ def _configure(types: Mapping[str, TensorType], given: Mapping[str, Any]) -> Op:
 _FUNCTIONAL = Spelling(
     "torch.nn.functional.batch_norm",
     ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+    defaults={"weight": None, "bias": None, "training": False},
     configure=_configure,
     extra={"training": bool},
     examples=(

@@ -35,7 +35,13 @@ def _functional(spatial: int, *examples: str, transposed: bool = False) -> Spell
     tensors = ("input", "weight", "bias")
     windows = ("stride", "padding", "output_padding", "groups", "dilation")
     order = windows if transposed else ("stride", "padding", "dilation", "groups")
-    return Spelling(f"torch.nn.functional.{name}", (*tensors, *order), configure=configure, examples=examples)
+    return Spelling(
+        f"torch.nn.functional.{name}",
+        (*tensors, *order),
+        defaults={"bias": None},
+        configure=configure,
+        examples=examples,
+    )
 
 
 class _Convolution(Module, abstract=True):

@@ -20,12 +20,21 @@ _MOST_SHOWN = 8
 def signature(op: type[Op], spelling: Spelling | None = None) -> str:
     """``max_pool2d(input, kernel_size, stride = none)``; a module's tensors stand in a second list."""
     name = spelling.name if spelling else op.name
+    if spelling and spelling.configure:
+        return f"{name}({', '.join(_argument(op, spelling, each) for each in spelling.parameters)})"
     tensors = [f"{operand.name} = none" if operand.optional else operand.name for operand in op.operands]
     names = (spelling.parameters if spelling and spelling.parameters else op.order) or op.parameters
     parameters = [_parameter(op, spelling, parameter) for parameter in names if parameter in op.parameters]
     if name[:1].isupper():
         return f"{name}({', '.join(parameters)})({', '.join(tensors)})"
     return f"{name}({', '.join([*tensors, *parameters])})"
+
+
+def _argument(op: type[Op], spelling: Spelling, name: str) -> str:
+    """A tensor or parameter of a function that takes a module's weights."""
+    if name in op.parameters and name not in op.weight_slots:
+        return _parameter(op, spelling, name)
+    return f"{name} = {literal(spelling.defaults[name])}" if name in spelling.defaults else name
 
 
 def _parameter(op: type[Op], spelling: Spelling | None, name: str) -> str:

@@ -68,6 +68,7 @@ class LayerNorm(Module):
         Spelling(
             "torch.nn.functional.layer_norm",
             ("input", "normalized_shape", "weight", "bias", "eps"),
+            defaults={"weight": None, "bias": None},
             configure=lambda types, given: LayerNorm(
                 **given, elementwise_affine=_is_affine(types), bias="bias" in types
             ),
@@ -158,6 +159,7 @@ class GroupNorm(_ByChannels):
         Spelling(
             "torch.nn.functional.group_norm",
             ("input", "num_groups", "weight", "bias", "eps"),
+            defaults={"weight": None, "bias": None},
             configure=lambda types, given: GroupNorm(**given, affine=_is_affine(types)),
             examples=(
                 "group_norm(float32[N, 6, H, W], 3, float32[6], float32[6]) -> float32[N, 6, H, W]",
@@ -262,6 +264,10 @@ class InstanceNorm2d(_InstanceNorm):
                 *("input", "running_mean", "running_var", "weight", "bias"),
                 *("use_input_stats", "momentum", "eps"),
             ),
+            defaults={
+                **dict.fromkeys(("running_mean", "running_var", "weight", "bias")),
+                "use_input_stats": True,
+            },
             configure=_configure_instance_norm,
             extra={"use_input_stats": bool, "running_mean": type(None), "running_var": type(None)},
             examples=(

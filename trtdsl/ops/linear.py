@@ -36,6 +36,7 @@ class Linear(Module):
         Spelling(
             "torch.nn.functional.linear",
             ("input", "weight", "bias"),
+            defaults={"bias": None},
             configure=lambda types, _: Linear(_rows(types), "bias" in types),
             examples=(
                 "linear(float32[N, 8], float32[4, 8], float32[4]) -> float32[N, 4]",
