@@ -105,7 +105,7 @@ def cumulative(node: LayerNode, operands: Operands, context: Context) -> torch.T
     run = x.flip(axis) if layer.reverse else x
     total = run.cumsum(axis, dtype=run.dtype)
     if layer.exclusive and total.shape[axis]:
-        # Moved by one, not the element subtracted again: of infinity that is no number.
+        # Moved by one, not the element subtracted again: of infinity that is not a number.
         total = torch.cat(
             [torch.zeros_like(total.narrow(axis, 0, 1)), total.narrow(axis, 0, total.shape[axis] - 1)], axis
         )

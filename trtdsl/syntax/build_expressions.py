@@ -185,7 +185,7 @@ class ExpressionBuilder:
         if (escape := piece["escape"]) is not None:
             if escape not in _ESCAPES:
                 self._refuse(
-                    f"`{piece[0]}` is no escape", place, r"the escapes are `\\`, `\"`, `\n` and `\t`"
+                    f"`{piece[0]}` is not an escape", place, r"the escapes are `\\`, `\"`, `\n` and `\t`"
                 )
             return _ESCAPES.get(escape, "")
         if piece[0] in "{}":

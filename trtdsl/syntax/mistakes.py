@@ -117,16 +117,16 @@ def _unknown_character(stuck: Stuck) -> Diagnostic | None:
     if text[0].isdigit() and len(text) > 1:
         hexadecimal = text[1] in "xXbBoO"
         advice = "integers are decimal" if hexadecimal else "a name begins with a letter or `_`"
-        return Diagnostic(f"`{text}` is no number", span, help=(advice,))
+        return Diagnostic(f"`{text}` is not a number", span, help=(advice,))
     if text in _CHARACTERS:
-        return Diagnostic(f"`{text}` is no part of the language", span, help=(_CHARACTERS[text],))
+        return Diagnostic(f"`{text}` is not part of the language", span, help=(_CHARACTERS[text],))
     name = unicodedata.name(text, f"U+{ord(text):04X}")
     shown = f"`{text}` ({name})" if text.isprintable() else name
     advice = "names are made of the letters a-z and A-Z, digits and `_`" if text.isalpha() else ""
     if text.isspace() or unicodedata.category(text) in ("Zs", "Cf"):
         advice = "write a plain space"
     return Diagnostic(
-        f"the character {shown} is no part of the language", span, help=(advice,) if advice else ()
+        f"the character {shown} is not part of the language", span, help=(advice,) if advice else ()
     )
 
 
@@ -259,11 +259,11 @@ def _number(stuck: Stuck) -> Diagnostic | None:
         if begins and stuck.kind(dot) == "DOT" and stuck.adjacent(dot) and not stuck.adjacent(dot + 1):
             digits = stuck.text(dot - 1)
             return Diagnostic(
-                f"`{digits}.` is no number", stuck.span(dot - 1, dot), help=(f"write `{digits}.0`",)
+                f"`{digits}.` is not a number", stuck.span(dot - 1, dot), help=(f"write `{digits}.0`",)
             )
     if stuck.kind() == "DOT" and stuck.kind(1) == "INTEGER" and "INTEGER" in stuck.expected:
         digits = stuck.text(1)
-        return Diagnostic(f"`.{digits}` is no number", stuck.span(0, 1), help=(f"write `0.{digits}`",))
+        return Diagnostic(f"`.{digits}` is not a number", stuck.span(0, 1), help=(f"write `0.{digits}`",))
     return None
 
 
@@ -318,7 +318,7 @@ def _weights(stuck: Stuck) -> Diagnostic | None:
     section = next((number for number in sections if number >= 0 and kinds[number] == "WEIGHTS"), None)
     if section is None or stuck.kind() == END:
         return None
-    return Diagnostic("`weights` is not built yet", stuck.tokens.span(section))
+    return Diagnostic("`weights` is not supported yet", stuck.tokens.span(section))
 
 
 def _header(stuck: Stuck) -> Diagnostic | None:

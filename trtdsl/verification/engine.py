@@ -134,7 +134,7 @@ def _mismatches(graph: Graph, manifest: Manifest) -> Iterator[str]:
 
 def _mismatch(what: str, type: TensorType | None, binding: Binding | None) -> Iterator[str]:
     if type is None:
-        yield f"it has the {what}, the model has not"
+        yield f"it has the {what}, the model does not"
     elif binding is None:
         yield f"it has no {what}, the model has"
     elif type.rank != len(binding.shape):

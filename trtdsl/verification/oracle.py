@@ -168,7 +168,7 @@ def load_module(
     name = against if isinstance(against, str) else getattr(against, "__name__", type(against).__name__)
     found: Any = _imported(against) if isinstance(against, str) else against
     if isinstance(found, nn.Module) and arguments:
-        raise UsageError(Diagnostic(f"{name} is a module already and takes no arguments"))
+        raise UsageError(Diagnostic(f"{name} is a module already and does not take arguments"))
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise UsageError(Diagnostic(f"{name} is neither a torch.nn.Module nor makes one"))
