@@ -60,3 +60,37 @@ def test_weights_beyond_float16_are_infinite_on_both_sides(net: Net) -> None:
         "layer `head` is the first that holds NaN or infinity: 20 of 20 numbers, on both sides alike",
         "output `scores` holds 20 of 20 numbers that are NaN or infinite, on both sides alike",
     )
+
+
+# --- What a narrow type cannot hold -----------------------------------------------------------------------
+
+
+class Far(nn.Module):
+    """A detour over large or small numbers that float32 can make."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factor * self.factor / self.factor / self.factor
+
+
+FAR = "model m() {\n  input x: float16[8]\n  output y = x * FACTOR * FACTOR / FACTOR / FACTOR\n}\n"
+
+
+def test_a_model_that_overflows_in_float16_is_not_equal() -> None:
+    found = trtdsl.verify(graph_of(FAR.replace("FACTOR", "1e3")), None, Far(1e3))
+    assert found.difference is not None
+    assert found.difference.message == (
+        "as TensorRT computes it in float16, output `y` overflows: it is NaN or infinite where it is neither"
+        " in float32"
+    )
+    assert trtdsl.verify(graph_of(FAR.replace("FACTOR", "1e3").replace("16", "32")), None, Far(1e3)).equal
+
+
+def test_what_vanishes_in_float16_is_noted() -> None:
+    found = trtdsl.verify(graph_of(FAR.replace("FACTOR", "2e-4")), None, Far(2e-4))
+    (note,) = found.notes
+    assert note.startswith("as TensorRT computes it in float16, output `y` is ")
+    assert trtdsl.verify(graph_of(FAR.replace("FACTOR", "0.5")), None, Far(0.5)).notes == ()

@@ -109,8 +109,7 @@ def verify(
     """Compare a model with PyTorch, an ONNX model, or the outputs in a ``.npz`` file.
 
     ``against`` is a module, what makes one from ``arguments``, or ``package.module:name``; it gets the same
-    weights, rounded as binding rounds them. All inputs must be given where ``outputs`` are; those that the
-    ``.npz`` file holds too are taken from there.
+    weights, rounded as binding rounds them. All inputs must be given where ``outputs`` are, in that file too.
 
     ``engine``, a file or a loaded :class:`~trtdsl.runtime.engine.Engine`, computes the outputs on the GPU;
     the network is computed on the CPU only to explain a difference. So where the outputs agree with ``onnx``
@@ -138,26 +137,25 @@ def verify(
     stored = None if outputs is None else load_reference_arrays(outputs)
     given = stored_inputs(graph, stored, inputs or {}) if stored else inputs or {}
     chosen = choose_inputs(graph, given, at, seed)
-    if runner is not None:
-        runner = loaded(runner, chosen)
-    if stored is not None:
-        notes += stored_notes(graph, stored, chosen)
-    if isinstance(weights, (str, Path)):
-        state = load_checkpoint(weights, section=section, prefix=weights_prefix)
-    else:
-        state = weights
+    # A GPU is asked for before anything that takes long.
+    runner = None if runner is None else loaded(runner, chosen)
+    notes += stored_notes(graph, stored, chosen) if stored else ()
+    state = _state(weights, section, weights_prefix)
     if against is not None:
         sides = _sides_of_module(graph, against, arguments or {}, state, options, runner is not None)
     else:
         reference = stored or OnnxReference(Path(onnx or ""))
         sides = _Sides(reference, *((graph, ()) if state is None else _bound(graph, state, weights_dtype)))
-    made_up = frozenset(chosen) - frozenset(given)
-    try:
-        return _compare(sides, chosen, made_up, runner, options, notes)
-    except CannotCompute as error:
-        (found,) = error.diagnostics
-        advice = input_advice(graph, made_up)
-        raise CannotCompute(dataclasses.replace(found, help=(*found.help, *advice))) from error
+    return _compare(sides, chosen, frozenset(chosen) - frozenset(given), runner, options, notes)
+
+
+def _state(
+    weights: str | Path | Mapping[str, Array] | None, section: str | None, prefix: str | None
+) -> Weights | None:
+    """The weights by key, opened if they are a file."""
+    if isinstance(weights, (str, Path)):
+        return load_checkpoint(weights, section=section, prefix=prefix)
+    return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,11 +181,16 @@ def _compare(
         require_values(graph)
     on_cpu = cpu_tolerance(graph, options.dtype) if options.tolerance is None else options.tolerance
     setting = Setting(inputs, options.dtype, on_cpu, options.tolerance is not None, made_up)
-    if engine is None:
-        return compare_with(graph, sides.reference, setting, notes)
-    by_engine = ENGINE_TOLERANCES[engine.manifest.arithmetic]
-    limit = by_engine if options.tolerance is None else options.tolerance
-    return compare_engine(engine, graph, sides.reference, setting, limit, notes)
+    try:
+        if engine is None:
+            return compare_with(graph, sides.reference, setting, notes)
+        by_engine = ENGINE_TOLERANCES[engine.manifest.arithmetic]
+        limit = by_engine if options.tolerance is None else options.tolerance
+        return compare_engine(engine, graph, sides.reference, setting, limit, notes)
+    except CannotCompute as error:
+        (found,) = error.diagnostics
+        help = (*found.help, *input_advice(graph, made_up))
+        raise CannotCompute(dataclasses.replace(found, help=help)) from error
 
 
 def _sides_of_module(

@@ -13,6 +13,7 @@ from trtdsl.passes import optimize
 from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspect
 from trtdsl.verification.inputs import input_advice
 from trtdsl.verification.layers import Observation, below, count_calls, match
+from trtdsl.verification.narrow import lost, narrow_type
 from trtdsl.verification.oracle import ArraysReference, Named, Reference, TorchReference, named
 from trtdsl.verification.outputs import missing, output_notes, paired, require_all
 from trtdsl.verification.result import Difference, Row, Verification, notes_on_numbers, uncompared
@@ -54,7 +55,8 @@ def compare_with(
         ),
         unknown=uncompared(rows),
     )
-    outcome = outcome if difference else _with_unseen(outcome, comparison, seen)
+    if difference is None:
+        outcome = _with_lost(_with_unseen(outcome, comparison, seen), seen)
     return with_advice(outcome, graph, setting)
 
 
@@ -109,6 +111,16 @@ def _with_unseen(outcome: Verification, comparison: Comparison, seen: Seen) -> V
         unseen=tuple(map(suspect, found.nodes)),
         unknown=(*outcome.unknown, *_nothing_seen(outcome, found)),
     )
+
+
+def _with_lost(outcome: Verification, seen: Seen) -> Verification:
+    """The outcome with what a narrow type costs that the comparison was spared."""
+    dtype = narrow_type(seen.computed)
+    found = [] if dtype is None else list(lost(seen.computed, dtype))
+    differences = [each for each in found if isinstance(each, Difference)]
+    notes = [each for each in found if isinstance(each, str)]
+    difference = differences[0] if differences else None
+    return dataclasses.replace(outcome, notes=(*outcome.notes, *notes), difference=difference)
 
 
 def _nothing_seen(outcome: Verification, found: Unseen) -> Iterator[str]:

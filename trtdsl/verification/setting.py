@@ -65,17 +65,17 @@ class Computed:
         return symbol_values(self.graph, self.setting.inputs)
 
 
-def compute(graph: Graph, setting: Setting) -> Computed:
-    """Lower a graph and evaluate the network on the CPU."""
+def compute(graph: Graph, setting: Setting, rounded: bool = False) -> Computed:
+    """Lower a graph and evaluate the network on the CPU; every layer ``rounded`` to its own type, or only
+    what the network casts."""
     from trtdsl.evaluate import EvaluationError, evaluate_all
     from trtdsl.trt.lower import lower
     from trtdsl.verification.oracle import numbers
 
     lowered = lower(graph)
     try:
-        found = evaluate_all(
-            lowered.network, setting.inputs, precision=setting.dtype, weights=lowered.weights
-        )
+        precision = "native" if rounded else setting.dtype
+        found = evaluate_all(lowered.network, setting.inputs, precision=precision, weights=lowered.weights)
     except EvaluationError as error:
         raise CannotCompute(Diagnostic(f"the network cannot be computed on the CPU: {error}")) from error
     names = {value: tensor.handle.name for value, tensor in lowered.tensors.items() if tensor.array is None}
