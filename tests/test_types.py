@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import pickle
 import subprocess
@@ -478,3 +479,32 @@ def test_import_needs_no_third_party_package():
 
 def test_symbolic_dim_is_the_type_of_what_is_not_constant():
     assert isinstance(H // 2, SymbolicDim)
+
+
+FLOATS = [dtype for dtype in DType if dtype.is_floating]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(st.floats() | st.integers(-(2**130), 2**130) | st.floats(0.99, 1.01))
+def test_a_float_holds_what_numpy_rounds_to_a_finite_number(dtype: DType, number: float) -> None:
+    largest = float(ml_dtypes.finfo(dtype.numpy).max)
+    edges = [number, number * largest, -number * largest]
+    for bound in (largest, math.ldexp(1.0, 128), 65520.0, 464.0):
+        edges += [bound, math.nextafter(bound, 0), math.nextafter(bound, math.inf)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for edge in map(float, edges):
+            fits = bool(np.isfinite(np.float64(edge).astype(dtype.numpy)))
+            assert dtype.holds(edge) == (fits or not math.isfinite(edge)), edge
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_the_largest_float_that_a_dtype_holds(dtype: DType) -> None:
+    """Where numpy stops rounding to a finite number, found by halving."""
+    low, high = 1.0, 2.0**129
+    with np.errstate(over="ignore"):
+        while (middle := (low + high) / 2) not in (low, high):
+            low, high = (
+                (middle, high) if np.isfinite(np.float64(middle).astype(dtype.numpy)) else (low, middle)
+            )
+    assert dtype.holds(low)
+    assert not dtype.holds(high)

@@ -14,15 +14,16 @@ Elaboration, passes and tests all build with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from trtdsl.diagnostics import Origin
 from trtdsl.ir.graph import Graph, Node, Output, Value, Weight, infer
 from trtdsl.ir.names import ValueNames
 from trtdsl.ops.base import Op
 from trtdsl.types import DType, TensorType
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Given = Value | Sequence[Value] | None
 """What stands in an operand's place: a value, several where it is variadic, or none where it is optional."""

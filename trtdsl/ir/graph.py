@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-
 from trtdsl.diagnostics import Origin
 from trtdsl.ops.base import Op, Signature
 from trtdsl.types import Symbol, TensorType
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 if TYPE_CHECKING:
     import networkx

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
 from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.pooling import pool
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.windows import Window, require_spatial, volume_limit
 from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, equal
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array, Network, Tensor

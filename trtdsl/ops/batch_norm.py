@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from trtdsl.ops.base import OPERATORS, Function, Module, Op, Spelling, given_type, static
 from trtdsl.ops.pooling import pool
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank
 from trtdsl.ops.windows import Window
 from trtdsl.types import TensorType, product
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array, Network, Tensor

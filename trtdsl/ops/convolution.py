@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, given_type, static
 from trtdsl.ops.pad import lower_padding, padded_type
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_rank
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
 from trtdsl.types import Dim, TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor

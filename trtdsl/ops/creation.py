@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
 from trtdsl.ops.arguments import Nested
 from trtdsl.ops.base import Function, Module
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_fit, type_of
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType
+from trtdsl.types.arrays import np
 
 
 class Parameter(Module):

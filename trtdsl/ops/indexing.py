@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from trtdsl.ops.base import Function, Op
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_elements, wrap_dim
 from trtdsl.ops.shape import Unsqueeze
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
+from trtdsl.types.arrays import np
 
 
 def within(position: Dim, size: Dim, about: str) -> Dim:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
 from trtdsl.ops.base import Function, static
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote, same_dim, type_of, wrap_dim
 from trtdsl.types import Dim, TensorType
+from trtdsl.types.arrays import np
 
 
 def _shapes(tensors: Sequence[TensorType]) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, static
 from trtdsl.ops.lowering import axes_mask
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank, same_dim
 from trtdsl.types import Dim, TensorType, product
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor

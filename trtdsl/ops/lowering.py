@@ -11,16 +11,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, bounds
+from trtdsl.types.arrays import np
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Array: TypeAlias = "npt.NDArray[Any]"
 
 
 class Tensor:

@@ -9,8 +9,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from trtdsl.ops import remainder
 from trtdsl.ops.arithmetic_layers import (
     clamp_by_torch,
@@ -27,6 +25,7 @@ from trtdsl.ops.base import Function
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes, floating, promote, promote_in_order, require_fit, type_of
 from trtdsl.types import DType, TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array, Network, Tensor

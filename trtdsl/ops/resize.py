@@ -7,14 +7,13 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from trtdsl.ops.adaptive import lower_adaptive, way
 from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.pad import lower_padding
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating, same_dim
 from trtdsl.types import Dim, TensorType, Undecided, bounds, equal
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array, Network, Tensor

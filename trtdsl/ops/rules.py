@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from trtdsl.ops.arguments import describe_value
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, DType, TensorType, Undecided, bounds, equal, less_equal
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 DEFAULT_FLOAT = DType.FLOAT32
 """PyTorch's default dtype: what a Python float becomes beside an integer tensor."""

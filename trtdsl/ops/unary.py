@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from trtdsl.ops.arithmetic_layers import computed, numeric, scaled, shifted, truncated, without_overflow
 from trtdsl.ops.base import Function
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, type_of
 from trtdsl.types import DType, TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array, Network, Tensor

@@ -68,14 +68,11 @@ class DType(enum.Enum):
         if self.is_integer:
             least, most = self.limits
             return least - 1 < value < most + 1
-        import numpy as np
-
         try:
             number = float(value)
         except OverflowError:
             return False
-        with np.errstate(over="ignore"):
-            return not math.isfinite(number) or bool(np.isfinite(np.float64(number).astype(self.numpy)))
+        return not math.isfinite(number) or abs(number) <= _LARGEST[self]
 
     @classmethod
     def of_numpy(cls, dtype: npt.DTypeLike) -> DType:
@@ -93,3 +90,12 @@ class DType(enum.Enum):
 
 PRECISIONS = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
 """The types that stand for real numbers, from fine to coarse; float8 carries its scale elsewhere."""
+
+
+_LARGEST = {
+    DType.FLOAT32: float.fromhex("0x1.fffffefffffffp+127"),
+    DType.FLOAT16: float.fromhex("0x1.ffdffffffffffp+15"),
+    DType.BFLOAT16: float.fromhex("0x1.fefffefffffffp+127"),
+    DType.FLOAT8: float.fromhex("0x1.d00001p+8"),
+}
+"""The largest float64 that rounds to a finite number of each; to the narrow two by way of float32."""
