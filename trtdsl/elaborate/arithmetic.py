@@ -9,8 +9,9 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trtdsl.elaborate.builtins import LONGEST_LIST, Unsuitable
+from trtdsl.elaborate.builtins import LONGEST_STRING, Unsuitable, bounded
 from trtdsl.elaborate.values import in_words
+from trtdsl.syntax.parser import LONGEST_LIST
 from trtdsl.types import SymbolicDim, Undecided, equal, less, less_equal
 
 TENSOR_OPERATORS: Mapping[str, str] = {
@@ -65,7 +66,10 @@ def _binary(symbol: str, left: Any, right: Any) -> Any:
         raise Unsuitable(f"`{symbol}` does not take {in_words(left)} and {in_words(right)}")
     if {type(left), type(right)} == {float, SymbolicDim}:
         raise Unsuitable(f"`{symbol}` on a dynamic dimension takes whole numbers, not {in_words(right)}")
-    return _ARITHMETIC[symbol](left, right)
+    result = _ARITHMETIC[symbol](left, right)
+    if isinstance(result, int) and result.bit_length() > _LARGEST_BITS:
+        raise Unsuitable("the result is too large")
+    return result
 
 
 def negated(value: Any) -> Any:
@@ -137,9 +141,6 @@ def _true_divide(left: Any, right: Any) -> Any:
 def _product(left: Any, right: Any) -> Any:
     if isinstance(left, SymbolicDim) and isinstance(right, SymbolicDim):
         return _dim_product(left, right)
-    for value in (left, right):
-        if isinstance(value, int) and value.bit_length() > _LARGEST_BITS:
-            raise Unsuitable("the result is too large")
     return left * right
 
 
@@ -193,12 +194,18 @@ def _sequences(left: object, right: object) -> bool:
 
 
 def _joined(left: Any, right: Any) -> Any:
-    if len(left) + len(right) > LONGEST_LIST:
-        raise Unsuitable("the list is too long")
-    return left + right
+    _require_short(len(left) + len(right), left)
+    return bounded(left + right)
 
 
 def _repeated(values: Sequence[Any], count: int) -> Any:
-    if len(values) * count > LONGEST_LIST:
-        raise Unsuitable("the list is too long")
-    return values * count  # pyright: ignore[reportOperatorIssue]
+    _require_short(len(values) * count, values)
+    return bounded(values * count)  # pyright: ignore[reportOperatorIssue]
+
+
+def _require_short(length: int, values: Sequence[Any]) -> None:
+    """What is too long is not even made."""
+    if isinstance(values, str) and length > LONGEST_STRING:
+        raise Unsuitable(f"the string is too long: it has more than {LONGEST_STRING} characters")
+    if length > LONGEST_LIST:
+        raise Unsuitable(f"the list is too long: it holds more than {LONGEST_LIST} elements")

@@ -9,10 +9,11 @@ from typing import Any
 
 from trtdsl.elaborate.values import Builtin, OperatorRef
 from trtdsl.ops.base import OPERATORS, SPELLINGS
+from trtdsl.syntax.parser import LONGEST_LIST
 from trtdsl.types import DType, SymbolicDim, maximum, minimum
 
-LONGEST_LIST = 100_000
-"""Elements of a compile-time list at most: elaboration always ends soon."""
+LONGEST_STRING = 100_000
+"""Characters; with the limit on lists, elaboration always ends soon."""
 
 
 _MOST_DIGITS = 300
@@ -20,6 +21,24 @@ _MOST_DIGITS = 300
 
 class Unsuitable(Exception):
     """A compile-time function or operator cannot take these values; the argument says why."""
+
+
+def bounded(value: Any) -> Any:
+    """A list, tuple or string as it is, if it is not too long; raises :class:`Unsuitable`."""
+    if isinstance(value, str):
+        if len(value) > LONGEST_STRING:
+            raise Unsuitable(f"the string is too long: it has more than {LONGEST_STRING} characters")
+        return value
+    count = 0
+    waiting = [value] if isinstance(value, (list, tuple)) else []
+    while waiting:
+        items = waiting.pop()
+        count += len(items)
+        if count > LONGEST_LIST:
+            raise Unsuitable(f"the list is too long: it holds more than {LONGEST_LIST} elements")
+        if not {*map(type, items)}.isdisjoint((list, tuple)):
+            waiting += [item for item in items if isinstance(item, (list, tuple))]
+    return value
 
 
 def _range(*bounds: int) -> list[int]:

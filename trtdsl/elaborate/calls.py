@@ -12,7 +12,7 @@ from typing import Any
 
 from trtdsl.diagnostics import Origin, Span
 from trtdsl.elaborate.arguments import coerced, construct, match_arguments, require_no_tensors
-from trtdsl.elaborate.builtins import Unsuitable
+from trtdsl.elaborate.builtins import Unsuitable, bounded
 from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.placing import Place, Placer, Use, refused, types_by_slot
 from trtdsl.elaborate.values import (
@@ -242,7 +242,7 @@ class Caller:
         positional = [argument.value for argument in arguments if argument.name is None]
         named = {argument.name: argument.value for argument in arguments if argument.name}
         try:
-            return callee.function(*positional, **named)
+            value = callee.function(*positional, **named)
         except Unsuitable as error:
             raise mistake(f"`{callee.name}` {error}", call.span) from error
         except Undecided as undecided:
@@ -251,6 +251,10 @@ class Caller:
             given = " and ".join(in_words(argument.value) for argument in arguments)
             text = f"does not take {given}" if given else "needs an argument"
             raise mistake(f"`{callee.name}` {text}", call.span) from error
+        try:
+            return bounded(value)
+        except Unsuitable as error:
+            raise mistake(str(error), call.span) from error
 
 
 def _configured(callee: OperatorRef, arguments: Sequence[Argument], span: Span) -> tuple[Op, dict[str, Span]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from trtdsl.diagnostics import Origin, Span
 from trtdsl.elaborate.arithmetic import TENSOR_OPERATORS, binary, negated
-from trtdsl.elaborate.builtins import Unsuitable, prelude
+from trtdsl.elaborate.builtins import Unsuitable, bounded, prelude
 from trtdsl.elaborate.calls import Call, Caller
 from trtdsl.elaborate.indexing import bound, index_tensor, item_of
 from trtdsl.elaborate.mistakes import mistake
@@ -50,9 +50,9 @@ class Expressions:
             case tree.String():
                 return self.string(expr, scope)
             case tree.ListLiteral():
-                return [self.value(item, scope) for item in expr.items]
+                return _calculated(bounded, expr.span, [self.value(item, scope) for item in expr.items])
             case tree.TupleLiteral():
-                return tuple(self.value(item, scope) for item in expr.items)
+                return _calculated(bounded, expr.span, tuple(self.value(e, scope) for e in expr.items))
             case tree.Parenthesised():
                 return self.value(expr.inner, scope, hints)
             case tree.Unary():
@@ -76,7 +76,7 @@ class Expressions:
     def string(self, expr: tree.String, scope: Scope) -> str:
         """The string with every ``{expr}`` evaluated."""
         parts = (part if isinstance(part, str) else self._interpolated(part, scope) for part in expr.parts)
-        return "".join(parts)
+        return _calculated(bounded, expr.span, "".join(parts))
 
     def _interpolated(self, expr: tree.Expr, scope: Scope) -> str:
         return _text(self.value(expr, scope), expr.span)

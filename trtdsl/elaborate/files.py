@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ class Program:
 
     def main(self, file: tree.File, name: str) -> dict[str, Any]:
         """What the main file's blocks and models see."""
-        self.loading.append((Path(name).resolve(), name))
+        self.loading.append((_real(Path(name)), name))
         return self._scope(file)
 
     def _scope(self, file: tree.File) -> dict[str, Any]:
@@ -82,9 +83,9 @@ class Program:
     def _resolve(self, text: str) -> tuple[Path, str]:
         """The file that an import means, and its name for a user."""
         if text.startswith(_STANDARD):
-            return (STANDARD_LIBRARY / text.removeprefix(_STANDARD)).resolve(), text
+            return _real(STANDARD_LIBRARY / text.removeprefix(_STANDARD)), text
         path, name = self.loading[-1]
-        return (path.parent / text).resolve(), (Path(name).parent / text).as_posix()
+        return _real(path.parent / text), (Path(name).parent / text).as_posix()
 
     def _cycle(self, path: Path, span: Span) -> Mistake:
         paths = [loading for loading, _ in self.loading]
@@ -106,7 +107,7 @@ class Program:
             return read_source(path, name)
         except DiagnosticError as error:
             message, help = error.diagnostics[0].message, ""
-            if not path.exists():
+            if isinstance(error.__cause__, FileNotFoundError):
                 known = _standard_files() if text.startswith(_STANDARD) else self._neighbours(text)
                 found = nearest(path.stem, known)
                 message += f", did you mean `{known[found]}`?" if found else ""
@@ -118,6 +119,14 @@ class Program:
         parent = Path(text).parent
         paths = sorted((self.loading[-1][0].parent / parent).glob("*.trtnet"))
         return _standard_files() | {path.stem: (parent / path.name).as_posix() for path in paths}
+
+
+def _real(path: Path) -> Path:
+    """The path without links, so that a file has one; what cannot be a path stays as it is."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:
+        return path
 
 
 def _standard_files() -> dict[str, str]:

@@ -89,6 +89,14 @@ class Stack(Function):
         return net.concat([net.reshape(t, (*t.shape[:dim], 1, *t.shape[dim:])) for t in cast], dim)
 
 
+MOST_RESULTS = 10_000
+
+
+def _require_few(count: int, what: str) -> None:
+    if count > MOST_RESULTS:
+        raise Refused(f"{what} gives at most {MOST_RESULTS} tensors, not {count}", "input")
+
+
 class _Splitting(Function, abstract=True):
     """A function with several results, consecutive pieces of one dimension."""
 
@@ -132,7 +140,7 @@ class Chunk(_Splitting):
         dim, size = _divided(input, self.dim, "chunk")
         if self.chunks < 1:
             raise Refused(f"chunk into {self.chunks} pieces", "chunks")
-        return dim, _equal_pieces(size, -(-size // self.chunks))
+        return dim, _equal_pieces(size, -(-size // self.chunks), "chunk")
 
 
 class Split(_Splitting):
@@ -153,15 +161,16 @@ class Split(_Splitting):
         if isinstance(sections, int):
             if sections < 1:
                 raise Refused(f"split into pieces of {sections}", "split_size_or_sections")
-            return dim, _equal_pieces(size, sections)
+            return dim, _equal_pieces(size, sections, "split")
         if sum(sections) != size or any(section < 0 for section in sections):
             raise Refused(f"pieces {list(sections)} do not add up to {size}", "split_size_or_sections")
         return dim, sections
 
 
-def _equal_pieces(size: int, piece: int) -> Sequence[int]:
+def _equal_pieces(size: int, piece: int, what: str) -> Sequence[int]:
     if size == 0:
         return [0]
+    _require_few(-(-size // piece), what)
     return [min(piece, size - start) for start in range(0, size, piece)]
 
 
@@ -180,6 +189,7 @@ class Unbind(Function):
         size = static(input.shape[dim], "the dimension that unbind takes apart", "dim")
         if size == 0:
             raise Refused("unbind of a dimension of size 0 gives nothing", "dim")
+        _require_few(size, "unbind")
         return (input.with_shape((*input.shape[:dim], *input.shape[dim + 1 :])),) * size
 
     def lower(self, net: Network, input: Tensor) -> tuple[Tensor, ...]:

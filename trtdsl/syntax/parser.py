@@ -8,13 +8,14 @@ mistake the statement that holds it is blanked out, so that places stay, and the
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lark import Token, Tree, UnexpectedInput
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from trtdsl.syntax.build import TreeBuilder
 from trtdsl.syntax.grammar import END, language
 from trtdsl.syntax.mistakes import explain
@@ -26,6 +27,12 @@ from trtdsl.syntax.tree import Expr, File
 MAXIMUM_DIAGNOSTICS = 20
 MAXIMUM_DEPTH = 100
 """Nodes of the tree from the file to a leaf: what follows may walk it by recursion."""
+
+LONGEST_LIST = 100_000
+"""Elements of a list, those of lists inside it counted."""
+
+_TOO_LONG = re.compile(rf'\[(?:[^,\[\]{{}}"#]*,){{{LONGEST_LIST},}}[^,\[\]{{}}"#]*[^,\[\]{{}}"#\s]')
+"""More plain elements than a list has: reading them all would take a minute for a million."""
 
 _MOST_READ_AGAIN = 2_000_000
 """Characters: in a long text with many mistakes not all of them are looked for."""
@@ -97,6 +104,7 @@ def parse_partial(text: str, name: str = "<text>") -> Parsed:
 def _read(source: Source, diagnostics: list[Diagnostic]) -> tuple[Tree[Token], str]:
     """lark's tree of the text without the statements that have mistakes, and that text."""
     text = " " + source.text[1:] if source.text.startswith("\ufeff") else source.text
+    text = _without_long_lists(source, text, diagnostics)
     budget = _MOST_READ_AGAIN
     while True:
         try:
@@ -111,6 +119,17 @@ def _read(source: Source, diagnostics: list[Diagnostic]) -> tuple[Tree[Token], s
             text = _finished(text, found)
         else:
             text = _blanked(text, *failed_statement(found))
+
+
+def _without_long_lists(source: Source, text: str, diagnostics: list[Diagnostic]) -> str:
+    said = -1
+    while found := _TOO_LONG.search(text):
+        if found.start() != said:
+            message = f"the list is too long: it holds more than {LONGEST_LIST} elements"
+            diagnostics.append(Diagnostic(message, Span(source, found.start(), found.start() + 1)))
+        said = found.start()
+        text = _blanked(text, said + 1, found.end() - 1)
+    return text
 
 
 def _finished(text: str, found: Stumble) -> str:

@@ -5,22 +5,43 @@ In: a path and how the user called it.  Out: the text, or what is wrong with the
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+
+MOST_BYTES = 32 * 1024 * 1024
+"""of a text: reading it takes some hundred times as much memory"""
 
 
 def read_source(path: Path, name: str) -> str:
     """A `.trtnet` file's text; raises UsageError for a path that leads to no file."""
     try:
-        data = path.read_bytes()
+        data = _content(path)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "no such file" if missing else (error.strerror or str(error)).lower()
         raise UsageError(Diagnostic(f"cannot read `{name}`: {reason}")) from error
     except ValueError as error:
         raise UsageError(Diagnostic(f"cannot read `{name}`: not a path")) from error
+    if data is None:
+        raise UsageError(Diagnostic(f"cannot read `{name}`: it is not a file"))
+    if len(data) > MOST_BYTES:
+        text = f"cannot read `{name}`: it is longer than {MOST_BYTES // 2**20} MiB"
+        raise DiagnosticError(Diagnostic(text))
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DiagnosticError(Diagnostic(f"cannot read `{name}`: it is not UTF-8 text")) from error
+    if "\0" in text:
+        raise DiagnosticError(Diagnostic(f"cannot read `{name}`: it is not a text, it holds zero bytes"))
+    return text
+
+
+def _content(path: Path) -> bytes | None:
+    """A file's bytes, one more than are allowed at most; None for a device or a pipe, which may never end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        return None
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)

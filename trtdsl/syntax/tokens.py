@@ -19,7 +19,7 @@ ERROR = "ERROR"
 """The kind of what is not a token at all."""
 
 _STRAY = re.compile(r'"[^\n]*|[0-9][A-Za-z0-9_]*|.', re.DOTALL)
-_STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|(?P<comment>#[^\n]*)')
+_STRING_OR_COMMENT = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"|(?P<comment>#[^\n]*)')
 
 
 @dataclass(frozen=True, slots=True)
