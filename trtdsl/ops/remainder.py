@@ -14,10 +14,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trtdsl.ops.arithmetic_layers import truncated
 from trtdsl.types import DType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
