@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 ALONE = ("evaluate",)
 """Parts that import nothing of trtdsl but themselves."""
 
-TORCH = ("reference.py", "evaluate/", "verification/", "weights/torch_legacy.py")
+TORCH = ("reference.py", "evaluate/", "verification/")
 TENSORRT = ("trt/", "evaluate/", "runtime/")
 
 
