@@ -15,7 +15,7 @@ from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
 from trtdsl.ops.base import Op
 from trtdsl.ops.refused import Refused
-from trtdsl.types import DType
+from trtdsl.types import DType, SymbolicDim
 
 
 def match_arguments(
@@ -119,6 +119,10 @@ def _coerced(callee: str, name: str, argument: Argument, hint: Any) -> Any:
                 span,
                 str(found.type),
             ) from unfit
+        if isinstance(found, SymbolicDim) and found is argument.value:
+            # PyTorch's names mislead: the only number of `arange` is its end, and is called start.
+            text = f"`{callee}` needs a number that is known at compile time here, not {in_words(found)}"
+            raise mistake(text, span) from unfit
         raise mistake(f"`{name}` of `{callee}` {wanted}, not {in_words(found)}", span) from unfit
 
 

@@ -63,13 +63,19 @@ def _binary(symbol: str, left: Any, right: Any) -> Any:
     if symbol == "*" and isinstance(left, (list, tuple)) and _is_integer(right):
         return _repeated(left, right)
     if not (_is_number(left) and _is_number(right)):
-        raise Unsuitable(f"`{symbol}` does not take {in_words(left)} and {in_words(right)}")
+        raise Unsuitable(f"`{symbol}` does not take {_operand(left)} and {_operand(right)}")
     if {type(left), type(right)} == {float, SymbolicDim}:
         raise Unsuitable(f"`{symbol}` on a dynamic dimension takes whole numbers, not {in_words(right)}")
     result = _ARITHMETIC[symbol](left, right)
     if isinstance(result, int) and result.bit_length() > _LARGEST_BITS:
         raise Unsuitable("the result is too large")
     return result
+
+
+def _operand(value: Any) -> str:
+    """A value in words, a tuple of tensors as one."""
+    words = in_words(value)
+    return f"a tuple of {words}" if isinstance(value, tuple) and words[:1].isdigit() else words
 
 
 def negated(value: Any) -> Any:

@@ -9,6 +9,7 @@ import trtdsl.ops
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ops import pytorch_names
 from trtdsl.ops.base import OPERATORS, SPELLINGS, Op, Spelling
+from trtdsl.ops.example_text import function_statements, statements
 from trtdsl.ops.text import literal
 
 assert trtdsl.ops.__all__, "importing the package declares the operators"
@@ -22,12 +23,18 @@ def signature(op: type[Op], spelling: Spelling | None = None) -> str:
     name = spelling.name if spelling else op.name
     if spelling and spelling.configure:
         return f"{name}({', '.join(_argument(op, spelling, each) for each in spelling.parameters)})"
-    tensors = [f"{operand.name} = none" if operand.optional else operand.name for operand in op.operands]
+    tensors = {o.name: f"{o.name} = none" if o.optional else o.name for o in op.operands}
     names = (spelling.parameters if spelling and spelling.parameters else op.order) or op.parameters
-    parameters = [_parameter(op, spelling, parameter) for parameter in names if parameter in op.parameters]
+    fixed = spelling.fixed if spelling else {}
+    parameters = {
+        parameter: _parameter(op, spelling, parameter)
+        for parameter in names
+        if parameter in op.parameters and parameter not in fixed
+    }
     if name[:1].isupper():
-        return f"{name}({', '.join(parameters)})({', '.join(tensors)})"
-    return f"{name}({', '.join([*tensors, *parameters])})"
+        return f"{name}({', '.join(parameters.values())})({', '.join(tensors.values())})"
+    ordered = op.order or (*tensors, *parameters)
+    return f"{name}({', '.join((tensors | parameters)[each] for each in ordered)})"
 
 
 def _argument(op: type[Op], spelling: Spelling, name: str) -> str:
@@ -98,18 +105,39 @@ def describe_operator(name: str) -> str:
     others = [signature(op)] if spelling else []
     others += [signature(op, other) for other in op.spellings if other is not spelling]
     lines += [f"also: {other}" for other in others]
-    return "\n".join([*lines, "examples:", *(f"  {example}" for example in op.examples)])
+    return "\n".join([*lines, "examples:", *(f"  {line}".rstrip() for line in _examples(op))])
+
+
+def _examples(op: type[Op]) -> list[str]:
+    """The lines of all examples, with an empty one between two."""
+    shown = [statements(op, example) for example in op.examples]
+    shown += [function_statements(example) for spelling in op.spellings for example in spelling.examples]
+    return [line for lines in shown for line in (*lines, "")][:-1]
 
 
 def operator_pages() -> str:
-    """Every operator as a Markdown page: signatures, meaning, examples."""
-    lines = ["# Operators", "", "Generated from the operators' classes by `make docs`.", ""]
-    for family in sorted({op.__module__ for op in OPERATORS.values()}):
-        lines += [f"## {family.rpartition('.')[2].replace('_', ' ').capitalize()}", ""]
-        members = (op for op in OPERATORS.values() if op.__module__ == family)
-        for op in sorted(members, key=_by_name):
-            lines += _page(op)
-    return "\n".join(lines)
+    """Every operator as a Markdown page: signatures, meaning, examples, and a list of them all."""
+    families: dict[str, list[type[Op]]] = {}
+    for op in sorted(OPERATORS.values(), key=_by_name):
+        families.setdefault(_heading(op), []).append(op)
+    lines = ["# Operators", "", "Generated from the operators' classes by `make docs`.", *_CONVENTIONS, ""]
+    for heading, members in sorted(families.items()):
+        links = ", ".join(f"[{op.name}](#{op.name.lower()})" for op in members)
+        lines.append(f"- [{heading}](#{heading.lower().replace(' ', '-')}): {links}")
+    for heading, members in sorted(families.items()):
+        lines += ["", f"## {heading}", ""]
+        lines += [line for op in members for line in _page(op)][:-1]
+    return "\n".join([*lines, ""])
+
+
+_CONVENTIONS = (
+    "An example declares its inputs, calls the operator and says the type of the result; the model that it",
+    "stands in has the dimensions N, S, H and W.",
+)
+
+
+def _heading(op: type[Op]) -> str:
+    return op.__module__.rpartition(".")[2].replace("_", " ").capitalize()
 
 
 def _page(op: type[Op]) -> list[str]:
@@ -126,7 +154,7 @@ def _page(op: type[Op]) -> list[str]:
         f"{summary(op)} (`{op.torch}`){also}",
         "",
         "```",
-        *op.examples,
+        *_examples(op),
         "```",
         "",
     ]

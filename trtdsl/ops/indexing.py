@@ -198,7 +198,7 @@ def _gathered(axis: int, index: TensorType, plan: Sequence[Op]) -> Op:
     if index.rank != 1:
         raise Refused(
             f"a tensor subscript must have rank 1, not {index.rank}: {index}",
-            help="use `gather` or `embedding`",
+            help="flatten it first, and reshape the result",
         )
     return IndexSelect(axis)
 

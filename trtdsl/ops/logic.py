@@ -296,7 +296,7 @@ class To(Function):
 
     def infer(self, input: TensorType) -> TensorType:
         if self.dtype is DType.FLOAT8 and input.dtype is not DType.FLOAT8:
-            raise Refused("TensorRT casts nothing to float8", "dtype", help="use `quantize`")
+            raise Refused("TensorRT casts nothing to float8", "dtype")
         return computed(input).with_dtype(self.dtype)
 
     def lower(self, net: Network, input: Tensor) -> Tensor:

@@ -52,7 +52,11 @@ class Binary(Function, abstract=True):
         dtype = promote(input, other)
         if dtype.is_bool and not self.with_bool:
             raise Refused(f"{self.name} does not take two bool tensors", "input", help="cast one of them")
-        return broadcast(without_overflow(dtype, self.name), input, other)
+        return broadcast(self.without_overflow(dtype), input, other)
+
+    def without_overflow(self, dtype: DType) -> DType:
+        """The dtype itself; refused where results may not fit into it."""
+        return without_overflow(dtype, self.name)
 
     def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:
         dtype = net.result.dtype
@@ -178,8 +182,12 @@ class Div(Binary):
             return broadcast(floating(promote(input, other)), input, other)
         return super().infer(input, other)
 
+    def without_overflow(self, dtype: DType) -> DType:
+        return FloorDivide().without_overflow(dtype)
+
     def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:
-        if self.rounding_mode == "floor":
+        is_byte = self.rounding_mode is not None and net.result.dtype is DType.UINT8
+        if self.rounding_mode == "floor" or is_byte:
             return FloorDivide().lower(net, input, other)
         return super().lower(net, input, other)
 
@@ -201,9 +209,14 @@ class Quotient(Binary, abstract=True):
         dtype = net.result.dtype
         a, b = net.cast(input, dtype), net.cast(other, dtype)
         if not dtype.is_floating:
-            return self.emit(net, a, b)
+            x, y = (net.cast(number, numeric(dtype)) for number in (a, b))
+            return net.cast(self.emit(net, x, y), dtype)
         x, y = _widened(net, a, b)
         return net.cast(self.emit_floats(net, x, y, input.dtype), dtype)
+
+    def without_overflow(self, dtype: DType) -> DType:
+        # Quotients and remainders of bytes are bytes; of int8 -128 // -1 is not.
+        return dtype if dtype is DType.UINT8 else super().without_overflow(dtype)
 
     def emit_floats(self, net: Network, x: Tensor, y: Tensor, of: DType) -> Tensor:
         """The layers for float32; ``of`` is the dtype that the numbers in ``x`` had."""
@@ -224,6 +237,7 @@ class FloorDivide(Quotient):
     examples = (
         "floor_divide()(int64[N, 8], int64[8]) -> int64[N, 8]",
         "floor_divide()(float32[N, 8], float32[]) -> float32[N, 8]",
+        "floor_divide()(uint8[N, 8], uint8[]) -> uint8[N, 8]",
     )
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
@@ -245,6 +259,7 @@ class Remainder(Quotient):
         "remainder()(int64[N, 8], int64[8]) -> int64[N, 8]",
         "remainder()(float32[N, 8], float32[8]) -> float32[N, 8]",
         "remainder()(int32[S], int64[]) -> int32[S]",
+        "remainder()(uint8[S], uint8[]) -> uint8[S]",
     )
 
     ufunc = "remainder"

@@ -11,7 +11,17 @@ from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import same_dim, type_of, wrap_dim, wrap_dims
-from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, divide_exact, equal, product, symbols
+from trtdsl.types import (
+    Dim,
+    SymbolicDim,
+    TensorType,
+    Undecided,
+    divide_exact,
+    equal,
+    evaluate,
+    product,
+    symbols,
+)
 
 
 class _Reshaping(Function, abstract=True):
@@ -125,9 +135,26 @@ def inferred_shape(input: TensorType, shape: tuple[Dim, ...], about: str) -> tup
     if known == 0:
         raise Refused("-1 cannot be inferred beside a size of 0", about)
     rest = divide_exact(input.size, known)
+    if rest is None and _may_divide(input.size, known):
+        text = f"whether {_elements(input)} divide into [{_text(shape)}] depends on the input's size"
+        raise Refused(text, about)
     if rest is None:
         raise Refused(f"{_elements(input)} do not divide into [{_text(shape)}]", about)
     return tuple(rest if axis in unknown else dim for axis, dim in enumerate(shape))
+
+
+def _may_divide(size: Dim, known: Dim) -> bool:
+    """Whether some of the sizes in range, of which the first of each dimension are tried, divide."""
+    dims = sorted({*symbols(size), *symbols(known)}, key=str)
+    for step in range(_SIZES_TRIED if dims else 0):
+        at = {symbol.name: min(symbol.minimum + step, symbol.maximum) for symbol in dims}
+        divisor = evaluate(known, at)
+        if divisor and evaluate(size, at) % divisor == 0:
+            return True
+    return False
+
+
+_SIZES_TRIED = 64
 
 
 def _require_size(input: TensorType, size: Dim, shape: tuple[Dim, ...], about: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from trtdsl.types import DType
 
 
@@ -26,9 +24,7 @@ def literal(value: object) -> str:
 
 
 def _number(value: float) -> str:
-    """A float that reads back as the same float; the infinities as products that overflow to them."""
-    if math.isinf(value):
-        return "1e308 * 10" if value > 0 else "-1e308 * 10"
+    """A float that reads back as the same float."""
     return repr(value)
 
 

@@ -163,7 +163,7 @@ class ExpressionBuilder:
         value = float(digits.value)
         if math.isinf(value):
             message = f"`{digits.value}` is too large for a float"
-            self.diagnostics.append(Diagnostic(message, span, help=("infinity is written `1e308 * 10`",)))
+            self.diagnostics.append(Diagnostic(message, span, help=("infinity is written `inf`",)))
         return tree.Float(span, value, digits.value)
 
     def make_string(self, span: Span, token: Token) -> tree.String:

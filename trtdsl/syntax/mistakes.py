@@ -136,7 +136,7 @@ _CHARACTERS = {
     "~": "write `not`",
     "&": "write `and`",
     "|": "write `or`",
-    "^": "a power is written `**`",
+    "^": "a power is written `**`, either but not both of two bools `logical_xor(a, b)`",
     "\\": "a line may be broken anywhere without a mark",
     "`": 'a string is written `"…"`',
     "“": 'a string is written `"…"`',

@@ -1,0 +1,84 @@
+"""Words for what people write first: what is said leads to what the language takes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from tests.elaborate.bodies import graph_of
+from trtdsl import reference
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ops.base import OPERATORS
+from trtdsl.ops.describe import signature
+from trtdsl.ops.pytorch_names import advice
+
+
+def said(text: str, declared: str = "input x: float32[N, 3, 8, 8]\n") -> str:
+    """What is said of statements behind a declaration; N is from 1 to 8."""
+    with pytest.raises(DiagnosticError) as error:
+        graph_of(text, declared=f"dim N = 1 .. 4 .. 8\n{declared}")
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tril", "triu"])
+def test_a_triangle_can_be_written_as_the_help_says(name: str) -> None:
+    (text,) = re.findall(r"`(where.*?)`", advice(name))
+    written = text.replace("R", "3").replace("C", "4")
+    graph = elaborate_text(f"model m() {{ input x: float32[3, 4] output y = {written} }}")
+    x = torch.randn(3, 4)
+    assert torch.equal(reference.run(graph, {"x": x})["y"], getattr(torch, name)(x))
+
+
+def test_infinity_is_a_number() -> None:
+    x = torch.tensor([1.0, -2.0, 3.0])
+    graph = elaborate_text("model m() { input x: float32[3] output y = where(x > 0, x, -inf) }")
+    assert reference.run(graph, {"x": x})["y"].tolist() == [1.0, -torch.inf, 3.0]
+
+
+def test_a_dynamic_end_of_arange_is_not_called_its_start() -> None:
+    found = said("output y = arange(N)")
+    assert (
+        "`arange` needs a number that is known at compile time here, not the dynamic dimension `N`" in found
+    )
+
+
+def test_a_reshape_that_fits_some_sizes_depends_on_the_size() -> None:
+    declared = "input x: float32[N, 8]\n"
+    assert "divide into [-1, 12] depends on the input's size" in said(
+        "output y = reshape(x, -1, 12)", declared
+    )
+    assert "do not divide into [N, -1, 5]" in said("output y = reshape(x, N, -1, 5)", declared)
+
+
+def test_a_tuple_of_tensors_is_called_a_tuple() -> None:
+    found = said("p = (x, x)\noutput y = p + [x]")
+    assert "`+` does not take a tuple of 2 tensors and a list of 1 tensor" in found
+
+
+def test_a_caret_may_have_been_meant_for_bools() -> None:
+    assert "logical_xor" in said("output y = (x > 0) ^ (x < 1)")
+
+
+def test_bytes_are_divided() -> None:
+    graph = elaborate_text(
+        "model m() { input x: uint8[4] output y = x // 3 output z = x % 7"
+        ' output t = div(x, 5, rounding_mode = "trunc") }'
+    )
+    x = torch.tensor([0, 5, 200, 255], dtype=torch.uint8)
+    found = reference.run(graph, {"x": x})
+    assert [found[name].tolist() for name in "yzt"] == [[0, 1, 66, 85], [0, 5, 4, 3], [0, 1, 40, 51]]
+
+
+@pytest.mark.parametrize("cls", [cls for cls in OPERATORS.values() if cls.order], ids=lambda cls: cls.name)
+def test_the_signature_has_the_order_that_the_language_takes(cls: type) -> None:
+    listed = signature(cls).partition("(")[2].rstrip(")").split(", ")
+    assert tuple(each.partition(" = ")[0] for each in listed) == cls.order
+
+
+def test_what_a_name_fixes_is_not_among_its_parameters() -> None:
+    op = OPERATORS["to"]
+    shown = {spelling.name: signature(op, spelling) for spelling in op.spellings}
+    assert shown["half"] == "half(input)"
