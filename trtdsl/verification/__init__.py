@@ -129,10 +129,7 @@ def verify(
     options = VerifyOptions(at, seed, dtype, tolerance, weights_dtype, randomize)
     if randomize and (against is None or engine is not None):
         raise UsageError(Diagnostic("`--randomize` needs `--against`, and the CPU to compute the network"))
-    notes: list[str] = []
-    if not isinstance(graph, Graph):
-        checked = check_file(graph, options=CheckOptions(model=model, defines=defines or {}))
-        graph, notes = checked.graph, [warning.message for warning in checked.warnings]
+    graph, notes = _model(graph, CheckOptions(model=model, defines=defines or {}))
     runner = None if engine is None else engine_of(engine, graph)
     stored = None if outputs is None else load_reference_arrays(outputs)
     given = stored_inputs(graph, stored, inputs or {}) if stored else inputs or {}
@@ -147,6 +144,14 @@ def verify(
         reference = stored or OnnxReference(Path(onnx or ""))
         sides = _Sides(reference, *((graph, ()) if state is None else _bound(graph, state, weights_dtype)))
     return _compare(sides, chosen, frozenset(chosen) - frozenset(given), runner, options, notes)
+
+
+def _model(graph: Graph | str | Path, options: CheckOptions) -> tuple[Graph, list[str]]:
+    """The graph, checked if it is a file, and its warnings."""
+    if isinstance(graph, Graph):
+        return graph, []
+    checked = check_file(graph, options=options)
+    return checked.graph, [warning.message for warning in checked.warnings]
 
 
 def _state(

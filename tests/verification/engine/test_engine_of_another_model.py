@@ -26,7 +26,7 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
     "no input": ({"inputs": ()}, "it has no input `image`, the model has"),
     "further input": (
         {"inputs": (IMAGE, Binding("mask", "bool", ()))},
-        "it has the input `mask`, the model has not",
+        "it has the input `mask`, the model does not",
     ),
     "rank": (
         {"inputs": (dataclasses.replace(IMAGE, shape=("N", 192)),)},
