@@ -20,7 +20,7 @@ from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate, elaborate_file
 from trtdsl.ir import difference, show
 from trtdsl.ops.describe import operator_pages
-from trtdsl.syntax.printer import format_text
+from trtdsl.syntax import format_text
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

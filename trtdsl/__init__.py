@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from trtdsl.options import CheckOptions, CompileOptions
     from trtdsl.passes import optimize
     from trtdsl.runtime.engine import Engine
+    from trtdsl.syntax import format_text
     from trtdsl.syntax.parser import parse
-    from trtdsl.syntax.printer import format_text
     from trtdsl.trt.build import build
     from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import Manifest
@@ -61,7 +61,7 @@ _HOMES = {
     "compile_graph": "trtdsl.compile",
     "elaborate_file": "trtdsl.elaborate",
     "elaborate_text": "trtdsl.elaborate",
-    "format_text": "trtdsl.syntax.printer",
+    "format_text": "trtdsl.syntax",
     "load_weights": "trtdsl.weights",
     "lower": "trtdsl.trt.lower",
     "optimize": "trtdsl.passes",

@@ -17,7 +17,7 @@ from torch import nn
 from trtdsl.elaborate import elaborate as elaborate_text
 from trtdsl.elaborate import elaborate_file
 from trtdsl.ir import Graph
-from trtdsl.syntax.printer import format_text
+from trtdsl.syntax import format_text
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

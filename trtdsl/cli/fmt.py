@@ -19,7 +19,7 @@ from trtdsl.diagnostics import DiagnosticError, UsageError
 @click.pass_context
 def fmt(context: click.Context, files: Sequence[Path], check: bool, diff: bool) -> None:
     """Lay out .trtnet files in the one way there is."""
-    from trtdsl.syntax.printer import format_text
+    from trtdsl.syntax import format_text
     from trtdsl.syntax.source import read_source
 
     changed = False

@@ -12,11 +12,13 @@ from trtdsl.elaborate.program import (
     evaluate_define,
     models,
 )
+from trtdsl.elaborate.recorder import Recorder
 from trtdsl.syntax.source import read_source
 
 __all__ = [
     "Elaborated",
     "Program",
+    "Recorder",
     "elaborate",
     "elaborate_file",
     "elaborate_text",

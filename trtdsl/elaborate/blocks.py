@@ -34,11 +34,14 @@ class Blocks:
 
     def __init__(self, run: Callable[[tree.Block, Scope], None]) -> None:
         self.run = run
+        self.entered: set[int] = set()
+        """the identities of the blocks that were placed at least once"""
 
     def enter(
         self, callee: BlockRef, configuration: Sequence[Argument], tensors: Sequence[Argument], call: Call
     ) -> Any:
         """Run a block's body at a place; gives what it returns."""
+        self.entered.add(id(callee.block))
         scope = Scope(callee.globals, _inside(callee, call))
         self._bind_parameters(callee, configuration, scope, call)
         self._bind_tensors(callee, tensors, scope, call)

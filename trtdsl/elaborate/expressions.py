@@ -132,11 +132,11 @@ class Expressions:
         head = pipe.head.span.text if isinstance(pipe.head, tree.Path) else ""
         for stage in pipe.stages:
             wishes = hints if stage is pipe.stages[-1] else ()
-            value = Argument(self._stage(value, stage, scope, wishes, head), stage.span)
+            value = Argument(self.stage(value, stage, scope, wishes, head), stage.span)
             head = ""
         return value.value
 
-    def _stage(
+    def stage(
         self,
         piped: Argument,
         stage: tree.Path | tree.Call | tree.Labelled,
@@ -144,9 +144,10 @@ class Expressions:
         hints: Sequence[str],
         head: str,
     ) -> Any:
+        """What is piped, after one stage."""
         label, inner = (stage.label, stage.value) if isinstance(stage, tree.Labelled) else (None, stage)
         callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
-        callee = self._callee(callee_expr, scope)
+        callee = self.callee(callee_expr, scope)
         arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else None
         call = self._placing(callee, stage, callee_expr, scope, hints, label, head)
         return self.caller.pipe(callee, piped, arguments, call)
@@ -154,7 +155,7 @@ class Expressions:
     def _labelled(self, expr: tree.Labelled, scope: Scope, hints: Sequence[str]) -> Any:
         inner = expr.value
         callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
-        callee = self._callee(callee_expr, scope)
+        callee = self.callee(callee_expr, scope)
         arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else ()
         call = self._placing(callee, expr, callee_expr, scope, hints, expr.label, "")
         result = self.caller.call(callee, arguments, call)
@@ -169,12 +170,13 @@ class Expressions:
         )
 
     def _call(self, expr: tree.Call, scope: Scope, hints: Sequence[str]) -> Any:
-        callee = self._callee(expr.callee, scope)
+        callee = self.callee(expr.callee, scope)
         arguments = self._arguments(expr.arguments, scope)
         call = self._placing(callee, expr, expr.callee, scope, hints, None, "")
         return self.caller.call(callee, arguments, call)
 
-    def _callee(self, expr: tree.Expr, scope: Scope) -> Any:
+    def callee(self, expr: tree.Expr, scope: Scope) -> Any:
+        """What stands before a list of arguments or after `->`."""
         if isinstance(expr, tree.Path) and len(expr.parts) == 1:
             return scope.find_callee(expr.parts[0])
         return self.value(expr, scope)

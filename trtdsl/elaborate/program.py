@@ -11,8 +11,10 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, UsageError, 
 from trtdsl.elaborate.arguments import match_arguments
 from trtdsl.elaborate.files import Program
 from trtdsl.elaborate.mistakes import Mistake, Poisoned
+from trtdsl.elaborate.recorder import Recorder
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.statements import Elaboration
+from trtdsl.elaborate.unused import mistakes_in
 from trtdsl.elaborate.values import Argument
 from trtdsl.ir import Graph
 from trtdsl.syntax import tree
@@ -43,12 +45,17 @@ def elaborate_text(
 
 
 def elaborate(
-    text: str, name: str, model: str | None = None, defines: Mapping[str, Any] | None = None
+    text: str,
+    name: str,
+    model: str | None = None,
+    defines: Mapping[str, Any] | None = None,
+    recorder: Recorder | None = None,
 ) -> Elaborated:
     """The graph of one model of a text, with warnings.
 
     ``name`` is the file's path, from which imports are resolved; ``model`` may be left out where the
-    text has one model or one named like the file; ``defines`` sets the model's parameters.
+    text has one model or one named like the file; ``defines`` sets the model's parameters;
+    a ``recorder`` is told what each piece of the texts stands for.
     Raises :class:`DiagnosticError` with every mistake found, the warnings before them; UsageError for a
     model or a parameter that there is none of.
     """
@@ -56,7 +63,13 @@ def elaborate(
     names = Program().main(file, name)
     chosen = _choose(file, name, model)
     _require_parameters(chosen, defines or {})
-    return _run(chosen, names, defines or {})
+    run = Elaboration(chosen, recorder)
+    _run(run, names, defines or {})
+    for item in file.items:
+        if isinstance(item, tree.Block) and id(item) not in run.blocks.entered:
+            for diagnostic in mistakes_in(item, names):
+                run.report.add(diagnostic)
+    return Elaborated(run.declarations.graph(), tuple(run.report.warnings))
 
 
 def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
@@ -140,9 +153,9 @@ def _require_parameters(model: tree.Model, defines: Mapping[str, Any]) -> None:
         raise UsageError(*unknown)
 
 
-def _run(model: tree.Model, names: Mapping[str, Any], defines: Mapping[str, Any]) -> Elaborated:
-    run = Elaboration(model)
-    scope = Scope(names)
+def _run(run: Elaboration, names: Mapping[str, Any], defines: Mapping[str, Any]) -> None:
+    """Run the model's statements; what is wrong with one of them is kept for later."""
+    model, scope = run.model, Scope(names)
     try:
         _bind_parameters(run, model, scope, defines)
         run.run(model.body, scope, model=True)
@@ -153,7 +166,6 @@ def _run(model: tree.Model, names: Mapping[str, Any], defines: Mapping[str, Any]
     except RecursionError:
         help = ("split it into blocks, or make its lists flatter",)
         run.report.add_last(Diagnostic("the model nests too deeply", model.name.span, help=help))
-    return Elaborated(run.declarations.graph(), tuple(run.report.warnings))
 
 
 def _bind_parameters(run: Elaboration, model: tree.Model, scope: Scope, defines: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from trtdsl.elaborate.declarations import Declarations
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.placing import Placer
+from trtdsl.elaborate.recorder import Recorder, RecordingExpressions
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import in_words
 from trtdsl.syntax import tree
@@ -27,12 +28,14 @@ MOST_STATEMENTS = 200_000
 class Elaboration:
     """Runs one model's statements."""
 
-    def __init__(self, model: tree.Model) -> None:
+    def __init__(self, model: tree.Model, recorder: Recorder | None = None) -> None:
         self.model = model
         self.report = Report()
         self.placer = Placer(self.report)
-        blocks = Blocks(self._run_block)
-        self.expressions = Expressions(Caller(self.placer, blocks.enter))
+        blocks = self.blocks = Blocks(self._run_block)
+        caller = Caller(self.placer, blocks.enter)
+        self.expressions = RecordingExpressions(caller, recorder) if recorder else Expressions(caller)
+        self.recorder = recorder
         blocks.expressions = self.expressions
         self.declarations = Declarations(model, self.expressions, self.report)
         self.statements = 0
@@ -75,8 +78,18 @@ class Elaboration:
                     word = type(statement).__name__.lower()
                     raise mistake(f"`{word}` belongs to a model, not to a block", _head(statement))
                 self.declarations.declare(statement, scope)
+                self._note_declared(statement, scope)
             case tree.Scan() | tree.Emit() | tree.Weights():
                 raise mistake(f"`{type(statement).__name__.lower()}` is not supported yet", _head(statement))
+
+    def _note_declared(
+        self, statement: tree.Dim | tree.Profile | tree.Input | tree.Output, scope: Scope
+    ) -> None:
+        if self.recorder is None or isinstance(statement, tree.Profile):
+            return
+        for name in statement.names if isinstance(statement, tree.Output) else (statement.name,):
+            if name.text in scope.names:
+                self.recorder.note(name.span, scope.names[name.text])
 
     def _assign(self, statement: tree.Assign, scope: Scope, model: bool) -> None:
         names = [target.text for target in statement.targets]
@@ -89,6 +102,8 @@ class Elaboration:
             if model:
                 self.declarations.warn_of_rebinding(target, value, scope)
             scope.names[target.text] = value
+            if self.recorder is not None:
+                self.recorder.note(target.span, value)
 
     def _for(self, statement: tree.For, scope: Scope, model: bool) -> None:
         place = statement.iterable.span
@@ -129,11 +144,11 @@ def _poison(statement: tree.Statement, scope: Scope, model: bool) -> None:
     """Make all that a failed statement would have done unusable."""
     if isinstance(statement, tree.Return) and not model:
         raise Returned(POISON)
-    for name in _bound_names(statement):
+    for name in bound_names(statement):
         scope.names[name] = POISON
 
 
-def _bound_names(statement: tree.Statement) -> Iterator[str]:
+def bound_names(statement: tree.Statement) -> Iterator[str]:
     """The names a statement would have bound, those of its body included."""
     match statement:
         case tree.Assign() | tree.For():
@@ -148,7 +163,7 @@ def _bound_names(statement: tree.Statement) -> Iterator[str]:
         case _:
             pass
     for inner in _bodies(statement):
-        yield from _bound_names(inner)
+        yield from bound_names(inner)
 
 
 def _bodies(statement: tree.Statement) -> Sequence[tree.Statement]:

@@ -17,11 +17,8 @@ from lark import Token, Tree, UnexpectedInput
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from trtdsl.syntax.build import TreeBuilder
-from trtdsl.syntax.grammar import END, language
-from trtdsl.syntax.mistakes import explain
-from trtdsl.syntax.recovery import failed_statement, unfinished_statement
-from trtdsl.syntax.stuck import Stumble, stumble
-from trtdsl.syntax.tokens import Tokens, comments_of, leaves, listed
+from trtdsl.syntax.grammar import language
+from trtdsl.syntax.tokens import Tokens, blanked, comments_of, leaves, listed
 from trtdsl.syntax.tree import Expr, File
 
 MAXIMUM_DIAGNOSTICS = 20
@@ -82,19 +79,21 @@ def parse_partial(text: str, name: str = "<text>") -> Parsed:
     """The tree of what can be read, and every syntax error found, in the order of their places."""
     source = Source(name, text)
     diagnostics: list[Diagnostic] = []
-    read, blanked = _read(source, diagnostics)
+    read, rest = _read(source, diagnostics)
 
     def interpolated(start: int, end: int) -> Expr | None:
         inner = text[start:end]
         try:
             found = language().parse(inner, start="expr")
         except UnexpectedInput as error:
-            diagnostics.append(explain(stumble(source, inner, error, start).stuck))
+            from trtdsl.syntax.recovery import explained
+
+            diagnostics.append(explained(source, inner, error, start))
             return None
         part = TreeBuilder(source, (), interpolated, diagnostics, MAXIMUM_DEPTH // 4, start)
         return part.expression(found)
 
-    comments = comments_of(Source(name, blanked))
+    comments = comments_of(Source(name, rest))
     builder = TreeBuilder(source, comments, interpolated, diagnostics, MAXIMUM_DEPTH)
     file = builder.file(read)
     diagnostics.sort(key=lambda diagnostic: diagnostic.span.start if diagnostic.span else 0)
@@ -110,15 +109,17 @@ def _read(source: Source, diagnostics: list[Diagnostic]) -> tuple[Tree[Token], s
         try:
             return language().parse(text, start="file"), text
         except UnexpectedInput as error:
-            found = stumble(source, text, error)
-        ended = found.stuck.kind() == END
-        if not (ended and diagnostics):
-            diagnostics.append(explain(found.stuck))
+            # A text without mistakes does not pay for what is said about them.
+            from trtdsl.syntax.recovery import Recovery
+
+            recovery = Recovery(source, text, error)
+        if not (recovery.ended and diagnostics):
+            diagnostics.append(recovery.diagnostic)
         budget -= len(text)
-        if ended or budget < 0 or len(diagnostics) >= MAXIMUM_DIAGNOSTICS:
-            text = _finished(text, found)
+        if recovery.ended or budget < 0 or len(diagnostics) >= MAXIMUM_DIAGNOSTICS:
+            text = recovery.finished()
         else:
-            text = _blanked(text, *failed_statement(found))
+            text = recovery.without_failed_statement()
 
 
 def _without_long_lists(source: Source, text: str, diagnostics: list[Diagnostic]) -> str:
@@ -128,15 +129,5 @@ def _without_long_lists(source: Source, text: str, diagnostics: list[Diagnostic]
             message = f"the list is too long: it holds more than {LONGEST_LIST} elements"
             diagnostics.append(Diagnostic(message, Span(source, found.start(), found.start() + 1)))
         said = found.start()
-        text = _blanked(text, said + 1, found.end() - 1)
+        text = blanked(text, said + 1, found.end() - 1)
     return text
-
-
-def _finished(text: str, found: Stumble) -> str:
-    """The text up to where it makes no more sense, with the bodies closed that are open there."""
-    start, open_bodies = unfinished_statement(found)
-    return _blanked(text, start, len(text)) + "}" * open_bodies
-
-
-def _blanked(text: str, start: int, end: int) -> str:
-    return text[:start] + " " * (end - start) + text[end:]

@@ -17,7 +17,7 @@ from trtdsl.syntax.spacing import annotate, sequence_of, take_comments_after
 from trtdsl.syntax.tokens import Tokens
 
 
-def format_text(text: str, name: str = "<text>") -> str:
+def laid_out(text: str, name: str = "<text>") -> str:
     """The text in the one layout; raises :class:`DiagnosticError` where it does not parse."""
     parsed = parse_whole(text, name)
     formatter = _Formatter(parsed.tree, parsed.tokens)

@@ -6,31 +6,49 @@ of a statement: the first token of a line, no further right than the statement t
 
 from __future__ import annotations
 
+from lark import UnexpectedInput
+
+from trtdsl.diagnostics import Diagnostic, Source
 from trtdsl.syntax.grammar import END
-from trtdsl.syntax.stuck import Beginning, Stumble
-from trtdsl.syntax.tokens import Tokens
+from trtdsl.syntax.mistakes import explain
+from trtdsl.syntax.stuck import Beginning, stumble
+from trtdsl.syntax.tokens import Tokens, blanked
 
 _HARD = {"for", "if", "return", "assert"}
 _BEFORE_NAME = {"dim", "input", "output", "profile", "emit", "scan"}
 
 
-def failed_statement(found: Stumble) -> tuple[int, int]:
-    """The offsets between which the text makes no sense: to the next statement of the same body, if that
-    is there, or else to the next item."""
-    tokens, index = found.stuck.tokens, found.stuck.index
-    braces = found.around[-1].braces + _open_braces(tokens, found.around[-1].index, index)
-    for begin in reversed(found.around):
-        first = max(index, begin.index + 1)
-        resumed = _next_statement(tokens, first, begin, braces - begin.braces)
-        if resumed is not None:
-            return tokens.starts[begin.index], tokens.starts[resumed]
-    raise AssertionError("an item always ends somewhere")
+class Recovery:
+    """What is said about the first mistake of a text, and the text without it."""
+
+    def __init__(self, source: Source, text: str, error: UnexpectedInput) -> None:
+        self.text = text
+        self.found = stumble(source, text, error)
+        self.diagnostic = explain(self.found.stuck)
+        self.ended = self.found.stuck.kind() == END
+
+    def without_failed_statement(self) -> str:
+        """The text without what makes no sense: up to the next statement of the same body, if that is
+        there, or else up to the next item."""
+        tokens, index, around = self.found.stuck.tokens, self.found.stuck.index, self.found.around
+        braces = around[-1].braces + _open_braces(tokens, around[-1].index, index)
+        for begin in reversed(around):
+            first = max(index, begin.index + 1)
+            resumed = _next_statement(tokens, first, begin, braces - begin.braces)
+            if resumed is not None:
+                return blanked(self.text, tokens.starts[begin.index], tokens.starts[resumed])
+        raise AssertionError("an item always ends somewhere")
+
+    def finished(self) -> str:
+        """The text up to the statement that fails, with the bodies closed that are open there."""
+        begin = self.found.around[-1]
+        start = self.found.stuck.tokens.starts[begin.index]
+        return blanked(self.text, start, len(self.text)) + "}" * begin.braces
 
 
-def unfinished_statement(found: Stumble) -> tuple[int, int]:
-    """Where the statement begins that the text breaks off in, and how many braces are open there."""
-    begin = found.around[-1]
-    return found.stuck.tokens.starts[begin.index], begin.braces
+def explained(source: Source, text: str, error: UnexpectedInput, offset: int) -> Diagnostic:
+    """The mistake in the expression inside a string's braces that stands at an offset."""
+    return explain(stumble(source, text, error, offset).stuck)
 
 
 def _open_braces(tokens: Tokens, first: int, last: int) -> int:

@@ -95,3 +95,8 @@ def _comment(source: Source, start: int, end: int) -> Comment:
     text = source.text[start:end].rstrip()
     before = source.text[source.text.rfind("\n", 0, start) + 1 : start]
     return Comment(Span(source, start, start + len(text)), text, bool(before.strip(" \t\r\f\ufeff")))
+
+
+def blanked(text: str, start: int, end: int) -> str:
+    """The text with spaces from one offset to another, so that places stay."""
+    return text[:start] + " " * (end - start) + text[end:]
