@@ -224,10 +224,11 @@ LIBRARIES = ("numpy", "lark", "rich", "networkx", "torch", "tensorrt_rtx", "trtd
         ("fmt --check tiny.trtnet", ("numpy", "trtdsl.ops", "trtdsl.ir", "trtdsl.trt", "trtdsl.cli.check")),
         (
             "check tiny.trtnet",
-            ("torch", "tensorrt_rtx", "rich", "ml_dtypes", "trtdsl.passes", "trtdsl.weights", "trtdsl.trt"),
+            ("numpy", "networkx", "torch", "tensorrt_rtx", "rich", "trtdsl.passes", "trtdsl.weights"),
         ),
         ("check tiny.trtnet tiny.safetensors", ("torch", "tensorrt_rtx", "rich", "trtdsl.trt")),
-        ("ops Conv2d", ("torch", "tensorrt_rtx", "rich", "trtdsl.trt", "trtdsl.weights")),
+        ("show tiny.trtnet", ("numpy", "torch", "tensorrt_rtx", "rich", "trtdsl.passes", "trtdsl.trt")),
+        ("ops Conv2d", ("numpy", "torch", "tensorrt_rtx", "rich", "trtdsl.trt", "trtdsl.weights")),
     ],
 )
 def test_a_command_imports_no_more_than_it_needs(
