@@ -7,11 +7,11 @@ graph is trusted, and the bodies of its nodes are looked at like the graph itsel
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from trtdsl.ir.graph import Graph, Node, Value, Weight, graphs
+from trtdsl.ir.graph import Graph, Node, Value, Weight, graphs, infer
 from trtdsl.ir.show import show
 from trtdsl.ops.refused import Refused
 
@@ -78,12 +78,13 @@ def _level(graph: Graph) -> Iterator[Violation]:
     defined: set[Value] = set(graph.inputs)
     for node in graph.nodes:
         yield from _operands(node, defined)
+        operands = node.op.signature(node.arguments([value.type for value in node.operands]))
         if len(node.bodies) == len(node.op.bodies):
-            yield from _bodies(node)
-            yield from _types(node)
+            yield from _bodies(node, operands)
+            yield from _types(node, operands)
         else:
             yield Violation(f"it holds {len(node.bodies)} of its {len(node.op.bodies)} bodies", node)
-        yield from _weights(node)
+        yield from _weights(node, operands)
         if not node.origins:
             yield Violation("it has no origin in the text", node)
         defined.update(node.results)
@@ -92,11 +93,10 @@ def _level(graph: Graph) -> Iterator[Violation]:
             yield Violation(f"output `{output.name}` is `{output.value.name}`, which nothing makes")
 
 
-def _bodies(node: Node) -> Iterator[Violation]:
+def _bodies(node: Node, operands: Mapping[str, Any]) -> Iterator[Violation]:
     if not node.bodies:
         return
-    types = node.op.signature(node.arguments([value.type for value in node.operands]))
-    wanted = node.op.body_inputs(**types)
+    wanted = node.op.body_inputs(**operands)
     for name, body in zip(node.op.bodies, node.bodies, strict=True):
         if body.symbols or body.profiles:
             yield Violation(f"its body `{name}` has dimensions of its own, which only a model has", node)
@@ -114,9 +114,9 @@ def _operands(node: Node, defined: set[Value]) -> Iterator[Violation]:
             yield Violation(f"it reads `{value.name}` before that is made", node)
 
 
-def _types(node: Node) -> Iterator[Violation]:
+def _types(node: Node, operands: Mapping[str, Any]) -> Iterator[Violation]:
     try:
-        inferred = node.infer()
+        inferred = infer(node.op, operands, node.bodies)
     except Refused as refusal:
         yield Violation(f"its operator refuses it: {refusal.message}", node)
         return
@@ -125,9 +125,8 @@ def _types(node: Node) -> Iterator[Violation]:
         yield Violation(f"its types are {_listed(stored)}, but its operator gives {_listed(inferred)}", node)
 
 
-def _weights(node: Node) -> Iterator[Violation]:
-    types = node.op.signature(node.arguments([value.type for value in node.operands]))
-    needed = node.op.weights(**types)
+def _weights(node: Node, operands: Mapping[str, Any]) -> Iterator[Violation]:
+    needed = node.op.weights(**operands)
     declared = {operand.name for operand in node.op.operands}
     given = {slot: v for slot, v in zip(node.slots, node.operands, strict=False) if slot not in declared}
     for slot, value in given.items():
