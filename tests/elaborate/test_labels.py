@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.elaborate.bodies import graph_of, keys, mistakes_of
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import difference, show
 
 UNIT = "block Unit(c)(x) { return x -> conv: Conv2d(c, 1, bias = false) }\n"
 
@@ -71,3 +73,19 @@ def test_the_same_written_in_another_way_ties_too() -> None:
 def test_refused(body: str, message: str) -> None:
     (found,) = mistakes_of(body, UNIT)
     assert found.startswith(message)
+
+
+def test_a_block_can_be_a_module_itself() -> None:
+    """ConvNeXt's LayerNorm2d is a subclass of LayerNorm: its keys are the module's own."""
+    head = "block Norm2d(n)(x) { return x -> permute(0, 2, 3, 1) -> _: LayerNorm(n) -> permute(0, 3, 1, 2) }"
+    body = "output o = reshape(x, N, 2, 1, 2) -> features.0: Norm2d(2)"
+    graph = graph_of(body, head, declared="dim N = 1 .. 2 .. 4 input x: float32[N, 4]\n")
+    assert keys(graph) == ["features.0.weight", "features.0.bias"]
+    assert difference(graph, elaborate_text(show(graph))) is None
+
+
+def test_a_module_at_the_root_has_bare_keys() -> None:
+    graph = graph_of("output o = x -> _: Linear(3)", declared="input x: float32[2, 4]\n")
+    assert keys(graph) == ["weight", "bias"]
+    assert "x -> _: Linear(3)" in show(graph)
+    assert difference(graph, elaborate_text(show(graph))) is None

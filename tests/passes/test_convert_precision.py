@@ -122,3 +122,17 @@ def test_resnet18_in_half_precision(dtype: DType) -> None:
     assert found.dtype == expected.dtype
     error = (found - expected).norm() / expected.norm()
     assert 1e-5 < error <= convert_precision(dtype).tolerance
+
+
+def test_computed_weights_are_converted_with_the_rest() -> None:
+    text = """model m() {
+      input x: float32[2, 8]
+      input w: float32[4, 8]
+      output y = fc: Linear(4)(x, weight = w * 2)
+    }"""
+    graph = random_weights(elaborate_text(text), seed=0)
+    half = HALF(graph)
+    assert verify(half) == ()
+    (layer,) = (node for node in half.nodes if node.op.name == "Linear")
+    assert {value.type.dtype for value in layer.operands} == {DType.FLOAT16}
+    assert [*layer.computed_weights] == ["weight"]

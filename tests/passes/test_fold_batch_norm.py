@@ -6,7 +6,7 @@ import pytest
 
 from tests.closeness import expected, require_outputs
 from trtdsl.elaborate import elaborate_text
-from trtdsl.ir import Graph, verify
+from trtdsl.ir import Graph, refusals, verify
 from trtdsl.passes import fold_batch_norm, operator_counts
 from trtdsl.reference import random_inputs, random_weights, run
 
@@ -115,3 +115,15 @@ def test_a_wrong_fold_is_seen() -> None:
     bias.data[...] *= 1.001
     with pytest.raises(AssertionError, match="from float64"):
         require_same(graph, folded)
+
+
+def test_a_computed_weight_is_not_folded_and_said_so() -> None:
+    text = """model m() {
+      input x: float32[2, 3, 8, 8]
+      input w: float32[4, 3, 3, 3]
+      output y = a: Conv2d(4, 3)(x, weight = w) -> b: BatchNorm2d
+    }"""
+    graph = random_weights(elaborate_text(text), seed=0)
+    with refusals() as heard:
+        assert fold_batch_norm(graph) is graph
+    assert [each.refusal.reason for each in heard] == ["`weight` is computed in the graph"]

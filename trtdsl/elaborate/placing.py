@@ -213,12 +213,15 @@ def refused(
 
 def _require_label(use: Use) -> None:
     name = use.op.name
-    if not use.label:
+    if use.label is None:
         raise Mistake(
             Diagnostic(
                 f"`{name}` has weights, so it needs a label that says where they are in the state dict",
                 use.span,
-                help=(f"write `label: {name}(…)`, with the name that `print(module)` shows",),
+                help=(
+                    f"write `label: {name}(…)`, with the name that `print(module)` shows",
+                    f"or `_: {name}(…)` in a block that is this module itself, at its own keys",
+                ),
             )
         )
     if use.place.unlabelled is None:

@@ -98,7 +98,7 @@ def _nodes(graph: Graph, blocks: _Blocks) -> Iterator[str]:
 
 def show_node(node: Node, bodies: Sequence[str] = ()) -> str:
     """The right side of a node's line; ``bodies`` are what its bodies are called."""
-    label = f"{show_label(node.scope)}: " if node.scope else ""
+    label = f"{show_label(node.scope)}: " if node.scope else "_: " if node.weights else ""
     if not isinstance(node.op, Module):
         arguments = _function_arguments(node, bodies or [body.name for body in node.bodies])
         return f"{label}{node.op.name}({', '.join(arguments)})"
