@@ -31,7 +31,8 @@ def test_attention_does_not_scale_the_scores(bench: Any) -> None:
 
 def test_attention_shares_key_heads(bench: Any) -> None:
     q, k, v = _heads(6, 3, 0), _heads(2, 5, 1), _heads(2, 5, 2)
-    want = F.scaled_dot_product_attention(q, k, v, scale=1.0, enable_gqa=True)
+    shared = [heads.repeat_interleave(3, dim=1) for heads in (k, v)]
+    want = F.scaled_dot_product_attention(q, *shared, scale=1.0)
     torch.testing.assert_close(bench.value(_attend(bench, q, k, v)), want)
 
 

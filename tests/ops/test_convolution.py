@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.closeness import NARROW, require_close
 from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.base import Module
 from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
@@ -32,6 +33,21 @@ def check(op: Module, *shape: int, dtype: torch.dtype = torch.float32) -> torch.
 def test_same_pads_an_even_kernel_more_behind(kernel: Any, dilation: int, mode: Any) -> None:
     op = Conv2d(4, kernel, padding="same", dilation=dilation, padding_mode=mode)
     assert check(op, 1, 3, 13, 14).shape == (1, 4, 13, 14)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(Conv1d, (4, 9)), (Conv2d, (2, 4, 6, 7)), (Conv3d, (1, 4, 5, 6, 7))]
+)
+@pytest.mark.parametrize("padding", ["same", 1])
+def test_halves_are_padded_as_floats_are(kind: Any, shape: tuple[int, ...], mode: Any, padding: Any) -> None:
+    op = kind(6, 2, padding=padding, dilation=3 if padding == "same" else 1, groups=2, padding_mode=mode)
+    x = torch.randn(shape).half()
+    weights = random_weights(op, x)
+    (found,) = check_equals_torch(op, x, weights=weights)
+    wide = {name: torch.as_tensor(weight).float() for name, weight in weights.items()}
+    (wanted,) = check_equals_torch(op, x.float(), weights=wide)
+    require_close(found.float(), wanted, NARROW[torch.float16])
 
 
 def test_kernel_of_one_dimension_goes_through_two() -> None:

@@ -33,6 +33,20 @@ def test_fills_every_dtype(dtype: torch.dtype) -> None:
     check_equals_torch(Pad((1, 2, 0, 1)), ROWS.to(dtype))
 
 
+@pytest.mark.parametrize("dtype", ["bool", "float16", "bfloat16", "int32", "int64", "uint8"])
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("spatial", [1, 2, 3])
+def test_moves_the_values_of_every_dtype(spatial: int, mode: Any, dtype: str) -> None:
+    """Also of those that PyTorch, or a release of it, does not pad itself."""
+    x = torch.arange(3**spatial).reshape(1, *(3,) * spatial).to(getattr(torch, dtype))
+    (found,) = check_equals_torch(Pad((1, 2) * spatial, mode=mode), x)
+    assert found.dtype == x.dtype
+    order = {"reflect": [1, 0, 1, 2, 1, 0], "replicate": [0, 0, 1, 2, 2, 2], "circular": [2, 0, 1, 2, 0, 1]}
+    for dim in range(1, spatial + 1):
+        x = x.index_select(dim, torch.tensor(order[mode]))
+    assert torch.equal(found, x)
+
+
 def test_fills_infinity() -> None:
     check_equals_torch(Pad((1, 2), value=float("-inf")), ROWS)
 

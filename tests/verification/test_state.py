@@ -14,6 +14,7 @@ from torch import nn
 
 import trtdsl
 from tests.verification.networks import graph_of, state, verify_text
+from tests.weights.saving import savable
 
 TEXT = "model m() {\n  input x: float32[2, 4]\n  output y = x -> fc: Linear(5)\n}\n"
 
@@ -49,7 +50,7 @@ class Buffered(nn.Module):
 @pytest.mark.parametrize("in_dtype", ["float32", "float64"])
 def test_a_file_may_hold_buffers_of_any_dtype(tmp_path: Path, dtype: torch.dtype, in_dtype: Any) -> None:
     module = Buffered(dtype)
-    torch.save(module.state_dict(), tmp_path / "net.pth")
+    torch.save({key: savable(value) for key, value in module.state_dict().items()}, tmp_path / "net.pth")
     for weights in (tmp_path / "net.pth", module.state_dict(), None):
         assert trtdsl.verify(graph_of(TEXT), weights, module, dtype=in_dtype).equal
     assert module.extra.dtype == dtype

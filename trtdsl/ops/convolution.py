@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, given_type, static
-from trtdsl.ops.pad import lower_padding, padded_type
+from trtdsl.ops.pad import lower_padding, padded_by_torch, padded_type
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_rank
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
@@ -141,6 +141,20 @@ class _Conv(_Convolution, abstract=True):
             num_groups=self.groups,
         )
         return net.reshape(maps, net.result.shape)
+
+    def reference(self, torch: Any, input: Any, weight: Any, bias: Any = None) -> Any:
+        """The module itself, but for padding that PyTorch 2.4 does not compute in float16."""
+        if self.padding_mode == "zeros" or input.dtype != torch.float16:
+            return None
+        window = self.window
+        sides = tuple(zip(window.before, window.after, strict=True))[::-1]
+        padded = padded_by_torch(
+            torch, input, [amount for side in sides for amount in side], self.padding_mode
+        )
+        convolve = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)
+        return convolve[self.spatial - 1](
+            padded, weight, bias, window.stride, 0, window.dilation, self.groups
+        )
 
 
 def require_layer(window: Window) -> None:

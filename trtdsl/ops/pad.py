@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trtdsl.ops.base import Function
 from trtdsl.ops.refused import Refused
@@ -86,6 +86,16 @@ def pairs(pad: Sequence[Dim]) -> Amounts:
     return tuple(zip(pad[::2], pad[1::2], strict=True))[::-1]
 
 
+def padded_by_torch(torch: Any, x: Any, pad: Sequence[Dim], mode: str) -> Any:
+    """PyTorch's padding in a mode that only moves values, of every dtype.
+
+    No release of PyTorch reflects or replicates bools on the CPU, and 2.4 does not do it in float16: float32
+    holds both exactly.
+    """
+    wide = x.float() if x.dtype in (torch.bool, torch.float16) else x
+    return torch.nn.functional.pad(wide, tuple(pad), mode=mode).to(x.dtype)
+
+
 _REFLECTABLE = {2: (2, 3), 4: (3, 4), 6: (4, 5)}
 """Ranks that PyTorch takes for 2, 4 and 6 amounts in every mode but constant."""
 
@@ -143,3 +153,6 @@ class Pad(Function):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return lower_padding(net, input, pairs(self.pad), self.mode, self.value or 0.0)
+
+    def reference(self, torch: Any, input: Any) -> Any:
+        return None if self.mode == "constant" else padded_by_torch(torch, input, self.pad, self.mode)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trtdsl.ops.base import Module
-from trtdsl.ops.pad import Amounts, lower_padding, padded_type, pairs
+from trtdsl.ops.pad import Amounts, lower_padding, padded_by_torch, padded_type, pairs
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_fit
 from trtdsl.types import TensorType
@@ -31,11 +31,16 @@ class _PadModule(Module, abstract=True):
         return 0.0
 
     @property
-    def amounts(self) -> Amounts:
+    def flat(self) -> tuple[int, ...]:
+        """The padding as PyTorch's functions take it."""
         flat = (self.padding,) * (2 * self.spatial) if isinstance(self.padding, int) else self.padding
         if len(flat) != 2 * self.spatial:
             raise Refused(f"`padding` needs one number or {2 * self.spatial}, not {len(flat)}", "padding")
-        return pairs(flat)
+        return flat
+
+    @property
+    def amounts(self) -> Amounts:
+        return pairs(self.flat)
 
     def infer(self, input: TensorType) -> TensorType:
         least = self.spatial if self.mode == "constant" else self.spatial + 1
@@ -46,6 +51,9 @@ class _PadModule(Module, abstract=True):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return lower_padding(net, input, self.amounts, self.mode, self.fill)
+
+    def reference(self, torch: Any, input: Any) -> Any:
+        return None if self.mode == "constant" else padded_by_torch(torch, input, self.flat, self.mode)
 
 
 class _ConstantPad(_PadModule, abstract=True):

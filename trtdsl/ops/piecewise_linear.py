@@ -178,6 +178,10 @@ class Softshrink(Activation):
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return net.elementwise("SUB", input, net.activation("CLIP", input, -self.lambd, self.lambd))
 
+    def reference(self, torch: Any, input: Any) -> Any:
+        # PyTorch 2.4 makes 0 of what is not a number.
+        return torch.where(input.isnan(), input, torch.nn.functional.softshrink(input, self.lambd))
+
 
 class Hardshrink(Activation):
     """``input``, and 0 within ``lambd`` of zero."""
