@@ -109,9 +109,9 @@ def _from_dlpack(name: str, array: Any, stream: int) -> View:
     device, _ = array.__dlpack_device__()
     if device in _CUDA:
         # 1 is the legacy default stream; 0 is forbidden there, for it could mean two things.
-        capsule = array.__dlpack__(stream=stream or 1)
+        capsule = _capsule(name, array, stream=stream or 1)
     elif device in _CPU:
-        capsule = array.__dlpack__()
+        capsule = _capsule(name, array)
     else:
         raise UsageError(Diagnostic(f"`{name}` is on a device that is neither the CPU nor an NVIDIA GPU"))
     tensor = tensor_in(capsule)
@@ -129,11 +129,22 @@ def _from_dlpack(name: str, array: Any, stream: int) -> View:
     return _host(_readable(pointer, shape, dtype, strides, (array, capsule)))
 
 
+def _capsule(name: str, array: Any, **options: int) -> Any:
+    """What the array's own library exports. It may refuse: tensors that require gradients, for example."""
+    try:
+        return array.__dlpack__(**options)
+    except (BufferError, RuntimeError) as error:  # DLPack asks for the first, releases of PyTorch raise both
+        raise UsageError(Diagnostic(f"`{name}` cannot be read through DLPack: {error}")) from error
+
+
 def _readable(
     pointer: int, shape: tuple[int, ...], dtype: str, strides: tuple[int, ...] | None, owner: Any
 ) -> Array:
     """A numpy array of memory on the CPU. numpy's own from_dlpack does not know bfloat16."""
     element = DType(dtype).numpy if dtype in {str(d) for d in DType} else np.dtype(dtype)
+    if 0 in shape:
+        # Its pointer may be null, which numpy before 2 does not take.
+        return np.empty(shape, element)
     in_bytes = None if strides is None else tuple(stride * element.itemsize for stride in strides)
     interface = {"data": (pointer, True), "shape": shape, "typestr": f"|V{element.itemsize}", "version": 3}
     holder = _Holder(interface | {"strides": in_bytes}, owner)

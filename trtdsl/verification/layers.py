@@ -211,15 +211,23 @@ def _observe(
 
 @contextmanager
 def _hooks(reference: TorchReference, hook: Any) -> Generator[None]:
-    """Call ``hook(path, arguments, output)`` after every call of every module inside."""
+    """Call ``hook(path, arguments, output)`` after every call of every module inside.
+
+    Transformer layers of PyTorch 2.4 call no module inside, though one is watched, but for this switch.
+    """
+    import torch
+
     handles: list[Any] = []
     for path, module in reference.module.named_modules(remove_duplicate=False):
         if path:
             handles.append(
                 module.register_forward_hook(lambda _, args, out, path=path: hook(path, args, out))
             )
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
