@@ -45,6 +45,26 @@ class Repeat(Function, abstract=True):
         return state
 
 
+class Run(Function, abstract=True):
+    """``body(input)``."""
+
+    name = "run_once"
+    bodies = ("body",)
+    examples = ("run_once",)
+
+    def body_inputs(self, input: TensorType) -> Mapping[str, tuple[TensorType, ...]]:
+        return {"body": (input,)}
+
+    def infer(self, input: TensorType, *, bodies: Mapping[str, Signature]) -> tuple[TensorType, ...]:
+        return bodies["body"].outputs
+
+    def lower(self, net: Network, input: Tensor, *, bodies: Mapping[str, Callable[..., Any]]) -> Any:
+        return bodies["body"](input)
+
+    def reference(self, torch: Any, input: Any, *, bodies: Mapping[str, Callable[..., Any]]) -> Any:
+        return bodies["body"](input)
+
+
 class Either(Function, abstract=True):
     """``first(input)`` or ``second(input)``, as ``take_first`` says."""
 

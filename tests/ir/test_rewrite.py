@@ -32,10 +32,10 @@ def operators(graph: Graph) -> list[str]:
 
 
 def remove_double_negation(node: Node, around: Surroundings) -> Outcome:
+    if not isinstance(node.op, Neg):
+        return None
     inner = around.producer(node.operands[0])
-    if isinstance(node.op, Neg) and inner and isinstance(inner.op, Neg):
-        return inner.operands[0]
-    return None
+    return inner.operands[0] if inner and isinstance(inner.op, Neg) else None
 
 
 def test_a_value_in_place_of_a_node() -> None:
@@ -170,3 +170,27 @@ def test_a_rewritten_graph_prints_and_parses_back() -> None:
     from trtdsl.ir import show
 
     assert difference(found, elaborate_text(show(found))) is None
+
+
+def test_a_value_of_another_type_is_a_bug() -> None:
+    """Nothing else would see it: an output would change its type."""
+    graph = graph_of("output p = logical_not(x)")
+    with pytest.raises(TypeError, match=r"a rule puts float32\[4\] in place of `p`, which is bool\[4\]"):
+        rewrite(graph, lambda node, around: node.operands[0])
+
+
+@pytest.mark.parametrize("outcome", ["text", [], [1]])
+def test_what_is_no_outcome_is_a_bug(outcome: object) -> None:
+    with pytest.raises(TypeError, match="which is none of its outcomes"):
+        rewrite(graph_of("output p = -x"), lambda node, around: outcome)
+
+
+def test_a_refusal_is_told_once_however_often_it_is_met() -> None:
+    def rule(node: Node, around: Surroundings) -> Outcome:
+        return (
+            Refusal("it is a product") if isinstance(node.op, Mul) else remove_double_negation(node, around)
+        )
+
+    with refusals() as heard:
+        rewrite(graph_of("output p = -(-(x * y))"), rule, until_stable=True)
+    assert [each.refusal.reason for each in heard] == ["it is a product"]

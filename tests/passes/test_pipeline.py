@@ -160,7 +160,8 @@ def test_a_declared_place_is_kept() -> None:
         return graph
 
     early = Pass("early", nothing, before=("fold_constants",))
-    assert [step.name for step in inserted(PIPELINE, early)][:2] == ["remove_identities", "early"]
+    names = [step.name for step in inserted(PIPELINE, early)]
+    assert names.index("early") + 1 == names.index("fold_constants")
     late = Pass("late", nothing, after=("remove_dead_nodes",))
     assert inserted(PIPELINE, late)[-1] is late
     with pytest.raises(ValueError, match="must follow `fold_batch_norm` and precede"):
@@ -173,9 +174,54 @@ def test_entry_points_are_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     point = metadata.EntryPoint("theirs", "trtdsl.passes:remove_identities", "trtdsl.passes")
     monkeypatch.setattr(metadata, "entry_points", lambda group: [point] if group == "trtdsl.passes" else [])
     assert load_pass("theirs").name == "remove_identities"
-    with pytest.raises(UsageError, match="there are two passes `remove_identities`"):
+    with pytest.raises(UsageError, match="the pipeline has a pass `remove_identities` already"):
         with_passes(["theirs"])
 
 
 def test_counts_see_every_operator() -> None:
     assert operator_counts(elaborate_text(MODEL))["BatchNorm2d"] == 3
+
+
+def test_a_pass_of_the_pipeline_is_there_already() -> None:
+    with pytest.raises(UsageError, match="the pipeline has a pass `fold_constants` already"):
+        with_passes(["fold_constants"])
+
+
+WRONG = """
+from trtdsl.ir import rewrite
+
+def raises(graph):
+    raise ValueError("oops")
+
+def nothing(graph):
+    return None
+
+def other_type(graph):
+    return rewrite(graph, lambda node, around: node.operands[0])
+
+def no_output(graph):
+    return graph.replace(outputs=())
+
+def dangling(graph):
+    return graph.replace(nodes=())
+"""
+
+
+@pytest.mark.parametrize("name", ["raises", "nothing", "other_type", "no_output", "dangling"])
+def test_a_wrong_pass_is_its_authors_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.py").write_text(WRONG)
+    Path("m.trtnet").write_text("model m { input x: float32[2] output y = isnan(x) }")
+    assert trtdsl("show", "m.trtnet", "--pass", f"wrong.py:{name}") == 2
+    assert f"the pass `{name}` of `wrong.py:{name}` failed: " in capsys.readouterr().err
+
+
+def test_what_does_not_run_explains_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.trtnet").write_text(MODEL)
+    assert trtdsl("show", "m.trtnet", "--skip", "fold_batch_norm", "--explain", "fold_batch_norm") == 0
+    assert "fold_batch_norm: it does not run" in capsys.readouterr().err

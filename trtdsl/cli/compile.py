@@ -51,7 +51,6 @@ def compile(
 ) -> None:
     """Build a TensorRT engine from a model and its checkpoint."""
     from trtdsl.compile import check_file, compile_command, compile_graph
-    from trtdsl.passes import with_passes
     from trtdsl.trt.memory import return_large_blocks
 
     return_large_blocks()
@@ -63,7 +62,7 @@ def compile(
             engine,
             options,
             after=_printer(names_in(print_after), options),
-            refused=explainer(names_in(explain), with_passes(options.passes)),
+            refused=explainer(names_in(explain), options),
             progress=progress,
             sources=[file, *([weights] if weights else [])],
             command=compile_command(file, weights, choice, options),

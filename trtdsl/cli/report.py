@@ -12,7 +12,7 @@ from trtdsl.diagnostics import Diagnostic, render
 if TYPE_CHECKING:
     from trtdsl.compile import Checked
     from trtdsl.ir import Graph, Refused
-    from trtdsl.passes import Pass
+    from trtdsl.options import CompileOptions
 
 
 def report(diagnostics: Sequence[Diagnostic]) -> None:
@@ -27,11 +27,16 @@ def without_warnings(checked: Checked) -> Graph:
     return checked.graph
 
 
-def explainer(names: Sequence[str], steps: Sequence[Pass]) -> Callable[[str, Sequence[Refused]], None]:
+def explainer(names: Sequence[str], options: CompileOptions) -> Callable[[str, Sequence[Refused]], None]:
     """What prints, after these of the passes, which nodes they left as they were, and why."""
-    from trtdsl.passes import selected
+    from trtdsl.passes import selected, with_passes
 
+    steps = with_passes(options.passes)
     selected(only=names, passes=steps)
+    running = {step.name for step in selected(options.skip, options.only, steps)}
+    for name in names:
+        if name not in running:
+            print(f"{name}: it does not run, as the options have it", file=sys.stderr)
 
     def explain(name: str, refused: Sequence[Refused]) -> None:
         if name not in names:

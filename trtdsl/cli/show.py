@@ -32,7 +32,7 @@ def show(
         from trtdsl.passes import optimize, selected, with_passes
 
         steps = selected(options.skip, options.only, with_passes(options.passes))
-        graph = optimize(graph, steps, refused=explainer(names_in(explain), steps))
+        graph = optimize(graph, steps, refused=explainer(names_in(explain), options))
     if options.precision is not None:
         from trtdsl.ir import require_valid
         from trtdsl.passes import convert_precision

@@ -5,7 +5,6 @@ In: the evaluated arguments of a call.  Out: each under the name of what it is g
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from trtdsl.diagnostics import Span, did_you_mean
 from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
-from trtdsl.ops.base import Op
+from trtdsl.ops.base import REQUIRED, Op
 from trtdsl.ops.refused import Refused
 from trtdsl.types import DType, SymbolicDim
 
@@ -145,9 +144,4 @@ def _fits(item: object, hint: Any) -> bool:
 
 
 def _required(op: type[Op]) -> list[str]:
-    fields = dataclasses.fields(op)
-    return [
-        field.name
-        for field in fields
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
+    return [name for name in op.parameters if op.default(name) is REQUIRED]

@@ -14,7 +14,7 @@ In: a graph and a rule.  Out: a graph, and why the rule refused what it refused:
 
 A rule returns what stands for the node's results:
 
-- a value that is there already;
+- a value that is there already, of the result's own type;
 - a node, or several in order, that make the very same results (:meth:`Surroundings.builder` places them);
 - another node of the graph that computes the same, which takes on this one's origins;
 - a :class:`Refusal` where it would have rewritten but for a reason that its user may want to know;
@@ -33,7 +33,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from trtdsl.diagnostics import Origin
 from trtdsl.ir.builder import Builder
@@ -43,7 +43,10 @@ from trtdsl.ir.names import ValueNames
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a rule leaves a node that looks like one it is for, as a sentence without its subject.
+    """Why a rule leaves a node that looks like one it is for.
+
+    The reason stands behind the node's name: ``fold_batch_norm leaves `bn1`, BatchNorm2d: `` and then
+    ``it takes the statistics of the batch``.
 
     ``about`` are further nodes that take part, such as the convolution before a normalisation.
     """
@@ -129,29 +132,34 @@ def rewrite(graph: Graph, rule: Rule | type[Rule], *, until_stable: bool = False
     """
     names = ValueNames.of(graph)
     while True:
-        changed = _rewritten(graph, rule, names)
+        # What an earlier sweep refused the last one refuses again, if it is still there.
+        with refusals() as heard:
+            changed = _rewritten(graph, rule, names)
         if changed is graph or not until_stable:
+            for each in heard:
+                refuse(each.node, each.refusal)
             return changed
         graph = changed
 
 
-_LISTENERS: ContextVar[tuple[list[Refused], ...]] = ContextVar("listeners", default=())
+_LISTENER: ContextVar[list[Refused] | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
 def refusals() -> Generator[list[Refused], None, None]:
     """Collect what rules refuse within the block, in order."""
     heard: list[Refused] = []
-    token = _LISTENERS.set((*_LISTENERS.get(), heard))
+    token = _LISTENER.set(heard)
     try:
         yield heard
     finally:
-        _LISTENERS.reset(token)
+        _LISTENER.reset(token)
 
 
 def refuse(node: Node, refusal: Refusal) -> None:
     """Tell a refusal of a pass that is not a rule."""
-    for heard in _LISTENERS.get():
+    heard = _LISTENER.get()
+    if heard is not None:
         heard.append(Refused(node, refusal))
 
 
@@ -202,8 +210,10 @@ class _Sweep:
             self._replace(node.result, outcome)
         elif isinstance(outcome, Node) and outcome.results[0] in self._places:
             self._merge(node, outcome)
+        elif isinstance(outcome, Node):
+            self._stand(node, [outcome])
         else:
-            self._stand(node, (outcome,) if isinstance(outcome, Node) else tuple(outcome))
+            self._stand(node, _nodes(outcome))
         self._drop(node)
 
     def _keep(self, node: Node) -> None:
@@ -213,6 +223,8 @@ class _Sweep:
         self._ledger.keep(node)
 
     def _replace(self, old: Value, new: Value) -> None:
+        if old.type != new.type:
+            raise TypeError(f"a rule puts {new.type} in place of `{old.name}`, which is {old.type}")
         self._replaced[old] = new
         self._ledger.stand_in(old, new)
 
@@ -253,6 +265,13 @@ class _Sweep:
             for out in self._graph.outputs
         )
         return self._graph.replace(nodes=tuple(self._kept.values()), outputs=outputs)
+
+
+def _nodes(outcome: Any) -> Sequence[Node]:
+    """The nodes of an outcome; TypeError for what a rule, whoever wrote it, may not return."""
+    if not outcome or not all(isinstance(each, Node) for each in outcome):
+        raise TypeError(f"a rule returned {outcome!r}, which is none of its outcomes")
+    return outcome
 
 
 def merged_origins(nodes: Iterable[Node]) -> tuple[Origin, ...]:

@@ -17,14 +17,13 @@ block sees nothing of the model, and is given to the node's operator by its name
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trtdsl.ir.graph import Graph, Node, Value, graphs
 from trtdsl.ir.names import identifier
-from trtdsl.ops.base import OPERATORS, SPELLINGS, Module, Op
+from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Module, Op
 from trtdsl.ops.text import literal, quoted
 
 _LABEL = re.compile(r"[A-Za-z_]\w*(\.(\w+))*", re.ASCII)
@@ -154,16 +153,12 @@ def _parameters(op: Op, names: Sequence[str]) -> Iterator[str]:
         yield text if _is_required(op, name) else f"{name} = {text}"
 
 
-def _field(op: Op, name: str) -> dataclasses.Field[Any]:
-    return next(field for field in dataclasses.fields(op) if field.name == name)
-
-
 def _is_required(op: Op, name: str) -> bool:
-    return _field(op, name).default is dataclasses.MISSING
+    return op.default(name) is REQUIRED
 
 
 def _is_default(op: Op, name: str) -> bool:
-    default, value = _field(op, name).default, getattr(op, name)
+    default, value = op.default(name), getattr(op, name)
     return type(default) is type(value) and default == value
 
 

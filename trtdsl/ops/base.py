@@ -19,11 +19,13 @@ PyTorch does not have states its ``name`` and its ``reference`` itself.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+import msgspec.structs
 
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, SymbolicDim, TensorType, evaluate
@@ -106,7 +108,29 @@ SPELLINGS: dict[str, tuple[type[Op], Spelling]] = {}
 
 
 @dataclass_transform(frozen_default=True)
-class Op:
+class OpMeta(msgspec.StructMeta):
+    """Makes a struct of a class statement, and an operator of the language unless it is abstract.
+
+    Not a dataclass: there are some hundred and fifty operators, and each dataclass is written out and
+    compiled when it is declared, which took a quarter of a command's start.
+    """
+
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], abstract: bool = False
+    ) -> Any:
+        return super().__new__(mcls, name, bases, namespace, frozen=True)
+
+    def __init__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], abstract: bool = False
+    ) -> None:
+        super().__init__(name, bases, namespace)
+        made: Any = cls
+        made.parameters = made.__struct_fields__
+        if not abstract:
+            made.register()
+
+
+class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     """An operator with its parameters. Equal parameters make equal operators."""
 
     name: ClassVar[str] = ""
@@ -129,20 +153,10 @@ class Op:
     keys: ClassVar[Mapping[str, str]] = {}
     """state-dict names of weights whose slot is called otherwise: a parameter's is its label itself"""
 
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     operands: ClassVar[tuple[Operand, ...]]
     parameters: ClassVar[tuple[str, ...]]
     weight_slots: ClassVar[tuple[str, ...]] = ()
     """every weight that some configuration has, in the order of ``lower``"""
-
-    def __init_subclass__(cls, abstract: bool = False) -> None:
-        # A class without fields of its own inherits all that `dataclass` would write for it, which
-        # for most of the two hundred operators saves half of the package's import time.
-        if inspect.get_annotations(cls) or not hasattr(cls, "__dataclass_fields__"):
-            dataclass(frozen=True)(cls)
-        cls.parameters = tuple(field.name for field in dataclasses.fields(cls))
-        if not abstract:
-            cls.register()
 
     @classmethod
     def register(cls) -> None:
@@ -197,6 +211,15 @@ class Op:
 
     # What follows from the class
 
+    @classmethod
+    def default(cls, parameter: str) -> Any:
+        """A parameter's default; :data:`REQUIRED` where it has none."""
+        return _defaults(cls)[parameter]
+
+    def replace(self, **changes: Any) -> Any:
+        """The operator with other parameters."""
+        return msgspec.structs.replace(self, **changes)
+
     def key(self, slot: str, scope: str) -> str:
         """The state-dict key of a weight, for the operator placed at this path."""
         return ".".join(part for part in (scope, self.keys.get(slot, slot)) if part)
@@ -214,7 +237,7 @@ class Op:
             for name in self.parameters
             if _is_symbolic(value := getattr(self, name))
         }
-        return dataclasses.replace(self, **changed) if changed else self
+        return self.replace(**changed) if changed else self
 
 
 class Function(Op, abstract=True):
@@ -230,6 +253,15 @@ class Module(Op, abstract=True):
     def torch_arguments(self, *operands: Any, **named: Any) -> Mapping[str, object]:
         """The values of :attr:`inferred`, from the operands' types."""
         return {}
+
+
+REQUIRED: Any = msgspec.NODEFAULT
+"""What stands for the default of a parameter that has none."""
+
+
+@cache
+def _defaults(cls: type[Op]) -> Mapping[str, Any]:
+    return {field.name: field.default for field in msgspec.structs.fields(cls)}
 
 
 def _register(cls: type[Op]) -> None:

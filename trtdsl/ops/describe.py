@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 
 import trtdsl.ops
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ops import pytorch_names
-from trtdsl.ops.base import OPERATORS, SPELLINGS, Op, Spelling
+from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Op, Spelling
 from trtdsl.ops.example_text import function_statements, statements
 from trtdsl.ops.text import literal
 
@@ -45,9 +44,8 @@ def _argument(op: type[Op], spelling: Spelling, name: str) -> str:
 
 
 def _parameter(op: type[Op], spelling: Spelling | None, name: str) -> str:
-    field = next(field for field in dataclasses.fields(op) if field.name == name)
-    default = spelling.defaults.get(name, field.default) if spelling else field.default
-    return name if default is dataclasses.MISSING else f"{name} = {literal(default)}"
+    default = spelling.defaults.get(name, op.default(name)) if spelling else op.default(name)
+    return name if default is REQUIRED else f"{name} = {literal(default)}"
 
 
 def operator_table() -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
 from trtdsl.ir import Graph, Refused, refusals, require_valid, walk
 from trtdsl.passes.convert_precision import convert_precision
 from trtdsl.passes.declare import Pass, disorder, graph_pass, inserted
@@ -55,12 +55,29 @@ def optimize(
     """
     for step in selected(skip, only, passes):
         with refusals() as heard:
-            graph = require_valid(step(graph))
+            graph = _run(step, graph)
         if after:
             after(step.name, graph)
         if refused:
             refused(step.name, _standing(heard, graph))
     return graph
+
+
+def _run(step: Pass, graph: Graph) -> Graph:
+    """The pass's result, found valid; a mistake in a pass of somebody else's is told as that."""
+    promised = [(output.name, output.value.type) for output in graph.outputs]
+    try:
+        changed = require_valid(step(graph))
+        if [(output.name, output.value.type) for output in changed.outputs] != promised:
+            raise TypeError("it changes the names or types of the outputs")
+    except DiagnosticError:
+        raise
+    except Exception as error:
+        if not step.source:
+            raise
+        text = f"the pass `{step.name}` of {step.source} failed: {type(error).__name__}: {error}"
+        raise UsageError(Diagnostic(text)) from error
+    return changed
 
 
 def _standing(heard: Sequence[Refused], graph: Graph) -> list[Refused]:
@@ -91,9 +108,10 @@ def with_passes(added: Sequence[str]) -> tuple[Pass, ...]:
     One that says nothing of its place stands before the last, which removes what is left without users.
     """
     passes = PIPELINE
-    for step in map(load_pass, added):
+    for name in added:
+        step = next((each for each in PIPELINE if each.name == name), None) or load_pass(name)
         if step.name in {each.name for each in passes}:
-            raise UsageError(Diagnostic(f"there are two passes `{step.name}`"))
+            raise UsageError(Diagnostic(f"the pipeline has a pass `{step.name}` already"))
         try:
             passes = inserted(passes, step)
         except ValueError as error:

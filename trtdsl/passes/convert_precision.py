@@ -180,7 +180,7 @@ def _retyped(node: Node, dtype: DType) -> Op:
     makes_floats = any(result.type.dtype in CONVERTED for result in node.results)
     if "dtype" not in op.parameters or not makes_floats or not (stated in CONVERTED or from_nothing):
         return op
-    return dataclasses.replace(op, dtype=dtype)  # pyright: ignore[reportCallIssue]
+    return op.replace(dtype=dtype)
 
 
 def _rounded(weight: Weight, dtype: DType) -> Weight:

@@ -35,6 +35,8 @@ class Pass:
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     why: str = ""
+    source: str = ""
+    """where it was loaded from, if it is not one of trtdsl's own"""
 
     def __call__(self, graph: Graph) -> Graph:
         return self.function(graph)

@@ -87,7 +87,7 @@ class _Fold:
         weights = self._folded[identity]
         return dataclasses.replace(
             second,
-            op=dataclasses.replace(op, bias=True),
+            op=op.replace(bias=True),
             operands=(first.operands[0], *weights.values()),
             slots=(first.slots[0], *weights),
             scope=scope,

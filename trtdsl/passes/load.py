@@ -6,6 +6,7 @@ Out: a :class:`~trtdsl.passes.declare.Pass`. A plain function from graph to grap
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 from pathlib import Path
@@ -22,11 +23,12 @@ def load_pass(text: str) -> Pass:
     place, colon, name = text.rpartition(":")
     found = _attribute(_module(place, text), name, text) if colon else _entry_point(text)
     if isinstance(found, Pass):
-        return found
+        return dataclasses.replace(found, source=f"`{text}`")
     if not callable(found):
         raise UsageError(Diagnostic(f"`{text}` is not a function from graph to graph"))
     function: Any = found
-    return Pass(str(getattr(function, "__name__", name)), function, before=("remove_dead_nodes",))
+    own_name = str(getattr(function, "__name__", name))
+    return Pass(own_name, function, before=("remove_dead_nodes",), source=f"`{text}`")
 
 
 def _module(place: str, text: str) -> Any:
