@@ -37,6 +37,7 @@ from . import (
 from .machine import Machine, fits
 from .readback import Program, WeightTable, read_network
 from .registry import Context, EvaluationError, Precision, evaluated_kinds
+from .rounding import rounded_types
 
 ArrayLike: TypeAlias = "np.ndarray[Any, Any] | torch.Tensor"
 
@@ -57,7 +58,7 @@ _FAMILIES = (
 )
 """The modules whose import registers the layer evaluators."""
 
-__all__ = ["EvaluationError", "Precision", "evaluate", "evaluate_all", "evaluated_kinds"]
+__all__ = ["EvaluationError", "Precision", "evaluate", "evaluate_all", "evaluated_kinds", "rounded_types"]
 
 
 def evaluate(

@@ -221,9 +221,10 @@ class Frame:
         What a network casts is rounded, and so is what it computes from that, as PyTorch computes it too.
         Only what it makes of narrow inputs that are kept wide stays wide.
         """
-        dtypes = [None if name is None else self.machine.program.tensors[name].dtype for name in node.inputs]
-        if node.kind in ("CAST", "IDENTITY") and dtypes[0] != node.dtypes[0]:
+        program = self.machine.program
+        if program.is_cast(node):
             return True
+        dtypes = [None if name is None else program.tensors[name].dtype for name in node.inputs]
         operands = zip(dtypes, values, strict=True)
         return not any(
             value is not None and dtype in NARROW_FLOATS and value.dtype == self.machine.context.compute

@@ -76,6 +76,13 @@ class Program:
     weights: WeightTable = field(default_factory=dict)
     _cache: dict[tuple[int, str], torch.Tensor | None] = field(default_factory=dict)
 
+    def is_cast(self, node: LayerNode) -> bool:
+        """Whether a layer only changes its input's type."""
+        if node.kind not in ("CAST", "IDENTITY"):
+            return False
+        read = node.input(0)
+        return read is not None and self.tensors[read].dtype != node.dtypes[0]
+
     def read_weights(self, node: LayerNode, slot: str, compute: torch.dtype) -> torch.Tensor | None:
         """A flat copy of a layer's weights, floats widened to ``compute``; None where empty."""
         key = (node.index, slot)

@@ -74,6 +74,11 @@ def explain(fault: Fault, evidence: Evidence) -> Difference:
         return Difference(f"{fault.seen}; PyTorch has this value too, but another output", suspects[-1:])
     if len(nodes) == 1:
         theirs = _read_by(seen, evidence) if misled and seen else _operands_of_its_like(nodes[0], evidence)
+        if theirs and _reads_the_same(nodes[0], theirs, evidence):
+            text = (
+                "is the same in PyTorch, and so is what it reads: its TensorRT layers compute something else"
+            )
+            return Difference(f"{suspects[0]} {text}", suspects)
         if theirs:
             return Difference(_reads_something_else(nodes[0], theirs, evidence), suspects)
         return Difference(f"{suspects[0]} computes something else, from operands that agree", suspects)
@@ -90,15 +95,16 @@ def _between(graph: Graph, target: Value, right: Collection[Value]) -> list[Node
 
     Numbers in the text, which have no operands, are left out if there are others.
     """
-    found: set[Node] = set()
-    waiting: list[Value] = [target]
-    while waiting:
-        node = graph.producers.get(waiting.pop())
-        if node is not None and node not in found:
-            found.add(node)
-            waiting += [v for v in node.operands if not isinstance(v, Weight) and v not in right]
-    reading = {node for node in found if node.operands}
-    return [node for node in graph.nodes if node in (reading or found)]
+    import networkx
+
+    own = graph.producers.get(target)
+    if own is None:
+        return []
+    uses = graph.networkx()
+    uses.remove_edges_from([edge[:3] for edge in uses.edges(keys=True, data="value") if edge[3] in right])
+    found = networkx.ancestors(uses, own) | {own}
+    nodes = [node for node in graph.nodes if node in found]
+    return [node for node in nodes if node.operands] or nodes
 
 
 class _Watch:
@@ -240,6 +246,20 @@ def _operands_of_its_like(node: Node, evidence: Evidence) -> list[torch.Tensor]:
     watch = _Acquitting([node], evidence)
     _watch(evidence.reference, evidence.computed.setting.inputs, watch)
     return watch.acquitted.get(node, [])
+
+
+def _reads_the_same(node: Node, theirs: Sequence[torch.Tensor], evidence: Evidence) -> bool:
+    """Whether the operator's operands, numbers in the text left out, are PyTorch's, each in its place."""
+    computed, graph = evidence.computed, evidence.graph
+    ours = [
+        v
+        for v in node.operands
+        if v in graph.inputs or (v in graph.producers and graph.producers[v].operands)
+    ]
+    return len(ours) == len(theirs) and all(
+        v in computed.values and _is_same(computed.values[v], each, computed.tolerance(v))
+        for v, each in zip(ours, theirs, strict=True)
+    )
 
 
 class _Bridging(_Watch):

@@ -19,7 +19,7 @@ from trtdsl.verification.outputs import missing, output_notes, paired, require_a
 from trtdsl.verification.result import Difference, Row, Verification, notes_on_numbers, uncompared
 from trtdsl.verification.rows import difference_in_words, rows_of
 from trtdsl.verification.seen import Comparison, Seen, look
-from trtdsl.verification.setting import Setting, compute, rounded_values
+from trtdsl.verification.setting import Setting, cast_values, compute
 from trtdsl.verification.visibility import Unseen, unseen
 
 __all__ = ["compare_with", "paired"]
@@ -76,7 +76,7 @@ def _comparison(
 def notes_on_outputs(graph: Graph, reference: Reference, expected: Named) -> Iterator[str]:
     """What is to be said of the outputs' names and types; of stored ones, their file was asked before."""
     if not isinstance(reference, ArraysReference):
-        yield from output_notes(graph, expected, rounded_values(graph))
+        yield from output_notes(graph, expected, cast_values(graph))
 
 
 def _unmatched(graph: Graph, calls: Mapping[str, int]) -> Iterator[str]:

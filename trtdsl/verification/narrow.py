@@ -17,8 +17,8 @@ from trtdsl.verification.tolerances import ENGINE_TOLERANCES, ROUNDED_TOLERANCES
 
 def narrow_type(computed: Computed) -> DType | None:
     """The coarsest type that the graph computes in and was kept wide; None where it rounded all itself."""
-    values = [value for node in computed.graph.nodes for value in node.results]
-    kept = {value.type.dtype for value in values if value not in computed.rounded}
+    values = [v for node in computed.graph.nodes for v in node.results if v in computed.values]
+    kept = {v.type.dtype for v in values if str(computed.values[v].dtype) != f"torch.{v.type.dtype}"}
     return max(kept & ROUNDED_TOLERANCES.keys(), key=ROUNDED_TOLERANCES.__getitem__, default=None)
 
 

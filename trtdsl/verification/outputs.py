@@ -6,11 +6,10 @@ expected of them, and notes on what has no counterpart or is of another type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Output, Value
-from trtdsl.types import DType
 from trtdsl.verification.oracle import Array, Named
 from trtdsl.verification.result import Difference, Suspect
 
@@ -57,7 +56,7 @@ def missing(graph: Graph, expected: Named) -> Difference | None:
     )
 
 
-def output_notes(graph: Graph, expected: Named, rounded: Mapping[Value, DType]) -> Iterator[str]:
+def output_notes(graph: Graph, expected: Named, cast: Collection[Value]) -> Iterator[str]:
     """What the reference gives that the model does not, what is paired by position only, and other types."""
     places = _places(graph, expected)
     unread = [(i, name) for i, (name, _) in enumerate(expected) if i not in places.values()]
@@ -71,17 +70,17 @@ def output_notes(graph: Graph, expected: Named, rounded: Mapping[Value, DType]) 
                 yield f"output `{output.name}` is compared with the reference's `{name}`, by position"
     for output, place in places.items():
         found = expected[place][1].dtype.name
-        if not _is_of_type(output.value, found, output.value in rounded):
+        if not _is_of_type(output.value, found, output.value in cast):
             yield f"output `{output.name}` is {output.value.type}, but {found} in the reference"
 
 
-def _is_of_type(value: Value, found: str, is_rounded: bool) -> bool:
+def _is_of_type(value: Value, found: str, is_cast: bool) -> bool:
     """Whether the reference's dtype is the model's, as far as the reference was left the choice."""
     dtype = value.type.dtype
     wide = ("float32", "float64")
     if dtype.is_floating and found in wide:
         # The reference is moved to a wide type, so what it gives there may be narrow in the model.
-        return str(dtype) in wide or not is_rounded
+        return str(dtype) in wide or not is_cast
     return str(dtype) == found
 
 

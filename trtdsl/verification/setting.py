@@ -6,7 +6,7 @@ that its arithmetic deserves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,7 +45,8 @@ class Setting:
 class Computed:
     """A graph and what its TensorRT network computes: the values that became tensors, and the outputs.
 
-    ``rounded`` are the values that the network has rounded to a narrower type, or computed from such.
+    ``rounded`` are the values that the network has rounded to a narrower type, or computed from such, with
+    the coarsest such type; whether the graph casts or an operator's own layers do makes no difference.
     """
 
     graph: Graph
@@ -68,7 +69,7 @@ class Computed:
 def compute(graph: Graph, setting: Setting, rounded: bool = False) -> Computed:
     """Lower a graph and evaluate the network on the CPU; every layer ``rounded`` to its own type, or only
     what the network casts."""
-    from trtdsl.evaluate import EvaluationError, evaluate_all
+    from trtdsl.evaluate import EvaluationError, evaluate_all, rounded_types
     from trtdsl.trt.lower import lower
     from trtdsl.verification.oracle import numbers
 
@@ -81,19 +82,29 @@ def compute(graph: Graph, setting: Setting, rounded: bool = False) -> Computed:
     names = {value: tensor.handle.name for value, tensor in lowered.tensors.items() if tensor.array is None}
     values = {value: found[name] for value, name in names.items() if name in found}
     outputs = {output.name: numbers(found[output.name]) for output in graph.outputs}
-    return Computed(graph, setting, values, outputs, rounded_values(graph))
+    types = rounded_types(lowered.network, found)
+    behind = {value: _coarsest(types[name]) for value, name in names.items() if name in types}
+    return Computed(graph, setting, values, outputs, behind)
 
 
-def rounded_values(graph: Graph) -> dict[Value, DType]:
-    """The values behind a cast to a narrower type, with the coarsest such type."""
-    found: dict[Value, DType] = {}
+def _coarsest(dtypes: Iterable[torch.dtype]) -> DType:
+    named = (DType(str(dtype).removeprefix("torch.")) for dtype in dtypes)
+    return max(named, key=ROUNDED_TOLERANCES.__getitem__)
+
+
+def cast_values(graph: Graph) -> set[Value]:
+    """The values that the graph itself casts to a narrower type, or computes from such.
+
+    A module that does the same has them in that type too, whatever type its floats were moved to.
+    """
+    found: set[Value] = set()
     for node in graph.nodes:
-        behind = {found[value] for value in node.operands if value in found}
         operands = {value.type.dtype for value in node.operands}
+        behind = any(value in found for value in node.operands)
         for value in node.results:
             dtype = value.type.dtype
-            casts = {dtype} if dtype in ROUNDED_TOLERANCES and operands - {dtype} else set[DType]()
-            coarsest = max(behind | casts, key=ROUNDED_TOLERANCES.__getitem__, default=None)
-            if coarsest is not None:
-                found[value] = coarsest
+            # Indices and conditions beside an operand of the result's own type are not cast.
+            casts = dtype in ROUNDED_TOLERANCES and bool(operands) and dtype not in operands
+            if behind or casts:
+                found.add(value)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from trtdsl.ir import Graph
+from trtdsl.ir import Graph, Node, walk
 from trtdsl.types import DType
 
 Floats: TypeAlias = Literal["float32", "float64"]
@@ -16,10 +16,11 @@ TOLERANCES: Mapping[Floats, float] = {"float32": 1e-4, "float64": 1e-6}
 to their own float32 once, 6e-8."""
 
 ROUNDED_TOLERANCES: Mapping[DType, float] = {DType.FLOAT16: 2e-3, DType.BFLOAT16: 1.6e-2}
-"""Relative L2 error on the CPU of a model with weights of these dtypes, and behind a cast to one of them, if
-that is more. Folding rounds weights to their own dtype once more, by 5e-4 at most in float16 and 4e-3 in
-bfloat16; after up to 155 layers with BatchNorm, in torchvision's ResNets and DenseNet-121, 1.2e-3 and 1.1e-2
-were seen. A cast rounds by as much, and to the other neighbour where both sides are a little apart."""
+"""Relative L2 error on the CPU of a model with weights of these dtypes, and behind what the network rounds to
+one of them, if that is more. Folding rounds weights to their own dtype once more, by 5e-4 at most in float16
+and 4e-3 in bfloat16; after up to 155 layers with BatchNorm, in torchvision's ResNets and DenseNet-121, 1.2e-3
+and 1.1e-2 were seen. A cast rounds by as much, and to the other neighbour where both sides are a little
+apart."""
 
 ENGINE_TOLERANCES: Mapping[str, float] = {
     "float32": 1e-4,
@@ -35,6 +36,16 @@ leaves a fifth of it. float32 without TF32 (5e-6 at most in benchmarks/gpu.md) i
 
 
 def cpu_tolerance(graph: Graph, dtype: Floats) -> float:
-    """What a model with such weights is held to on the CPU."""
-    rounded = [ROUNDED_TOLERANCES.get(weight.type.dtype, 0.0) for weight in graph.weights]
-    return max([TOLERANCES[dtype], *rounded])
+    """What a model with such weights is held to on the CPU, and one that asks for a type it has already."""
+    narrow = {weight.type.dtype for weight in graph.weights}.union(*map(_asked_for, walk(graph)))
+    return max([TOLERANCES[dtype], *(ROUNDED_TOLERANCES.get(each, 0.0) for each in narrow)])
+
+
+def _asked_for(node: Node) -> set[DType]:
+    """The types of a node's operands that its own text names, as ``to(x, float16)`` of float16 does.
+
+    Nothing is cast in the network there, but a module whose floats were moved to a wide type rounds.
+    """
+    parameters = (getattr(node.op, name) for name in node.op.parameters)
+    named = {value for value in parameters if isinstance(value, DType)}
+    return named & {value.type.dtype for value in node.operands}
