@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 
 from tests.trt import networks as nets
-from tests.trt.releases import facts
 from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, Output, Profile, Value
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision
 from trtdsl.reference import random_weights
-from trtdsl.trt.build import Progress, advice, build
+from trtdsl.trt.build import Progress, build
 from trtdsl.trt.lower import lower
 from trtdsl.trt.profiles import input_range
 from trtdsl.types import DType, TensorType, maximum, symbol
@@ -208,33 +207,6 @@ def test_a_failed_build_shows_the_layer_inside_a_region() -> None:
     assert diagnostic.span is not None and diagnostic.span.line == 5
     assert "{ForeignNode[" in message(error)
     assert "filterWeightsBFloat16-{…}" in message(error)
-
-
-MASKED = """\
-model m() {
-  dim N = 1 .. 4 .. 512
-  input x: float32[N, 16]
-  input keep: bool[N%s]
-  output y = where(%s, matmul(x, transpose(x, 0, 1)), 0.0)
-}
-"""
-NO_KERNEL = (
-    "10: [optimizer.cpp::computeCosts::3728] Error Code 10: Internal Error "
-    "(Could not find any implementation for node {ForeignNode[unsqueeze...where]}.)",
-    "2: [builder.cpp::buildSerializedNetwork::751] Error Code 2: Internal Error "
-    "(Assertion engine != nullptr failed. )",
-)
-"""What TensorRT 8.5.3 said of the first of these, on an H200; it builds the second."""
-
-
-def test_masks_that_an_old_release_has_no_kernels_for() -> None:
-    computed = elaborate_text(MASKED % ("", "unsqueeze(keep, 1)"))
-    given = elaborate_text(MASKED % (", 1", "keep"))
-    (text,) = advice(computed, facts("8.5.3"), NO_KERNEL)
-    assert "make the mask an input" in text
-    assert advice(given, facts("8.5.3"), NO_KERNEL) == ()
-    assert advice(computed, facts("8.5.3"), NO_KERNEL[1:]) == ()
-    assert advice(computed, facts("10.13"), NO_KERNEL) == ()
 
 
 # Progress and cancelling

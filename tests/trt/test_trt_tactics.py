@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.trt import networks as nets
 from tests.trt.recording import RecordingDialect
 from tests.trt.releases import api, facts
 from trtdsl.trt import tactics
@@ -113,19 +112,19 @@ def test_a_build_that_failed_without_cublas_says_so() -> None:
     dialect, config = oldest({"CUBLAS": "`libcublas.so.11` cannot be loaded: no such file"}), Config()
     dialect.configure(config, float16=False)
     missing = missing_products(dialect, config)
-    reason, help = advice(nets.conv_relu(), dialect.facts, NO_KERNEL, missing)
+    reason, help = advice(dialect.facts, NO_KERNEL, missing)
     assert reason == (
         "TensorRT had to build without cuBLAS: `libcublas.so.11` cannot be loaded: no such file"
     )
     assert "most transformers need its matrix products: install cuBLAS" in help
-    assert advice(nets.conv_relu(), dialect.facts, ("another error",), missing) == ()
+    assert advice(dialect.facts, ("another error",), missing) == ()
 
 
 def test_a_build_that_failed_with_cublas_does_not_blame_it() -> None:
     dialect, config = oldest({}), Config()
     dialect.configure(config, float16=False)
     assert missing_products(dialect, config) == ""
-    assert advice(nets.conv_relu(), dialect.facts, NO_KERNEL) == ()
+    assert advice(dialect.facts, NO_KERNEL) == ()
     # As `tune` may have it.
     config.set_tactic_sources(0)
     assert missing_products(dialect, config) == "its tactic source was not allowed"

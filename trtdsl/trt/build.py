@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Cancelled, Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
-from trtdsl.ir import Graph, Node
+from trtdsl.ir import Node
 from trtdsl.options import CompileOptions
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
@@ -215,7 +215,7 @@ def _failure(lowered: LoweredNetwork, config: Any, targets: Sequence[str]) -> Di
     message = f"{lowered.dialect} cannot build this model{where}"
     reasons = (
         *(_NUMBERS.sub("{…}", line) for line in lines),
-        *advice(lowered.graph, lowered.dialect.facts, lines, missing),
+        *advice(lowered.dialect.facts, lines, missing),
     )
     node = _mentioned(lowered, " ".join(lines))
     if node is None or not node.origins:
@@ -233,29 +233,21 @@ def missing_products(dialect: Dialect, config: Any) -> str:
     return str(dialect.unusable_tactics.get(needed, "its tactic source was not allowed"))
 
 
-def advice(graph: Graph, facts: Facts, lines: Iterable[str], missing: str = "") -> tuple[str, ...]:
+def advice(facts: Facts, lines: Iterable[str], missing: str = "") -> tuple[str, ...]:
     """What to do, where experience of a release says why it cannot build.
 
     ``missing`` is what :func:`missing_products` says.
     """
     no_kernel = any("Could not find any implementation" in line and "ForeignNode" in line for line in lines)
-    if not facts.narrow or not no_kernel:
+    if not facts.narrow or not no_kernel or not missing:
         return ()
-    if missing:
-        return (f"TensorRT had to build without cuBLAS: {missing}", _INSTALL_CUBLAS)
-    computed = (value.type.dtype for node in graph.nodes for value in node.results)
-    return (_NO_MASKS,) if DType.BOOL in computed else ()
+    return f"TensorRT had to build without cuBLAS: {missing}", _INSTALL_CUBLAS
 
 
 _INSTALL_CUBLAS = (
     "most transformers need its matrix products: install cuBLAS of the CUDA release that TensorRT is for "
     "(for CUDA 11 `pip install nvidia-cublas-cu11`), put its folder in LD_LIBRARY_PATH, and compile again"
 )
-_NO_MASKS = (
-    "TensorRT 8.5 was seen to have no kernels for bools beside matrix products: make the mask an "
-    "input of its final rank, `bool[N, 1, 1, S]`, or use numbers, `scores + (1 - mask) * -1e9`"
-)
-
 _NUMBERS = re.compile(r"\{-?[\d.]+(e-?\d+)?, [^{}]*\}")
 """Values of a weight, which TensorRT lists without end."""
 
