@@ -297,6 +297,7 @@ def test_print_after_prints_the_converted_graph(folder: Path, capsys: pytest.Cap
         (["tiny.safetensors", "--runtime", "tensorflow"], 2, "tensorflow"),
         (["tiny.safetensors", "-o", "no/such/x.engine"], 2, "there is no folder `no/such`"),
         (["tiny.safetensors", "-o", "."], 2, "it is a folder"),
+        (["tiny.safetensors", "-o", "a" * 300], 2, "file name too long"),
         (["tiny.safetensors", "-o", "pipe"], 2, "it is not a regular file"),
         (["tiny.safetensors", "-D", "classes"], 2, "`-D name=value`"),
         (["tiny.safetensors", "-D", "clases=5"], 2, "no parameter `clases`, did you mean `classes`?"),

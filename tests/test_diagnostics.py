@@ -26,3 +26,14 @@ def test_nothing_in_a_diagnostic_commands_the_terminal(control: str) -> None:
 def test_what_can_be_read_is_printed_as_it_is() -> None:
     text = "naïve 模型 \N{NO-BREAK SPACE}α\tβ"
     assert render(Diagnostic(text)) == f"error: {text}"
+
+
+def test_a_long_line_is_cut_around_the_place() -> None:
+    text = "x" * 5000 + "HERE" + "y" * 5000
+    shown = render(Diagnostic("no", Span(Source("long.trtnet", text), 5000, 5004)))
+    line, marks = shown.splitlines()[-2:]
+    assert len(line) < 400
+    assert "HERE" in line
+    assert line[marks.index("^") : marks.rindex("^") + 1] == "HERE"
+    whole = render(Diagnostic("no", Span(Source("long.trtnet", text), 0, len(text))))
+    assert max(map(len, whole.splitlines())) < 400

@@ -180,12 +180,27 @@ def _excerpt(span: Span, note: str, mark: str, width: int, arrow: str) -> Iterab
     line, column = span.source.position(span.start)
     text = span.source.line(line)
     length = max(1, min(span.end - span.start, len(text) - column + 1))
+    if len(text) > _LONGEST_LINE:
+        text, column, length = _cut(text, column, length)
     before = "".join("\t" if char == "\t" else " " for char in text[: column - 1])
     gutter = " " * width
     yield f"{gutter}{arrow} {span}"
     yield f"{gutter} |"
     yield f"{line:>{width}} | {text}"
     yield f"{gutter} | {before}{mark * length} {note}".rstrip()
+
+
+_LONGEST_LINE = 300
+"""Characters of a source line that are shown whole."""
+
+
+def _cut(text: str, column: int, length: int) -> tuple[str, int, int]:
+    """A long line around a place, which is cut too, with the place's new column and length."""
+    start = max(0, column - 1 - _LONGEST_LINE // 2)
+    end = min(len(text), start + _LONGEST_LINE)
+    before, behind = "… " if start else "", " …" if end < len(text) else ""
+    column = column - start + len(before)
+    return f"{before}{text[start:end]}{behind}", column, min(length, end - start - (column - len(before)) + 1)
 
 
 _CUTOFF = 0.7

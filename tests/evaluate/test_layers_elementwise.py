@@ -311,3 +311,12 @@ def test_what_is_computed_of_rounded_values_is_rounded(bench: Any, precision: st
 def test_integers_in_a_narrow_type_are_rounded(bench: Any, precision: str) -> None:
     cast = bench.net.add_cast(bench.input(np.array([2049, 70000], np.int32)), trt.float16)
     assert bench.value(cast, precision=precision).tolist() == [2048.0, math.inf]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_the_smallest_integer_is_divided_by_minus_one(bench: Any, dtype: Any) -> None:
+    """The processor traps there, so that this would end the process; two's complement wraps round."""
+    smallest = np.full(9, np.iinfo(dtype).min, dtype)
+    x, y = bench.input(smallest), bench.input(np.full(9, -1, dtype))
+    divided = bench.net.add_elementwise(x, y, trt.ElementWiseOperation.DIV)
+    assert bench.value(divided).tolist() == smallest.tolist()

@@ -276,6 +276,7 @@ def test_equal_bodies_make_equal_nodes() -> None:
         ("repeat_times(x, y, body = C)", "`C` takes at most 1 tensor, 2 were given"),
         ("repeat_times(x, y, body = D)", "`body` of `repeat_times` must give tensors, not `3`"),
         ("repeat_times(x, y, body = W)", "`Linear` has weights, so it needs a label"),
+        ("either(x, first = Linear(4), second = relu)", "`Linear` has weights, so it needs a label"),
     ],
 )
 def test_mistakes_in_bodies_are_told(call: str, says: str) -> None:

@@ -194,3 +194,9 @@ def test_a_refusal_is_told_once_however_often_it_is_met() -> None:
     with refusals() as heard:
         rewrite(graph_of("output p = -(-(x * y))"), rule, until_stable=True)
     assert [each.refusal.reason for each in heard] == ["it is a product"]
+
+
+def test_a_result_cannot_stand_for_itself() -> None:
+    """That would send its readers round in a circle for ever."""
+    with pytest.raises(TypeError, match="a rule puts `p` in place of `p`, before that is made"):
+        rewrite(graph_of("output p = -x"), lambda node, around: node.results[0])

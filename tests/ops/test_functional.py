@@ -124,6 +124,7 @@ def test_two_uses_of_a_label_may_give_different_weights() -> None:
             "the weight `weight` of `Linear` must be float32[4, 8], not float32[N, 8]",
         ),
         ("fc: Linear(4)(x, weight = to(w, float16))", "must be float32[4, 8], not float16[4, 8]"),
+        ("fc: Linear(4)(x, bias = none)", "`bias` of `Linear` cannot be none"),
         ("fc: Linear(4)(x, gain = w)", "`Linear` has no tensor `gain`"),
         ("Linear(4)(x, weight = w)", "`Linear` has weights, so it needs a label"),
         (
@@ -145,3 +146,9 @@ def test_mistakes_are_told(call: str, message: str) -> None:
     with pytest.raises(DiagnosticError) as info:
         elaborate_text(MODEL.format(call=call))
     assert message in info.value.diagnostics[0].message
+
+
+def test_a_cast_is_advised_of_what_the_text_says() -> None:
+    with pytest.raises(DiagnosticError) as info:
+        elaborate_text(MODEL.format(call="linear(x, to(w, float16) * 2)"))
+    assert info.value.diagnostics[0].help == ("cast it: `to(to(w, float16) * 2, float32)`",)

@@ -139,6 +139,7 @@ def test_a_pass_of_ones_own(
         ("mine.py:number", "is not a function from graph to graph"),
         ("mine.py:drop_ab", "nothing is called `drop_ab` there, did you mean `drop_abs`?"),
         ("other.py:x", "there is no file `other.py`"),
+        (":x", "give a file or a module before the colon"),
         ("broken.py:x", "the file cannot be run: ZeroDivisionError"),
         ("no.such.module:x", "the module cannot be imported"),
         ("mine", "there is no pass `mine`"),
@@ -204,10 +205,30 @@ def no_output(graph):
 
 def dangling(graph):
     return graph.replace(nodes=())
+
+def ends(graph):
+    raise SystemExit(5)
+
+def renames(graph):
+    from dataclasses import replace
+    return graph.replace(outputs=tuple(replace(output, name="z") for output in graph.outputs))
+
+def forgets_inputs(graph):
+    from trtdsl.ops.creation import Full
+    from trtdsl.types import DType
+    (node,) = graph.nodes
+    source = replace_operator(node, Full((2,), True, DType.BOOL))
+    return graph.replace(inputs=(), nodes=(source,))
+
+def replace_operator(node, op):
+    from dataclasses import replace
+    return replace(node, op=op, operands=(), slots=())
 """
 
 
-@pytest.mark.parametrize("name", ["raises", "nothing", "other_type", "no_output", "dangling"])
+@pytest.mark.parametrize(
+    "name", ["raises", "nothing", "other_type", "no_output", "dangling", "ends", "renames", "forgets_inputs"]
+)
 def test_a_wrong_pass_is_its_authors_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

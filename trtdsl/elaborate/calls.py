@@ -90,6 +90,10 @@ class Caller:
         order = tuple(operand.name for operand in callee.op.operands)
         weights = callee.op.weight_slots
         bound = match_arguments(callee.name, order, tensors, call.span, "tensor", by_name=weights)
+        for name in weights:
+            if name in bound and bound[name].value is None:
+                help = f"leave it out to take it from the checkpoint, or configure `{callee.name}` without it"
+                raise mistake(f"`{name}` of `{callee.name}` cannot be none", bound[name].span, "", help)
         return self._apply(op, bound, spans, call)
 
     def _function(self, callee: OperatorRef, arguments: Sequence[Argument], call: Call) -> Any:
@@ -189,7 +193,9 @@ class Caller:
             inputs = [builder.input(each, type) for each, type in zip(names, types, strict=True)]
             tensors = [Argument(value, argument.span) for value in inputs]
             origins = (Origin(argument.span, f"run by `{op.name}`"), *call.place.origins)
-            inner = Call(argument.span, dataclasses.replace(call.place, origins=origins), label="")
+            # A block adds no level to the keys; a module with weights needs a label, and has none here.
+            label = "" if isinstance(block, BlockRef) else None
+            inner = Call(argument.span, dataclasses.replace(call.place, origins=origins), label=label)
             if isinstance(callee, BlockRef):
                 result = self.place(Configured(callee, (), argument.span), tensors, inner)
             else:

@@ -151,11 +151,12 @@ def _fitting(use: Use, slot: str, value: Value, type: TensorType) -> Value:
     if value.type == type:
         return value
     cast = value.type.with_dtype(type.dtype) == type
+    span = use.spans.get(slot, use.span)
     raise mistake(
         f"the weight `{slot}` of `{use.op.name}` must be {type}, not {value.type}",
-        use.spans.get(slot, use.span),
+        span,
         "",
-        f"cast it: `to({slot}, {type.dtype})`" if cast else "",
+        f"cast it: `to({span.text}, {type.dtype})`" if cast else "",
     )
 
 

@@ -109,7 +109,11 @@ def unary(node: LayerNode, operands: Operands, context: Context) -> Tensor:
 
 def _divide(x: Tensor, y: Tensor) -> Tensor:
     """Quotient; of integers, truncated towards zero as in C++."""
-    return x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
+    if x.is_floating_point():
+        return x / y
+    # The processor traps where the smallest integer is divided by -1; its negation wraps round to itself.
+    negates = y == -1
+    return torch.where(negates, -x, torch.div(x, torch.where(negates, 1, y), rounding_mode="trunc"))
 
 
 def _floor_divide(x: Tensor, y: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from typing import Any, Protocol, TypeAlias
 
 from trtdsl.diagnostics import Origin
 from trtdsl.ir.builder import Builder
-from trtdsl.ir.graph import Graph, Node, Value, with_bodies
+from trtdsl.ir.graph import Graph, Node, Value, Weight, with_bodies
 from trtdsl.ir.names import ValueNames
 
 
@@ -225,6 +225,8 @@ class _Sweep:
     def _replace(self, old: Value, new: Value) -> None:
         if old.type != new.type:
             raise TypeError(f"a rule puts {new.type} in place of `{old.name}`, which is {old.type}")
+        if new not in self._places and new not in self._graph.inputs and not isinstance(new, Weight):
+            raise TypeError(f"a rule puts `{new.name}` in place of `{old.name}`, before that is made")
         self._replaced[old] = new
         self._ledger.stand_in(old, new)
 

@@ -32,11 +32,13 @@ def load_pass(text: str) -> Pass:
 
 
 def _module(place: str, text: str) -> Any:
+    if not place:
+        raise UsageError(Diagnostic(f"`{text}`: give a file or a module before the colon"))
     path = Path(place)
     if path.suffix != ".py":
         try:
             return importlib.import_module(place)
-        except ImportError as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(Diagnostic(f"`{text}`: the module cannot be imported: {error}")) from error
     spec = importlib.util.spec_from_file_location(f"trtdsl_pass_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
@@ -44,7 +46,7 @@ def _module(place: str, text: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"`{text}`: the file cannot be run: {type(error).__name__}: {error}"
         raise UsageError(Diagnostic(message)) from error
     return module

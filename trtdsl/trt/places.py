@@ -47,6 +47,13 @@ _ANOTHER = "choose another name, or delete the file if nobody needs it"
 
 def _require_writable(path: Path) -> None:
     folder = path.parent
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        # A name that is too long, say, or a loop of links.
+        raise _cannot_write(path, (error.strerror or str(error)).lower()) from error
     if path.is_dir():
         raise _cannot_write(path, "it is a folder")
     if path.exists() and not path.is_file():
