@@ -15,7 +15,7 @@ from tests.ops.examples import EXAMPLES, POINTS, Example, make
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Weight
-from trtdsl.ops.base import OPERATORS, Module, Op, Spelling
+from trtdsl.ops.base import OPERATORS, REQUIRED, Module, Op, Spelling
 from trtdsl.ops.refused import Refused
 from trtdsl.options import CompileOptions
 from trtdsl.reference import ProfilePoint, resolve, run_node, to_torch, torch_dtype, type_of
@@ -127,8 +127,14 @@ def test_has_pytorchs_parameters(cls: type[Op]) -> None:
     theirs = signatures(cls.torch)
     for name in cls.parameters:
         assert any(name in each for each in theirs), f"{cls.torch} has no parameter {name}"
-        assert _has_default(name, getattr(cls, name, EMPTY), theirs), f"{name} has another default"
+        assert _has_default(name, _default(cls, name), theirs), f"{name} has another default"
     assert any(_is_complete(cls, each) for each in theirs)
+
+
+def _default(cls: type[Op], name: str) -> Any:
+    """A parameter's default, in Python's signatures' words."""
+    found = cls.default(name)
+    return EMPTY if found is REQUIRED else found
 
 
 def _has_default(name: str, ours: Any, theirs: list[dict[str, Any]]) -> bool:
@@ -243,7 +249,7 @@ def _values(example: Example, spelling: Spelling) -> dict[str, Any]:
 def test_spelling_has_pytorchs_defaults(cls: type[Op], spelling: Spelling) -> None:
     for name in set(spelling.parameters) & set(cls.parameters):
         theirs = [each for each in signatures(spelling.torch) if name in each]
-        ours = spelling.defaults.get(name, getattr(cls, name, EMPTY))
+        ours = spelling.defaults.get(name, _default(cls, name))
         assert not theirs or _has_default(name, ours, theirs), f"{name} has another default"
 
 
