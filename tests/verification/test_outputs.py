@@ -76,7 +76,7 @@ NOTES = {
     ),
     "others": (
         lambda first, second, x: {"first": first, "aux": x, "second": second, "hidden": (x, x)},
-        ("not compared, for the model does not have it: the reference's `aux`, `hidden`, `hidden`",),
+        ("not compared, for the model does not have it: the reference's `aux`, `hidden[0]`, `hidden[1]`",),
     ),
     "one name": (
         lambda first, second, x: {"scores": first, "second": second},
@@ -158,3 +158,12 @@ def test_a_narrow_model_is_held_against_a_wide_module() -> None:
     )
     assert found.equal
     assert found.notes == ()
+
+
+def test_the_tensors_of_a_list_have_places_of_their_own() -> None:
+    """A list under a name gives several outputs, of which none may take another's place."""
+    text = TEXT.replace("second = exp(x)", "other = exp(x)\n  output second = x * 2")
+    found = verify_outputs(lambda first, second, x: {"first": [first, second], "second": (x * 2,)}, text)
+    assert found.equal
+    assert "output `first` is compared with the reference's `first[0]`, by position" in found.notes
+    assert "output `other` is compared with the reference's `first[1]`, by position" in found.notes

@@ -65,7 +65,8 @@ def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]
     elif isinstance(value, (list, tuple)):
         fields: Sequence[str] = getattr(value, "_fields", ())  # a NamedTuple's
         for index, item in enumerate(value):
-            yield from tensors_of(item, fields[index] if fields else name)
+            own = f"{name}[{index}]" if name and len(value) > 1 else name
+            yield from tensors_of(item, fields[index] if fields else own)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             yield from tensors_of(getattr(value, field.name), field.name)
