@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.elaborate import elaborate, models, read_source
-from trtdsl.ir import Graph, Refused, require_valid
+from trtdsl.ir import Graph, RefusedNode, require_valid
 from trtdsl.ops.text import literal
 from trtdsl.options import CheckOptions, CompileOptions, flags
 from trtdsl.types import DType
@@ -137,7 +137,7 @@ def compile_graph(
     options: CompileOptions = CompileOptions(),
     *,
     after: Callable[[str, Graph], None] | None = None,
-    refused: Callable[[str, Sequence[Refused]], None] | None = None,
+    refused: Callable[[str, Sequence[RefusedNode]], None] | None = None,
     progress: ProgressCallback | None = None,
     tune: Callable[[Any], object] | None = None,
     sources: Sequence[str | Path] = (),
@@ -192,7 +192,7 @@ def _optimized(
     options: CompileOptions,
     dialect: Dialect,
     after: Callable[[str, Graph], None] | None,
-    refused: Callable[[str, Sequence[Refused]], None] | None,
+    refused: Callable[[str, Sequence[RefusedNode]], None] | None,
 ) -> _Optimized:
     from trtdsl.passes import CONVERT_PRECISION, optimize, selected, with_passes
 

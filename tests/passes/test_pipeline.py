@@ -9,7 +9,7 @@ import pytest
 from tests.command import trtdsl
 from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
-from trtdsl.ir import Graph, Refused
+from trtdsl.ir import Graph, RefusedNode
 from trtdsl.passes import (
     PIPELINE,
     Pass,
@@ -80,7 +80,7 @@ def test_a_wrong_pass_is_caught() -> None:
 
 
 def test_refusals_say_why_and_where() -> None:
-    heard: dict[str, list[Refused]] = {}
+    heard: dict[str, list[RefusedNode]] = {}
     graph = random_weights(elaborate_text(MODEL), seed=0)
     optimize(graph, refused=lambda name, found: heard.update({name: [*found]}))
     found = {(each.node.scope, each.refusal.reason) for each in heard["fold_batch_norm"]}

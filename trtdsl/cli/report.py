@@ -11,7 +11,7 @@ from trtdsl.diagnostics import Diagnostic, render
 
 if TYPE_CHECKING:
     from trtdsl.compile import Checked
-    from trtdsl.ir import Graph, Refused
+    from trtdsl.ir import Graph, RefusedNode
     from trtdsl.options import CompileOptions
 
 
@@ -27,7 +27,7 @@ def without_warnings(checked: Checked) -> Graph:
     return checked.graph
 
 
-def explainer(names: Sequence[str], options: CompileOptions) -> Callable[[str, Sequence[Refused]], None]:
+def explainer(names: Sequence[str], options: CompileOptions) -> Callable[[str, Sequence[RefusedNode]], None]:
     """What prints, after these of the passes, which nodes they left as they were, and why."""
     from trtdsl.passes import selected, with_passes
 
@@ -38,7 +38,7 @@ def explainer(names: Sequence[str], options: CompileOptions) -> Callable[[str, S
         if name not in running:
             print(f"{name}: it does not run, as the options have it", file=sys.stderr)
 
-    def explain(name: str, refused: Sequence[Refused]) -> None:
+    def explain(name: str, refused: Sequence[RefusedNode]) -> None:
         if name not in names:
             return
         if not refused:

@@ -14,7 +14,7 @@ from trtdsl.diagnostics import Origin, Span
 from trtdsl.elaborate.arguments import coerced, construct, match_arguments, require_no_tensors
 from trtdsl.elaborate.builtins import Unsuitable, bounded
 from trtdsl.elaborate.mistakes import mistake
-from trtdsl.elaborate.placing import Place, Placer, Use, refused, types_by_slot
+from trtdsl.elaborate.placing import Place, Placer, Use, refused
 from trtdsl.elaborate.values import (
     Argument,
     BlockRef,
@@ -25,7 +25,7 @@ from trtdsl.elaborate.values import (
     in_words,
     is_tensor,
 )
-from trtdsl.ir import Graph, Value
+from trtdsl.ir import Graph, Value, operand_types
 from trtdsl.ops.arguments import hints
 from trtdsl.ops.base import Configure, Module, Op
 from trtdsl.ops.refused import Refused
@@ -128,7 +128,7 @@ class Caller:
         spans = {name: argument.span for name, argument in bound.items()}
         try:
             op = configure({name: value.type for name, value in operands}, values)
-            needed = op.weights(**op.signature(types_by_slot(op, operands)))
+            needed = op.weights(**operand_types(op, operands))
         except Refused as refusal:
             raise refused(refusal, operands, spans, call.span) from refusal
         for slot in needed:
@@ -173,7 +173,7 @@ class Caller:
         """The blocks or functions given for an operator's bodies, each run once on inputs of its own."""
         spans = {name: argument.span for name, argument in bound.items()}
         try:
-            wanted = op.body_inputs(**op.signature(types_by_slot(op, operands)))
+            wanted = op.body_inputs(**operand_types(op, operands))
         except Refused as refusal:
             raise refused(refusal, operands, spans, call.span) from refusal
         missing = [name for name in op.bodies if name not in bound]

@@ -14,7 +14,7 @@ from typing import Any
 from trtdsl.diagnostics import Diagnostic, Origin, Span
 from trtdsl.elaborate.mistakes import Mistake, Report, mistake, mistake_with
 from trtdsl.elaborate.naming import join, weak_dtype
-from trtdsl.ir import Builder, Graph, Value, Weight, infer
+from trtdsl.ir import Builder, Graph, Value, Weight, infer, operand_types
 from trtdsl.ops.base import OPERATORS, Module, Op
 from trtdsl.ops.refused import Refused
 from trtdsl.types import TensorType
@@ -73,7 +73,7 @@ class Placer:
 
     def apply(self, use: Use) -> tuple[Value, ...]:
         """Place one operator and return its results."""
-        by_slot = use.op.signature(types_by_slot(use.op, use.operands))
+        by_slot = operand_types(use.op, use.operands)
         types = _infer(use, by_slot)
         path = join(use.place.path, use.label)
         weights = self._place_weights(use, by_slot, path) if isinstance(use.op, Module) else []
@@ -166,17 +166,6 @@ def _wishes(use: Use, path: str, count: int) -> Sequence[str]:
         return [prefix + hint for hint in use.hints]
     own = path if use.label else f"{prefix}{use.op.name}"
     return [own] if count == 1 else [f"{own}_{index}" for index in range(count)]
-
-
-def types_by_slot(op: Op, operands: Sequence[tuple[str, Value]]) -> dict[str, Any]:
-    """The operands' types as keyword arguments; a variadic operand's as a list."""
-    named: dict[str, Any] = {operand.name: [] for operand in op.operands if operand.variadic}
-    for slot, value in operands:
-        if slot in named:
-            named[slot].append(value.type)
-        else:
-            named[slot] = value.type
-    return named
 
 
 def _infer(use: Use, by_slot: Mapping[str, Any]) -> tuple[TensorType, ...]:

@@ -15,12 +15,13 @@ from trtdsl.ir.graph import (
     graphs,
     infer,
     map_graphs,
+    operand_types,
     rebuild,
     walk,
     with_bodies,
 )
 from trtdsl.ir.names import ValueNames
-from trtdsl.ir.rewrite import Outcome, Refusal, Refused, Surroundings, merged_origins, refusals, rewrite
+from trtdsl.ir.rewrite import Outcome, Refusal, RefusedNode, Surroundings, merged_origins, refusals, rewrite
 from trtdsl.ir.show import difference, show, show_call
 from trtdsl.ir.verify import InvalidGraph, Violation, require_valid, verify
 
@@ -33,7 +34,7 @@ __all__ = [
     "Output",
     "Profile",
     "Refusal",
-    "Refused",
+    "RefusedNode",
     "Surroundings",
     "Value",
     "ValueNames",
@@ -44,6 +45,7 @@ __all__ = [
     "infer",
     "map_graphs",
     "merged_origins",
+    "operand_types",
     "rebuild",
     "refusals",
     "require_valid",

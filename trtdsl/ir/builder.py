@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.diagnostics import Origin
-from trtdsl.ir.graph import Graph, Node, Output, Value, Weight, infer
+from trtdsl.ir.graph import Graph, Node, Output, Value, Weight, infer, operand_types
 from trtdsl.ir.names import ValueNames
 from trtdsl.ops.base import Op
 from trtdsl.types import DType, TensorType
@@ -99,8 +99,7 @@ class Builder:
         results: Sequence[Value] = (),
     ) -> tuple[Value, ...]:
         """Like :meth:`place`, with the operands as pairs of a slot and a value."""
-        node = Node(op, tuple(value for _, value in pairs), tuple(slot for slot, _ in pairs), ())
-        types = infer(op, op.signature(node.arguments([value.type for value in node.operands])), bodies)
+        types = infer(op, operand_types(op, pairs), bodies)
         if not results:
             wishes = [name] if isinstance(name, str) else list(name) or _wishes(op, scope, len(types))
             return self.add(op, pairs, types, wishes, scope, origins, bodies)

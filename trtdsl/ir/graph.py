@@ -103,8 +103,24 @@ class Node:
 
     def infer(self) -> tuple[TensorType, ...]:
         """The results' types, derived again from the operands'; raises what the operator raises."""
-        types = self.op.signature(self.arguments([value.type for value in self.operands]))
-        return infer(self.op, types, self.bodies)
+        return infer(self.op, self.operand_types, self.bodies)
+
+    @property
+    def operand_types(self) -> dict[str, Any]:
+        """The types of the operands by name, a list of them for a variadic one, weights left out."""
+        return operand_types(self.op, list(zip(self.slots, self.operands, strict=False)))
+
+
+def operand_types(op: Op, pairs: Sequence[tuple[str, Value]]) -> dict[str, Any]:
+    """The types of an operator's operands by name, from pairs of a slot and a value; weights are left out."""
+    variadic = {operand.name for operand in op.operands if operand.variadic}
+    named: dict[str, Any] = {}
+    for slot, value in pairs:
+        if slot in variadic:
+            named.setdefault(slot, []).append(value.type)
+        else:
+            named[slot] = value.type
+    return op.signature(named)
 
 
 def infer(op: Op, types: Mapping[str, Any], bodies: Sequence[Graph] = ()) -> tuple[TensorType, ...]:

@@ -56,7 +56,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedNode:
     """A refusal and the node that was refused."""
 
     node: Node
@@ -142,13 +142,13 @@ def rewrite(graph: Graph, rule: Rule | type[Rule], *, until_stable: bool = False
         graph = changed
 
 
-_LISTENER: ContextVar[list[Refused] | None] = ContextVar("listener", default=None)
+_LISTENER: ContextVar[list[RefusedNode] | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def refusals() -> Generator[list[Refused], None, None]:
+def refusals() -> Generator[list[RefusedNode], None, None]:
     """Collect what rules refuse within the block, in order."""
-    heard: list[Refused] = []
+    heard: list[RefusedNode] = []
     token = _LISTENER.set(heard)
     try:
         yield heard
@@ -160,7 +160,7 @@ def refuse(node: Node, refusal: Refusal) -> None:
     """Tell a refusal of a pass that is not a rule."""
     heard = _LISTENER.get()
     if heard is not None:
-        heard.append(Refused(node, refusal))
+        heard.append(RefusedNode(node, refusal))
 
 
 def _rewritten(graph: Graph, rule: Rule | type[Rule], names: ValueNames) -> Graph:

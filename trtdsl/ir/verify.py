@@ -78,7 +78,7 @@ def _level(graph: Graph) -> Iterator[Violation]:
     defined: set[Value] = set(graph.inputs)
     for node in graph.nodes:
         yield from _operands(node, defined)
-        operands = node.op.signature(node.arguments([value.type for value in node.operands]))
+        operands = node.operand_types
         if len(node.bodies) == len(node.op.bodies):
             yield from _bodies(node, operands)
             yield from _types(node, operands)

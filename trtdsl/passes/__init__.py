@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
-from trtdsl.ir import Graph, Refused, refusals, require_valid, walk
+from trtdsl.ir import Graph, RefusedNode, refusals, require_valid, walk
 from trtdsl.passes.convert_precision import convert_precision
 from trtdsl.passes.declare import Pass, disorder, graph_pass, inserted
 from trtdsl.passes.fold_batch_norm import fold_batch_norm
@@ -45,7 +45,7 @@ def optimize(
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
     after: Callable[[str, Graph], None] | None = None,
-    refused: Callable[[str, Sequence[Refused]], None] | None = None,
+    refused: Callable[[str, Sequence[RefusedNode]], None] | None = None,
 ) -> Graph:
     """Run passes, by default the pipeline, verifying the graph after each.
 
@@ -87,7 +87,7 @@ def _interface(graph: Graph) -> list[tuple[str, TensorType]]:
     return [(value.name, value.type) for value in graph.inputs] + ends
 
 
-def _standing(heard: Sequence[Refused], graph: Graph) -> list[Refused]:
+def _standing(heard: Sequence[RefusedNode], graph: Graph) -> list[RefusedNode]:
     """Those refusals whose nodes are still there: what one rule refuses another may rewrite."""
     left = {result for node in walk(graph) for result in node.results}
     return [each for each in heard if left.issuperset(each.node.results)]
@@ -112,7 +112,7 @@ def selected(
 def with_passes(added: Sequence[str]) -> tuple[Pass, ...]:
     """The pipeline and further passes by name (see :func:`load_pass`), each where it says it may stand.
 
-    One that says nothing of its place stands before the last, which removes what is left without users.
+    One that does not declare a place runs before the last, which removes what no longer has users.
     """
     passes = PIPELINE
     for name in added:

@@ -125,8 +125,7 @@ class _Conversion:
         """The bodies on inputs of the types that the converted operands ask for."""
         if not node.bodies:
             return ()
-        types = node.op.signature(node.arguments([value.type for value in node.operands]))
-        wanted = node.op.body_inputs(**types)
+        wanted = node.op.body_inputs(**node.operand_types)
         pairs = zip(node.op.bodies, node.bodies, strict=True)
         return tuple(self._body(body, wanted[name]) for name, body in pairs)
 

@@ -113,7 +113,7 @@ def _load(path: Path, key: bytes) -> Lark | None:
 
 
 def _store(path: Path, serialised: bytes) -> None:
-    """Write and rename, so that nobody reads half a file; a directory that refuses is no mistake."""
+    """Write and rename, so that nobody reads half a file; an unwritable directory is not an error."""
     import tempfile
 
     try:

@@ -5,7 +5,8 @@ In: the numbers of a tensor beside what they should be.  Out: the largest relati
     hidden_error(1e6 + 2 * signal, 1e6 + signal, 0.0)  # 1.0, although the tensors are 1e-6 apart
 
 An output of 1e6 everywhere agrees to 1e-6 whatever the layers before it compute, so each part is held
-against its own size. Small parts inherit the rounding of what hides them: that much is no error of theirs.
+against its own size. Small parts inherit the rounding of what hides them: that much is not their own
+error.
 """
 
 from __future__ import annotations
