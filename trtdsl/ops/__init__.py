@@ -24,6 +24,7 @@ from trtdsl.ops import (
     resize,
     shape,
     softmax,
+    stacking,
     unary,
     vector_norm,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "resize",
     "shape",
     "softmax",
+    "stacking",
     "unary",
     "vector_norm",
 ]

@@ -212,6 +212,11 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     # What follows from the class
 
     @classmethod
+    def operand_names(cls) -> Callable[..., Any]:
+        """The method whose arguments are the operands."""
+        return cls.infer
+
+    @classmethod
     def default(cls, parameter: str) -> Any:
         """A parameter's default; :data:`REQUIRED` where it has none."""
         return _defaults(cls)[parameter]
@@ -308,11 +313,11 @@ def _arguments(method: Callable[..., Any]) -> list[str]:
 
 
 def _operands_of(cls: type[Op]) -> tuple[Operand, ...]:
-    """The operands as the signature of ``infer`` tells them."""
-    defaults = cls.infer.__defaults__ or ()
-    names = [name for name in _arguments(cls.infer) if name != "bodies"]
-    first_optional = len(names) - len(defaults)
-    annotations = cls.infer.__annotations__
+    """The operands as the signature of ``infer``, or of what stands for it, tells them."""
+    method = cls.operand_names()
+    names = [name for name in _arguments(method) if name not in ("emit", "bodies")]
+    first_optional = len(names) - len(method.__defaults__ or ())
+    annotations = method.__annotations__
     return tuple(
         Operand(name, optional=index >= first_optional, variadic="Sequence" in str(annotations.get(name)))
         for index, name in enumerate(names)

@@ -21,6 +21,8 @@ from trtdsl.types.arrays import np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from trtdsl.ops.base import Op
+
 Array: TypeAlias = "npt.NDArray[Any]"
 
 
@@ -57,16 +59,50 @@ class Tensor:
 class Network(ABC):
     """Emits TensorRT layers, each checked as it is added."""
 
+    def __init__(self) -> None:
+        self._applied: list[tuple[TensorType, ...]] = []
+
     @property
     @abstractmethod
-    def results(self) -> tuple[TensorType, ...]:
+    def promised(self) -> tuple[TensorType, ...]:
         """The types promised by the node that is being lowered."""
 
     @property
+    def results(self) -> tuple[TensorType, ...]:
+        """The types promised by the operator that is being lowered: the node's, or one within it."""
+        return self._applied[-1] if self._applied else self.promised
+
+    @property
     def result(self) -> TensorType:
-        """The type promised by the node that is being lowered, where it has one result."""
+        """The type promised by the operator that is being lowered, where it has one result."""
         (result,) = self.results
         return result
+
+    def apply(self, op: Op, *operands: Any) -> Any:
+        """Another operator's layers within this one's: its result, or a tuple of them.
+
+        ``operands`` are tensors in the operator's order, a list for a variadic one; a number is a constant of
+        rank 0 in the dtype of the first tensor.
+        """
+        from trtdsl.ops.composed import arguments_of
+
+        named = arguments_of(op, operands, lambda value, dtype: self.filled((), value, dtype))
+        types = {
+            name: [x.type for x in value] if isinstance(value, (list, tuple)) else value.type  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            for name, value in named.items()
+        }
+        promised = op.infer(**types)
+        self._applied.append(promised if isinstance(promised, tuple) else (promised,))
+        try:
+            lowered = op.lower(self, **named)
+            self.check_results(lowered if isinstance(lowered, tuple) else (lowered,))
+        finally:
+            self._applied.pop()
+        return lowered
+
+    @abstractmethod
+    def check_results(self, tensors: Sequence[Tensor]) -> None:
+        """Raise where what an operator's ``lower`` returned is not what its ``infer`` promised."""
 
     @abstractmethod
     def enum(self, member: str) -> Any:

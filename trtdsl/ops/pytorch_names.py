@@ -1,6 +1,7 @@
-"""PyTorch's names that the language has not, so that a message can tell them from a slip of the pen.
+"""PyTorch's names, so that a message can tell one that the language lacks from a slip of the pen.
 
-They are data: torch is not imported for them. A test holds them against torch and the operators.
+They are data: torch is not imported for them, and a test holds them against torch. Names that the language
+has may stand here too: nobody asks about them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _FUNCTIONS_AND_METHODS = """
 NAMES = frozenset((*_MODULES.split(), *_FUNCTIONALS.split(), *_FUNCTIONS_AND_METHODS.split()))
 """Names of torch.nn, torch.nn.functional, and of torch or torch.Tensor."""
 
-_INSTEAD = {
+INSTEAD = {
     "Module": "a module of your own is written `block Name(parameters)(tensors) { … }`",
     "ModuleList": 'write the layers in a `for` loop, labelled `"layers.{i}"`',
     **{
@@ -94,4 +95,4 @@ def advice(name: str) -> str:
         return ""
     if name in SYNONYMS:
         return f"write `{SYNONYMS[name]}`"
-    return _INSTEAD.get(name, "PyTorch has it, trtdsl does not; `trtdsl ops` lists the operators")
+    return INSTEAD.get(name, "PyTorch has it, trtdsl does not; `trtdsl ops` lists the operators")

@@ -36,6 +36,7 @@ class NetworkTarget(Network):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.node: Node | None = None
         self.inputs: dict[str, Tensor] = {}
         self._around: list[Node | None] = []
@@ -75,7 +76,7 @@ class NetworkTarget(Network):
         self.node = self._around.pop()
 
     @property
-    def results(self) -> tuple[TensorType, ...]:
+    def promised(self) -> tuple[TensorType, ...]:
         return tuple(value.type for value in self.node.results) if self.node else ()
 
     def check_results(self, tensors: Sequence[Tensor]) -> None:
