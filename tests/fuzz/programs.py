@@ -147,6 +147,8 @@ class _Writer:
     numbers: list[str] = field(default_factory=lambda: ["N", "H", "width"])
     lists: list[str] = field(default_factory=lambda: ["sizes"])
     blocks: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    defs: list[str] = field(default_factory=list[str])
+    """of a tensor and a number; those of numbers alone are called `n…`"""
     count: int = 0
 
     def pick(self, *options: Callable[[], str]) -> str:
@@ -174,6 +176,7 @@ class _Writer:
             f"{rng.choice(('min', 'max', 'sum', 'abs', 'floor', 'ceil'))}({self.number(depth - 1)})",
             f"({self.number(depth - 1)} if {self.condition(depth - 1)} else {self.number(depth - 1)})",
             f"{self.list(depth - 1)}[{self.number(0)}]",
+            *(f"{name}({self.number(0)}, {self.number(0)})" for name in self.defs if name[0] == "n"),
         ))  # fmt: skip
 
     def list(self, depth: int = 1) -> str:
@@ -242,6 +245,9 @@ class _Writer:
             name, parameters = rng.choice(self.blocks)
             given = ", ".join(self.number(1) for _ in range(parameters + (rng.random() < 0.1)))
             return f" -> {self.label()}: {name}({given})"
+        if self.defs and rng.random() < 0.2:
+            by_name = rng.choice(("", "a = "))
+            return f" -> {rng.choice(self.defs)}({by_name}{self.number(1)})"
         module = rng.choice(_MODULES)
         if rng.random() < 0.5:
             return f" -> {self.label()}: {module}({self.arguments()[2:]})"
@@ -279,23 +285,35 @@ class _Writer:
         return "\n".join(self.statement(depth, ends) for _ in range(self.rng.randint(1, 3)))
 
     def block(self, number: int) -> str:
-        inner = _Writer(self.rng, ["x"], ["a", "C"], ["[1, 2]"], list(self.blocks), 100 * number)
+        inner = _Writer(
+            self.rng, ["x"], ["a", "C"], ["[1, 2]"], list(self.blocks), list(self.defs), 100 * number
+        )
         header = self.rng.choice(("x", "x: [B, C]", "x: [B, C, H, W]", "x: float32[B, a]", "x, y = none"))
         body = "\n".join(inner.statement(1, "return") for _ in range(self.rng.randint(1, 3)))
         self.blocks.append((f"B{number}", 1))
         body += f"\nreturn {inner.tensor(1)}"
         return f"block B{number}(a = {self.rng.randint(1, 8)})({header}) {{\n{body}\n}}\n"
 
+    def definition(self, number: int) -> str:
+        """A def of a tensor and a number, or of two numbers."""
+        inner = _Writer(self.rng, ["x"], ["a"], ["[a, 2]"], list(self.blocks), list(self.defs), 1000 * number)
+        body = "\n".join(inner.statement(1, "return") for _ in range(self.rng.randint(0, 2)))
+        numeric = self.rng.random() < 0.3
+        name = f"{'n' if numeric else 'f'}{number}"
+        self.defs.append(name)
+        result = inner.number() if numeric else inner.tensor(1)
+        return f"def {name}(x, a = {self.rng.randint(0, 4)}) {{\n{body}\nreturn {result}\n}}\n"
+
     def program(self) -> str:
         rng = self.rng
+        defs = "".join(self.definition(number) for number in range(rng.randint(0, 2)))
         blocks = "".join(self.block(number) for number in range(rng.randint(0, 3)))
         dtype = rng.choice(("float32", "float32", "float16", "int64", "bool"))
         shape = rng.choice(("N, 3, H, 8", "N, 8", "2, 3, 8, 8", "N, H, 4", "N, 4 * H", ""))
         profile = "profile p { N = 2 .. 3 .. 99 }" if rng.random() < 0.2 else ""
         body = "\n".join(self.statement(2, "output") for _ in range(rng.randint(1, 6)))
-        head = (
-            f"{blocks}model m(width = {rng.randint(1, 9)}) {{\ndim N = 1 .. 2 .. 64\ndim H = 2 .. 8 .. 32\n"
-        )
+        items = defs + blocks
+        head = f"{items}model m(width = {rng.randint(1, 9)}) {{\ndim N = 1 .. 2 .. 64\ndim H = 2 .. 8 .. 32\n"
         inputs = f"input x: {dtype}[{shape}]\ninput y: float32[N, H]\n"
         output = f"output result = {rng.choice(self.tensors)}\n"
         return f"{head}{profile}\nsizes = [1, 2]\n{inputs}{body}\n{output}}}\n"

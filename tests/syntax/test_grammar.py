@@ -11,9 +11,10 @@ import pytest
 from lark import Lark
 from lark.exceptions import GrammarError
 
-from trtdsl.ir.names import KEYWORDS
+from trtdsl.ir.names import KEYWORDS, NEVER_NAMES, PYTHON_WORDS
 from trtdsl.syntax import grammar
 from trtdsl.syntax.build import LISTS, MAKERS
+from trtdsl.syntax.parser import parse_partial
 
 GRAMMAR = Path(__file__).parents[2] / "grammar" / "trtnet.lark"
 TEXT = "model m { x = a -> f(1) }"
@@ -138,3 +139,9 @@ def test_a_start_with_a_cache_does_not_work_the_grammar_out(cache: Path) -> None
 
 def test_values_are_never_called_like_a_word_of_the_language() -> None:
     assert frozenset(mark for mark in grammar.marks().values() if mark.isidentifier()) == KEYWORDS
+
+
+@pytest.mark.parametrize("word", sorted(KEYWORDS | PYTHON_WORDS))
+def test_which_words_are_never_names(word: str) -> None:
+    parsed = parse_partial(f"model m {{ y = x -> {word}.0: Linear(3) }}")
+    assert bool(parsed.diagnostics) == (word in NEVER_NAMES)

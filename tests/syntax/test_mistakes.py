@@ -115,7 +115,7 @@ def test_statements(text: str, place: str, message: str, advice: str) -> None:
         ("def f(x): return x", "def", "`def` is Python's", "block"),
         ("class A(nn.Module): pass", "class", "`class` is Python's", "block"),
         ("from a import b", "from", "`from` is Python's", "import"),
-        ("x = 3", "x", "expected `import`, `block` or `model`, found `x`", ""),
+        ("x = 3", "x", "expected `import`, `block`, `def` or `model`, found `x`", ""),
         ("model m [ ]", "[", "expected `(` or `{`, found `[`", "model name(parameters)"),
         ("model m x { }", "x", "expected `(` or `{`, found `x`", "model name { … }"),
         ("model m: x", ":", "expected `{`, found `:`", ""),

@@ -1,4 +1,4 @@
-"""Blocks: entered at a place of the model, their parameters, tensors and dimensions bound."""
+"""Blocks and defs: entered at a place of the model, their parameters, tensors and dimensions bound."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake, mistak
 from trtdsl.elaborate.naming import join
 from trtdsl.elaborate.placing import Place
 from trtdsl.elaborate.scope import Scope
-from trtdsl.elaborate.values import Argument, BlockRef, in_words, is_tensor
+from trtdsl.elaborate.values import Argument, BlockRef, DefRef, in_words, is_tensor
 from trtdsl.syntax import tree
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, equal
 
 
 class Returned(Exception):
-    """A block's `return` was reached; carries its value."""
+    """The `return` of a block or def was reached; carries its value."""
 
     def __init__(self, value: Any) -> None:
         super().__init__()
@@ -28,38 +28,54 @@ class Returned(Exception):
 
 
 class Blocks:
-    """Enters blocks; ``run`` runs a body until it raises :class:`Returned`."""
+    """Enters blocks and defs; ``run`` runs a body until it raises :class:`Returned`."""
 
     expressions: Expressions
 
-    def __init__(self, run: Callable[[tree.Block, Scope], None]) -> None:
+    def __init__(self, run: Callable[[tree.Block | tree.Def, Scope], None]) -> None:
         self.run = run
         self.entered: set[int] = set()
-        """the identities of the blocks that were placed at least once"""
+        """the identities of the blocks and defs that were run at least once"""
 
     def enter(
         self, callee: BlockRef, configuration: Sequence[Argument], tensors: Sequence[Argument], call: Call
     ) -> Any:
         """Run a block's body at a place; gives what it returns."""
-        self.entered.add(id(callee.block))
         scope = Scope(callee.globals, _inside(callee, call))
-        self._bind_parameters(callee, configuration, scope, call)
+        require_no_tensors(callee.name, configuration)
+        self._bind_parameters(callee, configuration, scope, call, "parameter")
         self._bind_tensors(callee, tensors, scope, call)
+        return self._returned(callee, scope, "block")
+
+    def call(self, callee: DefRef, arguments: Sequence[Argument], call: Call) -> Any:
+        """Run a def's body where it is called; gives what it returns."""
+        if call.label is not None:
+            raise mistake(
+                f"the def `{callee.name}` adds no level to the keys, so it takes no label",
+                call.span,
+                "",
+                "labels inside it belong to the path around the call; a `block` has a level of its own",
+            )
+        scope = Scope(callee.globals, _inside(callee, call))
+        self._bind_parameters(callee, arguments, scope, call, "argument")
+        return self._returned(callee, scope, "def")
+
+    def _returned(self, callee: BlockRef | DefRef, scope: Scope, what: str) -> Any:
+        self.entered.add(id(callee.declared))
         try:
-            self.run(callee.block, scope)
+            self.run(callee.declared, scope)
         except Returned as returned:
             if returned.value is POISON:
                 raise Poisoned from returned
             return returned.value
-        raise mistake(f"block `{callee.name}` returns nothing", callee.block.name.span)
+        raise mistake(f"{what} `{callee.name}` returns nothing", callee.declared.name.span)
 
     def _bind_parameters(
-        self, callee: BlockRef, configuration: Sequence[Argument], scope: Scope, call: Call
+        self, callee: BlockRef | DefRef, arguments: Sequence[Argument], scope: Scope, call: Call, kind: str
     ) -> None:
-        parameters = callee.block.parameters
-        require_no_tensors(callee.name, configuration)
+        parameters = callee.declared.parameters
         order = [parameter.name.text for parameter in parameters]
-        given = match_arguments(callee.name, order, configuration, call.span)
+        given = match_arguments(callee.name, order, arguments, call.span, kind)
         for parameter in parameters:
             name = parameter.name.text
             if name in given:
@@ -125,21 +141,22 @@ class Blocks:
         raise mistake(f"a dimension is a whole number, not {in_words(value)}", expr.span)
 
 
-def _inside(callee: BlockRef, call: Call) -> Place:
-    """The place inside a block that is placed by a call."""
+def _inside(callee: BlockRef | DefRef, call: Call) -> Place:
+    """The place inside a block that is placed by a call, or inside a def that is called."""
     around = call.place
-    if callee.block in around.blocks:
-        entered = [block.name.text for block in reversed(around.blocks) if isinstance(block, tree.Block)]
-        chain = " → ".join([*entered[entered.index(callee.name) :], callee.name])
-        raise mistake(f"a block cannot use itself: {chain}", call.span)
+    if callee.declared in around.blocks:
+        entered = [item for item in reversed(around.blocks) if isinstance(item, (tree.Block, tree.Def))]
+        names = [item.name.text for item in entered[entered.index(callee.declared) :]]
+        what = "a block cannot use" if isinstance(callee, BlockRef) else "a def cannot call"
+        raise mistake(f"{what} itself: {' → '.join([*names, callee.name])}", call.span)
     unlabelled = around.unlabelled
-    if call.label is None and unlabelled is None:
+    if isinstance(callee, BlockRef) and call.label is None and unlabelled is None:
         unlabelled = (call.span, callee.name)
     return dataclasses.replace(
         around,
         path=join(around.path, call.label),
         unlabelled=unlabelled,
-        blocks=(callee.block, *around.blocks),
+        blocks=(callee.declared, *around.blocks),
     )
 
 

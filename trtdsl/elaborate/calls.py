@@ -16,10 +16,13 @@ from trtdsl.elaborate.builtins import Unsuitable, bounded
 from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.placing import Place, Placer, Use, refused
 from trtdsl.elaborate.values import (
+    CALLEES,
     Argument,
     BlockRef,
     Builtin,
+    Callee,
     Configured,
+    DefRef,
     Namespace,
     OperatorRef,
     in_words,
@@ -49,12 +52,17 @@ EnterBlock = Callable[[BlockRef, Sequence[Argument], Sequence[Argument], Call], 
 """Runs a block's body: the block, its configuration, its tensors, and the place."""
 
 
+CallDef = Callable[[DefRef, Sequence[Argument], Call], Any]
+"""Runs a def's body: the def, its arguments, and the place."""
+
+
 class Caller:
     """Applies callees."""
 
-    def __init__(self, placer: Placer, enter_block: EnterBlock) -> None:
+    def __init__(self, placer: Placer, enter_block: EnterBlock, call_def: CallDef) -> None:
         self.placer = placer
         self.enter_block = enter_block
+        self.call_def = call_def
 
     def pipe(self, callee: Any, piped: Argument, arguments: Sequence[Argument] | None, call: Call) -> Any:
         """``piped -> callee(arguments)``; ``arguments`` is None where none are written."""
@@ -72,6 +80,8 @@ class Caller:
         """``callee(arguments)`` in an expression."""
         if isinstance(callee, Builtin):
             return self._builtin(callee, arguments, call)
+        if isinstance(callee, DefRef):
+            return self.call_def(callee, arguments, call)
         if isinstance(callee, Configured):
             return self.place(callee, arguments, call)
         if isinstance(callee, OperatorRef) and not callee.is_module:
@@ -183,11 +193,11 @@ class Caller:
 
     def _body(self, op: Op, name: str, argument: Argument, types: Sequence[TensorType], call: Call) -> Graph:
         callee: Any = argument.value
-        if not isinstance(callee, (OperatorRef, BlockRef, Configured, Builtin)):
+        if not isinstance(callee, CALLEES):
             text = f"`{name}` of `{op.name}` must be a block or a function, not {in_words(callee)}"
             raise mistake(text, argument.span)
         block = callee.callee if isinstance(callee, Configured) else callee
-        declared = [t.name.text for t in block.block.tensors] if isinstance(block, BlockRef) else []
+        declared = _tensor_names(block)
         names = declared if len(declared) == len(types) else [f"{name}_{i}" for i in range(len(types))]
         with self.placer.body() as builder:
             inputs = [builder.input(each, type) for each, type in zip(names, types, strict=True)]
@@ -319,6 +329,17 @@ def _is_for_tensors(name: str, arguments: Sequence[Argument]) -> bool:
     return any(is_tensor(argument.value) for argument in arguments)
 
 
+def _tensor_names(callee: Callee) -> list[str]:
+    """What a block or def calls the tensors that it is given; none of what has no names of its own."""
+    match callee:
+        case BlockRef(block=block):
+            return [tensor.name.text for tensor in block.tensors]
+        case DefRef(declared=declared):
+            return [parameter.name.text for parameter in declared.parameters]
+        case _:
+            return []
+
+
 def _takes_tensors(callee: OperatorRef | BlockRef) -> bool:
     return bool(callee.block.tensors if isinstance(callee, BlockRef) else callee.op.operands)
 
@@ -330,7 +351,7 @@ def _instead_of_calling(callee: Any) -> str:
 
 
 def _blocks_of(namespace: Namespace) -> str:
-    return f"its blocks are {', '.join(f'`{namespace.name}.{name}`' for name in namespace.blocks)}"
+    return f"it holds {', '.join(f'`{namespace.name}.{name}`' for name in namespace.items)}"
 
 
 def _note(operands: Sequence[tuple[str, Value]], head: str) -> str:

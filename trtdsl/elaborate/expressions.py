@@ -17,6 +17,7 @@ from trtdsl.elaborate.values import (
     Argument,
     BlockRef,
     Configured,
+    DefRef,
     OperatorRef,
     in_words,
     is_tensor,
@@ -196,8 +197,9 @@ class Expressions:
         path = None if label is None else self.label(label, scope)
         place = scope.place
         block = callee.callee if isinstance(callee, Configured) else callee
-        if isinstance(block, BlockRef):
-            origin = Origin(span, placed_note(expr, scope))
+        if isinstance(block, (BlockRef, DefRef)):
+            done = "placed" if isinstance(block, BlockRef) else "called"
+            origin = Origin(span, placed_note(expr, scope, done))
             place = dataclasses.replace(place, origins=(origin, *place.origins))
         return Call(span, place, path, hints, head)
 

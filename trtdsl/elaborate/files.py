@@ -11,7 +11,7 @@ from typing import Any
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, nearest
 from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.mistakes import Mistake, mistake
-from trtdsl.elaborate.values import BlockRef, Builtin, Namespace
+from trtdsl.elaborate.values import BlockRef, Builtin, DefRef, Namespace
 from trtdsl.syntax import tree
 from trtdsl.syntax.parser import parse
 from trtdsl.syntax.source import read_source
@@ -26,17 +26,17 @@ class Program:
     """The files of one compilation; each is read once."""
 
     names: dict[Path, dict[str, Any]] = field(default_factory=dict[Path, dict[str, Any]])
-    """each file's blocks and imports, by the name the file knows them under"""
+    """each file's blocks, defs and imports, by the name the file knows them under"""
     loading: list[tuple[Path, str]] = field(default_factory=list[tuple[Path, str]])
     """the files that import one another, outermost first, with the names a user knows them by"""
 
     def main(self, file: tree.File, name: str) -> dict[str, Any]:
-        """What the main file's blocks and models see."""
+        """What the main file's blocks, defs and models see."""
         self.loading.append((_real(Path(name)), name))
         return self._scope(file)
 
     def _scope(self, file: tree.File) -> dict[str, Any]:
-        """What a file's blocks and models see: its imports and its own blocks."""
+        """What a file's blocks, defs and models see: its imports and its own blocks and defs."""
         names: dict[str, Any] = {}
         errors: list[Diagnostic] = []
         for item in file.items:
@@ -53,13 +53,17 @@ class Program:
     def _declare(self, item: tree.Item, names: dict[str, Any]) -> None:
         match item:
             case tree.Import():
-                blocks = self._import(item)
-                new = {item.alias.text: Namespace(item.alias.text, blocks)} if item.alias else blocks
+                found = self._import(item)
+                new = {item.alias.text: Namespace(item.alias.text, found)} if item.alias else found
                 span = item.alias.span if item.alias else item.path.span
             case tree.Block():
                 _require_own_name(item)
                 _require_distinct((*item.parameters, *item.tensors))
                 new, span = {item.name.text: BlockRef(item, names)}, item.name.span
+            case tree.Def():
+                _require_own_name(item)
+                _require_distinct(item.parameters)
+                new, span = {item.name.text: DefRef(item, names)}, item.name.span
             case tree.Model():
                 _require_distinct(item.parameters)
                 return
@@ -68,7 +72,7 @@ class Program:
                 raise Mistake(_redefined(name, span, names[name]))
             names[name] = value
 
-    def _import(self, item: tree.Import) -> dict[str, BlockRef]:
+    def _import(self, item: tree.Import) -> dict[str, BlockRef | DefRef]:
         if any(not isinstance(part, str) for part in item.path.parts):
             raise mistake("an import's path holds no `{…}`", item.path.span)
         text = "".join(part for part in item.path.parts if isinstance(part, str))
@@ -78,7 +82,7 @@ class Program:
         if path not in self.names:
             self._load(path, name, text, item.path.span)
         own = self.names[path]
-        return {n: b for n, b in own.items() if isinstance(b, BlockRef) and b.globals is own}
+        return {n: b for n, b in own.items() if isinstance(b, (BlockRef, DefRef)) and b.globals is own}
 
     def _resolve(self, text: str) -> tuple[Path, str]:
         """The file that an import means, and its name for a user."""
@@ -138,19 +142,21 @@ def _imported(diagnostic: Diagnostic, span: Span) -> Diagnostic:
 
 
 def _redefined(name: str, span: Span, first: object) -> Diagnostic:
-    origins = (Origin(first.block.name.span, "first here"),) if isinstance(first, BlockRef) else ()
+    known = isinstance(first, (BlockRef, DefRef))
+    origins = (Origin(first.declared.name.span, "first here"),) if known else ()
     return Diagnostic(f"`{name}` is defined twice", span, origins=origins)
 
 
-def _require_own_name(block: tree.Block) -> None:
-    """A block that hides an operator would change what a text says elsewhere."""
-    name = block.name.text
+def _require_own_name(item: tree.Block | tree.Def) -> None:
+    """A block or def that hides an operator would change what a text says elsewhere."""
+    name = item.name.text
     if name not in prelude():
         return
     known = prelude()[name]
     is_compile_time = isinstance(known, Builtin) and known.operator is None
     what = "a dtype" if isinstance(known, DType) else "a function" if is_compile_time else "an operator"
-    raise mistake(f"`{name}` is {what}; call the block something else", block.name.span)
+    kind = type(item).__name__.lower()
+    raise mistake(f"`{name}` is {what}; call the {kind} something else", item.name.span)
 
 
 def _require_distinct(parameters: Sequence[tree.Parameter | tree.TensorParameter]) -> None:

@@ -66,7 +66,7 @@ def elaborate(
     run = Elaboration(chosen, recorder)
     _run(run, names, defines or {})
     for item in file.items:
-        if isinstance(item, tree.Block) and id(item) not in run.blocks.entered:
+        if isinstance(item, (tree.Block, tree.Def)) and id(item) not in run.blocks.entered:
             for diagnostic in mistakes_in(item, names):
                 run.report.add(diagnostic)
     return Elaborated(run.declarations.graph(), tuple(run.report.warnings))

@@ -11,15 +11,7 @@ from trtdsl.diagnostics import Span, did_you_mean
 from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake
 from trtdsl.elaborate.placing import Place
-from trtdsl.elaborate.values import (
-    BlockRef,
-    Builtin,
-    Configured,
-    Namespace,
-    OperatorRef,
-    in_words,
-    is_tensor,
-)
+from trtdsl.elaborate.values import CALLEES, Namespace, in_words, is_tensor
 from trtdsl.ops import pytorch_names
 from trtdsl.ops.arguments import describe_value
 from trtdsl.syntax import tree
@@ -47,7 +39,7 @@ class Scope:
     def find_callee(self, name: tree.Name) -> Any:
         """What a name means where it is called: a tensor of that name does not hide a function."""
         for names in (self.names, self.globals, prelude()):
-            if isinstance(names.get(name.text), (OperatorRef, BlockRef, Builtin, Configured)):
+            if isinstance(names.get(name.text), CALLEES):
                 return names[name.text]
         return self.find(name)
 
@@ -62,7 +54,7 @@ class Scope:
 
     def _unknown(self, name: tree.Name) -> Mistake:
         spaces = [value for value in self.globals.values() if isinstance(value, Namespace)]
-        inside = [f"{space.name}.{name.text}" for space in spaces if name.text in space.blocks]
+        inside = [f"{space.name}.{name.text}" for space in spaces if name.text in space.items]
         if inside:
             return mistake(f"unknown name `{name.text}`, did you mean `{inside[0]}`?", name.span)
         help = pytorch_names.advice(name.text)
@@ -88,10 +80,10 @@ _OTHER_ATTRIBUTES = {
 def attribute(value: Any, name: tree.Name, span: Span) -> Any:
     """``value.name``; ``span`` is the value's."""
     if isinstance(value, Namespace):
-        if name.text in value.blocks:
-            return value.blocks[name.text]
-        guess = did_you_mean(name.text, value.blocks)
-        raise mistake(f"`{value.name}` has no block `{name.text}`{guess}", name.span)
+        if name.text in value.items:
+            return value.items[name.text]
+        guess = did_you_mean(name.text, value.items)
+        raise mistake(f"`{value.name}` has no block or def `{name.text}`{guess}", name.span)
     if not is_tensor(value):
         raise mistake(f"{in_words(value)} has no attribute `{name.text}`", name.span)
     attributes = {"shape": tuple(value.type.shape), "dtype": value.type.dtype, "rank": value.type.rank}
@@ -108,18 +100,18 @@ def attribute(value: Any, name: tree.Name, span: Span) -> Any:
     raise mistake(f"a tensor has no attribute `{name.text}`{message}", name.span, "", help)
 
 
-# What a block was given, for the note where it was placed
+# What a block or def was given, for the note where it was placed or called
 
 
-def placed_note(expr: tree.Path | tree.Call | tree.Labelled, scope: Scope) -> str:
-    """ "placed here with i = 2": the compile-time names that the text at a block's use reads."""
+def placed_note(expr: tree.Path | tree.Call | tree.Labelled, scope: Scope, done: str = "placed") -> str:
+    """ "placed here with i = 2": the compile-time names that the text at a use reads."""
     shown: list[str] = []
     for name in names_in(expr):
         value = scope.names.get(name, POISON)
         if value is None or isinstance(value, (bool, int, float, str, SymbolicDim)):
             text = str(value) if isinstance(value, SymbolicDim) else describe_value(value)
             shown.append(f"{name} = {text.removeprefix('the string ').strip('`')}")
-    return f"placed here with {', '.join(shown)}" if shown else "placed here"
+    return f"{done} here with {', '.join(shown)}" if shown else f"{done} here"
 
 
 @lru_cache(maxsize=1024)

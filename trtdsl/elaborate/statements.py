@@ -33,7 +33,7 @@ class Elaboration:
         self.report = Report()
         self.placer = Placer(self.report)
         blocks = self.blocks = Blocks(self._run_block)
-        caller = Caller(self.placer, blocks.enter)
+        caller = Caller(self.placer, blocks.enter, blocks.call)
         self.expressions = RecordingExpressions(caller, recorder) if recorder else Expressions(caller)
         self.recorder = recorder
         blocks.expressions = self.expressions
@@ -41,7 +41,7 @@ class Elaboration:
         self.statements = 0
 
     def run(self, statements: Sequence[tree.Statement], scope: Scope, model: bool) -> None:
-        """Run statements in order; raises :class:`Returned` at a block's `return`."""
+        """Run statements in order; raises :class:`Returned` at the `return` of a block or def."""
         written = statements is self.model.body
         for statement in statements:
             self.statements += not written
@@ -57,7 +57,7 @@ class Elaboration:
             except Poisoned:
                 _poison(statement, scope, model)
 
-    def _run_block(self, block: tree.Block, scope: Scope) -> None:
+    def _run_block(self, block: tree.Block | tree.Def, scope: Scope) -> None:
         self.run(block.body, scope, model=False)
 
     def _statement(self, statement: tree.Statement, scope: Scope, model: bool) -> None:
@@ -75,8 +75,10 @@ class Elaboration:
                 self._return(statement, scope, model)
             case tree.Dim() | tree.Profile() | tree.Input() | tree.Output():
                 if not model:
-                    word = type(statement).__name__.lower()
-                    raise mistake(f"`{word}` belongs to a model, not to a block", _head(statement))
+                    word, around = (
+                        type(each).__name__.lower() for each in (statement, scope.place.blocks[0])
+                    )
+                    raise mistake(f"`{word}` belongs to a model, not to a {around}", _head(statement))
                 self.declarations.declare(statement, scope)
                 self._note_declared(statement, scope)
             case tree.Scan() | tree.Emit() | tree.Weights():
@@ -125,7 +127,9 @@ class Elaboration:
 
     def _return(self, statement: tree.Return, scope: Scope, model: bool) -> None:
         if model:
-            raise mistake("`return` ends a block; a model declares `output name = …`", _head(statement))
+            raise mistake(
+                "`return` ends a block or def; a model declares `output name = …`", _head(statement)
+            )
         values = [self.expressions.value(value, scope) for value in statement.values]
         raise Returned(values[0] if len(values) == 1 else tuple(values))
 

@@ -1,7 +1,7 @@
-"""Blocks that nothing enters → what is wrong with them whatever they are given.
+"""Blocks and defs that nothing enters → what is wrong with them whatever they are given.
 
-In: a block's tree and the names of its file.  Out: mistakes: names that nothing binds, and keywords that
-the operator or block named there does not have. What depends on a call is left to the calls.
+In: a block's or def's tree and the names of its file.  Out: mistakes: names that nothing binds, and keywords
+that the operator, block or def named there does not have. What depends on a call is left to the calls.
 """
 
 from __future__ import annotations
@@ -14,31 +14,35 @@ from trtdsl.elaborate.blocks import dtype_named
 from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.scope import Scope, attribute
 from trtdsl.elaborate.statements import bound_names
-from trtdsl.elaborate.values import BlockRef, Namespace, OperatorRef
+from trtdsl.elaborate.values import BlockRef, DefRef, Namespace, OperatorRef
 from trtdsl.syntax import tree
 
 
 class _Unknown:
-    """The value of a name that the block binds."""
+    """The value of a name that the block or def binds."""
 
 
-def mistakes_in(block: tree.Block, globals: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """What is wrong with a block that is never called."""
-    bound = {*_bound(block)}
+def mistakes_in(item: tree.Block | tree.Def, globals: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """What is wrong with a block or def that is never called."""
+    bound = {*_bound(item)}
     checker = _Checker(Scope(globals, names=dict.fromkeys(bound, _Unknown())))
-    for part in (*block.parameters, *block.tensors, *block.body):
+    for part in (*item.parameters, *_tensors(item), *item.body):
         yield from checker.mistakes(part)
 
 
-def _bound(block: tree.Block) -> Iterator[str]:
-    """The names that a block binds anywhere, sizes named in its header included."""
-    for parameter in (*block.parameters, *block.tensors):
+def _tensors(item: tree.Block | tree.Def) -> tuple[tree.TensorParameter, ...]:
+    return item.tensors if isinstance(item, tree.Block) else ()
+
+
+def _bound(item: tree.Block | tree.Def) -> Iterator[str]:
+    """The names that a block or def binds anywhere, sizes named in a header included."""
+    for parameter in (*item.parameters, *_tensors(item)):
         yield parameter.name.text
-    for tensor in block.tensors:
+    for tensor in _tensors(item):
         for size in tensor.type.shape if tensor.type else ():
             if isinstance(size, tree.Path) and len(size.parts) == 1:
                 yield size.parts[0].text
-    for statement in block.body:
+    for statement in item.body:
         yield from bound_names(statement)
 
 
@@ -80,7 +84,7 @@ class _Checker:
                 pass
 
     def _path(self, path: tree.Path) -> Any:
-        """What a name surely stands for; something unknown where the block itself binds it."""
+        """What a name surely stands for; something unknown where the block or def itself binds it."""
         value = self.scope.find(path.parts[0])
         if isinstance(value, Namespace) and len(path.parts) > 1:
             return attribute(value, path.parts[1], path.parts[0].span)
@@ -92,15 +96,18 @@ class _Checker:
             name = argument.name
             if known is None or name is None or name.text in known:
                 continue
-            kind = "argument" if isinstance(callee, OperatorRef) and not callee.is_module else "parameter"
+            function = isinstance(callee, DefRef) or (
+                isinstance(callee, OperatorRef) and not callee.is_module
+            )
+            kind = "argument" if function else "parameter"
             guess = did_you_mean(name.text, known)
             raise mistake(f"`{callee.name}` has no {kind} `{name.text}`{guess}", name.span)
 
 
 def _keywords_of(callee: Any) -> dict[str, None] | None:
     """Every name that an argument of a callee may have, in whichever of its lists."""
-    if isinstance(callee, BlockRef):
-        declared = (*callee.block.parameters, *callee.block.tensors)
+    if isinstance(callee, (BlockRef, DefRef)):
+        declared = (*callee.declared.parameters, *_tensors(callee.declared))
         return dict.fromkeys(parameter.name.text for parameter in declared)
     if not isinstance(callee, OperatorRef):
         return None

@@ -34,8 +34,24 @@ class BlockRef:
     globals: Mapping[str, Any] = field(repr=False)
 
     @property
+    def declared(self) -> tree.Block:
+        return self.block
+
+    @property
     def name(self) -> str:
         return self.block.name.text
+
+
+@dataclass(frozen=True, eq=False)
+class DefRef:
+    """A def and the file scope in which its names are looked up."""
+
+    declared: tree.Def
+    globals: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.declared.name.text
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class Namespace:
     """An imported file under a name: ``import "…" as r``."""
 
     name: str
-    blocks: Mapping[str, BlockRef]
+    items: Mapping[str, BlockRef | DefRef]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +96,8 @@ class Configured:
     span: Span
 
 
-Callee: TypeAlias = OperatorRef | BlockRef | Builtin | Configured
+Callee: TypeAlias = OperatorRef | BlockRef | DefRef | Builtin | Configured
+CALLEES = (OperatorRef, BlockRef, DefRef, Builtin, Configured)
 
 
 def is_tensor(value: object) -> bool:
@@ -96,6 +113,8 @@ def in_words(value: object) -> str:
             return f"the {'module' if value.is_module else 'function'} `{value.name}`"
         case BlockRef():
             return f"the block `{value.name}`"
+        case DefRef():
+            return f"the def `{value.name}`"
         case Builtin():
             return f"the function `{value.name}`"
         case Namespace():

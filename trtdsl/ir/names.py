@@ -16,6 +16,7 @@ KEYWORDS = frozenset(
             "as",
             "assert",
             "block",
+            "def",
             "dim",
             "else",
             "emit",
@@ -33,11 +34,16 @@ KEYWORDS = frozenset(
 
 PYTHON_WORDS = frozenset(
     (
-        *("None", "True", "False", "break", "class", "continue", "def", "del", "elif", "except", "finally"),
+        *("None", "True", "False", "break", "class", "continue", "del", "elif", "except", "finally"),
         *("from", "is", "lambda", "pass", "raise", "try", "while", "yield"),
     )
 )
 """Python's words that the language takes for no name, so that it can say what to write instead."""
+
+NEVER_NAMES = PYTHON_WORDS | frozenset(
+    ("and", "assert", "def", "else", "false", "for", "if", "none", "not", "or", "return", "true")
+)
+"""What cannot be a name anywhere, nor begin a label; the other words of the language are names elsewhere."""
 
 _RESERVED = frozenset({"_", *KEYWORDS, *PYTHON_WORDS, *map(str, DType)})
 _NOT_IDENTIFIER = re.compile(r"[^0-9A-Za-z_]+")

@@ -22,12 +22,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trtdsl.ir.graph import Graph, Node, Value, graphs
-from trtdsl.ir.names import identifier
+from trtdsl.ir.names import NEVER_NAMES, identifier
 from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Module, Op
 from trtdsl.ops.text import literal, quoted
 
 _LABEL = re.compile(r"[A-Za-z_]\w*(\.(\w+))*", re.ASCII)
-_WORDS = frozenset(("true", "false", "none", "not", "_"))
+_WORDS = NEVER_NAMES | {"_"}
 
 
 def show(graph: Graph) -> str:

@@ -141,6 +141,18 @@ class TreeBuilder(ExpressionBuilder):
     ) -> tree.Block:
         return tree.Block(span, self._name(name), parameters, tensors, body, self._above(span))
 
+    def make_def(
+        self,
+        span: Span,
+        _def: Token,
+        name: Token,
+        _open: Token,
+        parameters: tuple[tree.Parameter, ...],
+        _close: Token,
+        body: Body,
+    ) -> tree.Def:
+        return tree.Def(span, self._name(name), parameters, body, self._above(span))
+
     def make_model(
         self,
         span: Span,

@@ -83,8 +83,8 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         words.append("a statement")
         left -= {*_STATEMENTS, "NAME", "IF", "AS", "IN", "WITH", "IMPORT", "BLOCK", "MODEL"}
     if {"IMPORT", "MODEL"} <= left:
-        words.append("`import`, `block` or `model`")
-        left -= {"IMPORT", "MODEL", "BLOCK", END}
+        words.append("`import`, `block`, `def` or `model`")
+        left -= {"IMPORT", "MODEL", "BLOCK", "DEF", END}
     if "PLUS" in left or "ARROW" in left or {"LPAR", "LSQB"} <= left:
         left -= _AFTER_OPERAND
         left -= {"COLON", "EQUAL"} if {"RPAR", "RSQB", "LBRACE", END} & left else set()
@@ -200,7 +200,8 @@ def _open_brackets(tokens: Tokens, index: int) -> list[int]:
 
 def _unclosed_body(stuck: Stuck) -> Diagnostic | None:
     """``model m(`` inside a body: a brace is missing above."""
-    if stuck.text(-1) not in ("model", "block") or stuck.kind(1) != "LPAR" or not stuck.begins_line(-1):
+    words = ("model", "block", "def")
+    if stuck.text(-1) not in words or stuck.kind(1) != "LPAR" or not stuck.begins_line(-1):
         return None
     opened = _open_brackets(stuck.tokens, stuck.index)
     if not opened:
@@ -216,12 +217,11 @@ _PYTHON_WORDS = {
     "False": "write `false`",
     "None": "write `none`",
     "elif": "write `else if`",
-    "def": "a module is written `block Name(parameters)(tensors) { … }`",
     "class": "a module is written `block Name(parameters)(tensors) { … }`",
     "while": "loops are over lists, `for x in range(3) { … }`; the runtime loop is `scan`",
     "pass": "an empty body is written `{}`",
     "is": "write `==`",
-    "lambda": "a function is written `block Name()(x) { … }`",
+    "lambda": "a function is written `def name(x) { return … }`, beside the blocks and models",
     "from": 'write `import "path/to/file.trtnet"`',
 }
 
@@ -321,10 +321,30 @@ def _weights(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic("`weights` is not supported yet", stuck.tokens.span(section))
 
 
+def _def(stuck: Stuck) -> Diagnostic | None:
+    """A def in a body, with a second list, or with types."""
+    if stuck.kind() == "DEF" and "FOR" in stuck.expected:
+        help = ("write it beside the blocks and models, and call it here",)
+        return Diagnostic("a def stands at the top level of a file", stuck.span(), help=help)
+    kinds = stuck.tokens.kinds[: stuck.index]
+    opening = next((n for n in reversed(range(len(kinds))) if kinds[n] == "LPAR"), 0)
+    if kinds[opening - 2 : opening - 1] != ["DEF"]:
+        return None
+    if stuck.kind() == "LPAR" and stuck.expected == frozenset(("LBRACE",)):
+        help = ("a def takes tensors and other values in one list; a `block` has two",)
+        return Diagnostic("a def has one list of parameters", stuck.span(), help=help)
+    if stuck.kind() == "COLON" and {"COMMA", "EQUAL"} <= stuck.expected:
+        help = ("leave the type out; the tensors of a `block` may say theirs",)
+        return Diagnostic("a def's parameters have no types", stuck.span(-1, 0), help=help)
+    return None
+
+
 def _header(stuck: Stuck) -> Diagnostic | None:
     if stuck.expected not in (frozenset(("LPAR",)), frozenset(("LPAR", "LBRACE"))):
         return None
     lists = "block Name(parameters)(tensors) { … }"
+    if stuck.kind(-2) == "DEF":
+        lists = "def name(parameters) { … }"
     if "LBRACE" in stuck.expected:
         lists = "model name { … }` or `model name(parameters) { … }"
     message = f"expected {_in_words(stuck.expected, _end(stuck))}, found {_found(stuck)}"
@@ -432,6 +452,7 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     _unclosed,
     _number,
     _comparison,
+    _def,
     _body,
     _weakest_arrow,
     _range,

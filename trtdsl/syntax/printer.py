@@ -111,10 +111,10 @@ class _Formatter:
         return index
 
     def _separate(self, first: Token) -> None:
-        """A blank line between blocks and models, and around them."""
+        """A blank line between blocks, defs and models, and around them."""
         if self.depth or not self.writer.lines or (first.above and not first.above[0]):
             return
-        if first.kind in ("BLOCK", "MODEL") or self.writer.ends_in("}"):
+        if first.kind in ("BLOCK", "DEF", "MODEL") or self.writer.ends_in("}"):
             first.above.insert(0, "")
 
     def _on_one_line(self, header: TokenSequence, opening: int) -> bool:
@@ -150,7 +150,7 @@ def _beginnings(nodes: Iterable[tree.Item | tree.Statement]) -> Iterator[int]:
     for node in nodes:
         yield node.span.start
         match node:
-            case tree.Block() | tree.Model() | tree.For() | tree.Scan():
+            case tree.Block() | tree.Def() | tree.Model() | tree.For() | tree.Scan():
                 yield from _beginnings(node.body)
             case tree.If():
                 yield from _beginnings(node.body)

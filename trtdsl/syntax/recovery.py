@@ -102,11 +102,11 @@ def _begins_line(tokens: Tokens, index: int) -> bool:
 
 
 def _begins_item(tokens: Tokens, index: int) -> bool:
-    """``import "…"``, ``block name(``, ``model name(`` or ``model name {``: never inside a body."""
+    """``import "…"``, ``block name(``, ``def name(``, ``model name(`` or ``model name {``."""
     text, (following, opening) = tokens.text(index), (*tokens.kinds[index + 1 : index + 3], END)[:2]
     if text == "import":
         return following == "STRING"
-    return text in ("block", "model") and following == "NAME" and opening in ("LPAR", "LBRACE")
+    return text in ("block", "def", "model") and following == "NAME" and opening in ("LPAR", "LBRACE")
 
 
 def _begins_statement(tokens: Tokens, index: int) -> bool:

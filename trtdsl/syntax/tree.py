@@ -287,7 +287,7 @@ class Import(Node, frozen=True):
 
 
 class Parameter(Node, frozen=True):
-    """A configuration parameter of a block or model; ``default`` None means required."""
+    """A parameter of a block's configuration, a def or a model; ``default`` None means required."""
 
     name: Name
     default: Expr | None
@@ -312,6 +312,15 @@ class Block(Node, frozen=True):
     documentation: str = ""
 
 
+class Def(Node, frozen=True):
+    """``def name(parameters) { … return … }``."""
+
+    name: Name
+    parameters: tuple[Parameter, ...]
+    body: tuple[Statement, ...]
+    documentation: str = ""
+
+
 class Model(Node, frozen=True):
     name: Name
     parameters: tuple[Parameter, ...]
@@ -326,7 +335,7 @@ class Comment(Node, frozen=True):
     trailing: bool
 
 
-Item: TypeAlias = Import | Block | Model
+Item: TypeAlias = Import | Block | Def | Model
 
 
 class File(Node, frozen=True):
