@@ -370,9 +370,29 @@ def shape_step(draw: Any, type: TensorType) -> Op:
         "expand": st.fixed_dictionaries({"size": _wider(type)}),
         "chunk": st.fixed_dictionaries({"chunks": st.integers(1, 3), "dim": dim}),
         "unbind": st.fixed_dictionaries({"dim": dim}),
+        **_rearranging(rank, dim),
     }
     name = draw(st.sampled_from(sorted(parameters)))
     return OPERATORS[name](**draw(parameters[name]))
+
+
+def _rearranging(rank: int, dim: st.SearchStrategy[int]) -> dict[str, st.SearchStrategy[dict[str, Any]]]:
+    """The parameters of operators that turn, shift and repeat."""
+    counts = st.lists(st.integers(1, 3), min_size=rank, max_size=rank + 1).map(tuple)
+    two = st.tuples(dim, dim)
+    return {
+        "roll": st.one_of(
+            st.fixed_dictionaries({"shifts": st.integers(-9, 9), "dims": st.one_of(st.none(), dim)}),
+            st.fixed_dictionaries({"shifts": st.tuples(st.integers(-2, 2), st.just(1)), "dims": two}),
+        ),
+        "flip": st.fixed_dictionaries({"dims": st.lists(dim, max_size=2).map(tuple)}),
+        "rot90": st.fixed_dictionaries({"k": st.integers(-3, 4), "dims": two}),
+        "repeat": st.fixed_dictionaries({"repeats": counts}),
+        "tile": st.fixed_dictionaries({"dims": st.lists(st.integers(1, 2), max_size=3).map(tuple)}),
+        "repeat_interleave": st.fixed_dictionaries(
+            {"repeats": st.integers(1, 3), "dim": st.one_of(st.none(), dim)}
+        ),
+    }
 
 
 def _other_shapes(type: TensorType) -> st.SearchStrategy[tuple[Dim, ...]]:

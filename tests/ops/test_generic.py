@@ -150,6 +150,8 @@ def _same(ours: Any, theirs: Any) -> bool:
     if isinstance(theirs, list) and len({*theirs}) < 2:
         # C++ repeats one number for each dimension, and has an empty list for none.
         theirs = theirs[0] if theirs else None
+    elif isinstance(theirs, list):
+        theirs = tuple(theirs)
     # A dimension that PyTorch guesses, with a warning, must be given.
     return ours == theirs or (theirs is None and ours is EMPTY)
 

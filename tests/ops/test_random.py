@@ -305,7 +305,8 @@ def _applied(op: Any, x: torch.Tensor) -> Any:
         return x[tuple(where)]
     if op.name == "squeeze" and op.dim is None:
         return x.squeeze()
-    positional = {"permute": "dims", "reshape": "shape", "expand": "size"}
+    positional = {"permute": "dims", "reshape": "shape", "expand": "size", "flip": "dims", "tile": "dims"}
+    positional["repeat"] = "repeats"
     if op.name in positional:
         return getattr(x, op.name)(parameters[positional[op.name]])
     return getattr(x, op.name)(**parameters)
