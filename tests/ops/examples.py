@@ -17,8 +17,19 @@ from trtdsl import ops
 from trtdsl.ir import Graph, Node, Output, Profile, Value, Weight
 from trtdsl.ops.arguments import coerce, hints
 from trtdsl.ops.base import OPERATORS, SPELLINGS, Module, Op
+from trtdsl.ops.positions import Positions
 from trtdsl.reference import Array, ProfilePoint, random_array, random_weight
-from trtdsl.types import Dim, DType, Symbol, SymbolicDim, TensorType, evaluate_shape, symbol, symbols
+from trtdsl.types import (
+    Dim,
+    DType,
+    Symbol,
+    SymbolicDim,
+    TensorType,
+    evaluate,
+    evaluate_shape,
+    symbol,
+    symbols,
+)
 
 SYMBOLS: Mapping[str, SymbolicDim] = {
     "N": symbol("N", 1, 2, 3),
@@ -152,8 +163,9 @@ class Example:
         sizes = self.sizes(at)
         slots = [*(slot for slot, _ in self.slots()), "sizes"]
         static = {name: t.with_shape(evaluate_shape(t.shape, sizes)) for name, t in self.inputs.items()}
+        allowed = self.op.at(sizes).positions(**_at(self.operands, sizes))
         pairs = zip(slots, static.items(), strict=False)
-        return {name: sample(self.name, slot, type, random) for slot, (name, type) in pairs}
+        return {name: sample(self.name, slot, type, random, allowed) for slot, (name, type) in pairs}
 
     def model(self) -> str:
         """A text whose only statement is the example."""
@@ -176,6 +188,17 @@ class Example:
 
     def __str__(self) -> str:
         return self.text
+
+
+def _at(operands: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The operands' types with every dimension a number."""
+
+    def fixed(type: Any) -> Any:
+        if isinstance(type, list):
+            return [fixed(each) for each in type]
+        return type.with_shape(evaluate_shape(type.shape, sizes))
+
+    return {name: fixed(type) for name, type in operands.items()}
 
 
 def _symbols(types: Iterable[TensorType]) -> set[Symbol]:
@@ -225,8 +248,16 @@ _DIVISIONS = ("div", "floor_divide", "remainder", "fmod")
 _ORDERINGS = ("topk", "sort", "argsort", "max", "min", "argmax", "argmin")
 
 
-def sample(name: str, slot: str, type: TensorType, random: np.random.Generator) -> Array:
-    """Random values that the operator is defined for."""
+def sample(
+    name: str,
+    slot: str,
+    type: TensorType,
+    random: np.random.Generator,
+    positions: Mapping[str, Positions] | None = None,
+) -> Array:
+    """Random values that the operator is defined for; ``positions`` are what it says of its operands."""
+    if positions and slot in positions:
+        return random_positions(positions[slot], type, random)
     family = OPERATORS[name].__module__.rpartition(".")[2] if name in OPERATORS else ""
     if name == "pow":
         array = random_array(type, random, (0, 4))
@@ -241,6 +272,20 @@ def sample(name: str, slot: str, type: TensorType, random: np.random.Generator) 
     if name == "acosh":
         return np.asarray(1 + np.abs(random_array(type, random)), dtype=type.dtype.numpy)
     return random_array(type, random, (-5, 6) if family in _NUMBERS else (0, 2))
+
+
+def random_positions(allowed: Positions, type: TensorType, random: np.random.Generator) -> Array:
+    """Positions within what is allowed, its ends among them wherever there is room."""
+    shape, low, high = evaluate_shape(type.shape, {}), evaluate(allowed.low, {}), evaluate(allowed.high, {})
+    if allowed.distinct is not None:
+        axis = allowed.distinct
+        orders = np.argsort(random.random((*shape[:axis], *shape[axis + 1 :], high - low)), axis=-1)
+        chosen = np.moveaxis(orders[..., : shape[axis]], -1, axis) + low
+        return chosen.astype(type.dtype.numpy)
+    found = random.integers(low, high, shape)
+    ends = found.reshape(-1)[:2]
+    ends[:] = (low, high - 1)[: len(ends)]
+    return found.astype(type.dtype.numpy)
 
 
 EXAMPLES: tuple[Example, ...] = tuple(Example(text) for cls in OPERATORS.values() for text in cls.examples)

@@ -158,9 +158,13 @@ def _weights(case: Case, seed: int) -> Sequence[tuple[str, Weight]]:
 
 def arrays_of(case: Case, at: ProfilePoint, seed: int) -> dict[str, Any]:
     random = np.random.default_rng(seed)
-    slots = _slots(at_point(case, at))
+    static = at_point(case, at)
+    allowed = static.op.positions(**static.operands)
     with np.errstate(all="ignore"):
-        return {f"x{i}": sample(case.op.name, slot, type, random) for i, (slot, type) in enumerate(slots)}
+        return {
+            f"x{i}": sample(case.op.name, slot, type, random, allowed)
+            for i, (slot, type) in enumerate(_slots(static))
+        }
 
 
 def _is_dynamic(case: Case) -> bool:

@@ -16,6 +16,7 @@ from trtdsl.elaborate.mistakes import Mistake, Report, mistake, mistake_with
 from trtdsl.elaborate.naming import join, weak_dtype
 from trtdsl.ir import Builder, Graph, Value, Weight, infer, operand_types
 from trtdsl.ops.base import OPERATORS, Module, Op
+from trtdsl.ops.positions import require_positions
 from trtdsl.ops.refused import Refused
 from trtdsl.types import TensorType
 
@@ -60,6 +61,7 @@ class Placer:
         self.builder = Builder()
         self._labels: dict[str, Use] = {}
         self._weights: dict[str, tuple[Weight, Use]] = {}
+        self._constants: dict[Value, Op] = {}
 
     @contextmanager
     def body(self) -> Generator[Builder, None, None]:
@@ -75,6 +77,7 @@ class Placer:
         """Place one operator and return its results."""
         by_slot = operand_types(use.op, use.operands)
         types = _infer(use, by_slot)
+        self._require_positions(use, by_slot)
         path = join(use.place.path, use.label)
         weights = self._place_weights(use, by_slot, path) if isinstance(use.op, Module) else []
         declared = {operand.name for operand in use.op.operands}
@@ -88,10 +91,25 @@ class Placer:
             (Origin(use.span, use.note), *use.place.origins),
             use.bodies,
         )
+        if not operands and not use.bodies and types[0].dtype.is_integer:
+            self._constants[results[0]] = use.op
         warning = use.op.caution(**by_slot)
         if warning:
             self.report.warn(Diagnostic(warning, use.span, use.note, use.place.origins, severity="warning"))
         return results
+
+    def _require_positions(self, use: Use, by_slot: Mapping[str, Any]) -> None:
+        """Refuse a constant that names a position which is not there; of other tensors nobody knows."""
+        for slot, allowed in use.op.positions(**by_slot).items():
+            for name, value in use.operands:
+                constant = self._constants.get(value) if name == slot else None
+                array = constant.fold() if constant else None
+                if array is None:
+                    continue
+                try:
+                    require_positions(array, allowed, slot)
+                except Refused as refusal:
+                    raise refused(refusal, use.operands, use.spans, use.span, use.note) from refusal
 
     def scalar(
         self, value: bool | int | float, beside: Sequence[TensorType], span: Span, place: Place

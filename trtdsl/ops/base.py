@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 import msgspec.structs
 
+from trtdsl.ops.positions import Positions
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, SymbolicDim, TensorType, evaluate
 
@@ -204,6 +205,10 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     def fold(self, *operands: Any, **named: Any) -> Any:
         """The results as numpy arrays, from the operands' and weights'; None where that is not stated."""
         return None
+
+    def positions(self, *operands: Any, **named: Any) -> Mapping[str, Positions]:
+        """What the integers of an operand may be that name positions, for operands of these types."""
+        return {}
 
     def caution(self, *operands: Any, **named: Any) -> str | None:
         """A warning for a use that is valid but seldom meant, or None."""

@@ -7,10 +7,11 @@ from typing import Any
 
 from trtdsl.ops.base import Function, Op
 from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.positions import require_index
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_elements, wrap_dim
 from trtdsl.ops.shape import Unsqueeze
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
+from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
 from trtdsl.types.arrays import np
 
 
@@ -154,12 +155,6 @@ class IndexSelect(Function):
 
     def lower(self, net: Network, input: Tensor, index: Tensor) -> Tensor:
         return net.gather(input, net.to_rank(index, 1), wrap_dim(self.dim, input.rank))
-
-
-def require_index(index: TensorType, about: str) -> None:
-    """Refuse an index that holds no int32 or int64."""
-    if index.dtype not in (DType.INT32, DType.INT64):
-        raise Refused(f"an index must be int32 or int64, not {index.dtype}", about)
 
 
 def plan_index(type: TensorType, subscripts: Sequence[object]) -> list[Op]:

@@ -1,0 +1,92 @@
+"""Rows of a table by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trtdsl.ops.base import Module, Spelling, given_type, static
+from trtdsl.ops.positions import Positions, require_index
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.rules import require_rank
+from trtdsl.types import DType, TensorType
+from trtdsl.types.arrays import np
+
+if TYPE_CHECKING:
+    from trtdsl.ops.lowering import Array, Network, Tensor
+
+
+def _configured(types: Mapping[str, TensorType], values: Mapping[str, Any]) -> Embedding:
+    weight = given_type(types, "weight", "embedding")
+    require_rank(weight, (2,), "the weight of embedding", "weight")
+    rows, columns = (static(size, "the size of embedding's weight", "weight") for size in weight.shape)
+    return Embedding(rows, columns, **values, dtype=weight.dtype)
+
+
+class Embedding(Module):
+    """The rows of ``weight`` that the input names; a row number out of range gives zeros on a GPU.
+
+    ``padding_idx`` means something in training only.
+    """
+
+    torch = "torch.nn.Embedding"
+    examples = (
+        "Embedding(30, 8)(int64[N, S]) -> float32[N, S, 8]",
+        "Embedding(7, 4, padding_idx = 0)(int32[N]) -> float32[N, 4]",
+        "Embedding(7, 4, dtype = float16)(int64[]) -> float16[4]",
+        "Embedding(9, 3)(int64[N, 2, S]) -> float32[N, 2, S, 3]",
+    )
+    ignored = ("norm_type", "scale_grad_by_freq", "sparse")
+    spellings = (
+        Spelling(
+            "torch.nn.functional.embedding",
+            ("input", "weight", "padding_idx", "max_norm"),
+            defaults={"padding_idx": None, "max_norm": None},
+            configure=_configured,
+            examples=(
+                "embedding(int64[N, S], float32[6, 8]) -> float32[N, S, 8]",
+                "embedding(int32[N], float16[5, 3], padding_idx = 1) -> float16[N, 3]",
+                "embedding(int64[], int64[4, 2]) -> int64[2]",
+            ),
+        ),
+    )
+
+    num_embeddings: int
+    embedding_dim: int
+    padding_idx: int | None = None
+    max_norm: float | None = None
+    dtype: DType | None = None
+
+    def weights(self, input: TensorType) -> dict[str, TensorType]:
+        shape = (self.num_embeddings, self.embedding_dim)
+        return {"weight": TensorType(self.dtype or DType.FLOAT32, shape)}
+
+    def infer(self, input: TensorType) -> TensorType:
+        require_index(input, "input")
+        for name in ("num_embeddings", "embedding_dim"):
+            if getattr(self, name) < 1:
+                raise Refused(f"`{name}` must be at least 1, not {getattr(self, name)}", name)
+        if self.max_norm is not None:
+            raise Refused(
+                "`max_norm` rewrites the rows of the weight as they are looked up",
+                "max_norm",
+                help="scale the rows of the checkpoint's weight once and leave it out",
+            )
+        rows = self.num_embeddings
+        if self.padding_idx is not None and not -rows <= self.padding_idx < rows:
+            raise Refused(f"`padding_idx` {self.padding_idx} is not one of {rows} rows", "padding_idx")
+        return TensorType(self.dtype or DType.FLOAT32, (*input.shape, self.embedding_dim))
+
+    def positions(self, input: TensorType) -> Mapping[str, Positions]:
+        return {"input": Positions(self.num_embeddings)}
+
+    def lower(self, net: Network, input: Tensor, weight: Tensor) -> Tensor:
+        return net.gather(weight, input, 0)
+
+    def fold(self, input: Array, weight: Array) -> Array | None:
+        is_inside = Positions(self.num_embeddings).stray(input) is None
+        return np.take(weight, input, axis=0) if is_inside else None
+
+    def reference(self, torch: Any, input: Any, weight: Any) -> Any:
+        # The module makes integer weights from a pretrained table only.
+        return None if weight.is_floating_point() else torch.nn.functional.embedding(input, weight)
