@@ -1,4 +1,4 @@
-"""Every test draws the same random numbers, whichever tests ran before it."""
+"""Every test draws the same random numbers, whichever tests ran before it, and none is timed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import sys
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

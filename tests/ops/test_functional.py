@@ -14,7 +14,7 @@ from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Weight, difference, show, verify
-from trtdsl.ops.base import OPERATORS, Spelling
+from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Spelling
 from trtdsl.options import CompileOptions
 from trtdsl.reference import random_inputs, resolve, run, to_torch
 from trtdsl.trt.build import build
@@ -146,6 +146,21 @@ def test_mistakes_are_told(call: str, message: str) -> None:
     with pytest.raises(DiagnosticError) as info:
         elaborate_text(MODEL.format(call=call))
     assert message in info.value.diagnostics[0].message
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, (_, spelling) in SPELLINGS.items() if spelling.configure)
+)
+def test_what_is_left_out_is_told(name: str) -> None:
+    cls, spelling = SPELLINGS[name]
+    left_out = [p for p in spelling.parameters[1:] if p not in spelling.defaults]
+    needed = [p for p in left_out if p in cls.weight_slots or cls.default(p) is REQUIRED]
+    if not needed:
+        assert name == "instance_norm"
+        return
+    with pytest.raises(DiagnosticError) as info:
+        elaborate_text(MODEL.format(call=f"{name}(x)"))
+    assert any(f"`{p}`" in info.value.diagnostics[0].message for p in needed)
 
 
 def test_a_cast_is_advised_of_what_the_text_says() -> None:

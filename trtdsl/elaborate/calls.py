@@ -30,7 +30,7 @@ from trtdsl.elaborate.values import (
 )
 from trtdsl.ir import Graph, Value, operand_types
 from trtdsl.ops.arguments import hints
-from trtdsl.ops.base import Configure, Module, Op
+from trtdsl.ops.base import REQUIRED, Configure, Module, Op
 from trtdsl.ops.refused import Refused
 from trtdsl.types import DType, SymbolicDim, TensorType, Undecided
 
@@ -162,6 +162,8 @@ class Caller:
             self._tensor(callee.name, name, argument, (), call)
         if missing := [name for name in operands if name not in given]:
             raise mistake(f"`{callee.name}` needs the tensor `{missing[0]}`", call.span)
+        if missing := [name for name in order if name not in {*slots, *bound} and _is_required(callee, name)]:
+            raise mistake(f"`{callee.name}` needs `{missing[0]}`", call.span)
         parameters = {name: a for name, a in bound.items() if name not in slots and name not in ignored}
         return bound, given, coerced(callee, parameters, {**hints(callee.op), **extra})
 
@@ -285,6 +287,13 @@ def _configured(callee: OperatorRef, arguments: Sequence[Argument], span: Span) 
     by_name = (*callee.op.parameters, *callee.op.ignored)
     bound = match_arguments(callee.name, order, arguments, span, "parameter", callee.op.variadic, by_name)
     return construct(callee, bound, span)
+
+
+def _is_required(callee: OperatorRef, parameter: str) -> bool:
+    """Whether a function of a module's weights cannot do without a parameter."""
+    defaults = callee.spelling.defaults if callee.spelling else {}
+    known = parameter in callee.op.parameters
+    return parameter not in defaults and known and callee.op.default(parameter) is REQUIRED
 
 
 def _tensor_list(op: Op, name: str, argument: Argument) -> Sequence[Value]:
