@@ -64,10 +64,11 @@ def check_file(
     elaborated = elaborate(text, str(path), options.model, options.defines)
     if weights is None:
         return Checked(elaborated.graph, elaborated.warnings)
-    from trtdsl.weights import bind, load_checkpoint
+    from trtdsl.weights import bind, entered, load_checkpoint
 
     checkpoint = load_checkpoint(weights, section=options.section, prefix=options.weights_prefix)
     notes = tuple(Diagnostic(note, severity="warning") for note in checkpoint.notes)
+    notes += tuple(Diagnostic(note, severity="note") for note in entered(checkpoint, options.section))
     bound = bind(elaborated.graph, checkpoint, options.weights_dtype)
     return Checked(bound.graph, (*elaborated.warnings, *notes, *bound.warnings))
 

@@ -11,8 +11,10 @@ from safetensors.torch import save_file, save_model
 from torch import nn
 
 import trtdsl
+from trtdsl.compile import check_file
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
+from trtdsl.options import CheckOptions
 
 TEXT = "model m() { input x: float32[2, 4] output y = x -> fc: Linear(5) }"
 
@@ -111,3 +113,59 @@ def test_a_prefix_of_the_keys_is_proposed_and_taken(tmp_path: Path) -> None:
         trtdsl.verify(graph, tmp_path / "w.ckpt", module)
     assert "all of them are there behind `model.`: `--weights-prefix model.`" in str(caught.value)
     assert trtdsl.verify(graph, tmp_path / "w.ckpt", module, weights_prefix="model.").equal
+
+
+# --- Sections and keys that nobody reads ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "asked", "notes"),
+    [
+        (["net"], None, 1),
+        (["state_dict"], None, 1),
+        (["trainer", "model"], "trainer", 1),
+        (["trainer", "model"], "trainer.model", 0),
+        ([], None, 0),
+    ],
+)
+def test_the_section_that_is_entered_is_said(
+    tmp_path: Path, section: list[str], asked: str | None, notes: int
+) -> None:
+    module, path = nn.Sequential(), tmp_path / "w.pth"
+    module.add_module("fc", nn.Linear(4, 5))
+    saved: Any = module.state_dict()
+    for name in reversed(section):
+        saved = {name: saved}
+    torch.save(saved, path)
+    found = trtdsl.verify(elaborate_text(TEXT), path, module, section=asked)
+    note = f"took the weights of `{'.'.join(section)}`, a section of `{path}`"
+    assert found.equal
+    assert found.notes == (note,) * notes
+    (tmp_path / "m.trtnet").write_text(TEXT)
+    checked = check_file(tmp_path / "m.trtnet", path, CheckOptions(section=asked))
+    assert [(each.severity, each.message) for each in checked.warnings] == [("note", note)] * notes
+
+
+def test_what_a_file_has_beside_its_weights_is_said(tmp_path: Path) -> None:
+    module = Net(torch.ones(3))
+    torch.save({**module.state_dict(), "epoch": 3}, tmp_path / "w.pth")
+    found = trtdsl.verify(elaborate_text(TEXT), tmp_path / "w.pth", module)
+    assert "passed over what is not a tensor: `epoch`" in found.notes
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_text_without_weights_reads_none_of_them(tmp_path: Path, own: bool) -> None:
+    class Unread(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.relu()
+
+    torch.save(Unread().state_dict(), tmp_path / "w.pth")
+    graph = elaborate_text("model m() { input x: float32[2, 4] output y = relu(x) }")
+    found = trtdsl.verify(graph, None if own else tmp_path / "w.pth", Unread())
+    owner = "module" if own else "checkpoint"
+    assert found.equal
+    assert found.notes[-1] == f"the model never reads 2 keys of the {owner}: `fc.bias`, `fc.weight`"

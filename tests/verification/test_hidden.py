@@ -266,6 +266,21 @@ def test_random_weights_are_the_seeds(seed: int) -> None:
     assert found.rows != other.rows
 
 
+def test_random_weights_are_not_advised_where_they_are_or_cannot_be(tmp_path: Path) -> None:
+    text = BRANCH.replace("1e-6", "1e-9")
+    module = Branch(1e-9)
+    randomized = verify_text(text, module, tolerance=None, randomize=True)
+    x = np.ones((6, 8), np.float32)
+    with torch.no_grad():
+        np.savez(tmp_path / "ref.npz", x=x, y=module(torch.from_numpy(x)).numpy())
+    stored = trtdsl.verify(graph_of(text), state(module), outputs=tmp_path / "ref.npz")
+    for found in (randomized, stored):
+        assert found.unseen
+        table = trtdsl.verification.show_verification(found)
+        assert "the check cannot see what is computed by" in table
+        assert "`--randomize`" not in table
+
+
 def test_random_weights_need_a_module(tmp_path: Path) -> None:
     np.savez(tmp_path / "ref.npz", x=np.zeros((6, 8), np.float32), y=np.zeros((6, 4), np.float32))
     with pytest.raises(UsageError, match="`--randomize` needs `--against`"):

@@ -54,7 +54,7 @@ from trtdsl.verification.tolerances import (
     Floats,
     cpu_tolerance,
 )
-from trtdsl.weights import bind, load_checkpoint
+from trtdsl.weights import Checkpoint, bind, entered, load_checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -138,6 +138,8 @@ def verify(
     runner = None if runner is None else loaded(runner, chosen)
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state = _state(weights, section, weights_prefix)
+    if isinstance(state, Checkpoint):
+        notes += [*state.notes, *entered(state, section)]
     if against is not None:
         sides = _sides_of_module(graph, against, arguments or {}, state, options, runner is not None)
     else:
@@ -185,7 +187,9 @@ def _compare(
     if engine is None:
         require_values(graph)
     on_cpu = cpu_tolerance(graph, options.dtype) if options.tolerance is None else options.tolerance
-    setting = Setting(inputs, options.dtype, on_cpu, options.tolerance is not None, made_up)
+    setting = Setting(
+        inputs, options.dtype, on_cpu, options.tolerance is not None, made_up, options.randomize
+    )
     try:
         if engine is None:
             return compare_with(graph, sides.reference, setting, notes)
@@ -219,16 +223,19 @@ def _sides_of_module(
     reference = TorchReference(name, moved(module, floats), floats)
     weights_dtype = options.weights_dtype
     notes: list[str] = []
+    owner = "the checkpoint"
     if options.randomize:
         randomize_weights(module, options.seed)
         state, weights_dtype = {**_others(graph, module, state), **state_of(module)}, weights_dtype or "model"
         notes.append(RANDOM_WEIGHTS)
-    elif state is None and any(weight.data is None for weight in graph.weights):
-        state, weights_dtype = state_of(module), weights_dtype or "model"
-        notes.append(OWN_WEIGHTS_BESIDE_ENGINE if by_engine else OWN_WEIGHTS)
+    elif state is None and (not graph.weights or any(weight.data is None for weight in graph.weights)):
+        # Of a graph without weights, that it reads none of the module's is worth a note.
+        state, weights_dtype, owner = state_of(module), weights_dtype or "model", "the module"
+        if state:
+            notes.append(OWN_WEIGHTS_BESIDE_ENGINE if by_engine else OWN_WEIGHTS)
     if state is None:
         return _Sides(reference, graph, tuple(notes))
-    graph, warnings = _bound(graph, state, weights_dtype)
+    graph, warnings = _bound(graph, state, weights_dtype, owner)
     if weights_dtype is not None:
         load_weights(module, graph)
     return _Sides(reference, graph, (*notes, *warnings))
@@ -241,8 +248,10 @@ def _others(graph: Graph, module: nn.Module, state: Weights | None) -> dict[str,
     return {key: state[key] for key in keys if key in state} if state else {}
 
 
-def _bound(graph: Graph, state: Weights, weights_dtype: WeightsDType) -> tuple[Graph, tuple[str, ...]]:
-    bound = bind(graph, state, weights_dtype)
+def _bound(
+    graph: Graph, state: Weights, weights_dtype: WeightsDType, owner: str = "the checkpoint"
+) -> tuple[Graph, tuple[str, ...]]:
+    bound = bind(graph, state, weights_dtype, owner=owner)
     return bound.graph, tuple(warning.message for warning in bound.warnings)
 
 

@@ -21,8 +21,9 @@ from trtdsl.ops.base import Module
 from trtdsl.reference import compute_node, to_torch
 from trtdsl.trt.naming import source_of
 from trtdsl.verification.layers import Observation
-from trtdsl.verification.oracle import TorchReference, numbers, tensors_of
+from trtdsl.verification.oracle import TorchReference
 from trtdsl.verification.result import Difference, Suspect, is_close, measure
+from trtdsl.verification.returned import numbers, tensors_of
 from trtdsl.verification.setting import Computed
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ def _watch(reference: TorchReference, inputs: Mapping[str, Any], watch: _Watch) 
             self, func: Any, types: Sequence[Any], args: Any = (), kwargs: Any = None
         ) -> Any:
             kwargs = kwargs or {}
-            watch.before([tensor for _, tensor in tensors_of((args, tuple(kwargs.values())))])
+            watch.before([*tensors_of((args, tuple(kwargs.values())))])
             result = func(*args, **kwargs)
-            watch.after([tensor for _, tensor in tensors_of(result)], getattr(func, "__name__", ""))
+            watch.after([*tensors_of(result)], getattr(func, "__name__", ""))
             return result
 
     with Mode():
@@ -229,7 +230,7 @@ def _read_by(seen: Observation, evidence: Evidence) -> list[torch.Tensor]:
 
     def hook(module: Any, arguments: Any) -> None:
         if next(calls) == seen.point.call:
-            found.extend(tensor.clone() for _, tensor in itertools.islice(tensors_of(arguments), 1))
+            found.extend(tensor.clone() for tensor in itertools.islice(tensors_of(arguments), 1))
 
     handle = evidence.reference.module.get_submodule(seen.point.path).register_forward_pre_hook(hook)
     try:

@@ -14,9 +14,10 @@ from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspe
 from trtdsl.verification.inputs import input_advice
 from trtdsl.verification.layers import Observation, below, count_calls, match
 from trtdsl.verification.narrow import lost, narrow_type
-from trtdsl.verification.oracle import ArraysReference, Named, Reference, TorchReference, named
+from trtdsl.verification.oracle import ArraysReference, Reference, TorchReference
 from trtdsl.verification.outputs import missing, output_notes, paired, require_all
 from trtdsl.verification.result import Difference, Row, Verification, notes_on_numbers, uncompared
+from trtdsl.verification.returned import Returned
 from trtdsl.verification.rows import difference_in_words, rows_of
 from trtdsl.verification.seen import Comparison, Seen, look
 from trtdsl.verification.setting import Setting, cast_values, compute
@@ -29,7 +30,9 @@ def compare_with(
     graph: Graph, reference: Reference, setting: Setting, notes: Sequence[str] = ()
 ) -> Verification:
     """Compare the optimised graph's network with the reference, and say what is wrong with the graph."""
-    comparison, calls = _comparison(graph, reference, setting)
+    returned, calls = _run(reference, setting)
+    points = {} if calls is None else match(graph, calls)
+    comparison = Comparison(graph, reference, setting, returned.arrays, points)
     if calls is None:
         require_all(graph, comparison.expected)
     else:
@@ -49,7 +52,7 @@ def compare_with(
         difference=difference,
         notes=(
             *notes,
-            *notes_on_outputs(graph, reference, comparison.expected),
+            *notes_on_outputs(graph, reference, returned),
             *_tied(seen),
             *notes_on_numbers(rows),
         ),
@@ -60,23 +63,23 @@ def compare_with(
     return with_advice(outcome, graph, setting)
 
 
-def _comparison(
-    graph: Graph, reference: Reference, setting: Setting
-) -> tuple[Comparison, Mapping[str, int] | None]:
-    """The comparison, and how often the reference calls each of its modules if it has any."""
+def _run(reference: Reference, setting: Setting) -> tuple[Returned, Mapping[str, int] | None]:
+    """What the reference returns, and how often it calls each of its modules if it has any."""
     if not isinstance(reference, TorchReference):
-        return Comparison(graph, reference, setting, reference.run(setting.inputs), {}), None
-    returned, calls = count_calls(reference, setting.inputs)
-    return Comparison(graph, reference, setting, named(returned), match(graph, calls)), calls
+        return reference.run(setting.inputs), None
+    value, calls = count_calls(reference, setting.inputs)
+    return reference.returned(value, setting.inputs), calls
 
 
 # --- Notes ------------------------------------------------------------------------------------------------
 
 
-def notes_on_outputs(graph: Graph, reference: Reference, expected: Named) -> Iterator[str]:
-    """What is to be said of the outputs' names and types; of stored ones, their file was asked before."""
+def notes_on_outputs(graph: Graph, reference: Reference, returned: Returned) -> Iterator[str]:
+    """What is to be said of the reference's call and of the outputs' names and types; of stored ones, their
+    file was asked before."""
+    yield from returned.notes
     if not isinstance(reference, ArraysReference):
-        yield from output_notes(graph, expected, cast_values(graph))
+        yield from output_notes(graph, returned.arrays, cast_values(graph))
 
 
 def _unmatched(graph: Graph, calls: Mapping[str, int]) -> Iterator[str]:
@@ -109,8 +112,18 @@ def _with_unseen(outcome: Verification, comparison: Comparison, seen: Seen) -> V
         outcome,
         notes=(*outcome.notes, *notes),
         unseen=tuple(map(suspect, found.nodes)),
+        advice=_advice(comparison) if found.nodes else "",
         unknown=(*outcome.unknown, *_nothing_seen(outcome, found)),
     )
+
+
+def _advice(comparison: Comparison) -> str:
+    """What may let the comparison see more."""
+    if comparison.setting.randomized:
+        return "other random weights (`--seed`) or inputs (`--input`) may show it"
+    if isinstance(comparison.reference, TorchReference):
+        return "`--randomize` compares with weights that show it"
+    return "other inputs or weights may show it"
 
 
 def _with_lost(outcome: Verification, seen: Seen) -> Verification:

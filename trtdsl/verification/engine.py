@@ -89,7 +89,8 @@ def compare_engine(
     and PyTorch is needed, only where an output differs; the difference says so where they are not there.
     """
     found = engine(**_arrays(engine.manifest, setting.inputs))
-    expected = reference.run(setting.inputs)
+    returned = reference.run(setting.inputs)
+    expected = returned.arrays
     require_all(graph, expected)
     rows = [_row(output, found[output.name], array, tolerance) for output, array in paired(graph, expected)]
     outcome = Verification(
@@ -100,7 +101,7 @@ def compare_engine(
         sizes=symbol_values(graph, setting.inputs),
         rows=tuple(rows),
         difference=None,
-        notes=(*notes, *notes_on_outputs(graph, reference, expected), *notes_on_numbers(rows)),
+        notes=(*notes, *notes_on_outputs(graph, reference, returned), *notes_on_numbers(rows)),
         engine=_name(engine.manifest),
         unknown=uncompared(rows),
     )

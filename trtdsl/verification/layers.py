@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.ir import Graph, Node, Value, Weight
-from trtdsl.verification.oracle import Array, TorchReference, numbers, tensors_of
+from trtdsl.verification.oracle import Array, TorchReference
 from trtdsl.verification.result import Measure, is_close, measure
+from trtdsl.verification.returned import numbers, tensors_of
 from trtdsl.verification.setting import Computed
 
 if TYPE_CHECKING:
@@ -169,8 +170,8 @@ def compare(
         counts[path] += 1
         if point is None:
             return
-        read = next((tensor for _, tensor in tensors_of(arguments)), None)
-        for index, (value, theirs) in enumerate(_results_of(point, [t for _, t in tensors_of(output)])):
+        read = next(tensors_of(arguments), None)
+        for index, (value, theirs) in enumerate(_results_of(point, [*tensors_of(output)])):
             if value in computed.values:
                 seen = _observe(point, index, value, theirs, read, computed)
                 found.append(dataclasses.replace(seen, theirs=numbers(theirs)) if keeps(seen) else seen)
@@ -197,13 +198,14 @@ def _observe(
 ) -> Observation:
     ours = computed.values[value]
     operand = computed.values.get(point.operand) if point.operand else None
+    is_exact = not (theirs.is_floating_point() or theirs.is_complex())
     return Observation(
         (point.path, point.call, index),
         point,
         value,
         tuple(ours.shape),
         tuple(theirs.shape),
-        computed.tolerance(value) if theirs.is_floating_point() else 0.0,
+        0.0 if is_exact else computed.tolerance(value),
         measure(numbers(ours), numbers(theirs)),
         measure(numbers(operand), numbers(read)) if operand is not None and read is not None else None,
     )

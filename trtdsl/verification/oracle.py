@@ -10,9 +10,8 @@ import copy
 import dataclasses
 import importlib
 import importlib.util
-import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,11 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
 from trtdsl.ir import Graph
-from trtdsl.reference import to_numpy, to_torch
+from trtdsl.reference import to_torch
 from trtdsl.runtime.files import read_arrays
-from trtdsl.types import DType
+from trtdsl.verification.arguments import Matching, match_arguments, match_inputs
 from trtdsl.verification.result import CannotCompute
+from trtdsl.verification.returned import DTYPES, Returned, from_runtime, is_number, returned
 from trtdsl.weights import Checkpoint
 from trtdsl.weights.absent import prefix_help
 from trtdsl.weights.arrays import as_array
@@ -37,11 +37,7 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 Weights: TypeAlias = Checkpoint | Mapping[str, Array]
-Named: TypeAlias = list[tuple[str, Array]]
-"""Arrays in order, with the name of each or an empty one."""
-
 UNMENTIONED = "num_batches_tracked"
-DTYPES = frozenset(str(dtype) for dtype in DType)
 
 
 class Reference(Protocol):
@@ -50,42 +46,7 @@ class Reference(Protocol):
     @property
     def name(self) -> str: ...
 
-    def run(self, inputs: Mapping[str, Array]) -> Named: ...
-
-
-def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor in a tensor, list, tuple, dict or dataclass, in order; with its key or field's name."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from tensors_of(item, str(key))
-    elif isinstance(value, (list, tuple)):
-        fields: Sequence[str] = getattr(value, "_fields", ())  # a NamedTuple's
-        for index, item in enumerate(value):
-            own = f"{name}[{index}]" if name and len(value) > 1 else name
-            yield from tensors_of(item, fields[index] if fields else own)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from tensors_of(getattr(value, field.name), field.name)
-
-
-def numbers(tensor: torch.Tensor) -> Array:
-    """A tensor's values in numpy, floating point as float64."""
-    tensor = tensor.detach().cpu()
-    return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
-
-
-def named(value: Any) -> Named:
-    """The numbers in what a module returns, in their own dtypes where numpy can have them."""
-    return [(name, _own_numbers(tensor)) for name, tensor in tensors_of(value)]
-
-
-def _own_numbers(tensor: torch.Tensor) -> Array:
-    known = str(tensor.dtype).removeprefix("torch.") in DTYPES
-    return to_numpy(tensor) if known else numbers(tensor)
+    def run(self, inputs: Mapping[str, Array]) -> Returned: ...
 
 
 # --- PyTorch ----------------------------------------------------------------------------------------------
@@ -99,8 +60,15 @@ class TorchReference:
     module: nn.Module
     dtype: torch.dtype
 
-    def run(self, inputs: Mapping[str, Array]) -> Named:
-        return named(self.call(inputs))
+    def run(self, inputs: Mapping[str, Array]) -> Returned:
+        return self.returned(self.call(inputs), inputs)
+
+    def returned(self, value: Any, inputs: Mapping[str, Array]) -> Returned:
+        """What a call gave, with notes on it and on how the inputs were passed."""
+        return returned(value, self._matching(inputs).notes)
+
+    def _matching(self, inputs: Mapping[str, Array]) -> Matching:
+        return match_arguments([*inputs], self.module.forward, self.name)
 
     def in_float64(self) -> TorchReference:
         """The same module, its floats in float64."""
@@ -111,16 +79,14 @@ class TorchReference:
         return TorchReference(self.name, moved(copy.deepcopy(self.module), torch.float64), torch.float64)
 
     def call(self, inputs: Mapping[str, Array]) -> Any:
-        """What the module returns. Inputs are passed by name where all are parameters of ``forward``."""
+        """What the module returns. Inputs are passed by name where ``forward`` has such a parameter."""
         import torch
 
         tensors = {name: self._tensor(array) for name, array in inputs.items()}
-        parameters = inspect.signature(self.module.forward).parameters
+        positional, by_name = self._matching(inputs).bound(tensors)
         with torch.no_grad(), widening(self.dtype == torch.float64):
             try:
-                if all(name in parameters for name in tensors):
-                    return self.module(**tensors)
-                return self.module(*tensors.values())
+                return self.module(*positional, **by_name)
             except Exception as error:  # the user's own code
                 shapes = ", ".join(f"{name}: {list(each.shape)}" for name, each in tensors.items())
                 raise CannotCompute(
@@ -329,7 +295,7 @@ class OnnxReference:
     def name(self) -> str:
         return str(self.path)
 
-    def run(self, inputs: Mapping[str, Array]) -> Named:
+    def run(self, inputs: Mapping[str, Array]) -> Returned:
         """Inputs are matched by name, or else by position."""
         if importlib.util.find_spec("onnxruntime") is None:
             help = ("pip install onnxruntime",)
@@ -338,13 +304,14 @@ class OnnxReference:
 
         try:
             session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
-            names = [each.name for each in session.get_inputs()]
-            by_name = inputs if {*names} == {*inputs} else dict(zip(names, inputs.values(), strict=False))
-            found: Any = session.run(None, dict(by_name))
+            matching = match_inputs([*inputs], [each.name for each in session.get_inputs()], self.name)
+            found: Any = session.run(None, matching.bound(inputs)[1])
+        except UsageError:
+            raise
         except Exception as error:  # onnxruntime's errors have no common base
             raise UsageError(Diagnostic(f"onnxruntime cannot run `{self.path}`: {error}")) from error
         outputs = [each.name for each in session.get_outputs()]
-        return [(name, np.asarray(array)) for name, array in zip(outputs, found, strict=True)]
+        return from_runtime(outputs, found, matching.notes)
 
 
 @dataclass(frozen=True)
@@ -358,8 +325,8 @@ class ArraysReference:
     def name(self) -> str:
         return str(self.path)
 
-    def run(self, inputs: Mapping[str, Array]) -> Named:
-        return [(name, array) for name, array in self.arrays.items() if name not in inputs]
+    def run(self, inputs: Mapping[str, Array]) -> Returned:
+        return Returned([(name, array) for name, array in self.arrays.items() if name not in inputs])
 
 
 def load_reference_arrays(path: str | Path) -> ArraysReference:
@@ -370,6 +337,6 @@ def load_reference_arrays(path: str | Path) -> ArraysReference:
             Diagnostic(f"cannot read `{path}` as a .npz file: it holds one array without a name")
         )
     for name, array in arrays.items():
-        if array.dtype.kind not in "biuf":
+        if not is_number(array):
             raise UsageError(Diagnostic(f"`{name}` in `{path}` holds no numbers, but {array.dtype}"))
     return ArraysReference(Path(path), arrays)

@@ -10,11 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Output, Value
-from trtdsl.verification.oracle import Array, Named
 from trtdsl.verification.result import Difference, Suspect
-
-SHOWN = 5
-"""How many names a note lists."""
+from trtdsl.verification.returned import SHOWN, Array, Named
 
 
 def paired(graph: Graph, expected: Named) -> list[tuple[Output, Array]]:
@@ -70,11 +67,11 @@ def output_notes(graph: Graph, expected: Named, cast: Collection[Value]) -> Iter
                 yield f"output `{output.name}` is compared with the reference's `{name}`, by position"
     for output, place in places.items():
         found = expected[place][1].dtype.name
-        if not _is_of_type(output.value, found, output.value in cast):
+        if not is_of_type(output.value, found, output.value in cast):
             yield f"output `{output.name}` is {output.value.type}, but {found} in the reference"
 
 
-def _is_of_type(value: Value, found: str, is_cast: bool) -> bool:
+def is_of_type(value: Value, found: str, is_cast: bool) -> bool:
     """Whether the reference's dtype is the model's, as far as the reference was left the choice."""
     dtype = value.type.dtype
     wide = ("float32", "float64")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -34,6 +33,10 @@ OWN_ERRORS = 8.0
 other orders of summation are apart by about one such error, in the worst of some hundred layers by four."""
 
 
+EXACT = 2.0**53
+"""From here on float64 does not hold every integer."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """How far a tensor is from another of the same shape: the largest difference, ``|a - b| / |b|`` in the
@@ -42,7 +45,8 @@ class Measure:
     ``hidden`` is the largest relative error of a part that the norm hides: of what varies about a large
     mean, or of a small channel. ``own`` is the reference's own relative error in float32, where that was
     asked for. ``not_finite`` counts the numbers that are NaN or infinite in both alike, which the others
-    leave out; ``compared`` is false where that leaves none.
+    leave out; ``compared`` is false where that leaves none. ``is_complex``: the reference's numbers are
+    complex, and the others were taken for real parts.
     """
 
     max_abs: float
@@ -52,6 +56,7 @@ class Measure:
     hidden: float = 0.0
     own: float = 0.0
     compared: bool = True
+    is_complex: bool = False
 
     @property
     def is_broken(self) -> bool:
@@ -69,7 +74,8 @@ class Row:
 
     ``computed_by`` says on which side an output was computed: in the network on the CPU, or by an engine.
     ``call`` counts from 1 where a layer is called several times. ``measure`` is None where the shapes
-    differ; ``expected`` is then the reference's shape. ``tolerance`` is what the row is held to.
+    differ; ``expected`` is then the reference's shape. ``tolerance`` is what the row is held to. ``why`` says
+    of a row that differs what the measured error does not: ``NaN or infinity on one side``.
     """
 
     kind: Literal["layer", "block", "output"]
@@ -82,6 +88,7 @@ class Row:
     call: int | None = None
     computed_by: Literal["cpu", "engine"] = "cpu"
     tolerance: float | None = None
+    why: str = ""
 
     @property
     def name(self) -> str:
@@ -115,8 +122,8 @@ class Verification:
 
     ``sizes`` are the dynamic dimensions used, ``notes`` what could not be compared. ``unknown`` says why
     nothing can be said of an output that does not differ; ``unseen`` are the operators whose results no
-    compared tensor shows. ``engine`` says what kind of engine computed the outputs, if one did; its rows are
-    the last, and ``tolerance`` theirs.
+    compared tensor shows, and ``advice`` what may show them. ``engine`` says what kind of engine computed the
+    outputs, if one did; its rows are the last, and ``tolerance`` theirs.
     """
 
     model: str
@@ -130,6 +137,7 @@ class Verification:
     engine: str | None = None
     unknown: tuple[str, ...] = ()
     unseen: tuple[Suspect, ...] = ()
+    advice: str = ""
 
     @property
     def equal(self) -> bool:
@@ -160,6 +168,8 @@ def measure(found: Array, expected: Array, noise: float = 0.0, own: float = 0.0)
     bound. ``noise`` is the relative error that parts which are hidden may have of what hides them; ``own``
     is the measure's.
     """
+    if np.iscomplexobj(found) or np.iscomplexobj(expected):
+        return _measure_parts(found, expected, noise, own)
     if found.shape != expected.shape:
         return None
     a, b = (array.astype(np.float64) for array in (found, expected))
@@ -169,23 +179,50 @@ def measure(found: Array, expected: Array, noise: float = 0.0, own: float = 0.0)
     if not (alike | (finite & np.isfinite(a))).all():
         return Measure(math.inf, math.inf, math.nan, not_finite, own=own)
     hidden = hidden_error(np.where(finite, a, 0.0), np.where(finite, b, 0.0), noise)
-    # Integers that float64 cannot tell apart are different ones still.
-    exact = found.dtype.kind in "iu" and expected.dtype.kind in "iu" and not np.array_equal(found, expected)
-    least = sys.float_info.min if exact else 0.0
-    a, b = a[finite], b[finite]
-    difference, norm = a - b, float(np.linalg.norm(b))
+    difference, a, b = _apart(found[finite], expected[finite]), a[finite], b[finite]
+    norm = float(np.linalg.norm(b))
     largest, error = float(np.abs(difference).max(initial=0.0)), float(np.linalg.norm(difference))
     product = float(np.linalg.norm(a)) * norm
     parallel = float(error == 0) if a.size else math.nan
     return Measure(
         max_abs=largest,
-        relative=max(least, error / norm if norm else math.inf if error else 0.0),
+        relative=error / norm if norm else math.inf if error else 0.0,
         cosine=float(a @ b) / product if product else parallel,
         not_finite=not_finite,
         hidden=hidden,
         own=own,
         compared=bool(a.size) or not found.size,
     )
+
+
+def _apart(found: Array, expected: Array) -> Array:
+    """The differences in float64, also of integers that float64 cannot tell apart."""
+    a, b = (array.astype(np.float64) for array in (found, expected))
+    are_integers = found.dtype.kind in "iu" and expected.dtype.kind in "iu"
+    if are_integers and max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0)) >= EXACT:
+        exact: Any = found.astype(object) - expected.astype(object)
+        return exact.astype(np.float64)
+    return a - b
+
+
+def _measure_parts(found: Array, expected: Array, noise: float, own: float) -> Measure | None:
+    """The measure of complex numbers by their parts, which real ones may hold along a last dimension of 2."""
+    a, b = (_parts(array) if np.iscomplexobj(array) else array for array in (found, expected))
+    is_like = a.shape == b.shape and found.shape != expected.shape
+    if a.shape != b.shape:
+        a, b = _parts(found), _parts(expected)
+    measured = measure(a, b, noise, own)
+    if measured is None:
+        return None
+    same = ((a == b) | (np.isnan(a) & np.isnan(b))).reshape(-1, 2).all(1)
+    broken = ~np.isfinite(b).reshape(-1, 2).all(1)
+    return dataclasses.replace(
+        measured, not_finite=int(np.count_nonzero(same & broken)), is_complex=not is_like
+    )
+
+
+def _parts(array: Array) -> Array:
+    return np.stack([np.real(array), np.imag(array)], axis=-1)
 
 
 def notes_on_numbers(rows: Sequence[Row]) -> Iterator[str]:

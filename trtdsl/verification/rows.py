@@ -5,13 +5,15 @@ In: a :class:`~trtdsl.verification.seen.Seen`.  Out: the layers in the order of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from trtdsl.ir import Graph, Output, Value
 from trtdsl.trt.naming import source_of
 from trtdsl.verification.layers import Observation
-from trtdsl.verification.oracle import Array
+from trtdsl.verification.outputs import is_of_type
 from trtdsl.verification.result import Measure, Row, Verdict, is_hidden
+from trtdsl.verification.returned import Array
 from trtdsl.verification.seen import Seen
 
 
@@ -25,10 +27,16 @@ def rows_of(seen: Seen) -> tuple[Row, ...]:
         agreement[value] = agreement.get(value, True) and each.agrees
     verdicts = _verdicts(graph, agreement)
     ordered = sorted(seen.layers, key=lambda each: place.get(each.value, -1))
-    rows = [_layer_row(graph, each, verdicts[each.value]) for each in ordered]
+    # A layer's result may agree though the same value as an output does not.
+    rows = [_layer_row(graph, each, "equal" if each.agrees else verdicts[each.value]) for each in ordered]
     outputs = (
         output_row(
-            each.output, each.found, each.expected, each.measure, verdicts[each.output.value], each.tolerance
+            each.output,
+            each.found,
+            each.expected,
+            each.measure,
+            "equal" if each.agrees else verdicts[each.output.value],
+            each.tolerance,
         )
         for each in seen.outputs
     )
@@ -63,6 +71,7 @@ def _layer_row(graph: Graph, seen: Observation, verdict: Verdict) -> Row:
         verdict=_known(seen.measure, verdict),
         call=point.call + 1 if point.calls > 1 else None,
         tolerance=seen.tolerance,
+        why="" if verdict == "equal" else _layer_reason(seen),
     )
 
 
@@ -76,14 +85,45 @@ def output_row(
 ) -> Row:
     """The row of an output that was computed, beside what it should be."""
     source = output.origins[0].source if output.origins else ""
-    verdict = _known(measured, verdict)
+    why = "" if verdict == "equal" else reason(measured, tolerance)
+    dtype = expected.dtype.name
+    if verdict != "equal" and not why and not is_of_type(output.value, dtype, is_cast=False):
+        why = f"{dtype} in the reference"
     return Row(
-        "output", output.name, source, found.shape, expected.shape, measured, verdict, tolerance=tolerance
+        "output",
+        output.name,
+        source,
+        found.shape,
+        expected.shape,
+        measured,
+        _known(measured, verdict),
+        tolerance=tolerance,
+        why=why,
     )
 
 
 def _known(measured: Measure | None, verdict: Verdict) -> Verdict:
     return "unknown" if verdict == "equal" and measured and not measured.compared else verdict
+
+
+def _layer_reason(seen: Observation) -> str:
+    if seen.hides_its_input:
+        return "it reads something else, which its weights hide"
+    return reason(seen.measure, seen.tolerance)
+
+
+def reason(found: Measure | None, tolerance: float) -> str:
+    """Why two tensors differ, where their largest difference and relative error do not show it."""
+    if found is None:
+        return "another shape"
+    if found.is_complex:
+        return "complex in the reference"
+    if math.isinf(found.relative):
+        is_zero = math.isfinite(found.max_abs)
+        return "the reference is 0 throughout" if is_zero else "NaN or infinity on one side"
+    if found.is_right_as_a_whole(tolerance) and is_hidden(found, tolerance):
+        return f"by {found.hidden:.1e} without its mean or in a channel"
+    return ""
 
 
 def difference_in_words(kind: str, name: str, found: Measure | None, tolerance: float) -> str:
@@ -93,4 +133,5 @@ def difference_in_words(kind: str, name: str, found: Measure | None, tolerance: 
     if found.is_right_as_a_whole(tolerance) and is_hidden(found, tolerance):
         whole = f"{found.relative:.1e} as a whole"
         return f"{kind} `{name}` differs by {found.hidden:.1e} without its mean or in a channel, by {whole}"
-    return f"{kind} `{name}` differs by {found.relative:.1e}"
+    said = reason(found, tolerance)
+    return f"{kind} `{name}` differs by {found.relative:.1e}" + (f": {said}" if said else "")

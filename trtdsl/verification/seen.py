@@ -16,9 +16,10 @@ from functools import cached_property
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.ir import Graph, Output
 from trtdsl.verification.layers import Call, ModuleCall, Observation, compare
-from trtdsl.verification.oracle import Array, Named, Reference, TorchReference, named, numbers
+from trtdsl.verification.oracle import Array, Reference, TorchReference
 from trtdsl.verification.outputs import paired
 from trtdsl.verification.result import Measure, is_close, measure
+from trtdsl.verification.returned import Named, numbers
 from trtdsl.verification.setting import Computed, Setting, compute
 from trtdsl.verification.ties import measure_places
 from trtdsl.verification.tolerances import TOLERANCES
@@ -76,7 +77,7 @@ class Comparison:
         if setting.dtype != "float64":
             setting = dataclasses.replace(setting, dtype="float64", tolerance=TOLERANCES["float64"])
         try:
-            expected = named(reference.call(setting.inputs))
+            expected = reference.run(setting.inputs).arrays
             wide = Comparison(self.graph, reference, setting, expected, self.points)
             return wide, observe(wide, compute(self.graph, setting), keeps_all=True)
         except DiagnosticError:

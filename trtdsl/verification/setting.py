@@ -31,7 +31,7 @@ class Setting:
     """What both sides compute on, in which dtype, and how far apart they may be.
 
     ``chosen``: the tolerance is the user's and holds for everything. ``made_up`` are the inputs that
-    nobody gave.
+    nobody gave. ``randomized``: both sides have random weights already.
     """
 
     inputs: Mapping[str, Array]
@@ -39,6 +39,7 @@ class Setting:
     tolerance: float
     chosen: bool = False
     made_up: frozenset[str] = frozenset()
+    randomized: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def compute(graph: Graph, setting: Setting, rounded: bool = False) -> Computed:
     what the network casts."""
     from trtdsl.evaluate import EvaluationError, evaluate_all, rounded_types
     from trtdsl.trt.lower import lower
-    from trtdsl.verification.oracle import numbers
+    from trtdsl.verification.returned import numbers
 
     lowered = lower(graph)
     try:

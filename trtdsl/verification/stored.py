@@ -29,7 +29,7 @@ def stored_inputs(graph: Graph, stored: ArraysReference, given: Mapping[str, Arr
 
 def stored_notes(graph: Graph, stored: ArraysReference, inputs: Mapping[str, Array]) -> Iterator[str]:
     """What in the file is compared with nothing, and outputs that are floats on one side only."""
-    expected = stored.run(inputs)
+    expected = stored.run(inputs).arrays
     pairs = paired(graph, expected)
     unread = [name for name, array in expected if not any(array is used for _, used in pairs)]
     if unread:

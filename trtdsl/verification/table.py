@@ -42,8 +42,7 @@ def _unseen(found: Verification) -> Iterator[str]:
         more = f" and {len(found.unseen) - SHOWN} more" if len(found.unseen) > SHOWN else ""
         yield (
             f"the check cannot see what is computed by {shown}{more}: with these weights and inputs it"
-            " changes no compared tensor by more than the tolerance; `--randomize` compares with weights that"
-            " show it"
+            f" changes no compared tensor by more than the tolerance; {found.advice}"
         )
 
 
@@ -52,11 +51,12 @@ def _cells(row: Row) -> tuple[str, ...]:
     label = f"output {row.name}" if row.kind == "output" else row.name
     if row.computed_by == "engine":
         label = f"engine's {label}"
+    verdict = f"{row.verdict}: {row.why}" if row.why else row.verdict
     if row.measure is None:
         expected = "x".join(map(str, row.expected)) or "scalar"
-        return label, row.source, shape, f"not {expected}", "", "", row.verdict
+        return label, row.source, shape, f"not {expected}", "", "", verdict
     m = row.measure
-    return label, row.source, shape, f"{m.max_abs:.1e}", f"{m.relative:.1e}", f"{m.cosine:.6f}", row.verdict
+    return label, row.source, shape, f"{m.max_abs:.1e}", f"{m.relative:.1e}", f"{m.cosine:.6f}", verdict
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Sequence[str]:

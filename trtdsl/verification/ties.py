@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from trtdsl.ir import Node, Value, Weight
-from trtdsl.verification.oracle import Array, numbers
+from trtdsl.verification.oracle import Array
 from trtdsl.verification.result import Measure, measure
+from trtdsl.verification.returned import numbers
 from trtdsl.verification.setting import Computed
 
 PLACES = {"topk": 1, "sort": 1, "max": 1, "min": 1, "argmax": 0, "argmin": 0, "argsort": 0}

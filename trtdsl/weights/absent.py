@@ -107,7 +107,7 @@ def prefix_help(wanted: Sequence[str], weights: Mapping[str, Any]) -> tuple[str,
     return (f"{which} there behind `{best}`: {spelled}",)
 
 
-def unread(graph: Graph, weights: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
+def unread(graph: Graph, weights: Mapping[str, Any], owner: str) -> tuple[Diagnostic, ...]:
     """A warning that lists the keys which no layer reads, or nothing.
 
     A key whose values another one has, which a layer reads, is not among them: the two are tied.
@@ -122,7 +122,7 @@ def unread(graph: Graph, weights: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
     more = f" and {len(others) - 10} more" if len(others) > 10 else ""
     listed = ", ".join(quote(key) for key in others[:10])
     count = "1 key" if len(others) == 1 else f"{len(others)} keys"
-    text = f"the model never reads {count} of the checkpoint: {listed}{more}"
+    text = f"the model never reads {count} of {owner}: {listed}{more}"
     return (Diagnostic(text, severity="warning"),)
 
 

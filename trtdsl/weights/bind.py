@@ -40,13 +40,19 @@ class Bound:
 
 
 def bind(
-    graph: Graph, weights: Given, weights_dtype: WeightsDType = None, *, prefix: str | None = None
+    graph: Graph,
+    weights: Given,
+    weights_dtype: WeightsDType = None,
+    *,
+    prefix: str | None = None,
+    owner: str = "the checkpoint",
 ) -> Bound:
     """Set every weight's values from a checkpoint, or from arrays or tensors by key.
 
     Nothing is converted silently: a float32 weight for a float16 layer is an error unless
     ``weights_dtype`` asks for it. ``prefix`` ("model.") stands before every key of these weights; keys
-    without it are left out. Raises :class:`DiagnosticError` with every missing or unfit key.
+    without it are left out. ``owner`` is what the warning on unread keys calls the weights. Raises
+    :class:`DiagnosticError` with every missing or unfit key.
     """
     given = _behind(prefix, weights) if prefix else weights
     weights = _arrays(graph, given)
@@ -72,7 +78,7 @@ def bind(
         errors.append(_located(_dtype_problem(dtype, needed, group, weights_dtype), users[group[0]]))
     if errors:
         raise DiagnosticError(*errors)
-    warnings += unread(graph, given)
+    warnings += unread(graph, given, owner)
     return Bound(rebuild(graph, graph.nodes, bound), tuple(warnings))
 
 

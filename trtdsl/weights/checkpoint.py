@@ -22,7 +22,7 @@ import numpy as np
 from trtdsl.weights.file import MappedFile, open_file, quote, refuse
 from trtdsl.weights.safetensors import looks_like_safetensors, read_safetensors
 from trtdsl.weights.sharded import looks_like_json, read_sharded
-from trtdsl.weights.state_dict import StateDict, find_state_dict, strip
+from trtdsl.weights.state_dict import TOOK, StateDict, find_state_dict, strip
 from trtdsl.weights.tensor import NUMPY_DTYPES, LazyTensor
 
 Format = Literal["safetensors", "torch zip", "torch legacy", "sharded"]
@@ -86,6 +86,13 @@ def load_checkpoint(
     kind, state = _read(file, section, sharded=True)
     state = strip(state, file, prefix or "")
     return Checkpoint(file.path, kind, state.section, state.prefix, state.notes, state.tensors)
+
+
+def entered(checkpoint: Checkpoint, asked: str | None) -> tuple[str, ...]:
+    """A note on the section that was read though none, or another, was ``asked`` for."""
+    if checkpoint.section == (asked or "") or any(note.startswith(TOOK) for note in checkpoint.notes):
+        return ()
+    return (f"{TOOK} {quote(checkpoint.section)}, a section of {quote(str(checkpoint.path))}",)
 
 
 def _read(file: MappedFile, section: str | None, *, sharded: bool) -> tuple[Format, StateDict]:

@@ -24,6 +24,9 @@ WRAPPERS = ("module.", "_orig_mod.")
 
 _NESTING = 4
 
+TOOK = "took the weights of"
+"""How a note begins that says which section was read."""
+
 
 LONGEST_KEY = 1000
 """Characters of a key. Published models have a hundred or two."""
@@ -160,7 +163,7 @@ class _Search:
         if not candidates:
             raise self.file.refuse(f"holds no state dict; its keys are {_listing(found)}")
         if rest := [name for name in dict.fromkeys([*candidates, *others]) if name != candidates[0]]:
-            notes.append(f"took the weights of {quote(candidates[0])}; {listing(rest)} also hold weights")
+            notes.append(f"{TOOK} {quote(candidates[0])}; {listing(rest)} also hold weights")
         return candidates[0]
 
     def descend(self, found: dict[object, Any], name: str) -> object:
