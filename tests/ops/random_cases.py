@@ -352,6 +352,38 @@ def products(draw: Any) -> Case:
 
 
 @st.composite
+def attentions(draw: Any) -> Case:
+    """Attention with a mask of some shape, or none, and seldom with dimensions that differ."""
+    grouped = draw(st.integers(0, 3)) == 0
+    wrong = draw(st.integers(0, 9)) == 0
+    queries, keys = draw(axis("L", 1, 4)), draw(axis("S", 1, 4))
+    heads = draw(st.sampled_from([2, 4, 6])) if grouped else draw(axis("H", 1, 3))
+    shared = draw(st.sampled_from([1, 2, 3] if wrong else [1, 2])) if grouped else heads
+    batch = draw(shapes(0, 2, 1, 3))
+    leading = (*batch, heads) if grouped or draw(st.integers(0, 5)) else ()
+    served = (*leading[:-1], shared) if leading else ()
+    width, dtype = draw(st.integers(1, 8)), draw(dtypes(FLOATS))
+    types = {
+        "query": TensorType(dtype, (*leading, queries, width)),
+        "key": TensorType(dtype, (*served, keys, width + wrong * draw(st.integers(0, 1)))),
+        "value": TensorType(dtype, (*served, keys, draw(st.sampled_from([width, width, 3])))),
+    }
+    if draw(st.booleans()):
+        scores = (*leading, queries, keys)
+        shape = tuple(dim if draw(st.integers(0, 3)) else 1 for dim in scores)
+        kept = draw(st.integers(0 if wrong else min(2, len(shape)), len(shape)))
+        mask = draw(st.sampled_from([DType.BOOL, DType.BOOL, dtype, DType.FLOAT32, DType.INT32]))
+        types["attn_mask"] = TensorType(mask, shape[len(shape) - kept :])
+    return make(
+        "scaled_dot_product_attention",
+        types,
+        is_causal=draw(st.integers(0, 3)) == 0,
+        scale=draw(st.sampled_from([None, None, 0.5, 1.0])),
+        enable_gqa=grouped,
+    )
+
+
+@st.composite
 def shape_step(draw: Any, type: TensorType) -> Op:
     """One operator that moves a tensor's elements about, for a tensor of this type."""
     rank = type.rank
@@ -447,4 +479,5 @@ FAMILIES: Mapping[str, st.SearchStrategy[Case]] = {
     "softmax": softmaxes(),
     "norms": norms(),
     "products": products(),
+    "attention": attentions(),
 }

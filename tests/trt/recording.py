@@ -17,6 +17,7 @@ from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.facts import Facts
 
 _FLOATS = (trt.DataType.FLOAT, trt.DataType.HALF)
+_RECORDED = (trt.INetworkDefinition, trt.ILayer, trt.ITensor, trt.IAttention)
 
 
 class Use(NamedTuple):
@@ -42,7 +43,7 @@ class RecordingDialect(Dialect):
 
     def wrap(self, value: Any) -> Any:
         """Networks, layers and tensors are recorded; each has one stand-in."""
-        if not isinstance(value, trt.INetworkDefinition | trt.ILayer | trt.ITensor):
+        if not isinstance(value, _RECORDED):
             return value
         if id(value) not in self._known:
             # With the object itself, which keeps it alive and its id its own.

@@ -3,6 +3,7 @@
 from trtdsl.ops import (
     activation,
     adaptive,
+    attention,
     batch_norm,
     convolution,
     creation,
@@ -34,6 +35,7 @@ from trtdsl.ops import (
 __all__ = [
     "activation",
     "adaptive",
+    "attention",
     "batch_norm",
     "convolution",
     "creation",
