@@ -199,15 +199,19 @@ def test_a_command_that_there_is_none_of(capsys: pytest.CaptureFixture[str]) -> 
     assert "No such command 'chek'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["check_file", "model_names"])
+@pytest.mark.parametrize(("name", "choice"), [("check_file", ["--model", "tiny"]), ("check_models", [])])
 def test_an_interrupted_command_is_not_a_wrong_model(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    choice: list[str],
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compilation, name, interrupted)
-    assert trtdsl("check", "tiny.trtnet") == 130
+    assert trtdsl("check", "tiny.trtnet", *choice) == 130
     assert capsys.readouterr().err.endswith("cancelled; nothing was written\n")
 
 

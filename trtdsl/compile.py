@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.elaborate import elaborate, models, read_source
+from trtdsl.elaborate import elaborate, elaborate_models, read_source
 from trtdsl.ir import Graph, RefusedNode, require_valid
 from trtdsl.ops.text import literal
 from trtdsl.options import CheckOptions, CompileOptions, flags
@@ -29,16 +30,14 @@ if TYPE_CHECKING:
     from trtdsl.trt.manifest import Manifest
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """A model that is right as far as can be known without TensorRT; its weights bound, if any were given."""
 
     graph: Graph
     warnings: tuple[Diagnostic, ...]
 
 
-@dataclass(frozen=True)
-class Compiled:
+class Compiled(msgspec.Struct, frozen=True):
     """An engine on disk: its path and manifest, and the operator counts before and after the passes."""
 
     engine: Path
@@ -47,8 +46,7 @@ class Compiled:
     after: Counter[str]
 
 
-@dataclass(frozen=True)
-class _Optimized:
+class _Optimized(msgspec.Struct, frozen=True):
     """The graph to lower, the names of the passes that made it, and whether its network is a mixed one."""
 
     graph: Graph
@@ -73,9 +71,10 @@ def check_file(
     return Checked(bound.graph, (*elaborated.warnings, *notes, *bound.warnings))
 
 
-def model_names(path: str | Path) -> tuple[str, ...]:
-    """The models of a file, in order."""
-    return models(read_source(Path(path), str(path)), str(path))
+def check_models(path: str | Path) -> Iterator[Checked]:
+    """Every model of a file that is right, in order; then :class:`DiagnosticError` for the others."""
+    for elaborated in elaborate_models(read_source(Path(path), str(path)), str(path)):
+        yield Checked(elaborated.graph, elaborated.warnings)
 
 
 def compile_file(

@@ -15,7 +15,6 @@ import bisect
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -24,8 +23,7 @@ import msgspec
 Severity = Literal["error", "warning", "note"]
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
+class Source(msgspec.Struct, frozen=True, eq=False, dict=True):
     """One file's text; ``name`` is how the user called it."""
 
     name: str
@@ -75,8 +73,7 @@ class Span(msgspec.Struct, frozen=True, gc=False):
         return f"{self.source.name}:{line}:{column}"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """A place that took part, and what was true there: "placed here with i = 2".
 
     What a program made has no place in a text: then ``text`` names what it was made from.
@@ -96,8 +93,7 @@ class Origin:
         return str(self.span) if self.span else self.text
 
 
-@dataclass(frozen=True)
-class Diagnostic:
+class Diagnostic(msgspec.Struct, frozen=True):
     """One mistake.
 
     ``label`` stands under the caret, ``origins`` are further places (innermost first),

@@ -360,7 +360,7 @@ def random_weights(graph: Graph, seed: int = 0) -> Graph:
     """The graph with made-up weights, scaled so that values neither vanish nor explode over many layers."""
     random = np.random.default_rng(seed)
     bound: dict[Value, Value] = {
-        weight: dataclasses.replace(weight, data=random_weight(weight.key, weight.type, random))
+        weight: weight.replace(data=random_weight(weight.key, weight.type, random))
         for weight in graph.weights
     }
     return rebuild(graph, graph.nodes, bound)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.elaborate.bodies import graph_of
 from trtdsl.diagnostics import DiagnosticError, UsageError
-from trtdsl.elaborate import elaborate, elaborate_text, evaluate_define, models
+from trtdsl.elaborate import elaborate, elaborate_models, elaborate_text, evaluate_define, models
 
 PROFILES = """
 dim N = 1 .. 8 .. 64
@@ -70,6 +70,31 @@ def result_of(text: str, name: str = "m.trtnet", model: str | None = None, **def
 def test_the_model_is_chosen_by_name() -> None:
     assert models(TWO, "m") == ("a", "b")
     assert result_of(TWO, model="b", n=4) == "float32[4, 2]"
+
+
+def all_models(text: str) -> tuple[list[str], list[str]]:
+    """The names of the models that are right and what is wrong with the others."""
+    found: list[str] = []
+    try:
+        for elaborated in elaborate_models(text, "m.trtnet"):
+            found.append(elaborated.graph.name)
+    except DiagnosticError as error:
+        return found, [diagnostic.message for diagnostic in error.diagnostics]
+    return found, []
+
+
+def test_all_models_are_elaborated() -> None:
+    right = "model {} {{ input x: float32[8] output y = x + 1 }}\n"
+    assert all_models(right.format("a") + right.format("b")) == (["a", "b"], [])
+    assert all_models("model a(n) {}" + right.format("b")) == (["b"], ["model `a` needs `n`"])
+    assert all_models(right.format("a") * 2) == ([], ["model `a` is defined twice"])
+
+
+def test_a_mistake_of_several_models_is_reported_once() -> None:
+    block = "block Wrong()(x) { return x + rleu }\n"
+    assert all_models(block) == ([], ["`m.trtnet` holds no model"])
+    users = "".join(f"model {name} {{ input x: float32[8] output y = x -> Wrong }}\n" for name in "ab")
+    assert all_models(block + users) == ([], ["unknown name `rleu`, did you mean `relu`?"])
 
 
 def test_a_model_named_like_the_file_is_taken() -> None:

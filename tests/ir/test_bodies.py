@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,7 +189,7 @@ def captured(graph: Graph) -> Graph:
 
     def capture(body: Graph) -> Graph:
         first, *rest = body.nodes
-        return body.replace(nodes=(dataclasses.replace(first, operands=(outer,)), *rest))
+        return body.replace(nodes=(first.replace(operands=(outer,)), *rest))
 
     return changed_inside(graph, "dropout", capture)
 
@@ -216,15 +215,15 @@ def twice(graph: Graph) -> Graph:
 
     def rename(body: Graph) -> Graph:
         first, *rest = body.nodes
-        result = dataclasses.replace(first.result, name="shifted")
-        return body.replace(nodes=(dataclasses.replace(first, results=(result,)), *rest))
+        result = first.result.replace(name="shifted")
+        return body.replace(nodes=(first.replace(results=(result,)), *rest))
 
     return changed_inside(graph, "exp", rename)
 
 
 def one_body_less(graph: Graph) -> Graph:
     def drop(node: Node) -> Node:
-        return dataclasses.replace(node, bodies=node.bodies[1:]) if node.op.name == "either" else node
+        return node.replace(bodies=node.bodies[1:]) if node.op.name == "either" else node
 
     return changed_inside(graph, "either", lambda body: body.replace(nodes=tuple(map(drop, body.nodes))))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from trtdsl.elaborate import elaborate_text
@@ -70,7 +68,7 @@ def test_until_stable() -> None:
         """``neg`` becomes ``exp``, but only where what it reads is no ``neg``."""
         inner = around.producer(node.operands[0])
         before = inner is not None and isinstance(inner.op, Exp)
-        return dataclasses.replace(node, op=Neg()) if isinstance(node.op, Exp) and not before else None
+        return node.replace(op=Neg()) if isinstance(node.op, Exp) and not before else None
 
     chain = graph_of("output p = exp(exp(exp(x)))")
     assert operators(rewrite(chain, one_at_a_time, until_stable=True)) == ["neg", "neg", "neg"]
@@ -107,7 +105,7 @@ def test_nodes_that_make_something_else_are_a_bug() -> None:
 def test_a_placement_of_another_type_is_a_bug() -> None:
     graph = graph_of("output p = x * 2")
     (_, product) = graph.nodes
-    narrow = dataclasses.replace(product.result, type=product.result.type.with_shape((3,)))
+    narrow = product.result.replace(type=product.result.type.with_shape((3,)))
 
     def wrong(node: Node, around: Surroundings) -> Outcome:
         made = around.builder()

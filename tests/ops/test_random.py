@@ -6,7 +6,6 @@ that many new ones are tried for each family.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import warnings
@@ -261,7 +260,7 @@ def _step(op: Op, operands: tuple[Value, ...], number: int) -> Node | None:
     if not types or any(dim == 0 for dim in types[0].shape):
         return None
     results = tuple(Value(f"v{number}_{i}", type) for i, type in enumerate(types))
-    return dataclasses.replace(node, results=results)
+    return node.replace(results=results)
 
 
 def test_chains_are_pytorchs() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +92,9 @@ def with_weight(graph: Graph, key: str, value: float) -> Graph:
             return operand
         data = operand.data.copy()
         data.flat[0] = value
-        return dataclasses.replace(operand, data=data)
+        return operand.replace(data=data)
 
-    nodes = tuple(
-        dataclasses.replace(node, operands=tuple(map(changed, node.operands))) for node in graph.nodes
-    )
+    nodes = tuple(node.replace(operands=tuple(map(changed, node.operands))) for node in graph.nodes)
     return graph.replace(nodes=nodes)
 
 

@@ -210,8 +210,7 @@ def ends(graph):
     raise SystemExit(5)
 
 def renames(graph):
-    from dataclasses import replace
-    return graph.replace(outputs=tuple(replace(output, name="z") for output in graph.outputs))
+    return graph.replace(outputs=tuple(output.replace(name="z") for output in graph.outputs))
 
 def forgets_inputs(graph):
     from trtdsl.ops.creation import Full
@@ -221,8 +220,7 @@ def forgets_inputs(graph):
     return graph.replace(inputs=(), nodes=(source,))
 
 def replace_operator(node, op):
-    from dataclasses import replace
-    return replace(node, op=op, operands=(), slots=())
+    return node.replace(op=op, operands=(), slots=())
 """
 
 

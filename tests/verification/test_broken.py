@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -116,7 +115,7 @@ def test_another_shape_differs(net: Net) -> None:
 def test_a_wrong_pass_is_not_blamed_on_the_model(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     def negate_fc1(graph: Graph) -> Graph:
         (node,) = (node for node in graph.nodes if node.scope == "fc1")
-        wrong = {w: dataclasses.replace(w, data=-w.data) for w in node.weights.values()}
+        wrong = {w: w.replace(data=-w.data) for w in node.weights.values()}
         return rebuild(graph, graph.nodes, wrong)
 
     monkeypatch.setattr(passes, "PIPELINE", (*passes.PIPELINE, passes.Pass("negate_fc1", negate_fc1)))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtdsl.cli.options import FILE, WEIGHTS, command, with_options
 from trtdsl.cli.report import without_warnings
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.options import CheckOptions
 
 if TYPE_CHECKING:
@@ -22,31 +19,11 @@ if TYPE_CHECKING:
 @with_options(CheckOptions, "options")
 def check(file: Path, weights: Path | None, options: CheckOptions) -> None:
     """Check a model, and a checkpoint against it, without TensorRT."""
-    from trtdsl.compile import check_file, model_names
+    from trtdsl.compile import check_file, check_models
 
-    names: Sequence[str | None] = [options.model]
-    if options.model is None and weights is None and not options.defines:
-        names = model_names(file) or [None]
-    failed: list[Diagnostic] = []
-    for name in names:
-        try:
-            checked = check_file(file, weights, dataclasses.replace(options, model=name))
-        except UsageError:
-            raise
-        except DiagnosticError as error:
-            failed += error.diagnostics
-            continue
+    one = options.model is not None or weights is not None or options.defines
+    for checked in [check_file(file, weights, options)] if one else check_models(file):
         print(_summary(without_warnings(checked)))
-    if failed:
-        raise DiagnosticError(*_distinct(failed))
-
-
-def _distinct(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
-    """Diagnostics without those that say the same of the same place, as several models of a file do."""
-    found: dict[tuple[object, ...], Diagnostic] = {}
-    for diagnostic in diagnostics:
-        found.setdefault((diagnostic.message, str(diagnostic.span)), diagnostic)
-    return list(found.values())
 
 
 def _summary(graph: Graph) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, render
 
@@ -47,6 +48,6 @@ def explainer(names: Sequence[str], options: CompileOptions) -> Callable[[str, S
             node = each.node
             what = f"`{node.scope or node.results[0].name}`, {node.op.name}"
             message = f"{name} leaves {what}: {each.refusal.reason}"
-            report([dataclasses.replace(Diagnostic.at(message, each.origins), severity="note")])
+            report([replace(Diagnostic.at(message, each.origins), severity="note")])
 
     return explain

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Span, did_you_mean
 from trtdsl.elaborate.arguments import match_arguments, require_no_tensors
@@ -152,7 +153,7 @@ def _inside(callee: BlockRef | DefRef, call: Call) -> Place:
     unlabelled = around.unlabelled
     if isinstance(callee, BlockRef) and call.label is None and unlabelled is None:
         unlabelled = (call.span, callee.name)
-    return dataclasses.replace(
+    return replace(
         around,
         path=join(around.path, call.label),
         unlabelled=unlabelled,

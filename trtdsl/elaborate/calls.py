@@ -5,10 +5,11 @@ In: an evaluated callee with its arguments.  Out: the tensors (or the compile-ti
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
 from trtdsl.elaborate.arguments import coerced, construct, match_arguments, require_no_tensors
@@ -35,8 +36,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.types import DType, SymbolicDim, TensorType, Undecided
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A callee about to be applied at a place of the model."""
 
     span: Span
@@ -207,7 +207,7 @@ class Caller:
             origins = (Origin(argument.span, f"run by `{op.name}`"), *call.place.origins)
             # A block adds no level to the keys; a module with weights needs a label, and has none here.
             label = "" if isinstance(block, BlockRef) else None
-            inner = Call(argument.span, dataclasses.replace(call.place, origins=origins), label=label)
+            inner = Call(argument.span, replace(call.place, origins=origins), label=label)
             if isinstance(callee, BlockRef):
                 result = self.place(Configured(callee, (), argument.span), tensors, inner)
             else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from trtdsl.diagnostics import Diagnostic, Origin, Span, did_you_mean
 from trtdsl.elaborate.blocks import dtype_named
@@ -22,8 +23,7 @@ Sizes: TypeAlias = tuple[int, int, int]
 """A range: minimum, optimum and maximum."""
 
 
-@dataclass(frozen=True)
-class Dimension:
+class Dimension(msgspec.Struct, frozen=True):
     """A declared dynamic dimension; its symbol spans all profiles, ``own`` is the default profile's range."""
 
     symbol: Symbol
@@ -31,22 +31,20 @@ class Dimension:
     span: Span
 
 
-@dataclass
 class Declarations:
     """Carries out one model's declarations."""
 
-    model: tree.Model
-    expressions: Expressions
-    report: Report
-    inputs: list[tuple[Value, Span]] = field(default_factory=list[tuple[Value, Span]])
-    outputs: list[Output] = field(default_factory=list[Output])
-    output_spans: dict[str, Span] = field(default_factory=dict[str, Span])
-    dims: dict[str, Dimension] = field(default_factory=dict[str, Dimension])
-    sizes: dict[str, tuple[Dim, Span]] = field(default_factory=dict[str, tuple[Dim, Span]])
-    """what each `dim` stands for, dynamic or fixed, and where it says so"""
-    profiles: dict[str, dict[str, Sizes]] = field(default_factory=dict[str, dict[str, Sizes]])
-
-    def __post_init__(self) -> None:
+    def __init__(self, model: tree.Model, expressions: Expressions, report: Report) -> None:
+        self.model = model
+        self.expressions = expressions
+        self.report = report
+        self.inputs: list[tuple[Value, Span]] = []
+        self.outputs: list[Output] = []
+        self.output_spans: dict[str, Span] = {}
+        self.dims: dict[str, Dimension] = {}
+        self.sizes: dict[str, tuple[Dim, Span]] = {}
+        """what each `dim` stands for, dynamic or fixed, and where it says so"""
+        self.profiles: dict[str, dict[str, Sizes]] = {}
         self._profiles = [s for s in self.model.body if isinstance(s, tree.Profile)]
         # An input keeps its name, whatever is placed before it.
         names = self.expressions.placer.builder.names

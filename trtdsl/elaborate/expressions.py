@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
 from trtdsl.elaborate.arithmetic import TENSOR_OPERATORS, binary, negated
@@ -200,7 +201,7 @@ class Expressions:
         if isinstance(block, (BlockRef, DefRef)):
             done = "placed" if isinstance(block, BlockRef) else "called"
             origin = Origin(span, placed_note(expr, scope, done))
-            place = dataclasses.replace(place, origins=(origin, *place.origins))
+            place = replace(place, origins=(origin, *place.origins))
         return Call(span, place, path, hints, head)
 
     def label(self, label: tree.Label, scope: Scope) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, nearest
 from trtdsl.elaborate.builtins import prelude
@@ -21,14 +22,14 @@ STANDARD_LIBRARY = Path(__file__).parent.parent / "std"
 _STANDARD = "std/"
 
 
-@dataclass
 class Program:
     """The files of one compilation; each is read once."""
 
-    names: dict[Path, dict[str, Any]] = field(default_factory=dict[Path, dict[str, Any]])
-    """each file's blocks, defs and imports, by the name the file knows them under"""
-    loading: list[tuple[Path, str]] = field(default_factory=list[tuple[Path, str]])
-    """the files that import one another, outermost first, with the names a user knows them by"""
+    def __init__(self) -> None:
+        self.names: dict[Path, dict[str, Any]] = {}
+        """each file's blocks, defs and imports, by the name the file knows them under"""
+        self.loading: list[tuple[Path, str]] = []
+        """the files that import one another, outermost first, with the names a user knows them by"""
 
     def main(self, file: tree.File, name: str) -> dict[str, Any]:
         """What the main file's blocks, defs and models see."""

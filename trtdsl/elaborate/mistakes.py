@@ -6,8 +6,7 @@ would have bound become :data:`POISON`, and whatever reads those says nothing (:
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span
 
@@ -47,14 +46,12 @@ def mistake_with(message: str, span: Span, label: str, other: Span, other_label:
     return Mistake(Diagnostic(message, span, label, (Origin(other, other_label),)))
 
 
-@dataclass
 class Report:
     """The mistakes and warnings of one model, each once, however many times a loop repeats it."""
 
-    warnings: list[Diagnostic] = field(default_factory=list[Diagnostic])
-    _errors: dict[tuple[object, ...], Diagnostic] = field(
-        default_factory=dict[tuple[object, ...], Diagnostic]
-    )
+    def __init__(self) -> None:
+        self.warnings: list[Diagnostic] = []
+        self._errors: dict[tuple[object, ...], Diagnostic] = {}
 
     def __bool__(self) -> bool:
         """Whether there are mistakes."""
@@ -63,7 +60,7 @@ class Report:
     def add(self, diagnostic: Diagnostic, around: tuple[Origin, ...] = ()) -> None:
         """Keep a mistake made inside the blocks ``around``; the last one allowed raises them all."""
         if around:
-            diagnostic = dataclasses.replace(diagnostic, origins=(*diagnostic.origins, *around))
+            diagnostic = replace(diagnostic, origins=(*diagnostic.origins, *around))
         self._errors.setdefault(_key(diagnostic), diagnostic)
         if len(self._errors) >= MOST_ERRORS:
             self.add_last(Diagnostic(f"too many mistakes; these are the first {MOST_ERRORS}"))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from trtdsl.diagnostics import Diagnostic, Origin, Span
 from trtdsl.elaborate.mistakes import Mistake, Report, mistake, mistake_with
@@ -21,8 +22,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.types import TensorType
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where in the model something is placed: state-dict path, blocks around it (innermost first).
 
     ``unlabelled`` is the use of a block, somewhere around, that lacks the label its weights need.
@@ -34,8 +34,7 @@ class Place:
     blocks: tuple[object, ...] = ()
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(msgspec.Struct, frozen=True):
     """One application of an operator, as the text has it."""
 
     op: Op
@@ -46,7 +45,7 @@ class Use:
     label: str | None = None
     hints: Sequence[str] = ()
     """names wished for the results"""
-    spans: Mapping[str, Span] = field(default_factory=dict[str, Span])
+    spans: Mapping[str, Span] = msgspec.field(default_factory=dict[str, Span])
     """where each parameter and operand stands"""
     note: str = ""
     """what stands under the caret when a later stage points here"""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, UsageError, did_you_mean
 from trtdsl.elaborate.arguments import match_arguments
@@ -22,8 +23,7 @@ from trtdsl.syntax.parser import parse
 from trtdsl.syntax.source import read_source
 
 
-@dataclass(frozen=True)
-class Elaborated:
+class Elaborated(msgspec.Struct, frozen=True):
     """A model's graph and what was worth a warning."""
 
     graph: Graph
@@ -60,11 +60,39 @@ def elaborate(
     model or a parameter that there is none of.
     """
     file = parse(text, name)
+    return _elaborated(file, _choose(file, name, model), Program().main(file, name), defines or {}, recorder)
+
+
+def elaborate_models(text: str, name: str) -> Iterator[Elaborated]:
+    """The graph of each model of a text that is right, in order.
+
+    Raises :class:`DiagnosticError` in the end, with what is wrong with the others: each mistake once, where
+    several models have it from one block.
+    """
+    file = parse(text, name)
     names = Program().main(file, name)
-    chosen = _choose(file, name, model)
-    _require_parameters(chosen, defines or {})
-    run = Elaboration(chosen, recorder)
-    _run(run, names, defines or {})
+    failed: dict[tuple[object, ...], Diagnostic] = {}
+    for model in _names_of_models(file) or [None]:
+        try:
+            yield _elaborated(file, _choose(file, name, model), names, {}, None)
+        except DiagnosticError as error:
+            for diagnostic in error.diagnostics:
+                failed.setdefault((diagnostic.message, str(diagnostic.span)), diagnostic)
+    if failed:
+        raise DiagnosticError(*failed.values())
+
+
+def _elaborated(
+    file: tree.File,
+    model: tree.Model,
+    names: Mapping[str, Any],
+    defines: Mapping[str, Any],
+    recorder: Recorder | None,
+) -> Elaborated:
+    """One model's graph; ``names`` are what the file's models see."""
+    _require_parameters(model, defines)
+    run = Elaboration(model, recorder)
+    _run(run, names, defines)
     for item in file.items:
         if isinstance(item, (tree.Block, tree.Def)) and id(item) not in run.blocks.entered:
             for diagnostic in mistakes_in(item, names):
@@ -106,7 +134,11 @@ def _value(expr: tree.Expr, model: tree.Model, typed: str) -> Any:
 
 def models(text: str, name: str) -> tuple[str, ...]:
     """The names of a text's models, in order."""
-    return tuple(item.name.text for item in parse(text, name).items if isinstance(item, tree.Model))
+    return _names_of_models(parse(text, name))
+
+
+def _names_of_models(file: tree.File) -> tuple[str, ...]:
+    return tuple(item.name.text for item in file.items if isinstance(item, tree.Model))
 
 
 def _choose(file: tree.File, name: str, wanted: str | None) -> tree.Model:

@@ -8,7 +8,6 @@ elaborated several times, in loops and blocks, has the value of the last time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from trtdsl.diagnostics import Span
@@ -19,12 +18,12 @@ from trtdsl.elaborate.values import Argument, in_words
 from trtdsl.syntax import tree
 
 
-@dataclass
 class Recorder:
     """Values by place."""
 
-    values: dict[tuple[str, int, int], Any] = field(default_factory=dict[tuple[str, int, int], Any])
-    """by the text's name and the first and last offset"""
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, int, int], Any] = {}
+        """by the text's name and the first and last offset"""
 
     def note(self, span: Span, value: Any) -> None:
         """Keep a value."""

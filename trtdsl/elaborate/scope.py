@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from trtdsl.diagnostics import Span, did_you_mean
 from trtdsl.elaborate.builtins import prelude
@@ -18,13 +19,12 @@ from trtdsl.syntax import tree
 from trtdsl.types import SymbolicDim
 
 
-@dataclass
-class Scope:
+class Scope(msgspec.Struct):
     """The names visible at a point, and where in the model it is."""
 
     globals: Mapping[str, Any]
-    place: Place = field(default_factory=Place)
-    names: dict[str, Any] = field(default_factory=dict[str, Any])
+    place: Place = msgspec.field(default_factory=Place)
+    names: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
     def find(self, name: tree.Name) -> Any:
         """What a name stands for; raises :class:`Mistake` or :class:`Poisoned`."""

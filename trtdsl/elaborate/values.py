@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+import msgspec
 
 from trtdsl.diagnostics import Span
 from trtdsl.ir import Value
@@ -13,8 +14,7 @@ from trtdsl.ops.base import Op, Spelling
 from trtdsl.syntax import tree
 
 
-@dataclass(frozen=True)
-class OperatorRef:
+class OperatorRef(msgspec.Struct, frozen=True):
     """An operator by one of its names; a capitalised name is called as a module."""
 
     op: type[Op]
@@ -26,12 +26,14 @@ class OperatorRef:
         return self.name[:1].isupper()
 
 
-@dataclass(frozen=True, eq=False)
-class BlockRef:
+class BlockRef(msgspec.Struct, frozen=True, eq=False):
     """A block and the file scope in which its names are looked up."""
 
     block: tree.Block
-    globals: Mapping[str, Any] = field(repr=False)
+    globals: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"BlockRef({self.name})"
 
     @property
     def declared(self) -> tree.Block:
@@ -42,20 +44,21 @@ class BlockRef:
         return self.block.name.text
 
 
-@dataclass(frozen=True, eq=False)
-class DefRef:
+class DefRef(msgspec.Struct, frozen=True, eq=False):
     """A def and the file scope in which its names are looked up."""
 
     declared: tree.Def
-    globals: Mapping[str, Any] = field(repr=False)
+    globals: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"DefRef({self.name})"
 
     @property
     def name(self) -> str:
         return self.declared.name.text
 
 
-@dataclass(frozen=True)
-class Builtin:
+class Builtin(msgspec.Struct, frozen=True):
     """A compile-time function such as ``len``; ``operator`` serves when it is called on tensors."""
 
     name: str
@@ -63,16 +66,14 @@ class Builtin:
     operator: OperatorRef | None = None
 
 
-@dataclass(frozen=True)
-class Namespace:
+class Namespace(msgspec.Struct, frozen=True):
     """An imported file under a name: ``import "…" as r``."""
 
     name: str
     items: Mapping[str, BlockRef | DefRef]
 
 
-@dataclass(frozen=True, eq=False)
-class Argument:
+class Argument(msgspec.Struct, frozen=True, eq=False):
     """An evaluated argument and where it stands; ``items`` are those packed into a tuple."""
 
     value: Any
@@ -87,8 +88,7 @@ class Argument:
         return self.name_span or self.span
 
 
-@dataclass(frozen=True, eq=False)
-class Configured:
+class Configured(msgspec.Struct, frozen=True, eq=False):
     """A module or block with its configuration, waiting for tensors: ``Conv2d(64, 3)``."""
 
     callee: OperatorRef | BlockRef

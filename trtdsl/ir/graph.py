@@ -5,11 +5,12 @@ Values are in SSA form: each has a name, a type and one producer (an input, a we
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin
 from trtdsl.ops.base import Op, Signature
@@ -22,24 +23,32 @@ if TYPE_CHECKING:
     import networkx
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Value:
+P = TypeVar("P", bound="Part")
+
+
+class Part(msgspec.Struct, frozen=True, eq=False):
+    """What a graph is made of: each is itself alone, and never changes."""
+
+    def replace(self: P, **changes: Any) -> P:
+        """Another one, with other fields."""
+        return replace(self, **changes)
+
+
+class Value(Part, frozen=True, eq=False):
     """One tensor of the graph."""
 
     name: str
     type: TensorType
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Weight(Value):
+class Weight(Value, frozen=True, eq=False):
     """A tensor of the checkpoint: ``key`` is its name there, ``data`` its values once bound."""
 
     key: str = ""
     data: npt.NDArray[Any] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Node:
+class Node(Part, frozen=True, eq=False):
     """One application of an operator.
 
     ``operands`` stand beside ``slots``, the operator's names for them; a variadic operand's slot is
@@ -130,8 +139,7 @@ def infer(op: Op, types: Mapping[str, Any], bodies: Sequence[Graph] = ()) -> tup
     return inferred if isinstance(inferred, tuple) else (inferred,)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Output:
+class Output(Part, frozen=True, eq=False):
     """A network output: its name outside, its value inside."""
 
     name: str
@@ -139,16 +147,14 @@ class Output:
     origins: tuple[Origin, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """One optimisation profile: for each dynamic dimension its minimum, optimum and maximum."""
 
     name: str
     ranges: Mapping[str, tuple[int, int, int]]
 
 
-@dataclass(frozen=True, eq=False)
-class Graph:
+class Graph(Part, frozen=True, eq=False, dict=True):
     """A model, or the body of a node: inputs, nodes in topological order, outputs.
 
     A model also has its dynamic dimensions and profiles, which its bodies share. ``profiles`` are complete:
@@ -162,7 +168,7 @@ class Graph:
     outputs: tuple[Output, ...]
     symbols: tuple[Symbol, ...] = ()
     profiles: tuple[Profile, ...] = ()
-    documentation: str = field(default="", compare=False)
+    documentation: str = ""
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:
@@ -196,10 +202,6 @@ class Graph:
     @cached_property
     def output_values(self) -> frozenset[Value]:
         return frozenset(output.value for output in self.outputs)
-
-    def replace(self, **changes: Any) -> Graph:
-        """The graph with other fields."""
-        return dataclasses.replace(self, **changes)
 
     def networkx(self) -> networkx.MultiDiGraph[Any]:
         """Nodes, inputs and weights as vertices, one edge per use; for analyses and drawing.
@@ -235,8 +237,7 @@ def rebuild(graph: Graph, nodes: Iterable[Node], replaced: Mapping[Value, Value]
 def _redirected(graph: Graph, resolve: Callable[[Value], Value]) -> Graph:
     nodes = tuple(_redirect(node, resolve) for node in graph.nodes)
     outputs = tuple(
-        out if (new := resolve(out.value)) is out.value else dataclasses.replace(out, value=new)
-        for out in graph.outputs
+        out if (new := resolve(out.value)) is out.value else out.replace(value=new) for out in graph.outputs
     )
     if _same(nodes, graph.nodes) and _same(outputs, graph.outputs):
         return graph
@@ -248,7 +249,7 @@ def _redirect(node: Node, resolve: Callable[[Value], Value]) -> Node:
     bodies = tuple(_redirected(body, resolve) for body in node.bodies)
     if _same(operands, node.operands) and _same(bodies, node.bodies):
         return node
-    return dataclasses.replace(node, operands=operands, bodies=bodies)
+    return node.replace(operands=operands, bodies=bodies)
 
 
 def _same(new: Sequence[object], old: Sequence[object]) -> bool:
@@ -284,4 +285,4 @@ def map_graphs(change: Callable[[Graph], Graph], graph: Graph) -> Graph:
 
 def with_bodies(node: Node, bodies: Sequence[Graph]) -> Node:
     """The node with other bodies; the same where they are the same."""
-    return node if _same(bodies, node.bodies) else dataclasses.replace(node, bodies=tuple(bodies))
+    return node if _same(bodies, node.bodies) else node.replace(bodies=tuple(bodies))

@@ -27,13 +27,13 @@ remembers what it has seen is a class: every graph, bodies included, gets an obj
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 from trtdsl.diagnostics import Origin
 from trtdsl.ir.builder import Builder
@@ -41,8 +41,7 @@ from trtdsl.ir.graph import Graph, Node, Value, Weight, with_bodies
 from trtdsl.ir.names import ValueNames
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Why a rule leaves a node that looks like one it is for.
 
     The reason stands behind the node's name: ``fold_batch_norm leaves `bn1`, BatchNorm2d: `` and then
@@ -55,8 +54,7 @@ class Refusal:
     about: tuple[Node, ...] = ()
 
 
-@dataclass(frozen=True)
-class RefusedNode:
+class RefusedNode(msgspec.Struct, frozen=True):
     """A refusal and the node that was refused."""
 
     node: Node
@@ -189,7 +187,7 @@ class _Sweep:
         if not self._replaced or not any(value in self._replaced for value in node.operands):
             return node
         operands = tuple(self._resolved(value) for value in node.operands)
-        return dataclasses.replace(node, operands=operands)
+        return node.replace(operands=operands)
 
     def _resolved(self, value: Value) -> Value:
         while value in self._replaced:
@@ -233,7 +231,7 @@ class _Sweep:
     def _merge(self, node: Node, other: Node) -> None:
         place = self._places[other.results[0]]
         other = self._kept[place]
-        self._kept[place] = kept = dataclasses.replace(other, origins=merged_origins([other, node]))
+        self._kept[place] = kept = other.replace(origins=merged_origins([other, node]))
         self._ledger.keep(kept)
         for old, new in zip(node.results, other.results, strict=True):
             self._replace(old, new)
@@ -263,7 +261,7 @@ class _Sweep:
         if not self._changed:
             return self._graph
         outputs = tuple(
-            out if (new := self._resolved(out.value)) is out.value else dataclasses.replace(out, value=new)
+            out if (new := self._resolved(out.value)) is out.value else out.replace(value=new)
             for out in self._graph.outputs
         )
         return self._graph.replace(nodes=tuple(self._kept.values()), outputs=outputs)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from trtdsl.ir.graph import Graph, Node, Value, Weight, graphs, infer
 from trtdsl.ir.show import show
 from trtdsl.ops.refused import Refused
 
 
-@dataclass(frozen=True)
-class Violation:
+class Violation(msgspec.Struct, frozen=True):
     """A promise that a graph breaks; ``node`` is where, or None where it is the graph as a whole."""
 
     text: str

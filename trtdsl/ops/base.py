@@ -18,9 +18,7 @@ PyTorch does not have states its ``name`` and its ``reference`` itself.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,8 +43,7 @@ Types = TensorType | tuple[TensorType, ...]
 """What ``infer`` returns: one result's type, or several."""
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(msgspec.Struct, frozen=True):
     """A tensor argument of an operator: ``input``, or a list such as ``tensors`` of ``cat``."""
 
     name: str
@@ -54,8 +51,7 @@ class Operand:
     variadic: bool
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """What a body is, seen from the operator that runs it: the types it takes and those it gives."""
 
     inputs: tuple[TensorType, ...]
@@ -67,8 +63,7 @@ Configure = Callable[[Mapping[str, TensorType], Mapping[str, Any]], "Op"]
 and the parameters given, each by name; raises :class:`~trtdsl.ops.refused.Refused`."""
 
 
-@dataclass(frozen=True)
-class Spelling:
+class Spelling(msgspec.Struct, frozen=True, dict=True):
     """A further PyTorch name of an operator, such as ``torch.nn.MaxPool2d`` of ``max_pool2d``.
 
     A capitalised name is called as a module, ``Name(parameters)(tensors)``; a lower-case one as a
@@ -83,10 +78,10 @@ class Spelling:
 
     torch: str
     parameters: tuple[str, ...] = ()
-    defaults: Mapping[str, object] = dataclasses.field(default_factory=dict[str, object])
-    fixed: Mapping[str, object] = dataclasses.field(default_factory=dict[str, object])
+    defaults: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
+    fixed: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
     configure: Configure | None = None
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    extra: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     examples: tuple[str, ...] = ()
 
     @cached_property

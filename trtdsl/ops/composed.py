@@ -18,8 +18,9 @@ says first, by raising :class:`~trtdsl.ops.refused.Refused`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from trtdsl.ops.base import Function, Op, Types
 from trtdsl.ops.rules import type_of
@@ -94,8 +95,7 @@ def _infer(op: Op, *operands: Any) -> Any:
     return op.infer(**arguments_of(op, operands, lambda _, dtype: TensorType(dtype, ())))
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     """An array as a part."""
 
     array: Array

@@ -7,8 +7,9 @@ dynamic dimensions (NvInfer.h, IGatherLayer), so that those that PyTorch counts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, DType, TensorType
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array
 
 
-@dataclass(frozen=True)
-class Positions:
+class Positions(msgspec.Struct, frozen=True):
     """The integers that an operand may hold: from ``low`` to below ``high``.
 
     With ``distinct`` no two along that dimension may be equal, as where they say where to write.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating
@@ -32,8 +33,7 @@ def volume_limit(spatial: int) -> int:
     return math.isqrt(100_000 ** max(spatial, 2))
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """A window per spatial dimension; ``before`` and ``after`` are paddings, ``about`` names the kernel."""
 
     kernel: tuple[int, ...]

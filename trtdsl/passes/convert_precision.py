@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -110,14 +109,14 @@ class _Conversion:
     def _convert(self, node: Node) -> None:
         """Append the node on converted operands, and a cast where it still makes another float type."""
         operands = tuple(self._operand(value, node.origins) for value in node.operands)
-        converted = dataclasses.replace(node, op=_retyped(node, self._dtype), operands=operands)
+        converted = node.replace(op=_retyped(node, self._dtype), operands=operands)
         try:
-            converted = dataclasses.replace(converted, bodies=self._bodies(converted))
+            converted = converted.replace(bodies=self._bodies(converted))
             types = converted.infer()
         except Refused as refused:
             raise DiagnosticError(_cannot(node, self._dtype, refused)) from refused
         results = tuple(Value(old.name, type) for old, type in zip(node.results, types, strict=True))
-        self.nodes.append(dataclasses.replace(converted, results=results))
+        self.nodes.append(converted.replace(results=results))
         for old, new in zip(node.results, results, strict=True):
             self._new[old] = self._cast(new, self._dtype, node.origins) if self._is_other(new) else new
 
@@ -134,8 +133,7 @@ class _Conversion:
         inputs = tuple(Value(old.name, type) for old, type in zip(body.inputs, types, strict=True))
         inner.run(body, dict(zip(body.inputs, inputs, strict=True)))
         outputs = tuple(
-            dataclasses.replace(output, value=inner._operand(output.value, output.origins))
-            for output in body.outputs
+            output.replace(value=inner._operand(output.value, output.origins)) for output in body.outputs
         )
         return body.replace(inputs=inputs, nodes=tuple(inner.nodes), outputs=outputs)
 
@@ -148,7 +146,7 @@ class _Conversion:
         if new.type.dtype is not old.type.dtype:
             producer = next(node for node in reversed(self.nodes) if new in node.results)
             new = self._cast(new, old.type.dtype, output.origins or producer.origins)
-        return dataclasses.replace(output, value=new)
+        return output.replace(value=new)
 
     def _operand(self, value: Value, origins: tuple[Origin, ...]) -> Value:
         if isinstance(value, Weight):

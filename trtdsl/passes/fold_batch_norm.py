@@ -8,7 +8,6 @@ brings in zeros that the normalisation has not seen.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -85,8 +84,7 @@ class _Fold:
                 "bias": _weight(f"{scope}.bias", type.dtype.numpy, bias, type.with_shape(bias.shape)),
             }
         weights = self._folded[identity]
-        return dataclasses.replace(
-            second,
+        return second.replace(
             op=op.replace(bias=True),
             operands=(first.operands[0], *weights.values()),
             slots=(first.slots[0], *weights),

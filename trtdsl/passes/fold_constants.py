@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -102,4 +101,4 @@ def _parameter(node: Node, value: Value, array: Array) -> Node:
     key = f"folded.{value.name}"
     op = Parameter(tuple(data.shape), dtype)
     weight = Weight(key, value.type, key, data)
-    return dataclasses.replace(node, op=op, operands=(weight,), slots=("value",), results=(value,), scope=key)
+    return node.replace(op=op, operands=(weight,), slots=("value",), results=(value,), scope=key)

@@ -11,8 +11,8 @@ import gc
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+import msgspec
 from lark import Token, Tree, UnexpectedInput
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
@@ -35,8 +35,7 @@ _MOST_READ_AGAIN = 2_000_000
 """Characters: in a long text with many mistakes not all of them are looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """What could be read of a text: ``tree`` lacks the statements that ``diagnostics`` speak of."""
 
     tree: File

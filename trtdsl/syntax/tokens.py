@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+import msgspec
 from lark import Lark, Token, Tree, UnexpectedCharacters
 
 from trtdsl.diagnostics import Source, Span
@@ -22,8 +22,7 @@ _STRAY = re.compile(r'"[^\n]*|[0-9][A-Za-z0-9_]*|.', re.DOTALL)
 _STRING_OR_COMMENT = re.compile(r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"|(?P<comment>#[^\n]*)')
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """Parallel lists; the last token is the end of the text, just past the one before."""
 
     source: Source

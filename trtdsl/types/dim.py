@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import floordiv, mul
 from typing import Final, TypeAlias
+
+import msgspec
 
 # Questions about at most this many points are answered by trying them all (a few milliseconds).
 ENUMERATION_LIMIT = 4096
@@ -21,8 +22,7 @@ ENUMERATION_LIMIT = 4096
 CACHE_SIZE = 1 << 16
 
 
-@dataclass(frozen=True)
-class Symbol:
+class Symbol(msgspec.Struct, frozen=True, dict=True):
     """A declared dynamic dimension; the same symbol only where name and range all agree."""
 
     name: str
@@ -50,8 +50,7 @@ class Symbol:
         return self.name
 
 
-@dataclass(frozen=True)
-class FloorDiv:
+class FloorDiv(msgspec.Struct, frozen=True, dict=True):
     """``numerator // divisor``, the divisor positive over the whole range, nothing left to pull out."""
 
     numerator: Dim
@@ -65,8 +64,7 @@ class FloorDiv:
         return f"{_operand(self.numerator)} // {_operand(self.divisor)}"
 
 
-@dataclass(frozen=True)
-class MinMax:
+class MinMax(msgspec.Struct, frozen=True, dict=True):
     """``min(left, right)`` or ``max(left, right)`` where the range decides neither."""
 
     function: Callable[[int, int], int]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from trtdsl.types.dim import Dim, bounds, product
 from trtdsl.types.dtype import DType
@@ -15,8 +16,7 @@ LARGEST_SIZE = 2**40
 """Elements of a tensor at most: TensorRT-RTX refuses inputs beyond (``kMAX_HUGE_TENSOR_VOLUME``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class TensorType:
+class TensorType(msgspec.Struct, frozen=True):
     """Element type and shape of a tensor, printed as ``float32[N, 3, 224, 224]``."""
 
     dtype: DType

@@ -13,12 +13,13 @@ computes the outputs on the GPU, and the CPU is asked only where they differ.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from trtdsl.compile import check_file, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
@@ -199,7 +200,7 @@ def _compare(
     except CannotCompute as error:
         (found,) = error.diagnostics
         help = (*found.help, *input_advice(graph, made_up))
-        raise CannotCompute(dataclasses.replace(found, help=help)) from error
+        raise CannotCompute(replace(found, help=help)) from error
 
 
 def _sides_of_module(

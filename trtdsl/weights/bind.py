@@ -72,7 +72,7 @@ def bind(
         elif dtype is not None:
             unlike.setdefault((dtype, weight.type.dtype), []).append(weight)
         elif not errors and not unlike:
-            bound[weight] = dataclasses.replace(weight, data=_data(weight, weights, warnings))
+            bound[weight] = weight.replace(data=_data(weight, weights, warnings))
     errors = [*errors[:MOST_ERRORS], *_further(len(errors) - MOST_ERRORS)]
     for (dtype, needed), group in unlike.items():
         errors.append(_located(_dtype_problem(dtype, needed, group, weights_dtype), users[group[0]]))
