@@ -46,7 +46,7 @@ class Compiled(msgspec.Struct, frozen=True):
     after: Counter[str]
 
 
-class _Optimized(msgspec.Struct, frozen=True):
+class Optimized(msgspec.Struct, frozen=True):
     """The graph to lower, the names of the passes that made it, and whether its network is a mixed one."""
 
     graph: Graph
@@ -165,7 +165,8 @@ def compile_graph(
     engine = Path(engine)
     require_place(engine, sources)
     dialect = load_runtime(options.runtime)
-    optimized = _optimized(graph, options, dialect, after, refused)
+    require_values(graph)
+    optimized = optimize_graph(graph, options, dialect, after=after, refused=refused)
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
     lowered = lower(optimized.graph, dialect, mixed=optimized.mixed)
@@ -187,40 +188,45 @@ def compile_graph(
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized.graph))
 
 
-def _optimized(
+def optimize_graph(
     graph: Graph,
     options: CompileOptions,
-    dialect: Dialect,
-    after: Callable[[str, Graph], None] | None,
-    refused: Callable[[str, Sequence[RefusedNode]], None] | None,
-) -> _Optimized:
+    dialect: Dialect | None = None,
+    *,
+    after: Callable[[str, Graph], None] | None = None,
+    refused: Callable[[str, Sequence[RefusedNode]], None] | None = None,
+) -> Optimized:
+    """The graph as the chosen passes and the precision leave it, for a strongly typed network or a dialect's.
+
+    Raises :class:`DiagnosticError` for an unknown pass and for what the precision cannot hold.
+    """
     from trtdsl.passes import CONVERT_PRECISION, optimize, selected, with_passes
 
     steps = selected(options.skip, options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
-    require_values(graph)
     optimized = optimize(graph, steps, after=after, refused=refused)
     if options.precision is None:
-        return _Optimized(optimized, passes)
+        return Optimized(optimized, passes)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
     optimized, mixed = in_precision(optimized, DType(options.precision), dialect)
     if mixed:
-        return _Optimized(optimized, passes, mixed)
+        return Optimized(optimized, passes, mixed)
     if after:
         after(CONVERT_PRECISION, optimized)
-    return _Optimized(optimized, (*passes, CONVERT_PRECISION))
+    return Optimized(optimized, (*passes, CONVERT_PRECISION))
 
 
-def in_precision(graph: Graph, precision: DType, dialect: Dialect) -> tuple[Graph, bool]:
+def in_precision(graph: Graph, precision: DType, dialect: Dialect | None) -> tuple[Graph, bool]:
     """The graph to lower for that precision, and whether as a mixed network.
 
-    A weakly typed network stays as it is: TensorRT picks, layer by layer, what is faster in float16.
+    Without a dialect it is strongly typed. A weakly typed network stays as it is: TensorRT picks, layer by
+    layer, what is faster in float16.
     Raises :class:`DiagnosticError` for what the precision cannot hold.
     """
     from trtdsl.passes import convert_precision
 
     converted = require_valid(convert_precision(precision)(graph))
-    mixed = precision is DType.FLOAT16 and not dialect.facts.strongly_typed
+    mixed = precision is DType.FLOAT16 and dialect is not None and not dialect.facts.strongly_typed
     return (graph if mixed else converted), mixed
 
 

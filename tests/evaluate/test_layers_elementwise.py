@@ -267,6 +267,29 @@ def test_cast_refuses_what_the_integer_cannot_hold(bench: Any, value: float) -> 
         bench.value(layer)
 
 
+@pytest.mark.parametrize(
+    ("array", "target", "says"),
+    [
+        (
+            np.array([[1, 2], [300, 4]], np.float32),
+            trt.int8,
+            r"element \[1, 0\] is 300, which INT8 cannot ",
+        ),
+        (np.array([1e20, -1e20, 0], np.float32), trt.int64, r"is 1\.00000002e\+20, .*; 1 more is out"),
+        (np.array([2.0**63], np.float32), trt.int64, r"element \[0\] is 9\.22337204e\+18, "),
+        (np.array([0, 300], np.int32), trt.int8, r"element \[1\] is 300, "),
+        (np.array(math.nan, np.float32), trt.int32, "its input is nan, "),
+    ],
+)
+def test_what_an_integer_cannot_hold_is_said_with_its_place(
+    bench: Any, array: Any, target: Any, says: str
+) -> None:
+    layer = bench.net.add_cast(bench.input(array), target)
+    layer.metadata = "net.trtnet:3:9"
+    with pytest.raises(EvaluationError, match=rf"\(CAST\) of net\.trtnet:3:9: .*{says}"):
+        bench.value(layer)
+
+
 def test_identity(bench: Any) -> None:
     assert bench.value(bench.net.add_identity(bench.input([1.0, 2.0]))).tolist() == [1.0, 2.0]
 

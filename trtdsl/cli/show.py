@@ -24,19 +24,10 @@ def show(
     explain: Sequence[str],
 ) -> None:
     """Print a model's graph as a flat .trtnet file; with a checkpoint, as the passes leave it."""
-    from trtdsl.compile import check_file
+    from trtdsl.compile import check_file, optimize_graph
     from trtdsl.ir import show as show_graph
 
     graph = without_warnings(check_file(file, weights, choice))
     if weights or explain or options != CompileOptions():
-        from trtdsl.passes import optimize, selected, with_passes
-
-        steps = selected(options.skip, options.only, with_passes(options.passes))
-        graph = optimize(graph, steps, refused=explainer(names_in(explain), options))
-    if options.precision is not None:
-        from trtdsl.ir import require_valid
-        from trtdsl.passes import convert_precision
-        from trtdsl.types import DType
-
-        graph = require_valid(convert_precision(DType(options.precision))(graph))
+        graph = optimize_graph(graph, options, refused=explainer(names_in(explain), options)).graph
     print(show_graph(graph), end="")

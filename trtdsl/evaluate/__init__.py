@@ -14,26 +14,12 @@ an independent witness of what TensorRT was told.  A layer or mode that cannot b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from . import (
-    attention,
-    control,
-    convolution,
-    elementwise,
-    indexing,
-    linear,
-    normalization,
-    pooling,
-    quantize,
-    reduction,
-    resample,
-    shaping,
-    slicing,
-)
 from .machine import Machine, fits
 from .readback import Program, WeightTable, read_network
 from .registry import Context, EvaluationError, Precision, evaluated_kinds
@@ -42,21 +28,24 @@ from .rounding import rounded_types
 ArrayLike: TypeAlias = "np.ndarray[Any, Any] | torch.Tensor"
 
 _FAMILIES = (
-    attention,
-    control,
-    convolution,
-    elementwise,
-    indexing,
-    linear,
-    normalization,
-    pooling,
-    quantize,
-    reduction,
-    resample,
-    shaping,
-    slicing,
+    "attention",
+    "control",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "linear",
+    "normalization",
+    "pooling",
+    "quantize",
+    "reduction",
+    "resample",
+    "shaping",
+    "slicing",
 )
 """The modules whose import registers the layer evaluators."""
+
+for _family in _FAMILIES:
+    import_module(f".{_family}", __name__)
 
 __all__ = ["EvaluationError", "Precision", "evaluate", "evaluate_all", "evaluated_kinds", "rounded_types"]
 

@@ -199,7 +199,8 @@ def scale(node: LayerNode, operands: Operands, context: Context) -> Tensor:
 def cast(node: LayerNode, operands: Operands, context: Context) -> Tensor:
     """The values in another type: floats to integers are truncated, anything but 0 is true.
 
-    What the integer type cannot hold is refused: TensorRT does not say what it becomes.
+    What the integer type cannot hold is refused: TensorRT says of uint8 that the result is undefined, and of
+    the others nothing.
     """
     x = operands[0]
     target = context.storage(node.dtypes[0])
@@ -213,5 +214,10 @@ def cast(node: LayerNode, operands: Operands, context: Context) -> Tensor:
     if target == torch.int64 and x.is_floating_point():
         inside &= whole < 2.0**63
     if not bool(inside.all()):
-        node.refuse(f"a value that {node.dtypes[0]} cannot hold")
+        place = (~inside).nonzero()[0].tolist()
+        what = f"element {place} is {x[tuple(place)].item():.9g}" if place else f"its input is {x.item():.9g}"
+        count = int((~inside).sum()) - 1
+        more = f"; {count} more {'is' if count == 1 else 'are'} out of range" if count else ""
+        undefined = f"which {node.dtypes[0]} cannot hold: what TensorRT makes of it is undefined"
+        node.refuse(f"{what}, {undefined}{more}")
     return whole.to(target)

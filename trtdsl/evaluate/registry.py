@@ -54,7 +54,9 @@ class LayerNode:
     dtypes: tuple[str, ...]
 
     def refuse(self, why: str) -> NoReturn:
-        raise EvaluationError(f"layer `{self.name}` ({self.kind}): {why}")
+        made_of = getattr(self.layer, "metadata", "")  # which TensorRT 8.5 does not have
+        where = f" of {made_of}" if made_of else ""
+        raise EvaluationError(f"layer `{self.name}` ({self.kind}){where}: {why}")
 
     def input(self, index: int) -> str | None:
         return self.inputs[index] if index < len(self.inputs) else None

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from trtdsl.ir import Graph, Value
 from trtdsl.passes import optimize
 from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspect
+from trtdsl.verification.idle import idle_numbers
 from trtdsl.verification.inputs import input_advice
 from trtdsl.verification.layers import Observation, below, count_calls, match
 from trtdsl.verification.narrow import lost, narrow_type
 from trtdsl.verification.oracle import ArraysReference, Reference, TorchReference
 from trtdsl.verification.outputs import missing, output_notes, paired, require_all
-from trtdsl.verification.result import Difference, Row, Verification, notes_on_numbers, uncompared
+from trtdsl.verification.result import Difference, Idle, Row, Verification, notes_on_numbers, uncompared
 from trtdsl.verification.returned import Returned
 from trtdsl.verification.rows import difference_in_words, rows_of
 from trtdsl.verification.seen import Comparison, Seen, look
@@ -112,7 +113,10 @@ def _with_unseen(outcome: Verification, comparison: Comparison, seen: Seen) -> V
         outcome,
         notes=(*outcome.notes, *notes),
         unseen=tuple(map(suspect, found.nodes)),
-        advice=_advice(comparison) if found.nodes else "",
+        advice=_advice(comparison),
+        idle=tuple(
+            Idle(suspect(node), number) for node, number in idle_numbers(comparison.graph, seen.computed)
+        ),
         unknown=(*outcome.unknown, *_nothing_seen(outcome, found)),
     )
 

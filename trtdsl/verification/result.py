@@ -109,6 +109,15 @@ class Suspect:
 
 
 @dataclass(frozen=True)
+class Idle:
+    """A number of an operator that could be another, by its parameter's name or as it is written; without
+    a name, an operator that changes nothing of what it reads."""
+
+    operator: Suspect
+    number: str
+
+
+@dataclass(frozen=True)
 class Difference:
     """Where model and reference part: in the first of ``suspects``, or else in a later one of them."""
 
@@ -122,7 +131,8 @@ class Verification:
 
     ``sizes`` are the dynamic dimensions used, ``notes`` what could not be compared. ``unknown`` says why
     nothing can be said of an output that does not differ; ``unseen`` are the operators whose results no
-    compared tensor shows, and ``advice`` what may show them. ``engine`` says what kind of engine computed the
+    compared tensor shows, and ``advice`` what may show them; ``idle`` are numbers that could be others,
+    such as bounds that nothing reached. ``engine`` says what kind of engine computed the
     outputs, if one did; its rows are the last, and ``tolerance`` theirs.
     """
 
@@ -138,6 +148,7 @@ class Verification:
     unknown: tuple[str, ...] = ()
     unseen: tuple[Suspect, ...] = ()
     advice: str = ""
+    idle: tuple[Idle, ...] = ()
 
     @property
     def equal(self) -> bool:

@@ -18,7 +18,7 @@ def show_verification(found: Verification) -> str:
     sizes = "".join(f", {name} = {size}" for name, size in sorted(found.sizes.items()))
     engine = f" by an engine ({found.engine})" if found.engine else ""
     lines += ["", f"{found.model}{engine} against {found.against} in {found.dtype}{sizes}"]
-    lines += [f"note: {note}" for note in (*found.notes, *_unseen(found))]
+    lines += [f"note: {note}" for note in (*found.notes, *_unseen(found), *_idle(found))]
     if found.difference is None:
         verdict = [f"unknown: {why}" for why in found.unknown] or [_equal(found)]
         return "\n".join([*lines, *verdict])
@@ -44,6 +44,21 @@ def _unseen(found: Verification) -> Iterator[str]:
             f"the check cannot see what is computed by {shown}{more}: with these weights and inputs it"
             f" changes no compared tensor by more than the tolerance; {found.advice}"
         )
+
+
+def _idle(found: Verification) -> Iterator[str]:
+    """One note for all that have an idle number of one name."""
+    by_number: dict[str, list[str]] = {}
+    for each in found.idle:
+        by_number.setdefault(each.number, []).append(str(each.operator))
+    for number, operators in by_number.items():
+        more = f" and {len(operators) - SHOWN} more" if len(operators) > SHOWN else ""
+        listed = ", ".join(operators[:SHOWN]) + more
+        if number:
+            why = "half of it or half as much again makes the same results within the tolerance"
+            yield f"the check cannot see `{number}` of {listed}: with these inputs, {why}"
+        else:
+            yield f"the check cannot see that {listed} is there: with these inputs, it changes nothing"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
