@@ -12,7 +12,6 @@ again and half as large. What either leaves within the tolerance is not seen.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -129,7 +128,7 @@ class _Run:
 
     def _with_parameter(self, name: str, number: float) -> torch.Tensor | None:
         op = msgspec.structs.replace(self.node.op, **{name: number})
-        return self._again(dataclasses.replace(self.node, op=op), self.operands)
+        return self._again(self.node.replace(op=op), self.operands)
 
     def _with_operand(self, place: int, tensor: torch.Tensor) -> torch.Tensor | None:
         before, behind = self.operands[:place], self.operands[place + 1 :]
