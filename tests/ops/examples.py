@@ -164,8 +164,8 @@ class Example:
         slots = [*(slot for slot, _ in self.slots()), "sizes"]
         static = {name: t.with_shape(evaluate_shape(t.shape, sizes)) for name, t in self.inputs.items()}
         allowed = self.op.at(sizes).positions(**_at(self.operands, sizes))
-        pairs = zip(slots, static.items(), strict=False)
-        return {name: sample(self.name, slot, type, random, allowed) for slot, (name, type) in pairs}
+        pairs = zip(with_positions(slots, allowed), static.items(), strict=False)
+        return {name: sample(self.name, slot, type, random, p) for (slot, p), (name, type) in pairs}
 
     def model(self) -> str:
         """A text whose only statement is the example."""
@@ -253,11 +253,11 @@ def sample(
     slot: str,
     type: TensorType,
     random: np.random.Generator,
-    positions: Mapping[str, Positions] | None = None,
+    positions: Positions | None = None,
 ) -> Array:
-    """Random values that the operator is defined for; ``positions`` are what it says of its operands."""
-    if positions and slot in positions:
-        return random_positions(positions[slot], type, random)
+    """Random values that the operator is defined for; ``positions`` are what it says of this operand."""
+    if positions is not None:
+        return random_positions(positions, type, random)
     family = OPERATORS[name].__module__.rpartition(".")[2] if name in OPERATORS else ""
     if name == "pow":
         array = random_array(type, random, (0, 4))
@@ -272,6 +272,17 @@ def sample(
     if name == "acosh":
         return np.asarray(1 + np.abs(random_array(type, random)), dtype=type.dtype.numpy)
     return random_array(type, random, (-5, 6) if family in _NUMBERS else (0, 2))
+
+
+def with_positions(
+    slots: Iterable[str], allowed: Mapping[str, Positions | tuple[Positions, ...]]
+) -> Iterator[tuple[str, Positions | None]]:
+    """Each operand's slot, with the positions that it may name."""
+    count: dict[str, int] = {}
+    for slot in slots:
+        number = count[slot] = count.get(slot, -1) + 1
+        found = allowed.get(slot)
+        yield slot, found[number] if isinstance(found, tuple) else found
 
 
 def random_positions(allowed: Positions, type: TensorType, random: np.random.Generator) -> Array:

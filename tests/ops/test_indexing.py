@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
 from tests.elaborate.bodies import graph_of, keys, mistakes_of
 from tests.ops.one_node import check_equals_torch, refused, t
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.evaluate import EvaluationError, evaluate
+from trtdsl.ir import rebuild
 from trtdsl.ops.base import OPERATORS
+from trtdsl.trt.lower import lower
 
 IDS = "dim N = 1 .. 2 .. 8\ninput ids: int64[N, 5]\ninput w: float32[10, 4]\n"
 
@@ -55,3 +62,47 @@ def test_embedding_reads_the_checkpoint_or_a_tensor() -> None:
 )
 def test_a_constant_position_is_checked(call: str, message: str) -> None:
     assert mistakes_of(f"output y = {call}", declared=IDS) == [message]
+
+
+# --- Indexing ---------------------------------------------------------------------------------------------
+
+X = "dim N = 2 .. 3 .. 5\ninput x: float32[N, 4, 6]\ninput i: int64[2, 3]\ninput j: int32[3]\n"
+VALUES = {
+    "x": torch.randn(3, 4, 6),
+    "i": torch.tensor([[2, -3, 0], [-1, 1, -2]]),
+    "j": torch.tensor([-1, 1, 0]).int(),
+}
+
+
+@pytest.mark.parametrize(
+    "subscripts", ["i", ":, i", "i, j", "j, :, i", ":, i, j", "i, -1, j", "j, 1:, 2", "[-1, 0], :, [0, -6]"]
+)
+def test_positions_from_the_end_in_dynamic_dimensions(subscripts: str) -> None:
+    graph = graph_of(f"output o = x[{subscripts}]", declared=X)
+    given = {value.name: VALUES[value.name] for value in graph.inputs}
+    lowered = lower(graph)
+    found = evaluate(lowered.network, given, weights=lowered.weights)["o"]
+    assert torch.equal(found, eval(f"x[{subscripts}]", dict(VALUES)))
+
+
+def test_a_stored_position_is_checked_before_the_build() -> None:
+    graph = graph_of("p = buffer: Parameter(2, dtype = int64)\noutput o = x[:, p]", declared=X)
+    (weight,) = graph.weights
+    bound = rebuild(graph, graph.nodes, {weight: dataclasses.replace(weight, data=np.array([0, 4]))})
+    with pytest.raises(DiagnosticError) as info:
+        lower(bound)
+    assert "position 4 is out of range in a dimension of 4" in info.value.diagnostics[0].message
+
+
+def test_the_evaluation_does_not_count_from_the_end_of_a_dynamic_dimension() -> None:
+    """As TensorRT does not: what wraps above is the network's own layers."""
+    graph = graph_of("output o = index_select(x, 0, j)", declared=X)
+    lowered = lower(graph)
+    given = {name: VALUES[name] for name in ("x", "i", "j")}
+    with pytest.raises(EvaluationError, match="a negative index in the dynamic dimension 0"):
+        evaluate(lowered.network, given, weights=lowered.weights)
+
+
+def test_index_select_of_a_single_number() -> None:
+    check_equals_torch(OPERATORS["index_select"](0), torch.tensor(5.0), torch.tensor([0]))
+    assert "needs one position, not 2" in refused(OPERATORS["index_select"](0), t("float32[]"), t("int64[2]"))

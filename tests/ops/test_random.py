@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from tests.closeness import NARROW, expected, require_close
-from tests.ops.examples import sample
+from tests.ops.examples import sample, with_positions
 from tests.ops.random_cases import FAMILIES, FLOATS, FOUND, Case, shape_step, shapes
 from trtdsl import reference
 from trtdsl.diagnostics import Origin, Source, Span
@@ -160,9 +160,11 @@ def arrays_of(case: Case, at: ProfilePoint, seed: int) -> dict[str, Any]:
     static = at_point(case, at)
     allowed = static.op.positions(**static.operands)
     with np.errstate(all="ignore"):
+        slots = _slots(static)
+        positions = [each for _, each in with_positions((slot for slot, _ in slots), allowed)]
         return {
-            f"x{i}": sample(case.op.name, slot, type, random, allowed)
-            for i, (slot, type) in enumerate(_slots(static))
+            f"x{i}": sample(case.op.name, slot, type, random, positions[i])
+            for i, (slot, type) in enumerate(slots)
         }
 
 

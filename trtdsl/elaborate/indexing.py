@@ -10,10 +10,12 @@ from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.placing import Place, Placer, Use
 from trtdsl.elaborate.values import in_words, is_tensor
 from trtdsl.ir import Value
-from trtdsl.ops.indexing import plan_index
+from trtdsl.ops.creation import Constant
+from trtdsl.ops.indexing import MaskColumn, plan_index
 from trtdsl.ops.refused import Refused
 from trtdsl.syntax import tree
-from trtdsl.types import SymbolicDim
+from trtdsl.types import DType, SymbolicDim
+from trtdsl.types.arrays import np
 
 
 def bound(value: Any, span: Span) -> Any:
@@ -55,18 +57,58 @@ def index_tensor(
     hints: Sequence[str],
 ) -> Value:
     """``value[subscripts]`` of a tensor, as the nodes that PyTorch's rules make of it."""
-    types = [item.type if is_tensor(item) else item for item in subscripts]
     name = expr.value.span.text
     note = f"`{name}` is {value.type}" if isinstance(expr.value, tree.Path) else f"indexed is {value.type}"
     try:
-        plan = plan_index(value.type, types)
+        spread = [
+            column
+            for subscript, part in zip(subscripts, expr.subscripts, strict=True)
+            for column in _columns(placer, subscript, part.span, place)
+        ]
+        plan = plan_index(value.type, [described for described, _ in spread])
     except Refused as refusal:
         raise mistake(refusal.message, expr.span, note, refusal.help or "") from refusal
-    indices = [item for item in subscripts if is_tensor(item)]
-    for number, op in enumerate(plan):
-        slots = [operand.name for operand in op.operands]
-        operands = [value, *(indices if len(slots) > 1 else ())]
+    for number, step in enumerate(plan):
+        slots = [operand.name for operand in step.op.operands]
+        given = [("indices", tensor) for index in step.indices if (tensor := spread[index][1])]
         wish = hints if number == len(plan) - 1 else ()
-        slotted = list(zip(slots, operands, strict=True))
-        (value,) = placer.apply(Use(op, slotted, expr.span, place, hints=wish, note=note))
+        use = Use(step.op, [(slots[0], value), *given], expr.span, place, hints=wish, note=note)
+        (value,) = placer.apply(use)
     return value
+
+
+def _columns(placer: Placer, subscript: Any, span: Span, place: Place) -> list[tuple[Any, Value | None]]:
+    """What a subscript is for the plan, with its tensor if it is one; a known mask has several."""
+    mask = placer.constant(subscript) if is_tensor(subscript) else _listed(subscript)
+    if mask is None or mask.dtype.kind != "b" or mask.ndim == 0:
+        if mask is not None and isinstance(subscript, list):
+            subscript = _constant(placer, mask, span, place)
+        return [(subscript.type, subscript) if is_tensor(subscript) else (subscript, None)]
+    columns = [_constant(placer, positions, span, place) for positions in mask.nonzero()]
+    sized = zip(mask.shape, columns, strict=True)
+    return [(MaskColumn(column.type, size), column) for size, column in sized]
+
+
+def _listed(subscript: Any) -> Any:
+    """The array of a list of integers or booleans, None for anything else."""
+    if not isinstance(subscript, list):
+        return None
+    array = Constant(_nested(subscript)).array() if subscript else np.zeros(0, np.int64)
+    if array.dtype.kind not in "bi":
+        raise Refused("a list among subscripts holds integers or booleans")
+    return array
+
+
+def _nested(value: Any) -> Any:
+    """Lists as tuples; refused where they hold anything but numbers."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_nested, value))
+    if not isinstance(value, (bool, int, float)):
+        raise Refused(f"a list among subscripts holds integers or booleans, not {in_words(value)}")
+    return value
+
+
+def _constant(placer: Placer, array: Any, span: Span, place: Place) -> Value:
+    """Positions as a tensor."""
+    constant = Constant(_nested(array.tolist()), None if array.size else DType.INT64)
+    return placer.apply(Use(constant, (), span, place))[0]

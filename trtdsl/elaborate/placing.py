@@ -90,7 +90,7 @@ class Placer:
             (Origin(use.span, use.note), *use.place.origins),
             use.bodies,
         )
-        if not operands and not use.bodies and types[0].dtype.is_integer:
+        if not operands and not weights and not types[0].dtype.is_floating:
             self._constants[results[0]] = use.op
         warning = use.op.caution(**by_slot)
         if warning:
@@ -100,15 +100,21 @@ class Placer:
     def _require_positions(self, use: Use, by_slot: Mapping[str, Any]) -> None:
         """Refuse a constant that names a position which is not there; of other tensors nobody knows."""
         for slot, allowed in use.op.positions(**by_slot).items():
-            for name, value in use.operands:
-                constant = self._constants.get(value) if name == slot else None
-                array = constant.fold() if constant else None
+            values = [value for name, value in use.operands if name == slot]
+            each = allowed if isinstance(allowed, tuple) else (allowed,) * len(values)
+            for value, positions in zip(values, each, strict=True):
+                array = self.constant(value)
                 if array is None:
                     continue
                 try:
-                    require_positions(array, allowed, slot)
+                    require_positions(array, positions, slot)
                 except Refused as refusal:
                     raise refused(refusal, use.operands, use.spans, use.span, use.note) from refusal
+
+    def constant(self, value: Value) -> Any:
+        """The array of a constant that the text states, integers or bools; None for any other tensor."""
+        op = self._constants.get(value)
+        return op.fold() if op else None
 
     def scalar(
         self, value: bool | int | float, beside: Sequence[TensorType], span: Span, place: Place

@@ -7,6 +7,12 @@ import torch
 from .registry import Context, LayerNode, Operands, evaluates, floating
 
 
+def _require_front(node: LayerNode, indices: torch.Tensor, axis: int) -> None:
+    """Refuse what is counted from the end of a dynamic dimension: undefined."""
+    if node.layer.get_input(0).shape[axis] < 0 and bool((indices < 0).any()):
+        node.refuse(f"a negative index in the dynamic dimension {axis}")
+
+
 def _wrap(indices: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices with negative ones counted from the end, kept inside; and which were outside."""
     whole = indices.to(torch.int64)
@@ -25,9 +31,12 @@ def gather(node: LayerNode, operands: Operands, context: Context) -> torch.Tenso
     data, indices, mode = operands[0], operands[1], node.layer.mode.name
     if mode == "ELEMENT":
         axis = node.layer.axis % data.dim()
+        _require_front(node, indices, axis)
         places, outside = _wrap(indices, data.shape[axis])
         return data.gather(axis, places).masked_fill(outside, 0)
     if mode == "ND":
+        for place in range(indices.shape[-1]):
+            _require_front(node, indices[..., place], node.layer.num_elementwise_dims + place)
         return _gather_nd(data, indices, node.layer.num_elementwise_dims)
     if mode != "DEFAULT":
         node.refuse(f"gather mode {mode}")
@@ -36,6 +45,7 @@ def gather(node: LayerNode, operands: Operands, context: Context) -> torch.Tenso
 
 def _gather_default(node: LayerNode, data: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     axis, batches = node.layer.axis % data.dim(), node.layer.num_elementwise_dims
+    _require_front(node, indices, axis)
     if batches == 0:
         places, outside = _wrap(indices, data.shape[axis])
         taken = data.index_select(axis, places.reshape(-1))

@@ -201,8 +201,11 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
         """The results as numpy arrays, from the operands' and weights'; None where that is not stated."""
         return None
 
-    def positions(self, *operands: Any, **named: Any) -> Mapping[str, Positions]:
-        """What the integers of an operand may be that name positions, for operands of these types."""
+    def positions(self, *operands: Any, **named: Any) -> Mapping[str, Positions | tuple[Positions, ...]]:
+        """What the integers of an operand may be that name positions, for operands of these types.
+
+        Of a variadic operand one for each of its tensors.
+        """
         return {}
 
     def caution(self, *operands: Any, **named: Any) -> str | None:

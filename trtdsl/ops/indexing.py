@@ -1,17 +1,19 @@
-"""Parts of a tensor: select, slice and gather, and the plan for PyTorch's ``x[…]``."""
+"""Parts of a tensor: select and slice, and the plan for PyTorch's ``x[…]``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.ops.base import Function, Op
+from trtdsl.ops.gathering import Index
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.positions import require_index
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_elements, wrap_dim
+from trtdsl.ops.rules import same_dim, wrap_dim
 from trtdsl.ops.shape import Unsqueeze
-from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
 from trtdsl.types.arrays import np
 
 
@@ -134,50 +136,68 @@ def _clamped(position: Dim, size: Dim, about: str) -> Dim:
         ) from undecided
 
 
-class IndexSelect(Function):
-    """The slices of dimension ``dim`` that the 1-D integer tensor ``index`` names, in its order."""
+@dataclass(frozen=True)
+class Step:
+    """One operator of an index: ``indices`` are the subscripts, by their places, that it takes as tensors."""
 
-    torch = "torch.index_select"
-    examples = ("index_select(dim = 1)(float32[N, 8], int64[3]) -> float32[N, 3]",)
-    order = ("input", "dim", "index")
-
-    dim: int
-
-    def infer(self, input: TensorType, index: TensorType) -> TensorType:
-        dim = wrap_dim(self.dim, input.rank)
-        if index.rank > 1:
-            raise Refused(f"index_select needs an index of rank 1, not {index.rank}", "index")
-        require_index(index, "index")
-        count = index.shape[0] if index.rank else 1
-        if count != 0:
-            require_elements(input, (dim,), "index_select")
-        return input.with_shape((*input.shape[:dim], count, *input.shape[dim + 1 :]))
-
-    def lower(self, net: Network, input: Tensor, index: Tensor) -> Tensor:
-        return net.gather(input, net.to_rank(index, 1), wrap_dim(self.dim, input.rank))
+    op: Op
+    indices: tuple[int, ...] = ()
 
 
-def plan_index(type: TensorType, subscripts: Sequence[object]) -> list[Op]:
+@dataclass(frozen=True)
+class MaskColumn:
+    """An index tensor that is made of a mask known at compile time, and the size that it covers."""
+
+    type: TensorType
+    size: int
+
+
+def plan_index(type: TensorType, subscripts: Sequence[object]) -> list[Step]:
     """The operators that ``x[subscripts]`` is made of, each applied to the one before.
 
-    A tensor among the subscripts is given by its type and becomes an ``index_select``, the only
-    operator here with a second operand.
+    A tensor among the subscripts is given by its type. As in PyTorch integers, and tensors of rank 0, select
+    first; all other tensors index at once, at the dimensions that are left.
     """
-    plan: list[Op] = []
-    axis = 0
-    for subscript in _without_ellipsis(type, subscripts):
+    plan: list[Step] = []
+    waiting: list[tuple[int, int]] = []
+    axis = source = 0
+    for place, subscript in _without_ellipsis(type, subscripts):
         if subscript is None:
-            plan.append(Unsqueeze(axis))
+            plan.append(Step(Unsqueeze(axis)))
             axis += 1
-        elif isinstance(subscript, slice):
-            plan += [] if subscript == slice(None) else [_sliced(axis, subscript)]
+            continue
+        if isinstance(subscript, slice):
+            plan += [] if subscript == slice(None) else [Step(_sliced(axis, subscript))]
             axis += 1
-        elif isinstance(subscript, TensorType):
-            plan.append(_gathered(axis, subscript, plan))
-            axis += 1
+        elif not isinstance(subscript, (TensorType, MaskColumn)):
+            plan.append(Step(_selected(axis, subscript)))
+        elif _index_type(subscript, type.shape[source]).rank == 0:
+            plan.append(Step(Index((axis,)), (place,)))
         else:
-            plan.append(_selected(axis, subscript))
+            waiting.append((axis, place))
+            axis += 1
+        source += 1
+    if waiting:
+        dims, places = zip(*waiting, strict=True)
+        plan.append(Step(Index(dims), places))
     return plan
+
+
+def _index_type(subscript: TensorType | MaskColumn, size: Dim) -> TensorType:
+    """The type of an index tensor in a dimension of this size; refused where it is none."""
+    if isinstance(subscript, MaskColumn):
+        if not same_dim(subscript.size, size, "a mask covers whole dimensions"):
+            raise Refused(f"the mask has {subscript.size} elements for a dimension of {size}")
+        return subscript.type
+    if subscript.dtype in (DType.BOOL, DType.UINT8):
+        raise Refused(
+            f"how many elements a {subscript.dtype} mask keeps depends on its values, and sizes must follow "
+            "from those of the inputs",
+            help="keep the shape, `where(mask, x, 0)` or `masked_fill(x, not mask, 0)`; "
+            "a mask that is a constant, `tensor([true, false])`, may index",
+        )
+    require_index(subscript, "index")
+    return subscript
 
 
 def _sliced(axis: int, subscript: slice) -> Op:
@@ -187,17 +207,6 @@ def _sliced(axis: int, subscript: slice) -> Op:
     return Slice(axis, subscript.start, subscript.stop, step)
 
 
-def _gathered(axis: int, index: TensorType, plan: Sequence[Op]) -> Op:
-    if any(isinstance(op, IndexSelect) for op in plan):
-        raise Refused("only one subscript can be a tensor")
-    if index.rank != 1:
-        raise Refused(
-            f"a tensor subscript must have rank 1, not {index.rank}: {index}",
-            help="flatten it first, and reshape the result",
-        )
-    return IndexSelect(axis)
-
-
 def _selected(axis: int, subscript: object) -> Op:
     if isinstance(subscript, int) and not isinstance(subscript, bool):
         return Select(axis, subscript)
@@ -205,11 +214,12 @@ def _selected(axis: int, subscript: object) -> Op:
         raise Refused(
             f"an index must be known at compile time, not `{subscript}`", help="slice instead: `x[i : i + 1]`"
         )
-    raise Refused("an index holds integers, slices, `none`, `...` or an integer tensor")
+    raise Refused("an index holds integers, slices, `none`, `...` or integer tensors")
 
 
-def _without_ellipsis(type: TensorType, subscripts: Sequence[object]) -> list[object]:
-    """The subscripts with ``...`` spelled out; refused if there are more than dimensions."""
+def _without_ellipsis(type: TensorType, subscripts: Sequence[object]) -> list[tuple[int, object]]:
+    """The subscripts with their places and ``...`` spelled out; refused if there are more than dimensions."""
+    placed = list(enumerate(subscripts))
     taken = sum(s is not None and s is not ... for s in subscripts)
     if taken > type.rank:
         raise Refused(f"{taken} subscripts for a tensor of rank {type.rank}: {type}")
@@ -217,6 +227,6 @@ def _without_ellipsis(type: TensorType, subscripts: Sequence[object]) -> list[ob
     if len(dots) > 1:
         raise Refused("an index holds at most one `...`")
     if not dots:
-        return list(subscripts)
-    missing = [slice(None)] * (type.rank - taken)
-    return [*subscripts[: dots[0]], *missing, *subscripts[dots[0] + 1 :]]
+        return placed
+    missing: list[tuple[int, object]] = [(dots[0], slice(None))] * (type.rank - taken)
+    return [*placed[: dots[0]], *missing, *placed[dots[0] + 1 :]]

@@ -13,9 +13,10 @@ import msgspec
 
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, DType, TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Array
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 class Positions(msgspec.Struct, frozen=True):
@@ -52,3 +53,33 @@ def require_positions(array: Array, allowed: Positions, about: str | None = None
     stray = allowed.stray(array)
     if stray is not None:
         raise Refused(f"position {stray} is out of range in a dimension of {allowed.high}", about)
+
+
+def from_front(net: Network, index: Tensor, size: Dim) -> Tensor:
+    """Positions from 0 on, for those that may be counted from the end of a dimension.
+
+    Refused where known ones are out of range.
+    """
+    if index.array is not None:
+        require_positions(index.array, from_either_end(size))
+        if isinstance(size, int):
+            return net.constant(np.where(index.array < 0, index.array + size, index.array))
+        if (index.array >= 0).all():
+            return index
+    length = size_tensor(net, size, index)
+    is_negative = net.elementwise("LESS", index, net.scalar(0, index))
+    return net.select(is_negative, net.elementwise("SUM", index, length), index)
+
+
+def checked(index: Tensor, size: Dim) -> Tensor:
+    """The index itself, which counts from the front; refused where known positions are out of range."""
+    if index.array is not None:
+        require_positions(index.array, Positions(size))
+    return index
+
+
+def size_tensor(net: Network, size: Dim, like: Tensor) -> Tensor:
+    """The value of a dimension, in the dtype and rank of a tensor, all of whose dimensions are then 1."""
+    if isinstance(size, int):
+        return net.scalar(size, like)
+    return net.reshape(net.cast(net.shape_tensor((size,)), like.dtype), (1,) * like.rank)
