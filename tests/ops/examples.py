@@ -6,6 +6,7 @@ The text is also an expression of Python, once ``float32[N, 3]`` and the names a
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from trtdsl import ops
-from trtdsl.ir import Graph, Node, Output, Profile, Value, Weight
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph, Node, Output, Profile, Value, Weight, infer
 from trtdsl.ops.arguments import coerce, hints
 from trtdsl.ops.base import OPERATORS, SPELLINGS, Module, Op
 from trtdsl.ops.positions import Positions
@@ -87,7 +89,8 @@ class Example:
     def op(self) -> Op:
         """The operator with the parameters of the example."""
         arguments, named = _evaluate(f"_call({self._split[0]})")
-        return make(self.name, arguments, named)
+        bodies = OPERATORS[self.name].bodies if self.name in OPERATORS else ()
+        return make(self.name, arguments, {key: value for key, value in named.items() if key not in bodies})
 
     @cached_property
     def operands(self) -> Mapping[str, Any]:
@@ -122,13 +125,23 @@ class Example:
         found = (next(iter(symbols(dim))) for dim in SYMBOLS.values())
         return {each.name: getattr(each, bound) for each in found}
 
+    def infer(self) -> tuple[TensorType, ...]:
+        """What the operator says its results are."""
+        return infer(self.op, self.operands, self._bodies)
+
+    @cached_property
+    def _bodies(self) -> tuple[Graph, ...]:
+        """The functions that the example names, as graphs."""
+        return elaborate_text(self.model()).nodes[-1].bodies if self.op.bodies else ()
+
     def graph(self, seed: int = 0) -> Graph:
         """A graph of this one node, weights included."""
         values = [Value(name, type) for name, type in self.inputs.items()]
         results = tuple(Value(f"y{i}", type) for i, type in enumerate(self.results))
         slots = (slot for slot, _ in self.slots())
         pairs = [*zip(slots, values, strict=False), *self._weights(seed)]
-        node = Node(self.op, tuple(v for _, v in pairs), tuple(s for s, _ in pairs), results, "op")
+        operands, slots = tuple(v for _, v in pairs), tuple(s for s, _ in pairs)
+        node = Node(self.op, operands, slots, results, "op", bodies=self._bodies)
         used = tuple(sorted(_symbols(self.inputs.values()), key=str))
         return Graph(
             self.name,
@@ -207,8 +220,15 @@ def _symbols(types: Iterable[TensorType]) -> set[Symbol]:
 
 def _evaluate(text: str) -> Any:
     """The meaning of a part of an example; ``float32[]`` is not Python yet."""
-    names = {**_NAMES, "_call": lambda *arguments, **named: (list(arguments), named)}
-    return eval(text.replace("[]", "[()]"), {"__builtins__": {}}, names)
+    names = _Names(_NAMES, _call=lambda *arguments, **named: (list(arguments), named))
+    return eval(re.sub(r"(?<=\w)\[\]", "[()]", text), {"__builtins__": {}}, names)
+
+
+class _Names(dict[str, Any]):
+    """What the names of an example mean; any other is that of a function, which is a body."""
+
+    def __missing__(self, name: str) -> str:
+        return name
 
 
 def make(name: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Op:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trtdsl.ops.lowering import Array, Tensor
+from trtdsl.ops.lowering import Along, Array, Branch, Step, Tensor
 from trtdsl.trt.naming import TensorRTNames, node_name
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import NetworkTarget
@@ -87,8 +87,49 @@ class Listing(NetworkTarget):
     def cast(self, x: Tensor, dtype: DType) -> Tensor:
         return x if x.dtype is dtype else self.add("cast", x, dtype, result=x.type.with_dtype(dtype))
 
+    def scan(
+        self, step: Step, sequences: Sequence[Along], initial: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        length = sequences[0].length
+        elements = self._named("element", [_without(each.tensor.type, each.dim) for each in sequences])
+        carried = self._named("carried", [each.type for each in initial])
+        given = ", ".join(str(each.tensor.handle) for each in sequences)
+        self.lines.append(
+            f"scan {_handles(elements)} in {given} with {_handles(carried)} = {_handles(initial)} {{"
+        )
+        emitted, following = step(elements, carried)
+        self.lines.append(
+            f"}} emits {_handles([each.tensor for each in emitted])} next {_handles(following)}"
+        )
+        stacks = [_with(each.tensor.type, each.dim, length) for each in emitted]
+        return self._named("stack", stacks), self._named("last", [each.type for each in initial])
+
+    def choose(
+        self, flag: Tensor, operands: Sequence[Tensor], then: Branch, otherwise: Branch
+    ) -> tuple[Tensor, ...]:
+        self.lines.append(f"if {flag.handle} {{")
+        first = then(operands)
+        self.lines.append(f"}} gives {_handles(first)} else {{")
+        self.lines.append(f"}} gives {_handles(otherwise(operands))}")
+        return self._named("chosen", [each.type for each in first])
+
+    def _named(self, wish: str, types: Sequence[TensorType]) -> tuple[Tensor, ...]:
+        return tuple(_named(type, self._names.claim(wish)) for type in types)
+
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
+
+
+def _handles(tensors: Sequence[Tensor]) -> str:
+    return ", ".join(str(each.handle) for each in tensors)
+
+
+def _without(type: TensorType, dim: int) -> TensorType:
+    return type.with_shape((*type.shape[:dim], *type.shape[dim + 1 :]))
+
+
+def _with(type: TensorType, dim: int, length: Dim) -> TensorType:
+    return type.with_shape((*type.shape[:dim], length, *type.shape[dim:]))
 
 
 def _named(type: TensorType, name: str) -> Tensor:

@@ -17,7 +17,8 @@ from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.facts import Facts
 
 _FLOATS = (trt.DataType.FLOAT, trt.DataType.HALF)
-_RECORDED = (trt.INetworkDefinition, trt.ILayer, trt.ITensor, trt.IAttention)
+_PARTS = (trt.ILoop, trt.IIfConditional, trt.IAttention)
+_RECORDED = (trt.INetworkDefinition, trt.ILayer, trt.ITensor, *_PARTS)
 
 
 class Use(NamedTuple):
@@ -42,7 +43,7 @@ class RecordingDialect(Dialect):
         return self.wrap(self.network)
 
     def wrap(self, value: Any) -> Any:
-        """Networks, layers and tensors are recorded; each has one stand-in."""
+        """Networks, loops, conditionals, layers and tensors are recorded; each has one stand-in."""
         if not isinstance(value, _RECORDED):
             return value
         if id(value) not in self._known:

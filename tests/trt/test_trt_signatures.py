@@ -72,6 +72,33 @@ def accepted(signature: list[tuple[str, bool]], given: tuple[str, ...]) -> bool:
     return all(fits(wanted, one) for (wanted, _), one in zip(signature, given, strict=False))
 
 
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "ILoop": {
+        "name": "",
+        "add_trip_limit": "(self, tensor: ITensor, kind: TripLimit) -> ITripLimitLayer",
+        "add_iterator": "(self, tensor: ITensor, axis: int = 0, reverse: bool = False) -> IIteratorLayer",
+        "add_recurrence": "(self, initial_value: ITensor) -> IRecurrenceLayer",
+        "add_loop_output": "(self, tensor: ITensor, kind: LoopOutput, axis: int = 0) -> ILoopOutputLayer",
+    },
+    "IIfConditional": {
+        "name": "",
+        "set_condition": "(self, condition: ITensor) -> IConditionLayer",
+        "add_input": "(self, input: ITensor) -> IIfConditionalInputLayer",
+        "add_output": "(self, true: ITensor, false: ITensor) -> IIfConditionalOutputLayer",
+    },
+}
+"""What loops and conditionals have in every release from 8.5 on, which `api/` does not tell."""
+
+
+def part_problem(use: Use) -> str | None:
+    """Why a loop or a conditional does not have what was used, or None."""
+    known = PARTS[use.owner]
+    if use.member not in known:
+        return "no such member"
+    signature = list(_arguments(known[use.member])) if known[use.member] else None
+    return None if signature is None or accepted(signature, use.arguments) else f"takes {signature}"
+
+
 def problem(release: str, use: Use) -> str | None:
     """Why the release does not have what was used, or None."""
     known = api(release)
@@ -79,6 +106,8 @@ def problem(release: str, use: Use) -> str | None:
         enum, _, member = argument.partition(".")
         if member and member not in facts(release).enums.get(enum, frozenset()):
             return f"no {argument}"
+    if use.owner in PARTS:
+        return part_problem(use)
     if use.member.startswith("add_"):
         if use.member not in known["add_methods"]:
             return "no such method"
@@ -261,6 +290,8 @@ def test_builder_flags_exist(release: str, tf32: bool | None) -> None:
         (Use("INetworkDefinition", "add_unary", "call", ("ITensor", "UnaryOperation.ISNAN")), "no Unary"),
         (Use("ITopKLayer", "indices_type", "set", ("DataType.INT32",)), "no such member"),
         (Use("ITensor", "strides", "read"), "no such member"),
+        (Use("ILoop", "add_iterator", "call", ("ITensor", "bool", "bool")), "takes"),
+        (Use("IIfConditional", "add_condition", "call", ("ITensor",)), "no such member"),
     ],
 )
 def test_a_use_that_is_not_there_is_found(use: Use, reason: str) -> None:

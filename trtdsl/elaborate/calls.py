@@ -205,8 +205,10 @@ class Caller:
             inputs = [builder.input(each, type) for each, type in zip(names, types, strict=True)]
             tensors = [Argument(value, argument.span) for value in inputs]
             origins = (Origin(argument.span, f"run by `{op.name}`"), *call.place.origins)
-            # A block adds no level to the keys; a module with weights needs a label, and has none here.
-            label = "" if isinstance(block, BlockRef) else None
+            # A block without a label adds no level to the keys; a module with weights needs one.
+            label = callee.label if isinstance(callee, Configured) else None
+            if label is None and isinstance(block, BlockRef):
+                label = ""
             inner = Call(argument.span, replace(call.place, origins=origins), label=label)
             if isinstance(callee, BlockRef):
                 result = self.place(Configured(callee, (), argument.span), tensors, inner)
@@ -231,6 +233,8 @@ class Caller:
                 if not operand.optional:
                     raise mistake(f"`{op.name}` needs the tensor `{name}`", call.span)
             elif operand.variadic:
+                if operand.optional and argument.value in ([], ()):
+                    continue
                 found += [(name, value) for value in _tensor_list(op, name, argument)]
             else:
                 found.append((name, self._tensor(op.name, name, argument, beside, call)))

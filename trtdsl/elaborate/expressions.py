@@ -71,6 +71,9 @@ class Expressions:
             case tree.Ellipsis():
                 raise mistake("`...` stands only inside an index: `x[..., 0]`", expr.span)
 
+    def note(self, span: Span, value: Any) -> None:
+        """What a name that is bound here stands for, for those who keep it."""
+
     def condition(self, expr: tree.Expr, scope: Scope) -> bool:
         """A compile-time truth value."""
         return _truth(self.value(expr, scope), expr.span)
@@ -150,7 +153,7 @@ class Expressions:
         label, inner = (stage.label, stage.value) if isinstance(stage, tree.Labelled) else (None, stage)
         callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
         callee = self.callee(callee_expr, scope)
-        arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else None
+        arguments = self._arguments(inner.arguments, scope, callee) if isinstance(inner, tree.Call) else None
         call = self._placing(callee, stage, callee_expr, scope, hints, label, head)
         return self.caller.pipe(callee, piped, arguments, call)
 
@@ -158,7 +161,7 @@ class Expressions:
         inner = expr.value
         callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
         callee = self.callee(callee_expr, scope)
-        arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else ()
+        arguments = self._arguments(inner.arguments, scope, callee) if isinstance(inner, tree.Call) else ()
         call = self._placing(callee, expr, callee_expr, scope, hints, expr.label, "")
         result = self.caller.call(callee, arguments, call)
         if not isinstance(result, Configured):
@@ -173,7 +176,7 @@ class Expressions:
 
     def _call(self, expr: tree.Call, scope: Scope, hints: Sequence[str]) -> Any:
         callee = self.callee(expr.callee, scope)
-        arguments = self._arguments(expr.arguments, scope)
+        arguments = self._arguments(expr.arguments, scope, callee)
         call = self._placing(callee, expr, expr.callee, scope, hints, None, "")
         return self.caller.call(callee, arguments, call)
 
@@ -220,13 +223,31 @@ class Expressions:
             raise mistake(f"a label must be printable, but this one has {hidden!a}", label.span)
         return text
 
-    def _arguments(self, arguments: Sequence[tree.Argument], scope: Scope) -> list[Argument]:
+    def _arguments(
+        self, arguments: Sequence[tree.Argument], scope: Scope, callee: Any = None
+    ) -> list[Argument]:
+        """The arguments of a callee, evaluated."""
+        runs = isinstance(callee, OperatorRef) and bool(callee.op.bodies)
         return [
-            Argument(self.value(a.value, scope), a.value.span, a.name.text, a.name.span)
+            Argument(self._argument(a.value, scope, runs), a.value.span, a.name.text, a.name.span)
             if a.name
-            else Argument(self.value(a.value, scope), a.value.span)
+            else Argument(self._argument(a.value, scope, runs), a.value.span)
             for a in arguments
         ]
+
+    def _argument(self, expr: tree.Expr, scope: Scope, runs: bool) -> Any:
+        """An argument; who ``runs`` modules and blocks itself is given them with their labels."""
+        if not runs or not isinstance(expr, tree.Labelled):
+            return self.value(expr, scope)
+        inner = expr.value
+        callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
+        callee = self.callee(callee_expr, scope)
+        if isinstance(callee, Configured):
+            return replace(callee, label=self.label(expr.label, scope))
+        if not isinstance(callee, BlockRef) and not (isinstance(callee, OperatorRef) and callee.is_module):
+            return self.value(expr, scope)
+        arguments = self._arguments(inner.arguments, scope) if isinstance(inner, tree.Call) else ()
+        return Configured(callee, tuple(arguments), expr.span, self.label(expr.label, scope))
 
     # Indexing
 

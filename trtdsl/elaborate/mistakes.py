@@ -53,9 +53,9 @@ class Report:
         self.warnings: list[Diagnostic] = []
         self._errors: dict[tuple[object, ...], Diagnostic] = {}
 
-    def __bool__(self) -> bool:
-        """Whether there are mistakes."""
-        return bool(self._errors)
+    def __len__(self) -> int:
+        """How many mistakes there are."""
+        return len(self._errors)
 
     def add(self, diagnostic: Diagnostic, around: tuple[Origin, ...] = ()) -> None:
         """Keep a mistake made inside the blocks ``around``; the last one allowed raises them all."""

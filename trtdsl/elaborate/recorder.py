@@ -51,6 +51,9 @@ class RecordingExpressions(Expressions):
         super().__init__(caller)
         self.recorder = recorder
 
+    def note(self, span: Span, value: Any) -> None:
+        self.recorder.note(span, value)
+
     def value(self, expr: tree.Expr, scope: Scope, hints: Sequence[str] = ()) -> Any:
         value = super().value(expr, scope, hints)
         self.recorder.note(expr.span, value)

@@ -13,10 +13,17 @@ from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake
 from trtdsl.elaborate.placing import Place
 from trtdsl.elaborate.values import CALLEES, Namespace, in_words, is_tensor
+from trtdsl.ir import Value
 from trtdsl.ops import pytorch_names
 from trtdsl.ops.arguments import describe_value
 from trtdsl.syntax import tree
 from trtdsl.types import SymbolicDim
+
+
+class Iteration(msgspec.Struct):
+    """What one iteration of a scan has emitted so far, by name, each with its place."""
+
+    emitted: dict[str, tuple[Value, Span]] = msgspec.field(default_factory=dict[str, tuple[Value, Span]])
 
 
 class Scope(msgspec.Struct):
@@ -25,6 +32,10 @@ class Scope(msgspec.Struct):
     globals: Mapping[str, Any]
     place: Place = msgspec.field(default_factory=Place)
     names: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    iteration: Iteration | None = None
+    """of the scan whose body this is"""
+    inside: set[str] = msgspec.field(default_factory=set[str])
+    """names that only the bodies of scans here have bound"""
 
     def find(self, name: tree.Name) -> Any:
         """What a name stands for; raises :class:`Mistake` or :class:`Poisoned`."""
@@ -58,6 +69,8 @@ class Scope(msgspec.Struct):
         if inside:
             return mistake(f"unknown name `{name.text}`, did you mean `{inside[0]}`?", name.span)
         help = pytorch_names.advice(name.text)
+        if name.text in self.inside:
+            help = "a scan binds it in its body only: `emit` it there to have all of its values"
         guess = did_you_mean(name.text, [*self.names, *self.globals, *(() if help else prelude())])
         return mistake(f"unknown name `{name.text}`{guess}", name.span, "", help)
 

@@ -17,6 +17,7 @@ from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.placing import Placer
 from trtdsl.elaborate.recorder import Recorder, RecordingExpressions
+from trtdsl.elaborate.scans import Scans
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import in_words
 from trtdsl.syntax import tree
@@ -38,6 +39,7 @@ class Elaboration:
         self.recorder = recorder
         blocks.expressions = self.expressions
         self.declarations = Declarations(model, self.expressions, self.report)
+        self.scans = Scans(self.expressions, lambda body, scope: self.run(body, scope, model=False))
         self.statements = 0
 
     def run(self, statements: Sequence[tree.Statement], scope: Scope, model: bool) -> None:
@@ -75,13 +77,17 @@ class Elaboration:
                 self._return(statement, scope, model)
             case tree.Dim() | tree.Profile() | tree.Input() | tree.Output():
                 if not model:
-                    word, around = (
-                        type(each).__name__.lower() for each in (statement, scope.place.blocks[0])
-                    )
+                    word = type(statement).__name__.lower()
+                    around = "scan" if scope.iteration else type(scope.place.blocks[0]).__name__.lower()
                     raise mistake(f"`{word}` belongs to a model, not to a {around}", _head(statement))
                 self.declarations.declare(statement, scope)
                 self._note_declared(statement, scope)
-            case tree.Scan() | tree.Emit() | tree.Weights():
+            case tree.Scan():
+                for name, tensor in self.scans.scan(statement, scope):
+                    self._bind([name], [tensor], scope, model)
+            case tree.Emit():
+                self._bind([statement.name], [self.scans.emit(statement, scope)], scope, model)
+            case tree.Weights():
                 raise mistake(f"`{type(statement).__name__.lower()}` is not supported yet", _head(statement))
 
     def _note_declared(
@@ -126,6 +132,9 @@ class Elaboration:
         raise mistake(message or f"assertion failed: `{place.text}`", place)
 
     def _return(self, statement: tree.Return, scope: Scope, model: bool) -> None:
+        if scope.iteration:
+            help = "`emit name = …` stacks a tensor, and a carried name holds its last value behind the scan"
+            raise mistake("`return` ends a block, not an iteration", _head(statement), "", help)
         if model:
             raise mistake(
                 "`return` ends a block or def; a model declares `output name = …`", _head(statement)
@@ -146,10 +155,33 @@ def _unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequen
 
 def _poison(statement: tree.Statement, scope: Scope, model: bool) -> None:
     """Make all that a failed statement would have done unusable."""
-    if isinstance(statement, tree.Return) and not model:
+    if isinstance(statement, tree.Return) and not model and not scope.iteration:
         raise Returned(POISON)
-    for name in bound_names(statement):
+    if (
+        isinstance(statement, tree.Emit)
+        and scope.iteration
+        and statement.name.text in scope.iteration.emitted
+    ):
+        return
+    for name in left_names(statement):
         scope.names[name] = POISON
+
+
+def left_names(statement: tree.Statement) -> Iterator[str]:
+    """The names that a statement would have left behind: of a scan those that it carries and emits."""
+    if not isinstance(statement, tree.Scan):
+        yield from bound_names(statement)
+        return
+    yield from (name.text for name, _ in statement.carried)
+    yield from _emitted(statement.body)
+
+
+def _emitted(statements: Sequence[tree.Statement]) -> Iterator[str]:
+    for statement in statements:
+        if isinstance(statement, tree.Emit):
+            yield statement.name.text
+        elif not isinstance(statement, tree.Scan):
+            yield from _emitted(_bodies(statement))
 
 
 def bound_names(statement: tree.Statement) -> Iterator[str]:

@@ -89,11 +89,15 @@ class Argument(msgspec.Struct, frozen=True, eq=False):
 
 
 class Configured(msgspec.Struct, frozen=True, eq=False):
-    """A module or block with its configuration, waiting for tensors: ``Conv2d(64, 3)``."""
+    """A module or block with its configuration, waiting for tensors: ``Conv2d(64, 3)``.
+
+    ``label`` is the path of one that an operator is given to run itself, as `cond` is.
+    """
 
     callee: OperatorRef | BlockRef
     arguments: tuple[Argument, ...]
     span: Span
+    label: str | None = None
 
 
 Callee: TypeAlias = OperatorRef | BlockRef | DefRef | Builtin | Configured

@@ -287,8 +287,24 @@ def run_loop(frame: Frame, loop: Loop) -> None:
         _assert_inside(body, loop)
         state = {node.outputs[0]: body.demand(_named(node, 1)) for node in loop.recurrences}
         trip += 1
+    if trip == 0:
+        collected = _emptied(frame, loop, state)
     for node in loop.outputs:
-        frame.values[node.outputs[0]] = _loop_output(frame, node, state, collected[node.index])
+        stacked = collected.get(node.index, [])
+        frame.values[node.outputs[0]] = _loop_output(frame, node, state, stacked, trip)
+
+
+def _emptied(frame: Frame, loop: Loop, state: dict[str, torch.Tensor]) -> dict[int, list[torch.Tensor]]:
+    """For each output what an iteration would collect: none was run, so one is, of zeros, for its shapes."""
+    values = dict(state)
+    for node in loop.iterators:
+        sequence = frame.demand(_named(node, 0))
+        shape = list(sequence.shape)
+        del shape[node.layer.axis]
+        values[node.outputs[0]] = sequence.new_zeros(shape)
+    body = Frame(frame.machine, values, frame, loop)
+    stacked = [node for node in loop.outputs if node.layer.kind.name != "LAST_VALUE"]
+    return {node.index: [body.demand(_named(node, 0))] for node in stacked}
 
 
 def _named(node: LayerNode, index: int) -> str:
@@ -335,7 +351,11 @@ def _assert_inside(body: Frame, loop: Loop) -> None:
 
 
 def _loop_output(
-    frame: Frame, node: LayerNode, state: dict[str, torch.Tensor], collected: list[torch.Tensor]
+    frame: Frame,
+    node: LayerNode,
+    state: dict[str, torch.Tensor],
+    collected: Sequence[torch.Tensor],
+    trips: int,
 ) -> torch.Tensor:
     kind = node.layer.kind.name
     source = _named(node, 0)
@@ -344,7 +364,7 @@ def _loop_output(
             node.refuse("LAST_VALUE must take the output of a recurrence of the same loop")
         return state[source]
     length = int(frame.demand(_named(node, 1)))
-    if length != len(collected) or not collected:
-        node.refuse(f"concatenates {length} iterations, the loop made {len(collected)}")
+    if length != trips:
+        node.refuse(f"concatenates {length} iterations, the loop made {trips}")
     ordered = collected if kind == "CONCATENATE" else collected[::-1]
-    return torch.stack(ordered, dim=node.layer.axis)
+    return torch.stack([*ordered], dim=node.layer.axis).narrow(node.layer.axis, 0, length)

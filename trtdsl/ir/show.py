@@ -123,13 +123,18 @@ def show_call(op: Op) -> str:
 
 
 def _function_arguments(node: Node, bodies: Sequence[str]) -> list[str]:
-    """Operands, then parameters; by position as long as none before was left out. Bodies by name."""
+    """Operands, then parameters; by position as long as none before was left out.
+
+    Bodies stand where the operator's order has them, or else behind all others by name.
+    """
     op = node.op
     texts: dict[str, str] = {}
     for operand in op.operands:
         names = [value.name for slot, value in node.tensors if slot == operand.name]
         if names:
             texts[operand.name] = f"[{', '.join(names)}]" if operand.variadic else names[0]
+    named = dict(zip(op.bodies, bodies, strict=True))
+    texts |= {name: text for name, text in named.items() if name in op.order}
     order = op.order or (*(operand.name for operand in op.operands), *op.parameters)
     written: list[str] = []
     by_position = True
@@ -142,7 +147,7 @@ def _function_arguments(node: Node, bodies: Sequence[str]) -> list[str]:
             written.append(text if by_position else f"{name} = {text}")
         else:
             by_position = False
-    return [*written, *(f"{name} = {text}" for name, text in zip(op.bodies, bodies, strict=True))]
+    return [*written, *(f"{name} = {text}" for name, text in named.items() if name not in op.order)]
 
 
 def _parameters(op: Op, names: Sequence[str]) -> Iterator[str]:

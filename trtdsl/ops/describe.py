@@ -32,8 +32,9 @@ def signature(op: type[Op], spelling: Spelling | None = None) -> str:
     }
     if name[:1].isupper():
         return f"{name}({', '.join(parameters.values())})({', '.join(tensors.values())})"
-    ordered = op.order or (*tensors, *parameters)
-    return f"{name}({', '.join((tensors | parameters)[each] for each in ordered)})"
+    ordered = op.order or (*tensors, *op.bodies, *parameters)
+    texts = tensors | parameters | {body: body for body in op.bodies}
+    return f"{name}({', '.join(texts[each] for each in ordered)})"
 
 
 def _argument(op: type[Op], spelling: Spelling, name: str) -> str:
@@ -99,7 +100,8 @@ def describe_operator(name: str) -> str:
     """An operator's signature, documentation, further names and examples."""
     op, spelling = find(name)
     lines = [signature(op, spelling), "", *inspect.cleandoc(op.__doc__ or "").splitlines(), ""]
-    lines.append(f"PyTorch: {spelling.torch if spelling else op.torch}")
+    equal = spelling.torch if spelling else op.torch
+    lines += [f"PyTorch: {equal}"] if equal else []
     others = [signature(op)] if spelling else []
     others += [signature(op, other) for other in op.spellings if other is not spelling]
     lines += [f"also: {other}" for other in others]
@@ -149,7 +151,7 @@ def _page(op: type[Op]) -> list[str]:
         *(signature(op, other) for other in op.spellings),
         "```",
         "",
-        f"{summary(op)} (`{op.torch}`){also}",
+        f"{summary(op)}{f' (`{op.torch}`)' if op.torch else ''}{also}",
         "",
         "```",
         *_examples(op),

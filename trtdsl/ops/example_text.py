@@ -71,11 +71,10 @@ def _arguments(op: type[Op], values: Sequence[str]) -> Iterator[str]:
     by_name = bool(op.order)
     for index, operand in enumerate(op.operands):
         given = values[index : index + 1]
-        if operand.variadic:
-            given = values[index:]
-            listed = len(given) == 1 and given[0].startswith(("[", "("))
-            given = [f"[{given[0][1:-1]}]" if listed else f"[{', '.join(given)}]"]
-        if not given or given[0] == "none":
+        if operand.variadic and given:
+            listed = given[0].startswith(("[", "("))
+            given = [f"[{given[0][1:-1]}]" if listed else f"[{', '.join(values[index:])}]"]
+        if not given or given[0] in ("none", "[]"):
             by_name = True
             continue
         yield f"{operand.name} = {given[0]}" if by_name else given[0]

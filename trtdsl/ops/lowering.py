@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,6 +55,33 @@ class Tensor:
     @property
     def rank(self) -> int:
         return len(self.type.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Along:
+    """A tensor and the non-negative dimension along which a loop takes it apart, one element an iteration.
+
+    For what a loop puts together it is the element, and the dimension that the whole has beside it. Either
+    goes from the end where it is ``reverse``, so that a whole that is put together so has the order of what
+    was taken apart so.
+    """
+
+    tensor: Tensor
+    dim: int
+    reverse: bool = False
+
+    @property
+    def length(self) -> Dim:
+        """How many elements there are."""
+        return self.tensor.shape[self.dim]
+
+
+Step: TypeAlias = "Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[Sequence[Along], Sequence[Tensor]]]"
+"""One iteration: from the elements and the carried tensors to what is put together, and the carried ones
+of the next iteration."""
+
+Branch: TypeAlias = "Callable[[Sequence[Tensor]], Sequence[Tensor]]"
+"""What a conditional runs if it takes this branch: from its operands to its results."""
 
 
 class Network(ABC):
@@ -151,6 +179,27 @@ class Network(ABC):
     @abstractmethod
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         """A 1-D integer tensor with the values these dimensions have at run time."""
+
+    # Control flow
+
+    @abstractmethod
+    def scan(
+        self, step: Step, sequences: Sequence[Along], initial: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """A loop of one iteration for each element of the sequences, which are equally long, one at least.
+
+        ``step`` is called once, to emit what an iteration does; carried tensors keep their types. Gives what
+        was put together, and the carried tensors behind the last iteration: ``initial`` where there is none.
+        """
+
+    @abstractmethod
+    def choose(
+        self, flag: Tensor, operands: Sequence[Tensor], then: Branch, otherwise: Branch
+    ) -> tuple[Tensor, ...]:
+        """The results of one branch or of the other, as a bool of rank 0 says at run time.
+
+        Both are called, once each, to emit what they do with the operands; their results have equal types.
+        """
 
     # Element by element
 

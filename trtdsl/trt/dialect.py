@@ -17,6 +17,7 @@ from typing import Any
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ops.lowering import Array
 from trtdsl.options import RUNTIMES
+from trtdsl.trt.control_flow import ADDED_BY
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.installation import how_to_install
 from trtdsl.trt.log import Log
@@ -222,6 +223,6 @@ class Dialect:
         return bool(handle.dtype == data_type)
 
 
-_TYPED_BY_THEMSELVES = frozenset({"shape"})
+_TYPED_BY_THEMSELVES = frozenset({"shape", *ADDED_BY})
 _COPIES = frozenset({"constant", "identity", "shuffle", "slice", "concatenation"})
 """Layers that compute nothing: the types of their results say all."""

@@ -19,6 +19,7 @@ from trtdsl.diagnostics import RefusedByTensorRT
 from trtdsl.ir import Node
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.compose import ComposingNetwork
+from trtdsl.trt.control_flow import ADDED_BY, ControlFlowNetwork
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
@@ -40,7 +41,7 @@ _SMALL = 64
 """Bytes up to which equal constants become one; larger ones are rarely equal and cost a comparison."""
 
 
-class CheckedNetwork(ComposingNetwork, NetworkTarget):
+class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
     """A TensorRT network under construction. It owns every weight buffer: keep it until the build is done.
 
     ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
@@ -185,7 +186,8 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
         **properties: Any,
     ) -> Tensor:
         results = (result,) if result is not None else (self.result,)
-        return self._add(layer, arguments, results, inputs or {}, properties)[0]
+        _, (tensor,) = self._add(layer, arguments, results, inputs or {}, properties)
+        return tensor
 
     def add_multiple(
         self,
@@ -195,7 +197,28 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
         inputs: Mapping[int, Tensor] | None = None,
         **properties: Any,
     ) -> tuple[Tensor, ...]:
-        return self._add(layer, arguments, results, inputs or {}, properties)
+        _, tensors = self._add(layer, arguments, results, inputs or {}, properties)
+        return tensors
+
+    def add_to(
+        self,
+        owner: Any,
+        layer: str,
+        *arguments: Any,
+        results: Sequence[TensorType],
+        inputs: Mapping[int, Tensor] | None = None,
+    ) -> tuple[Any, tuple[Tensor, ...]]:
+        return self._add(layer, arguments, results, inputs or {}, {}, owner=owner)
+
+    def construct_name(self, kind: str) -> str:
+        return self._layer_names.claim(f"{self._scope}/{kind}")
+
+    def stored(self, tensor: Tensor) -> Tensor:
+        return self._numbers.get(tensor, tensor)
+
+    def feed(self, layer: Any, kind: str, index: int, tensor: Tensor, result: TensorType) -> None:
+        self._set_input(layer, kind, index, self._as_numbers(tensor))
+        self._checked_output(layer, kind, 0, _in_int32(result))
 
     def constant(self, array: Array) -> Tensor:
         type = TensorType(DType.of_numpy(array.dtype), array.shape)
@@ -281,8 +304,12 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
         inputs: Mapping[int, Tensor],
         properties: Mapping[str, Any],
         name: str = "",
-    ) -> tuple[Tensor, ...]:
-        """Add a layer, set it up, and check everything about it."""
+        owner: Any = None,
+    ) -> tuple[Any, tuple[Tensor, ...]]:
+        """Add a layer, set it up, and check everything about it: the layer, and its outputs.
+
+        ``owner`` is the loop or conditional that it is a boundary layer of.
+        """
         promised = results
         if kind not in _CONVERSIONS:
             arguments = [self._in_numbers(value) for value in arguments]
@@ -296,36 +323,40 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
         for type in results:
             self._check_rank(type)
         self.dialect.log.clear()
-        layer = self._create(kind, arguments)
+        layer = self._create(kind, arguments, owner)
         layer.name = name = self._layer_names.claim(name or f"{self._scope}/{kind.removesuffix('_nd')}")
         if self.dialect.facts.metadata and self._metadata:
             layer.metadata = self._metadata
         self._record(kind, name, layer, arguments)
         for index, tensor in inputs.items():
-            layer.set_input(index, tensor.handle)
-            if layer.get_input(index) is not tensor.handle:
-                raise self._rejected(
-                    f"TensorRT does not accept input {index} of this `{kind}` layer: {tensor.type}"
-                )
+            self._set_input(layer, kind, index, tensor)
         for property, value in properties.items():
             self._set(layer, kind, property, value)
         self._pin(layer, kind, arguments, results)
         made = [self._output(layer, kind, index, type) for index, type in enumerate(results)]
-        return tuple(
+        self.note_dependence([*arguments, *inputs.values()], made)
+        return layer, tuple(
             tensor if tensor.type == type else self._as_bytes(tensor)
             for tensor, type in zip(made, promised, strict=True)
         )
+
+    def _set_input(self, layer: Any, kind: str, index: int, tensor: Tensor) -> None:
+        layer.set_input(index, tensor.handle)
+        if layer.get_input(index) is not tensor.handle:
+            raise self._rejected(
+                f"TensorRT does not accept input {index} of this `{kind}` layer: {tensor.type}"
+            )
 
     def _in_numbers(self, value: Any) -> Any:
         if isinstance(value, list):
             return [self._in_numbers(item) for item in value]
         return self._as_numbers(value) if isinstance(value, Tensor) else value
 
-    def _create(self, kind: str, arguments: Sequence[Any]) -> Any:
-        if not self.dialect.has(kind):
+    def _create(self, kind: str, arguments: Sequence[Any], owner: Any) -> Any:
+        if owner is None and not self.dialect.has(kind):
             raise self.refused(f"{self.dialect} has no `{kind}` layer, which this operator needs")
         self._check_operation(arguments)
-        method = getattr(self.raw, f"add_{kind}")
+        method = getattr(self.raw, f"add_{kind}") if owner is None else getattr(owner, ADDED_BY[kind])
         slots = _WEIGHT_SLOTS.get(kind, {})
         try:
             layer = method(*(self._argument(value, index in slots) for index, value in enumerate(arguments)))
@@ -402,6 +433,11 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
         self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, self._mixed)
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
+        handle = self._checked_output(layer, kind, index, expected)
+        handle.name = self._tensor_names.claim(layer.name if index == 0 else f"{layer.name}:{index}")
+        return Tensor(expected, lambda: handle)
+
+    def _checked_output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Any:
         """One output of a layer, compared with what the operator's rule says of it."""
         handle = layer.get_output(index)
         if handle is None:
@@ -417,13 +453,12 @@ class CheckedNetwork(ComposingNetwork, NetworkTarget):
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
             )
             raise self.bug(f"TensorRT makes {found} of this `{kind}` layer where trtdsl expects {expected}")
-        handle.name = self._tensor_names.claim(layer.name if index == 0 else f"{layer.name}:{index}")
-        return Tensor(expected, lambda: handle)
+        return handle
 
     def _constant_handle(self, array: Array, type: TensorType, name: str = "") -> Any:
         if self.dialect.facts.narrow and type.dtype is DType.INT64:
             array = self._narrowed(array)
-        (tensor,) = self._add("constant", (type.shape, array), (type,), {}, {}, name)
+        _, (tensor,) = self._add("constant", (type.shape, array), (type,), {}, {}, name)
         return tensor.handle
 
     def _narrowed(self, array: Array) -> Array:
