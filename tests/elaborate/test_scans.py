@@ -226,13 +226,13 @@ def test_a_scan_needs_no_carried_names() -> None:
         ("a: Fc, a: Fc", ["a.fc.weight", "a.fc.bias"]),
         ("Fc, norm: LayerNorm(4)", ["fc.weight", "fc.bias", "norm.weight", "norm.bias"]),
         ("_: Fc(4), Identity()", ["fc.weight", "fc.bias"]),
-        ("half, twice", ["twice.weight"]),
+        ("halved, twice", ["twice.weight"]),
     ],
 )
 def test_a_branch_is_placed_at_its_label(branches: str, wanted: list[str]) -> None:
     head = """
     block Fc(width = 4)(x) { return x -> fc: Linear(width) }
-    def half(x, by = 2) { return x / by }
+    def halved(x, by = 2) { return x / by }
     def twice(x) { return x -> twice: Linear(4, bias = false) }
     """
     text = f"flag = amax(h0) > 0\noutput y = cond(flag, {branches}, (h0,))"
