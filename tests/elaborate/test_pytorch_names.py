@@ -5,16 +5,44 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.elaborate.bodies import mistakes_of
+from tests.elaborate.bodies import graph_of, mistakes_of
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate.builtins import prelude
-from trtdsl.ops import pytorch_names
+from trtdsl.ops import pytorch_names, unsupported
 
 PLACES = (torch.nn, torch.nn.functional, torch, torch.Tensor)
+FURTHER = (*PLACES, torch.fft, torch.linalg)
 
 
 @pytest.mark.parametrize("name", sorted(pytorch_names.NAMES))
 def test_torch_has_it(name: str) -> None:
     assert any(hasattr(place, name) for place in PLACES)
+
+
+@pytest.mark.parametrize("name", sorted(unsupported.REASONS))
+def test_what_an_engine_cannot_do_is_torchs_and_not_in_the_language(name: str) -> None:
+    assert any(hasattr(place, name) for place in FURTHER)
+    assert name not in prelude()
+    assert not {name} & {*pytorch_names.SYNONYMS, *pytorch_names.INSTEAD}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fft", "TensorRT has neither complex numbers nor Fourier transforms"),
+        ("angle", "TensorRT has no complex numbers"),
+        ("double", "TensorRT has no float64: write `float`"),
+        ("rand_like", "an engine draws no random numbers"),
+        ("cross_entropy", "a loss is for training"),
+        ("moveaxis", "write `movedim`"),
+    ],
+)
+def test_a_name_that_torch_has_is_answered_with_the_reason(name: str, words: str) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        graph_of(f"output y = x -> {name}")
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.message == f"unknown name `{name}`"
+    assert any(words in line for line in diagnostic.help)
 
 
 def test_what_is_written_instead_is_in_the_language() -> None:

@@ -384,6 +384,30 @@ def attentions(draw: Any) -> Case:
 
 
 @st.composite
+def sums_of_products(draw: Any) -> Case:
+    """Equations of one to three operands over few letters, some dimensions of size 1."""
+    sizes = {letter: draw(axis(letter.upper(), 1, 4)) for letter in "ijkm"}
+    letters = st.sampled_from("iijjkkm")
+    terms = draw(st.lists(st.lists(letters, max_size=3).map("".join), min_size=1, max_size=3))
+    dots = draw(shapes(0, 2, 1, 3)) if draw(st.booleans()) else None
+    dtype, shapes_of = draw(dtypes((*FLOATS, DType.INT32))), []
+    for index, term in enumerate(terms):
+        dims = [1 if draw(st.integers(0, 9)) == 0 else sizes[letter] for letter in term]
+        if dots is not None and draw(st.booleans()):
+            place = draw(st.integers(0, len(term)))
+            terms[index] = f"{term[:place]}...{term[place:]}"
+            dims[place:place] = _broadcast(draw, dots, dtype).shape
+        shapes_of.append(tuple(dims))
+    equation = ",".join(terms)
+    if draw(st.booleans()):
+        known = sorted({*equation} & {*"ijkm"})
+        result = "".join(draw(st.permutations(known))[: draw(st.integers(0, 3))])
+        equation += f"->{'...' * draw(st.integers(0, 1))}{result}"
+    operands = [TensorType(dtype, shape) for shape in shapes_of]
+    return make("einsum", {"operands": operands}, equation=equation)
+
+
+@st.composite
 def shape_step(draw: Any, type: TensorType) -> Op:
     """One operator that moves a tensor's elements about, for a tensor of this type."""
     rank = type.rank
@@ -480,4 +504,5 @@ FAMILIES: Mapping[str, st.SearchStrategy[Case]] = {
     "norms": norms(),
     "products": products(),
     "attention": attentions(),
+    "sums of products": sums_of_products(),
 }

@@ -122,8 +122,10 @@ def _lowered(example: Example) -> Any:
 EMPTY = inspect.Parameter.empty
 
 # nn.Parameter is given its values where ours is given their shape; arange's overloads give its first
-# number two meanings. What PyTorch does not have is not compared.
-COMPARED = [cls for cls in OPERATORS.values() if cls.torch and cls.name not in ("Parameter", "arange")]
+# number two meanings, and those of the splits theirs two names, which the documentation joins. What PyTorch
+# does not have is not compared.
+_APART = ("Parameter", "arange", "tensor_split", "hsplit", "vsplit", "dsplit")
+COMPARED = [cls for cls in OPERATORS.values() if cls.torch and cls.name not in _APART]
 
 
 @pytest.mark.parametrize("cls", COMPARED, ids=lambda cls: cls.name)
@@ -187,6 +189,9 @@ def signatures(path: str) -> list[dict[str, Any]]:
         # Functions that return indices on demand are chosen at the call; a private one has the signature.
         module, _, name = path.rpartition(".")
         return signatures(f"{module}._{name}")
+    if all(p.kind is p.VAR_POSITIONAL for p in parameters):
+        # So does what takes tensors one by one, or all of them as a list.
+        return _overloads(_packet(path))
     return [{p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}]
 
 

@@ -45,6 +45,7 @@ RANDOM = settings(
 STRICTER: Mapping[str, str] = {
     r"needs one dtype": "which mixtures PyTorch takes differs from function to function",
     r"TensorRT has no bits of": "bitwise functions of integers have no layer",
+    r"does not sum .* tensors": "TensorRT's matrix products are of floating point",
     r"wraps round": "TensorRT's narrow integers are for quantisation and promise no overflow",
     r"(clamp|square) does not take bool": "of a bool it is the bool itself",
     r"logsumexp needs at least one": "PyTorch takes an empty list for all, but only with `keepdim`",

@@ -327,12 +327,18 @@ def _spread(piped: Argument, stage: Span) -> list[Argument]:
 
 
 def _gathered(callee: Any, tensors: list[Argument]) -> list[Argument]:
-    """Tensors piped into a function that takes a list, such as ``cat``, as that list."""
+    """Tensors piped into a function that takes a list, such as ``cat``, as that list.
+
+    It is given by name where something else comes first, as ``einsum``'s equation does.
+    """
     operator = callee.operator if isinstance(callee, Builtin) else callee
-    operands = operator.op.operands if isinstance(operator, OperatorRef) else ()
-    if operands and operands[0].variadic and all(is_tensor(argument.value) for argument in tensors):
-        return [Argument([argument.value for argument in tensors], tensors[0].span)]
-    return tensors
+    if not isinstance(operator, OperatorRef) or not all(is_tensor(each.value) for each in tensors):
+        return tensors
+    operands, order = operator.op.operands, operator.op.order
+    if not operands or not operands[0].variadic:
+        return tensors
+    name = operands[0].name if order and order[0] != operands[0].name else None
+    return [Argument([argument.value for argument in tensors], tensors[0].span, name)]
 
 
 def _is_for_tensors(name: str, arguments: Sequence[Argument]) -> bool:

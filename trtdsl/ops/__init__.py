@@ -9,6 +9,7 @@ from trtdsl.ops import (
     convolution,
     creation,
     dropout,
+    einsum,
     embedding,
     gathering,
     indexing,
@@ -29,9 +30,11 @@ from trtdsl.ops import (
     resize,
     shape,
     softmax,
+    splitting,
     stacking,
     unary,
     vector_norm,
+    views,
 )
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "convolution",
     "creation",
     "dropout",
+    "einsum",
     "embedding",
     "gathering",
     "indexing",
@@ -63,7 +67,9 @@ __all__ = [
     "resize",
     "shape",
     "softmax",
+    "splitting",
     "stacking",
     "unary",
     "vector_norm",
+    "views",
 ]

@@ -139,7 +139,8 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     ignored: ClassVar[tuple[str, ...]] = ()
     """PyTorch parameters that are accepted and mean nothing in inference, such as ``inplace``"""
     variadic: ClassVar[str | None] = None
-    """the tuple parameter that may be written without parentheses: ``reshape(x, 2, 3)``"""
+    """the tuple parameter that may be written without parentheses, ``reshape(x, 2, 3)``, or such a list of
+    tensors, ``einsum("i,j", x, y)``"""
     order: ClassVar[tuple[str, ...]] = ()
     """positional order of operands and parameters where it is not operands first"""
     tolerance: ClassVar[float] = 1e-5

@@ -1,4 +1,4 @@
-"""What does nothing in inference: dropout and the identity."""
+"""What does nothing in inference: dropout, copies and the identity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trtdsl.ops.rules import require_rank
 from trtdsl.types import TensorType
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 class InTraining(Function, abstract=True):
@@ -89,6 +89,27 @@ class FeatureAlphaDropout(InTraining):
     torch = "torch.nn.functional.feature_alpha_dropout"
     examples = ("feature_alpha_dropout()(float32[N, 3, H, W]) -> float32[N, 3, H, W]",)
     spellings = (Spelling("torch.nn.FeatureAlphaDropout", ("p",)),)
+
+
+class Clone(Function):
+    """The input itself: copies and memory layouts are TensorRT's."""
+
+    torch = "torch.clone"
+    examples = ("clone(float32[N, 8]) -> float32[N, 8]", "clone(bool[]) -> bool[]")
+    spellings = (Spelling("torch.Tensor.contiguous"), Spelling("torch.Tensor.detach"))
+    ignored = ("memory_format",)
+
+    def infer(self, input: TensorType) -> TensorType:
+        return input
+
+    def is_identity(self, input: TensorType) -> bool:
+        return True
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        return input
+
+    def fold(self, input: Array) -> Array:
+        return input
 
 
 class Identity(Module):

@@ -92,7 +92,8 @@ class Stack(Function):
 MOST_RESULTS = 10_000
 
 
-def _require_few(count: int, what: str) -> None:
+def require_few(count: int, what: str) -> None:
+    """Refuse more results than a statement may have."""
     if count > MOST_RESULTS:
         raise Refused(f"{what} gives at most {MOST_RESULTS} tensors, not {count}", "input")
 
@@ -170,7 +171,7 @@ class Split(_Splitting):
 def _equal_pieces(size: int, piece: int, what: str) -> Sequence[int]:
     if size == 0:
         return [0]
-    _require_few(-(-size // piece), what)
+    require_few(-(-size // piece), what)
     return [min(piece, size - start) for start in range(0, size, piece)]
 
 
@@ -189,7 +190,7 @@ class Unbind(Function):
         size = static(input.shape[dim], "the dimension that unbind takes apart", "dim")
         if size == 0:
             raise Refused("unbind of a dimension of size 0 gives nothing", "dim")
-        _require_few(size, "unbind")
+        require_few(size, "unbind")
         return (input.with_shape((*input.shape[:dim], *input.shape[dim + 1 :])),) * size
 
     def lower(self, net: Network, input: Tensor) -> tuple[Tensor, ...]:

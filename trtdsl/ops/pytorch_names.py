@@ -6,6 +6,8 @@ has may stand here too: nobody asks about them.
 
 from __future__ import annotations
 
+from trtdsl.ops.unsupported import REASONS
+
 _MODULES = """
     AdaptiveLogSoftmaxWithLoss BCELoss BCEWithLogitsLoss Bilinear CTCLoss ChannelShuffle
     CosineEmbeddingLoss CosineSimilarity CrossEntropyLoss CrossMapLRN2d DataParallel Embedding
@@ -79,9 +81,11 @@ SYNONYMS = {
     "greater_equal": "ge",
     "less": "lt",
     "less_equal": "le",
+    "moveaxis": "movedim",
     "multiply": "mul",
     "negative": "neg",
     "not_equal": "ne",
+    "ravel": "flatten",
     "subtract": "sub",
     "swapaxes": "transpose",
     "swapdims": "transpose",
@@ -91,6 +95,8 @@ SYNONYMS = {
 
 def advice(name: str) -> str:
     """What to say of an unknown name that is PyTorch's; "" of any other."""
+    if name in REASONS:
+        return REASONS[name]
     if name not in NAMES:
         return ""
     if name in SYNONYMS:

@@ -6,16 +6,7 @@ from collections.abc import Sequence
 
 from trtdsl.ops.composed import Composed, Emit, Part
 from trtdsl.ops.joining import Cat
-from trtdsl.ops.shape import Unsqueeze
-
-
-def _at_least(emit: Emit, tensor: Part, rank: int) -> Part:
-    """The tensor with ``rank`` dimensions or more, as ``torch.atleast_3d`` and its kind insert them."""
-    if tensor.rank == 0:
-        tensor = emit(Unsqueeze(0), tensor)
-    if rank > 1 and tensor.rank == 1:
-        tensor = emit(Unsqueeze(0), tensor)
-    return emit(Unsqueeze(2), tensor) if rank > 2 and tensor.rank == 2 else tensor
+from trtdsl.ops.views import at_least
 
 
 class Hstack(Composed):
@@ -28,7 +19,7 @@ class Hstack(Composed):
     )
 
     def compose(self, emit: Emit, tensors: Sequence[Part]) -> Part:
-        parts = [_at_least(emit, tensor, 1) for tensor in tensors]
+        parts = [at_least(emit, tensor, 1) for tensor in tensors]
         return emit(Cat(dim=0 if parts[0].rank == 1 else 1), parts)
 
 
@@ -42,7 +33,7 @@ class Vstack(Composed):
     )
 
     def compose(self, emit: Emit, tensors: Sequence[Part]) -> Part:
-        return emit(Cat(dim=0), [_at_least(emit, tensor, 2) for tensor in tensors])
+        return emit(Cat(dim=0), [at_least(emit, tensor, 2) for tensor in tensors])
 
 
 class Dstack(Composed):
@@ -55,4 +46,4 @@ class Dstack(Composed):
     )
 
     def compose(self, emit: Emit, tensors: Sequence[Part]) -> Part:
-        return emit(Cat(dim=2), [_at_least(emit, tensor, 3) for tensor in tensors])
+        return emit(Cat(dim=2), [at_least(emit, tensor, 3) for tensor in tensors])

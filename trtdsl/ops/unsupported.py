@@ -1,0 +1,50 @@
+"""What of PyTorch an engine cannot do, each group of names with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_GROUPS: Mapping[str, str] = {
+    "TensorRT has neither complex numbers nor Fourier transforms: of a fixed size one is a `matmul` with"
+    " constant cosines, and another with constant sines": """
+        fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn stft istft
+    """,
+    "TensorRT has no complex numbers: keep the real and the imaginary part as two tensors": """
+        complex polar angle conj conj_physical resolve_conj real imag view_as_complex view_as_real
+        is_complex cfloat cdouble chalf
+    """,
+    "TensorRT has no float64: write `float`": "double",
+    "TensorRT has no 16-bit integers: write `int`": "short",
+    "an engine draws no random numbers: give them as an input": """
+        rand randn rand_like randn_like randint randint_like randperm bernoulli multinomial normal poisson
+        gumbel_softmax fractional_max_pool2d fractional_max_pool3d
+    """,
+    "how large its result is depends on values, which TensorRT knows of `nonzero` only": """
+        unique unique_consecutive bincount
+    """,
+    "TensorRT has no decompositions of matrices: compute it outside, and give it as a weight or an input": """
+        svd svd_lowrank pca_lowrank qr cholesky cholesky_inverse cholesky_solve lu lu_solve eigh eigvalsh eig
+        eigvals det slogdet logdet inverse inv pinverse pinv lstsq matrix_exp matrix_rank triangular_solve
+    """,
+    "TensorRT has no such special function": """
+        lgamma digamma polygamma mvlgamma i0 igamma igammac
+    """,
+    "TensorRT has no steps that are repeated until a number is found": "gcd lcm",
+    "TensorRT cannot read the bits of a float": "frexp nextafter",
+    "how a tensor lies in memory is TensorRT's own choice: write slices, `reshape` and `permute`": """
+        as_strided stride storage_offset
+    """,
+    "write the products one after the other, `a @ b @ c`": "chain_matmul multi_dot",
+    "a loss is for training, an engine computes what is inferred": """
+        AdaptiveLogSoftmaxWithLoss BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss
+        GaussianNLLLoss HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss
+        MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss PoissonNLLLoss SmoothL1Loss
+        SoftMarginLoss TripletMarginLoss TripletMarginWithDistanceLoss binary_cross_entropy
+        binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy ctc_loss gaussian_nll_loss
+        hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss
+        multilabel_margin_loss multilabel_soft_margin_loss nll_loss poisson_nll_loss smooth_l1_loss
+        soft_margin_loss triplet_margin_loss triplet_margin_with_distance_loss
+    """,
+}
+REASONS: Mapping[str, str] = {name: reason for reason, names in _GROUPS.items() for name in names.split()}
+"""Why there is no such operator, by PyTorch's name."""
