@@ -9,7 +9,7 @@ import torch
 
 from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, LocalResponseNorm
-from trtdsl.ops.layer_norm import GroupNorm, InstanceNorm2d, LayerNorm
+from trtdsl.ops.layer_norm import GroupNorm, InstanceNorm2d, LayerNorm, RMSNorm
 
 
 def statistics(channels: int, affine: bool = True) -> dict[str, torch.Tensor]:
@@ -96,11 +96,33 @@ def test_layer_norm_takes_the_last_dimensions(last: tuple[int, ...]) -> None:
     check_equals_torch(LayerNorm(last, elementwise_affine=False), x)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 6e4])
+@pytest.mark.parametrize("eps", [None, 1e-6])
+def test_rms_norm_is_computed_in_float32(dtype: torch.dtype, scale: float, eps: float | None) -> None:
+    """Squares of half precision overflow above 256, and those of small numbers are less than its epsilon."""
+    x = (scale * torch.rand(3, 8)).to(dtype)
+    weight = torch.randn(8).to(dtype)
+    (y,) = check_equals_torch(RMSNorm(8, eps=eps), x, weights={"weight": weight})
+    theirs = torch.nn.RMSNorm(8, eps=eps, dtype=dtype)
+    theirs.weight.data = weight
+    torch.testing.assert_close(y, theirs(x), rtol=2e-2, atol=0)
+
+
+@pytest.mark.parametrize("last", [(4,), (3, 4), (2, 3, 4)])
+def test_rms_norm_takes_the_last_dimensions(last: tuple[int, ...]) -> None:
+    x = 5 + 3 * torch.randn((2, 3, 4))
+    check_equals_torch(RMSNorm(last), x, weights={"weight": torch.randn(last)})
+    check_equals_torch(RMSNorm(last, elementwise_affine=False), x)
+
+
 @pytest.mark.parametrize(
     ("op", "type", "message"),
     [
         (LayerNorm(8), "float32[2, 3]", "the last dimensions of float32[2, 3] are not [8]"),
         (LayerNorm((2, 3)), "float32[3]", "are not [2, 3]"),
+        (RMSNorm(8), "float32[2, 3]", "the last dimensions of float32[2, 3] are not [8]"),
+        (RMSNorm(3), "int32[2, 3]", "needs a floating-point tensor"),
         (GroupNorm(4), "float32[2, 6, 3]", "has 6 channels, which 4 groups do not divide"),
         (InstanceNorm2d(track_running_stats=True), "float32[2, 6, 3, 4]", "running statistics"),
         (InstanceNorm2d(), "float32[2, 6, 1, 1]", "the statistics of 1 value"),

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trtdsl.ops.arithmetic_layers import shifted
 from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, static
 from trtdsl.ops.lowering import axes_mask
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank, same_dim
-from trtdsl.types import Dim, TensorType, product
+from trtdsl.types import Dim, DType, TensorType, product
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
 
 _LAYER = "normalization_v2"
+_FLOAT32_EPS = 2.0**-23
 
 
 def _is_affine(types: Mapping[str, TensorType]) -> bool:
@@ -95,11 +97,7 @@ class LayerNorm(Module):
 
     def infer(self, input: TensorType) -> TensorType:
         require_floating(input, "LayerNorm", "input")
-        count = len(self._shape)
-        last = input.shape[input.rank - count :] if 0 < count <= input.rank else ()
-        if len(last) != count or not all(map(_agrees, last, self._shape)):
-            wanted = ", ".join(map(str, self._shape))
-            raise Refused(f"the last dimensions of {input} are not [{wanted}]", "normalized_shape")
+        _require_last(input, self._shape)
         return input
 
     def lower(
@@ -116,8 +114,80 @@ class LayerNorm(Module):
         return net.reshape(normal, input.shape)
 
 
+def _require_last(input: TensorType, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor whose last dimensions are not these."""
+    count = len(shape)
+    last = input.shape[input.rank - count :] if 0 < count <= input.rank else ()
+    if len(last) != count or not all(map(_agrees, last, shape)):
+        wanted = ", ".join(map(str, shape))
+        raise Refused(f"the last dimensions of {input} are not [{wanted}]", "normalized_shape")
+
+
 def _agrees(size: Dim, wanted: int) -> bool:
-    return same_dim(size, wanted, "LayerNorm's shape must be known", "normalized_shape")
+    return same_dim(size, wanted, "the normalised dimensions must be known", "normalized_shape")
+
+
+class RMSNorm(Module):
+    """``x / sqrt(mean(x * x) + eps) * weight`` over the last dimensions, computed in float32.
+
+    Without ``eps`` it is float32's: 2 ** -23, for every dtype, as PyTorch 2.14 has it.
+    """
+
+    torch = "torch.nn.RMSNorm"
+    examples = (
+        "RMSNorm(8)(float32[N, S, 8]) -> float32[N, S, 8]",
+        "RMSNorm((5, 8), eps = 0.001)(float32[N, 5, 8]) -> float32[N, 5, 8]",
+        "RMSNorm(8, elementwise_affine = false)(float32[N, H, W, 8]) -> float32[N, H, W, 8]",
+        "RMSNorm(8)(float32[8]) -> float32[8]",
+        "RMSNorm(16, eps = 1e-06)(float16[N, S, 16]) -> float16[N, S, 16]",
+        "RMSNorm(16)(bfloat16[2, 16]) -> bfloat16[2, 16]",
+    )
+    spellings = (
+        Spelling(
+            "torch.nn.functional.rms_norm",
+            ("input", "normalized_shape", "weight", "eps"),
+            defaults={"weight": None},
+            configure=lambda types, given: RMSNorm(**given, elementwise_affine="weight" in types),
+            examples=(
+                "rms_norm(float32[N, S, 8], (8,), float32[8], eps = 0.001) -> float32[N, S, 8]",
+                "rms_norm(float16[N, 5, 8], (5, 8)) -> float16[N, 5, 8]",
+            ),
+        ),
+    )
+
+    normalized_shape: int | tuple[int, ...]
+    eps: float | None = None
+    elementwise_affine: bool = True
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        given = self.normalized_shape
+        return (given,) if isinstance(given, int) else given
+
+    @property
+    def _eps(self) -> float:
+        return _FLOAT32_EPS if self.eps is None else self.eps
+
+    def weights(self, input: TensorType) -> dict[str, TensorType]:
+        return {"weight": input.with_shape(self._shape)} if self.elementwise_affine else {}
+
+    def infer(self, input: TensorType) -> TensorType:
+        require_floating(input, "RMSNorm", "input")
+        _require_last(input, self._shape)
+        return input
+
+    def lower(self, net: Network, input: Tensor, weight: Tensor | None = None) -> Tensor:
+        x = net.cast(net.to_rank(input, max(2, input.rank)), DType.FLOAT32)
+        axes = range(x.rank - len(self._shape), x.rank)
+        mean = net.reduce("AVG", net.elementwise("PROD", x, x), axes, keepdim=True)
+        y = net.elementwise("DIV", x, net.unary("SQRT", shifted(net, mean, self._eps)))
+        if weight is not None:
+            y = net.elementwise("PROD", y, net.cast(weight, DType.FLOAT32))
+        return net.reshape(net.cast(y, input.dtype), input.shape)
+
+    def reference(self, torch: Any, input: Any, weight: Any = None) -> Any:
+        # Releases of PyTorch differ in what they take where `eps` is left out.
+        return torch.nn.functional.rms_norm(input, self._shape, weight, self._eps)
 
 
 class _ByChannels(Module, abstract=True):

@@ -1,4 +1,4 @@
-"""The affine map of the last dimension."""
+"""Affine maps of the last dimension: of one tensor, and of the products of two."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from trtdsl.ops.base import Module, Spelling, given_type, static
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_floating, require_rank
-from trtdsl.types import TensorType
+from trtdsl.ops.rules import require_floating, require_rank, same_dim
+from trtdsl.types import TensorType, product
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
@@ -75,3 +75,80 @@ class Linear(Module):
         if bias is not None:
             product = net.elementwise("SUM", product, bias)
         return net.reshape(product, net.result.shape)
+
+
+class Bilinear(Module):
+    """``input1 @ weight[k] @ input2 + bias[k]`` for each output ``k``, of vectors along the last dimensions."""
+
+    torch = "torch.nn.Bilinear"
+    inferred = ("in1_features", "in2_features")
+    examples = (
+        "Bilinear(3)(float32[N, 4], float32[N, 5]) -> float32[N, 3]",
+        "Bilinear(1, bias = false)(float32[N, S, 4], float32[N, S, 2]) -> float32[N, S, 1]",
+        "Bilinear(3)(float32[4], float32[5]) -> float32[3]",
+        "Bilinear(3)(float16[N, 4], float16[N, 5]) -> float16[N, 3]",
+    )
+    spellings = (
+        Spelling(
+            "torch.nn.functional.bilinear",
+            ("input1", "input2", "weight", "bias"),
+            defaults={"bias": None},
+            configure=lambda types, _: Bilinear(_outputs(types), "bias" in types),
+            examples=(
+                "bilinear(float32[N, 4], float32[N, 5], float32[3, 4, 5], float32[3]) -> float32[N, 3]",
+                "bilinear(float32[S, 4], float32[S, 5], float32[3, 4, 5]) -> float32[S, 3]",
+            ),
+        ),
+    )
+
+    out_features: int
+    bias: bool = True
+
+    def torch_arguments(self, input1: TensorType, input2: TensorType) -> Mapping[str, object]:
+        first, second = _widths(input1, input2)
+        return {"in1_features": first, "in2_features": second}
+
+    def weights(self, input1: TensorType, input2: TensorType) -> dict[str, TensorType]:
+        found = {"weight": input1.with_shape((self.out_features, *_widths(input1, input2)))}
+        if self.bias:
+            found["bias"] = input1.with_shape((self.out_features,))
+        return found
+
+    def infer(self, input1: TensorType, input2: TensorType) -> TensorType:
+        for name, input in (("input1", input1), ("input2", input2)):
+            require_floating(input, "Bilinear", name)
+            if input.rank == 0:
+                raise Refused("Bilinear needs tensors with a last dimension, not single numbers", name)
+        if input1.dtype is not input2.dtype:
+            raise Refused(f"Bilinear needs one dtype, but has {input1.dtype} and {input2.dtype}", "input2")
+        if self.out_features < 1:
+            raise Refused(f"`out_features` must be at least 1, not {self.out_features}", "out_features")
+        _widths(input1, input2)
+        leading = (input1.shape[:-1], input2.shape[:-1])
+        what = f"whether {input1} and {input2} are alike but for their last dimensions"
+        pairs = zip(*leading, strict=False)
+        if input1.rank != input2.rank or not all(same_dim(a, b, what, "input2") for a, b in pairs):
+            raise Refused(f"{input1} and {input2} differ before their last dimensions", "input2")
+        return input1.with_shape((*leading[0], self.out_features))
+
+    def lower(
+        self, net: Network, input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        rows = product(input1.shape[:-1])
+        first, second = (net.reshape(x, (1, rows, x.shape[-1])) for x in (input1, input2))
+        products = net.elementwise("PROD", net.matmul(first, weight), second)
+        y = net.transpose(net.reduce("SUM", products, (2,), keepdim=False), (1, 0))
+        if bias is not None:
+            y = net.elementwise("SUM", y, bias)
+        return net.reshape(y, net.result.shape)
+
+
+def _outputs(types: Mapping[str, TensorType]) -> int:
+    weight = given_type(types, "weight", "bilinear")
+    require_rank(weight, (3,), "the weight of bilinear", "weight")
+    return static(weight.shape[0], "the number of matrices of the weight", "weight")
+
+
+def _widths(input1: TensorType, input2: TensorType) -> tuple[int, int]:
+    what = "the last dimension, which Bilinear maps,"
+    return static(input1.shape[-1], what, "input1"), static(input2.shape[-1], what, "input2")
