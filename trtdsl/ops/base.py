@@ -258,6 +258,8 @@ class Module(Op, abstract=True):
 
     inferred: ClassVar[tuple[str, ...]] = ()
     """constructor parameters of the PyTorch module that follow from the operands, left out here"""
+    call_parameters: ClassVar[tuple[str, ...]] = ()
+    """parameters that PyTorch's module takes beside its tensors where it is called, configured here"""
 
     def torch_arguments(self, *operands: Any, **named: Any) -> Mapping[str, object]:
         """The values of :attr:`inferred`, from the operands' types."""

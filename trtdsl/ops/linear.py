@@ -78,7 +78,7 @@ class Linear(Module):
 
 
 class Bilinear(Module):
-    """``input1 @ weight[k] @ input2 + bias[k]`` for each output ``k``, of vectors along the last dimensions."""
+    """``input1 @ weight[k] @ input2 + bias[k]`` for each output ``k``, of vectors in the last dimension."""
 
     torch = "torch.nn.Bilinear"
     inferred = ("in1_features", "in2_features")
