@@ -316,14 +316,23 @@ def _tensor_list(op: Op, name: str, argument: Argument) -> Sequence[Value]:
 
 
 def _spread(piped: Argument, stage: Span) -> list[Argument]:
-    """The piped value as leading arguments: a tuple of tensors counts as several.
+    """The piped value as leading arguments: a tuple of tensors, and of `none` for those left out, is several.
 
     What is wrong with a tensor is shown at the stage, whose note says what is piped in.
     """
     values: Any = piped.value
-    if isinstance(values, tuple) and values and all(map(is_tensor, values)):
+    if (
+        isinstance(values, tuple)
+        and values
+        and is_tensor(values[0])
+        and all(map(_is_optional_tensor, values[1:]))
+    ):
         return [Argument(value, stage) for value in values]
     return [Argument(values, stage)] if is_tensor(values) else [piped]
+
+
+def _is_optional_tensor(value: object) -> bool:
+    return value is None or is_tensor(value)
 
 
 def _gathered(callee: Any, tensors: list[Argument]) -> list[Argument]:
