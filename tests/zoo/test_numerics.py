@@ -33,7 +33,7 @@ hide."""
 QUICK = (
     *SMALL,
     *("squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5"),
-    *("resnet18", "googlenet", "densenet121", "efficientnet_b0"),
+    *("resnet18", "googlenet", "densenet121", "efficientnet_b0", "vit_tiny_patch16_224"),
 )
 """What runs without being asked for."""
 
