@@ -14,6 +14,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from trtdsl.ops.base import OPERATORS, Op
+from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, symbol
 
 FLOATS = (DType.FLOAT32, DType.FLOAT32, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
@@ -27,6 +28,15 @@ class Case:
 
     op: Op
     operands: Mapping[str, Any]
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the operator takes the operands."""
+        try:
+            self.op.infer(**self.operands)
+        except Refused:
+            return False
+        return True
 
     def __repr__(self) -> str:
         types = ", ".join(f"{name}: {_text(type)}" for name, type in self.operands.items())
@@ -198,9 +208,45 @@ def interpolations(draw: Any) -> Case:
         parameters["recompute_scale_factor"] = draw(st.sampled_from([None, None, True]))
     if mode in ("linear", "bilinear", "bicubic", "trilinear"):
         parameters["align_corners"] = draw(st.sampled_from([None, False, True]))
+    parameters["antialias"] = draw(st.integers(0, 3)) == 0
     sizes = [draw(axis("HWD"[index], 2, 8)) for index in range(spatial)]
     type = TensorType(draw(dtypes(FLOATS[:-1])), (draw(axis("N", 1, 3)), draw(st.integers(1, 3)), *sizes))
     return make("interpolate", {"input": type}, **parameters)
+
+
+@st.composite
+def samplings(draw: Any) -> Case:
+    """Windows as columns and back, and images read at points."""
+    kind = draw(st.sampled_from(["unfold", "fold", "grid_sample"]))
+    wrong = draw(st.integers(0, 9)) == 0
+    each = _drawing_each(draw, 2)
+    window = {"kernel_size": each(1, 3), "dilation": each(1, 2), "padding": each(0, 2), "stride": each(1, 3)}
+    image = draw(images(2, low=1 if wrong else 5))
+    if kind == "unfold":
+        return make(kind, {"input": image}, **window)
+    if kind == "fold":
+        # The image that these columns are of.
+        image = image.with_shape(tuple(dim if isinstance(dim, int) else 6 for dim in image.shape))
+        assume(Case(OPERATORS["unfold"](**window), {"input": image}).is_taken)
+        columns = OPERATORS["unfold"](**window).infer(image)
+        assert isinstance(columns, TensorType)
+        length = columns.shape[-1] + wrong
+        return make(
+            kind,
+            {"input": columns.with_shape((*columns.shape[:-1], length))},
+            output_size=image.shape[-2:],
+            **window,
+        )
+    batch = draw(axis("N", 1, 3))
+    grid = (batch, draw(axis("A", 1, 4)), draw(axis("B", 1, 4)), 3 if wrong else 2)
+    types = {"input": image.with_shape((batch, *image.shape[-3:])), "grid": image.with_shape(grid)}
+    return make(
+        kind,
+        types,
+        mode=draw(st.sampled_from(["bilinear", "nearest", "bicubic"])),
+        padding_mode=draw(st.sampled_from(["zeros", "border", "reflection"])),
+        align_corners=draw(st.sampled_from([None, False, True])),
+    )
 
 
 @st.composite
@@ -495,6 +541,7 @@ FAMILIES: Mapping[str, st.SearchStrategy[Case]] = {
     "pools": pools(),
     "adaptive pools": adaptive_pools(),
     "interpolations": interpolations(),
+    "samplings": samplings(),
     "pads": pads(),
     "binary": binaries(),
     "ternary": ternaries(),

@@ -39,6 +39,29 @@ def test_aligned_corners(mode: Any, size: tuple[int, int]) -> None:
     check_equals_torch(Interpolate(size, mode=mode, align_corners=False), IMAGE)
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (9, 3), (5, 7), (13, 20)])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_antialiasing(mode: Any, size: tuple[int, int], aligned: bool) -> None:
+    check_equals_torch(Interpolate(size, mode=mode, align_corners=aligned, antialias=True), IMAGE)
+    check_equals_torch(Interpolate(size, mode=mode, align_corners=aligned, antialias=True), IMAGE.half())
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("scale", [0.3, 0.5, 1.1, (0.7, 1.7), 2.0])
+def test_antialiasing_follows_the_scale_factor(mode: Any, scale: Any) -> None:
+    check_equals_torch(Interpolate(scale_factor=scale, mode=mode, antialias=True), IMAGE)
+    recomputed = Interpolate(scale_factor=scale, mode=mode, antialias=True, recompute_scale_factor=True)
+    check_equals_torch(recomputed, IMAGE)
+
+
+def test_refuses_weights_of_a_dynamic_size() -> None:
+    image = TensorType(DType.FLOAT32, (1, 2, symbol("H", 4, 6, 8), 5))
+    assert "the dynamic H" in refused(Interpolate(3, mode="bilinear", antialias=True), image)
+    kept = Interpolate((symbol("H", 4, 6, 8), 3), mode="bilinear", antialias=True)
+    assert kept.infer(image).shape == (1, 2, symbol("H", 4, 6, 8), 3)
+
+
 def test_linear_copies_a_dimension_that_keeps_its_size() -> None:
     """PyTorch does so whatever the scale: 3 * 1.3 is 3."""
     signal = torch.tensor([[[0.0, 1.0, 5.0]]])
@@ -106,7 +129,7 @@ def test_refuses_a_dynamic_scale_that_rounds_both_ways() -> None:
         (Interpolate(4, mode="bilinear"), "float32[1, 2, 5]", 'mode "bilinear" needs a tensor of rank 4'),
         (Interpolate(4, align_corners=True), "float32[1, 2, 5, 7]", "`align_corners` has no meaning"),
         (Interpolate(4, recompute_scale_factor=True), "float32[1, 2, 5, 7]", "has no meaning with `size`"),
-        (Interpolate(4, mode="bicubic", antialias=True), "float32[1, 2, 5, 7]", "no antialiasing"),
+        (Interpolate(4, antialias=True), "float32[1, 2, 5, 7]", 'needs mode "bilinear" or "bicubic"'),
         (Interpolate(4), "int64[1, 2, 5, 7]", "needs a floating-point tensor"),
         (PixelShuffle(2), "float32[1, 6, 5, 7]", "the 6 channels are not divisible by 2 * 2"),
         (PixelUnshuffle(2), "float32[1, 6, 5, 8]", "the dimension 5 is not a multiple of 2"),

@@ -38,4 +38,5 @@ def facts(release: str) -> Facts:
         progress="progress_monitor" in known["builder_config"],
         weights_by_address=release != "8.5.3",
         quantize_names_dtype="output_type" in str(known["add_methods"]["add_quantize"]),
+        samples_volumes="rank 4 or 5" in known["network_members"]["add_grid_sample"]["doc"],
     )

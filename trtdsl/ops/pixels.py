@@ -71,6 +71,35 @@ class PixelUnshuffle(Function):
         return net.reshape(net.transpose(split, _order(len(batch), (0, 2, 4, 1, 3))), net.result.shape)
 
 
+class ChannelShuffle(Function):
+    """The channels of ``groups`` groups taken in turn: ``[*, g, C / g, ...]`` to ``[*, C / g, g, ...]``."""
+
+    torch = "torch.nn.functional.channel_shuffle"
+    spellings = (Spelling("torch.nn.ChannelShuffle", ("groups",)),)
+    examples = (
+        "channel_shuffle(2)(float32[N, 6, H, W]) -> float32[N, 6, H, W]",
+        "channel_shuffle(3)(float16[N, 6, S]) -> float16[N, 6, S]",
+        "channel_shuffle(4)(int32[2, 4, 3, 4, 5]) -> int32[2, 4, 3, 4, 5]",
+    )
+
+    groups: int
+
+    def infer(self, input: TensorType) -> TensorType:
+        if self.groups < 1:
+            raise Refused(f"`groups` must be at least 1, not {self.groups}", "groups")
+        if not 3 <= input.rank <= 7:
+            raise Refused(f"channel_shuffle needs a tensor [N, C, ...] of rank 3 to 7, not {input}", "input")
+        channels = input.shape[1]
+        if not same_dim(channels % self.groups, 0, f"divisible by {self.groups}", "groups"):
+            raise Refused(f"the {channels} channels are not divisible by {self.groups}", "groups")
+        return input
+
+    def lower(self, net: Network, input: Tensor) -> Tensor:
+        batch, channels, *rest = input.shape
+        split = net.reshape(input, (batch, self.groups, channels // self.groups, *rest))
+        return net.reshape(net.transpose(split, (0, 2, 1, *range(3, split.rank))), input.shape)
+
+
 def _check_shuffle(input: TensorType, factor: int, what: str, about: str) -> None:
     if factor < 1:
         raise Refused(f"`{about}` must be at least 1, not {factor}", about)

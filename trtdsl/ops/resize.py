@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trtdsl.ops.adaptive import lower_adaptive, way
+from trtdsl.ops.antialias import lower_smoothed, smoothing
 from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.pad import lower_padding
 from trtdsl.ops.refused import Refused
@@ -42,7 +43,8 @@ class Interpolate(Function):
 
     As in PyTorch, coordinates follow the given ``scale_factor`` itself unless ``recompute_scale_factor`` is
     set, and the ratio of the sizes otherwise. ``nearest`` rounds coordinates in float32 as PyTorch does where
-    the sizes are known; for dynamic sizes the rounding of exact ties is TensorRT's.
+    the sizes are known; for dynamic sizes the rounding of exact ties is TensorRT's. With ``antialias`` an
+    image that shrinks is smoothed by products with constant matrices, for which its sizes must be known.
     """
 
     torch = "torch.nn.functional.interpolate"
@@ -53,6 +55,13 @@ class Interpolate(Function):
         Spelling("torch.nn.UpsamplingNearest2d", ("size", "scale_factor"), fixed={"mode": "nearest"}),
         Spelling(
             "torch.nn.UpsamplingBilinear2d",
+            ("size", "scale_factor"),
+            fixed={"mode": "bilinear", "align_corners": True},
+        ),
+        Spelling("torch.nn.functional.upsample", ("size", "scale_factor", "mode", "align_corners")),
+        Spelling("torch.nn.functional.upsample_nearest", ("size", "scale_factor"), fixed={"mode": "nearest"}),
+        Spelling(
+            "torch.nn.functional.upsample_bilinear",
             ("size", "scale_factor"),
             fixed={"mode": "bilinear", "align_corners": True},
         ),
@@ -74,6 +83,10 @@ class Interpolate(Function):
         'interpolate((11, 6), mode = "bicubic")(float32[1, 8, 5, 9]) -> float32[1, 8, 11, 6]',
         'interpolate(scale_factor = 2, mode = "trilinear")(float32[1, 2, 3, 4, 5])'
         " -> float32[1, 2, 6, 8, 10]",
+        'interpolate((4, 13), mode = "bicubic", antialias = true)(float32[N, 8, 9, 9])'
+        " -> float32[N, 8, 4, 13]",
+        'interpolate(scale_factor = (0.5, 1), mode = "bilinear", antialias = true)(float16[N, 3, 9, W])'
+        " -> float16[N, 3, 4, W]",
         'interpolate((3, 4), mode = "area")(float32[N, 8, 10, 8]) -> float32[N, 8, 3, 4]',
     )
 
@@ -90,8 +103,8 @@ class Interpolate(Function):
             ranks = " or ".join(map(str, _RANKS[self.mode]))
             raise Refused(f'mode "{self.mode}" needs a tensor of rank {ranks}, not {input}', "mode")
         require_elements(input, range(2, input.rank), "interpolate")
-        if self.antialias:
-            raise Refused("TensorRT's resize has no antialiasing", "antialias")
+        if self.antialias and self.mode not in ("bilinear", "bicubic"):
+            raise Refused('antialiasing needs mode "bilinear" or "bicubic"', "antialias")
         if self.align_corners is not None and self.mode not in _ALIGNABLE:
             raise Refused(f'`align_corners` has no meaning with mode "{self.mode}"', "align_corners")
         outputs = self._outputs(input)
@@ -100,6 +113,8 @@ class Interpolate(Function):
                 way(size, output)
         elif self.mode.startswith("nearest"):
             self._rounded(input.shape[2:], outputs)
+        elif self.antialias:
+            self._smoothed(input.shape[2:], outputs)
         return input.with_shape((*input.shape[:2], *outputs))
 
     def _outputs(self, input: TensorType) -> tuple[Dim, ...]:
@@ -162,6 +177,8 @@ class Interpolate(Function):
         outputs = net.result.shape[2:]
         if self.mode == "area":
             return lower_adaptive(net, input, outputs, "AVERAGE")
+        if self.antialias:
+            return lower_smoothed(net, input, self._smoothed(input.shape[2:], outputs))
         x = self._picked(net, input) if self.mode.startswith("nearest") else input
         if not self._follows_scales:
             return self._resize(net, x, outputs)
@@ -197,6 +214,30 @@ class Interpolate(Function):
                 if indices is not None:
                     found[axis] = indices
         return found
+
+    def _smoothed(self, sizes: tuple[Dim, ...], outputs: tuple[Dim, ...]) -> list[Array | None]:
+        """The matrix with which antialiasing makes each dimension, None for one that is kept."""
+        scales = self._scales(len(sizes)) if self._follows_scales else None
+        cubic, aligned = self.mode == "bicubic", bool(self.align_corners)
+        return [
+            smoothing(size, output, cubic, aligned, scales[axis] if scales else None)
+            for axis, (size, output) in enumerate(zip(sizes, outputs, strict=True))
+        ]
+
+    def reference(self, torch: Any, input: Any) -> Any:
+        if not self.antialias or input.dtype not in (torch.float16, torch.bfloat16):
+            return None
+        # PyTorch has no such kernel of these dtypes on the CPU; that of the GPU computes in float32.
+        wide = torch.nn.functional.interpolate(
+            input.float(),
+            self.size,
+            self.scale_factor,
+            self.mode,
+            self.align_corners,
+            self.recompute_scale_factor,
+            self.antialias,
+        )
+        return wide.to(input.dtype)
 
     def _resize(self, net: Network, x: Tensor, outputs: tuple[Dim, ...]) -> Tensor:
         shape = (*x.shape[:2], *outputs)

@@ -28,7 +28,8 @@ class Facts:
     ``enums`` maps each enum of the module to its members. ``strongly_typed`` says whether networks can be
     (else each layer's types are pinned), ``metadata`` whether layers carry it, ``progress`` whether a build
     reports it, ``weights_by_address`` whether ``Weights`` takes a pointer (before 8.6 only numpy arrays),
-    ``quantize_names_dtype`` whether quantise layers are told their output type.
+    ``quantize_names_dtype`` whether quantise layers are told their output type, ``samples_volumes`` whether
+    grids may be of points in space (from 11.2.1 on).
     """
 
     layers: frozenset[str]
@@ -38,6 +39,7 @@ class Facts:
     progress: bool
     weights_by_address: bool
     quantize_names_dtype: bool
+    samples_volumes: bool
     max_dims: int = _LIMIT_OF_DIMENSIONS
 
     def has(self, member: str) -> bool:
@@ -87,6 +89,7 @@ def facts_of(trt: Any) -> Facts:
         progress=hasattr(trt, "IProgressMonitor"),
         weights_by_address="ptr" in (trt.Weights.__init__.__doc__ or ""),
         quantize_names_dtype="output_type" in (network.add_quantize.__doc__ or ""),
+        samples_volumes="rank 4 or 5" in (network.add_grid_sample.__doc__ or ""),
     )
 
 

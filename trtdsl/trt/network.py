@@ -356,6 +356,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
         if owner is None and not self.dialect.has(kind):
             raise self.refused(f"{self.dialect} has no `{kind}` layer, which this operator needs")
         self._check_operation(arguments)
+        self._check_volume(kind, arguments)
         method = getattr(self.raw, f"add_{kind}") if owner is None else getattr(owner, ADDED_BY[kind])
         slots = _WEIGHT_SLOTS.get(kind, {})
         try:
@@ -378,6 +379,13 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
                     f"{self.dialect} supports {operation} for floating-point tensors only, not for {dtype}",
                     "cast to float32 first, which is exact for integers up to 2 ** 24",
                 )
+
+    def _check_volume(self, kind: str, arguments: Sequence[Any]) -> None:
+        if kind == "grid_sample" and arguments[0].rank == 5 and not self.facts.samples_volumes:
+            raise self.refused(
+                f"{self.dialect} samples images at points, not volumes: {arguments[0].type}",
+                "TensorRT from 11.2.1 on and TensorRT-RTX do",
+            )
 
     def _argument(self, value: Any, is_weights: bool) -> Any:
         if isinstance(value, Tensor):
