@@ -16,7 +16,7 @@ from tests.elaborate.bodies import graph_of, mistakes_of
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate, elaborate_file, elaborate_text
 from trtdsl.ir import show
-from trtdsl.syntax import parser, source
+from trtdsl.syntax import parse_partial, parser, source, stuck
 
 SECONDS = 20.0
 LIST = "the list is too long: it holds more than 100000 elements"
@@ -73,6 +73,47 @@ def test_the_longest_list_and_string() -> None:
 def test_elements_are_counted_alike_by_the_parser(count: int) -> None:
     found = parser._TOO_LONG.search(f"[{'1, ' * count}]")
     assert (found is not None) == (count > parser.LONGEST_LIST)
+
+
+def calls_to_parse(text: str) -> int:
+    """The work of reading a text, as the number of Python functions called."""
+    count = 0
+
+    def called(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    parse_partial("model m {}")
+    sys.setprofile(called)
+    try:
+        parse_partial(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("line", ["# a\n", "## a\n", " \n#\n"])
+def test_comments_cost_next_to_nothing(line: str) -> None:
+    assert calls_to_parse(line * 100_000) < 20_000
+
+
+@pytest.mark.parametrize("text", ["{", " a = b\n", "(", "}", "@ "])
+def test_what_stands_behind_a_mistake_is_not_read_without_end(text: str) -> None:
+    assert calls_to_parse(text * 60_000) < 1.5 * calls_to_parse(text * 30_000)
+
+
+def test_a_mistake_far_before_the_next_statement() -> None:
+    """Nothing is said of what stands behind the part that is looked at."""
+    tokens = "x " * (stuck.MOST_LOOKED_AT + 10)
+    right = "model m { input x: float32[1] output y = relu(x) }\n"
+    for text in (f"{tokens}\n{right}", f"model a {{ y = = {tokens}\n}}\n{right}"):
+        assert len(parse_partial(text).diagnostics) == 1
+
+
+def test_many_interpolations() -> None:
+    text = '"' + "{1}" * 40_000 + '"'
+    assert mistakes(f"a = {text}\noutput y = relu(x)") == [STRING]
+    assert calls_to_parse(f"model m {{ a = {text} }}") < 20_000
 
 
 def mistakes(body: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.syntax import parse, parse_partial, tree
-from trtdsl.syntax.parser import MAXIMUM_DEPTH
+from trtdsl.syntax.parser import MAXIMUM_DEPTH, parse_whole
 
 FUTURE = sorted((Path(__file__).parent / "future").glob("*.trtnet"))
 
@@ -170,17 +170,17 @@ def test_imports() -> None:
 
 
 def test_documentation_is_the_lines_directly_above() -> None:
-    file = parse(
+    parsed = parse_whole(
         "## apart\n\n## One.\n##  Two.\nblock B()(x) { return x }\nmodel m() {\n"
         "  ## In.\n  input x: float32[N]\n  y = x  ## no\n  output y\n  ## Out.\n  output z = y\n}"
     )
-    block, model = file.items
+    block, model = parsed.tree.items
     assert isinstance(block, tree.Block)
     assert isinstance(model, tree.Model)
     assert block.documentation == "One.\nTwo."
     documented = [s.documentation for s in model.body if isinstance(s, tree.Input | tree.Output)]
     assert documented == ["In.", "", "Out."]
-    assert [comment.trailing for comment in file.comments] == [False] * 4 + [True, False]
+    assert [comment.trailing for comment in parsed.comments] == [False] * 4 + [True, False]
 
 
 def test_strings() -> None:
@@ -196,7 +196,7 @@ def test_strings() -> None:
 
 
 def test_text_that_no_editor_shows() -> None:
-    windows = parse("\ufeffmodel m() {\r\n  x = a # c\r\n}\r\n")
+    windows = parse_whole("\ufeffmodel m() {\r\n  x = a # c\r\n}\r\n")
     assert [comment.text for comment in windows.comments] == ["# c"]
     assert parse("").items == ()
     assert parse("\n# only a comment").items == ()

@@ -9,10 +9,10 @@ from typing import Any
 
 from trtdsl.elaborate.values import Builtin, OperatorRef
 from trtdsl.ops.base import OPERATORS, SPELLINGS
+from trtdsl.syntax.build_expressions import LONGEST_STRING
 from trtdsl.syntax.parser import LONGEST_LIST
 from trtdsl.types import DType, SymbolicDim, maximum, minimum
 
-LONGEST_STRING = 100_000
 """Characters; with the limit on lists, elaboration always ends soon."""
 
 

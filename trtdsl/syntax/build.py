@@ -21,6 +21,9 @@ from trtdsl.syntax.tree import Expr, Name, Statement
 Body: TypeAlias = "tuple[Statement, ...]"
 
 
+_BLANK = " \t\r\n\f\ufeff"
+
+
 class Glued(tree.Node, frozen=True):
     """``a if c { … }``: the end of one statement and the `if` that follows it."""
 
@@ -42,25 +45,18 @@ class TreeBuilder(ExpressionBuilder):
     def __init__(
         self,
         source: Source,
-        comments: Sequence[tree.Comment],
         expression: Callable[[int, int], Expr | None],
         diagnostics: list[Diagnostic],
         maximum_depth: int,
         offset: int = 0,
     ) -> None:
         super().__init__(source, expression, diagnostics, offset)
-        self.comments = tuple(comments)
         self._maximum_depth = maximum_depth
-        self._documentation = {
-            comment.span.line: comment.text[2:].strip()
-            for comment in comments
-            if comment.text.startswith("##") and not comment.trailing
-        }
 
     def file(self, branch: Tree[Token]) -> tree.File:
         """The tree of a file."""
         items = self._each(branch.children, 1)
-        return tree.File(Span(self.source, 0, len(self.source.text)), tuple(items), self.comments)
+        return tree.File(Span(self.source, 0, len(self.source.text)), tuple(items))
 
     def expression(self, branch: Tree[Token]) -> Expr | None:
         """The tree of an expression; None where it nests too deeply."""
@@ -102,17 +98,20 @@ class TreeBuilder(ExpressionBuilder):
 
     def _above(self, span: Span) -> str:
         """The ``##`` lines that stand directly above the line that this begins."""
-        if not self._documentation:
-            return ""
         text = self.source.text
-        if text[text.rfind("\n", 0, span.start) + 1 : span.start].strip():
+        end = text.rfind("\n", 0, span.start) + 1
+        if text[end : span.start].strip(_BLANK):
             return ""
         lines: list[str] = []
-        number = span.line - 1
-        while number in self._documentation:
-            lines.insert(0, self._documentation[number])
-            number -= 1
-        return "\n".join(lines)
+        while end:
+            start = text.rfind("\n", 0, end - 1) + 1
+            line = text[start:end].strip(_BLANK)
+            if not line.startswith("##"):
+                break
+            # No string spans lines, so that it is a comment.
+            lines.append(line[2:].strip())
+            end = start
+        return "\n".join(reversed(lines))
 
     # Top level
 

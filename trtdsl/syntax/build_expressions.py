@@ -21,6 +21,9 @@ from trtdsl.syntax.tree import Expr, Name
 _STRING_PIECE = re.compile(
     r"[^\\{}]+|\\(?P<escape>.)|(?P<brace>\{\{|\}\})|\{(?P<inner>[^{}]*)\}|.", re.DOTALL
 )
+LONGEST_STRING = 100_000
+"""Characters of a string's value, and of what is written between its quotes."""
+
 _ESCAPES = {"\\": "\\", '"': '"', "n": "\n", "t": "\t"}
 
 
@@ -167,6 +170,10 @@ class ExpressionBuilder:
         return tree.Float(span, value, digits.value)
 
     def make_string(self, span: Span, token: Token) -> tree.String:
+        if len(token) - 2 > LONGEST_STRING:
+            message = f"the string is too long: it has more than {LONGEST_STRING} characters"
+            self.diagnostics.append(Diagnostic(message, Span(self.source, span.start, span.start + 1)))
+            return tree.String(span, (), token.value)
         parts: list[str | Expr] = []
         for piece in _STRING_PIECE.finditer(self.source.text, span.start + 1, span.end - 1):
             part = self._string_part(piece)

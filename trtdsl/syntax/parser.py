@@ -19,7 +19,7 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from trtdsl.syntax.build import TreeBuilder
 from trtdsl.syntax.grammar import language
 from trtdsl.syntax.tokens import Tokens, blanked, comments_of, leaves, listed
-from trtdsl.syntax.tree import Expr, File
+from trtdsl.syntax.tree import Comment, Expr, File
 
 MAXIMUM_DIAGNOSTICS = 20
 MAXIMUM_DEPTH = 100
@@ -46,6 +46,11 @@ class Parsed(msgspec.Struct, frozen=True):
     @property
     def tokens(self) -> Tokens:
         return listed(self.tree.span.source, leaves(self.read))
+
+    @property
+    def comments(self) -> list[Comment]:
+        """Those of a text without mistakes."""
+        return comments_of(self.tree.span.source)
 
 
 def parse(text: str, name: str = "<text>") -> File:
@@ -78,7 +83,7 @@ def parse_partial(text: str, name: str = "<text>") -> Parsed:
     """The tree of what can be read, and every syntax error found, in the order of their places."""
     source = Source(name, text)
     diagnostics: list[Diagnostic] = []
-    read, rest = _read(source, diagnostics)
+    read = _read(source, diagnostics)
 
     def interpolated(start: int, end: int) -> Expr | None:
         inner = text[start:end]
@@ -89,24 +94,23 @@ def parse_partial(text: str, name: str = "<text>") -> Parsed:
 
             diagnostics.append(explained(source, inner, error, start))
             return None
-        part = TreeBuilder(source, (), interpolated, diagnostics, MAXIMUM_DEPTH // 4, start)
+        part = TreeBuilder(source, interpolated, diagnostics, MAXIMUM_DEPTH // 4, start)
         return part.expression(found)
 
-    comments = comments_of(Source(name, rest))
-    builder = TreeBuilder(source, comments, interpolated, diagnostics, MAXIMUM_DEPTH)
+    builder = TreeBuilder(source, interpolated, diagnostics, MAXIMUM_DEPTH)
     file = builder.file(read)
     diagnostics.sort(key=lambda diagnostic: diagnostic.span.start if diagnostic.span else 0)
     return Parsed(file, tuple(diagnostics[:MAXIMUM_DIAGNOSTICS]), read)
 
 
-def _read(source: Source, diagnostics: list[Diagnostic]) -> tuple[Tree[Token], str]:
-    """lark's tree of the text without the statements that have mistakes, and that text."""
+def _read(source: Source, diagnostics: list[Diagnostic]) -> Tree[Token]:
+    """lark's tree of the text without the statements that have mistakes."""
     text = " " + source.text[1:] if source.text.startswith("\ufeff") else source.text
     text = _without_long_lists(source, text, diagnostics)
     budget = _MOST_READ_AGAIN
     while True:
         try:
-            return language().parse(text, start="file"), text
+            return language().parse(text, start="file")
         except UnexpectedInput as error:
             # A text without mistakes does not pay for what is said about them.
             from trtdsl.syntax.recovery import Recovery

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator
 from trtdsl.syntax import tree
 from trtdsl.syntax.grammar import END
 from trtdsl.syntax.layout import INDENT, WIDTH, Token, TokenSequence, Writer, measure, write_sequence
-from trtdsl.syntax.parser import parse_whole
+from trtdsl.syntax.parser import Parsed, parse_whole
 from trtdsl.syntax.spacing import annotate, sequence_of, take_comments_after
-from trtdsl.syntax.tokens import Tokens
 
 
 def laid_out(text: str, name: str = "<text>") -> str:
     """The text in the one layout; raises :class:`DiagnosticError` where it does not parse."""
     parsed = parse_whole(text, name)
-    formatter = _Formatter(parsed.tree, parsed.tokens)
+    formatter = _Formatter(parsed)
     formatter.run()
     return formatter.writer.text()
 
@@ -28,11 +27,11 @@ def laid_out(text: str, name: str = "<text>") -> str:
 class _Formatter:
     """Goes through the tokens once, a statement at a time."""
 
-    def __init__(self, file: tree.File, tokens: Tokens) -> None:
+    def __init__(self, parsed: Parsed) -> None:
         self.writer = Writer()
-        self.tokens = annotate(tokens, file.comments)
-        begins = {*_beginnings(file.items)}
-        self.begins = [start in begins for start in tokens.starts]
+        self.tokens = annotate(parsed.tokens, parsed.comments)
+        begins = {*_beginnings(parsed.tree.items)}
+        self.begins = [start in begins for start in parsed.tokens.starts]
         self.index = 0
         self.depth = 0
 

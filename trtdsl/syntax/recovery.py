@@ -36,7 +36,9 @@ class Recovery:
             first = max(index, begin.index + 1)
             resumed = _next_statement(tokens, first, begin, braces - begin.braces)
             if resumed is not None:
-                return blanked(self.text, tokens.starts[begin.index], tokens.starts[resumed])
+                ended = tokens.kinds[resumed] == END
+                end = len(self.text) if ended else tokens.starts[resumed]
+                return blanked(self.text, tokens.starts[begin.index], end)
         raise AssertionError("an item always ends somewhere")
 
     def finished(self) -> str:

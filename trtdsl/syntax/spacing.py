@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trtdsl.syntax.layout import Bracket, Item, Token, TokenSequence, close
 from trtdsl.syntax.tokens import Tokens
 from trtdsl.syntax.tree import Comment
@@ -12,7 +14,7 @@ _LITERALS = {"INTEGER", "DECIMAL", "SCIENTIFIC", "NEGATE", "STRING", "TRUE", "FA
 _PATH = {"NAME", "WORD", "INTEGER", "DECIMAL", "DOT"}
 
 
-def annotate(tokens: Tokens, comments: tuple[Comment, ...]) -> list[Token]:
+def annotate(tokens: Tokens, comments: Sequence[Comment]) -> list[Token]:
     """Every token with the comments beside it; ``""`` among those above stands for a blank line."""
     text = tokens.source.text
     annotated: list[Token] = []

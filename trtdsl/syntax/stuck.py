@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 from lark import Token, UnexpectedInput, UnexpectedToken
 
 from trtdsl.diagnostics import Source, Span
 from trtdsl.syntax.grammar import END, language
 from trtdsl.syntax.tokens import Tokens, listed, scan
+
+MOST_LOOKED_AT = 20_000
+"""Tokens behind a mistake among which the next statement is looked for."""
 
 _GOES_ON = {
     *("PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "MODULO", "MATMUL", "POWER", "AND", "OR"),
@@ -85,7 +88,7 @@ def stumble(source: Source, text: str, error: UnexpectedInput, offset: int | Non
     position = _position(error, text)
     reader = _Reader("file" if offset is None else "expr")
     stuck = reader.read(text, position)
-    rest = scan(language(), text, position + sum(map(len, stuck)))
+    rest = islice(scan(language(), text, position + sum(map(len, stuck))), MOST_LOOKED_AT)
     tokens = listed(source, chain(reader.tokens, stuck, rest), offset or 0)
     expected = frozenset(reader.run.accepts())
     return Stumble(Stuck(tokens, len(reader.tokens), expected, offset is not None), reader.around)

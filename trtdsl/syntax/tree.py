@@ -340,4 +340,3 @@ Item: TypeAlias = Import | Block | Def | Model
 
 class File(Node, frozen=True):
     items: tuple[Item, ...]
-    comments: tuple[Comment, ...]
