@@ -143,6 +143,7 @@ def test_a_pass_of_ones_own(
         ("broken.py:x", "the file cannot be run: ZeroDivisionError"),
         ("no.such.module:x", "the module cannot be imported"),
         ("mine", "there is no pass `mine`"),
+        ("my.py", "`my.py` does not say which pass of the file"),
     ],
 )
 def test_what_is_no_pass_is_refused(

@@ -60,6 +60,8 @@ STATEMENTS = [
     ("x = 1.", "1.", "`1.` is not a number", "`1.0`"),
     ("x = 1.\ny = 2", "1.", "`1.` is not a number", "`1.0`"),
     ("x = f(1. , 2)", "1.", "`1.` is not a number", "`1.0`"),
+    ("x = f(1., 2)", "1.", "`1.` is not a number", "`1.0`"),
+    ("x = [1.]", "1.", "`1.` is not a number", "`1.0`"),
     ("x = .5", ".5", "`.5` is not a number", "`0.5`"),
     ("x = 0x1F", "0x1F", "`0x1F` is not a number", "decimal"),
     ("x = 2nd", "2nd", "`2nd` is not a number", "begins with a letter"),

@@ -121,6 +121,13 @@ def _weights_dtype(name: str | None) -> Any:
     return floats[name]
 
 
+def _passes(texts: Sequence[str]) -> tuple[str, ...]:
+    names = names_in(texts)
+    if texts and not names:
+        raise UsageError(Diagnostic("`--pass` names no pass", help=("write `--pass my.py:name`",)))
+    return names
+
+
 def _names_or_none(texts: Sequence[str]) -> tuple[str, ...] | None:
     return names_in(texts) if texts else None
 
@@ -129,7 +136,7 @@ _READ_ONE: Mapping[str, Callable[[Any], Any]] = {"weights_dtype": _weights_dtype
 _READ_SEVERAL: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "defines": assignments,
     "targets": names_in,
-    "passes": names_in,
+    "passes": _passes,
     "skip": names_in,
     "only": _names_or_none,
 }

@@ -77,6 +77,7 @@ class Placer:
         by_slot = operand_types(use.op, use.operands)
         types = _infer(use, by_slot)
         self._require_positions(use, by_slot)
+        self._require_divisors(use, by_slot)
         path = join(use.place.path, use.label)
         weights = self._place_weights(use, by_slot, path) if isinstance(use.op, Module) else []
         declared = {operand.name for operand in use.op.operands}
@@ -115,6 +116,14 @@ class Placer:
         """The array of a constant that the text states, integers or bools; None for any other tensor."""
         op = self._constants.get(value)
         return op.fold() if op else None
+
+    def _require_divisors(self, use: Use, by_slot: Mapping[str, Any]) -> None:
+        """Refuse a constant that divides integers and is 0 somewhere; of other tensors nobody knows."""
+        for slot in use.op.divisors(**by_slot):
+            arrays = [self.constant(value) for name, value in use.operands if name == slot]
+            if any(array is not None and not array.all() for array in arrays):
+                refusal = Refused("an integer cannot be divided by 0", slot)
+                raise refused(refusal, use.operands, use.spans, use.span, use.note)
 
     def scalar(
         self, value: bool | int | float, beside: Sequence[TensorType], span: Span, place: Place

@@ -209,6 +209,10 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
         """
         return {}
 
+    def divisors(self, *operands: Any, **named: Any) -> Sequence[str]:
+        """The operands of integers that must not be 0, for operands of these types."""
+        return ()
+
     def caution(self, *operands: Any, **named: Any) -> str | None:
         """A warning for a use that is valid but seldom meant, or None."""
         return None

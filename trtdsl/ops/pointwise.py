@@ -182,6 +182,9 @@ class Div(Binary):
             return broadcast(floating(promote(input, other)), input, other)
         return super().infer(input, other)
 
+    def divisors(self, input: TensorType, other: TensorType) -> Sequence[str]:
+        return _divisors(self, input, other)
+
     def without_overflow(self, dtype: DType) -> DType:
         return FloorDivide().without_overflow(dtype)
 
@@ -195,6 +198,11 @@ class Div(Binary):
         if self.rounding_mode == "trunc" and a.dtype.is_floating:
             return net.cast(truncated(net, net.elementwise("DIV", *_widened(net, a, b))), a.dtype)
         return net.elementwise("DIV", a, b)
+
+
+def _divisors(op: Binary, input: TensorType, other: TensorType) -> Sequence[str]:
+    """PyTorch refuses to divide integers by 0; floats become infinite or NaN."""
+    return () if op.infer(input, other).dtype.is_floating else ("other",)
 
 
 def _widened(net: Network, *tensors: Tensor) -> Sequence[Tensor]:
@@ -213,6 +221,9 @@ class Quotient(Binary, abstract=True):
             return net.cast(self.emit(net, x, y), dtype)
         x, y = _widened(net, a, b)
         return net.cast(self.emit_floats(net, x, y, input.dtype), dtype)
+
+    def divisors(self, input: TensorType, other: TensorType) -> Sequence[str]:
+        return _divisors(self, input, other)
 
     def without_overflow(self, dtype: DType) -> DType:
         # Quotients and remainders of bytes are bytes; of int8 -128 // -1 is not.

@@ -63,6 +63,9 @@ def _attribute(module: Any, name: str, text: str) -> Any:
 def _entry_point(name: str) -> Any:
     from importlib import metadata
 
+    if name.endswith(".py"):
+        help = f"write `{name}:NAME`, where NAME is a function from graph to graph"
+        raise UsageError(Diagnostic(f"`{name}` does not say which pass of the file", help=(help,)))
     found = {point.name: point for point in metadata.entry_points(group=GROUP)}
     if name not in found:
         help = f"give a file and a name, `my.py:{name}`, or install a package that declares it in `{GROUP}`"

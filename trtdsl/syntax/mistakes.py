@@ -7,6 +7,7 @@ diagnostic says what was found and what was expected, in words.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from trtdsl.syntax.grammar import END, marks
 from trtdsl.syntax.stuck import Stuck
 from trtdsl.syntax.tokens import ERROR, Tokens
 
+_WORD = re.compile("[A-Za-z0-9_]")
 _OPERATORS = {"PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "MODULO", "MATMUL", "POWER", "AND", "OR"}
 _COMPARISONS = {"EQ", "NE", "LT", "LE", "GT", "GE"}
 _CLOSERS = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
@@ -256,7 +258,9 @@ def _number(stuck: Stuck) -> Diagnostic | None:
     """``1.`` reads as the begin of a label like ``1.weight``: the parser may get stuck after it."""
     for dot in (0, -1, -2):
         begins = stuck.kind(dot - 1) == "INTEGER" and stuck.kind(dot - 2) != "DOT"
-        if begins and stuck.kind(dot) == "DOT" and stuck.adjacent(dot) and not stuck.adjacent(dot + 1):
+        if not (begins and stuck.kind(dot) == "DOT" and stuck.adjacent(dot)):
+            continue
+        if not (stuck.adjacent(dot + 1) and _WORD.match(stuck.text(dot + 1))):
             digits = stuck.text(dot - 1)
             return Diagnostic(
                 f"`{digits}.` is not a number", stuck.span(dot - 1, dot), help=(f"write `{digits}.0`",)
