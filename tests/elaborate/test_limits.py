@@ -71,7 +71,7 @@ def test_the_longest_list_and_string() -> None:
 
 @pytest.mark.parametrize("count", [100_000, 100_001])
 def test_elements_are_counted_alike_by_the_parser(count: int) -> None:
-    found = parser._TOO_LONG.search(f"[{'1, ' * count}]")
+    found = parser.TOO_LONG.search(f"[{'1, ' * count}]")
     assert (found is not None) == (count > parser.LONGEST_LIST)
 
 

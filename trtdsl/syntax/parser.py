@@ -28,7 +28,7 @@ MAXIMUM_DEPTH = 100
 LONGEST_LIST = 100_000
 """Elements of a list, those of lists inside it counted."""
 
-_TOO_LONG = re.compile(rf'\[(?:[^,\[\]{{}}"#]*,){{{LONGEST_LIST},}}[^,\[\]{{}}"#]*[^,\[\]{{}}"#\s]')
+TOO_LONG = re.compile(rf'\[(?:[^,\[\]{{}}"#]*,){{{LONGEST_LIST},}}[^,\[\]{{}}"#]*[^,\[\]{{}}"#\s]')
 """More plain elements than a list has: reading them all would take a minute for a million."""
 
 _MOST_READ_AGAIN = 2_000_000
@@ -127,7 +127,7 @@ def _read(source: Source, diagnostics: list[Diagnostic]) -> Tree[Token]:
 
 def _without_long_lists(source: Source, text: str, diagnostics: list[Diagnostic]) -> str:
     said = -1
-    while found := _TOO_LONG.search(text):
+    while found := TOO_LONG.search(text):
         if found.start() != said:
             message = f"the list is too long: it holds more than {LONGEST_LIST} elements"
             diagnostics.append(Diagnostic(message, Span(source, found.start(), found.start() + 1)))
