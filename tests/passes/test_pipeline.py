@@ -157,6 +157,16 @@ def test_what_is_no_pass_is_refused(
     assert says in info.value.diagnostics[0].message
 
 
+@pytest.mark.parametrize("text", ["", " ", ","])
+def test_an_option_without_a_pass_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.trtnet").write_text("model m { input x: float32[2] output y = relu(x) }")
+    assert trtdsl("show", "m.trtnet", "--pass", text) == 2
+    assert "`--pass` names no pass" in capsys.readouterr().err
+
+
 def test_a_declared_place_is_kept() -> None:
     def nothing(graph: Graph) -> Graph:
         return graph
