@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 
 from tests.elaborate.bodies import graph_of, mistakes_of
 from trtdsl.diagnostics import DiagnosticError
@@ -11,7 +12,7 @@ from trtdsl.elaborate.builtins import prelude
 from trtdsl.ops import pytorch_names, unsupported
 
 PLACES = (torch.nn, torch.nn.functional, torch, torch.Tensor)
-FURTHER = (*PLACES, torch.fft, torch.linalg)
+FURTHER = (*PLACES, torch.fft, torch.linalg, torchvision.ops)
 
 
 @pytest.mark.parametrize("name", sorted(pytorch_names.NAMES))

@@ -291,7 +291,17 @@ def sample(
         return random.permutation(size).reshape(type.shape).astype(type.dtype.numpy)
     if name == "acosh":
         return np.asarray(1 + np.abs(random_array(type, random)), dtype=type.dtype.numpy)
+    if slot == "boxes" and type.shape[-1] == 5:
+        return random_boxes(type, random)
     return random_array(type, random, (-5, 6) if family in _NUMBERS else (0, 2))
+
+
+def random_boxes(type: TensorType, random: np.random.Generator) -> Array:
+    """Boxes of the first image, some of which reach beyond it, or have their corners the other way round."""
+    shape = evaluate_shape(type.shape, {})
+    boxes = random.uniform(-5, 40, shape)
+    boxes[:, 0] = 0
+    return boxes.astype(np.float32).astype(type.dtype.numpy)
 
 
 def with_positions(

@@ -17,11 +17,19 @@ _GROUPS: Mapping[str, str] = {
     "TensorRT has no 16-bit integers: write `int`": "short",
     "an engine draws no random numbers: give them as an input": """
         rand randn rand_like randn_like randint randint_like randperm bernoulli multinomial normal poisson
-        gumbel_softmax fractional_max_pool2d fractional_max_pool3d
+        gumbel_softmax fractional_max_pool2d fractional_max_pool3d FractionalMaxPool2d FractionalMaxPool3d
     """,
     "how large its result is depends on values, which TensorRT knows of `nonzero` only": """
         unique unique_consecutive bincount
     """,
+    "how many boxes are left depends on values: `nms_padded` of std/detection.trtnet finds a given number of"
+    " them, or give out boxes and scores and choose behind the engine": "nms batched_nms",
+    "how large each of its cells is depends on the boxes: `roi_align` with a `sampling_ratio` reads a given"
+    " number of points": "roi_pool ps_roi_pool RoIPool PSRoIPool",
+    "it needs the positions of a pool's maxima, which TensorRT's pooling does not return": """
+        max_unpool1d max_unpool2d max_unpool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d
+    """,
+    "PyTorch's sums keep the first channel in all later ones: write `local_response_norm`": "CrossMapLRN2d",
     "TensorRT has no decompositions of matrices: compute it outside, and give it as a weight or an input": """
         svd svd_lowrank pca_lowrank qr cholesky cholesky_inverse cholesky_solve lu lu_solve eigh eigvalsh eig
         eigvals det slogdet logdet inverse inv pinverse pinv lstsq matrix_exp matrix_rank triangular_solve

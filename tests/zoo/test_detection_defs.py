@@ -1,0 +1,111 @@
+"""The defs of std/detection.trtnet against torchvision.ops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torchvision import ops
+
+from tests.closeness import require_close
+from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
+from trtdsl.options import CompileOptions
+from trtdsl.trt.build import build
+from trtdsl.trt.lower import lower
+from trtdsl.weights import bind
+
+IMPORT = 'import "std/detection.trtnet" as d\n'
+
+
+def boxes(*shape: int, seed: int = 0, spread: float = 60.0) -> torch.Tensor:
+    noise = torch.Generator().manual_seed(seed)
+    corner, size = (torch.rand(*shape, 2, generator=noise) for _ in range(2))
+    return torch.cat([corner * spread, corner * spread + size * 30 + 0.5], -1)
+
+
+def computed(call: str, **inputs: torch.Tensor) -> torch.Tensor:
+    declared = [
+        f"  input {name}: {str(x.dtype).removeprefix('torch.')}[{', '.join(map(str, x.shape))}]"
+        for name, x in inputs.items()
+    ]
+    text = "\n".join([IMPORT, "model m() {", *declared, f"  output found = {call}", "}"])
+    lowered = lower(elaborate_text(text))
+    return evaluate(lowered.network, inputs, weights=lowered.weights)["found"]
+
+
+FORMATS = ["xyxy", "xywh", "cxcywh"]
+
+
+@pytest.mark.parametrize("given", FORMATS)
+@pytest.mark.parametrize("wanted", FORMATS)
+def test_box_convert(given: str, wanted: str) -> None:
+    x = boxes(5)
+    found = computed(f'd.box_convert(x, "{given}", "{wanted}")', x=x)
+    require_close(found, ops.box_convert(x, given, wanted))
+
+
+def test_areas_and_clipping() -> None:
+    x = boxes(7) - 20
+    require_close(computed("d.box_area(x)", x=x), ops.box_area(x))
+    require_close(computed("d.clip_boxes_to_image(x, (30, 40))", x=x), ops.clip_boxes_to_image(x, (30, 40)))
+
+
+@pytest.mark.parametrize("name", ["box_iou", "generalized_box_iou"])
+def test_intersection_over_union(name: str) -> None:
+    x, y = boxes(5), boxes(7, seed=1)
+    require_close(computed(f"d.{name}(x, y)", x=x, y=y), getattr(ops, name)(x, y))
+
+
+def padded(kept: torch.Tensor, count: int) -> list[int]:
+    return (kept.tolist() + [-1] * count)[:count]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("count", [5, 50])
+def test_nms_is_torchvisions(threshold: float, count: int) -> None:
+    x, scores = boxes(2, 40), torch.rand(2, 40, generator=torch.Generator().manual_seed(3))
+    # Of no area, twice: they suppress nothing, not even each other.
+    x[0, 3, 2:], x[0, 9] = x[0, 3, :2], x[0, 3]
+    found = computed(f"d.nms_padded(x, s, {threshold}, {count})", x=x, s=scores)
+    wanted = [padded(ops.nms(x[i], scores[i], threshold), count) for i in range(2)]
+    assert found.tolist() == wanted
+
+
+def test_nms_of_classes_and_scores() -> None:
+    x, noise = boxes(2, 40, spread=20), torch.Generator().manual_seed(3)
+    scores, classes = torch.rand(2, 40, generator=noise), torch.randint(0, 3, (2, 40), generator=noise)
+    call = "d.nms_padded(x, s, 0.4, 40, score_threshold = 0.25, classes = c)"
+    found = computed(call, x=x, s=scores, c=classes)
+    for i in range(2):
+        passing = (scores[i] > 0.25).nonzero().flatten()
+        kept = ops.batched_nms(x[i][passing], scores[i][passing], classes[i][passing], 0.4)
+        assert found[i].tolist() == padded(passing[kept], 40)
+    # Or classes and the score would make no difference here.
+    assert found.tolist() != computed("d.nms_padded(x, s, 0.4, 40)", x=x, s=scores).tolist()
+
+
+def test_nms_builds() -> None:
+    graph = elaborate_text(f"""{IMPORT}model m() {{
+  dim N = 1 .. 2 .. 4
+  input boxes: float32[N, 40, 4]
+  input scores: float32[N, 40]
+  output kept = d.nms_padded(boxes, scores, 0.5, 10)
+}}""")
+    assert len(build(lower(graph), CompileOptions(targets=("sm89",)))) > 0
+
+
+def test_frozen_batch_norm() -> None:
+    module: Any = ops.FrozenBatchNorm2d(3)
+    noise = torch.Generator().manual_seed(0)
+    state = {name: torch.rand(3, generator=noise) + 0.5 for name in module.state_dict()}
+    module.load_state_dict(state)
+    x = torch.randn(2, 3, 4, 5, generator=noise)
+    graph = elaborate_text(f"""{IMPORT}model m() {{
+  input x: float32[2, 3, 4, 5]
+  output y = x -> bn: d.FrozenBatchNorm2d()
+}}""")
+    bound = bind(graph, {f"bn.{name}": value.numpy() for name, value in state.items()}).graph
+    lowered = lower(bound)
+    require_close(evaluate(lowered.network, {"x": x}, weights=lowered.weights)["y"], module(x))
