@@ -287,7 +287,7 @@ def sample(
         return magnitude * random.choice(np.array([-1, 1]), magnitude.shape).astype(magnitude.dtype)
     if name in _ORDERINGS and type.dtype.is_integer:
         # No two are equal, for among equals PyTorch and TensorRT name different places.
-        size = int(np.prod(type.shape))
+        size = evaluate(type.size, {})
         return random.permutation(size).reshape(type.shape).astype(type.dtype.numpy)
     if name == "acosh":
         return np.asarray(1 + np.abs(random_array(type, random)), dtype=type.dtype.numpy)
@@ -298,8 +298,7 @@ def sample(
 
 def random_boxes(type: TensorType, random: np.random.Generator) -> Array:
     """Boxes of the first image, some of which reach beyond it, or have their corners the other way round."""
-    shape = evaluate_shape(type.shape, {})
-    boxes = random.uniform(-5, 40, shape)
+    boxes = random.uniform(-5, 40, [evaluate(dim, {}) for dim in type.shape])
     boxes[:, 0] = 0
     return boxes.astype(np.float32).astype(type.dtype.numpy)
 

@@ -181,7 +181,7 @@ def _is_complete(cls: type[Op], theirs: Mapping[str, Any]) -> bool:
 def signatures(path: str) -> list[dict[str, Any]]:
     """PyTorch's signatures of an object: Python's, or those of its overloads in C++."""
     found = resolve(path)
-    if isinstance(found, torch._ops.OpOverloadPacket):
+    if isinstance(found, type(torch.ops.aten.add)):
         return _overloads(found)
     try:
         parameters = inspect.signature(found).parameters.values()
