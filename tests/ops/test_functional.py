@@ -154,7 +154,8 @@ def test_mistakes_are_told(call: str, message: str) -> None:
 def test_what_is_left_out_is_told(name: str) -> None:
     cls, spelling = SPELLINGS[name]
     left_out = [p for p in spelling.parameters[1:] if p not in spelling.defaults]
-    needed = [p for p in left_out if p in cls.weight_slots or cls.default(p) is REQUIRED]
+    tensors = {*cls.weight_slots, *(operand.name for operand in cls.operands)}
+    needed = [p for p in left_out if p in tensors or cls.default(p) is REQUIRED]
     if not needed:
         assert name == "instance_norm"
         return

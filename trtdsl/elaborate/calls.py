@@ -155,12 +155,12 @@ class Caller:
         ignored = callee.op.ignored
         by_name = (*extra, *ignored)
         bound = match_arguments(callee.name, order, arguments, call.span, "argument", by_name=by_name)
-        operands = tuple(operand.name for operand in callee.op.operands)
-        slots = {*operands, *callee.op.weight_slots}
+        operands = callee.op.operands
+        slots = {*(operand.name for operand in operands), *callee.op.weight_slots}
         given = {name: a for name, a in bound.items() if name in slots and a.value is not None}
         for name, argument in given.items():
             self._tensor(callee.name, name, argument, (), call)
-        if missing := [name for name in operands if name not in given]:
+        if missing := [each.name for each in operands if not each.optional and each.name not in given]:
             raise mistake(f"`{callee.name}` needs the tensor `{missing[0]}`", call.span)
         if missing := [name for name in order if name not in {*slots, *bound} and _is_required(callee, name)]:
             raise mistake(f"`{callee.name}` needs `{missing[0]}`", call.span)
