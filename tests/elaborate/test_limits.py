@@ -14,7 +14,7 @@ import pytest
 
 from tests.elaborate.bodies import graph_of, mistakes_of
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.elaborate import elaborate, elaborate_file, elaborate_text
+from trtdsl.elaborate import elaborate, elaborate_file, elaborate_text, loops
 from trtdsl.ir import show
 from trtdsl.syntax import parse_partial, parser, source, stuck
 
@@ -141,9 +141,7 @@ def test_an_operator_has_few_results(call: str, message: str) -> None:
 
 def test_a_shown_graph_of_many_operators_parses_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is one of what loops and blocks make; what a text writes out is in it already."""
-    from trtdsl.elaborate import statements
-
-    monkeypatch.setattr(statements, "MOST_STATEMENTS", 50)
+    monkeypatch.setattr(loops, "MOST_STATEMENTS", 50)
     graph = graph_of("for i in range(40) { x = relu(x) }\noutput y = x")
     with pytest.raises(DiagnosticError, match="takes more than 50 statements"):
         graph_of("for i in range(60) { x = relu(x) }\noutput y = x")

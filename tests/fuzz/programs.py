@@ -188,8 +188,26 @@ class _Writer:
             f"range({rng.randint(0, 4)})",
             f"list(enumerate([{items}]))",
             f"[{items}] + {rng.choice(self.lists)}",
+            *([self.comprehension(lambda: self.number(depth - 1))] if depth else []),
             f"{rng.choice(self.tensors)}.shape",
         ))  # fmt: skip
+
+    def comprehension(self, element: Callable[[], str]) -> str:
+        """A list of what ``element`` writes, with a target that it may read."""
+        rng = self.rng
+        source = self.list(0)
+        name = f"i{rng.randint(0, 2)}"
+        self.numbers.append(name)
+        targets = rng.choice((name, name, f"j, {name}", f"(j, {name})", f"{name}, (j, k)"))
+        if targets != name:
+            source = rng.choice(
+                (f"enumerate({source})", f"zip({source}, {source})", f"{source} -> enumerate")
+            )
+        condition = f" if {self.condition(0)}" if rng.random() < 0.3 else ""
+        again = f" for k in {self.list(0)}" if rng.random() < 0.1 else ""
+        found = f"[{element()} for {targets} in {source}{condition}{again}]"
+        self.numbers.remove(name)
+        return found
 
     def condition(self, depth: int = 1) -> str:
         left, right = self.number(depth), self.number(0)
@@ -197,6 +215,7 @@ class _Writer:
             f"{left} {self.rng.choice(('==', '!=', '<', '<=', '>', '>='))} {right}",
             f"not {left} == {right}",
             f"{left} > 0 and {right} > 0",
+            f"{right} {self.rng.choice(('in', 'not in'))} {self.rng.choice(self.lists)}",
             "true",
         ))  # fmt: skip
 
@@ -210,6 +229,7 @@ class _Writer:
             lambda: f"({self.tensor(depth - 1)}{''.join(self.stage() for _ in range(rng.randint(1, 3)))})",
             lambda: f"{rng.choice(_FUNCTIONS)}({self.tensor(depth - 1)}{self.arguments()})",
             lambda: f"cat([{self.tensor(0)}, {self.tensor(depth - 1)}], {self.number(0)})",
+            lambda: f"cat({self.comprehension(lambda: self.tensor(depth - 1))}, {self.number(0)})",
             lambda: f"{rng.choice(self.tensors)}[{self.subscripts()}]",
             lambda: f"({self.label()}: Parameter({self.number(0)}, {self.number(0)}))",
         )
@@ -278,6 +298,9 @@ class _Writer:
             return f"if {self.condition()} {{ {body} }}{otherwise}"
         if depth:
             self.numbers.append("i")
+            if rng.random() < 0.2:
+                source = f"enumerate(zip({self.list()}, sizes))"
+                return f"for j, (i, k) in {source} {{ {self.body(depth - 1, ends)} }}"
             return f"for i in {self.list()} {{ {self.body(depth - 1, ends)} }}"
         return f"{ends} {self.tensor()}" if ends == "return" else f"output o{self.count} = {self.tensor()}"
 

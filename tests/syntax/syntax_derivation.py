@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trtdsl.syntax.grammar import language, marks
 
 SAMPLES = {
-    "NAME": ["x", "y1", "_", "dim", "weights", "in", "with", "long_name_" * 3],
+    "NAME": ["x", "y1", "_", "dim", "weights", "with", "long_name_" * 3],
     "WORD": ["x", "if", "none", "weight", "True"],
     "INTEGER": ["0", "12", "1000000"],
     "DECIMAL": ["1.5", "0.25", "10.0"],

@@ -79,7 +79,7 @@ def shown(expression: object) -> str:
         ("a + (pos: Parameter(1))", "(a + <pos: Parameter(1)>)"),
         ("[a: F(x), b -> g]", "ListLiteral"),
         ("f(a: F, dim = b: G(1))", "f(<a: F>, dim=<b: G(1)>)"),
-        ("cat(xs, dim = 1, in = with, weights = weights)", "cat(xs, dim=1, in=with, weights=weights)"),
+        ("cat(xs, dim = 1, as = with, weights = weights)", "cat(xs, dim=1, as=with, weights=weights)"),
         ("x[:, 0, i:j, ..., ::2, -1]", "x[::; 0; i:j:; Ellipsis; ::2; (- 1)]"),
         ("x[a if b else c]", "x[(a if b else c)]"),
         ("f(x)(y).shape[0].z", "f(x)(y).shape[0].z"),

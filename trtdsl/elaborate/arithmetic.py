@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trtdsl.elaborate.builtins import LONGEST_STRING, Unsuitable, bounded
-from trtdsl.elaborate.values import in_words
+from trtdsl.elaborate.values import in_words, is_tensor
 from trtdsl.syntax.parser import LONGEST_LIST
 from trtdsl.types import SymbolicDim, Undecided, equal, less, less_equal
 
@@ -70,6 +70,21 @@ def _binary(symbol: str, left: Any, right: Any) -> Any:
     if isinstance(result, int) and result.bit_length() > _LARGEST_BITS:
         raise Unsuitable("the result is too large")
     return result
+
+
+def contains(symbol: str, item: Any, values: Any) -> bool:
+    """``item in values`` or ``item not in values``; raises :class:`Unsuitable` with the reason."""
+    if is_tensor(item):
+        raise Unsuitable(f"`{symbol}` looks for a compile-time value, not for {in_words(item)}")
+    if isinstance(item, str) and isinstance(values, str):
+        return (item in values) is (symbol == "in")
+    if not isinstance(values, (list, tuple)):
+        raise Unsuitable(f"`{symbol}` looks into a list or tuple, not into {in_words(values)}")
+    try:
+        found = any(_same(item, each) for each in values)
+    except Undecided as undecided:
+        raise Unsuitable(str(undecided)) from undecided
+    return found is (symbol == "in")
 
 
 def _operand(value: Any) -> str:

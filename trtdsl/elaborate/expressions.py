@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
-from trtdsl.elaborate.arithmetic import TENSOR_OPERATORS, binary, negated
+from trtdsl.elaborate.arithmetic import TENSOR_OPERATORS, binary, contains, negated
 from trtdsl.elaborate.builtins import Unsuitable, bounded, prelude
 from trtdsl.elaborate.calls import Call, Caller
 from trtdsl.elaborate.indexing import bound, index_tensor, item_of
+from trtdsl.elaborate.loops import Budget, bindings, items_of
 from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.scope import Scope, attribute, placed_note
 from trtdsl.elaborate.values import (
@@ -30,8 +31,9 @@ from trtdsl.types import DType, SymbolicDim
 class Expressions:
     """Evaluates expressions; tensor operators among them become graph nodes."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, budget: Budget) -> None:
         self.caller = caller
+        self.budget = budget
         self.placer = caller.placer
 
     def value(self, expr: tree.Expr, scope: Scope, hints: Sequence[str] = ()) -> Any:
@@ -53,6 +55,9 @@ class Expressions:
                 return self.string(expr, scope)
             case tree.ListLiteral():
                 return _calculated(bounded, expr.span, [self.value(item, scope) for item in expr.items])
+            case tree.Comprehension():
+                inner = replace(scope, names=dict(scope.names))
+                return _calculated(bounded, expr.span, [*self._comprehended(expr, expr.loops, inner)])
             case tree.TupleLiteral():
                 return _calculated(bounded, expr.span, tuple(self.value(e, scope) for e in expr.items))
             case tree.Parenthesised():
@@ -86,6 +91,26 @@ class Expressions:
     def _interpolated(self, expr: tree.Expr, scope: Scope) -> str:
         return _text(self.value(expr, scope), expr.span)
 
+    # Comprehensions
+
+    def _comprehended(
+        self, expr: tree.Comprehension, loops: Sequence[tree.Comprehended], scope: Scope
+    ) -> Iterator[Any]:
+        """The items that the loops from here inwards make."""
+        if not loops:
+            self.budget.spend(expr.element.span)
+            yield self.value(expr.element, scope)
+            return
+        loop, *inner = loops
+        place = loop.iterable.span
+        for index, item in enumerate(items_of(self.value(loop.iterable, scope), place)):
+            self.budget.spend(place)
+            for name, value in bindings(loop.targets, item, place, f"item {index}"):
+                scope.names[name.text] = value
+                self.note(name.span, value)
+            if all(self.condition(condition, scope) for condition in loop.conditions):
+                yield from self._comprehended(expr, inner, scope)
+
     # Operators
 
     def _unary(self, expr: tree.Unary, scope: Scope, hints: Sequence[str]) -> Any:
@@ -103,6 +128,8 @@ class Expressions:
             first = _truth(left, expr.left.span)
             return first if first is (expr.operator == "or") else self.condition(expr.right, scope)
         right = self.value(expr.right, scope)
+        if expr.operator in ("in", "not in"):
+            return _calculated(contains, expr.operator_span, expr.operator, left, right)
         if is_tensor(left) or is_tensor(right):
             return self._tensor_binary(expr, left, right, scope, hints)
         return _calculated(binary, expr.operator_span, expr.operator, left, right)

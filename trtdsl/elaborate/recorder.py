@@ -13,6 +13,7 @@ from typing import Any
 from trtdsl.diagnostics import Span
 from trtdsl.elaborate.calls import Caller
 from trtdsl.elaborate.expressions import Expressions
+from trtdsl.elaborate.loops import Budget
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import Argument, in_words
 from trtdsl.syntax import tree
@@ -47,8 +48,8 @@ class Recorder:
 class RecordingExpressions(Expressions):
     """Evaluates expressions, and notes what comes of them."""
 
-    def __init__(self, caller: Caller, recorder: Recorder) -> None:
-        super().__init__(caller)
+    def __init__(self, caller: Caller, budget: Budget, recorder: Recorder) -> None:
+        super().__init__(caller, budget)
         self.recorder = recorder
 
     def note(self, span: Span, value: Any) -> None:

@@ -6,24 +6,21 @@ poisoned so that nothing further is said about them, and elaboration goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic, Span
+from trtdsl.diagnostics import Span
 from trtdsl.elaborate.blocks import Blocks, Returned
 from trtdsl.elaborate.calls import Caller
 from trtdsl.elaborate.declarations import Declarations
 from trtdsl.elaborate.expressions import Expressions
+from trtdsl.elaborate.loops import Budget, bindings, items_of, names_of, unpacked
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.placing import Placer
 from trtdsl.elaborate.recorder import Recorder, RecordingExpressions
 from trtdsl.elaborate.scans import Scans
 from trtdsl.elaborate.scope import Scope
-from trtdsl.elaborate.values import in_words
 from trtdsl.syntax import tree
-
-MOST_STATEMENTS = 200_000
-"""of a model, beside those that its body holds itself: loops and blocks multiply"""
 
 
 class Elaboration:
@@ -33,23 +30,25 @@ class Elaboration:
         self.model = model
         self.report = Report()
         self.placer = Placer(self.report)
+        self.budget = Budget(self.report)
         blocks = self.blocks = Blocks(self._run_block)
         caller = Caller(self.placer, blocks.enter, blocks.call)
-        self.expressions = RecordingExpressions(caller, recorder) if recorder else Expressions(caller)
+        self.expressions = (
+            RecordingExpressions(caller, self.budget, recorder)
+            if recorder
+            else Expressions(caller, self.budget)
+        )
         self.recorder = recorder
         blocks.expressions = self.expressions
         self.declarations = Declarations(model, self.expressions, self.report)
         self.scans = Scans(self.expressions, lambda body, scope: self.run(body, scope, model=False))
-        self.statements = 0
 
     def run(self, statements: Sequence[tree.Statement], scope: Scope, model: bool) -> None:
         """Run statements in order; raises :class:`Returned` at the `return` of a block or def."""
         written = statements is self.model.body
         for statement in statements:
-            self.statements += not written
-            if self.statements > MOST_STATEMENTS:
-                text = f"the model takes more than {MOST_STATEMENTS} statements"
-                self.report.add_last(Diagnostic(text, _head(statement)))
+            if not written:
+                self.budget.spend(_head(statement))
             try:
                 self._statement(statement, scope, model)
             except Mistake as error:
@@ -102,11 +101,11 @@ class Elaboration:
     def _assign(self, statement: tree.Assign, scope: Scope, model: bool) -> None:
         names = [target.text for target in statement.targets]
         value = self.expressions.value(statement.value, scope, names)
-        values = [value] if len(names) == 1 else _unpacked(value, len(names), statement.value.span)
-        self._bind(statement.targets, values, scope, model)
+        values = [value] if len(names) == 1 else unpacked(value, len(names), statement.value.span)
+        self._bind(zip(statement.targets, values, strict=True), scope, model)
 
-    def _bind(self, targets: Sequence[tree.Name], values: Sequence[Any], scope: Scope, model: bool) -> None:
-        for target, value in zip(targets, values, strict=True):
+    def _bind(self, bound: Iterable[tuple[tree.Name, Any]], scope: Scope, model: bool) -> None:
+        for target, value in bound:
             if model:
                 self.declarations.warn_of_rebinding(target, value, scope)
             scope.names[target.text] = value
@@ -115,13 +114,9 @@ class Elaboration:
 
     def _for(self, statement: tree.For, scope: Scope, model: bool) -> None:
         place = statement.iterable.span
-        items = self.expressions.value(statement.iterable, scope)
-        if not isinstance(items, (list, tuple)):
-            raise mistake(f"`for` runs over a list, a tuple or a range, not {in_words(items)}", place)
-        names = [target.text for target in statement.targets]
+        items = items_of(self.expressions.value(statement.iterable, scope), place)
         for index, item in enumerate(items):
-            values = [item] if len(names) == 1 else _unpacked(item, len(names), place, f"item {index}")
-            self._bind(statement.targets, values, scope, model)
+            self._bind(bindings(statement.targets, item, place, f"item {index}"), scope, model)
             self.run(statement.body, scope, model)
 
     def _assert(self, statement: tree.Assert, scope: Scope) -> None:
@@ -141,16 +136,6 @@ class Elaboration:
             )
         values = [self.expressions.value(value, scope) for value in statement.values]
         raise Returned(values[0] if len(values) == 1 else tuple(values))
-
-
-def _unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequence[Any]:
-    """The parts of a value that ``count`` names are bound to."""
-    if not isinstance(value, (list, tuple)):
-        raise mistake(f"{count} names are bound, but {what} is {in_words(value)}", place)
-    if len(value) != count:
-        held = f"{len(value)} value{'s' if len(value) != 1 else ''}"
-        raise mistake(f"{count} names are bound, but {what} is {held}", place)
-    return value
 
 
 def _poison(statement: tree.Statement, scope: Scope, model: bool) -> None:
@@ -188,7 +173,7 @@ def bound_names(statement: tree.Statement) -> Iterator[str]:
     """The names a statement would have bound, those of its body included."""
     match statement:
         case tree.Assign() | tree.For():
-            yield from (target.text for target in statement.targets)
+            yield from names_of(statement.targets)
         case tree.Scan():
             yield from (target.text for target in statement.targets)
             yield from (name.text for name, _ in statement.carried)

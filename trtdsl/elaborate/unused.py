@@ -11,6 +11,7 @@ from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, did_you_mean
 from trtdsl.elaborate.blocks import dtype_named
+from trtdsl.elaborate.loops import names_of
 from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.scope import Scope, attribute
 from trtdsl.elaborate.statements import bound_names
@@ -44,6 +45,19 @@ def _bound(item: tree.Block | tree.Def) -> Iterator[str]:
                 yield size.parts[0].text
     for statement in item.body:
         yield from bound_names(statement)
+    yield from _comprehended(item)
+
+
+def _comprehended(node: object) -> Iterator[str]:
+    """The names that comprehensions bind anywhere inside."""
+    if isinstance(node, tuple):
+        for part in node:
+            yield from _comprehended(part)
+    elif isinstance(node, tree.Node):
+        if isinstance(node, tree.Comprehended):
+            yield from names_of(node.targets)
+        for field in node.__struct_fields__:
+            yield from _comprehended(getattr(node, field))
 
 
 class _Checker:

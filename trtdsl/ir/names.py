@@ -41,7 +41,7 @@ PYTHON_WORDS = frozenset(
 """Python's words that the language takes for no name, so that it can say what to write instead."""
 
 NEVER_NAMES = PYTHON_WORDS | frozenset(
-    ("and", "assert", "def", "else", "false", "for", "if", "none", "not", "or", "return", "true")
+    ("and", "assert", "def", "else", "false", "for", "if", "in", "none", "not", "or", "return", "true")
 )
 """What cannot be a name anywhere, nor begin a label; the other words of the language are names elsewhere."""
 

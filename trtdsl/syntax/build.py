@@ -297,7 +297,13 @@ class TreeBuilder(ExpressionBuilder):
         return tree.Output(span, self.list_names(*names), None, self._above(span))
 
     def make_for(
-        self, span: Span, _for: Token, targets: tuple[Name, ...], _in: Token, iterable: Expr, body: Body
+        self,
+        span: Span,
+        _for: Token,
+        targets: tuple[tree.Target, ...],
+        _in: Token,
+        iterable: Expr,
+        body: Body,
     ) -> tree.For:
         return tree.For(span, targets, iterable, body)
 

@@ -57,6 +57,14 @@ class ExpressionBuilder:
 
     list_targets = list_names
 
+    def list_loop_targets(self, *targets: Any) -> tuple[tree.Target, ...]:
+        """The names, and what was made of the targets in parentheses."""
+        found = (t for t in targets if not isinstance(t, Token) or t.type == "NAME")
+        return tuple(self._name(t) if isinstance(t, Token) else t for t in found)
+
+    def make_nested_targets(self, span: Span, *targets: Any) -> tree.NestedTargets:
+        return tree.NestedTargets(span, self.list_loop_targets(*targets))
+
     def make_pipe(self, span: Span, head: Expr, *children: Any) -> tree.Pipe:
         return tree.Pipe(span, head, nodes(children))
 
@@ -102,6 +110,10 @@ class ExpressionBuilder:
     def make_binary(self, span: Span, left: Expr, operator: Token, right: Expr) -> tree.Binary:
         return tree.Binary(span, operator.value, left, right, self._place(operator))
 
+    def make_not_in(self, span: Span, left: Expr, first: Token, last: Token, right: Expr) -> tree.Binary:
+        place = self._between(self._place(first), self._place(last))
+        return tree.Binary(span, "not in", left, right, place)
+
     def make_unary(self, span: Span, operator: Token, operand: Expr) -> tree.Unary:
         return tree.Unary(span, operator.value, operand)
 
@@ -137,6 +149,20 @@ class ExpressionBuilder:
 
     def make_list(self, span: Span, *children: Any) -> tree.ListLiteral:
         return tree.ListLiteral(span, nodes(children))
+
+    def make_comprehended(
+        self,
+        span: Span,
+        _for: Token,
+        targets: tuple[tree.Target, ...],
+        _in: Token,
+        iterable: Expr,
+        *conditions: Any,
+    ) -> tree.Comprehended:
+        return tree.Comprehended(span, targets, iterable, nodes(conditions))
+
+    def make_comprehension(self, span: Span, _open: Token, element: Expr, *loops: Any) -> tree.Comprehension:
+        return tree.Comprehension(span, element, nodes(loops))
 
     def make_tuple(self, span: Span, *children: Any) -> tree.TupleLiteral:
         return tree.TupleLiteral(span, nodes(children))

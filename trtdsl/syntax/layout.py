@@ -190,6 +190,10 @@ def write_sequence(writer: Writer, sequence: TokenSequence, indent: int, tail: i
     if flat and writer.column + width + tail <= WIDTH:
         _write_flat(writer, sequence, indent)
         return
+    clauses = _split_at_loops(sequence)
+    if len(clauses) > 1:
+        _write_comprehension(writer, clauses, indent, tail)
+        return
     rows = _split_at_arrows(sequence)
     if len(rows) == 1:
         _write_filled(writer, sequence, indent, tail)
@@ -210,6 +214,24 @@ def _write_flat(writer: Writer, sequence: TokenSequence, indent: int) -> None:
         if element.comma == "always":
             writer.append(",")
         writer.write(element.closing, indent)
+
+
+def _split_at_loops(sequence: TokenSequence) -> list[TokenSequence]:
+    """What a comprehension makes, then its loops; a statement is not taken apart."""
+    parts: list[TokenSequence] = [[]]
+    for number, element in enumerate(sequence):
+        if number and isinstance(element, Token) and element.kind == "FOR":
+            parts.append([])
+        parts[-1].append(element)
+    return parts
+
+
+def _write_comprehension(writer: Writer, parts: list[TokenSequence], indent: int, tail: int) -> None:
+    """The element, then each loop on lines of its own."""
+    for number, part in enumerate(parts):
+        if number:
+            writer.begin(indent)
+        write_sequence(writer, part, indent, tail if number == len(parts) - 1 else 0)
 
 
 def _split_at_arrows(sequence: TokenSequence) -> list[TokenSequence]:

@@ -21,7 +21,7 @@ _OPERATORS = {"PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "MODULO", "MAT
 _COMPARISONS = {"EQ", "NE", "LT", "LE", "GT", "GE"}
 _CLOSERS = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
 _STATEMENTS = {"DIM", "PROFILE", "INPUT", "OUTPUT", "EMIT", "SCAN", "WEIGHTS", "FOR", "RETURN", "ASSERT"}
-_AFTER_OPERAND = {*_OPERATORS, *_COMPARISONS, "ARROW", "DOT", "LPAR", "LSQB", "IF"}
+_AFTER_OPERAND = {*_OPERATORS, *_COMPARISONS, "IN", "NOT", "ARROW", "DOT", "LPAR", "LSQB", "IF", "FOR"}
 
 
 def explain(stuck: Stuck) -> Diagnostic:
@@ -83,7 +83,7 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         left -= {"ELLIPSIS", "COLON"}
     if {"FOR", "RETURN"} <= left:
         words.append("a statement")
-        left -= {*_STATEMENTS, "NAME", "IF", "AS", "IN", "WITH", "IMPORT", "BLOCK", "MODEL"}
+        left -= {*_STATEMENTS, "NAME", "IF", "AS", "WITH", "IMPORT", "BLOCK", "MODEL"}
     if {"IMPORT", "MODEL"} <= left:
         words.append("`import`, `block`, `def` or `model`")
         left -= {"IMPORT", "MODEL", "BLOCK", "DEF", END}
@@ -235,7 +235,7 @@ def _python_word(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(f"`{text}` is Python's", stuck.span(), help=(_PYTHON_WORDS[text],))
 
 
-_RESERVED = ("IF", "ELSE", "FOR", "RETURN", "ASSERT", "AND", "OR", "NOT", "TRUE", "FALSE", "NONE")
+_RESERVED = ("IF", "ELSE", "FOR", "RETURN", "ASSERT", "AND", "OR", "NOT", "IN", "TRUE", "FALSE", "NONE")
 
 
 def _reserved_word(stuck: Stuck) -> Diagnostic | None:
@@ -272,7 +272,8 @@ def _number(stuck: Stuck) -> Diagnostic | None:
 
 
 def _comparison(stuck: Stuck) -> Diagnostic | None:
-    if stuck.kind() in _COMPARISONS and stuck.expected & {"AND", "OR"}:
+    compares = stuck.kind() in _COMPARISONS or stuck.kind() == "IN"
+    if compares and stuck.expected & {"AND", "OR"} and "IN" not in stuck.expected:
         help = ("write `a < b and b < c`",)
         return Diagnostic("comparisons do not chain", stuck.span(), help=help)
     if stuck.kind() == "EQUAL" and "EQ" in stuck.expected and "LBRACE" in stuck.expected:
@@ -343,6 +344,47 @@ def _def(stuck: Stuck) -> Diagnostic | None:
     return None
 
 
+_COMPREHENSION = "a list comprehension is `[x -> f for x in xs if c]`, in brackets"
+
+
+def _comprehension(stuck: Stuck) -> Diagnostic | None:
+    """Python's other comprehensions, and what a list comprehension lacks."""
+    kinds, kind = stuck.tokens.kinds, stuck.kind()
+    opened = _open_brackets(stuck.tokens, stuck.index)
+    inside = kinds[opened[-1] + 1 : stuck.index] if opened else []
+    in_list = bool(opened) and kinds[opened[-1]] == "LSQB"
+    if kind == "FOR" and not in_list and opened and kinds[opened[-1]] == "LPAR":
+        return Diagnostic("unexpected `for`", stuck.span(), help=(_COMPREHENSION,))
+    if kind == "FOR" and in_list and "ELSE" in stuck.expected:
+        help = ("a filter stands at the end: `[x for x in xs if c]`",)
+        return Diagnostic("expected `else`, found `for`", stuck.span(), help=help)
+    if kind == "FOR" and in_list and "COMMA" in inside:
+        help = ("a tuple stands in parentheses: `[(a, b) for a, b in xs]`",)
+        return Diagnostic("unexpected `for`", stuck.span(), help=help)
+    if kind == "ELSE" and in_list and "FOR" in inside:
+        help = ("a choice of what is looped over stands in parentheses: `for x in (a if c else b)`",)
+        return Diagnostic("unexpected `else`", stuck.span(), help=help)
+    if kind == "COMMA" and in_list and "FOR" in inside:
+        help = ("it is a whole list: join two with `+`",)
+        return Diagnostic("unexpected `,` after a comprehension", stuck.span(), help=help)
+    return None
+
+
+def _loop(stuck: Stuck) -> Diagnostic | None:
+    """``x = a for a in xs``: a comprehension without brackets reads as the begin of a loop."""
+    kinds, first = stuck.tokens.kinds[: stuck.index], stuck.index
+    while first > 0 and kinds[first - 1] not in ("LBRACE", "RBRACE"):
+        first -= 1
+        if kinds[first] == "FOR":
+            break
+    if kinds[first : first + 1] != ["FOR"] or "LBRACE" not in stuck.expected:
+        return None
+    offset = first - stuck.index
+    if stuck.begins_line(offset) or stuck.kind(offset - 1) in ("LBRACE", "RBRACE"):
+        return None
+    return Diagnostic("unexpected `for`", stuck.span(offset), help=(_COMPREHENSION,))
+
+
 def _header(stuck: Stuck) -> Diagnostic | None:
     if stuck.expected not in (frozenset(("LPAR",)), frozenset(("LPAR", "LBRACE"))):
         return None
@@ -366,9 +408,14 @@ def _statement(stuck: Stuck) -> Diagnostic | None:
         return Diagnostic(f"unexpected {_shown(name)}", stuck.span(-1), label, help=help)
     if kind in _OPERATORS and stuck.kind(1) == "EQUAL":
         help = (f"write `{name} = {name} {stuck.text()} …`",)
+        if kind == "PLUS" and stuck.kind(2) == "LSQB":
+            help = (*help, f"or build the list at once: {_COMPREHENSION}")
         return Diagnostic(f"there is no `{stuck.text()}=`", stuck.span(0, 1), help=help)
     if kind in ("LSQB", "DOT"):
         help = ("a value is never changed in place: bind a new one",)
+        if stuck.text(1) in ("append", "extend"):
+            added = f"`{name} = {name} + {'[…]' if stuck.text(1) == 'append' else '…'}`"
+            help = (f"{help[0]}, {added}", f"or all at once: {_COMPREHENSION}")
         return Diagnostic(
             f"only a name can be bound, found `{name}{stuck.text()}`", stuck.span(-1, 0), help=help
         )
@@ -455,8 +502,10 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     _missing_operand,
     _unclosed,
     _number,
+    _comprehension,
     _comparison,
     _def,
+    _loop,
     _body,
     _weakest_arrow,
     _range,

@@ -9,6 +9,7 @@ from trtdsl.syntax.tokens import Tokens
 from trtdsl.syntax.tree import Comment
 
 _CALLABLE = {"NAME", "WORD", "INTEGER", "STRING", "RPAR", "RSQB"}
+_COMMAS = {"COMMA", "TARGET_COMMA"}
 _OPERAND_ENDS = {*_CALLABLE, "DECIMAL", "SCIENTIFIC", "TRUE", "FALSE", "NONE", "ELLIPSIS"}
 _LITERALS = {"INTEGER", "DECIMAL", "SCIENTIFIC", "NEGATE", "STRING", "TRUE", "FALSE", "NONE"}
 _PATH = {"NAME", "WORD", "INTEGER", "DECIMAL", "DOT"}
@@ -103,7 +104,7 @@ class _Reader:
         """Up to the comma or bracket that ends an item, or to the end of the statement."""
         sequence: TokenSequence = []
         previous: Token | None = None
-        ends = ("RPAR", "RSQB", "$END", "COMMA" if bracket else "$END")
+        ends = ("RPAR", "RSQB", "$END", "COMMA" if bracket and not _loops(bracket) else "$END")
         while self.kind not in ends:
             token = self.tokens[self.index]
             token.space = previous is not None and _spaced(previous.kind, token.kind, bracket)
@@ -112,15 +113,30 @@ class _Reader:
                 sequence.append(read)
                 previous = read.closing
                 continue
+            if token.kind == "COMMA" and bracket:
+                token.kind = "TARGET_COMMA"
             sequence.append(token)
             previous = token
             self.index += 1
         return sequence
 
+    def _loops(self) -> bool:
+        """Whether a `for` stands in the brackets that open here, in no brackets of its own."""
+        depth = 0
+        for token in self.tokens[self.index :]:
+            depth += (token.kind in ("LPAR", "LSQB")) - (token.kind in ("RPAR", "RSQB"))
+            if depth == 0:
+                return False
+            if depth == 1 and token.kind == "FOR":
+                return True
+        return False
+
     def bracket(self, applied: bool) -> Bracket:
         opening = self.tokens[self.index]
         bracket = Bracket(opening, [], opening, comma="broken", fills=False, applied=applied)
         commas = 0
+        if self._loops():
+            bracket.comma = "never"
         self.index += 1
         while self.kind not in ("RPAR", "RSQB"):
             item = Item(self.sequence(bracket))
@@ -143,6 +159,11 @@ class _Reader:
         return close(bracket)
 
 
+def _loops(bracket: Bracket) -> bool:
+    """Whether it is a comprehension: commas inside stand between targets, none ends it."""
+    return bracket.opening.kind == "LSQB" and bracket.comma == "never"
+
+
 def take_comments_after(sequence: TokenSequence) -> list[str]:
     """The comments behind the last token, which loses them."""
     last = sequence[-1]
@@ -153,7 +174,7 @@ def take_comments_after(sequence: TokenSequence) -> list[str]:
 
 def _spaced(previous: str, kind: str, bracket: Bracket | None) -> bool:
     """Whether a space stands between two tokens of one line."""
-    if previous in ("NEGATE", "DOT") or kind in ("DOT", "COMMA", "COLON"):
+    if previous in ("NEGATE", "DOT") or kind in ("DOT", "COLON") or kind in _COMMAS:
         return False
     if kind in ("LPAR", "LSQB") and previous in _CALLABLE:
         return False

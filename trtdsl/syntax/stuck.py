@@ -21,7 +21,7 @@ MOST_LOOKED_AT = 20_000
 
 _GOES_ON = {
     *("PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "MODULO", "MATMUL", "POWER", "AND", "OR"),
-    *("EQ", "NE", "LT", "LE", "GT", "GE", "ARROW", "DOT", "LPAR", "LSQB", "IF", "COMMA"),
+    *("EQ", "NE", "LT", "LE", "GT", "GE", "IN", "NOT", "ARROW", "DOT", "LPAR", "LSQB", "IF", "COMMA"),
 }
 """The kinds by which a statement that could be over goes on."""
 

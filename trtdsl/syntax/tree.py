@@ -24,6 +24,15 @@ class Name(Node, frozen=True):
     text: str
 
 
+class NestedTargets(Node, frozen=True):
+    """``(c, k)`` among the targets of a loop."""
+
+    targets: tuple[Target, ...]
+
+
+Target: TypeAlias = Name | NestedTargets
+
+
 class Path(Node, frozen=True):
     """A dotted path in an expression: ``x``, ``x.shape``, ``r.BasicBlock``. Parts may be integers."""
 
@@ -64,6 +73,21 @@ class ListLiteral(Node, frozen=True):
     items: tuple[Expr, ...]
 
 
+class Comprehended(Node, frozen=True):
+    """``for targets in iterable if condition`` inside a comprehension."""
+
+    targets: tuple[Target, ...]
+    iterable: Expr
+    conditions: tuple[Expr, ...]
+
+
+class Comprehension(Node, frozen=True):
+    """``[element for … in … if … for … in …]``."""
+
+    element: Expr
+    loops: tuple[Comprehended, ...]
+
+
 class TupleLiteral(Node, frozen=True):
     """``()``, ``(a,)``, ``(a, b)``; a parenthesised ``(a)`` is :class:`Parenthesised`."""
 
@@ -82,7 +106,7 @@ class Unary(Node, frozen=True):
 
 
 class Binary(Node, frozen=True):
-    """``operator`` is one of ``+ - * / // % ** @ == != < <= > >= and or``."""
+    """``operator`` is one of ``+ - * / // % ** @ == != < <= > >= in and or`` and ``not in``."""
 
     operator: str
     left: Expr
@@ -163,6 +187,7 @@ Expr: TypeAlias = (
     | NoneLiteral
     | Ellipsis
     | ListLiteral
+    | Comprehension
     | TupleLiteral
     | Parenthesised
     | Unary
@@ -228,7 +253,7 @@ class Assign(Node, frozen=True):
 
 
 class For(Node, frozen=True):
-    targets: tuple[Name, ...]
+    targets: tuple[Target, ...]
     iterable: Expr
     body: tuple[Statement, ...]
 
