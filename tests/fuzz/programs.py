@@ -339,7 +339,8 @@ class _Writer:
         head = f"{items}model m(width = {rng.randint(1, 9)}) {{\ndim N = 1 .. 2 .. 64\ndim H = 2 .. 8 .. 32\n"
         inputs = f"input x: {dtype}[{shape}]\ninput y: float32[N, H]\n"
         output = f"output result = {rng.choice(self.tensors)}\n"
-        return f"{head}{profile}\nsizes = [1, 2]\n{inputs}{body}\n{output}}}\n"
+        derived = f"model n = m(width = {self.number(0)})\n" if rng.random() < 0.2 else ""
+        return f"{head}{profile}\nsizes = [1, 2]\n{inputs}{body}\n{output}}}\n{derived}"
 
 
 _ARITHMETIC = ("+", "-", "*", "//", "%", "/", "**")

@@ -68,6 +68,8 @@ class Program:
             case tree.Model():
                 _require_distinct(item.parameters)
                 return
+            case tree.DerivedModel():
+                return
         for name, value in new.items():
             if name in names:
                 raise Mistake(_redefined(name, span, names[name]))

@@ -8,15 +8,14 @@ from typing import Any
 
 import msgspec
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, UsageError, did_you_mean
-from trtdsl.elaborate.arguments import match_arguments
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.elaborate.choice import Chosen, are_complete, choose, names_of_models
 from trtdsl.elaborate.files import Program
 from trtdsl.elaborate.mistakes import Mistake, Poisoned
 from trtdsl.elaborate.recorder import Recorder
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.statements import Elaboration
 from trtdsl.elaborate.unused import mistakes_in
-from trtdsl.elaborate.values import Argument
 from trtdsl.ir import Graph
 from trtdsl.syntax import tree
 from trtdsl.syntax.parser import parse
@@ -60,11 +59,11 @@ def elaborate(
     model or a parameter that there is none of.
     """
     file = parse(text, name)
-    return _elaborated(file, _choose(file, name, model), Program().main(file, name), defines or {}, recorder)
+    return _elaborated(file, choose(file, name, model), Program().main(file, name), defines or {}, recorder)
 
 
 def elaborate_models(text: str, name: str) -> Iterator[Elaborated]:
-    """The graph of each model of a text that is right, in order.
+    """The graph of each model of a text that is right, in order; not of one that others must complete.
 
     Raises :class:`DiagnosticError` in the end, with what is wrong with the others: each mistake once, where
     several models have it from one block.
@@ -72,9 +71,9 @@ def elaborate_models(text: str, name: str) -> Iterator[Elaborated]:
     file = parse(text, name)
     names = Program().main(file, name)
     failed: dict[tuple[object, ...], Diagnostic] = {}
-    for model in _names_of_models(file) or [None]:
+    for model in are_complete(file) or [None]:
         try:
-            yield _elaborated(file, _choose(file, name, model), names, {}, None)
+            yield _elaborated(file, choose(file, name, model), names, {}, None)
         except DiagnosticError as error:
             for diagnostic in error.diagnostics:
                 failed.setdefault((diagnostic.message, str(diagnostic.span)), diagnostic)
@@ -84,15 +83,15 @@ def elaborate_models(text: str, name: str) -> Iterator[Elaborated]:
 
 def _elaborated(
     file: tree.File,
-    model: tree.Model,
+    chosen: Chosen,
     names: Mapping[str, Any],
     defines: Mapping[str, Any],
     recorder: Recorder | None,
 ) -> Elaborated:
     """One model's graph; ``names`` are what the file's models see."""
-    _require_parameters(model, defines)
-    run = Elaboration(model, recorder)
-    _run(run, names, defines)
+    chosen.require_parameters(defines)
+    run = Elaboration(chosen.model, recorder)
+    _run(run, chosen, names, defines)
     for item in file.items:
         if isinstance(item, (tree.Block, tree.Def)) and id(item) not in run.blocks.entered:
             for diagnostic in mistakes_in(item, names):
@@ -134,62 +133,14 @@ def _value(expr: tree.Expr, model: tree.Model, typed: str) -> Any:
 
 def models(text: str, name: str) -> tuple[str, ...]:
     """The names of a text's models, in order."""
-    return _names_of_models(parse(text, name))
+    return names_of_models(parse(text, name))
 
 
-def _names_of_models(file: tree.File) -> tuple[str, ...]:
-    return tuple(item.name.text for item in file.items if isinstance(item, tree.Model))
-
-
-def _choose(file: tree.File, name: str, wanted: str | None) -> tree.Model:
-    found: dict[str, tree.Model] = {}
-    for item in file.items:
-        if not isinstance(item, tree.Model):
-            continue
-        word = item.name
-        if word.text in found:
-            origins = (Origin(found[word.text].name.span, "first here"),)
-            raise DiagnosticError(
-                Diagnostic(f"model `{word.text}` is defined twice", word.span, origins=origins)
-            )
-        found[word.text] = item
-    if not found:
-        raise DiagnosticError(Diagnostic(f"`{name}` holds no model"))
-    names = ", ".join(found)
-    if wanted is None:
-        stem = Path(name).stem
-        wanted = stem if stem in found else next(iter(found))
-        if len(found) > 1 and stem not in found:
-            text = f"`{name}` holds several models, choose one: {names}"
-            raise UsageError(Diagnostic(text, help=("use `--model NAME`",)))
-    if wanted not in found:
-        text = f"`{name}` has no model `{wanted}`{did_you_mean(wanted, found)}"
-        raise UsageError(Diagnostic(text, help=(f"its models are {names}",)))
-    return found[wanted]
-
-
-def _require_parameters(model: tree.Model, defines: Mapping[str, Any]) -> None:
-    """Refuse what is set and is no parameter of the model."""
-    known = [parameter.name.text for parameter in model.parameters]
-    help = f"its parameters are {', '.join(known)}" if known else "it has no parameters"
-    unknown = [
-        Diagnostic(
-            f"model `{model.name.text}` has no parameter `{name}`{did_you_mean(name, known)}",
-            model.name.span,
-            help=(help,),
-        )
-        for name in defines
-        if name not in known
-    ]
-    if unknown:
-        raise UsageError(*unknown)
-
-
-def _run(run: Elaboration, names: Mapping[str, Any], defines: Mapping[str, Any]) -> None:
+def _run(run: Elaboration, chosen: Chosen, names: Mapping[str, Any], defines: Mapping[str, Any]) -> None:
     """Run the model's statements; what is wrong with one of them is kept for later."""
     model, scope = run.model, Scope(names)
     try:
-        _bind_parameters(run, model, scope, defines)
+        _bind_parameters(run, chosen, scope, defines)
         run.run(model.body, scope, model=True)
     except Mistake as error:
         run.report.add_last(error.diagnostic)
@@ -200,17 +151,31 @@ def _run(run: Elaboration, names: Mapping[str, Any], defines: Mapping[str, Any])
         run.report.add_last(Diagnostic("the model nests too deeply", model.name.span, help=help))
 
 
-def _bind_parameters(run: Elaboration, model: tree.Model, scope: Scope, defines: Mapping[str, Any]) -> None:
-    span = model.name.span
-    order = [parameter.name.text for parameter in model.parameters]
-    arguments = [Argument(value, span, name) for name, value in defines.items()]
-    given = match_arguments(model.name.text, order, arguments, span)
+def _bind_parameters(run: Elaboration, chosen: Chosen, scope: Scope, defines: Mapping[str, Any]) -> None:
+    """Bind what the command line sets, what a derived model sets, and the defaults."""
+    model = chosen.model
+    given = {
+        name: run.expressions.value(argument.value, Scope(scope.globals))
+        for name, argument in chosen.given.items()
+    }
     for parameter in model.parameters:
         name = parameter.name.text
-        if name in given:
-            scope.names[name] = given[name].value
+        if name in defines:
+            scope.names[name] = defines[name]
+        elif name in given:
+            scope.names[name] = given[name]
         elif parameter.default is not None:
             scope.names[name] = run.expressions.value(parameter.default, scope)
         else:
             text = f"model `{model.name.text}` needs `{name}`"
-            raise Mistake(Diagnostic(text, parameter.span, help=(f"set it: -D {name}=…",)))
+            raise Mistake(Diagnostic(text, parameter.span, help=_settings(name, chosen.derived)))
+
+
+def _settings(parameter: str, derived: tuple[str, ...]) -> tuple[str, ...]:
+    """How a parameter without a default is set."""
+    advice = f"set it: -D {parameter}=…"
+    return (
+        (advice, f"or choose a model that is derived from this one: {', '.join(derived)}")
+        if derived
+        else (advice,)
+    )

@@ -167,6 +167,19 @@ class TreeBuilder(ExpressionBuilder):
     def make_plain_model(self, span: Span, _model: Token, name: Token, body: Body) -> tree.Model:
         return tree.Model(span, self._name(name), (), body, self._above(span))
 
+    def make_derived_model(
+        self,
+        span: Span,
+        _model: Token,
+        name: Token,
+        _equal: Token,
+        base: tree.Path,
+        _open: Token,
+        arguments: tuple[tree.Argument, ...],
+        _close: Token,
+    ) -> tree.DerivedModel:
+        return tree.DerivedModel(span, self._name(name), base, arguments, self._above(span))
+
     def make_required(self, span: Span, name: Token) -> tree.Parameter:
         return tree.Parameter(span, self._name(name), None)
 

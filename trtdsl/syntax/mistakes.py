@@ -344,6 +344,33 @@ def _def(stuck: Stuck) -> Diagnostic | None:
     return None
 
 
+def _model_header(stuck: Stuck) -> list[str]:
+    """The kinds of the tokens from the last ``model`` on, where no body has begun since."""
+    before = stuck.tokens.kinds[: stuck.index]
+    since = next((n for n in reversed(range(len(before))) if before[n] in ("MODEL", "LBRACE")), len(before))
+    return before[since:] if before[since : since + 1] == ["MODEL"] else []
+
+
+def _derived_model(stuck: Stuck) -> Diagnostic | None:
+    """``model a = b`` without a list, or with one of its own, or with a body."""
+    header = _model_header(stuck)
+    if len(header) < 2:
+        return None
+    name = stuck.text(1 - len(header))
+    form = f"write `model {name} = other(parameter = value)`"
+    if stuck.kind() == "EQUAL" and stuck.expected == frozenset(("LBRACE",)):
+        text = "a model that is derived from another has no list of parameters"
+        return Diagnostic(text, stuck.span(), help=(form, "further parameters pass through to the other"))
+    if header[2:3] != ["EQUAL"]:
+        return None
+    if stuck.kind() == "LBRACE" and "MODEL" in stuck.expected:
+        return Diagnostic("a model that is derived from another has no body", stuck.span(), help=(form,))
+    if len(header) == 3 or (len(header) == 4 and "LPAR" in stuck.expected):
+        wanted = "the name of a model" if len(header) == 3 else "`(`"
+        return Diagnostic(f"expected {wanted}, found {_found(stuck)}", stuck.span(), help=(form,))
+    return None
+
+
 _COMPREHENSION = "a list comprehension is `[x -> f for x in xs if c]`, in brackets"
 
 
@@ -386,14 +413,15 @@ def _loop(stuck: Stuck) -> Diagnostic | None:
 
 
 def _header(stuck: Stuck) -> Diagnostic | None:
-    if stuck.expected not in (frozenset(("LPAR",)), frozenset(("LPAR", "LBRACE"))):
+    expected = stuck.expected - {"EQUAL"}
+    if expected not in (frozenset(("LPAR",)), frozenset(("LPAR", "LBRACE"))):
         return None
     lists = "block Name(parameters)(tensors) { … }"
     if stuck.kind(-2) == "DEF":
         lists = "def name(parameters) { … }"
     if "LBRACE" in stuck.expected:
         lists = "model name { … }` or `model name(parameters) { … }"
-    message = f"expected {_in_words(stuck.expected, _end(stuck))}, found {_found(stuck)}"
+    message = f"expected {_in_words(expected, _end(stuck))}, found {_found(stuck)}"
     return Diagnostic(message, stuck.span(), help=(f"write `{lists}`",))
 
 
@@ -502,6 +530,7 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     _missing_operand,
     _unclosed,
     _number,
+    _derived_model,
     _comprehension,
     _comparison,
     _def,

@@ -110,10 +110,13 @@ class _Formatter:
         return index
 
     def _separate(self, first: Token) -> None:
-        """A blank line between blocks, defs and models, and around them."""
+        """A blank line between blocks, defs and models, and around them; models derived from others may go
+        without."""
         if self.depth or not self.writer.lines or (first.above and not first.above[0]):
             return
-        if first.kind in ("BLOCK", "DEF", "MODEL") or self.writer.ends_in("}"):
+        derived = first.kind == "MODEL" and self.tokens[self.index + 2].kind == "EQUAL"
+        begins = first.kind in ("BLOCK", "DEF", "MODEL") and not derived
+        if begins or self.writer.ends_in("}"):
             first.above.insert(0, "")
 
     def _on_one_line(self, header: TokenSequence, opening: int) -> bool:

@@ -104,11 +104,13 @@ def _begins_line(tokens: Tokens, index: int) -> bool:
 
 
 def _begins_item(tokens: Tokens, index: int) -> bool:
-    """``import "…"``, ``block name(``, ``def name(``, ``model name(`` or ``model name {``."""
+    """``import "…"``, ``block name(``, ``def name(``, or ``model name`` before ``(``, ``{`` or ``=``."""
     text, (following, opening) = tokens.text(index), (*tokens.kinds[index + 1 : index + 3], END)[:2]
     if text == "import":
         return following == "STRING"
-    return text in ("block", "def", "model") and following == "NAME" and opening in ("LPAR", "LBRACE")
+    return (
+        text in ("block", "def", "model") and following == "NAME" and opening in ("LPAR", "LBRACE", "EQUAL")
+    )
 
 
 def _begins_statement(tokens: Tokens, index: int) -> bool:

@@ -353,6 +353,15 @@ class Model(Node, frozen=True):
     documentation: str = ""
 
 
+class DerivedModel(Node, frozen=True):
+    """``model resnet18 = resnet(layers = [2, 2, 2, 2])``: another model with some parameters set."""
+
+    name: Name
+    base: Path
+    arguments: tuple[Argument, ...]
+    documentation: str = ""
+
+
 class Comment(Node, frozen=True):
     """``text`` includes the ``#``; ``trailing`` is true where code stands before it on its line."""
 
@@ -360,7 +369,7 @@ class Comment(Node, frozen=True):
     trailing: bool
 
 
-Item: TypeAlias = Import | Block | Def | Model
+Item: TypeAlias = Import | Block | Def | Model | DerivedModel
 
 
 class File(Node, frozen=True):
