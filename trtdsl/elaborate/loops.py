@@ -71,10 +71,10 @@ def unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequenc
     return value
 
 
-def names_of(targets: Sequence[tree.Target]) -> Iterator[str]:
+def names_of(targets: Sequence[tree.Target]) -> Iterator[tree.Name]:
     """The names that targets bind."""
     for target in targets:
         if isinstance(target, tree.Name):
-            yield target.text
+            yield target
         else:
             yield from names_of(target.targets)

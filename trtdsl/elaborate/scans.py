@@ -12,6 +12,7 @@ from typing import Any
 from trtdsl.diagnostics import Diagnostic, Origin, Span
 from trtdsl.elaborate.arguments import construct, match_arguments
 from trtdsl.elaborate.expressions import Expressions
+from trtdsl.elaborate.loops import names_of
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake
 from trtdsl.elaborate.naming import join
 from trtdsl.elaborate.placing import Use, refused
@@ -193,7 +194,7 @@ def _bindings(statements: Sequence[tree.Statement]) -> Iterator[tuple[str, Span]
     for statement in statements:
         match statement:
             case tree.Assign() | tree.For():
-                yield from ((target.text, target.span) for target in statement.targets)
+                yield from ((name.text, name.span) for name in names_of(statement.targets))
             case tree.Scan():
                 yield from ((name.text, name.span) for name, _ in statement.carried)
             case tree.Emit():

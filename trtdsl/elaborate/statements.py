@@ -82,10 +82,10 @@ class Elaboration:
                 self.declarations.declare(statement, scope)
                 self._note_declared(statement, scope)
             case tree.Scan():
-                for name, tensor in self.scans.scan(statement, scope):
-                    self._bind([name], [tensor], scope, model)
+                for bound in self.scans.scan(statement, scope):
+                    self._bind([bound], scope, model)
             case tree.Emit():
-                self._bind([statement.name], [self.scans.emit(statement, scope)], scope, model)
+                self._bind([(statement.name, self.scans.emit(statement, scope))], scope, model)
             case tree.Weights():
                 raise mistake(f"`{type(statement).__name__.lower()}` is not supported yet", _head(statement))
 
@@ -173,7 +173,7 @@ def bound_names(statement: tree.Statement) -> Iterator[str]:
     """The names a statement would have bound, those of its body included."""
     match statement:
         case tree.Assign() | tree.For():
-            yield from names_of(statement.targets)
+            yield from (name.text for name in names_of(statement.targets))
         case tree.Scan():
             yield from (target.text for target in statement.targets)
             yield from (name.text for name, _ in statement.carried)

@@ -55,7 +55,7 @@ def _comprehended(node: object) -> Iterator[str]:
             yield from _comprehended(part)
     elif isinstance(node, tree.Node):
         if isinstance(node, tree.Comprehended):
-            yield from names_of(node.targets)
+            yield from (name.text for name in names_of(node.targets))
         for field in node.__struct_fields__:
             yield from _comprehended(getattr(node, field))
 
