@@ -154,13 +154,18 @@ class Example:
 
     @property
     def inputs(self) -> Mapping[str, TensorType]:
-        """The graph's inputs: the operands, and one more for dimensions that only a result has."""
+        """The graph's inputs: the operands, and one more for dimensions that no operand has."""
         types = [type for _, type in self.slots()]
-        missing = sorted(_symbols(self.results) - _symbols(types), key=str)
+        missing = sorted((_symbols(self.results) | self._of_parameters()) - _symbols(types), key=str)
         inputs = {f"x{index}": type for index, type in enumerate(types)}
         if missing:
             inputs["sizes"] = TensorType(DType.FLOAT32, tuple(SYMBOLS[symbol.name] for symbol in missing))
         return inputs
+
+    def _of_parameters(self) -> set[Symbol]:
+        values = (getattr(self.op, name) for name in self.op.parameters)
+        parts = (part for value in values for part in (value if isinstance(value, tuple) else (value,)))
+        return {symbol for part in parts if isinstance(part, SymbolicDim) for symbol in symbols(part)}
 
     def _weights(self, seed: int) -> Iterator[tuple[str, Weight]]:
         if not isinstance(self.op, Module):
@@ -262,6 +267,9 @@ _NUMBERS = (
     "vector_norm",
     "softmax",
     "matrix",
+    "scattering",
+    "index_writing",
+    "comparing",
 )
 assert set(_NUMBERS) <= set(ops.__all__), "a family has another name"
 _DIVISIONS = ("div", "floor_divide", "remainder", "fmod")
@@ -289,6 +297,8 @@ def sample(
         # No two are equal, for among equals PyTorch and TensorRT name different places.
         size = evaluate(type.size, {})
         return random.permutation(size).reshape(type.shape).astype(type.dtype.numpy)
+    if slot in ("boundaries", "sorted_sequence"):
+        return np.sort(random_array(type, random, (-5, 6)), axis=-1)
     if name == "acosh":
         return np.asarray(1 + np.abs(random_array(type, random)), dtype=type.dtype.numpy)
     if slot == "boxes" and type.shape[-1] == 5:

@@ -167,7 +167,8 @@ def _same(ours: Any, theirs: Any) -> bool:
 def _is_complete(cls: type[Op], theirs: Mapping[str, Any]) -> bool:
     """Whether nothing that this signature requires is missing, and the order is the same."""
     operands = [operand.name for operand in cls.operands]
-    ours = cls.order or (*operands, *cls.parameters)
+    ours = (*cls.order, *(name for name in cls.parameters if name not in cls.order))
+    ours = ours if cls.order else (*operands, *cls.parameters)
     known = {*ours, *cls.bodies, *cls.ignored, *getattr(cls, "inferred", ()), "self"}
     required = [name for name, default in theirs.items() if default is EMPTY]
     common = [name for name in theirs if name in cls.parameters]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -88,7 +86,7 @@ def test_positions_from_the_end_in_dynamic_dimensions(subscripts: str) -> None:
 def test_a_stored_position_is_checked_before_the_build() -> None:
     graph = graph_of("p = buffer: Parameter(2, dtype = int64)\noutput o = x[:, p]", declared=X)
     (weight,) = graph.weights
-    bound = rebuild(graph, graph.nodes, {weight: dataclasses.replace(weight, data=np.array([0, 4]))})
+    bound = rebuild(graph, graph.nodes, {weight: weight.replace(data=np.array([0, 4]))})
     with pytest.raises(DiagnosticError) as info:
         lower(bound)
     assert "position 4 is out of range in a dimension of 4" in info.value.diagnostics[0].message

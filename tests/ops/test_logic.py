@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from tests.elaborate.bodies import graph_of
 from tests.ops.one_node import check_equals_torch, refused, t
+from trtdsl.evaluate import evaluate
 from trtdsl.ops.base import Op
 from trtdsl.ops.logic import (
     BitwiseAnd,
@@ -25,6 +29,7 @@ from trtdsl.ops.logic import (
     TypeAs,
     Where,
 )
+from trtdsl.trt.lower import lower
 from trtdsl.types import DType
 
 COMPARISONS = [Eq(), Ne(), Lt(), Le(), Gt(), Ge()]
@@ -128,3 +133,38 @@ def test_what_is_not_bool_is_refused() -> None:
     assert "bool" in refused(BitwiseAnd(), t("int64[2]"), t("int64[2]"))
     assert "bool" in refused(BitwiseNot(), t("uint8[2]"))
     assert "float8" in refused(To(DType.FLOAT8), t("float32[2]"))
+
+
+@pytest.mark.parametrize(
+    ("call", "type", "value"),
+    [
+        ("where(c, x, 0)", "float16[2]", [3, 0]),
+        ("where(c, 1, x)", "float16[2]", [1, 4]),
+        ("where(c, 1.5, i)", "float32[2]", [1.5, 6]),
+        ("where(c, i, true)", "int64[2]", [5, 1]),
+        ("where(c, 1.5, 0)", "float32[2]", [1.5, 0]),
+        ("where(c, 1, 0)", "int64[2]", [1, 0]),
+        ("where(c, true, false)", "bool[2]", [True, False]),
+        ("where(c, x, i)", "float16[2]", [3, 6]),
+        ("masked_fill(x, c, -inf)", "float16[2]", [-math.inf, 4]),
+        ("masked_fill(x, c, s)", "float16[2]", [7, 4]),
+        ("masked_fill(i, c, 2)", "int64[2]", [2, 6]),
+    ],
+)
+def test_numbers_to_choose_from(call: str, type: str, value: list[float]) -> None:
+    declared = "input c: bool[2]\ninput x: float16[2]\ninput i: int64[2]\ninput s: float32[]\n"
+    graph = graph_of(f"output y = {call}", declared=declared)
+    assert str(graph.outputs[0].value.type) == type
+    given = {
+        "c": torch.tensor([True, False]),
+        "x": torch.tensor([3.0, 4.0]).half(),
+        "i": torch.tensor([5, 6]),
+        "s": torch.tensor(7.0),
+    }
+    names = {**given, "where": torch.where, "masked_fill": torch.masked_fill, "inf": math.inf}
+    wanted = eval(call.replace("true", "True").replace("false", "False"), names)
+    assert wanted.tolist() == value
+    assert str(wanted.dtype) == f"torch.{graph.outputs[0].value.type.dtype}"
+    lowered = lower(graph)
+    inputs = {each.name: given[each.name] for each in graph.inputs}
+    assert torch.equal(evaluate(lowered.network, inputs, weights=lowered.weights)["y"], wanted)

@@ -182,6 +182,7 @@ TAKEN: Mapping[str, set[str]] = {
     "ELEMENTWISE": NUMBERS,
     "REDUCE": NUMBERS,
     **dict.fromkeys(["CONCATENATION", "GATHER", "SHAPE", "SHUFFLE", "SLICE"], NUMBERS | {"BOOL"}),
+    "SCATTER": NUMBERS,
     "SELECT": {"BOOL"},
     "CAST": NUMBERS | {"BOOL"},
 }

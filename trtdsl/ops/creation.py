@@ -162,55 +162,6 @@ class Ones(Zeros):
     value = 1
 
 
-class Arange(Function):
-    """Numbers from ``start`` (0 where only one is given) to below ``end``, ``step`` apart."""
-
-    torch = "torch.arange"
-    examples = (
-        "arange(5)() -> int64[5]",
-        "arange(1, 6, 2)() -> int64[3]",
-        "arange(0, 1, 0.25)() -> float32[4]",
-        "arange(3, dtype = float32)() -> float32[3]",
-    )
-
-    start: int | float
-    end: int | float | None = None
-    step: int | float = 1
-    dtype: DType | None = None
-
-    def array(self) -> Array:
-        """The numbers; refused where there is no way from start to end in such steps."""
-        first, last = (0, self.start) if self.end is None else (self.start, self.end)
-        whole = all(isinstance(number, int) for number in (first, last, self.step))
-        dtype = self.dtype or (DType.INT64 if whole else DType.FLOAT32)
-        for number, about in ((self.start, "start"), (last, "end"), (self.step, "step")):
-            require_fit(number, DType.INT64 if isinstance(number, int) else DType.FLOAT32, about)
-        if self.step == 0 or (last - first) * self.step < 0:
-            raise Refused(f"a step of {self.step} never reaches {last} from {first}", "step")
-        steps = (last - first) / self.step
-        if not steps <= LARGEST_CONSTANT:
-            count = math.ceil(steps) if math.isfinite(steps) else "so many"
-            raise Refused(f"{count} numbers are more than a constant may hold", "end")
-        numbers = first + self.step * np.arange(math.ceil(steps))
-        for number in (*numbers[:1].tolist(), *numbers[-1:].tolist()):
-            require_fit(number, dtype, "end")
-        return numbers.astype(dtype.numpy)
-
-    def infer(self) -> TensorType:
-        return type_of(self.array())
-
-    def lower(self, net: Network) -> Tensor:
-        return net.constant(self.array())
-
-    def fold(self) -> Array:
-        return self.array()
-
-    def reference(self, torch: Any) -> Any:
-        dtype = self.dtype and getattr(torch, str(self.dtype))
-        bounds = (self.start,) if self.end is None else (self.start, self.end, self.step)
-        return torch.arange(*bounds, dtype=dtype)
-
-
 LARGEST_CONSTANT = 1 << 24
 """Elements of a constant that is written in the text, at most."""
 

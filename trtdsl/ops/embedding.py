@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from trtdsl.ops.arithmetic_layers import not_equal
 from trtdsl.ops.base import Module, Spelling, given_type, static
-from trtdsl.ops.positions import Positions, require_index
+from trtdsl.ops.positions import Positions, checked, require_index
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_rank
+from trtdsl.ops.rules import require_elements, require_rank
 from trtdsl.types import DType, TensorType
 from trtdsl.types.arrays import np
 
@@ -81,7 +83,7 @@ class Embedding(Module):
         return {"input": Positions(self.num_embeddings)}
 
     def lower(self, net: Network, input: Tensor, weight: Tensor) -> Tensor:
-        return net.gather(weight, input, 0)
+        return net.gather(weight, checked(input, self.num_embeddings), 0)
 
     def fold(self, input: Array, weight: Array) -> Array | None:
         is_inside = Positions(self.num_embeddings).stray(input) is None
@@ -90,3 +92,104 @@ class Embedding(Module):
     def reference(self, torch: Any, input: Any, weight: Any) -> Any:
         # The module makes integer weights from a pretrained table only.
         return None if weight.is_floating_point() else torch.nn.functional.embedding(input, weight)
+
+
+Mode = Literal["sum", "mean", "max"]
+
+
+class EmbeddingBag(Module):
+    """The sum, mean or maximum of the rows that each bag, a row of the 2-D input, names.
+
+    Rows named ``padding_idx`` count nowhere; a bag of them alone gives 0.
+    """
+
+    torch = "torch.nn.EmbeddingBag"
+    examples = (
+        "EmbeddingBag(9, 4)(int64[N, 5]) -> float32[N, 4]",
+        'EmbeddingBag(9, 4, mode = "sum")(int32[N, S]) -> float32[N, 4]',
+        'EmbeddingBag(9, 4, mode = "max", padding_idx = 1)(int64[N, S]) -> float32[N, 4]',
+        "EmbeddingBag(3, 4, padding_idx = -1, dtype = float16)(int64[N, 5]) -> float16[N, 4]",
+    )
+    ignored = ("norm_type", "scale_grad_by_freq", "sparse", "include_last_offset")
+
+    num_embeddings: int
+    embedding_dim: int
+    max_norm: float | None = None
+    mode: Mode = "mean"
+    padding_idx: int | None = None
+    dtype: DType | None = None
+
+    @property
+    def _rows(self) -> Embedding:
+        return Embedding(self.num_embeddings, self.embedding_dim, self.padding_idx, self.max_norm, self.dtype)
+
+    def weights(
+        self,
+        input: TensorType,
+        offsets: TensorType | None = None,
+        per_sample_weights: TensorType | None = None,
+    ) -> dict[str, TensorType]:
+        return self._rows.weights(input)
+
+    def infer(
+        self,
+        input: TensorType,
+        offsets: TensorType | None = None,
+        per_sample_weights: TensorType | None = None,
+    ) -> TensorType:
+        rows = self._rows.infer(input)
+        if offsets is not None or input.rank != 2:
+            raise Refused(
+                "bags told apart by `offsets` have lengths that depend on values",
+                "offsets" if offsets is not None else "input",
+                help="give a 2-D input, one row for each bag, filled up with `padding_idx`",
+            )
+        if per_sample_weights is not None:
+            if self.mode != "sum":
+                raise Refused(
+                    f'per_sample_weights are for mode "sum", not "{self.mode}"', "per_sample_weights"
+                )
+            wanted = rows.with_shape(input.shape)
+            if per_sample_weights != wanted:
+                raise Refused(
+                    f"per_sample_weights must be {wanted}, not {per_sample_weights}", "per_sample_weights"
+                )
+        if not rows.dtype.is_floating:
+            raise Refused("EmbeddingBag needs a floating-point weight", "dtype")
+        require_elements(input, (1,), "EmbeddingBag")
+        return rows.with_shape((input.shape[0], self.embedding_dim))
+
+    def positions(
+        self,
+        input: TensorType,
+        offsets: TensorType | None = None,
+        per_sample_weights: TensorType | None = None,
+    ) -> Mapping[str, Positions]:
+        return self._rows.positions(input)
+
+    def lower(
+        self,
+        net: Network,
+        input: Tensor,
+        weight: Tensor,
+        offsets: Tensor | None = None,
+        per_sample_weights: Tensor | None = None,
+    ) -> Tensor:
+        rows = net.gather(weight, checked(input, self.num_embeddings), 0)
+        column = (*input.shape, 1)
+        if per_sample_weights is not None:
+            rows = net.elementwise("PROD", rows, net.reshape(per_sample_weights, column))
+        if self.padding_idx is None:
+            operation = {"sum": "SUM", "mean": "AVG", "max": "MAX"}[self.mode]
+            return net.reduce(operation, rows, [1], False)
+        padding = self.padding_idx % self.num_embeddings
+        kept = net.reshape(not_equal(net, input, net.scalar(padding, input)), column)
+        count = net.reduce("SUM", net.cast(kept, rows.dtype), [1], False)
+        if self.mode == "max":
+            most = net.reduce("MAX", net.select(kept, rows, net.scalar(-math.inf, rows)), [1], False)
+            is_empty = net.elementwise("EQUAL", count, net.scalar(0, count))
+            return net.select(is_empty, net.scalar(0, most), most)
+        total = net.reduce("SUM", net.select(kept, rows, net.scalar(0, rows)), [1], False)
+        if self.mode == "sum":
+            return total
+        return net.elementwise("DIV", total, net.elementwise("MAX", count, net.scalar(1, count)))

@@ -9,9 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.ops.base import Function
-from trtdsl.ops.positions import Positions, checked, from_either_end, from_front, require_index, size_tensor
+from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.positions import (
+    Positions,
+    checked,
+    from_either_end,
+    from_front,
+    require_index,
+    require_int64,
+    size_tensor,
+)
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import broadcast_shapes, require_elements, wrap_dim, wrap_dims
+from trtdsl.ops.rules import broadcast_shapes, require_at_most, require_elements, wrap_dim, wrap_dims
+from trtdsl.ops.shape import Reshape
 from trtdsl.types import Dim, DType, TensorType, product
 
 if TYPE_CHECKING:
@@ -147,3 +157,137 @@ class IndexSelect(Function):
         if input.rank == 0:
             return input
         return net.gather(input, net.to_rank(checked(index, input.shape[dim]), 1), dim)
+
+
+# --- One position for each element ------------------------------------------------------------------------
+
+
+def along(net: Network, x: Tensor, index: Tensor, dim: int) -> Tensor:
+    """``x.gather(dim, index)``: both of one rank, at least 1, the index nowhere larger but along ``dim``."""
+    sizes = tuple(x.shape[axis] if axis == dim else size for axis, size in enumerate(index.shape))
+    cut = x if sizes == x.shape else net.slice(x, (0,) * x.rank, sizes)
+    element = net.enum("GatherMode.ELEMENT")
+    return net.add("gather_v2", cut, index, element, result=x.type.with_shape(index.shape), axis=dim)
+
+
+def require_inside(index: TensorType, input: TensorType, dim: int | None, what: str, name: str) -> None:
+    """Refuse an index of another rank, or larger than the input along a dimension other than ``dim``."""
+    if max(index.rank, 1) != max(input.rank, 1):
+        raise Refused(f"{what} needs an index of the rank of {name}: {index} for {input}", "index")
+    for axis, (size, limit) in enumerate(zip(index.shape, input.shape, strict=False)):
+        if axis != dim:
+            text = f"the index of {what} is larger than {name} along dimension {axis}: {index} for {input}"
+            require_at_most(size, limit, text, "index")
+
+
+def size_along(x: TensorType, dim: int) -> Dim:
+    """The size of a dimension, 1 of what has none."""
+    return x.shape[wrap_dim(dim, x.rank)] if x.rank else 1
+
+
+def at_least_vector(net: Network, x: Tensor) -> Tensor:
+    """A tensor of rank 0 with one dimension."""
+    return net.to_rank(x, max(x.rank, 1))
+
+
+class Gather(Function):
+    """``input[…, index[…, k, …], …]``: for each element of the index the one at its position along ``dim``.
+
+    A position that is out of range raises in PyTorch and gives 0 on a GPU.
+    """
+
+    torch = "torch.gather"
+    examples = (
+        "gather(dim = 1)(float32[N, 8], int64[N, 3]) -> float32[N, 3]",
+        "gather(dim = -1)(float16[N, 4, S], int64[1, 2, 7]) -> float16[1, 2, 7]",
+        "gather(dim = 0)(int32[S], int32[9]) -> int32[9]",
+        "gather(dim = 2)(bool[N, 3, H], int64[N, 3, 1]) -> bool[N, 3, 1]",
+        "gather(dim = 0)(float32[], int64[]) -> float32[]",
+    )
+    order = ("input", "dim", "index")
+    ignored = ("sparse_grad",)
+
+    dim: int
+
+    def infer(self, input: TensorType, index: TensorType) -> TensorType:
+        require_index(index, "index")
+        dim = wrap_dim(self.dim, input.rank)
+        require_inside(index, input, dim, "gather", "the input")
+        if 0 not in index.shape:
+            require_elements(input, (dim,), "gather")
+        return input.with_shape(index.shape)
+
+    def positions(self, input: TensorType, index: TensorType) -> Mapping[str, Positions]:
+        return {"index": Positions(size_along(input, self.dim))}
+
+    def lower(self, net: Network, input: Tensor, index: Tensor) -> Tensor:
+        dim = wrap_dim(self.dim, input.rank)
+        x, places = at_least_vector(net, input), at_least_vector(net, index)
+        return net.reshape(along(net, x, checked(places, x.shape[dim]), dim), index.shape)
+
+
+class TakeAlongDim(Function):
+    """Like ``gather``, with broadcasting; without ``dim`` of the flat input."""
+
+    torch = "torch.take_along_dim"
+    examples = (
+        "take_along_dim(dim = 1)(float32[N, 8], int64[N, 3]) -> float32[N, 3]",
+        "take_along_dim(dim = -1)(float16[N, 1, S], int64[1, 4, 2]) -> float16[N, 4, 2]",
+        "take_along_dim()(float32[N, 3], int64[2, 2]) -> float32[4]",
+        "take_along_dim(dim = 1)(int32[2, S, 3], int64[2, 1, 1]) -> int32[2, 1, 3]",
+    )
+    order = ("input", "indices", "dim")
+
+    dim: int | None = None
+
+    def infer(self, input: TensorType, indices: TensorType) -> TensorType:
+        require_int64(indices, "take_along_dim", "indices")
+        if self.dim is None:
+            return input.with_shape((indices.size,))
+        if input.rank != indices.rank or input.rank == 0:
+            raise Refused(f"take_along_dim needs two tensors of one rank: {input} and {indices}", "indices")
+        dim = wrap_dim(self.dim, input.rank)
+        require_elements(input, (dim,), "take_along_dim")
+        return input.with_shape(self._shapes(input, indices, dim)[1])
+
+    def _shapes(
+        self, input: Tensor | TensorType, indices: Tensor | TensorType, dim: int
+    ) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
+        """The shapes to which both are expanded."""
+        around = (*indices.shape[:dim], 1, *indices.shape[dim + 1 :])
+        rest = broadcast_shapes((*input.shape[:dim], 1, *input.shape[dim + 1 :]), around)
+        given, taken = input.shape[dim], indices.shape[dim]
+        return (*rest[:dim], given, *rest[dim + 1 :]), (*rest[:dim], taken, *rest[dim + 1 :])
+
+    def positions(self, input: TensorType, indices: TensorType) -> Mapping[str, Positions]:
+        return {"indices": Positions(input.size if self.dim is None else size_along(input, self.dim))}
+
+    def lower(self, net: Network, input: Tensor, indices: Tensor) -> Tensor:
+        if self.dim is None:
+            flat = net.reshape(input, (input.type.size,))
+            places = net.reshape(checked(indices, input.type.size), net.result.shape)
+            return net.gather(flat, places, 0)
+        dim = wrap_dim(self.dim, input.rank)
+        shapes = self._shapes(input, indices, dim)
+        # Releases of PyTorch differ in whether they count from the end.
+        places = from_front(net, indices, input.shape[dim])
+        return along(net, net.expand(input, shapes[0]), net.expand(places, shapes[1]), dim)
+
+
+class Take(Composed):
+    """The elements at positions of the flat input, in the shape of the index."""
+
+    torch = "torch.take"
+    examples = (
+        "take()(float32[N, 8], int64[3]) -> float32[3]",
+        "take()(int32[4], int64[N, 2]) -> int32[N, 2]",
+        "take()(float16[], int64[]) -> float16[]",
+    )
+
+    def compose(self, emit: Emit, input: Part, index: Part) -> Part:
+        if index.dtype is not DType.INT64:
+            raise Refused(f"take needs an int64 index, not {index.dtype}", "index")
+        return emit(Index((0,)), emit(Reshape((-1,)), input), [index])
+
+    def positions(self, input: TensorType, index: TensorType) -> Mapping[str, Positions]:
+        return {"index": from_either_end(input.size)}

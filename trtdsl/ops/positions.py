@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, DType, TensorType
+from trtdsl.types import Dim, DType, TensorType, bounds
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ def require_index(index: TensorType, about: str) -> None:
     """Refuse an index that holds no int32 or int64."""
     if index.dtype not in (DType.INT32, DType.INT64):
         raise Refused(f"an index must be int32 or int64, not {index.dtype}", about)
+
+
+def require_int64(index: TensorType, what: str, about: str) -> None:
+    """Refuse an index that is not int64, where PyTorch takes no other."""
+    if index.dtype is not DType.INT64:
+        raise Refused(
+            f"{what} needs an int64 index, not {index.dtype}", about, help="cast it: `to(index, int64)`"
+        )
 
 
 def require_positions(array: Array, allowed: Positions, about: str | None = None) -> None:
@@ -83,3 +91,23 @@ def size_tensor(net: Network, size: Dim, like: Tensor) -> Tensor:
     if isinstance(size, int):
         return net.scalar(size, like)
     return net.reshape(net.cast(net.shape_tensor((size,)), like.dtype), (1,) * like.rank)
+
+
+_BLOCK = 1 << 12
+
+
+def count_up(net: Network, size: Dim) -> Tensor:
+    """The numbers from 0 to below a size, as ``int64[size]``.
+
+    Of a dynamic size as many as are needed of those for its largest, which are sums of two short constants:
+    exact on every release, and a large range takes no room in the engine.
+    """
+    if isinstance(size, int):
+        return net.constant(np.arange(size, dtype=np.int64))
+    most = bounds(size)[1]
+    numbers = net.constant(np.arange(min(most, _BLOCK), dtype=np.int64))
+    if most > _BLOCK:
+        rows = -(-most // _BLOCK)
+        starts = net.constant(_BLOCK * np.arange(rows, dtype=np.int64).reshape(rows, 1))
+        numbers = net.reshape(net.elementwise("SUM", starts, numbers), (rows * _BLOCK,))
+    return net.slice(numbers, (0,), (size,))

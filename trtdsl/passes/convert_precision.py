@@ -8,7 +8,7 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin
 from trtdsl.ir import Builder, Graph, Node, Output, Value, ValueNames, Weight, graphs, walk
-from trtdsl.ops.base import Op
+from trtdsl.ops.base import Module, Op
 from trtdsl.ops.logic import To
 from trtdsl.ops.refused import Refused
 from trtdsl.passes.declare import Pass
@@ -175,7 +175,9 @@ def _retyped(node: Node, dtype: DType) -> Op:
     stated = getattr(op, "dtype", None)
     from_nothing = not any(operand for operand in node.operands if not isinstance(operand, Weight))
     makes_floats = any(result.type.dtype in CONVERTED for result in node.results)
-    if "dtype" not in op.parameters or not makes_floats or not (stated in CONVERTED or from_nothing):
+    # A module that is told the dtype of its weights, such as `Embedding`, has float32 where it is not.
+    decides = stated in CONVERTED or from_nothing or isinstance(op, Module)
+    if "dtype" not in op.parameters or not makes_floats or not decides:
         return op
     return op.replace(dtype=dtype)
 
