@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,8 @@ from trtdsl.ir import rebuild
 from trtdsl.ops.base import OPERATORS
 from trtdsl.trt.lower import lower
 
+OPS: Any = OPERATORS
+
 IDS = "dim N = 1 .. 2 .. 8\ninput ids: int64[N, 5]\ninput w: float32[10, 4]\n"
 
 
@@ -23,7 +27,7 @@ IDS = "dim N = 1 .. 2 .. 8\ninput ids: int64[N, 5]\ninput w: float32[10, 4]\n"
 def test_embedding_takes_any_row() -> None:
     weight = torch.arange(12.0).reshape(4, 3)
     ids = torch.tensor([[3, 0], [2, 3]])
-    (found,) = check_equals_torch(OPERATORS["Embedding"](4, 3), ids, weights={"weight": weight})
+    (found,) = check_equals_torch(OPS["Embedding"](4, 3), ids, weights={"weight": weight})
     assert torch.equal(found, weight[ids])
 
 
@@ -38,7 +42,7 @@ def test_embedding_takes_any_row() -> None:
     ],
 )
 def test_embedding_refuses(parameters: dict[str, object], type: str, message: str) -> None:
-    assert message in refused(OPERATORS["Embedding"](4, 3, **parameters), t(type))
+    assert message in refused(OPS["Embedding"](4, 3, **parameters), t(type))
 
 
 def test_embedding_reads_the_checkpoint_or_a_tensor() -> None:
@@ -102,5 +106,5 @@ def test_the_evaluation_does_not_count_from_the_end_of_a_dynamic_dimension() -> 
 
 
 def test_index_select_of_a_single_number() -> None:
-    check_equals_torch(OPERATORS["index_select"](0), torch.tensor(5.0), torch.tensor([0]))
-    assert "needs one position, not 2" in refused(OPERATORS["index_select"](0), t("float32[]"), t("int64[2]"))
+    check_equals_torch(OPS["index_select"](0), torch.tensor(5.0), torch.tensor([0]))
+    assert "needs one position, not 2" in refused(OPS["index_select"](0), t("float32[]"), t("int64[2]"))

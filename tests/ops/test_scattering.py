@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from trtdsl.evaluate import evaluate
 from trtdsl.ops.base import OPERATORS
 from trtdsl.trt.lower import lower
 
+OPS: Any = OPERATORS
+
 ALL_TO_ONE = torch.tensor([1, 1, 3, 1, 3])
 SPECIAL = torch.tensor([math.inf, -1.0, math.nan, 2.0, 4.0])
 
@@ -20,7 +23,7 @@ SPECIAL = torch.tensor([math.inf, -1.0, math.nan, 2.0, 4.0])
 @pytest.mark.parametrize("name", ["scatter_add", "index_add"])
 def test_what_is_not_finite_stays_at_its_place(name: str) -> None:
     """As it would not in a product with ones and zeros."""
-    (found,) = check_equals_torch(OPERATORS[name](0), torch.ones(5), ALL_TO_ONE, SPECIAL)
+    (found,) = check_equals_torch(OPS[name](0), torch.ones(5), ALL_TO_ONE, SPECIAL)
     assert found[[0, 2, 4]].tolist() == [1, 1, 1]
 
 
@@ -28,14 +31,14 @@ def test_what_is_not_finite_stays_at_its_place(name: str) -> None:
 @pytest.mark.parametrize("include_self", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int32, torch.int64])
 def test_many_are_reduced_to_one(reduce: str, include_self: bool, dtype: torch.dtype) -> None:
-    op = OPERATORS["scatter_reduce"](0, reduce, include_self)
+    op = OPS["scatter_reduce"](0, reduce, include_self)
     source = torch.tensor([3, -2, 7, -9, 5]).to(dtype)
     (found,) = check_equals_torch(op, torch.tensor([4, 10, 2, 8]).to(dtype), ALL_TO_ONE, source)
     assert found[0] == 4
 
 
 def test_an_integer_mean_is_rounded_down() -> None:
-    op = OPERATORS["scatter_reduce"](0, "mean", False)
+    op = OPS["scatter_reduce"](0, "mean", False)
     (found,) = check_equals_torch(
         op, torch.zeros(2, dtype=torch.int64), torch.tensor([0, 0]), torch.tensor([-3, -4])
     )
@@ -59,13 +62,13 @@ def test_half_precision_sums_are_not_rounded_at_each_step() -> None:
 def test_a_position_may_be_filled_twice(dtype: torch.dtype) -> None:
     x = torch.zeros(3, 4).to(dtype)
     value = torch.tensor(1).to(dtype)
-    check_equals_torch(OPERATORS["index_fill"](1), x, torch.tensor([0, 0, -1]), value)
+    check_equals_torch(OPS["index_fill"](1), x, torch.tensor([0, 0, -1]), value)
 
 
 @pytest.mark.parametrize("accumulate", [True, False])
 def test_index_put_takes_positions_that_broadcast(accumulate: bool) -> None:
     rows, columns = torch.tensor([[0], [-1]]), torch.tensor([1, 2, 0])
-    op = OPERATORS["index_put"](accumulate)
+    op = OPS["index_put"](accumulate)
     check_equals_torch(op, torch.ones(4, 3, 2), [rows, columns], torch.tensor([5.0, 6.0]))
     if accumulate:
         check_equals_torch(op, torch.ones(4, 3), [torch.tensor([1, 1, 1])], torch.arange(9.0).reshape(3, 3))
@@ -73,8 +76,8 @@ def test_index_put_takes_positions_that_broadcast(accumulate: bool) -> None:
 
 def test_index_put_with_a_mask() -> None:
     x, mask = torch.arange(12.0).reshape(3, 4), torch.tensor([True, False, True])
-    check_equals_torch(OPERATORS["index_put"](), x, [mask], torch.tensor([7.0, 8.0, 9.0, 5.0]))
-    check_equals_torch(OPERATORS["index_put"](), x > 3, [x > 2], torch.tensor(False))
+    check_equals_torch(OPS["index_put"](), x, [mask], torch.tensor([7.0, 8.0, 9.0, 5.0]))
+    check_equals_torch(OPS["index_put"](), x > 3, [x > 2], torch.tensor(False))
     said = refused_put("float32[3, 4]", "bool[3]", "float32[2, 4]")
     assert "one value goes to all elements that it keeps" in said
     assert "the mask bool[4] does not cover" in refused_put("float32[3, 4]", "bool[4]", "float32[]")
@@ -84,7 +87,7 @@ def refused_put(x: str, index: str, values: str) -> str:
     from trtdsl.ops.refused import Refused
 
     with pytest.raises(Refused) as info:
-        OPERATORS["index_put"]().infer(input=t(x), indices=[t(index)], values=t(values))
+        OPS["index_put"]().infer(input=t(x), indices=[t(index)], values=t(values))
     return info.value.message
 
 
@@ -115,7 +118,7 @@ def refused_put(x: str, index: str, values: str) -> str:
     ],
 )
 def test_refuses(name: str, parameters: tuple[object, ...], types: tuple[str, ...], message: str) -> None:
-    cls = OPERATORS[name]
+    cls = OPS[name]
     op = cls(**dict(zip(cls.parameters, parameters, strict=False)))
     assert message in refused(op, *map(t, types))
 
@@ -131,23 +134,23 @@ def test_a_constant_position_is_checked() -> None:
 @pytest.mark.parametrize("right", [True, False])
 def test_numbers_among_boundaries(right: bool) -> None:
     values = torch.tensor([-math.inf, 0.0, 1.0, 1.5, 2.0, math.inf, math.nan])
-    check_equals_torch(OPERATORS["bucketize"](right=right), values, torch.tensor([0.0, 1.0, 1.0, 2.0]))
+    check_equals_torch(OPS["bucketize"](right=right), values, torch.tensor([0.0, 1.0, 1.0, 2.0]))
     rows = torch.tensor([[0, 2, 2, 5], [1, 1, 4, 9]])
-    check_equals_torch(OPERATORS["searchsorted"](right=right), rows, torch.tensor([[2, 6, -1], [1, 9, 10]]))
+    check_equals_torch(OPS["searchsorted"](right=right), rows, torch.tensor([[2, 6, -1], [1, 9, 10]]))
 
 
 @pytest.mark.parametrize("offset", range(-4, 5))
 def test_diagonals_at_every_offset(offset: int) -> None:
     if -3 < offset < 4:
-        check_equals_torch(OPERATORS["diagonal"](offset), torch.arange(12.0).reshape(3, 4))
+        check_equals_torch(OPS["diagonal"](offset), torch.arange(12.0).reshape(3, 4))
     for name in ("tril", "triu"):
-        check_equals_torch(OPERATORS[name](offset), torch.arange(1, 13).reshape(3, 4))
-    check_equals_torch(OPERATORS["diag_embed"](offset), torch.arange(1.0, 7).reshape(2, 3))
+        check_equals_torch(OPS[name](offset), torch.arange(1, 13).reshape(3, 4))
+    check_equals_torch(OPS["diag_embed"](offset), torch.arange(1.0, 7).reshape(2, 3))
 
 
 def test_triangles_keep_what_is_not_finite() -> None:
-    check_equals_torch(OPERATORS["tril"](), torch.full((3, 3), math.inf))
-    check_equals_torch(OPERATORS["triu"](), torch.full((3, 3), math.nan))
+    check_equals_torch(OPS["tril"](), torch.full((3, 3), math.inf))
+    check_equals_torch(OPS["triu"](), torch.full((3, 3), math.nan))
 
 
 def test_large_dynamic_ranges_are_counted_without_a_large_constant() -> None:
