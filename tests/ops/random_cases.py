@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trtdsl.ops.base import OPERATORS, Op
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType, symbol
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, bounds, symbol
 
 FLOATS = (DType.FLOAT32, DType.FLOAT32, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
 NUMBERS = (*FLOATS, DType.INT32, DType.INT64)
@@ -512,6 +512,78 @@ def _wider(type: TensorType) -> st.SearchStrategy[tuple[Dim, ...]]:
     return st.sampled_from([kept, (2, *kept), grown, (2, *grown)])
 
 
+@st.composite
+def gatherings(draw: Any) -> Case:
+    """One position for each element or slice; now and then an index that is too large."""
+    name = draw(st.sampled_from(["gather", "take_along_dim", "index_select", "take", "index_fill"]))
+    type = TensorType(draw(dtypes(DTYPES)), draw(shapes(1, 3, 1, 4)))
+    dim = draw(dims_of(type.rank))
+    integers = draw(st.sampled_from([DType.INT64, DType.INT64, DType.INT64, DType.INT32]))
+    index = TensorType(integers, _below(draw, type.shape, dim % type.rank))
+    if name in ("gather", "take_along_dim"):
+        key = "index" if name == "gather" else "indices"
+        return make(name, {"input": type, key: index}, dim=dim)
+    if name == "take":
+        return make(name, {"input": type, "index": index})
+    index = index.with_shape(index.shape[: draw(st.integers(0, 9)) == 0 or 1])
+    value = {"value": TensorType(draw(dtypes(NUMBERS)), ())} if name == "index_fill" else {}
+    return make(name, {"input": type, "index": index, **value}, dim=dim)
+
+
+def _below(draw: Any, shape: Sequence[Dim], dim: int, distinct: bool = False) -> tuple[int, ...]:
+    """Sizes that an index may have for a tensor of this shape, seldom one too large."""
+    limits = [bounds(size)[0] for size in shape]
+    if not distinct:
+        limits[dim] = 5
+    if draw(st.integers(0, 9)) == 0:
+        limits = [limit + (axis != dim) for axis, limit in enumerate(limits)]
+    return tuple(draw(st.integers(1, limit)) for limit in limits)
+
+
+@st.composite
+def writings(draw: Any) -> Case:
+    """Elements or slices written, or reduced, at positions."""
+    name = draw(st.sampled_from(["scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy"]))
+    type = TensorType(draw(dtypes(DTYPES)), draw(shapes(1, 3, 1, 4)))
+    dim = draw(dims_of(type.rank))
+    axis = dim % type.rank
+    sizes = _below(draw, type.shape, axis, distinct=name in ("scatter", "index_copy"))
+    dtype = draw(st.sampled_from([type.dtype, type.dtype, type.dtype, draw(dtypes(DTYPES))]))
+    integers = draw(st.sampled_from([DType.INT64, DType.INT64, DType.INT32]))
+    if name in ("index_add", "index_copy"):
+        source = TensorType(dtype, (*type.shape[:axis], sizes[axis], *type.shape[axis + 1 :]))
+        operands = {"input": type, "index": TensorType(integers, (sizes[axis],)), "source": source}
+        alpha = {"alpha": draw(st.sampled_from([1, 2]))} if name == "index_add" else {}
+        return make(name, operands, dim=dim, **alpha)
+    larger = tuple(size + draw(st.integers(0, 1)) for size in sizes)
+    source = TensorType(dtype, draw(st.sampled_from([sizes, larger, ()])) if name == "scatter" else larger)
+    operands = {"input": type, "index": TensorType(integers, sizes), "src": source}
+    parameters: dict[str, Any] = {"dim": dim}
+    if name == "scatter_reduce":
+        parameters["reduce"] = draw(st.sampled_from(["sum", "prod", "mean", "amax", "amin"]))
+        parameters["include_self"] = draw(st.booleans())
+    return make(name, operands, **parameters)
+
+
+@st.composite
+def indexings(draw: Any) -> Case:
+    """Several index tensors that broadcast; of those written at each names places of its own."""
+    type = TensorType(draw(dtypes(DTYPES)), draw(shapes(1, 4, 1, 4)))
+    name = draw(st.sampled_from(["index", "index", "index_put"]))
+    count = draw(st.integers(1, type.rank))
+    integers = st.sampled_from([DType.INT64, DType.INT64, DType.INT32])
+    if name == "index":
+        dims = draw(st.permutations(range(type.rank)))[:count]
+        shape = draw(shapes(0, 2, 1, 3))
+        indices = [_broadcast(draw, shape, draw(integers)) for _ in dims]
+        return make(name, {"input": type, "indices": indices}, dims=tuple(sorted(dims)))
+    accumulate = draw(st.booleans())
+    length = draw(st.integers(1, 4 if accumulate else bounds(type.shape[0])[0]))
+    indices = [TensorType(draw(integers), (length,)) for _ in range(count)]
+    values = _broadcast(draw, (length, *type.shape[count:]), type.dtype)
+    return make(name, {"input": type, "indices": indices, "values": values}, accumulate=accumulate)
+
+
 def _float32(*shape: Dim) -> TensorType:
     return TensorType(DType.FLOAT32, shape)
 
@@ -550,6 +622,9 @@ FAMILIES: Mapping[str, st.SearchStrategy[Case]] = {
     "softmax": softmaxes(),
     "norms": norms(),
     "products": products(),
+    "gatherings": gatherings(),
+    "writings": writings(),
+    "indexings": indexings(),
     "attention": attentions(),
     "sums of products": sums_of_products(),
 }

@@ -199,6 +199,8 @@ class ScatterAdd(Function):
         return ScatterReduce(self.dim, "sum")
 
     def infer(self, input: TensorType, index: TensorType, src: TensorType) -> TensorType:
+        if input.dtype.is_bool:
+            raise Refused("scatter_add does not take bool tensors here", "input", help="cast to int32")
         without_overflow(input.dtype, "scatter_add")
         return self._reduction.infer(input, index, src)
 
