@@ -171,7 +171,9 @@ class IndexPut(Function):
         if self.accumulate:
             without_overflow(input.dtype, "index_put")
             if input.dtype.is_bool:
-                raise Refused("index_put does not take bool tensors here to add them", "input", help="cast to int32")
+                raise Refused(
+                    "index_put does not take bool tensors here to add", "input", help="cast to int32"
+                )
         return computed(input)
 
     def _masked(self, input: TensorType, mask: TensorType, values: TensorType) -> TensorType:
