@@ -172,7 +172,9 @@ class IndexPut(Function):
             without_overflow(input.dtype, "index_put")
             if input.dtype.is_bool:
                 raise Refused(
-                    "index_put does not take bool tensors here to add", "input", help="cast to int32"
+                    "index_put with `accumulate` does not take bool tensors here",
+                    "input",
+                    help="cast to int32",
                 )
         return computed(input)
 

@@ -62,10 +62,9 @@ NAMES = frozenset((*_MODULES.split(), *_FUNCTIONALS.split(), *_FUNCTIONS_AND_MET
 INSTEAD = {
     "Module": "a module of your own is written `block Name(parameters)(tensors) { … }`",
     "ModuleList": 'write the layers in a `for` loop, labelled `"layers.{i}"`',
-    **{
-        name: f"write `where(unsqueeze(arange(R), 1) {sign} arange(C), x, 0)` for R rows and C columns"
-        for name, sign in (("tril", ">="), ("triu", "<="))
-    },
+    "empty": "write `zeros`",
+    "empty_like": "write `zeros_like`",
+    "new_empty": "write `new_zeros`",
     "Sequential": "write the layers one after the other: `x -> 0: Linear(64) -> relu -> 2: Linear(10)`",
 }
 """What is written in place of modules that hold others, and of functions that others express."""

@@ -19,9 +19,16 @@ _GROUPS: Mapping[str, str] = {
         rand randn rand_like randn_like randint randint_like randperm bernoulli multinomial normal poisson
         gumbel_softmax fractional_max_pool2d fractional_max_pool3d FractionalMaxPool2d FractionalMaxPool3d
     """,
-    "how large its result is depends on values, which TensorRT knows of `nonzero` only": """
+    "how many elements it gives depends on values, and sizes must follow from those of the inputs (TensorRT has"
+    " a layer that finds them, TensorRT-RTX has none): keep the shape with `where(mask, x, 0)`, count with"
+    " `sum(to(mask, int64))`": """
+        nonzero argwhere masked_select
+    """,
+    "how large its result is depends on values, and sizes must follow from those of the inputs": """
         unique unique_consecutive bincount
     """,
+    "which element of the source goes where depends on all of the mask: where each has a place of its own,"
+    " write `where(mask, source, x)`": "masked_scatter",
     "how many boxes are left depends on values: `nms_padded` of std/detection.trtnet finds a given number of"
     " them, or give out boxes and scores and choose behind the engine": "nms batched_nms",
     "how large each of its cells is depends on the boxes: `roi_align` with a `sampling_ratio` reads a given"
