@@ -19,9 +19,9 @@ _GROUPS: Mapping[str, str] = {
         rand randn rand_like randn_like randint randint_like randperm bernoulli multinomial normal poisson
         gumbel_softmax fractional_max_pool2d fractional_max_pool3d FractionalMaxPool2d FractionalMaxPool3d
     """,
-    "how many elements it gives depends on values, and sizes must follow from those of the inputs (TensorRT has"
-    " a layer that finds them, TensorRT-RTX has none): keep the shape with `where(mask, x, 0)`, count with"
-    " `sum(to(mask, int64))`": """
+    "how many elements it gives depends on values, and sizes must follow from those of the inputs (TensorRT"
+    " has a layer that finds them, TensorRT-RTX has none): keep the shape with `where(mask, x, 0)`, count"
+    " with `sum(to(mask, int64))`": """
         nonzero argwhere masked_select
     """,
     "how large its result is depends on values, and sizes must follow from those of the inputs": """
