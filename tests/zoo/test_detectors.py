@@ -1,0 +1,73 @@
+"""Detectors have the keys of their originals and find the same boxes, at several image sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.closeness import distance
+from tests.zoo.test_examples import EXAMPLES
+from tests.zoo.yolov8 import DetectionModel
+from trtdsl import reference
+from trtdsl.elaborate import elaborate_file
+from trtdsl.evaluate import evaluate
+from trtdsl.options import CompileOptions
+from trtdsl.passes import optimize
+from trtdsl.reference import to_numpy
+from trtdsl.trt.build import build
+from trtdsl.trt.lower import lower
+from trtdsl.weights import bind
+
+YOLO = EXAMPLES / "yolo" / "yolov8.trtnet"
+LIMIT = 5e-6
+
+
+def original(**sizes: Any) -> DetectionModel:
+    """With statistics and weights that keep the signal alive through all layers."""
+    torch.manual_seed(0)
+    module = DetectionModel(**sizes).eval()
+    for name, value in module.state_dict().items():
+        if name.endswith(("running_var", "bn.weight")):
+            torch.nn.init.uniform_(value, 0.5, 1.5)
+        elif name.endswith(("running_mean", "bias")):
+            torch.nn.init.normal_(value, 0.0, 0.3)
+        elif name.endswith("conv.weight") and "dfl" not in name:
+            torch.nn.init.kaiming_normal_(value)
+    return module
+
+
+def test_yolov8n_is_the_original() -> None:
+    module = original(depth=0.33, width=0.25)
+    state = {key: to_numpy(value) for key, value in module.state_dict().items()}
+    graph = bind(elaborate_file(YOLO, model="yolov8n"), state).graph
+    read = {weight.key for weight in graph.weights}
+    assert read == {key for key in state if not key.endswith("num_batches_tracked")}
+    lowered = lower(optimize(graph))
+    noise = torch.Generator().manual_seed(1)
+    for batch, height, width in ((1, 320, 320), (2, 320, 416)):
+        image = torch.rand(batch, 3, height, width, generator=noise)
+        with torch.no_grad():
+            wanted = module(image)
+        # Boxes are counted in pixels, scores from 0 to 1.
+        (meant,) = reference.run(graph, {"image": image}).values()
+        (found,) = evaluate(lowered.network, {"image": image}, weights=lowered.weights).values()
+        for part in (slice(0, 4), slice(4, None)):
+            assert distance(meant[:, part], wanted[:, part]) < LIMIT
+            assert distance(found[:, part], wanted[:, part]) < LIMIT
+    assert len(build(lowered, CompileOptions(targets=("sm89",)))) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "width", "most"),
+    [("s", 0.33, 0.5, 1024), ("m", 0.67, 0.75, 768), ("l", 1, 1, 512), ("x", 1, 1.25, 512)],
+)
+def test_the_family_has_the_originals_keys(name: str, depth: float, width: float, most: int) -> None:
+    with torch.device("meta"):
+        state = DetectionModel(depth, width, most).state_dict()
+    graph = elaborate_file(YOLO, model=f"yolov8{name}")
+    found = {weight.key: weight.type.shape for weight in graph.weights}
+    assert found == {
+        key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
+    }
