@@ -28,6 +28,7 @@ from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_file, elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
+from trtdsl.ops.base import OPERATORS
 from trtdsl.passes import convert_precision, optimize
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.lower import lower
@@ -185,9 +186,16 @@ def test_operators_use_what_the_release_has(release: str) -> None:
     assert refused == REFUSED[release]
 
 
+CACHES = dict.fromkeys(
+    OPERATORS["kv_cache_update"].examples, "no cache is updated in place before TensorRT 10.15"
+)
 REFUSED: dict[str, dict[str, str]] = {
     "8.5.3": {
+        **CACHES,
+        "kv_cache_update()(bfloat16[2, 4, 32, 16], bfloat16[2, 4, 3, 16], int32[2])"
+        " -> bfloat16[2, 4, 32, 16]": "does not support bfloat16",
         "to(bfloat16)(float32[4]) -> bfloat16[4]": "does not support bfloat16",
+        "RMSNorm(16)(bfloat16[2, 16]) -> bfloat16[2, 16]": "does not support bfloat16",
         "scaled_dot_product_attention()(bfloat16[2, S, 8], bfloat16[2, H, 8], bfloat16[2, H, 8], bool[S, H])"
         " -> bfloat16[2, S, 8]": "does not support bfloat16",
         "topk(1, dim = 0)(int32[S]) -> int32[1], int64[1]": (
@@ -197,7 +205,7 @@ REFUSED: dict[str, dict[str, str]] = {
             "supports TopKOperation.MAX for floating-point tensors only, not for int64"
         ),
     },
-    "10.13": {},
+    "10.13": CACHES,
     "11.4": {},
 }
 

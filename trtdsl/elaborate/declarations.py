@@ -13,7 +13,7 @@ from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import in_words
-from trtdsl.ir import Graph, Output, Profile, Value, walk
+from trtdsl.ir import Graph, Output, Profile, Value, misplaced, walk
 from trtdsl.syntax import tree
 from trtdsl.types import LARGEST_DIM, Dim, Symbol, SymbolicDim, TensorType, symbol, symbols
 
@@ -231,7 +231,7 @@ class Declarations:
         default = {name: dim.own for name, dim in self.dims.items()}
         profiles = [Profile("default", default)] if default else []
         profiles += [Profile(name, {**default, **own}) for name, own in self.profiles.items()]
-        return Graph(
+        graph = Graph(
             self.model.name.text,
             tuple(value for value, _ in self.inputs),
             tuple(self.expressions.placer.builder.nodes),
@@ -240,6 +240,10 @@ class Declarations:
             tuple(profiles),
             self.model.documentation,
         )
+        for node, problem in misplaced(graph):
+            self.report.add(Diagnostic.at(problem, node.origins))
+        self.report.raise_errors()
+        return graph
 
     def _check_inputs(self) -> None:
         used = {value for node in self.expressions.placer.builder.nodes for value in node.operands}

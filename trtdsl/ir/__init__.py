@@ -20,6 +20,7 @@ from trtdsl.ir.graph import (
     walk,
     with_bodies,
 )
+from trtdsl.ir.in_place import misplaced
 from trtdsl.ir.names import ValueNames
 from trtdsl.ir.rewrite import Outcome, Refusal, RefusedNode, Surroundings, merged_origins, refusals, rewrite
 from trtdsl.ir.show import difference, show, show_call
@@ -45,6 +46,7 @@ __all__ = [
     "infer",
     "map_graphs",
     "merged_origins",
+    "misplaced",
     "operand_types",
     "rebuild",
     "refusals",

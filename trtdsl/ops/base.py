@@ -145,6 +145,8 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     """positional order of operands and parameters where it is not operands first"""
     tolerance: ClassVar[float] = 1e-5
     """relative L2 error allowed between the lowered layers and PyTorch in float32"""
+    in_place: ClassVar[tuple[str, ...]] = ()
+    """operands whose memory the first results take over: the model's inputs, and the results its outputs"""
     bodies: ClassVar[tuple[str, ...]] = ()
     """names of the graphs that the operator runs itself, such as a loop's step"""
     keys: ClassVar[Mapping[str, str]] = {}

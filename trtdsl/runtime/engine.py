@@ -100,9 +100,19 @@ class Engine:
             text = f"{dialect} cannot load the engine of `{manifest.model}` on this GPU"
             advice = (*dialect.log.take(), *missing_libraries(manifest, dialect, path))
             raise RefusedByTensorRT(Diagnostic(text, help=advice))
+        self._require_own_memory()
         self.profile_users = ProfileUsers(shared=dialect.facts.shares_profiles)
         self._lock = threading.Lock()
         self._shared: Context | None = None
+
+    def _require_own_memory(self) -> None:
+        """Refuse an engine whose output lies where an input does: the arrays of a call are apart."""
+        aliased: Callable[[str], str | None] = getattr(self.raw, "get_aliased_input_tensor", lambda _: None)
+        for output in self.manifest.outputs:
+            if source := aliased(output.name):
+                text = f"the engine writes into its input `{source}`, which `run` and `bench` cannot do"
+                help = f"bind `{source}` and `{output.name}` to one address in a program of your own"
+                raise UsageError(Diagnostic(text, help=(help,)))
 
     @classmethod
     def load(cls, path: Path | str, runtime: str | None = None) -> Engine:
