@@ -33,7 +33,7 @@ from trtdsl.passes import convert_precision, optimize
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import make_manifest
-from trtdsl.types import DType
+from trtdsl.types import DType, evaluate_shape
 from trtdsl.weights import bind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ def problem(release: str, use: Use) -> str | None:
         return None if use.member in {*known["tensor_members"], "shape", "dtype"} else "no such member"
     if use.owner == "IAttention":
         # Two layers behind one object, which the signatures leave out.
-        return None if hasattr(trt.IAttention, use.member) else "no such member"
+        return None if hasattr(vars(trt)["IAttention"], use.member) else "no such member"
     members = {*known["layers"].get(use.owner, ()), *known["layer_methods"].get(use.owner, ())}
     return None if use.member in members | {*known["ilayer_base"]} else "no such member"
 
@@ -137,7 +137,8 @@ class Zeros(Mapping[str, Any]):
         self._types = {weight.key: weight.type for weight in graph.weights}
 
     def __getitem__(self, key: str) -> Any:
-        return np.zeros(self._types[key].shape, self._types[key].dtype.numpy)
+        type = self._types[key]
+        return np.zeros(evaluate_shape(type.shape, {}), type.dtype.numpy)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._types)
@@ -196,6 +197,8 @@ REFUSED: dict[str, dict[str, str]] = {
         " -> bfloat16[2, 4, 32, 16]": "does not support bfloat16",
         "to(bfloat16)(float32[4]) -> bfloat16[4]": "does not support bfloat16",
         "RMSNorm(16)(bfloat16[2, 16]) -> bfloat16[2, 16]": "does not support bfloat16",
+        "rotary_embedding()(bfloat16[2, 2, S, 16], bfloat16[9, 8], bfloat16[9, 8], int32[2, S])"
+        " -> bfloat16[2, 2, S, 16]": "does not support bfloat16",
         "scaled_dot_product_attention()(bfloat16[2, S, 8], bfloat16[2, H, 8], bfloat16[2, H, 8], bool[S, H])"
         " -> bfloat16[2, S, 8]": "does not support bfloat16",
         "topk(1, dim = 0)(int32[S]) -> int32[1], int64[1]": (
