@@ -1,0 +1,55 @@
+"""Modules with computed weights, by the keys that torch.nn.utils.parametrizations gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from tests.closeness import distance
+from trtdsl import reference
+from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
+from trtdsl.passes import optimize
+from trtdsl.reference import to_numpy
+from trtdsl.trt.lower import lower
+from trtdsl.weights import bind
+
+MODULES = {
+    "Linear(5)": (nn.Linear(4, 5), (5, 4), (3, 4)),
+    "Conv2d(6, (3, 2))": (nn.Conv2d(4, 6, (3, 2)), (6, 4, 3, 2), (3, 4, 7, 8)),
+}
+
+
+@pytest.mark.parametrize("call", MODULES)
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_computes_what_pytorch_does(name: str, call: str) -> None:
+    layer, weight, shape = MODULES[call]
+    module: Any = nn.ModuleDict({"m": type(layer)(*_sizes(layer))})
+    getattr(parametrizations, name)(module["m"])
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, 0.3, 1.0)
+    module.eval()
+    x = torch.randn(shape)
+    with torch.no_grad():
+        wanted = module["m"](x)
+    text = f"""import "std/parametrized.trtnet"
+    model m {{
+      input x: float32[{", ".join(map(str, shape))}]
+      output y = m: {call}(x, weight = {name}("m", {list(weight)}))
+    }}"""
+    state = {key: to_numpy(value) for key, value in module.state_dict().items()}
+    graph = bind(elaborate_text(text), state).graph
+    assert {each.key for each in graph.weights} == set(state)
+    assert distance(reference.run(graph, {"x": x})["y"], wanted) < 1e-6
+    lowered = lower(optimize(graph))
+    assert distance(evaluate(lowered.network, {"x": x}, weights=lowered.weights)["y"], wanted) < 1e-6
+
+
+def _sizes(layer: Any) -> tuple[Any, ...]:
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    return layer.in_channels, layer.out_channels, layer.kernel_size
