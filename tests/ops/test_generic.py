@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -188,6 +190,8 @@ def signatures(path: str) -> list[dict[str, Any]]:
         parameters = inspect.signature(found).parameters.values()
     except ValueError:
         return _overloads(_packet(path))
+    if isinstance(found, type) and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        return [*_stated(found)]
     if all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) and "functional" in path:
         # Functions that return indices on demand are chosen at the call; a private one has the signature.
         module, _, name = path.rpartition(".")
@@ -196,6 +200,17 @@ def signatures(path: str) -> list[dict[str, Any]]:
         # So does what takes tensors one by one, or all of them as a list.
         return _overloads(_packet(path))
     return [{p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}]
+
+
+def _stated(cls: type) -> Iterator[dict[str, Any]]:
+    """The overloads of a class's constructor that its source states."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
+    for each in definition.body:
+        if isinstance(each, ast.FunctionDef) and each.name == "__init__" and len(each.args.args) > 1:
+            names = [argument.arg for argument in each.args.args[1:]]
+            defaults = [ast.literal_eval(default) for default in each.args.defaults]
+            yield dict(zip(names, [EMPTY] * (len(names) - len(defaults)) + defaults, strict=True))
 
 
 def _packet(path: str) -> Any:

@@ -98,7 +98,7 @@ class Caller:
             return self.enter_block(callee, configured.arguments, tensors, call)
         op, spans = _configured(callee, configured.arguments, call.span)
         order = tuple(operand.name for operand in callee.op.operands)
-        weights = callee.op.weight_slots
+        weights = op.slots
         bound = match_arguments(callee.name, order, tensors, call.span, "tensor", by_name=weights)
         for name in weights:
             if name in bound and bound[name].value is None:
@@ -238,7 +238,7 @@ class Caller:
                 found += [(name, value) for value in _tensor_list(op, name, argument)]
             else:
                 found.append((name, self._tensor(op.name, name, argument, beside, call)))
-        weights = [(slot, given[slot]) for slot in op.weight_slots if slot in given]
+        weights = [(slot, given[slot]) for slot in op.slots if slot in given]
         return found + [(slot, self._tensor(op.name, slot, argument, (), call)) for slot, argument in weights]
 
     def _tensor(self, callee: str, name: str, argument: Argument, beside: Sequence[Any], call: Call) -> Value:

@@ -136,7 +136,7 @@ class Placer:
 
     def _place_weights(self, use: Use, by_slot: Mapping[str, Any], path: str) -> list[tuple[str, Value]]:
         types = use.op.weights(**by_slot)
-        given = {slot: value for slot, value in use.operands if slot in use.op.weight_slots}
+        given = {slot: value for slot, value in use.operands if slot in use.op.slots}
         for slot in given:
             if slot not in types:
                 text = f"`{use.op.name}` as it is configured here has no weight `{slot}`"

@@ -16,6 +16,7 @@ from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.scope import Scope, attribute
 from trtdsl.elaborate.statements import bound_names
 from trtdsl.elaborate.values import BlockRef, DefRef, Namespace, OperatorRef
+from trtdsl.ops.base import Op
 from trtdsl.syntax import tree
 
 
@@ -119,13 +120,16 @@ class _Checker:
 
 
 def _keywords_of(callee: Any) -> dict[str, None] | None:
-    """Every name that an argument of a callee may have, in whichever of its lists."""
+    """Every name that an argument of a callee may have, in whichever of its lists; None where that depends
+    on its configuration."""
     if isinstance(callee, (BlockRef, DefRef)):
         declared = (*callee.declared.parameters, *_tensors(callee.declared))
         return dict.fromkeys(parameter.name.text for parameter in declared)
     if not isinstance(callee, OperatorRef):
         return None
     op, spelling = callee.op, callee.spelling
+    if op.slots is not Op.slots:
+        return None
     operands = (operand.name for operand in op.operands)
     named = (*op.parameters, *op.ignored, *operands, *op.weight_slots, *op.bodies)
     if spelling is not None:

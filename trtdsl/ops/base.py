@@ -219,6 +219,11 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
         """A warning for a use that is valid but seldom meant, or None."""
         return None
 
+    @property
+    def slots(self) -> Sequence[str]:
+        """Every weight that the operator may have as it is configured."""
+        return self.weight_slots
+
     # What follows from the class
 
     @classmethod
