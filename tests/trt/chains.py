@@ -124,8 +124,90 @@ def _program(
     return _text([*lines, *(f"output y{n} = {name}" for n, name in enumerate(sorted(outputs)))])
 
 
-def _text(lines: Sequence[str]) -> str:
-    return "model m() {\n" + "".join(f"  {line}\n" for line in lines) + "}\n"
+def _text(lines: Sequence[str], head: str = "") -> str:
+    return f"{head}model m() {{\n" + "".join(f"  {line}\n" for line in lines) + "}\n"
+
+
+BRANCHES = """
+def first(a, b) { return a }
+def swapped(a, b) { return b - a }
+def deep(a, b) { return cond(sum(b) > 0, first, swapped, (a, b)) }
+block Inner(a: [N, C], b) {
+  scan row, other in a, b, reverse = true with s = zeros(C, dtype = a.dtype) {
+    s = s + row - other
+    emit rows = s
+  }
+  return rows
+}
+""".replace("block Inner(", "block Inner()(")
+
+
+def recurrences(rng: random.Random) -> str:
+    """A text of scans along sequences, with choices and scans inside of them, and of recurrent modules."""
+    low, dtype = rng.choice([0, 1]), rng.choice(["float32", "float32", "float16", "int64"])
+    lines = [f"dim N = 1 .. 2 .. 4\n  dim T = {low} .. 3 .. 6"]
+    lines += [f"input i0: {dtype}[T, N, 4]", f"input i1: {dtype}[N, T, 4]", f"input o: {dtype}[N, 4]"]
+    sequences, matrices = [("i0", 0), ("i1", 1)], ["o"]
+    wanted = rng.randint(1, 4)
+    for _ in range(30):
+        number = len(lines)
+        line, stacks, lasts = _recurrence(rng, number, sequences, matrices)
+        outputs = [f"output r{n} = {name}" for n, name in enumerate((*(s for s, _ in stacks), *lasts))]
+        try:
+            elaborate_text(_text([*lines, line, *outputs], BRANCHES))
+        except DiagnosticError:
+            continue
+        lines.append(line)
+        sequences += stacks
+        matrices += lasts
+        wanted -= 1
+        if not wanted:
+            break
+    names = [*(name for name, _ in sequences[-2:]), *matrices[-2:]]
+    return _text([*lines, *(f"output y{n} = {name}" for n, name in enumerate(names))], BRANCHES)
+
+
+def _recurrence(
+    rng: random.Random, number: int, sequences: Sequence[tuple[str, int]], matrices: Sequence[str]
+) -> tuple[str, list[tuple[str, int]], list[str]]:
+    """A statement, the sequences that it leaves (each with its time's dimension), and the matrices."""
+    (x, dim), (z, other) = rng.choice(sequences), rng.choice(sequences)
+    if rng.random() < 0.2:
+        kind = rng.choice(["GRU", "RNN", "LSTM"])
+        options = f"batch_first = {str(dim == 1).lower()}, bidirectional = {rng.choice(['true', 'false'])}"
+        states = f", c{number}" if kind == "LSTM" else ""
+        line = f"v{number}, h{number}{states} = {x} -> l{number}: {kind}(4, {rng.choice([1, 2])}, {options})"
+        return line, [(f"v{number}[:, :, :4]", dim)], [f"h{number}[0]"]
+    names = ["e", "h", *(["d"] if (two := rng.random() < 0.3) else []), rng.choice(matrices)]
+    body = [f"a = {_step_inside(rng, names)}", f"h = {_step_inside(rng, [*names, 'a'])}"]
+    body += [f"emit v{number} = {rng.choice(['h', 'a', 'e', names[-1]])}"]
+    heads = f"e, d in {x}, {z}, dim = [{dim}, {other}]" if two else f"e in {x}, dim = {dim}"
+    reverse = rng.choice(["", ", reverse = true"])
+    carried = f"h = {rng.choice(matrices)}"
+    line = f"scan {heads}{reverse} with {carried} {{ {' '.join(body)} }} m{number} = h"
+    return line, [(f"v{number}", dim)], [f"m{number}"]
+
+
+def _step_inside(rng: random.Random, names: Sequence[str]) -> str:
+    """An expression of matrices that is one of the same type."""
+    a, b = rng.choice(names), rng.choice(names)
+    return rng.choice(
+        [
+            f"{a} + {b}",
+            f"maximum({a}, {b}) - {a}",
+            f"tanh({a}) * {b}",
+            f"where({a} > {b}, {a}, {b})",
+            f"sort({a}, 1)[0] + {b}",
+            f"softmax({a}, 1) + {b} * 0.5",
+            f"cumsum({a}, 1) * 0.3",
+            f"matmul({a}, transpose({b}, 0, 1)) @ {a} * 0.1",
+            f"to(argmax({a}, 1, keepdim = true), {a}.dtype) + {b}",
+            f"{a} -> fc: Linear(4) -> sigmoid",
+            f"cond(sum({a}) > 1, first, deep, ({a}, {b}))",
+            f"cond(any({a} > {b}), swapped, Inner, ({a}, {b}))",
+            f"({a}, {b}) -> Inner",
+        ]
+    )
 
 
 def _step_over_tensors(rng: random.Random, v: str, o: str) -> str:
@@ -244,12 +326,15 @@ def _limit(graph: Graph) -> float:
 
 
 def _with_all_values(text: str) -> Graph:
-    names = re.findall(r"^  (v\d+) = ", text, re.MULTILINE)
-    return elaborate_text(text.replace("}\n", "".join(f"  output all_{n} = {n}\n" for n in names) + "}\n"))
+    names = re.findall(r"^  (v\d+) = |emit (v\d+) = ", text, re.MULTILINE)
+    outputs = "".join(f"  output all_{n} = {n}\n" for pair in names for n in pair if n)
+    return elaborate_text(f"{text[: text.rindex('}')]}{outputs}}}\n")
 
 
 def _inputs(graph: Graph, rng: random.Random) -> dict[str, Any]:
     sizes = {"N": rng.choice([1, 2, 4]), "H": rng.choice([6, 7, 13]), "W": rng.choice([6, 7, 12])}
+    (low,) = [symbol.minimum for symbol in graph.symbols if symbol.name == "T"] or [0]
+    sizes["T"] = rng.choice([low, 1, 3, 6])
     random_numbers = np.random.default_rng(rng.randrange(1 << 30))
     return {
         value.name: reference.random_array(
@@ -275,7 +360,7 @@ def main() -> None:
     seconds, seed = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     rng, counted, until = random.Random(seed), Counter[str](), time.monotonic() + seconds
     while time.monotonic() < until:
-        make = rng.choice([tensors, images])
+        make = rng.choice([tensors, images, recurrences])
         text = make(rng)
         try:
             counted[f"{make.__name__}: {attempt(text, rng)}"] += 1
