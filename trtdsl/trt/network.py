@@ -315,6 +315,8 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
             arguments = [self._in_numbers(value) for value in arguments]
             inputs = {index: self._as_numbers(tensor) for index, tensor in inputs.items()}
             results = [_in_int32(type) for type in results]
+        arguments = [self._now(value) for value in arguments]
+        inputs = {index: self.read(tensor) for index, tensor in inputs.items()}
         # TensorRT reads elements in C order from aligned memory; only other views are copied.
         arguments = [
             np.require(value, requirements=("C", "A")) if isinstance(value, np.ndarray) else value
@@ -346,6 +348,11 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
             raise self._rejected(
                 f"TensorRT does not accept input {index} of this `{kind}` layer: {tensor.type}"
             )
+
+    def _now(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._now(item) for item in value]
+        return self.read(value) if isinstance(value, Tensor) else value
 
     def _in_numbers(self, value: Any) -> Any:
         if isinstance(value, list):
