@@ -66,7 +66,7 @@ def spelled(options: dict[str, Any]) -> str:
     return "".join(f", {name} = {str(value).lower()}" for name, value in options.items())
 
 
-def recurrent(kind: str, states: bool, rank: int, extra: dict[str, Any]) -> tuple[Graph, torch.nn.Module]:
+def recurrent(kind: str, states: bool, rank: int, extra: dict[str, Any]) -> tuple[Graph, Any]:
     """A text of one module, and that module."""
     torch.manual_seed(0)
     module = getattr(torch.nn, kind)(4, 6, **extra).eval()

@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from tests.trt.chains import attempt, images, recurrences, tensors
 
 FIXED = settings(
-    max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[*HealthCheck.__members__.values()],
 )
 
 
