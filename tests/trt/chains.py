@@ -128,7 +128,8 @@ def _text(lines: Sequence[str], head: str = "") -> str:
     return f"{head}model m() {{\n" + "".join(f"  {line}\n" for line in lines) + "}\n"
 
 
-# Of choices in choices in scans TensorRT-RTX 1.7 cannot build all, so that there are none here.
+# Of choices in choices in scans, and of those between what another scan has left, TensorRT-RTX 1.7 cannot
+# build all ("makeScopeNodesContiguous"), so that there are none here.
 BRANCHES = """
 def first(a, b) { return a }
 def swapped(a, b) { return b - a }
@@ -191,6 +192,7 @@ def _recurrence(
 def _step_inside(rng: random.Random, names: Sequence[str]) -> str:
     """An expression of matrices that is one of the same type."""
     a, b = rng.choice(names), rng.choice(names)
+    c, d = rng.choice(names[:2]), rng.choice(names[:2])
     return rng.choice(
         [
             f"{a} + {b}",
@@ -203,8 +205,8 @@ def _step_inside(rng: random.Random, names: Sequence[str]) -> str:
             f"matmul({a}, transpose({b}, 0, 1)) @ {a} * 0.1",
             f"to(argmax({a}, 1, keepdim = true), {a}.dtype) + {b}",
             f"{a} -> fc: Linear(4) -> sigmoid",
-            f"cond(sum({a}) > 1, first, swapped, ({a}, {b}))",
-            f"cond(any({a} > {b}), swapped, Inner, ({a}, {b}))",
+            f"cond(sum({c}) > 1, first, swapped, ({c}, {d}))",
+            f"cond(any({c} > {d}), swapped, Inner, ({c}, {d}))",
             f"({a}, {b}) -> Inner",
         ]
     )
