@@ -6,6 +6,7 @@ The text is also an expression of Python, once ``float32[N, 3]`` and the names a
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ _NAMES: dict[str, Any] = {
     "true": True,
     "false": False,
     "none": None,
+    "inf": math.inf,
     **SYMBOLS,
     **{dtype.value: _Element(dtype) for dtype in DType},
 }
@@ -243,7 +245,7 @@ def make(name: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Op:
     given: dict[str, Any] = {} if spelling is None else {**spelling.defaults, **spelling.fixed}
     if (
         cls.variadic
-        and order[0] == cls.variadic
+        and order[:1] == (cls.variadic,)
         and arguments
         and not isinstance(arguments[0], (list, tuple))
     ):
@@ -270,10 +272,18 @@ _NUMBERS = (
     "scattering",
     "index_writing",
     "comparing",
+    "products",
+    "special",
+    "pairs",
+    "bits",
+    "cumulative",
+    "statistics",
+    "distance",
 )
 assert set(_NUMBERS) <= set(ops.__all__), "a family has another name"
 _DIVISIONS = ("div", "floor_divide", "remainder", "fmod")
-_ORDERINGS = ("topk", "sort", "argsort", "max", "min", "argmax", "argmin")
+_SHIFTS = ("bitwise_left_shift", "bitwise_right_shift")
+_ORDERINGS = ("topk", "sort", "argsort", "max", "min", "argmax", "argmin", "kthvalue", "median")
 
 
 def sample(
@@ -293,6 +303,8 @@ def sample(
     if name in _DIVISIONS and slot == "other" and type.dtype.is_integer:
         magnitude = random_array(type, random, (1, 5))
         return magnitude * random.choice(np.array([-1, 1]), magnitude.shape).astype(magnitude.dtype)
+    if name in _SHIFTS and slot == "other":
+        return random_array(type, random, (0, 6))
     if name in _ORDERINGS and type.dtype.is_integer:
         # No two are equal, for among equals PyTorch and TensorRT name different places.
         size = evaluate(type.size, {})

@@ -271,6 +271,8 @@ _BINARY = (
     *("add", "sub", "mul", "div", "floor_divide", "remainder", "fmod", "maximum", "minimum", "pow", "atan2"),
     *("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor"),
     *("bitwise_and", "bitwise_or", "bitwise_xor"),
+    *("hypot", "logaddexp", "logaddexp2", "xlogy", "copysign", "fmax", "fmin", "ldexp", "heaviside"),
+    *("isclose", "clamp_min", "clamp_max", "bitwise_left_shift", "bitwise_right_shift"),
 )
 
 
@@ -310,11 +312,14 @@ def ternaries(draw: Any) -> Case:
 
 def _pointwise_names() -> list[str]:
     """The operators of one operand that have no parameters, whatever their family."""
-    families = ("unary", "activation", "piecewise_linear")
+    families = ("unary", "activation", "piecewise_linear", "special")
     return [
         name
         for name, cls in OPERATORS.items()
-        if cls.__module__.rpartition(".")[2] in families and not cls.parameters and name != "PReLU"
+        if cls.__module__.rpartition(".")[2] in families
+        and not cls.parameters
+        and len(cls.operands) == 1
+        and name != "PReLU"
     ]
 
 

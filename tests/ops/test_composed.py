@@ -7,6 +7,7 @@ import pytest
 
 from trtdsl.ops.base import OPERATORS
 from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.logic import Gt, Where
 from trtdsl.ops.pointwise import Add, Lerp, Mul
 from trtdsl.ops.stacking import Hstack, Vstack
 from trtdsl.types import DType, TensorType
@@ -47,6 +48,22 @@ def test_a_number_has_the_dtype_beside_it() -> None:
     folded = Twice().fold(np.array([1, 2], np.int32), np.array([3, 4], np.int32))
     assert folded.dtype == np.int32
     np.testing.assert_array_equal(folded, [5, 8])
+
+
+class Positive(Composed, abstract=True):
+    """1 where ``input`` is above 0.5, else itself."""
+
+    name = "one_or_itself"
+    examples = ("one_or_itself",)
+
+    def compose(self, emit: Emit, input: Part) -> Part:
+        return emit(Where(), emit(Gt(), input, 0.5), 1.5, input)
+
+
+def test_a_number_beside_a_condition_is_not_a_bool_nor_a_fraction_beside_integers_one() -> None:
+    np.testing.assert_array_equal(Positive().fold(np.array([0.25, 2], np.float16)), [0.25, 1.5])
+    assert Positive().infer(TensorType(DType.FLOAT16, (3,))) == TensorType(DType.FLOAT16, (3,))
+    np.testing.assert_array_equal(Positive().fold(np.array([0, 2], np.int32)), [0, 1.5])
 
 
 def test_lists_fold() -> None:

@@ -11,9 +11,8 @@ from tests.elaborate.bodies import graph_of
 from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.evaluate import evaluate
 from trtdsl.ops.base import Op
+from trtdsl.ops.bits import BitwiseAnd, BitwiseNot
 from trtdsl.ops.logic import (
-    BitwiseAnd,
-    BitwiseNot,
     Eq,
     Ge,
     Gt,
@@ -130,8 +129,8 @@ def test_masked_fill_keeps_the_dtype() -> None:
 
 def test_what_is_not_bool_is_refused() -> None:
     assert "bool" in refused(Where(), t("int64[2]"), t("float32[2]"), t("float32[2]"))
-    assert "bool" in refused(BitwiseAnd(), t("int64[2]"), t("int64[2]"))
-    assert "bool" in refused(BitwiseNot(), t("uint8[2]"))
+    assert "bool" in refused(BitwiseAnd(), t("float32[2]"), t("int64[2]"))
+    assert "bool" in refused(BitwiseNot(), t("float16[2]"))
     assert "float8" in refused(To(DType.FLOAT8), t("float32[2]"))
 
 

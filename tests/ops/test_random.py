@@ -49,7 +49,6 @@ RANDOM = settings(
 
 STRICTER: Mapping[str, str] = {
     r"needs one dtype": "which mixtures PyTorch takes differs from function to function",
-    r"TensorRT has no bits of": "bitwise functions of integers have no layer",
     r"does not sum .* tensors": "TensorRT's matrix products are of floating point",
     r"value does not fit into": "PyTorch cuts it to the tensor's dtype without a word",
     r"does not take bool tensors here": "no layer adds, and what is meant can be said with `logical_or`",

@@ -123,6 +123,30 @@ def test_a_sum_takes_as_many_steps_as_its_largest_size_has_doublings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "native"),
+    [
+        ("output y = cumsum(x, 1)  output z = cumsum(x, 2)", 1),
+        ("output y = cumsum(x, -1)  output z = cumsum(neg(x), 2)", 2),
+        ("output y = cumsum(x, 1)  output z = cumsum(flatten(x), 0)  output w = cumsum(x, 1)", 2),
+        ("output y = cond(any(x), along_0, along_1, [x])  output z = cumsum(x, 1)", 1),
+    ],
+)
+def test_a_network_has_one_kind_of_cumulative_layers(body: str, native: int) -> None:
+    """Of two kinds TensorRT 10.8 and later compute both along one axis."""
+    blocks = """
+        block along_0()(x) { return cumsum(x, 0) }
+        block along_1()(x) { return cumsum(x, 1) }
+    """
+    graph = elaborate_text(f"{blocks} model m() {{ dim S = 2 .. 3 .. 5  input x: int32[2, S, 4]  {body} }}")
+    lowered = lower(graph)
+    assert [layer.type.name for layer in lowered.network].count("CUMULATIVE") == native
+    for size in (2, 3, 5):
+        x = torch.arange(8 * size, dtype=torch.int32).reshape(2, size, 4)
+        found = evaluate(lowered.network, {"x": x}, weights=lowered.weights)
+        require_outputs(found, expected(graph, {"x": x}), 0.0)
+
+
+@pytest.mark.parametrize(
     ("call", "expected"),
     [
         ("cumsum(x, 0, dtype = int32)", ["CUMULATIVE SUM"]),

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from trtdsl.ops.base import Function, Op, Types
-from trtdsl.ops.rules import type_of
+from trtdsl.ops.rules import DEFAULT_FLOAT, type_of
 from trtdsl.types import Dim, DType, TensorType
 from trtdsl.types.arrays import np
 
@@ -45,7 +45,8 @@ class Part(Protocol):
 Emit = Callable[..., Any]
 """``emit(op, *operands)``: the operator's result, a tuple of them where it has several.
 
-A variadic operand is a list. A number stands for a tensor of rank 0, in the dtype of the first tensor beside.
+A variadic operand is a list. A number is a tensor of rank 0 in the dtype of those beside, floats before
+integers before bools; a float beside integers only is a float32.
 """
 
 
@@ -79,16 +80,24 @@ class Composed(Function, abstract=True):
 def arguments_of(
     op: Op, operands: Sequence[Any], number: Callable[[bool | int | float, DType], Any]
 ) -> dict[str, Any]:
-    """Operands given in order, by name; ``number`` makes a tensor of one, in the dtype of those beside it.
+    """Operands given in order, by name; ``number`` makes a tensor of one in the dtype that it has here.
 
     Raises TypeError where there are more operands than the operator takes.
     """
     if len(operands) > len(op.operands):
         raise TypeError(f"{type(op).__name__} takes {len(op.operands)} operands, not {len(operands)}")
     dtypes = [x.dtype for x in operands if hasattr(x, "dtype")]
-    values = [number(x, dtypes[0]) if isinstance(x, (bool, int, float)) else x for x in operands]
+    values = [
+        number(x, _dtype_beside(x, dtypes)) if isinstance(x, (bool, int, float)) else x for x in operands
+    ]
     named = zip(op.operands, values, strict=False)
     return {operand.name: value for operand, value in named if value is not None}
+
+
+def _dtype_beside(value: bool | int | float, dtypes: Sequence[DType]) -> DType:
+    """The dtype of a number beside tensors, of which a condition says nothing."""
+    found = max(dtypes, key=lambda dtype: (dtype.is_floating, not dtype.is_bool))
+    return DEFAULT_FLOAT if isinstance(value, float) and not found.is_floating else found
 
 
 def _infer(op: Op, *operands: Any) -> Any:

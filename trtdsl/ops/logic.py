@@ -8,15 +8,19 @@ from trtdsl.ops.arithmetic_layers import cast, computed, less_equal, negate, not
 from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.pointwise import broadcast
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import broadcast_shapes, promote, promote_in_order
+from trtdsl.ops.rules import broadcast_shapes, promote, promote_in_order, type_of
 from trtdsl.types import DType, TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 class Comparison(Function, abstract=True):
     """A bool for each pair of numbers, compared in their common dtype."""
+
+    ufunc: ClassVar[str] = ""
+    """the numpy function that folds constants"""
 
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
         computed(input.with_dtype(promote_in_order(input, other)))
@@ -29,6 +33,10 @@ class Comparison(Function, abstract=True):
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         """The layers, for operands of one dtype, not bool."""
         raise TypeError(f"{type(self).__name__} states no layers")
+
+    def fold(self, input: Array, other: Array) -> Array:
+        dtype = promote_in_order(type_of(input), type_of(other)).numpy
+        return getattr(np, self.ufunc)(input.astype(dtype), other.astype(dtype))
 
 
 class Eq(Comparison):
@@ -43,6 +51,8 @@ class Eq(Comparison):
         "eq()(int32[N], float32[]) -> bool[N]",
     )
 
+    ufunc = "equal"
+
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         return net.elementwise("EQUAL", a, b)
 
@@ -52,6 +62,8 @@ class Ne(Comparison):
 
     torch = "torch.ne"
     examples = ("ne()(float32[N, 8], float32[8]) -> bool[N, 8]", "ne()(uint8[N], uint8[]) -> bool[N]")
+
+    ufunc = "not_equal"
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         return not_equal(net, a, b)
@@ -63,6 +75,8 @@ class Lt(Comparison):
     torch = "torch.lt"
     examples = ("lt()(float32[N, 8], float32[8]) -> bool[N, 8]", "lt()(int64[S], int64[S]) -> bool[S]")
 
+    ufunc = "less"
+
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         return net.elementwise("LESS", a, b)
 
@@ -72,6 +86,8 @@ class Le(Comparison):
 
     torch = "torch.le"
     examples = ("le()(float32[N, 8], float32[8]) -> bool[N, 8]", "le()(int32[S, 1], int32[S]) -> bool[S, S]")
+
+    ufunc = "less_equal"
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         return less_equal(net, a, b)
@@ -83,6 +99,8 @@ class Gt(Comparison):
     torch = "torch.gt"
     examples = ("gt()(float16[N, 8], float32[]) -> bool[N, 8]", "gt()(bool[3], bool[3]) -> bool[3]")
 
+    ufunc = "greater"
+
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         return net.elementwise("GREATER", a, b)
 
@@ -92,6 +110,8 @@ class Ge(Comparison):
 
     torch = "torch.ge"
     examples = ("ge()(float32[N, 8], float32[8]) -> bool[N, 8]", "ge()(int64[S], int64[S]) -> bool[S]")
+
+    ufunc = "greater_equal"
 
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         return less_equal(net, b, a)
@@ -110,6 +130,9 @@ class Logical(Function, abstract=True):
     def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:
         a, b = cast(net, input, DType.BOOL), cast(net, other, DType.BOOL)
         return net.elementwise(self.operation, a, b)
+
+    def fold(self, input: Array, other: Array) -> Array:
+        return getattr(np, self.name)(input, other)
 
 
 class LogicalAnd(Logical):
@@ -162,63 +185,6 @@ class LogicalNot(Function):
         return negate(net, cast(net, input, DType.BOOL))
 
 
-def _bools(what: str, **types: TensorType) -> None:
-    for name, type in types.items():
-        if not type.dtype.is_bool:
-            raise Refused(f"{what} is only for bool tensors here, TensorRT has no bits of {type.dtype}", name)
-
-
-class Bitwise(Function, abstract=True):
-    """Logic on two bool tensors."""
-
-    operation: ClassVar[str] = ""
-
-    def infer(self, input: TensorType, other: TensorType) -> TensorType:
-        _bools(self.name, input=input, other=other)
-        return broadcast(DType.BOOL, input, other)
-
-    def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:
-        return net.elementwise(self.operation, input, other)
-
-
-class BitwiseAnd(Bitwise):
-    """``and`` of two bool tensors."""
-
-    torch = "torch.bitwise_and"
-    examples = ("bitwise_and()(bool[N, 8], bool[8]) -> bool[N, 8]",)
-    operation = "AND"
-
-
-class BitwiseOr(Bitwise):
-    """``or`` of two bool tensors."""
-
-    torch = "torch.bitwise_or"
-    examples = ("bitwise_or()(bool[N, 8], bool[8]) -> bool[N, 8]",)
-    operation = "OR"
-
-
-class BitwiseXor(Bitwise):
-    """Exclusive ``or`` of two bool tensors."""
-
-    torch = "torch.bitwise_xor"
-    examples = ("bitwise_xor()(bool[N, 8], bool[8]) -> bool[N, 8]",)
-    operation = "XOR"
-
-
-class BitwiseNot(Function):
-    """``not`` of a bool tensor."""
-
-    torch = "torch.bitwise_not"
-    examples = ("bitwise_not()(bool[N, 8]) -> bool[N, 8]",)
-
-    def infer(self, input: TensorType) -> TensorType:
-        _bools(self.name, input=input)
-        return input
-
-    def lower(self, net: Network, input: Tensor) -> Tensor:
-        return negate(net, input)
-
-
 class Where(Function):
     """``input`` where ``condition`` holds, else ``other``; all three broadcast."""
 
@@ -239,6 +205,10 @@ class Where(Function):
 
     def lower(self, net: Network, condition: Tensor, input: Tensor, other: Tensor) -> Tensor:
         return choose(net, condition, input, other)
+
+    def fold(self, condition: Array, input: Array, other: Array) -> Array:
+        dtype = promote(type_of(input), type_of(other)).numpy
+        return np.where(condition, input.astype(dtype), other.astype(dtype))
 
 
 def choose(net: Network, condition: Tensor, then: Tensor, otherwise: Tensor) -> Tensor:
@@ -301,6 +271,19 @@ class To(Function):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return cast(net, input, self.dtype)
+
+    def fold(self, input: Array) -> Array | None:
+        if self.dtype.is_bool:
+            return input != 0
+        if self.dtype.is_integer and type_of(input).dtype.is_floating and not _fit(input, self.dtype):
+            return None
+        return input.astype(self.dtype.numpy)
+
+
+def _fit(array: Array, dtype: DType) -> bool:
+    """Whether an integer dtype holds all these numbers: what becomes of others is not said."""
+    least, most = dtype.limits
+    return bool(((array > least - 1) & (array < most + 1)).all())
 
 
 class TypeAs(Function):

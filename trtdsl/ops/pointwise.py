@@ -316,6 +316,7 @@ class Maximum(Binary):
         "maximum()(bool[N], bool[]) -> bool[N]",
     )
     operation = "MAX"
+    ufunc = "maximum"
     with_bool = "OR"
 
     def infer(self, input: TensorType, other: TensorType) -> TensorType:
@@ -336,6 +337,7 @@ class Minimum(Maximum):
         "minimum()(bool[N], bool[]) -> bool[N]",
     )
     operation = "MIN"
+    ufunc = "minimum"
     with_bool = "AND"
 
 
@@ -363,6 +365,12 @@ class Pow(Function):
             return net.elementwise("POW", base, net.cast(exponent, dtype))
         power = constant_power(net, base, constant)
         return net.expand(power, net.result.shape)
+
+    def fold(self, input: Array, exponent: Array) -> Array | None:
+        dtype = self.infer(type_of(input), type_of(exponent)).dtype
+        if not dtype.is_floating:
+            return None
+        return np.power(input.astype(dtype.numpy), exponent.astype(dtype.numpy))
 
 
 def single_value(array: Array | None) -> float | None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trtdsl.ops.arithmetic_layers import cast, computed, numeric, scaled, shifted
 from trtdsl.ops.base import Function
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_elements, require_floating, wrap_dim, wrap_dims
+from trtdsl.ops.rules import require_elements, require_floating, type_of, wrap_dim, wrap_dims
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, product
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 def reduced_shape(x: TensorType, dims: tuple[int, ...], keepdim: bool) -> tuple[Dim, ...]:
@@ -111,6 +112,11 @@ class Sum(Accumulation):
         "sum(dim = 1)(uint8[N, S]) -> int64[N]",
     )
     operation = "SUM"
+
+    def fold(self, input: Array) -> Array:
+        dtype = self.infer(type_of(input)).dtype
+        wide = input.astype(np.float64) if dtype.is_floating else input.astype(dtype.numpy)
+        return np.asarray(wide.sum(self.axes(input.ndim), keepdims=self.keepdim)).astype(dtype.numpy)
 
 
 class Mean(Accumulation):

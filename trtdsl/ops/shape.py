@@ -22,6 +22,7 @@ from trtdsl.types import (
     product,
     symbols,
 )
+from trtdsl.types.arrays import np
 
 
 class _Reshaping(Function, abstract=True):
@@ -341,3 +342,7 @@ class Expand(Function):
 
     def is_identity(self, input: TensorType) -> bool:
         return self.infer(input) == input
+
+    def fold(self, input: Array) -> Array | None:
+        result = self.infer(type_of(input))
+        return np.broadcast_to(input, result.shape) if result.is_static else None  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -378,6 +378,9 @@ class FloatTest(Function, abstract=True):
         """The layers, for a floating-point operand."""
         return net.unary(self.name.upper(), x)
 
+    def fold(self, input: Array) -> Array:
+        return getattr(np, self.name)(input.astype(floating(type_of(input).dtype).numpy))
+
 
 class Isnan(FloatTest):
     """Whether the input is NaN."""

@@ -14,6 +14,7 @@ _GROUPS: Mapping[str, str] = {
         is_complex cfloat cdouble chalf
     """,
     "TensorRT has no float64: write `float`": "double",
+    "its result is float64 in PyTorch, which TensorRT lacks: write `pow`": "float_power",
     "TensorRT has no 16-bit integers: write `int`": "short",
     "an engine draws no random numbers: give them as an input": """
         rand randn rand_like randn_like randint randint_like randperm bernoulli multinomial normal poisson

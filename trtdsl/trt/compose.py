@@ -1,7 +1,7 @@
 """What a release lacks, of layers that every release has.
 
 TensorRT 8.5 knows neither GELU nor sums up to each element nor tests for NaN, and its unary layers and
-activations take no integers.
+activations take no integers.  Later releases get such sums wrong where a network has two kinds of them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from trtdsl.ops.arithmetic_layers import less_equal, negate
 from trtdsl.ops.lowering import Network, Tensor
+from trtdsl.ops.running import running_sum
 from trtdsl.trt.facts import Facts
-from trtdsl.types import Dim, DType, bounds
+from trtdsl.types import Dim, DType
 
 
 class ComposingNetwork(Network):
     """A network that computes what its release lacks of other layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._summed: tuple[int, int] | None = None
 
     @property
     @abstractmethod
@@ -35,9 +40,13 @@ class ComposingNetwork(Network):
         return composed(self, x) if composed else super().unary(operation, x)
 
     def cumulative_sum(self, x: Tensor, dim: int) -> Tensor:
-        if self.has("cumulative"):
+        kind = x.rank, dim
+        # From 10.8 on, layers along different axes of one network are computed along one of them
+        # (NVIDIA/TensorRT#4513, #4551): the first kind that a network needs stays the only one.
+        if self.has("cumulative") and (self._summed or kind) == kind:
+            self._summed = kind
             return super().cumulative_sum(x, dim)
-        return cumulative_sum(self, x, dim)
+        return running_sum(self, x, dim)
 
     def slice(
         self,
@@ -101,20 +110,6 @@ def is_inf(net: Network, x: Tensor) -> Tensor:
 def is_nan(net: Network, x: Tensor) -> Tensor:
     """``not x <= inf``. A builder may take ``x == x`` for true, this it cannot."""
     return negate(net, less_equal(net, x, net.scalar(math.inf, x)))
-
-
-def cumulative_sum(net: Network, x: Tensor, dim: int) -> Tensor:
-    """Each step doubles how many elements, up to its own, each element is the sum of: 1, 2, 4 and so on.
-
-    Integers stay exact, and a dynamic dimension takes the steps of its largest size.
-    """
-    _, largest = bounds(x.shape[dim])
-    reach = 1
-    while reach < largest:
-        start = tuple(-reach if axis == dim else 0 for axis in range(x.rank))
-        x = net.elementwise("SUM", x, net.slice(x, start, x.shape, mode="FILL"))
-        reach *= 2
-    return x
 
 
 OPERATIONS: Mapping[str, Callable[[Network, Tensor], Tensor]] = {
