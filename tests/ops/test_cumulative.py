@@ -11,6 +11,7 @@ import torch
 from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.base import Op
 from trtdsl.ops.cumulative import Cummax, Cummin, Cumprod, Diff, Logcumsumexp, Trapezoid
+from trtdsl.reference import type_of
 
 torch.manual_seed(0)
 NAN, INF = math.nan, math.inf
@@ -69,8 +70,8 @@ def test_differences(n: int) -> None:
 
 
 def test_differences_of_few_elements_are_none() -> None:
-    assert Diff(5).infer(t("float32[2,3]")).shape == torch.diff(torch.ones(2, 3), 5).shape
-    assert Diff(1).infer(t("float32[2,1]")).shape == (2, 0)
+    assert Diff(5).infer(t("float32[2,3]")) == type_of(torch.diff(torch.ones(2, 3), n=5))
+    assert Diff(1).infer(t("float32[2,1]")) == t("float32[2,0]")
 
 
 @pytest.mark.parametrize(
