@@ -229,10 +229,15 @@ class _Writer:
             lambda: f"({self.tensor(depth - 1)}{''.join(self.stage() for _ in range(rng.randint(1, 3)))})",
             lambda: f"{rng.choice(_FUNCTIONS)}({self.tensor(depth - 1)}{self.arguments()})",
             lambda: f"cat([{self.tensor(0)}, {self.tensor(depth - 1)}], {self.number(0)})",
+            lambda: f"cond(sum({self.tensor(0)}) > 0, {self.branch()}, {self.branch()}, ({self.tensor(0)},))",
             lambda: f"cat({self.comprehension(lambda: self.tensor(depth - 1))}, {self.number(0)})",
             lambda: f"{rng.choice(self.tensors)}[{self.subscripts()}]",
             lambda: f"({self.label()}: Parameter({self.number(0)}, {self.number(0)}))",
         )
+
+    def branch(self) -> str:
+        name = self.rng.choice([*_FUNCTIONS, "relu", "exp", *(name for name, _ in self.blocks)])
+        return self.rng.choice((name, "relu", f"{self.label()}: Linear(4)"))
 
     def operand(self, depth: int) -> str:
         return self.pick(lambda: self.tensor(depth - 1), lambda: self.rng.choice(("2", "0.5", "true", "H")))
@@ -296,6 +301,8 @@ class _Writer:
             body = self.body(depth - 1, ends)
             otherwise = f" else {{ {self.body(depth - 1, ends)} }}" if rng.random() < 0.5 else ""
             return f"if {self.condition()} {{ {body} }}{otherwise}"
+        if depth and kind < 0.94:
+            return self.scan(depth, ends)
         if depth:
             self.numbers.append("i")
             if rng.random() < 0.2:
@@ -303,6 +310,23 @@ class _Writer:
                 return f"for j, (i, k) in {source} {{ {self.body(depth - 1, ends)} }}"
             return f"for i in {self.list()} {{ {self.body(depth - 1, ends)} }}"
         return f"{ends} {self.tensor()}" if ends == "return" else f"output o{self.count} = {self.tensor()}"
+
+    def scan(self, depth: int, ends: str) -> str:
+        """A recurrence, with whatever else stands in a body."""
+        rng = self.rng
+        self.count += 1
+        sequences = [self.tensor(0) for _ in range(rng.choice((1, 1, 1, 2)))]
+        targets = ", ".join(f"e{self.count}_{n}" for n in range(len(sequences)))
+        options = rng.choice(("", "", f", dim = {self.number(0)}", ", reverse = true"))
+        carried = f"h{self.count}"
+        outer = list(self.tensors)
+        self.tensors += [*targets.split(", "), carried]
+        step = rng.choice((f"{carried} = {carried} * 2", f"{carried} = {self.tensor()}"))
+        body = self.body(depth - 1, ends) if rng.random() < 0.2 else step
+        body += f"\nemit s{self.count} = {self.tensor(rng.randint(0, 1))}" if rng.random() < 0.9 else ""
+        self.tensors = [*outer, carried, f"s{self.count}"]
+        begin = f" with {carried} = {rng.choice(outer)}" if rng.random() < 0.8 else ""
+        return f"scan {targets} in {', '.join(sequences)}{options}{begin} {{ {body} }}"
 
     def body(self, depth: int, ends: str) -> str:
         return "\n".join(self.statement(depth, ends) for _ in range(self.rng.randint(1, 3)))

@@ -9,14 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.trt.chains import attempt, images, tensors
+from tests.trt.chains import attempt, images, recurrences, tensors
 
 FIXED = settings(
-    max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
 )
 
 
-@pytest.mark.parametrize("make", [tensors, images], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [tensors, images, recurrences], ids=lambda make: make.__name__)
 def test_random_networks(make: Callable[[random.Random], str]) -> None:
     equal = 0
 
