@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, given_type, static
+from trtdsl.ops.base import Module, Op, Spelling, given_type, static
+from trtdsl.ops.ranges import Arange
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_elements, require_floating, require_rank
 from trtdsl.ops.sampling import GridSample
@@ -62,6 +63,7 @@ class DeformConv2d(Module):
         "DeformConv2d(6, 3)(float32[N, 4, 8, 9], float32[N, 18, 6, 7]) -> float32[N, 6, 6, 7]",
         "DeformConv2d(6, (2, 3), stride = (2, 1), padding = 1, dilation = (1, 2), groups = 2, bias = false)"
         "(float32[N, 4, 8, 9], float32[N, 24, 5, 7], float32[N, 12, 5, 7]) -> float32[N, 6, 5, 7]",
+        "DeformConv2d(2, 3, padding = 1)(float32[N, 3, H, W], float32[N, 18, H, W]) -> float32[N, 2, H, W]",
         "DeformConv2d(2, 1)(float16[2, 3, 5, 4], float16[2, 2, 5, 4]) -> float16[2, 2, 5, 4]",
     )
 
@@ -175,8 +177,7 @@ class DeformConv2d(Module):
             move = net.reshape(net.slice(moves, start, (images, each, 1, *places)), (images, each, *places))
             element = np.indices(window.kernel)[axis].reshape(1, each, 1, 1) * window.dilation[axis]
             first = net.constant((element - window.before[axis]).astype(np.float32))
-            ranging: Any = OPERATORS["arange"]
-            steps = net.apply(ranging(0, places[axis], dtype=DType.FLOAT32))
+            steps = net.apply(Arange(0, places[axis], dtype=DType.FLOAT32))
             steps = net.reshape(steps, (1, 1, *(places[axis] if i == axis else 1 for i in range(2))))
             steps = net.elementwise("PROD", steps, net.scalar(window.stride[axis], steps))
             place = net.elementwise("SUM", net.elementwise("SUM", steps, first), move)

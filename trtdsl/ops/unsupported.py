@@ -1,4 +1,4 @@
-"""What of PyTorch an engine cannot do, each group of names with the reason."""
+"""What of PyTorch no operator is: what an engine cannot do, and what is written otherwise."""
 
 from __future__ import annotations
 
@@ -34,6 +34,28 @@ _GROUPS: Mapping[str, str] = {
     " them, or give out boxes and scores and choose behind the engine": "nms batched_nms",
     "how large each of its cells is depends on the boxes: `roi_align` with a `sampling_ratio` reads a given"
     " number of points": "roi_pool ps_roi_pool RoIPool PSRoIPool",
+    "std/detection.trtnet has it": """
+        FrozenBatchNorm2d box_area box_convert box_iou clip_boxes_to_image generalized_box_iou
+    """,
+    "std/squeeze_excitation.trtnet has it": "SqueezeExcitation",
+    "std/transformer.trtnet has it": """
+        TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer
+    """,
+    "write `TransformerEncoder` and `TransformerDecoder` of std/transformer.trtnet": "Transformer",
+    "write `roi_align` of every level, and `where` for the level of a box of its size": "MultiScaleRoIAlign",
+    "in inference it is `BatchNorm1d`, `BatchNorm2d` or `BatchNorm3d`, with the same keys": "SyncBatchNorm",
+    "in inference it is `leaky_relu`, with the mean of its two bounds for the slope": "RReLU rrelu",
+    "in inference it does nothing: leave it out": """
+        DropBlock2d DropBlock3d StochasticDepth drop_block2d drop_block3d stochastic_depth
+    """,
+    "every module finds the channels of its input: write it without `Lazy`": """
+        LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d
+        LazyConvTranspose2d LazyConvTranspose3d LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d
+        LazyLinear
+    """,
+    "write the module inside, whose keys are below `module`": "DataParallel",
+    "label its modules with its own label and their keys, `heads.first: Linear(4)`": "ModuleDict",
+    'write each with its key, `"scales.{i}": Parameter(8)`': "ParameterDict ParameterList",
     "it needs the positions of a pool's maxima, which TensorRT's pooling does not return": """
         max_unpool1d max_unpool2d max_unpool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d
     """,
