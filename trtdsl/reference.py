@@ -96,10 +96,10 @@ def solve(pairs: Sequence[tuple[Dim, int]]) -> dict[str, int]:
 
 
 def _solve_one(dim: Dim, size: int, symbol: Symbol, sizes: Mapping[str, int]) -> int:
-    if dim == SymbolicDim({(symbol,): 1}):
-        candidates: Sequence[int] = (size,)
+    if dim == SymbolicDim({(symbol,): symbol.step}):
+        candidates: Sequence[int] = (size,) if size % symbol.step == 0 else ()
     else:
-        candidates = range(symbol.minimum, symbol.maximum + 1)
+        candidates = range(symbol.minimum, symbol.maximum + 1, symbol.step)
     for candidate in candidates:
         if evaluate(dim, {**sizes, symbol.name: candidate}) == size:
             return candidate

@@ -360,7 +360,9 @@ class _Writer:
         profile = "profile p { N = 2 .. 3 .. 99 }" if rng.random() < 0.2 else ""
         body = "\n".join(self.statement(2, "output") for _ in range(rng.randint(1, 6)))
         items = defs + blocks
-        head = f"{items}model m(width = {rng.randint(1, 9)}) {{\ndim N = 1 .. 2 .. 64\ndim H = 2 .. 8 .. 32\n"
+        step = rng.choice(("", "", ", step = 2", ", step = 3"))
+        dims = f"dim N = 1 .. 2 .. 64\ndim H = 6 .. 12 .. 36{step}\n"
+        head = f"{items}model m(width = {rng.randint(1, 9)}) {{\n{dims}"
         inputs = f"input x: {dtype}[{shape}]\ninput y: float32[N, H]\n"
         output = f"output result = {rng.choice(self.tensors)}\n"
         derived = f"model n = m(width = {self.number(0)})\n" if rng.random() < 0.2 else ""

@@ -45,6 +45,7 @@ def manifest(*profiles: ProfileEntry) -> Manifest:
         command=(),
         inputs=(Binding("image", "float32", ("N", 3, 8, 8)), Binding("boxes", "float16", ("2 * N", 4))),
         outputs=(Binding("scores", "float32", ("N", 10)),),
+        steps={},
         profiles=profiles or (profile("default", 1, 8, 32),),
         layers=(),
         weights=(),

@@ -132,7 +132,7 @@ def broken(change: Any) -> str:
 BROKEN = {
     "not JSON": ("{", "is not a manifest: Expecting"),
     "no object": ("[]", "it is not a JSON object"),
-    "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 2"),
+    "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 3"),
     "no engine hash": (broken(lambda f: f.pop("sha256")), "`sha256` is missing"),
     "precision": (
         broken(lambda f: f.update(precision="int8")),

@@ -75,19 +75,44 @@ class Declarations:
             self._twice(f"`dim {name.text}` is declared twice", name.span, first)
             return
         if isinstance(statement.value, tree.Range):
-            value = self._dynamic(name, statement.value, scope)
+            value = self._dynamic(statement, statement.value, scope)
         else:
             value = self._size(statement.value, scope)
         self.sizes[name.text] = (value, name.span)
         scope.names[name.text] = value
 
-    def _dynamic(self, name: tree.Name, value: tree.Range, scope: Scope) -> Dim:
+    def _dynamic(self, statement: tree.Dim, value: tree.Range, scope: Scope) -> Dim:
+        name, step = statement.name, self._step(statement, scope)
         own = self._range(value, scope)
-        ranges = [own, *self._profile_ranges(name.text, scope)]
+        self._require_multiples(name.text, step, value, own)
+        ranges = [own]
+        for written, found in self._profile_ranges(name.text, scope):
+            self._require_multiples(name.text, step, written, found)
+            ranges.append(found)
         low, high = min(r[0] for r in ranges), max(r[2] for r in ranges)
-        dim = symbol(name.text, low, own[1], high)
-        self.dims[name.text] = Dimension(Symbol(name.text, low, own[1], high), own, name.span)
-        return dim
+        low, best, high = (size // step * step for size in (low, own[1], high))
+        self.dims[name.text] = Dimension(Symbol(name.text, low, best, high, step), own, name.span)
+        return symbol(name.text, low, best, high, step)
+
+    def _step(self, statement: tree.Dim, scope: Scope) -> int:
+        if statement.step is None:
+            return 1
+        step = self._size(statement.step, scope)
+        if step == 0:
+            raise mistake("a step must be at least 1, not 0", statement.step.span)
+        return step
+
+    def _require_multiples(self, name: str, step: int, written: tree.Range | tree.Expr, sizes: Sizes) -> None:
+        """Report the ends of a range that the steps do not reach."""
+        ends = (written,) * 3
+        if isinstance(written, tree.Range):
+            ends = (written.minimum, written.optimum, written.maximum)
+        for end, size in dict(zip(ends, sizes, strict=True)).items():
+            if size % step:
+                below = size // step * step
+                text = f"`{name}` goes in steps of {step}, which do not reach {size}"
+                help = (f"the nearest sizes are {below} and {below + step}",)
+                self.report.add(Diagnostic(text, end.span, help=help))
 
     def warn_of_rebinding(self, name: tree.Name, value: object, scope: Scope) -> None:
         """Warn where a name that a `dim` gave to a size is bound to something else."""
@@ -100,13 +125,13 @@ class Declarations:
         origins, help = (Origin(declared, "declared here"),), ("give the value a name of its own",)
         self.report.warn(Diagnostic(text, name.span, "", origins, help, severity="warning"))
 
-    def _profile_ranges(self, dim: str, scope: Scope) -> Iterator[Sizes]:
+    def _profile_ranges(self, dim: str, scope: Scope) -> Iterator[tuple[tree.Range | tree.Expr, Sizes]]:
         for profile in self._profiles:
             for name, value in profile.ranges:
                 if name.text == dim and dim not in self.profiles.get(profile.name.text, {}):
                     found = self._range(value, scope)
                     self.profiles.setdefault(profile.name.text, {})[dim] = found
-                    yield found
+                    yield value, found
 
     def _profile(self, statement: tree.Profile, scope: Scope) -> None:
         name = statement.name

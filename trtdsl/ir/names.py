@@ -27,7 +27,20 @@ KEYWORDS = frozenset(
             "in",
             "input",
         ),
-        *("model", "none", "not", "or", "output", "profile", "return", "scan", "true", "weights", "with"),
+        *(
+            "model",
+            "none",
+            "not",
+            "or",
+            "output",
+            "profile",
+            "return",
+            "scan",
+            "step",
+            "true",
+            "weights",
+            "with",
+        ),
     )
 )
 """The language's words; a test holds them against the grammar."""
@@ -45,7 +58,8 @@ NEVER_NAMES = PYTHON_WORDS | frozenset(
 )
 """What cannot be a name anywhere, nor begin a label; the other words of the language are names elsewhere."""
 
-_RESERVED = frozenset({"_", *KEYWORDS, *PYTHON_WORDS, *map(str, DType)})
+# Only behind the range of a `dim` is `step` more than a name.
+_RESERVED = frozenset({"_", *KEYWORDS - {"step"}, *PYTHON_WORDS, *map(str, DType)})
 _NOT_IDENTIFIER = re.compile(r"[^0-9A-Za-z_]+")
 _NAME = re.compile(r"[A-Za-z_][0-9A-Za-z_]*")
 

@@ -73,10 +73,11 @@ class _Blocks:
 
 
 def _model(graph: Graph, blocks: _Blocks) -> Iterator[str]:
+    steps = {symbol.name: f", step = {symbol.step}" for symbol in graph.symbols if symbol.step > 1}
     for number, profile in enumerate(graph.profiles):
         ranges = [f"{name} = {low} .. {best} .. {high}" for name, (low, best, high) in profile.ranges.items()]
         yield from (
-            [f"dim {text}" for text in ranges]
+            [f"dim {text}{steps.get(name, '')}" for name, text in zip(profile.ranges, ranges, strict=True)]
             if number == 0
             else [f"profile {profile.name} {{ {' '.join(ranges)} }}"]
         )

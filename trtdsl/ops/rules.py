@@ -70,7 +70,9 @@ def same_dim(left: Dim, right: Dim, what: str, about: str | None = None) -> bool
         return equal(left, right)
     except Undecided as undecided:
         raise Refused(
-            f"{what}: whether `{left}` equals `{right}` depends on the input's size", about
+            f"{what}: whether `{left}` equals `{right}` depends on the input's size",
+            about,
+            undecided.help or None,
         ) from undecided
 
 

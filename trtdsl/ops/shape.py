@@ -148,7 +148,7 @@ def _may_divide(size: Dim, known: Dim) -> bool:
     """Whether some of the sizes in range, of which the first of each dimension are tried, divide."""
     dims = sorted({*symbols(size), *symbols(known)}, key=str)
     for step in range(_SIZES_TRIED if dims else 0):
-        at = {symbol.name: min(symbol.minimum + step, symbol.maximum) for symbol in dims}
+        at = {symbol.name: min(symbol.minimum + step * symbol.step, symbol.maximum) for symbol in dims}
         divisor = evaluate(known, at)
         if divisor and evaluate(size, at) % divisor == 0:
             return True
@@ -163,7 +163,7 @@ def _require_size(input: TensorType, size: Dim, shape: tuple[Dim, ...], about: s
         same = equal(input.size, size)
     except Undecided as undecided:
         text = f"whether {_elements(input)} fill [{_text(shape)}] depends on the input's size"
-        raise Refused(text, about) from undecided
+        raise Refused(text, about, undecided.help or None) from undecided
     if not same:
         raise Refused(f"{_elements(input)} do not fill [{_text(shape)}], which has {size}", about)
 

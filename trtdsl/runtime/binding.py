@@ -68,6 +68,15 @@ def check_shapes(manifest: Manifest, shapes: Mapping[str, Shape]) -> dict[str, i
             elif isinstance(wanted, int) and size != wanted:
                 mistakes.append(_misshapen(binding, shape, f"dimension {axis} is {wanted}"))
     _raise(mistakes)
+    _raise(
+        [
+            Diagnostic(
+                f"`{name}` must be a multiple of {step}, but it is {values[name][0]} in {values[name][1]}"
+            )
+            for name, step in manifest.steps.items()
+            if name in values and values[name][0] % step
+        ]
+    )
     sizes = {name: size for name, (size, _) in values.items()}
     _check_expressions(manifest, shapes, sizes)
     return sizes

@@ -282,9 +282,9 @@ class TreeBuilder(ExpressionBuilder):
         return tree.Assert(span, condition, message)
 
     def make_dim_range(
-        self, span: Span, _dim: Token, name: Token, _equal: Token, value: tree.Range
+        self, span: Span, _dim: Token, name: Token, _equal: Token, value: tree.Range, *step: Any
     ) -> tree.Dim:
-        return tree.Dim(span, self._name(name), value)
+        return tree.Dim(span, self._name(name), value, step[-1] if step else None)
 
     def make_range(
         self, span: Span, minimum: Expr, _first: Token, optimum: Expr, _second: Token, maximum: Expr

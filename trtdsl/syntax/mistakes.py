@@ -460,6 +460,14 @@ def _statement(stuck: Stuck) -> Diagnostic | None:
     return None
 
 
+def _step(stuck: Stuck) -> Diagnostic | None:
+    """``dim S = 128, step = 32``: what is fixed has no steps."""
+    if stuck.kind() != "COMMA" or stuck.text(1) != "step" or stuck.kind(2) != "EQUAL":
+        return None
+    help = ("write `dim name = min .. opt .. max, step = …`; a fixed size has none",)
+    return Diagnostic("a step belongs to a range", stuck.span(1), help=help)
+
+
 def _tuple(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind() != "COMMA" or "FOR" not in stuck.expected:
         return None
@@ -541,6 +549,7 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     _input_type,
     _labelled,
     _import,
+    _step,
     _tuple,
     _string_prefix,
     _output,

@@ -213,10 +213,11 @@ class Range(Node, frozen=True):
 
 
 class Dim(Node, frozen=True):
-    """``dim N = 1 .. 8 .. 64`` or ``dim S = 128``."""
+    """``dim N = 1 .. 8 .. 64``, ``dim H = 64 .. 256 .. 512, step = 32`` or ``dim S = 128``."""
 
     name: Name
     value: Range | Expr
+    step: Expr | None = None
 
 
 class Profile(Node, frozen=True):

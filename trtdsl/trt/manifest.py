@@ -3,7 +3,7 @@
 In: a lowered network and its engine.  Out: ``cnn.engine.json``, the same text for the same input::
 
     {
-     "format": 2,
+     "format": 3,
      "model": "cnn",
      "inputs": [{"name": "data", "dtype": "float32", "shape": ["N", 3, 32, 32]}],
      "profiles": [{"name": "default", "dims": {"N": [1, 8, 64]}, "inputs": {"data": [[1, 3, 32, 32], …]}}],
@@ -36,7 +36,7 @@ from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
 from trtdsl.types import PRECISIONS, DType, TensorType
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a reader of the old form would misread the new one."""
 
 Size: TypeAlias = "int | str"
@@ -87,8 +87,8 @@ class Manifest:
     ``size`` is in bytes, ``targets`` are the compute capabilities that it was built for, ``precision`` is the
     coarsest floating-point type that is computed in, casts aside; with ``tf32``, products of float32 may
     round their operands to 10 bits. ``tactic_sources`` are the libraries and kinds of kernels that TensorRT
-    was allowed to take. ``command`` builds the engine again: the arguments of `trtdsl`, where a file was
-    compiled.
+    was allowed to take. Of a dimension in ``steps`` only multiples are taken. ``command`` builds the engine
+    again: the arguments of `trtdsl`, where a file was compiled.
     """
 
     format: int
@@ -107,6 +107,7 @@ class Manifest:
     inputs: tuple[Binding, ...]
     outputs: tuple[Binding, ...]
     profiles: tuple[ProfileEntry, ...]
+    steps: Mapping[str, int]
     layers: tuple[LayerEntry, ...]
     weights: tuple[WeightEntry, ...]
 
@@ -163,6 +164,7 @@ def make_manifest(
             )
             for profile in graph.profiles
         ),
+        steps={symbol.name: symbol.step for symbol in graph.symbols if symbol.step > 1},
         layers=tuple(
             LayerEntry(name, node.op.name, node.scope, source_of(node))
             for name, node in lowered.nodes.items()
@@ -271,6 +273,7 @@ def _read(data: Any) -> Manifest:
         inputs=tuple(map(_read_binding, _list(fields["inputs"]))),
         outputs=tuple(map(_read_binding, _list(fields["outputs"]))),
         profiles=tuple(map(_read_profile, _list(fields["profiles"]))),
+        steps={name: _integer(step) for name, step in fields["steps"].items()},
         layers=tuple(
             LayerEntry(*(_text(layer[name]) for name in ("name", "operator", "scope", "source")))
             for layer in _list(fields["layers"])

@@ -12,8 +12,8 @@ import numpy as np
 
 from trtdsl.ops.lowering import Tensor
 from trtdsl.trt.target import NetworkTarget
-from trtdsl.types import Atom, Dim, DType, FloorDiv, MinMax, Symbol, SymbolicDim, TensorType, symbol
-from trtdsl.types.dim import Monomial
+from trtdsl.types import Atom, Dim, DType, FloorDiv, MinMax, Symbol, SymbolicDim, TensorType
+from trtdsl.types.dim import Monomial, of_atom
 
 _ONE = TensorType(DType.INT64, (1,))
 
@@ -54,6 +54,8 @@ class ShapeTensors:
     def _term(self, coefficient: int, monomial: Monomial) -> Tensor:
         if not monomial:
             return self._constant(coefficient)
+        if stated := self._stated(SymbolicDim({monomial: coefficient})):
+            return stated
         value = self._atom(monomial[0])
         for atom in monomial[1:]:
             value = self._net.elementwise("PROD", value, self._atom(atom))
@@ -73,10 +75,23 @@ class ShapeTensors:
 
     def _symbol(self, wanted: Symbol) -> Tensor:
         """The symbol's value, read off an input dimension that is ``scale * symbol + offset``."""
-        alone = symbol(wanted.name, wanted.minimum, wanted.optimum, wanted.maximum)
+        alone = of_atom(wanted)
         if alone not in self._dims:
             self._dims[alone] = self._read(wanted, alone)
         return self._dims[alone]
+
+    def _stated(self, dim: SymbolicDim) -> Tensor | None:
+        """The size of an input that a dimension with a step, or a part of it, is: it need not be computed."""
+        match tuple(dim.by_monomial):
+            case ((Symbol(step=step),),) if step > 1:
+                pass
+            case _:
+                return None
+        for name, tensor in self._net.inputs.items():
+            if dim in tensor.shape:
+                axis = tensor.shape.index(dim)
+                return self._net.add("slice", self._shape(name), (axis,), (1,), (1,), result=_ONE)
+        return None
 
     def _read(self, wanted: Symbol, alone: SymbolicDim) -> Tensor:
         places = [

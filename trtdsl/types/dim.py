@@ -29,6 +29,8 @@ class Symbol(msgspec.Struct, frozen=True, dict=True):
     minimum: int
     optimum: int
     maximum: int
+    step: int = 1
+    """only multiples of it are in range; as an atom of a dimension the symbol is the size divided by it"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.minimum <= self.optimum <= self.maximum:
@@ -36,6 +38,9 @@ class Symbol(msgspec.Struct, frozen=True, dict=True):
                 f"the range of {self.name} must be 0 <= min <= opt <= max, "
                 f"not {self.minimum} .. {self.optimum} .. {self.maximum}"
             )
+        sizes = (self.minimum, self.optimum, self.maximum)
+        if self.step < 1 or any(size % self.step for size in sizes):
+            raise ValueError(f"min, opt and max of {self.name} must be multiples of its step {self.step}")
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -44,7 +49,7 @@ class Symbol(msgspec.Struct, frozen=True, dict=True):
     def key(self) -> tuple[int, str]:
         # N is torch's name of the batch and is read first: N * H * W.
         first = " " if self.name == "N" else ""
-        return 0, f"{first}{self.name} {self.minimum} {self.optimum} {self.maximum}"
+        return 0, f"{first}{self.name} {self.minimum} {self.optimum} {self.maximum} {self.step}"
 
     def __str__(self) -> str:
         return self.name
@@ -182,9 +187,13 @@ Dim: TypeAlias = int | SymbolicDim
 Monomial: TypeAlias = tuple[Atom, ...]
 
 
-def symbol(name: str, minimum: int, optimum: int, maximum: int) -> SymbolicDim:
-    """The dimension ``dim name = minimum .. optimum .. maximum``; ValueError for an impossible range."""
-    return of_atom(Symbol(name, minimum, optimum, maximum))
+def symbol(name: str, minimum: int, optimum: int, maximum: int, step: int = 1) -> SymbolicDim:
+    """The dimension ``dim name = minimum .. optimum .. maximum, step = step``.
+
+    It is ``step`` times its atom, so that the normal form knows what divides it. ValueError for an impossible
+    range.
+    """
+    return SymbolicDim({(Symbol(name, minimum, optimum, maximum, step),): step})
 
 
 def symbols(dim: Dim) -> frozenset[Symbol]:
@@ -201,10 +210,18 @@ def bounds(dim: Dim) -> tuple[int, int]:
 
 
 def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
-    """The value for given symbols by name; KeyError if one is missing."""
+    """The value for given symbols by name; KeyError if one is missing, ValueError if one is not a multiple
+    of its step."""
     if isinstance(dim, int):
         return dim
-    return _column(dim, {symbol: [values[symbol.name]] for symbol in symbols(dim)}, 1)[0]
+    return _column(dim, {symbol: [_multiple(symbol, values[symbol.name])] for symbol in symbols(dim)}, 1)[0]
+
+
+def _multiple(symbol: Symbol, size: int) -> int:
+    """How many steps a size is."""
+    if size % symbol.step:
+        raise ValueError(f"{symbol} is {size}, which is not a multiple of {symbol.step}")
+    return size // symbol.step
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -464,7 +481,7 @@ def _quotient_bounds(dividend: tuple[int, int], divisor: tuple[int, int]) -> tup
 def _atom_bounds(atom: Atom) -> tuple[int, int]:
     match atom:
         case Symbol():
-            return atom.minimum, atom.maximum
+            return atom.minimum // atom.step, atom.maximum // atom.step
         case FloorDiv(numerator, divisor):
             return _quotient_bounds(bounds(numerator), bounds(divisor))
         case MinMax(function, left, right):
@@ -496,7 +513,7 @@ def _atom_column(atom: Atom, grid: Mapping[Symbol, Sequence[int]], length: int) 
 def every_value(dim: Dim) -> list[int] | None:
     """The values over all of the range, or None where that is more than ``ENUMERATION_LIMIT`` points."""
     ordered = sorted(symbols(dim), key=_atom_key)
-    ranges = [range(symbol.minimum, symbol.maximum + 1) for symbol in ordered]
+    ranges = [range(symbol.minimum // symbol.step, symbol.maximum // symbol.step + 1) for symbol in ordered]
     length = math.prod(map(len, ranges))
     if length > ENUMERATION_LIMIT:
         return None
@@ -510,12 +527,32 @@ def every_value(dim: Dim) -> list[int] | None:
 def _term_text(coefficient: int, monomial: Monomial) -> str:
     if not monomial:
         return str(coefficient)
-    if coefficient == 1 and len(monomial) == 1:
-        return str(monomial[0])
-    factors = [f"({atom})" if isinstance(atom, FloorDiv) else str(atom) for atom in monomial]
+    texts: list[str] = []
+    for atom in monomial:
+        text, coefficient = _atom_text(atom, coefficient)
+        texts.append(text)
+    if coefficient == 1 and len(texts) == 1:
+        return texts[0]
+    factors = [
+        f"({text})" if _divides(atom, text) else text for atom, text in zip(monomial, texts, strict=True)
+    ]
     if coefficient == -1:
         return "-" + " * ".join(factors)
     return " * ".join(factors if coefficient == 1 else [str(coefficient), *factors])
+
+
+def _atom_text(atom: Atom, coefficient: int) -> tuple[str, int]:
+    """An atom with as much of its coefficient as it takes, and the rest: 32 times the atom of step 32 is `H`,
+    16 times it is `H // 2`."""
+    if not isinstance(atom, Symbol) or atom.step == 1:
+        return str(atom), coefficient
+    taken = math.gcd(coefficient, atom.step)
+    text = atom.name if taken == atom.step else f"{atom.name} // {atom.step // taken}"
+    return text, coefficient // taken
+
+
+def _divides(atom: Atom, text: str) -> bool:
+    return isinstance(atom, FloorDiv) or (isinstance(atom, Symbol) and text != atom.name)
 
 
 def _operand(dim: Dim) -> str:
@@ -523,5 +560,6 @@ def _operand(dim: Dim) -> str:
     if isinstance(dim, int):
         return str(dim) if dim >= 0 else f"({dim})"
     (coefficient, monomial), *others = dim.terms
-    is_name = not others and coefficient == 1 and len(monomial) == 1 and not isinstance(monomial[0], FloorDiv)
-    return str(dim) if is_name else f"({dim})"
+    text = str(dim)
+    whole = not others and len(monomial) == 1 and (coefficient == 1 or text.isidentifier())
+    return text if whole and not _divides(monomial[0], text) else f"({text})"

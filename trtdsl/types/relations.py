@@ -20,7 +20,6 @@ from trtdsl.types.dim import (
     every_value,
     of_atom,
     sort_key,
-    symbol,
     symbols,
     terms_of,
 )
@@ -34,6 +33,16 @@ class Undecided(Exception):
         super().__init__(f"whether {relation.format(left, right)} depends on {' and '.join(names)}")
         self.left = left
         self.right = right
+
+    @property
+    def help(self) -> str:
+        """The step of a dimension that would make the two equal, where there is one."""
+        found = deciding_step(self.left, self.right)
+        if found is None:
+            return ""
+        name, step = found
+        declared = f"`dim {name} = min .. opt .. max, step = {step}`"
+        return f"if `{name}` only takes multiples of {step}, say so: {declared}"
 
 
 def equal(left: Dim, right: Dim) -> bool:
@@ -81,23 +90,65 @@ def maximum(left: Dim, right: Dim) -> Dim:
 
 def within(dim: Dim, ranges: Mapping[str, tuple[int, int, int]]) -> Dim:
     """The same expression, of symbols with these ranges: minimum, optimum and maximum by name."""
+    return _mapped(dim, lambda symbol: of_atom(Symbol(symbol.name, *ranges[symbol.name], symbol.step)))
+
+
+def _mapped(dim: Dim, change: Callable[[Symbol], Dim]) -> Dim:
+    """The same expression with each symbol replaced."""
     total: Dim = 0
     for monomial, coefficient in terms_of(dim).items():
         term: Dim = coefficient
         for atom in monomial:
-            term = term * _atom_within(atom, ranges)
+            term = term * _mapped_atom(atom, change)
         total = total + term
     return total
 
 
-def _atom_within(atom: Atom, ranges: Mapping[str, tuple[int, int, int]]) -> Dim:
+def _mapped_atom(atom: Atom, change: Callable[[Symbol], Dim]) -> Dim:
     match atom:
-        case Symbol(name=name):
-            return symbol(name, *ranges[name])
+        case Symbol():
+            return change(atom)
         case FloorDiv(left, right):
-            return within(left, ranges) // within(right, ranges)
+            return _mapped(left, change) // _mapped(right, change)
         case MinMax(function, left, right):
-            return _extreme(function, within(left, ranges), within(right, ranges))
+            return _extreme(function, _mapped(left, change), _mapped(right, change))
+
+
+def deciding_step(left: Dim, right: Dim) -> tuple[str, int] | None:
+    """The symbol, and the smallest step of it, that would make two dimensions equal; None without one."""
+    difference = left - right
+    for wanted in sorted(symbols(difference), key=lambda symbol: symbol.key):
+        divisors = _divisors(difference, wanted)
+        for step in range(2 * wanted.step, min(divisors, _LARGEST_STEP) + 1, wanted.step):
+            if divisors % step == 0 and _in_steps(difference, wanted, step) == 0:
+                return wanted.name, step
+    return None
+
+
+_LARGEST_STEP = 1024
+
+
+def _divisors(dim: Dim, wanted: Symbol) -> int:
+    """A multiple of every step that could matter: the symbol's own times what it is divided by."""
+    found = wanted.step
+    for monomial in terms_of(dim):
+        for atom in monomial:
+            match atom:
+                case FloorDiv(numerator=numerator, divisor=int(divisor)) if wanted in symbols(numerator):
+                    inner = _divisors(numerator, wanted)
+                    found = math.lcm(found, divisor * wanted.step, inner, divisor * inner)
+                case FloorDiv(numerator=left, divisor=right) | MinMax(left=left, right=right):
+                    found = math.lcm(found, _divisors(left, wanted), _divisors(right, wanted))
+                case _:
+                    pass
+    return found
+
+
+def _in_steps(dim: Dim, wanted: Symbol, step: int) -> Dim:
+    """The expression with a symbol of this step in another's place, whose range is cut to multiples."""
+    low, best, high = (size // step * step for size in (wanted.minimum, wanted.optimum, wanted.maximum))
+    atom = of_atom(Symbol(wanted.name, low, best, high, step)) * (step // wanted.step)
+    return _mapped(dim, lambda symbol: atom if symbol == wanted else of_atom(symbol))
 
 
 @lru_cache(maxsize=CACHE_SIZE)

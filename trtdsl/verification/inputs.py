@@ -143,6 +143,7 @@ def _contradiction(axis: _Axis, fitting: Sequence[_Axis]) -> str:
     if unknown:
         (symbol,) = unknown
         values = f"{symbol.name} from {symbol.minimum} to {symbol.maximum}"
+        values += f" in steps of {symbol.step}" if symbol.step > 1 else ""
         return f"{found}, but no {values} makes `{axis.declared}` that"
     others = dict.fromkeys(f"`{each.input}`" for each in fitting if symbols(each.declared) & read)
     wanted = f"`{axis.declared}` is {evaluate(axis.declared, sizes)}"
