@@ -86,13 +86,20 @@ def test_nms_of_classes_and_scores() -> None:
     assert found.tolist() != computed("d.nms_padded(x, s, 0.4, 40)", x=x, s=scores).tolist()
 
 
-def test_nms_builds() -> None:
+def test_nms_of_as_many_boxes_as_there_are() -> None:
     graph = elaborate_text(f"""{IMPORT}model m() {{
   dim N = 1 .. 2 .. 4
-  input boxes: float32[N, 40, 4]
-  input scores: float32[N, 40]
+  dim A = 5 .. 40 .. 100
+  input boxes: float32[N, A, 4]
+  input scores: float32[N, A]
   output kept = d.nms_padded(boxes, scores, 0.5, 10)
 }}""")
+    lowered = lower(graph)
+    for count in (5, 70):
+        x, scores = boxes(3, count), torch.rand(3, count, generator=torch.Generator().manual_seed(count))
+        inputs = {"boxes": x, "scores": scores}
+        found = evaluate(lowered.network, inputs, weights=lowered.weights)["kept"]
+        assert found.tolist() == [padded(ops.nms(x[i], scores[i], 0.5), 10) for i in range(3)]
     assert len(build(lower(graph), CompileOptions(targets=("sm89",)))) > 0
 
 
