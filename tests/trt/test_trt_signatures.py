@@ -27,7 +27,7 @@ from trtdsl.compile import in_precision
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_file, elaborate_text
 from trtdsl.evaluate import evaluate
-from trtdsl.ir import Graph
+from trtdsl.ir import Graph, Value, rebuild
 from trtdsl.ops.base import OPERATORS
 from trtdsl.passes import convert_precision, optimize
 from trtdsl.trt.facts import Facts, facts_of
@@ -130,21 +130,15 @@ def problems(release: str, dialect: RecordingDialect) -> list[str]:
     return [f"{use.owner}.{use.member}{use.arguments}: {reason}" for use, reason in found if reason]
 
 
-class Zeros(Mapping[str, Any]):
-    """A checkpoint of zeros."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._types = {weight.key: weight.type for weight in graph.weights}
-
-    def __getitem__(self, key: str) -> Any:
-        type = self._types[key]
-        return np.zeros(evaluate_shape(type.shape, {}), type.dtype.numpy)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._types)
-
-    def __len__(self) -> int:
-        return len(self._types)
+def with_zeros(graph: Graph) -> Graph:
+    """The graph with zeros for weights."""
+    zeros: dict[Value, Value] = {
+        weight: weight.replace(
+            data=np.zeros(evaluate_shape(weight.type.shape, {}), weight.type.dtype.numpy), stored=None
+        )
+        for weight in graph.weights
+    }
+    return rebuild(graph, graph.nodes, zeros)
 
 
 def models() -> list[Any]:
@@ -163,7 +157,7 @@ def models() -> list[Any]:
 def test_models_use_what_the_release_has(example: dict[str, Any], release: str) -> None:
     path = ROOT / "examples" / example["file"]
     graph = elaborate_file(path, model=example["model"], defines=example["defines"])
-    graph = optimize(bind(graph, Zeros(graph)).graph)
+    graph = optimize(with_zeros(graph))
     dialect = RecordingDialect(facts(release))
     lower(graph, dialect)
     assert problems(release, dialect) == []
@@ -249,7 +243,7 @@ model m() {
 def pins(*, mixed: bool) -> set[Use]:
     dialect = RecordingDialect(facts("8.5.3"))
     graph = elaborate_text(NET)
-    lower(bind(graph, Zeros(graph)).graph, dialect, mixed=mixed)
+    lower(with_zeros(graph), dialect, mixed=mixed)
     return {use for use in dialect.uses if use.member in ("precision", "set_output_type")}
 
 

@@ -225,10 +225,10 @@ def test_a_missing_key_of_one_shape_is_not_tied_silently() -> None:
     (found,) = caught.value.diagnostics
     assert found.message == "the checkpoint has no `b.weight`"
     assert found.help == (
-        "`a.weight` has its shape; if the two are tied, give this layer the label `a` too: uses of one label"
-        " share their weights",
+        "`a.weight` has its shape; if the two are tied, say so in the model:"
+        ' `weights { "b.weight" = "a.weight" }`',
     )
-    followed = linear(stages=TIED.replace("b:", "a:"))
+    followed = linear(stages=f'{TIED} weights {{ "b.weight" = "a.weight" }}')
     assert bind(followed, {"a.weight": np.zeros((3, 3), np.float32)}).warnings == ()
 
 

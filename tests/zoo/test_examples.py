@@ -18,6 +18,7 @@ from trtdsl.elaborate import elaborate as elaborate_text
 from trtdsl.elaborate import elaborate_file
 from trtdsl.ir import Graph
 from trtdsl.syntax import format_text
+from trtdsl.weights.entries import keys_read
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -76,7 +77,11 @@ def elaborate(example: Example) -> Graph:
 @pytest.mark.parametrize("example", ZOO, ids=lambda example: example.name)
 def test_weights_and_inputs_are_the_oracles(example: Example) -> None:
     graph = elaborate(example)
-    assert {weight.key: weight.type.shape for weight in graph.weights} == oracle_shapes(example)
+    if any(weight.stored for weight in graph.weights):
+        state = load_oracle(example.oracle)(**example.arguments).state_dict()
+        assert {*keys_read(graph, state)} == {*state}
+    else:
+        assert {weight.key: weight.type.shape for weight in graph.weights} == oracle_shapes(example)
     assert {value.name: list(value.type.shape[1:]) for value in graph.inputs} == example.inputs
 
 

@@ -104,7 +104,7 @@ class Caller:
             if name in bound and bound[name].value is None:
                 help = f"leave it out to take it from the checkpoint, or configure `{callee.name}` without it"
                 raise mistake(f"`{name}` of `{callee.name}` cannot be none", bound[name].span, "", help)
-        return self._apply(op, bound, spans, call)
+        return self.apply(op, bound, spans, call)
 
     def _function(self, callee: OperatorRef, arguments: Sequence[Argument], call: Call) -> Any:
         if callee.spelling and callee.spelling.configure:
@@ -127,7 +127,7 @@ class Caller:
         parameters = {name: argument for name, argument in bound.items() if name not in apart}
         tensors = {name: argument for name, argument in bound.items() if name in apart}
         op, spans = construct(callee, parameters, call.span)
-        return self._apply(op, tensors, spans, call)
+        return self.apply(op, tensors, spans, call)
 
     def _functional(
         self, callee: OperatorRef, configure: Configure, arguments: Sequence[Argument], call: Call
@@ -144,7 +144,7 @@ class Caller:
         for slot in needed:
             if slot not in given:
                 raise mistake(f"`{callee.name}` needs the tensor `{slot}` here", call.span)
-        return self._apply(op, given, spans, call)
+        return self.apply(op, given, spans, call)
 
     def _split_functional(
         self, callee: OperatorRef, arguments: Sequence[Argument], call: Call
@@ -167,7 +167,8 @@ class Caller:
         parameters = {name: a for name, a in bound.items() if name not in slots and name not in ignored}
         return bound, given, coerced(callee, parameters, {**hints(callee.op), **extra})
 
-    def _apply(self, op: Op, bound: Mapping[str, Argument], spans: Mapping[str, Span], call: Call) -> Any:
+    def apply(self, op: Op, bound: Mapping[str, Argument], spans: Mapping[str, Span], call: Call) -> Any:
+        """An operator on its operands and computed weights, by name."""
         operands = self._operands(op, bound, call)
         spans = {**spans, **{name: argument.span for name, argument in bound.items()}}
         note = _note(operands, call.head)
@@ -254,8 +255,14 @@ class Caller:
 
     # Compile-time functions
 
+    def is_for_tensors(self, name: str, arguments: Sequence[Argument]) -> bool:
+        """Whether a function with two meanings, such as ``sum``, is meant as the one over tensors."""
+        if name in ("len", "list", "reversed") or isinstance(arguments[0].value, (list, tuple)):
+            return False
+        return any(is_tensor(argument.value) for argument in arguments)
+
     def _builtin(self, callee: Builtin, arguments: Sequence[Argument], call: Call) -> Any:
-        if callee.operator and arguments and _is_for_tensors(callee.name, arguments):
+        if callee.operator and arguments and self.is_for_tensors(callee.name, arguments):
             return self._function(callee.operator, arguments, call)
         if call.label:
             raise mistake(
@@ -348,13 +355,6 @@ def _gathered(callee: Any, tensors: list[Argument]) -> list[Argument]:
         return tensors
     name = operands[0].name if order and order[0] != operands[0].name else None
     return [Argument([argument.value for argument in tensors], tensors[0].span, name)]
-
-
-def _is_for_tensors(name: str, arguments: Sequence[Argument]) -> bool:
-    """Whether a function with two meanings, such as ``sum``, is meant as the one over tensors."""
-    if name in ("len", "list", "reversed") or isinstance(arguments[0].value, (list, tuple)):
-        return False
-    return any(is_tensor(argument.value) for argument in arguments)
 
 
 def _tensor_names(callee: Callee) -> list[str]:

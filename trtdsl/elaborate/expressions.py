@@ -70,7 +70,7 @@ class Expressions:
                 taken = expr.then if self.condition(expr.condition, scope) else expr.otherwise
                 return self.value(taken, scope, hints)
             case tree.Attribute():
-                return attribute(self.value(expr.value, scope), expr.name, expr.value.span)
+                return attribute(self.operand(expr.value, scope), expr.name, expr.value.span)
             case tree.Index():
                 return self._index(expr, scope, hints)
             case tree.Ellipsis():
@@ -78,6 +78,10 @@ class Expressions:
 
     def note(self, span: Span, value: Any) -> None:
         """What a name that is bound here stands for, for those who keep it."""
+
+    def operand(self, expr: tree.Expr, scope: Scope) -> Any:
+        """What something is done to: arithmetic, indexing, a pipe."""
+        return self.value(expr, scope)
 
     def condition(self, expr: tree.Expr, scope: Scope) -> bool:
         """A compile-time truth value."""
@@ -114,7 +118,7 @@ class Expressions:
     # Operators
 
     def _unary(self, expr: tree.Unary, scope: Scope, hints: Sequence[str]) -> Any:
-        value = self.value(expr.operand, scope)
+        value = self.operand(expr.operand, scope)
         if is_tensor(value):
             name = TENSOR_OPERATORS["not" if expr.operator == "not" else "unary -"]
             return self._operator(name, [Argument(value, expr.operand.span)], expr.span, scope, hints)
@@ -123,11 +127,11 @@ class Expressions:
         return _calculated(negated, expr.span, value)
 
     def _binary(self, expr: tree.Binary, scope: Scope, hints: Sequence[str]) -> Any:
-        left = self.value(expr.left, scope)
+        left = self.operand(expr.left, scope)
         if expr.operator in ("and", "or") and not is_tensor(left):
             first = _truth(left, expr.left.span)
             return first if first is (expr.operator == "or") else self.condition(expr.right, scope)
-        right = self.value(expr.right, scope)
+        right = self.operand(expr.right, scope)
         if expr.operator in ("in", "not in"):
             return _calculated(contains, expr.operator_span, expr.operator, left, right)
         if is_tensor(left) or is_tensor(right):
@@ -160,7 +164,7 @@ class Expressions:
     # Pipes and calls
 
     def _pipe(self, pipe: tree.Pipe, scope: Scope, hints: Sequence[str]) -> Any:
-        value = Argument(self.value(pipe.head, scope), pipe.head.span)
+        value = Argument(self.operand(pipe.head, scope), pipe.head.span)
         head = pipe.head.span.text if isinstance(pipe.head, tree.Path) else ""
         for stage in pipe.stages:
             wishes = hints if stage is pipe.stages[-1] else ()
@@ -279,7 +283,7 @@ class Expressions:
     # Indexing
 
     def _index(self, expr: tree.Index, scope: Scope, hints: Sequence[str]) -> Any:
-        value = self.value(expr.value, scope)
+        value = self.operand(expr.value, scope)
         subscripts = [self._subscript(subscript, scope) for subscript in expr.subscripts]
         if is_tensor(value):
             return index_tensor(self.placer, value, subscripts, expr, scope.place, hints)

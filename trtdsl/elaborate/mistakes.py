@@ -57,6 +57,10 @@ class Report:
         """How many mistakes there are."""
         return len(self._errors)
 
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(self._errors.values())
+
     def add(self, diagnostic: Diagnostic, around: tuple[Origin, ...] = ()) -> None:
         """Keep a mistake made inside the blocks ``around``; the last one allowed raises them all."""
         if around:

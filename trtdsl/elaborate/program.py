@@ -14,6 +14,7 @@ from trtdsl.elaborate.files import Program
 from trtdsl.elaborate.mistakes import Mistake, Poisoned
 from trtdsl.elaborate.recorder import Recorder
 from trtdsl.elaborate.scope import Scope
+from trtdsl.elaborate.section import Section
 from trtdsl.elaborate.statements import Elaboration
 from trtdsl.elaborate.unused import mistakes_in
 from trtdsl.ir import Graph
@@ -96,7 +97,7 @@ def _elaborated(
         if isinstance(item, (tree.Block, tree.Def)) and id(item) not in run.blocks.entered:
             for diagnostic in mistakes_in(item, names):
                 run.report.add(diagnostic)
-    return Elaborated(run.declarations.graph(), tuple(run.report.warnings))
+    return Elaborated(_with_sections(run), tuple(run.report.warnings))
 
 
 def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
@@ -149,6 +150,21 @@ def _run(run: Elaboration, chosen: Chosen, names: Mapping[str, Any], defines: Ma
     except RecursionError:
         help = ("split it into blocks, or make its lists flatter",)
         run.report.add_last(Diagnostic("the model nests too deeply", model.name.span, help=help))
+
+
+def _with_sections(run: Elaboration) -> Graph:
+    """The finished graph, whose weights know where the `weights` sections say that they are."""
+    section = Section(run.expressions)
+    for statement, scope in run.sections:
+        section.add(statement.entries, scope)
+    try:
+        graph = run.declarations.graph()
+    except DiagnosticError as error:
+        raise DiagnosticError(*error.diagnostics, *section.report.errors) from error
+    graph = section.applied(graph)
+    if section.report:
+        raise DiagnosticError(*run.report.warnings, *section.report.errors)
+    return graph
 
 
 def _bind_parameters(run: Elaboration, chosen: Chosen, scope: Scope, defines: Mapping[str, Any]) -> None:

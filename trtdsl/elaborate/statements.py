@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from trtdsl.diagnostics import Span
 from trtdsl.elaborate.blocks import Blocks, Returned
 from trtdsl.elaborate.calls import Caller
@@ -42,6 +44,8 @@ class Elaboration:
         blocks.expressions = self.expressions
         self.declarations = Declarations(model, self.expressions, self.report)
         self.scans = Scans(self.expressions, lambda body, scope: self.run(body, scope, model=False))
+        self.sections: list[tuple[tree.Weights, Scope]] = []
+        """the `weights` sections, which are about the finished graph, and what is known where they stand"""
 
     def run(self, statements: Sequence[tree.Statement], scope: Scope, model: bool) -> None:
         """Run statements in order; raises :class:`Returned` at the `return` of a block or def."""
@@ -75,10 +79,7 @@ class Elaboration:
             case tree.Return():
                 self._return(statement, scope, model)
             case tree.Dim() | tree.Profile() | tree.Input() | tree.Output():
-                if not model:
-                    word = type(statement).__name__.lower()
-                    around = "scan" if scope.iteration else type(scope.place.blocks[0]).__name__.lower()
-                    raise mistake(f"`{word}` belongs to a model, not to a {around}", _head(statement))
+                self._require_model(type(statement).__name__.lower(), statement, scope, model)
                 self.declarations.declare(statement, scope)
                 self._note_declared(statement, scope)
             case tree.Scan():
@@ -87,7 +88,13 @@ class Elaboration:
             case tree.Emit():
                 self._bind([(statement.name, self.scans.emit(statement, scope))], scope, model)
             case tree.Weights():
-                raise mistake(f"`{type(statement).__name__.lower()}` is not supported yet", _head(statement))
+                self._require_model("weights", statement, scope, model)
+                self.sections.append((statement, replace(scope, names=dict(scope.names))))
+
+    def _require_model(self, word: str, statement: tree.Statement, scope: Scope, model: bool) -> None:
+        if not model:
+            around = "scan" if scope.iteration else type(scope.place.blocks[0]).__name__.lower()
+            raise mistake(f"`{word}` belongs to a model, not to a {around}", _head(statement))
 
     def _note_declared(
         self, statement: tree.Dim | tree.Profile | tree.Input | tree.Output, scope: Scope

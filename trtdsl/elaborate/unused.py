@@ -32,6 +32,11 @@ def mistakes_in(item: tree.Block | tree.Def, globals: Mapping[str, Any]) -> Iter
         yield from checker.mistakes(part)
 
 
+def mistakes_of(expr: tree.Expr, scope: Scope) -> Iterator[Diagnostic]:
+    """What is wrong with an expression that is evaluated later, in this scope."""
+    yield from _Checker(scope).mistakes(expr)
+
+
 def _tensors(item: tree.Block | tree.Def) -> tuple[tree.TensorParameter, ...]:
     return item.tensors if isinstance(item, tree.Block) else ()
 

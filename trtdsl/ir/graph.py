@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from trtdsl.diagnostics import Origin
+from trtdsl.diagnostics import Origin, Span
 from trtdsl.ops.base import Op, Signature
 from trtdsl.types import Symbol, TensorType
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-if TYPE_CHECKING:
     import networkx
+    import numpy.typing as npt
 
 
 P = TypeVar("P", bound="Part")
@@ -41,11 +39,33 @@ class Value(Part, frozen=True, eq=False):
     type: TensorType
 
 
+Lookup: TypeAlias = Callable[[str, Span], "Weight"]
+"""A checkpoint's entry by its key, which stands at a place of a text; raises DiagnosticError without one."""
+
+
+class Stored(Part, frozen=True, eq=False):
+    """Where a `weights` section says that a weight is, which is not at its own key.
+
+    ``text`` says it as the language writes it, with nothing left in it to be looked up. ``key`` is the
+    checkpoint's where it is one key. ``graph`` computes the weight in any case: it has one output and no
+    inputs, its weights are the entries that it asks for; it raises DiagnosticError for what cannot be.
+    """
+
+    text: str
+    key: str | None
+    span: Span
+    graph: Callable[[Lookup], Graph]
+
+
 class Weight(Value, frozen=True, eq=False):
-    """A tensor of the checkpoint: ``key`` is its name there, ``data`` its values once bound."""
+    """A tensor of the model: ``key`` is its name in the state dict, ``data`` its values once bound.
+
+    A checkpoint has it at that key, or where ``stored`` says.
+    """
 
     key: str = ""
     data: npt.NDArray[Any] | None = None
+    stored: Stored | None = None
 
 
 class Node(Part, frozen=True, eq=False):

@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trtdsl.ir.graph import Graph, Node, Value, graphs
+from trtdsl.ir.graph import Graph, Node, Value, Weight, graphs
 from trtdsl.ir.names import NEVER_NAMES, identifier
 from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Module, Op
 from trtdsl.ops.text import literal, quoted
@@ -87,6 +87,11 @@ def _model(graph: Graph, blocks: _Blocks) -> Iterator[str]:
     yield from _nodes(graph, blocks)
     for output in graph.outputs:
         yield f"output {output.name} = {output.value.name}"
+    stored = {weight.key: weight.stored.text for weight in graph.weights if weight.stored}
+    if stored:
+        yield from ("", "weights {")
+        yield from (f"  {quoted(key)} = {text}" for key, text in stored.items())
+        yield "}"
 
 
 def _nodes(graph: Graph, blocks: _Blocks) -> Iterator[str]:
@@ -188,7 +193,8 @@ def difference(left: Graph, right: Graph) -> str | None:
 
 
 def _value(value: Value) -> tuple[object, ...]:
-    return value.name, value.type
+    stored = value.stored.text if isinstance(value, Weight) and value.stored else None
+    return value.name, value.type, stored
 
 
 def _output(output: Any) -> tuple[object, ...]:

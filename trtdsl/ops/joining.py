@@ -88,6 +88,10 @@ class Stack(Function):
         cast = [net.cast(tensor, net.result.dtype) for tensor in tensors]
         return net.concat([net.reshape(t, (*t.shape[:dim], 1, *t.shape[dim:])) for t in cast], dim)
 
+    def fold(self, tensors: Sequence[Array]) -> Array:
+        dtype = promote(*map(type_of, tensors))
+        return np.stack([array.astype(dtype.numpy) for array in tensors], self.dim)
+
 
 MOST_RESULTS = 10_000
 
@@ -115,6 +119,10 @@ class _Splitting(Function, abstract=True):
         places = [tuple(start if axis == dim else 0 for axis in range(input.rank)) for start in starts]
         types = net.results
         return tuple(net.slice(input, place, type.shape) for place, type in zip(places, types, strict=True))
+
+    def fold(self, input: Array) -> tuple[Array, ...]:
+        dim, sizes = self.pieces(type_of(input))
+        return tuple(np.split(input, list(accumulate(sizes[:-1])), dim))
 
 
 def _divided(input: TensorType, dim: int, what: str) -> tuple[int, int]:
@@ -203,3 +211,6 @@ class Unbind(Function):
             net.reshape(net.slice(input, place, shape), type.shape)
             for place, type in zip(places, net.results, strict=True)
         )
+
+    def fold(self, input: Array) -> tuple[Array, ...]:
+        return tuple(np.moveaxis(input, self.dim, 0))

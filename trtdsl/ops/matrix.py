@@ -9,9 +9,10 @@ from trtdsl.ops.base import Function
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes, promote, require_rank, same_dim
 from trtdsl.types import Dim, DType, TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 def _common_dtype(what: str, a: TensorType, b: TensorType, about: str) -> DType:
@@ -49,6 +50,11 @@ def product(net: Network, a: Tensor, b: Tensor) -> Tensor:
     return net.reshape(result, product_type("matmul", a.type, b.type, "other").shape)
 
 
+def _product_of(a: Array, b: Array) -> Array:
+    """The product as TensorRT and PyTorch have it: in narrow types, sums are float32."""
+    return np.asarray(np.matmul(a.astype(np.float32), b.astype(np.float32))).astype(a.dtype)
+
+
 class Matmul(Function):
     """Product of the last two dimensions, the others broadcast; vectors have one dimension."""
 
@@ -70,6 +76,9 @@ class Matmul(Function):
 
     def lower(self, net: Network, input: Tensor, other: Tensor) -> Tensor:
         return product(net, input, other)
+
+    def fold(self, input: Array, other: Array) -> Array:
+        return _product_of(input, other)
 
 
 class Bmm(Function):
@@ -102,6 +111,9 @@ class Mm(Function):
 
     def lower(self, net: Network, input: Tensor, mat2: Tensor) -> Tensor:
         return product(net, input, mat2)
+
+    def fold(self, input: Array, mat2: Array) -> Array:
+        return _product_of(input, mat2)
 
 
 class Outer(Function):

@@ -185,7 +185,7 @@ def _retyped(node: Node, dtype: DType) -> Op:
 def _rounded(weight: Weight, dtype: DType) -> Weight:
     type = weight.type.with_dtype(dtype)
     if weight.data is None:
-        return Weight(weight.name, type, weight.key)
+        return weight.replace(type=type)
     with np.errstate(over="ignore"):
         data = weight.data.astype(dtype.numpy)
     lost = np.isinf(data) & np.isfinite(weight.data)
@@ -193,7 +193,7 @@ def _rounded(weight: Weight, dtype: DType) -> Weight:
         largest = np.abs(weight.data[lost].astype(np.float64)).max()
         message = f"{dtype} cannot hold the weight `{weight.key}`: its numbers go up to {largest:g}"
         raise DiagnosticError(Diagnostic(message, help=("bfloat16 has the range of float32",)))
-    return Weight(weight.name, type, weight.key, data)
+    return weight.replace(type=type, data=data)
 
 
 def _cannot(node: Node, dtype: DType, refused: Refused) -> Diagnostic:

@@ -317,13 +317,20 @@ def _output(stuck: Stuck) -> Diagnostic | None:
 
 
 def _weights(stuck: Stuck) -> Diagnostic | None:
-    """Whatever a `weights` section holds, more need not be said of it."""
+    """What is not a line of a `weights` section."""
     kinds = stuck.tokens.kinds
-    sections = (number - 1 for number in _open_brackets(stuck.tokens, stuck.index))
-    section = next((number for number in sections if number >= 0 and kinds[number] == "WEIGHTS"), None)
-    if section is None or stuck.kind() == END:
+    opened = [0, *_open_brackets(stuck.tokens, stuck.index)][-1]
+    begins = {"STRING", "RBRACE"} <= stuck.expected or {*stuck.expected} == {"EQUAL"}
+    if (
+        not opened
+        or kinds[opened - 1] != "WEIGHTS"
+        or stuck.kind() == END
+        or not begins
+        or stuck.text() == "'"
+    ):
         return None
-    return Diagnostic("`weights` is not supported yet", stuck.tokens.span(section))
+    help = ('a line of a `weights` section is `"key of the model" = "key of the checkpoint"`',)
+    return Diagnostic(f"expected a line of `weights`, found {_found(stuck)}", stuck.span(), help=help)
 
 
 def _def(stuck: Stuck) -> Diagnostic | None:

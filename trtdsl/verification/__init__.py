@@ -56,6 +56,7 @@ from trtdsl.verification.tolerances import (
     cpu_tolerance,
 )
 from trtdsl.weights import Checkpoint, bind, entered, load_checkpoint
+from trtdsl.weights.entries import keys_read
 
 if TYPE_CHECKING:
     from torch import nn
@@ -236,17 +237,18 @@ def _sides_of_module(
             notes.append(OWN_WEIGHTS_BESIDE_ENGINE if by_engine else OWN_WEIGHTS)
     if state is None:
         return _Sides(reference, graph, tuple(notes))
-    graph, warnings = _bound(graph, state, weights_dtype, owner)
+    bound = bind(graph, state, weights_dtype, owner=owner)
     if weights_dtype is not None:
-        load_weights(module, graph)
-    return _Sides(reference, graph, (*notes, *warnings))
+        load_weights(module, bound)
+    return _Sides(reference, bound.graph, (*notes, *(warning.message for warning in bound.warnings)))
 
 
 def _others(graph: Graph, module: nn.Module, state: Weights | None) -> dict[str, Array]:
     """What the graph needs of a checkpoint that the module does not have."""
+    if not state:
+        return {}
     own = module.state_dict()
-    keys = [weight.key for weight in graph.weights if weight.key not in own]
-    return {key: state[key] for key in keys if key in state} if state else {}
+    return {key: state[key] for key in keys_read(graph, state) if key not in own and key in state}
 
 
 def _bound(

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
-from trtdsl.ir import Graph
 from trtdsl.reference import to_torch
 from trtdsl.runtime.files import read_arrays
 from trtdsl.verification.arguments import Matching, match_arguments, match_inputs
@@ -30,6 +29,7 @@ from trtdsl.verification.returned import DTYPES, Returned, from_runtime, is_numb
 from trtdsl.weights import Checkpoint
 from trtdsl.weights.absent import prefix_help
 from trtdsl.weights.arrays import as_array
+from trtdsl.weights.bind import Bound
 
 if TYPE_CHECKING:
     import torch
@@ -260,14 +260,24 @@ def _misfit(name: str, error: RuntimeError) -> Diagnostic:
     return Diagnostic(f"the checkpoint does not fit {name}: {first}", help=(*others[:1], *more))
 
 
-def load_weights(module: nn.Module, graph: Graph) -> None:
+def load_weights(module: nn.Module, bound: Bound) -> None:
     """Give a module the values of a bound graph's weights, which may be rounded, where the keys agree.
 
-    What the network does not get makes no difference then.
+    What a weight is made of under other keys is rounded to the weight's dtype. What the network does not get
+    makes no difference then.
     """
     own = module.state_dict()
-    bound = {w.key: to_torch(w.data) for w in graph.weights if w.key in own and w.data is not None}
-    module.load_state_dict(bound, strict=False)
+    values: dict[str, torch.Tensor] = {}
+    for weight in bound.graph.weights:
+        if weight.data is None:
+            continue
+        array = to_torch(weight.data)
+        for key in bound.keys.get(weight.key, ()):
+            if key == weight.key and key in own:
+                values[key] = array
+            elif key in own:
+                values.setdefault(key, own[key].to(array.dtype))
+    module.load_state_dict(values, strict=False)
 
 
 def tensors_in(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ In: a graph and a checkpoint that do not fit.  Out: guesses at what a key is cal
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, nearest
 from trtdsl.ir import Graph, Weight
+from trtdsl.ops.text import quoted
 from trtdsl.weights.checkpoint import Checkpoint
 from trtdsl.weights.file import printable, quote
 from trtdsl.weights.tensor import LazyTensor
@@ -33,10 +34,11 @@ _MOST_PREFIXES = 20
 class Absent:
     """A graph's keys beside a checkpoint's."""
 
-    def __init__(self, graph: Graph, weights: Mapping[str, Any]) -> None:
+    def __init__(self, graph: Graph, weights: Mapping[str, Any], wanted: Iterable[str]) -> None:
+        """``wanted`` are the keys under which the checkpoint should have the graph's weights."""
         self.graph = graph
         self.weights = weights
-        self.wanted = [weight.key for weight in graph.weights]
+        self.wanted = list(wanted)
         read = {*self.wanted}
         self.free = [key for key in weights if key not in read]
 
@@ -54,12 +56,12 @@ class Absent:
         found = f"it has {len(self.weights)} others, such as {keys}" if keys else "it has no keys at all"
         return Diagnostic(text + self.guess(first), help=(found, *self.prefix_help))
 
-    def missing(self, weight: Weight, helped: bool) -> Diagnostic:
+    def missing(self, key: str, weight: Weight, helped: bool) -> Diagnostic:
         """What is said of one missing key; ``helped`` where advice on all of them was given before."""
-        guess = self.guess(weight.key)
+        guess = self.guess(key)
         help = () if helped else self.prefix_help
-        tied = () if guess or help else self._tied_help(weight)
-        return Diagnostic(f"the checkpoint has no `{weight.key}`{guess}", help=(*help, *tied))
+        tied = () if guess or help or weight.stored else self._tied_help(weight)
+        return Diagnostic(f"the checkpoint has no {quote(key)}{guess}", help=(*help, *tied))
 
     def guess(self, key: str) -> str:
         """``, did you mean `x`?`` with the same key at a deeper level, or else the most similar."""
@@ -81,9 +83,8 @@ class Absent:
         )
         match list(islice(alike, 2)):
             case [other]:
-                label = quote(other.rpartition(".")[0])
-                text = f"{quote(other)} has its shape; if the two are tied, give this layer the label {label}"
-                return (f"{text} too: uses of one label share their weights",)
+                line = f"weights {{ {quoted(weight.key)} = {quoted(other)} }}"
+                return (f"{quote(other)} has its shape; if the two are tied, say so in the model: `{line}`",)
             case _:
                 return ()
 
@@ -107,12 +108,11 @@ def prefix_help(wanted: Sequence[str], weights: Mapping[str, Any]) -> tuple[str,
     return (f"{which} there behind `{best}`: {spelled}",)
 
 
-def unread(graph: Graph, weights: Mapping[str, Any], owner: str) -> tuple[Diagnostic, ...]:
-    """A warning that lists the keys which no layer reads, or nothing.
+def unread(weights: Mapping[str, Any], read: Collection[str], owner: str) -> tuple[Diagnostic, ...]:
+    """A warning that lists the keys which are not ``read``, or nothing.
 
-    A key whose values another one has, which a layer reads, is not among them: the two are tied.
+    A key whose values another one has, which is read, is not among them: the two are tied.
     """
-    read = {weight.key for weight in graph.weights}
     others = sorted(key for key in weights if key not in read and key.rpartition(".")[2] != UNMENTIONED)
     values = _values(weights)
     places = {_place(values[key]) for key in read} if others else set()

@@ -7,36 +7,37 @@ warnings about keys that the model never reads.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.ir import Graph, Node, Value, Weight, rebuild, walk
 from trtdsl.options import WeightsDType
 from trtdsl.types import DType
 from trtdsl.weights.absent import Absent, unread
-from trtdsl.weights.arrays import as_array
 from trtdsl.weights.checkpoint import Checkpoint
+from trtdsl.weights.entries import Entries, Entry, Given, Missing
 from trtdsl.weights.file import listing, quote
 from trtdsl.weights.state_dict import behind
-
-Weights: TypeAlias = Checkpoint | Mapping[str, npt.NDArray[Any]]
-Given: TypeAlias = Checkpoint | Mapping[str, Any]
-"""What can be bound: numpy arrays, PyTorch's tensors, anything with ``__array__``."""
 
 MOST_ERRORS = 20
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The graph with its weights' values, and warnings."""
+    """The graph with its weights' values, and warnings.
+
+    ``keys`` are the checkpoint's of which each weight was made, by the weight's own.
+    """
 
     graph: Graph
     warnings: tuple[Diagnostic, ...]
+    keys: Mapping[str, Sequence[str]]
 
 
 def bind(
@@ -55,8 +56,9 @@ def bind(
     :class:`DiagnosticError` with every missing or unfit key.
     """
     given = _behind(prefix, weights) if prefix else weights
-    weights = _arrays(graph, given)
-    absent = Absent(graph, weights)
+    entries = Entries(given, weights_dtype)
+    found = {weight: _entry(entries, weight) for weight in graph.weights}
+    absent = Absent(graph, given, entries.read)
     if absent.is_everything:
         raise DiagnosticError(absent.everything())
     users = _users(graph)
@@ -64,22 +66,34 @@ def bind(
     warnings: list[Diagnostic] = []
     bound: dict[Value, Value] = {}
     unlike: dict[tuple[np.dtype[Any], DType], list[Weight]] = {}
-    for weight in graph.weights:
-        problem = _problem(weight, weights, absent, len(errors))
-        dtype = None if problem else _unlike_dtype(weight, weights, weights_dtype)
-        if problem is not None:
-            errors.append(_located(problem, users[weight]))
-        elif dtype is not None:
+    for weight, entry in found.items():
+        problems = _problems(weight, entry, absent, len(errors))
+        dtype = None if problems or not _is_found(entry) else _unlike_dtype(weight, entry, weights_dtype)
+        errors += [_located(problem, weight, users[weight]) for problem in problems]
+        if dtype is not None:
             unlike.setdefault((dtype, weight.type.dtype), []).append(weight)
-        elif not errors and not unlike:
-            bound[weight] = weight.replace(data=_data(weight, weights, warnings))
+        elif _is_found(entry) and not errors and not unlike:
+            bound[weight] = weight.replace(data=_data(weight, entry, warnings), stored=None)
     errors = [*errors[:MOST_ERRORS], *_further(len(errors) - MOST_ERRORS)]
     for (dtype, needed), group in unlike.items():
-        errors.append(_located(_dtype_problem(dtype, needed, group, weights_dtype), users[group[0]]))
+        problem = _dtype_problem(dtype, needed, group, weights_dtype)
+        errors.append(Diagnostic.at(problem.message, users[group[0]].origins, problem.help))
     if errors:
         raise DiagnosticError(*errors)
-    warnings += unread(graph, given, owner)
-    return Bound(rebuild(graph, graph.nodes, bound), tuple(warnings))
+    warnings += unread(given, entries.read, owner)
+    return Bound(rebuild(graph, graph.nodes, bound), tuple(warnings), entries.keys)
+
+
+def _entry(entries: Entries, weight: Weight) -> Entry | Missing | DiagnosticError:
+    """The weight's entry, or why there is none."""
+    try:
+        return entries.find(weight)
+    except (Missing, DiagnosticError) as error:
+        return error
+
+
+def _is_found(entry: Entry | Missing | DiagnosticError) -> TypeGuard[Entry]:
+    return not isinstance(entry, (Missing, DiagnosticError))
 
 
 def _behind(prefix: str, weights: Given) -> Given:
@@ -103,32 +117,32 @@ def _users(graph: Graph) -> dict[Value, Node]:
     return users
 
 
-def _arrays(graph: Graph, weights: Given) -> Weights:
-    """What the graph reads, as arrays; what it does not read may be anything."""
-    if isinstance(weights, Checkpoint):
-        return weights
-    read = {weight.key for weight in graph.weights} & weights.keys()
-    return {**weights, **{key: as_array(key, weights[key]) for key in read}}
-
-
 def _further(count: int) -> tuple[Diagnostic, ...]:
     return (Diagnostic(f"{count} further weights are missing or do not fit"),) if count > 0 else ()
 
 
-def _problem(weight: Weight, weights: Weights, absent: Absent, earlier: int) -> Diagnostic | None:
-    """Why the checkpoint cannot give this weight, its dtype aside; or None.
+def _problems(
+    weight: Weight, entry: Entry | Missing | DiagnosticError, absent: Absent, earlier: int
+) -> Sequence[Diagnostic]:
+    """Why the checkpoint cannot give this weight, its dtype aside.
 
     ``earlier`` counts the problems before it, the first of which has advice and of which few are shown.
     """
-    key = weight.key
-    if key not in weights:
+    if isinstance(entry, DiagnosticError):
+        return entry.diagnostics
+    if isinstance(entry, Missing):
         shown = earlier < MOST_ERRORS
-        return absent.missing(weight, helped=earlier > 0) if shown else Diagnostic("")
-    shape, wanted = _shape(weights, key), weight.type.shape
+        problem = absent.missing(entry.key, weight, helped=earlier > 0) if shown else Diagnostic("")
+        return (replace(problem, span=entry.span),)
+    shape, wanted = entry.shape, weight.type.shape
     if shape == wanted:
-        return None
-    text = f"weight `{key}` has shape {list(shape)}, but this layer needs {list(wanted)}"
-    return Diagnostic(text, help=_transposed_help(shape, wanted))
+        return ()
+    help = _transposed_help(shape, wanted)
+    if weight.stored is None:
+        text = f"weight `{weight.key}` has shape {list(shape)}, but this layer needs {list(wanted)}"
+        return (Diagnostic(text, help=help),)
+    text = f"this gives weight `{weight.key}` the shape {list(shape)}, but its layer needs {list(wanted)}"
+    return (Diagnostic(text, weight.stored.span, help=help),)
 
 
 def _transposed_help(shape: tuple[int, ...], wanted: tuple[Any, ...]) -> tuple[str, ...]:
@@ -136,9 +150,9 @@ def _transposed_help(shape: tuple[int, ...], wanted: tuple[Any, ...]) -> tuple[s
     return ("the checkpoint's is transposed",) if same else ()
 
 
-def _unlike_dtype(weight: Weight, weights: Weights, weights_dtype: WeightsDType) -> np.dtype[Any] | None:
+def _unlike_dtype(weight: Weight, entry: Entry, weights_dtype: WeightsDType) -> np.dtype[Any] | None:
     """The weight's dtype in the checkpoint where the layer needs another, and was not promised it."""
-    found, needed = _dtype(weights, weight.key), weight.type.dtype
+    found, needed = entry.dtype, weight.type.dtype
     converted = weights_dtype in ("model", needed) and _is_floating(found) and needed.is_floating
     return None if found == needed.numpy or converted else found
 
@@ -168,9 +182,9 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" or dtype.name.startswith(("bfloat16", "float8"))
 
 
-def _data(weight: Weight, weights: Weights, warnings: list[Diagnostic]) -> npt.NDArray[Any]:
+def _data(weight: Weight, entry: Entry, warnings: list[Diagnostic]) -> npt.NDArray[Any]:
     """The values, converted where that was asked for, with a warning about those that do not fit."""
-    array = weights[weight.key]
+    array = entry.read()
     wanted = weight.type.dtype.numpy
     if array.dtype == wanted:
         return array
@@ -184,14 +198,10 @@ def _data(weight: Weight, weights: Weights, warnings: list[Diagnostic]) -> npt.N
     return converted
 
 
-def _shape(weights: Weights, key: str) -> tuple[int, ...]:
-    return weights.shape(key) if isinstance(weights, Checkpoint) else tuple(weights[key].shape)
-
-
-def _dtype(weights: Weights, key: str) -> np.dtype[Any]:
-    return weights.dtype(key) if isinstance(weights, Checkpoint) else weights[key].dtype
-
-
-def _located(problem: Diagnostic, node: Node) -> Diagnostic:
-    """The problem at the layer that needs the weight."""
-    return Diagnostic.at(problem.message, node.origins, problem.help)
+def _located(problem: Diagnostic, weight: Weight, node: Node) -> Diagnostic:
+    """The problem at the layer that needs the weight; one of a section's line there first."""
+    if problem.span is None:
+        return Diagnostic.at(problem.message, node.origins, problem.help)
+    layer = node.origins[:1]
+    needs = tuple(replace(origin, text=f"`{weight.key}` is needed here") for origin in layer)
+    return replace(problem, origins=(*problem.origins, *needs, *node.origins[1:]))
