@@ -19,8 +19,9 @@ class Kernel(nn.Module):
         self.bias = nn.Parameter(torch.randn(outputs)) if bias else None
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        product = x @ self.kernel
         given = self.bias if bias is None else bias
-        return x @ self.kernel + given
+        return product if given is None else product + given
 
 
 class Layer(nn.Module):

@@ -264,10 +264,9 @@ def test_the_other_key_of_a_tied_weight_is_not_unread(tmp_path: Path, kind: str)
 
 
 def test_two_labels_read_a_tied_weight_from_every_format(tmp_path: Path) -> None:
-    net = torch.nn.ModuleDict(
-        {"a": torch.nn.Linear(3, 3, bias=False), "b": torch.nn.Linear(3, 3, bias=False)}
-    )
-    net["b"].weight = net["a"].weight
+    first_layer, second_layer = torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False)
+    net = torch.nn.ModuleDict({"a": first_layer, "b": second_layer})
+    second_layer.weight = first_layer.weight
     torch.save(net.state_dict(), tmp_path / "w.pth")
     save_model(net, str(tmp_path / "w.safetensors"))
     for name in ("w.pth", "w.safetensors"):
@@ -275,7 +274,7 @@ def test_two_labels_read_a_tied_weight_from_every_format(tmp_path: Path) -> None
         assert bound.warnings == ()
         first, second = data_of(bound.graph).values()
         assert np.shares_memory(first, second)
-        assert (first == net["a"].weight.detach().numpy()).all()
+        assert (first == first_layer.weight.detach().numpy()).all()
 
 
 # --- Names ------------------------------------------------------------------------------------------------
