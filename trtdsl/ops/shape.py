@@ -340,10 +340,6 @@ class Expand(Function):
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return net.expand(input, net.result.shape)
 
-    def fold(self, input: Array) -> Array | None:
-        shape: Any = self.infer(type_of(input)).shape
-        return np.broadcast_to(input, shape) if all(isinstance(size, int) for size in shape) else None
-
     def is_identity(self, input: TensorType) -> bool:
         return self.infer(input) == input
 
