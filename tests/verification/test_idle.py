@@ -59,6 +59,22 @@ def test_what_is_said_to_be_unseen_is() -> None:
         assert trtdsl.verify(graph, None, Computing(lambda x: x.clamp(-100, 100))).equal == equal
 
 
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, dropout=0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x, x)[0]
+
+
+def test_what_only_training_reads_is_not_a_number_of_the_check() -> None:
+    layer = "(x, x, x) -> attention: MultiheadAttention(2, dropout = 0.1)"
+    found = trtdsl.verify(graph_of(TEXT.replace("EXPRESSION", layer)), None, Attending().eval())
+    assert found.equal
+    assert not found.idle
+
+
 def test_layers_with_one_number_are_one_note() -> None:
     norms = nn.Sequential(*(nn.LayerNorm(8) for _ in range(7)))
     layers = " -> ".join(f"{place}: LayerNorm(8)" for place in range(7))

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from trtdsl.diagnostics import Span, did_you_mean
-from trtdsl.elaborate.mistakes import mistake
+from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
 from trtdsl.ops.base import REQUIRED, Op
@@ -71,6 +73,46 @@ def require_no_tensors(callee: str, arguments: Sequence[Argument]) -> None:
                 "",
                 f"tensors go into a second list, `{callee}(…)(x)`, or through a pipe, `x -> {callee}(…)`",
             )
+
+
+def require_no_sizes_of_input(
+    callee: str,
+    order: Sequence[str],
+    arguments: Sequence[Argument],
+    inferred: Sequence[str],
+    types: Mapping[str, Any],
+) -> None:
+    """PyTorch's ``BatchNorm2d(64)`` would set ``eps`` here: a size where the first parameter is a float."""
+    if not (inferred and order and arguments) or arguments[0].name is not None:
+        return
+    first = arguments[0]
+    if types[order[0]] is float and type(first.value) is int and first.value > 0:
+        raise mistake(f"{_leave_out(callee, inferred[0])}; the first parameter is `{order[0]}`", first.span)
+
+
+def recall_inferred(
+    error: Mistake,
+    callee: str,
+    order: Sequence[str],
+    arguments: Sequence[Argument],
+    inferred: Sequence[str],
+) -> Mistake:
+    """The mistake, with its likely reason where PyTorch's first parameter seems to be given by position.
+
+    So it is where a later integer given by position does not fit, or its parameter is given by name as well.
+    """
+    by_position = [argument for argument in arguments if argument.name is None]
+    numbers = [argument for argument in by_position if type(argument.value) is int]
+    taken = order[: len(by_position)]
+    suspects = [argument.span for argument in numbers[1:]]
+    suspects += [argument.head for argument in arguments if numbers and argument.name in taken]
+    if not inferred or error.diagnostic.span not in suspects:
+        return error
+    return Mistake(replace(error.diagnostic, help=(_leave_out(callee, inferred[0]),)), error.around)
+
+
+def _leave_out(callee: str, inferred: str) -> str:
+    return f"`{callee}` infers `{inferred}` from its input, leave it out"
 
 
 def construct(callee: OperatorRef, bound: Mapping[str, Argument], span: Span) -> tuple[Op, dict[str, Span]]:

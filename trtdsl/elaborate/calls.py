@@ -12,9 +12,16 @@ import msgspec
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
-from trtdsl.elaborate.arguments import coerced, construct, match_arguments, require_no_tensors
+from trtdsl.elaborate.arguments import (
+    coerced,
+    construct,
+    match_arguments,
+    recall_inferred,
+    require_no_sizes_of_input,
+    require_no_tensors,
+)
 from trtdsl.elaborate.builtins import Unsuitable, bounded
-from trtdsl.elaborate.mistakes import mistake
+from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.placing import Place, Placer, Use, refused
 from trtdsl.elaborate.values import (
     CALLEES,
@@ -295,9 +302,13 @@ def _configured(callee: OperatorRef, arguments: Sequence[Argument], span: Span) 
             text = f"`{callee.name}` infers `{argument.name}` from its input, leave it out"
             raise mistake(text, argument.head)
     require_no_tensors(callee.name, arguments)
+    require_no_sizes_of_input(callee.name, order, arguments, inferred, hints(callee.op))
     by_name = (*callee.op.parameters, *callee.op.ignored)
-    bound = match_arguments(callee.name, order, arguments, span, "parameter", callee.op.variadic, by_name)
-    return construct(callee, bound, span)
+    try:
+        bound = match_arguments(callee.name, order, arguments, span, "parameter", callee.op.variadic, by_name)
+        return construct(callee, bound, span)
+    except Mistake as error:
+        raise recall_inferred(error, callee.name, order, arguments, inferred) from error
 
 
 def _is_required(callee: OperatorRef, parameter: str) -> bool:

@@ -57,6 +57,9 @@ class Scope(msgspec.Struct):
     def path(self, path: tree.Path) -> Any:
         """What a dotted path stands for."""
         first, *rest = path.parts
+        if rest and first.text in _PREFIXES and not {first.text} & {*self.names, *self.globals}:
+            help = _PREFIXES[first.text].format(rest[-1].text)
+            raise mistake(f"unknown name `{first.text}`", first.span, "", help)
         value, span = self.find(first), first.span
         for part in rest:
             value = attribute(value, part, span)
@@ -74,6 +77,12 @@ class Scope(msgspec.Struct):
         guess = did_you_mean(name.text, [*self.names, *self.globals, *(() if help else prelude())])
         return mistake(f"unknown name `{name.text}`{guess}", name.span, "", help)
 
+
+_PREFIXES = {
+    **dict.fromkeys(("torch", "torchvision", "nn", "F", "math"), "write `{0}` alone"),
+    "self": "a layer is placed by its label: `x -> {0}: Name(…)`",
+}
+"""Python's names in front of functions, modules and layers, and what is written without them."""
 
 _OTHER_ATTRIBUTES = {
     "size": "shape",

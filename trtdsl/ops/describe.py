@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import trtdsl.ops
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ops import pytorch_names
 from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Op, Spelling
 from trtdsl.ops.example_text import function_statements, statements
+from trtdsl.ops.families import family, place
 from trtdsl.ops.text import literal
 
 assert trtdsl.ops.__all__, "importing the package declares the operators"
 
 
 _MOST_SHOWN = 8
+_REFERENCE = re.compile(r":\w+:`(?:\w+\.)*(\w+)`")
+_NAMES = {op.__name__: op.name for op in OPERATORS.values()}
 
 
 def signature(op: type[Op], spelling: Spelling | None = None) -> str:
@@ -53,13 +57,13 @@ def operator_table() -> str:
     """Every operator with the first line of its documentation, by family."""
     families: dict[str, list[type[Op]]] = {}
     for op in OPERATORS.values():
-        families.setdefault(op.__module__.rpartition(".")[2], []).append(op)
+        families.setdefault(family(op), []).append(op)
     width = max(map(len, OPERATORS)) + 2
     lines: list[str] = []
-    for family, members in sorted(families.items()):
+    for name in sorted(families, key=place):
         lines += [
-            f"{family}:",
-            *(f"  {op.name:<{width}}{summary(op)}" for op in sorted(members, key=_by_name)),
+            f"{name}:",
+            *(f"  {op.name:<{width}}{summary(op)}" for op in sorted(families[name], key=_by_name)),
             "",
         ]
     return "\n".join(lines[:-1])
@@ -71,7 +75,13 @@ def _by_name(op: type[Op]) -> str:
 
 def summary(op: type[Op]) -> str:
     """The first line of an operator's documentation."""
-    return inspect.cleandoc(op.__doc__ or "").partition("\n")[0]
+    return _documentation(op).partition("\n")[0]
+
+
+def _documentation(op: type[Op]) -> str:
+    """The docstring, with references to other classes as the names that the language has for them."""
+    text = inspect.cleandoc(op.__doc__ or "")
+    return _REFERENCE.sub(lambda found: f"`{_NAMES.get(found[1], found[1])}`", text).replace("``", "`")
 
 
 def find(name: str) -> tuple[type[Op], Spelling | None]:
@@ -99,7 +109,7 @@ def _no_operator(name: str) -> Diagnostic:
 def describe_operator(name: str) -> str:
     """An operator's signature, documentation, further names and examples."""
     op, spelling = find(name)
-    lines = [signature(op, spelling), "", *inspect.cleandoc(op.__doc__ or "").splitlines(), ""]
+    lines = [signature(op, spelling), "", *_documentation(op).splitlines(), ""]
     equal = spelling.torch if spelling else op.torch
     lines += [f"PyTorch: {equal}"] if equal else []
     others = [signature(op)] if spelling else []
@@ -119,14 +129,15 @@ def operator_pages() -> str:
     """Every operator as a Markdown page: signatures, meaning, examples, and a list of them all."""
     families: dict[str, list[type[Op]]] = {}
     for op in sorted(OPERATORS.values(), key=_by_name):
-        families.setdefault(_heading(op), []).append(op)
+        families.setdefault(family(op), []).append(op)
     lines = ["# Operators", "", "Generated from the operators' classes by `make docs`.", *_CONVENTIONS, ""]
-    for heading, members in sorted(families.items()):
+    for heading in sorted(families, key=place):
+        members = families[heading]
         links = ", ".join(f"[{op.name}](#{op.name.lower()})" for op in members)
         lines.append(f"- [{heading}](#{heading.lower().replace(' ', '-')}): {links}")
-    for heading, members in sorted(families.items()):
+    for heading in sorted(families, key=place):
         lines += ["", f"## {heading}", ""]
-        lines += [line for op in members for line in _page(op)][:-1]
+        lines += [line for op in families[heading] for line in _page(op)][:-1]
     return "\n".join([*lines, ""])
 
 
@@ -134,10 +145,6 @@ _CONVENTIONS = (
     "An example declares its inputs, calls the operator and says the type of the result; the model that it",
     "stands in has the dimensions N, S, H and W.",
 )
-
-
-def _heading(op: type[Op]) -> str:
-    return op.__module__.rpartition(".")[2].replace("_", " ").capitalize()
 
 
 def _page(op: type[Op]) -> list[str]:

@@ -97,6 +97,8 @@ class MultiheadAttention(Module):
         key_padding_mask: TensorType | None = None,
         attn_mask: TensorType | None = None,
     ) -> Types:
+        if not 0 <= self.dropout <= 1:
+            raise Refused(f"the probability must be between 0 and 1, not {self.dropout}", "dropout")
         self._require_operands(query, key, value)
         batch, length = self._sizes(query)
         _, keys = self._sizes(key)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trtdsl.ir import Graph
     from trtdsl.verification.setting import Computed
 
-WITHOUT_EFFECT = frozenset({"p", "momentum"})
+WITHOUT_EFFECT = frozenset({"p", "dropout", "dropout_p", "momentum"})
 """What only training reads; ``p`` is the order of a norm too, which changes what is computed throughout."""
 
 FACTORS = (1.5, 0.5)
