@@ -47,6 +47,7 @@ $(LOWEST)/ready: pyproject.toml tests/lowest.py
 
 docs: .venv/dev
 	$(BIN)/python -c "from trtdsl.ops.describe import operator_pages; print(operator_pages(), end='')" > docs/operators.md
+	$(BIN)/python -c "from trtdsl.support import page; print(page(), end='')" > docs/support.md
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"ir"}),
     frozenset({"syntax"}),
     frozenset({"elaborate", "weights", "passes", "reference", "trt", "evaluate"}),
-    frozenset({"runtime", "compile"}),
+    frozenset({"runtime", "compile", "support"}),
     frozenset({"verification"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from trtdsl import support
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate, elaborate_file
 from trtdsl.ir import difference, show
@@ -124,3 +125,7 @@ def test_every_error_belongs_to_an_example() -> None:
 
 def test_operator_pages_are_current() -> None:
     assert (ROOT / "docs" / "operators.md").read_text(encoding="utf-8") == operator_pages(), "run `make docs`"
+
+
+def test_support_page_is_current() -> None:
+    assert (ROOT / "docs" / "support.md").read_text(encoding="utf-8") == support.page(), "run `make docs`"

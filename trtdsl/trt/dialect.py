@@ -24,7 +24,7 @@ from trtdsl.trt.log import Log
 from trtdsl.trt.tactics import Lack, unusable
 from trtdsl.types import DType
 
-_DATA_TYPES = {
+DATA_TYPES = {
     DType.FLOAT32: "FLOAT",
     DType.FLOAT16: "HALF",
     DType.BFLOAT16: "BF16",
@@ -35,6 +35,7 @@ _DATA_TYPES = {
     DType.UINT8: "UINT8",
     DType.BOOL: "BOOL",
 }
+"""What TensorRT's ``DataType`` calls each of ours."""
 
 
 def load_runtime(name: str | None = None) -> Dialect:
@@ -125,7 +126,7 @@ class Dialect:
         """TensorRT's DataType of each of our dtypes that this release has."""
         known = {
             dtype: getattr(self.trt.DataType, name)
-            for dtype, name in _DATA_TYPES.items()
+            for dtype, name in DATA_TYPES.items()
             if self.facts.has(f"DataType.{name}")
         }
         # Before TensorRT 10 there are no 64-bit integers: indices and sizes are 32-bit throughout.

@@ -1,0 +1,158 @@
+"""Which operator each release of TensorRT has, which are composed of others there, and which it lacks.
+
+In: the operators' examples.  Out: a :class:`Support` for each operator and release, found by lowering every
+example into a network that is only written down, with no TensorRT installed; :func:`table` prints them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph, Value, rebuild
+from trtdsl.ops.base import OPERATORS, Op
+from trtdsl.ops.example_text import function_statements, statements
+from trtdsl.trt.lower import lower_into
+from trtdsl.trt.releases import RELEASES, release_facts
+from trtdsl.trt.sketch import SketchNetwork
+from trtdsl.types import evaluate_shape
+
+_DIMS = {"N": "1 .. 2 .. 3", "S": "2 .. 5 .. 9", "H": "16 .. 20 .. 33", "W": "16 .. 20 .. 33"}
+
+_MOVES_NUMBERS = frozenset({"cast", "concatenation", "constant", "identity", "shape", "shuffle", "slice"})
+"""Layers that prepare the operands of others. An operator of nothing else is native too."""
+
+
+_RUNS_BODIES = frozenset({"loop", "if_conditional"})
+"""Layers whose bodies are the model's own."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """What an operator becomes in one release: each example's layers, and why others are refused."""
+
+    layers: tuple[tuple[str, ...], ...]
+    refused: tuple[str, ...]
+
+    @property
+    def word(self) -> str:
+        """``native``, ``composed``, ``refused``, or one of the first two ``in part``."""
+        if not self.layers:
+            return "refused"
+        computing = [[kind for kind in layers if kind not in _MOVES_NUMBERS] for layers in self.layers]
+        runs = any(layers[0] in _RUNS_BODIES for layers in computing if layers)
+        word = "native" if runs or min(map(len, computing)) <= 1 else "composed"
+        return f"{word} in part" if self.refused else word
+
+
+@cache
+def support(op: type[Op], release: str) -> Support:
+    """What the operator becomes in one of :data:`~trtdsl.trt.releases.RELEASES`."""
+    layers: list[tuple[str, ...]] = []
+    refused: list[str] = []
+    for graph in _examples(op):
+        net = SketchNetwork(release_facts(release), release)
+        try:
+            lower_into(graph, net)
+        except DiagnosticError as error:
+            refused.append(error.diagnostics[0].message)
+        else:
+            layers.append(tuple(net.layers))
+    return Support(tuple(layers), tuple(dict.fromkeys(refused)))
+
+
+@cache
+def _examples(op: type[Op]) -> tuple[Graph, ...]:
+    texts = [statements(op, example) for example in op.examples]
+    texts += [function_statements(example) for spelling in op.spellings for example in spelling.examples]
+    return tuple(_with_weights(elaborate_text(_model(lines))) for lines in texts)
+
+
+def _model(lines: Sequence[str]) -> str:
+    """An example's statements as a model, its results the outputs."""
+    text = "\n  ".join(lines)
+    used = [name for name in _DIMS if re.search(rf"\b{name}\b", text)]
+    dims = [f"dim {name} = {_DIMS[name]}" for name in used]
+    # A size that only a parameter names is read off an input of its own.
+    sizes = [f"input size_{name}: float32[{name}]" for name in used]
+    results = lines[-1].partition("=")[0].strip()
+    return "\n  ".join(["model example {", *dims, *sizes, text, f"output {results}"]) + "\n}"
+
+
+def _with_weights(graph: Graph) -> Graph:
+    """The graph with zeros for every weight, which take no memory."""
+    zeros: dict[Value, Value] = {}
+    for weight in graph.weights:
+        zero = np.zeros((), weight.type.dtype.numpy)
+        zeros[weight] = weight.replace(data=np.broadcast_to(zero, evaluate_shape(weight.type.shape, {})))
+    return rebuild(graph, graph.nodes, zeros)
+
+
+def table() -> str:
+    """The operators by release as a Markdown table."""
+    head = f"| operator | {' | '.join(RELEASES)} |\n|{'---|' * (len(RELEASES) + 1)}"
+    rows = [
+        f"| `{name}` | {' | '.join(support(op, release).word for release in RELEASES)} |"
+        for name, op in sorted(OPERATORS.items())
+    ]
+    return "\n".join([head, *rows])
+
+
+def page() -> str:
+    """The table with what its words mean, as a page of the documentation."""
+    notes = []
+    for name, op in sorted(OPERATORS.items()):
+        for release in RELEASES:
+            notes += [f"- `{name}`: {message}" for message in support(op, release).refused]
+    reasons = [f"- `{layer}`: {reason}" for layer, reason in sorted(NOT_REACHED.items())]
+    return _PAGE.format(table=table(), notes="\n".join(notes), reasons="\n".join(reasons))
+
+
+def layers_used(release: str) -> frozenset[str]:
+    """The layers that some example of some operator becomes in a release."""
+    found = (support(op, release).layers for op in OPERATORS.values())
+    return frozenset(kind for examples in found for layers in examples for kind in layers)
+
+
+NOT_REACHED: Mapping[str, str] = {
+    "assertion": "what can be known is checked before TensorRT is called",
+    "constant": "weights and numbers become constants where a layer needs them",
+    "dist_collective": "an engine here runs on one GPU",
+    "identity": "casts on releases without `cast`, and outputs that are inputs",
+    "input": "an `input` of the model",
+    "moe": "no GPU that TensorRT-RTX builds for decomposes it, and PyTorch has no such module",
+    "normalization": "its second version, or layers of its parts, whose float32 is PyTorch's",
+    "padding_nd": "zeros around two dimensions only; `slice` pads any, in every mode",
+    "ragged_softmax": "a softmax of masked numbers says the same, of any rank",
+    "reverse_sequence": "PyTorch has no such function; a gather of positions says the same",
+    "scale": "elementwise layers say the same along any dimension",
+    "shape": "sizes at run time, where a shape depends on them",
+    "squeeze": "`shuffle` does it on every release",
+    "unsqueeze": "`shuffle` does it on every release",
+}
+"""The layers of TensorRT 11.4 that no operator's example becomes, and why."""
+
+_PAGE = """\
+# Operators by release
+
+Made by `make docs`, from what each operator's examples become; `trtdsl ops --table` prints the table.
+*native* is one layer of TensorRT, besides those that convert and arrange its operands; *composed* is several;
+*in part* says that some configuration or type is refused, as is told below it. What is refused is told by its
+place in the text, before anything is built.
+
+{table}
+
+What is refused, of what the examples show:
+
+{notes}
+
+Layers of TensorRT 11.4 that no operator becomes:
+
+{reasons}
+"""
