@@ -369,7 +369,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("refdir", type=Path, help="what gpu_reference.py wrote; engines go there too")
     parser.add_argument("outdir", type=Path)
-    parser.add_argument("--models", default=QUICK, help="names of examples/zoo.json, or `all`")
+    parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="the models and their originals")
+    parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
     parser.add_argument("--onnx", default="all", help="models to build and time through ONNX too")
     parser.add_argument("--precisions", default="float32,float16")
     parser.add_argument("--inspect", default="", help="models whose engines' layers to write down")
@@ -379,7 +380,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
     options = parser.parse_args()
-    zoo = {entry["name"]: entry for entry in json.loads((EXAMPLES / "zoo.json").read_text())}
+    zoo = {entry["name"]: entry for entry in json.loads(options.zoo.read_text())}
     options.zoo = zoo
     options.models = list(zoo) if options.models == "all" else options.models.split(",")
     options.onnx = options.models if options.onnx == "all" else options.onnx.split(",")
