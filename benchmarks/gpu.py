@@ -369,7 +369,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("refdir", type=Path, help="what gpu_reference.py wrote; engines go there too")
     parser.add_argument("outdir", type=Path)
-    parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="the models and their originals")
+    parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
     parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
     parser.add_argument("--onnx", default="all", help="models to build and time through ONNX too")
     parser.add_argument("--precisions", default="float32,float16")

@@ -1,8 +1,9 @@
 """What `gpu.py` compares with, made by PyTorch on the same GPU.
 
-For each model of examples/zoo.json (or of `--zoo`), into a folder of its own: random weights whose batch norms know the
-statistics of their inputs (`state.safetensors`), inputs and the float64 module's outputs (`data.npz`), the
-float32 module as ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times (`torch.json`).
+For each model of examples/zoo.json (or of `--zoo`), into a folder of its own: random weights whose batch
+norms know the statistics of their inputs (`state.safetensors`), inputs and the float64 module's outputs
+(`data.npz`), the float32 module as ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times
+(`torch.json`).
 
     python3 benchmarks/gpu_reference.py OUTDIR --models resnet50,cnn
 
@@ -196,7 +197,7 @@ def make(example: dict[str, Any], folder: Path, device: str, errors_only: bool) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("outdir", type=Path)
-    parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="the models and their originals")
+    parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
     parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--errors-only", action="store_true", help="no ONNX file and no times")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import tensorrt_rtx as trt
 
@@ -25,8 +27,7 @@ def test_the_facts_of_rtx_are_those_installed() -> None:
     assert found.layers == known.layers
     for name, members in known.enums.items():
         assert found.enums.get(name, members) == members, name
-    for field in ("strongly_typed", "metadata", "progress", "weights_by_address", "quantize_names_dtype"):
-        assert getattr(found, field) == getattr(known, field), field
+    assert dataclasses.replace(found, enums={}) == dataclasses.replace(known, enums={})
 
 
 def test_every_layer_is_reached_or_has_a_reason() -> None:

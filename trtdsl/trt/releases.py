@@ -26,13 +26,7 @@ def _known() -> Mapping[str, Any]:
 @cache
 def release_facts(release: str) -> Facts:
     """The facts of one of :data:`RELEASES`; KeyError for any other."""
-    known = _known()[release]
-    return Facts(
-        layers=frozenset(known["layers"].split()),
-        enums={name: frozenset(members.split()) for name, members in known["enums"].items()},
-        strongly_typed=known["strongly_typed"],
-        metadata=known["metadata"],
-        progress=known["progress"],
-        weights_by_address=known["weights_by_address"],
-        quantize_names_dtype=known["quantize_names_dtype"],
-    )
+    known = dict(_known()[release])
+    layers = frozenset(known.pop("layers").split())
+    enums = {name: frozenset(members.split()) for name, members in known.pop("enums").items()}
+    return Facts(layers, enums, **known)

@@ -1,8 +1,8 @@
 """A network that is only written down: which layers a graph becomes in a release that is not installed.
 
 In: a release's facts, and a graph through :func:`~trtdsl.trt.lower.lower_into`.  Out: ``layers``, the kinds
-in order, or a diagnostic for what the release lacks. No TensorRT is asked, so what it would refuse for another
-reason than a layer, an enum member or a type that it lacks is not found.
+in order, or a diagnostic for what the release lacks. No TensorRT is asked, so what it would refuse for
+another reason than a layer, an enum member or a type that it lacks is not found.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class SketchNetwork(ComposingNetwork, NetworkTarget):
         if not self.has(layer):
             raise self.refused(f"{self._release} has no `{layer}` layer, which this operator needs")
         self._check_operation(arguments)
+        if layer == "grid_sample" and arguments[0].rank == 5 and not self._facts.samples_volumes:
+            raise self.refused(f"{self._release} samples images at points, not volumes")
         for type in results:
             self._check(type)
         self.layers.append(layer)
