@@ -130,7 +130,8 @@ def broken(change: Any) -> str:
 
 
 BROKEN = {
-    "not JSON": ("{", "is not a manifest: Expecting"),
+    "not JSON": ("{", "is not a manifest: it is not valid JSON from line 1, column 2 on"),
+    "nested too deeply": ('{"a":' * 100_000, "is not a manifest: its JSON is nested too deeply"),
     "no object": ("[]", "it is not a JSON object"),
     "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 3"),
     "no engine hash": (broken(lambda f: f.pop("sha256")), "`sha256` is missing"),

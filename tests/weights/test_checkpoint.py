@@ -98,7 +98,11 @@ def test_the_name_does_not_matter(tmp_path: Path, kind: str):
         (b"\0", "is not a checkpoint\n"),
         (b"PK\3\4", "its directory, which stands at the end, is missing"),
         (b"\x80\2}.", "is a pickle, but not a checkpoint"),
-        (b"\x80\2", "its pickle breaks off"),
+        (b"\x80\2", "its pickle breaks off: byte 2 is its end"),
+        (b"\x80\2}\xff", "its pickle is garbled: byte 3 is not an instruction"),
+        (b"\x80\2}L" + b"9" * 5000 + b"L\n.", "byte 3 of its pickle is LONG, which torch.save never writes"),
+        (b"\x80\2I" + b"9" * 5000 + b"\n.", "byte 2 of its pickle is INT, which torch.save never writes"),
+        (b"\x80\2X\xff\0\0\0a", "its pickle breaks off or is garbled in the BINUNICODE at byte 2"),
         (b'{"a": 1}', "it has no `weight_map` of keys to files"),
     ],
 )

@@ -91,6 +91,13 @@ def test_a_key_that_its_shard_lacks_is_refused(tmp_path: Path):
         ('{"hidden_size": 768}', "it has no `weight_map` of keys to files"),
         ('{"weight_map": {"a": "b"}', "is neither a checkpoint nor the index of one: it is not valid JSON"),
         ('{"weight_map": {"a": "b", "a": "c"}}', "the key `a` occurs twice"),
+        ('{"weight_map": {"a": "b"},\n"c": }', "it is not valid JSON from line 2, column 6 on"),
+        (
+            '{"a": ' * 100_000,
+            "model.safetensors.index.json` is neither a checkpoint nor the index of one: its",
+        ),
+        ('{"a": ' + "[" * 100_000, "its JSON is nested too deeply"),
+        ('{"total_size": ' + "9" * 5000 + "}", "its JSON has a number of 5000 digits"),
         ('{"weight_map": {"a": "model.safetensors.index.json"}}', "is not a checkpoint"),
     ],
 )

@@ -35,6 +35,8 @@ from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
 from trtdsl.types import PRECISIONS, DType, TensorType
+from trtdsl.weights.file import Malformed
+from trtdsl.weights.safetensors import parse_json
 
 FORMAT = 3
 """Raised when a reader of the old form would misread the new one."""
@@ -189,13 +191,12 @@ def load_manifest(engine: Path | str) -> Manifest:
     """The manifest beside an engine; raises UsageError where there is none, or not a whole one."""
     path = manifest_path(engine)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return _read(data)
+        return _read(parse_json(path.read_bytes()))
     except OSError as error:
         text = f"`{engine}` has no manifest: cannot read `{path}`: {error.strerror or error}"
         advice = f"`compile` writes `{path.name}` beside the engine: keep them together"
         raise UsageError(Diagnostic(text, help=(advice,))) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (Malformed, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
         advice = "compile the model again to write it anew"
         raise UsageError(Diagnostic(f"`{path}` is not a manifest: {reason}", help=(advice,))) from error
@@ -253,10 +254,7 @@ def _lines(value: Any) -> str:
 # another kind is said here and not met later.
 
 
-def _read(data: Any) -> Manifest:
-    if not isinstance(data, dict):
-        raise ValueError("it is not a JSON object")
-    fields: dict[str, Any] = data
+def _read(fields: dict[str, Any]) -> Manifest:
     if fields["format"] != FORMAT:
         writer = f"written by trtdsl {fields.get('trtdsl')}; trtdsl {own_version()} is installed"
         raise ValueError(f"its format is {fields['format']}, this release reads {FORMAT} ({writer})")

@@ -20,13 +20,14 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from trtdsl.weights.file import Malformed, listing, printable, quote
+from trtdsl.weights.file import Malformed, listing, quote
 from trtdsl.weights.torch_objects import Name, Opaque, build, is_known
 
 Meaning = Callable[["Machine", Any], None]
 """What an instruction does, given the argument that stands behind it in the pickle."""
 
 _MEANINGS: dict[str, Meaning] = {}
+_NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 _LONGEST_NAME = 500  # each reference makes a new string of two that the pickle may hold only once
 
 
@@ -46,18 +47,18 @@ class Machine:
 
     def run(self) -> object:
         """The object the pickle describes; a pickle torch would not write is ``Malformed``."""
+        begin, last = self.stream.tell(), None
         try:
-            for opcode, argument, position in pickletools.genops(self.stream):  # pyright: ignore[reportArgumentType]
+            for opcode, argument, last in pickletools.genops(self.stream):  # pyright: ignore[reportArgumentType]
                 meaning = _MEANINGS.get(opcode.name)
                 if meaning is None:
-                    text = f"byte {position} of its pickle is {opcode.name}"
-                    raise Malformed(f"{text}, which torch.save never writes")
+                    raise _unwritten(last, opcode.name)
                 meaning(self, argument)
             return self.stack.pop()
         except IndexError:
             raise Malformed("its pickle takes more from its stack than is there") from None
-        except (ValueError, DeprecationWarning) as error:  # where warnings are errors: an escape in a name
-            raise Malformed(f"its pickle breaks off or is garbled: {printable(str(error))}") from None
+        except (ValueError, DeprecationWarning):  # where warnings are errors: an escape in a name
+            raise _garbled(self.stream, begin, last) from None
 
     def since_mark(self) -> list[object]:
         """Everything above the last mark, popped."""
@@ -84,6 +85,27 @@ class Machine:
         if not isinstance(name, Name) or not isinstance(arguments, tuple):
             raise Malformed("its pickle calls what is not a function")
         self.stack.append(Opaque(name.text) if name.text in self.refused else build(name.text, arguments))
+
+
+def _garbled(stream: BytesIO | mmap.mmap, begin: int, last: int | None) -> Malformed:
+    """What is wrong with the instruction behind the ``last`` that could be read, or with the first."""
+    stream.seek(begin if last is None else last)
+    if last is not None:
+        next(pickletools.genops(stream))  # pyright: ignore[reportArgumentType]
+    position = stream.tell()
+    code = stream.read(1)
+    if not code:
+        return Malformed(f"its pickle breaks off: byte {position} is its end")
+    name = _NAMES.get(code.decode("latin-1"))
+    if name is None:
+        return Malformed(f"its pickle is garbled: byte {position} is not an instruction")
+    if name not in _MEANINGS:
+        return _unwritten(position, name)
+    return Malformed(f"its pickle breaks off or is garbled in the {name} at byte {position}")
+
+
+def _unwritten(position: int | None, name: str) -> Malformed:
+    return Malformed(f"byte {position} of its pickle is {name}, which torch.save never writes")
 
 
 def _meaning(*names: str) -> Callable[[Meaning], Meaning]:
