@@ -6,8 +6,8 @@ import pytest
 
 from tests.closeness import expected, require_outputs
 from trtdsl.elaborate import elaborate_text
-from trtdsl.ir import Graph, refusals, verify
-from trtdsl.passes import fold_batch_norm, operator_counts
+from trtdsl.ir import Graph, difference, refusals, show, verify
+from trtdsl.passes import fold_batch_norm, fold_constants, operator_counts
 from trtdsl.reference import random_inputs, random_weights, run
 
 IMAGE = "input x: float32[2, 8, 9, 9]"
@@ -30,6 +30,14 @@ FOLDED = {
         "input x: float32[1, 8, 9, 9]",
         "x -> a: Conv2d(6, 1) -> b: BatchNorm2d -> c: BatchNorm2d",
     ),
+}
+CONSTANT = {
+    "kernel": "a: Conv2d(4, 3)(x, weight = full((4, 8, 3, 3), 0.5)) -> b: BatchNorm2d",
+    "function": "x -> a: Conv2d(4, 3) -> batch_norm(full((4,), 0.5), full((4,), 2.0))",
+    "computed constant": "linear(a: BatchNorm1d()(flatten(x, 1)), full((4, 648), 0.5) * tensor(3.0))",
+    "both functions": "batch_norm(conv2d(x, full((4, 8, 1, 1), 0.5)), full((4,), 0.5), full((4,), 2.0))",
+    "twice under a label": "(a: Conv2d(4, 1)(x, weight = full((4, 8, 1, 1), 0.5)) -> b: BatchNorm2d)"
+    " + (a: Conv2d(4, 1)(x, weight = full((4, 8, 1, 1), 2.0)) -> b: BatchNorm2d)",
 }
 KEPT = {
     "before padded conv": (IMAGE, "x -> a: BatchNorm2d -> b: Conv2d(6, 3, padding = 1)"),
@@ -67,6 +75,52 @@ def test_folds(case: str) -> None:
     assert verify(folded) == ()
     require_same(graph, folded)
     assert folded.outputs[0].value.name == graph.outputs[0].value.name
+
+
+@pytest.mark.parametrize("case", CONSTANT)
+def test_folds_constants_in_the_weights_places(case: str) -> None:
+    graph = fold_constants(model(IMAGE, CONSTANT[case]))
+    with refusals() as heard:
+        folded = fold_batch_norm(graph)
+    assert heard == []
+    assert norms(graph) > norms(folded) == 0
+    assert verify(folded) == ()
+    assert difference(folded, elaborate_text(show(folded))) is None
+    assert len({weight.key for weight in folded.weights}) == len(folded.weights)
+    require_same(graph, folded)
+
+
+PAIRS = {
+    "padded": (
+        "x -> a: BatchNorm2d -> b: Conv2d(6, 3, padding = 1)",
+        ["b: the layer's padding brings in zeros that the normalisation has not seen"],
+    ),
+    "folded behind": ("x -> a: BatchNorm2d -> b: Conv2d(6, 3)", []),
+    "folded on the other side": (
+        "x -> a: BatchNorm2d -> b: Conv2d(6, 3, padding = 1) -> c: BatchNorm2d",
+        ["b: the layer's padding brings in zeros that the normalisation has not seen"],
+    ),
+    "alone": ("relu(x) -> a: BatchNorm2d", ["a: no convolution or linear layer is beside it"]),
+}
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_a_pair_is_told_once(case: str) -> None:
+    expression, told = PAIRS[case]
+    with refusals() as heard:
+        fold_batch_norm(model(IMAGE, expression))
+    assert [f"{each.node.scope}: {each.refusal.reason}" for each in heard] == told
+
+
+def test_a_constant_without_values_is_awaited() -> None:
+    text = """model m() {
+      input x: float32[1, 4, 8, 8]
+      kernel = k: Parameter(4, 4, 1, 1)
+      output y = conv2d(x, kernel) -> b: BatchNorm2d
+    }"""
+    with refusals() as heard:
+        fold_batch_norm(elaborate_text(text))
+    assert [each.refusal.reason for each in heard] == ["the weights have no values yet: give a checkpoint"]
 
 
 @pytest.mark.parametrize("case", KEPT)

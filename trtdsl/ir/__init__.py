@@ -24,7 +24,16 @@ from trtdsl.ir.graph import (
 )
 from trtdsl.ir.in_place import misplaced
 from trtdsl.ir.names import ValueNames
-from trtdsl.ir.rewrite import Outcome, Refusal, RefusedNode, Surroundings, merged_origins, refusals, rewrite
+from trtdsl.ir.rewrite import (
+    Outcome,
+    Refusal,
+    RefusedNode,
+    Surroundings,
+    merged_origins,
+    refusals,
+    refuse,
+    rewrite,
+)
 from trtdsl.ir.show import difference, show, show_call
 from trtdsl.ir.verify import InvalidGraph, Violation, require_valid, verify
 
@@ -54,6 +63,7 @@ __all__ = [
     "operand_types",
     "rebuild",
     "refusals",
+    "refuse",
     "require_valid",
     "rewrite",
     "show",

@@ -13,9 +13,23 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, Weight, merged_origins, rewrite
+from trtdsl.ir import (
+    Graph,
+    Node,
+    Outcome,
+    Refusal,
+    Surroundings,
+    Value,
+    Weight,
+    merged_origins,
+    refusals,
+    refuse,
+    rewrite,
+    walk,
+)
 from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, scale_and_shift
 from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from trtdsl.ops.creation import Constant, Full, Parameter
 from trtdsl.ops.linear import Linear
 from trtdsl.passes.declare import graph_pass
 
@@ -49,7 +63,15 @@ def fold_batch_norm(graph: Graph) -> Graph:
           output y = y
         }
     """
-    return rewrite(graph, _Fold())
+    with refusals() as heard:
+        folded = rewrite(graph, _Fold())
+    left = {result for node in walk(folded) for result in node.results}
+    paired = {node.results for each in heard for node in each.refusal.about}
+    for node, refusal in ((each.node, each.refusal) for each in heard):
+        # Nothing before a normalisation takes it in: what stands behind it may have, or has said why not.
+        if refusal.about or (node.result in left and node.results not in paired):
+            refuse(node, refusal)
+    return folded
 
 
 class _Fold:
@@ -66,19 +88,22 @@ class _Fold:
         if first is None or not _is_pair(first, node):
             return Refusal("no convolution or linear layer is beside it") if _is_norm(node) else None
         reason = _obstacle(first, node, around)
-        return Refusal(reason, (first,)) if reason else self._merged(first, node)
+        return Refusal(reason, (first,)) if reason else self._merged(first, node, around)
 
-    def _merged(self, first: Node, second: Node) -> Node:
+    def _merged(self, first: Node, second: Node, around: Surroundings) -> Node:
         """One layer in place of both, with the second's results and both their origins."""
         behind = _is_norm(second)
         layer, norm = (first, second) if behind else (second, first)
         op: Any = layer.op
-        scope = f"{first.scope}+{second.scope}"
-        identity = tuple(id(weight) for weight in (*first.weights.values(), *second.weights.values()))
+        # The labels name the checkpoint's weights: what is given in their place may differ from use to use.
+        given = first.computed_weights or second.computed_weights
+        scope = f"folded+{second.result.name}" if given else f"{first.scope}+{second.scope}"
+        identity = tuple(id(weight) for node in (first, second) for weight in _weights(node).values())
         if identity not in self._folded:
             fold = _scaled_outputs if behind else _scaled_inputs
-            kernel, bias = fold(op, _data(layer), *_scale_and_shift(norm))
-            type = layer.weights["weight"].type
+            normal = _scale_and_shift(norm.op, _data(norm, around))
+            kernel, bias = fold(op, _data(layer, around), *normal)
+            type = _weights(layer)["weight"].type
             self._folded[identity] = {
                 "weight": _weight(f"{scope}.weight", type.dtype.numpy, kernel, type),
                 "bias": _weight(f"{scope}.bias", type.dtype.numpy, bias, type.with_shape(bias.shape)),
@@ -108,7 +133,8 @@ def _obstacle(first: Node, second: Node, around: Surroundings) -> str | None:
     """Why the two nodes, the second reading the first, cannot become one; None where they can."""
     between = second.operands[0]
     layer: Any = (first if _is_norm(second) else second).op
-    computed = [*first.computed_weights, *second.computed_weights]
+    given = [pair for node in (first, second) for pair in node.computed_weights.items()]
+    computed = [slot for slot, value in given if not _is_constant(value, around)]
     if around.is_output(between):
         return f"`{between.name}`, which lies between, is an output"
     if not around.is_read_once(between):
@@ -121,7 +147,7 @@ def _obstacle(first: Node, second: Node, around: Surroundings) -> str | None:
         return f"`{computed[0]}` is computed in the graph"
     if not _has_statistics(first, second):
         return "it takes the statistics of the batch"
-    if any(weight.data is None for weight in (*first.weights.values(), *second.weights.values())):
+    if any(array is None for node in (first, second) for array in _arrays(node, around).values()):
         return "the weights have no values yet: give a checkpoint"
     return None
 
@@ -146,9 +172,34 @@ def _weight(key: str, dtype: Any, data: Array, type: Any) -> Weight:
     return Weight(key, type, key, np.ascontiguousarray(data, dtype=dtype))
 
 
-def _data(node: Node) -> dict[str, Array]:
+def _weights(node: Node) -> dict[str, Value]:
+    """What stands in the places of the node's weights, by name."""
+    return {**node.weights, **node.computed_weights}
+
+
+def _data(node: Node, around: Surroundings) -> dict[str, Array]:
     """The values of the node's weights, by name."""
-    return {slot: weight.data for slot, weight in node.weights.items() if weight.data is not None}
+    return {slot: array for slot, array in _arrays(node, around).items() if array is not None}
+
+
+def _arrays(node: Node, around: Surroundings) -> dict[str, Array | None]:
+    return {slot: _array(value, around) for slot, value in _weights(node).items()}
+
+
+def _array(value: Value, around: Surroundings) -> Array | None:
+    """The values of a weight, or of a constant in its place; None as long as they are not known."""
+    if isinstance(value, Weight):
+        return value.data
+    maker = around.producer(value)
+    if maker is None or any(weight.data is None for weight in maker.weights.values()):
+        return None
+    return maker.op.fold(**{slot: weight.data for slot, weight in maker.weights.items()})
+
+
+def _is_constant(value: Value, around: Surroundings) -> bool:
+    """Whether a computed weight is a `full(…)` or a parameter, with values or still without."""
+    maker = around.producer(value)
+    return maker is not None and isinstance(maker.op, Full | Constant | Parameter)
 
 
 def _product(kernel: Array, factor: Array) -> Array:
@@ -160,10 +211,8 @@ def _product(kernel: Array, factor: Array) -> Array:
     return np.multiply(kernel, factor, out=result, dtype=np.float64, casting="same_kind")
 
 
-def _scale_and_shift(norm: Node) -> tuple[Array, Array]:
+def _scale_and_shift(op: Any, data: dict[str, Array]) -> tuple[Array, Array]:
     """What the normalisation multiplies each channel by and then adds, in float64."""
-    data = _data(norm)
-    op: Any = norm.op
     return scale_and_shift(
         op.eps, data["running_mean"], data["running_var"], data.get("weight"), data.get("bias")
     )
