@@ -11,7 +11,7 @@ the generic tests know, because all of them read :data:`OPERATORS`::
         def infer(self, input: TensorType) -> TensorType: ...
         def lower(self, net: Network, input: Tensor) -> Tensor: ...
 
-The dataclass fields are the parameters; the arguments of ``infer`` are the tensor operands, by
+The class's fields are the parameters; the arguments of ``infer`` are the tensor operands, by
 name; a :class:`Module` also takes weights, which ``weights`` names and types.  An operator that
 PyTorch does not have states its ``name`` and its ``reference`` itself.
 """
