@@ -8,6 +8,7 @@ import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ BASE = torch.arange(24.0).reshape(4, 6)
 STATE = {"w": BASE, "b": torch.ones(3, dtype=torch.bfloat16), "n": torch.tensor(3), "e": torch.zeros(0, 5)}
 
 
-def torch_bytes(value: object, **options: object) -> bytes:
+def torch_bytes(value: object, **options: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(value, buffer, **options)
     return buffer.getvalue()
