@@ -14,7 +14,7 @@ from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Weight, difference, show, verify
-from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Spelling
+from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Module, Spelling
 from trtdsl.options import CompileOptions
 from trtdsl.reference import random_inputs, resolve, run, to_torch
 from trtdsl.trt.build import build
@@ -134,7 +134,9 @@ def test_two_uses_of_a_label_may_give_different_weights() -> None:
         ("linear(x)", "`linear` needs the tensor `weight`"),
         ("linear(x, b)", "the weight of linear needs a tensor of rank 2, not 1"),
         ("linear(x, w, 3)", "`bias` of `linear` must be a tensor, not `3`"),
-        ("layer_norm(x, (8,), none, b)", "`layer_norm` needs the tensor `weight` here"),
+        ("instance_norm(unsqueeze(x, 1), b, b)", "instance_norm takes the statistics of each instance only"),
+        ("instance_norm(unsqueeze(x, 1), 3)", "`running_mean` of `instance_norm` must be a tensor, not `3`"),
+        ("batch_norm(w, none, none, training = true, bias = b)", "the weight `bias` of `batch_norm` must be"),
         ("batch_norm(x, b)", "`batch_norm` needs the tensor `running_var`"),
         (
             "conv2d(unsqueeze(x, 0), unsqueeze(w, 0), padding = true)",
@@ -146,6 +148,53 @@ def test_mistakes_are_told(call: str, message: str) -> None:
     with pytest.raises(DiagnosticError) as info:
         elaborate_text(MODEL.format(call=call))
     assert message in info.value.diagnostics[0].message
+
+
+def without_number(text: str) -> str:
+    return re.sub(r"\d", "", text)
+
+
+def mistaken(type: str) -> list[str]:
+    """Types of which few fit where the given one does."""
+    dtype, _, sizes = type.removesuffix("]").partition("[")
+    dims = sizes.split(", ") if sizes else []
+    fewer = [", ".join(dims[1:]), ", ".join(dims[:-1])] if dims else []
+    other = [", ".join(["5", *dims[1:]]), ", ".join([*dims[:-1], "5"]), ", ".join(["0", *dims[1:]])]
+    shapes = [*fewer, ", ".join(["2", *dims]), *(other if dims else []), ", ".join([*dims[:-1], "N"])]
+    return [f"int8[{sizes}]", f"bool[{sizes}]", *(f"{dtype}[{shape}]" for shape in shapes)]
+
+
+@functions
+def test_mistakes_are_told_in_the_functions_terms(spelling: Spelling, example: str) -> None:
+    """No name of the module, nor of a parameter that only the module has."""
+    cls, _ = SPELLINGS[spelling.name]
+    related = {op for op in OPERATORS if without_number(op) == without_number(cls.name)}
+    inferred = cls.inferred if issubclass(cls, Module) else ()
+    foreign = {*related, *cls.parameters, *inferred} - {*spelling.parameters, *cls.weight_slots}
+    types = call_of(example)[1]
+    told = 0
+    for index, type in enumerate(types):
+        for wrong in mistaken(type):
+            text = TYPE.sub("{}", example.partition(" -> ")[0]).format(
+                *types[:index], wrong, *types[index + 1 :]
+            )
+            try:
+                graph_of(f"{text} -> ")
+            except DiagnosticError as error:
+                told += 1
+                for found in error.diagnostics:
+                    words = " ".join((found.message, *found.help))
+                    assert not foreign & {*re.findall(r"\w+", words)}, (text, words)
+    assert told
+
+
+@pytest.mark.parametrize("call", ["groups = 0", "groups = -1", "groups = 3", "stride = 0", "padding = -1"])
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+def test_convolutions_tell_their_own_parameters(name: str, call: str) -> None:
+    with pytest.raises(DiagnosticError) as info:
+        graph_of(f"{name}(float32[N, 4, H, W], float32[4, 4, 3, 3], {call}) -> ")
+    (found,) = info.value.diagnostics
+    assert not re.search("Conv|out_channels|kernel_size", found.message)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from trtdsl.elaborate.arguments import (
     require_no_tensors,
 )
 from trtdsl.elaborate.builtins import Unsuitable, bounded
-from trtdsl.elaborate.mistakes import Mistake, mistake
+from trtdsl.elaborate.mistakes import Mistake, in_terms_of, mistake
 from trtdsl.elaborate.placing import Place, Placer, Use, refused
 from trtdsl.elaborate.values import (
     CALLEES,
@@ -36,7 +36,7 @@ from trtdsl.elaborate.values import (
     in_words,
     is_tensor,
 )
-from trtdsl.ir import Graph, Value, operand_types
+from trtdsl.ir import Graph, Value, infer, operand_types
 from trtdsl.ops.arguments import hints
 from trtdsl.ops.base import REQUIRED, Configure, Module, Op
 from trtdsl.ops.refused import Refused
@@ -143,15 +143,33 @@ class Caller:
         bound, given, values = self._split_functional(callee, arguments, call)
         operands = [(name, argument.value) for name, argument in given.items()]
         spans = {name: argument.span for name, argument in bound.items()}
+        op: Op | None = None
         try:
             op = configure({name: value.type for name, value in operands}, values)
-            needed = op.weights(**operand_types(op, operands))
+            types = operand_types(op, operands)
+            infer(op, types)
+            wanted = op.weights(**types)
         except Refused as refusal:
-            raise refused(refusal, operands, spans, call.span) from refusal
-        for slot in needed:
-            if slot not in given:
-                raise mistake(f"`{callee.name}` needs the tensor `{slot}` here", call.span)
-        return self.apply(op, given, spans, call)
+            error = refused(refusal, operands, spans, call.span, _note(operands, call.head))
+            raise (in_terms_of(callee.name, op.name, error) if op else error) from refusal
+        try:
+            return self.apply(op, {**given, **self._filled(callee, wanted, given, call)}, spans, call)
+        except Mistake as error:
+            raise in_terms_of(callee.name, op.name, error) from error
+
+    def _filled(
+        self, callee: OperatorRef, wanted: Mapping[str, TensorType], given: Mapping[str, Argument], call: Call
+    ) -> dict[str, Argument]:
+        """The constants in the places of weights that a function does without, though its module does not."""
+        absent = {slot: type for slot, type in wanted.items() if slot not in given}
+        neutral = callee.spelling.neutral if callee.spelling else {}
+        for slot in absent.keys() - neutral.keys():
+            raise mistake(f"`{callee.name}` needs the tensor `{slot}` here", call.span)
+        filled = {
+            slot: self.placer.filled(type, neutral[slot], call.span, call.place)
+            for slot, type in absent.items()
+        }
+        return {slot: Argument(value, call.span) for slot, value in filled.items()}
 
     def _split_functional(
         self, callee: OperatorRef, arguments: Sequence[Argument], call: Call
@@ -164,6 +182,7 @@ class Caller:
         bound = match_arguments(callee.name, order, arguments, call.span, "argument", by_name=by_name)
         operands = callee.op.operands
         slots = {*(operand.name for operand in operands), *callee.op.weight_slots}
+        slots |= {name for name, annotation in extra.items() if annotation is TensorType}
         given = {name: a for name, a in bound.items() if name in slots and a.value is not None}
         for name, argument in given.items():
             self._tensor(callee.name, name, argument, (), call)

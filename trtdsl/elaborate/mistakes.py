@@ -6,6 +6,8 @@ would have bound become :data:`POISON`, and whatever reads those says nothing (:
 
 from __future__ import annotations
 
+import re
+
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span
@@ -39,6 +41,12 @@ POISON = _Poison()
 def mistake(message: str, span: Span, label: str = "", *help: str) -> Mistake:
     """A mistake at a span."""
     return Mistake(Diagnostic(message, span, label, help=tuple(text for text in help if text)))
+
+
+def in_terms_of(name: str, operator: str, error: Mistake) -> Mistake:
+    """A mistake that speaks of what the text calls ``name``, where the operator has another name."""
+    text = re.sub(rf"\b{operator}\b", name, error.diagnostic.message)
+    return Mistake(replace(error.diagnostic, message=text), error.around)
 
 
 def mistake_with(message: str, span: Span, label: str, other: Span, other_label: str) -> Mistake:

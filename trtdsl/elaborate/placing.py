@@ -129,8 +129,12 @@ class Placer:
         self, value: bool | int | float, beside: Sequence[TensorType], span: Span, place: Place
     ) -> Value:
         """A constant of rank 0 with the dtype that a Python number takes beside these tensors."""
+        return self.filled(TensorType(weak_dtype(value, beside), ()), value, span, place)
+
+    def filled(self, type: TensorType, value: bool | int | float, span: Span, place: Place) -> Value:
+        """A constant of this type, the same number everywhere."""
         full: Any = OPERATORS["full"]
-        return self.apply(Use(full((), value, weak_dtype(value, beside)), (), span, place))[0]
+        return self.apply(Use(full(type.shape, value, type.dtype), (), span, place))[0]
 
     # Weights
 

@@ -72,8 +72,10 @@ class Spelling(msgspec.Struct, frozen=True, dict=True):
 
     ``torch.nn.functional.linear`` is the module ``Linear`` with all weights given: such a function's
     ``parameters`` name the tensors too, and ``configure`` finds the module's own parameters from their
-    types. ``extra`` are parameters that only the function has, with their annotations, ``defaults`` those
-    of tensors and extra parameters too; ``examples`` are the function's own, weights among the operands.
+    types. ``extra`` are parameters that only the function has, with their annotations, ``TensorType`` for a
+    tensor that ``configure`` looks at; ``defaults`` those of tensors and extra parameters too. ``neutral``
+    are the numbers that change nothing in the place of a weight that is left out beside another.
+    ``examples`` are the function's own, weights among the operands.
     """
 
     torch: str
@@ -82,18 +84,12 @@ class Spelling(msgspec.Struct, frozen=True, dict=True):
     fixed: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
     configure: Configure | None = None
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    neutral: Mapping[str, float] = msgspec.field(default_factory=dict[str, float])
     examples: tuple[str, ...] = ()
 
     @cached_property
     def name(self) -> str:
         return self.torch.rpartition(".")[2]
-
-
-def given_type(types: Mapping[str, TensorType], name: str, function: str) -> TensorType:
-    """The type of a tensor that a function cannot do without."""
-    if name not in types:
-        raise Refused(f"`{function}` needs the tensor `{name}`")
-    return types[name]
 
 
 OPERATORS: dict[str, type[Op]] = {}

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trtdsl.ops.base import OPERATORS, Function, Module, Op, Spelling, given_type, static
+from trtdsl.ops.base import OPERATORS, Function, Module, Op, Spelling, static
 from trtdsl.ops.pooling import pool
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank
+from trtdsl.ops.rules import given_type, require_at_most, require_elements, require_floating, require_rank
 from trtdsl.ops.windows import Window
 from trtdsl.types import TensorType, product
 from trtdsl.types.arrays import np
@@ -41,10 +41,13 @@ _FUNCTIONAL = Spelling(
     defaults={"weight": None, "bias": None, "training": False},
     configure=_configure,
     extra={"training": bool},
+    neutral={"weight": 1.0, "bias": 0.0},
     examples=(
         "batch_norm(float32[N, 4, H, W], float32[4], float32[4], float32[4], float32[4], eps = 0.001)"
         " -> float32[N, 4, H, W]",
         "batch_norm(float32[N, 4, S], float32[4], float32[4]) -> float32[N, 4, S]",
+        "batch_norm(float32[N, 4], float32[4], float32[4], float32[4]) -> float32[N, 4]",
+        "batch_norm(float32[N, 4, S], float32[4], float32[4], bias = float32[4]) -> float32[N, 4, S]",
         "batch_norm(float32[4, 3, 5], none, none, training = true) -> float32[4, 3, 5]",
     ),
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, given_type, static
+from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, static
 from trtdsl.ops.pad import lower_padding, padded_by_torch, padded_type
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_at_most, require_rank
+from trtdsl.ops.rules import require_at_most, weight_sizes
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
 from trtdsl.types import Dim, TensorType
 from trtdsl.types.arrays import np
@@ -24,10 +24,12 @@ def _functional(spatial: int, *examples: str, transposed: bool = False) -> Spell
     name = f"conv_transpose{spatial}d" if transposed else f"conv{spatial}d"
 
     def configure(types: Mapping[str, TensorType], given: Mapping[str, Any]) -> Op:
-        kernel = given_type(types, "weight", name)
-        require_rank(kernel, (spatial + 2,), f"the weight of {name}", "weight")
-        sizes = [static(size, "the size of the weight", "weight") for size in kernel.shape]
-        channels = sizes[1] * given.get("groups", 1) if transposed else sizes[0]
+        sizes, groups = weight_sizes(types, name, spatial + 2), given.get("groups", 1)
+        channels = sizes[1] * groups if transposed else sizes[0]
+        if groups > 0 and channels % groups:
+            raise Refused(
+                f"the weight has {channels} output channels, which {groups} groups do not divide", "groups"
+            )
         module: Any = OPERATORS[f"ConvTranspose{spatial}d" if transposed else f"Conv{spatial}d"]
         return module(channels, tuple(sizes[2:]), bias="bias" in types, **given)
 

@@ -6,11 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+<<<<<<< HEAD
 from trtdsl.ops.arithmetic_layers import not_equal
 from trtdsl.ops.base import Module, Spelling, given_type, static
 from trtdsl.ops.positions import Positions, checked, require_index
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_elements, require_rank
+=======
+from trtdsl.ops.base import Module, Spelling
+from trtdsl.ops.positions import Positions, require_index
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.rules import weight_sizes
+>>>>>>> b7482e9 (Let norms do with one of weight and bias, and report functions in their own terms)
 from trtdsl.types import DType, TensorType
 from trtdsl.types.arrays import np
 
@@ -19,10 +26,8 @@ if TYPE_CHECKING:
 
 
 def _configured(types: Mapping[str, TensorType], values: Mapping[str, Any]) -> Embedding:
-    weight = given_type(types, "weight", "embedding")
-    require_rank(weight, (2,), "the weight of embedding", "weight")
-    rows, columns = (static(size, "the size of embedding's weight", "weight") for size in weight.shape)
-    return Embedding(rows, columns, **values, dtype=weight.dtype)
+    rows, columns = weight_sizes(types, "embedding", 2)
+    return Embedding(rows, columns, **values, dtype=types["weight"].dtype)
 
 
 class Embedding(Module):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LAYER = "normalization_v2"
 _FLOAT32_EPS = 2.0**-23
+_NEUTRAL = {"weight": 1.0, "bias": 0.0}
 
 
 def _is_affine(types: Mapping[str, TensorType]) -> bool:
@@ -26,9 +27,11 @@ def _is_affine(types: Mapping[str, TensorType]) -> bool:
 
 def _configure_instance_norm(types: Mapping[str, TensorType], given: Mapping[str, Any]) -> Op:
     require_rank(types["input"], (3, 4, 5), "instance_norm", "input")
-    if given.get("use_input_stats") is False:
-        help = "`batch_norm` computes with the running statistics"
-        raise Refused("instance_norm takes the statistics of each instance only", "use_input_stats", help)
+    statistics = [name for name in ("running_mean", "running_var") if name in types]
+    if statistics or given.get("use_input_stats") is False:
+        help = "`batch_norm` computes with running statistics"
+        about = "use_input_stats" if given.get("use_input_stats") is False else statistics[0]
+        raise Refused("instance_norm takes the statistics of each instance only", about, help)
     module: Any = OPERATORS[f"InstanceNorm{types['input'].rank - 2}d"]
     options = {name: value for name, value in given.items() if name in module.parameters}
     return module(affine=_is_affine(types), **options)
@@ -73,10 +76,12 @@ class LayerNorm(Module):
             configure=lambda types, given: LayerNorm(
                 **given, elementwise_affine=_is_affine(types), bias="bias" in types
             ),
+            neutral=_NEUTRAL,
             examples=(
                 "layer_norm(float32[N, S, 8], (8,), float32[8], float32[8], eps = 0.001) -> float32[N, S, 8]",
                 "layer_norm(float32[N, 5, 8], (5, 8), float32[5, 8]) -> float32[N, 5, 8]",
                 "layer_norm(float32[N, 8], (8,)) -> float32[N, 8]",
+                "layer_norm(float16[N, 5, 8], (5, 8), none, float16[5, 8]) -> float16[N, 5, 8]",
             ),
         ),
     )
@@ -230,9 +235,12 @@ class GroupNorm(_ByChannels):
             ("input", "num_groups", "weight", "bias", "eps"),
             defaults={"weight": None, "bias": None},
             configure=lambda types, given: GroupNorm(**given, affine=_is_affine(types)),
+            neutral=_NEUTRAL,
             examples=(
                 "group_norm(float32[N, 6, H, W], 3, float32[6], float32[6]) -> float32[N, 6, H, W]",
                 "group_norm(float32[N, 6, S], 2, eps = 0.001) -> float32[N, 6, S]",
+                "group_norm(float32[N, 6, S], 2, float32[6]) -> float32[N, 6, S]",
+                "group_norm(float16[N, 6], 2, bias = float16[6]) -> float16[N, 6]",
             ),
         ),
     )
@@ -338,11 +346,14 @@ class InstanceNorm2d(_InstanceNorm):
                 "use_input_stats": True,
             },
             configure=_configure_instance_norm,
-            extra={"use_input_stats": bool, "running_mean": type(None), "running_var": type(None)},
+            extra={"use_input_stats": bool, "running_mean": TensorType, "running_var": TensorType},
+            neutral=_NEUTRAL,
             examples=(
                 "instance_norm(float32[N, 4, H, W], none, none, float32[4], float32[4])"
                 " -> float32[N, 4, H, W]",
                 "instance_norm(float32[N, 4, S], eps = 0.001) -> float32[N, 4, S]",
+                "instance_norm(float32[N, 4, S], weight = float32[4]) -> float32[N, 4, S]",
+                "instance_norm(float32[N, 4, S], none, none, none, float32[4]) -> float32[N, 4, S]",
             ),
         ),
     )

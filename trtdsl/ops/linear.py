@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trtdsl.ops.base import Module, Spelling, given_type, static
+from trtdsl.ops.base import Module, Spelling, static
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_floating, require_rank, same_dim
+from trtdsl.ops.rules import require_floating, same_dim, weight_sizes
 from trtdsl.types import TensorType, product
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def _rows(types: Mapping[str, TensorType]) -> int:
-    weight = given_type(types, "weight", "linear")
-    require_rank(weight, (2,), "the weight of linear", "weight")
-    return static(weight.shape[0], "the number of rows of the weight", "weight")
+    return weight_sizes(types, "linear", 2)[0]
 
 
 class Linear(Module):
@@ -144,9 +142,7 @@ class Bilinear(Module):
 
 
 def _outputs(types: Mapping[str, TensorType]) -> int:
-    weight = given_type(types, "weight", "bilinear")
-    require_rank(weight, (3,), "the weight of bilinear", "weight")
-    return static(weight.shape[0], "the number of matrices of the weight", "weight")
+    return weight_sizes(types, "bilinear", 3)[0]
 
 
 def _widths(input1: TensorType, input2: TensorType) -> tuple[int, int]:

@@ -16,9 +16,9 @@ from trtdsl.ops.arithmetic_layers import (
     require_reachable,
     without_overflow,
 )
-from trtdsl.ops.base import Function, Module, Spelling, given_type, static
+from trtdsl.ops.base import Function, Module, Spelling
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_fit, require_floating, require_rank, same_dim
+from trtdsl.ops.rules import require_fit, require_floating, same_dim, weight_sizes
 from trtdsl.types import TensorType
 
 if TYPE_CHECKING:
@@ -207,9 +207,11 @@ class Hardshrink(Activation):
 
 
 def _slopes(types: Mapping[str, TensorType]) -> int:
-    weight = given_type(types, "weight", "prelu")
-    require_rank(weight, (1,), "the weight of prelu", "weight")
-    return static(weight.shape[0], "the number of slopes", "weight")
+    (slopes,) = weight_sizes(types, "prelu", 1)
+    channels = types["input"].shape[1] if types["input"].rank > 1 else 1
+    if slopes != 1 and not same_dim(channels, slopes, "prelu's channels", "weight"):
+        raise Refused(f"the input has {channels} channels, but the weight {slopes} slopes", "weight")
+    return slopes
 
 
 class PReLU(Module):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.ops.arguments import describe_value
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, DType, TensorType, Undecided, bounds, equal, less_equal
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, bounds, equal, less_equal
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,6 +37,25 @@ def wrap_dims(dims: int | Sequence[int] | None, rank: int, about: str = "dim") -
     if len(set(wrapped)) != len(wrapped):
         raise Refused("a dimension is named twice", about)
     return wrapped
+
+
+def given_type(types: Mapping[str, TensorType], name: str, function: str) -> TensorType:
+    """The type of a tensor that a function cannot do without."""
+    if name not in types:
+        raise Refused(f"`{function}` needs the tensor `{name}`")
+    return types[name]
+
+
+def weight_sizes(types: Mapping[str, TensorType], function: str, rank: int) -> list[int]:
+    """The sizes of the weight that a function is given; refused if it is missing, dynamic or empty."""
+    weight = given_type(types, "weight", function)
+    require_rank(weight, (rank,), f"the weight of {function}", "weight")
+    sizes = [size for size in weight.shape if not isinstance(size, SymbolicDim)]
+    if len(sizes) < rank:
+        raise Refused(f"the sizes of {function}'s weight must be known at compile time: {weight}", "weight")
+    if 0 in sizes:
+        raise Refused(f"the weight of {function} must not be empty, as {weight} is", "weight")
+    return sizes
 
 
 def require_at_most(low: Dim, high: Dim, message: str, about: str | None = "input") -> None:
