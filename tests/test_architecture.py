@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "trtdsl"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"diagnostics", "types"}),
-    frozenset({"options", "output"}),
+    frozenset({"json_object", "options", "output"}),
     frozenset({"ops"}),
     frozenset({"ir"}),
     frozenset({"syntax"}),

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trtdsl.ops.base import Module, Op, Spelling, given_type, static
+from trtdsl.ops.base import Module, Op, Spelling, static
 from trtdsl.ops.ranges import Arange
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_elements, require_floating, require_rank
+from trtdsl.ops.rules import given_type, require_elements, require_floating, require_rank, weight_sizes
 from trtdsl.ops.sampling import GridSample
 from trtdsl.ops.windows import Window, per_axis
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType
@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 
 
 def _configure(types: Mapping[str, TensorType], given: Mapping[str, Any]) -> Op:
-    kernel = given_type(types, "weight", "deform_conv2d")
-    require_rank(kernel, (4,), "the weight of deform_conv2d", "weight")
-    out, each, *sizes = (static(size, "the size of the weight", "weight") for size in kernel.shape)
+    out, each, *sizes = weight_sizes(types, "deform_conv2d", 4)
     input = given_type(types, "input", "deform_conv2d")
     require_rank(input, (4,), "deform_conv2d", "input")
     channels = static(input.shape[1], "the number of channels", "input")
-    if each == 0 or channels % each:
+    if channels % each:
         raise Refused(
             f"the weight takes {each} channels, which do not divide the input's {channels}", "weight"
         )

@@ -6,18 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-<<<<<<< HEAD
 from trtdsl.ops.arithmetic_layers import not_equal
-from trtdsl.ops.base import Module, Spelling, given_type, static
+from trtdsl.ops.base import Module, Spelling
 from trtdsl.ops.positions import Positions, checked, require_index
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_elements, require_rank
-=======
-from trtdsl.ops.base import Module, Spelling
-from trtdsl.ops.positions import Positions, require_index
-from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import weight_sizes
->>>>>>> b7482e9 (Let norms do with one of weight and bias, and report functions in their own terms)
+from trtdsl.ops.rules import require_elements, weight_sizes
 from trtdsl.types import DType, TensorType
 from trtdsl.types.arrays import np
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Node, Weight, walk
+from trtdsl.json_object import json_object
 from trtdsl.ops.logic import To, TypeAs
 from trtdsl.ops.lowering import Array
 from trtdsl.options import CompileOptions
@@ -35,8 +36,6 @@ from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
 from trtdsl.types import PRECISIONS, DType, TensorType
-from trtdsl.weights.file import Malformed
-from trtdsl.weights.safetensors import parse_json
 
 FORMAT = 3
 """Raised when a reader of the old form would misread the new one."""
@@ -191,12 +190,12 @@ def load_manifest(engine: Path | str) -> Manifest:
     """The manifest beside an engine; raises UsageError where there is none, or not a whole one."""
     path = manifest_path(engine)
     try:
-        return _read(parse_json(path.read_bytes()))
+        return _read(json_object(path.read_bytes()))
     except OSError as error:
         text = f"`{engine}` has no manifest: cannot read `{path}`: {error.strerror or error}"
         advice = f"`compile` writes `{path.name}` beside the engine: keep them together"
         raise UsageError(Diagnostic(text, help=(advice,))) from error
-    except (Malformed, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
         advice = "compile the model again to write it anew"
         raise UsageError(Diagnostic(f"`{path}` is not a manifest: {reason}", help=(advice,))) from error

@@ -9,15 +9,14 @@ it would copy it, and has no float8 for numpy.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from trtdsl.json_object import NotAnObject, json_object
 from trtdsl.weights.file import Extent, Malformed, MappedFile, printable, quote
 from trtdsl.weights.tensor import LazyTensor, contiguous
 
 # The library's limit on a header.
 MAX_HEADER = 100_000_000
-_MOST_DIGITS = 300  # as many as a float's; converting more takes time that grows with their square
 
 _TORCH_NAMES = {
     "BOOL": "bool",
@@ -73,22 +72,9 @@ def read_safetensors(file: MappedFile) -> dict[str, LazyTensor]:
 def parse_json(text: bytes) -> dict[str, Any]:
     """A JSON object without repeated keys; anything else is ``Malformed``."""
     try:
-        parsed = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_int=_integer)
-    except UnicodeDecodeError as error:
-        raise Malformed(f"it is not valid JSON: byte {error.start} is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise Malformed(f"it is not valid JSON from line {error.lineno}, column {error.colno} on") from None
-    except RecursionError:
-        raise Malformed("its JSON is nested too deeply") from None
-    if not isinstance(parsed, dict):
-        raise Malformed("it is not a JSON object")
-    return parsed
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
-        raise Malformed(f"its JSON has a number of {len(digits)} digits")
-    return int(digits)
+        return json_object(text, _unique)
+    except NotAnObject as error:
+        raise Malformed(str(error)) from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
