@@ -75,10 +75,11 @@ class Caller:
         """``piped -> callee(arguments)``; ``arguments`` is None where none are written."""
         tensors = _spread(piped, call.span)
         if isinstance(callee, Configured):
-            if arguments is not None:
-                text = f"`{callee.callee.name}` is configured already; pipe into it without arguments"
+            further = tuple(arguments or ())
+            if any(not _may_be_tensors(argument.value) for argument in further):
+                text = f"`{callee.callee.name}` is configured already; only tensors can follow"
                 raise mistake(text, call.span)
-            return self.place(callee, tensors, call)
+            return self.place(callee, [*tensors, *further], call)
         if isinstance(callee, BlockRef) or (isinstance(callee, OperatorRef) and callee.is_module):
             return self.place(Configured(callee, tuple(arguments or ()), call.span), tensors, call)
         return self.call(callee, [*_gathered(callee, tensors), *(arguments or ())], call)
@@ -100,7 +101,7 @@ class Caller:
 
     def place(self, configured: Configured, tensors: Sequence[Argument], call: Call) -> Any:
         """Apply a configured module or block to tensors."""
-        callee = configured.callee
+        callee, call = configured.callee, _at_home(configured, call)
         if isinstance(callee, BlockRef):
             return self.enter_block(callee, configured.arguments, tensors, call)
         op, spans = _configured(callee, configured.arguments, call.span)
@@ -233,9 +234,8 @@ class Caller:
             tensors = [Argument(value, argument.span) for value in inputs]
             origins = (Origin(argument.span, f"run by `{op.name}`"), *call.place.origins)
             # A block without a label adds no level to the keys; a module with weights needs one.
-            label = callee.label if isinstance(callee, Configured) else None
-            if label is None and isinstance(block, BlockRef):
-                label = ""
+            has_label = isinstance(callee, Configured) and callee.label is not None
+            label = "" if isinstance(block, BlockRef) and not has_label else None
             inner = Call(argument.span, replace(call.place, origins=origins), label=label)
             if isinstance(callee, BlockRef):
                 result = self.place(Configured(callee, (), argument.span), tensors, inner)
@@ -275,6 +275,8 @@ class Caller:
         if isinstance(value, (bool, int, float)) and beside:
             return self.placer.scalar(value, beside, argument.span, call.place)
         help = "its size is known only at run time" if isinstance(value, SymbolicDim) else ""
+        if isinstance(value, Configured):
+            help = "pipe a tensor into it, `x -> …`, or call it with one, `…(x)`"
         raise mistake(
             f"`{name}` of `{callee}` must be a tensor, not {in_words(value)}", argument.span, "", help
         )
@@ -310,6 +312,18 @@ class Caller:
             return bounded(value)
         except Unsuitable as error:
             raise mistake(str(error), call.span) from error
+
+
+def _at_home(configured: Configured, call: Call) -> Call:
+    """The call of a module or block that brings its label along, at the path where it was written."""
+    if configured.label is None:
+        return call
+    if call.label is not None:
+        text = f"`{configured.callee.name}` has the label `{configured.label or '_'}` already"
+        raise mistake(text, call.span)
+    home = configured.home or call.place
+    place = replace(call.place, path=home.path, unlabelled=home.unlabelled)
+    return replace(call, label=configured.label, place=place)
 
 
 def _configured(callee: OperatorRef, arguments: Sequence[Argument], span: Span) -> tuple[Op, dict[str, Span]]:
@@ -370,6 +384,10 @@ def _spread(piped: Argument, stage: Span) -> list[Argument]:
 
 def _is_optional_tensor(value: object) -> bool:
     return value is None or is_tensor(value)
+
+
+def _may_be_tensors(value: object) -> bool:
+    return _is_optional_tensor(value) or isinstance(value, (list, tuple))
 
 
 def _gathered(callee: Any, tensors: list[Argument]) -> list[Argument]:

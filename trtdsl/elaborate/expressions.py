@@ -194,16 +194,13 @@ class Expressions:
         callee = self.callee(callee_expr, scope)
         arguments = self._arguments(inner.arguments, scope, callee) if isinstance(inner, tree.Call) else ()
         call = self._placing(callee, expr, callee_expr, scope, hints, expr.label, "")
-        result = self.caller.call(callee, arguments, call)
+        is_named = isinstance(callee, Configured) and not isinstance(inner, tree.Call)
+        result = callee if is_named else self.caller.call(callee, arguments, call)
         if not isinstance(result, Configured):
             return result
-        name = result.callee.name
-        raise mistake(
-            f"`{name}` is placed here but given no tensor",
-            call.span,
-            "",
-            f"pipe into it, `x -> label: {name}(…)`, or call it, `label: {name}(…)(x)`",
-        )
+        if result.label is not None:
+            raise mistake(f"`{result.callee.name}` has the label `{result.label or '_'}` already", call.span)
+        return replace(result, label=call.label, home=scope.place)
 
     def _call(self, expr: tree.Call, scope: Scope, hints: Sequence[str]) -> Any:
         callee = self.callee(expr.callee, scope)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from trtdsl.diagnostics import Span
+from trtdsl.elaborate.placing import Place
 from trtdsl.ir import Value
 from trtdsl.ops.arguments import describe_value
 from trtdsl.ops.base import Op, Spelling
@@ -91,13 +92,15 @@ class Argument(msgspec.Struct, frozen=True, eq=False):
 class Configured(msgspec.Struct, frozen=True, eq=False):
     """A module or block with its configuration, waiting for tensors: ``Conv2d(64, 3)``.
 
-    ``label`` is the path of one that an operator is given to run itself, as `cond` is.
+    ``label`` is the path of one that has its label already, below that of ``home``: one that is bound to a
+    name, or that an operator is given to run itself, as `cond` is.
     """
 
     callee: OperatorRef | BlockRef
     arguments: tuple[Argument, ...]
     span: Span
     label: str | None = None
+    home: Place | None = None
 
 
 Callee: TypeAlias = OperatorRef | BlockRef | DefRef | Builtin | Configured

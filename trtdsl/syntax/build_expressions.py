@@ -96,11 +96,22 @@ class ExpressionBuilder:
         """``-> relu()`` is ``-> relu``."""
         return tree.Call(span, callee, arguments) if arguments else callee
 
-    def make_stage_labelled_call(
-        self, span: Span, label: tree.Label, _colon: Token, callee: tree.Path, *call: Any
-    ) -> tree.Labelled:
-        value = self.make_stage_call(self._between(callee.span, span), callee, *call)
-        return tree.Labelled(span, label, value)
+    def make_stage_calls(
+        self,
+        span: Span,
+        callee: tree.Path,
+        opening: Token,
+        configuration: tuple[tree.Argument, ...],
+        closing: Token,
+        _open: Token,
+        tensors: tuple[tree.Argument, ...],
+        _close: Token,
+    ) -> tree.Path | tree.Call:
+        """``-> Linear(4)(weight = w)``; without further tensors the second list is none."""
+        inner = span.until(self._place(closing).end)
+        if not tensors:
+            return self.make_stage_call(inner, callee, opening, configuration, closing)
+        return tree.Call(span, tree.Call(inner, callee, configuration), tensors)
 
     def make_conditional(
         self, span: Span, then: Expr, _if: Token, condition: Expr, _else: Token, otherwise: Expr

@@ -57,7 +57,8 @@ def _without_empty_calls(tokens: list[Token]) -> list[Token]:
     kept: list[Token] = []
     moved: list[str] = []
     for number, token in enumerate(tokens):
-        if token.kind == "RPAR" and tokens[number - 1].kind == "LPAR" and _needs_no_list(kept[:-1]):
+        is_empty = token.kind == "RPAR" and tokens[number - 1].kind == "LPAR"
+        if is_empty and not _is_called(tokens[number + 1 :]) and _needs_no_list(kept[:-1]):
             opening = kept.pop()
             moved += [*opening.above, *opening.trailing, *token.above, *token.trailing]
             if moved and not kept[-1].trailing:
@@ -68,6 +69,11 @@ def _without_empty_calls(tokens: list[Token]) -> list[Token]:
         kept.append(token)
     kept[-1].trailing += moved
     return kept
+
+
+def _is_called(behind: list[Token]) -> bool:
+    """Whether a second list follows, which would become the first."""
+    return bool(behind) and behind[0].kind == "LPAR"
 
 
 def _needs_no_list(tokens: list[Token]) -> bool:

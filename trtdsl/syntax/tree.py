@@ -172,7 +172,9 @@ class Labelled(Node, frozen=True):
 
 
 class Pipe(Node, frozen=True):
-    """``head -> stage -> stage``. A stage is a Path, a Call on a Path, or one of these Labelled."""
+    """``head -> stage -> stage``. A stage is a Path, a Call on a Path or on such a Call, or one
+    of these Labelled.
+    """
 
     head: Expr
     stages: tuple[Path | Call | Labelled, ...]
