@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trtdsl.diagnostics import UsageError
+from trtdsl.ops.base import OPERATORS, Op
 from trtdsl.ops.describe import describe_operator
 
 
@@ -38,3 +39,16 @@ def test_a_function_that_takes_weights_shows_them() -> None:
         "conv2d(input, weight, bias = none, stride = 1, padding = 0, dilation = 1, groups = 1)\n"
     )
     assert "training = false" in describe_operator("batch_norm").partition("\n")[0]
+
+
+@pytest.mark.parametrize("op", [op for op in OPERATORS.values() if op.weight_slots], ids=lambda op: op.name)
+def test_weights_may_be_given_by_name(op: type[Op]) -> None:
+    lines = [line for line in describe_operator(op.name).splitlines() if line.startswith("weights: ")]
+    if op.name == "Parameter":
+        assert lines == []
+        return
+    (line,) = lines
+    names, _, call = line.removeprefix("weights: ").partition("; the checkpoint's, or given by name: ")
+    assert tuple(names.split(", ")) == op.weight_slots
+    assert call.startswith(f"label: {op.name}(…)(")
+    assert f"{op.weight_slots[0]} = …" in call

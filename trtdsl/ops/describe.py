@@ -115,7 +115,20 @@ def describe_operator(name: str) -> str:
     others = [signature(op)] if spelling else []
     others += [signature(op, other) for other in op.spellings if other is not spelling]
     lines += [f"also: {other}" for other in others]
+    lines += [text] if (text := _weights_in_words(op)) else []
     return "\n".join([*lines, "examples:", *(f"  {line}".rstrip() for line in _examples(op))])
+
+
+def _weights_in_words(op: type[Op]) -> str:
+    """Where a module's weights come from, and how a computed one is given; "" without operands or weights."""
+    if not op.operands or not op.weight_slots:
+        return ""
+    first = op.weight_slots[0]
+    tensors = ", ".join(operand.name for operand in op.operands if not operand.optional)
+    names = ", ".join(op.weight_slots)
+    return (
+        f"weights: {names}; the checkpoint's, or given by name: label: {op.name}(…)({tensors}, {first} = …)"
+    )
 
 
 def _examples(op: type[Op]) -> list[str]:
