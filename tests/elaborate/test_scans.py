@@ -171,8 +171,8 @@ def test_other_names_do_not_escape_and_hide_nothing() -> None:
       output h
     """)
     assert types(graph)["out"] == "float32[T, N, 4]"
-    assert "unknown name `inner`" in mistakes_of(
-        "scan xt in x { inner = xt emit y = inner } output z = inner", declared=DECLARED
+    assert "unknown name `within`" in mistakes_of(
+        "scan xt in x { within = xt emit y = within } output z = within", declared=DECLARED
     )
 
 
@@ -191,13 +191,13 @@ def test_an_emitted_name_is_the_element_inside_and_the_stack_outside() -> None:
 def test_a_mistake_inside_poisons_what_the_scan_would_leave_only() -> None:
     found = mistakes_of(
         """
-        scan xt in x with h = h0 { h = h + nothing  inner = xt  emit y = h }
+        scan xt in x with h = h0 { h = h + nothing  within = xt  emit y = h }
         output a = y + h
-        output b = inner
+        output b = within
         """,
         declared=DECLARED,
     )
-    assert [text.partition(",")[0] for text in found] == ["unknown name `nothing`", "unknown name `inner`"]
+    assert [text.partition(",")[0] for text in found] == ["unknown name `nothing`", "unknown name `within`"]
 
 
 def test_names_in_a_body_are_told_to_an_editor() -> None:

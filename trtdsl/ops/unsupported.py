@@ -34,11 +34,11 @@ _GROUPS: Mapping[str, str] = {
     " them, or give out boxes and scores and choose behind the engine": "nms batched_nms",
     "how large each of its cells is depends on the boxes: `roi_align` with a `sampling_ratio` reads a given"
     " number of points": "roi_pool ps_roi_pool RoIPool PSRoIPool",
-    "std/detection.trtnet has it": """
+    'write `import "std/detection.trtnet"`, which has it': """
         FrozenBatchNorm2d box_area box_convert box_iou clip_boxes_to_image generalized_box_iou
     """,
-    "std/squeeze_excitation.trtnet has it": "SqueezeExcitation",
-    "std/transformer.trtnet has it": """
+    'write `import "std/squeeze_excitation.trtnet"`, which has it': "SqueezeExcitation",
+    'write `import "std/transformer.trtnet"`, which has it': """
         TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer
     """,
     "write `TransformerEncoder` and `TransformerDecoder` of std/transformer.trtnet": "Transformer",
