@@ -197,7 +197,7 @@ class Example:
             f"[{', '.join(next(names) for _ in type)}]" if isinstance(type, list) else next(names)
             for type in self.operands.values()
         ]
-        if self.op.order:
+        if self.op.order or list(self.operands) != [o.name for o in self.op.operands[: len(self.operands)]]:
             given = [f"{name} = {value}" for name, value in zip(self.operands, given, strict=True)]
         if isinstance(self.op, Module):
             call = f"op: {self.name}({self.parameters})" + (f"({', '.join(given)})" if given else "")

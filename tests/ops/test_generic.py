@@ -16,7 +16,7 @@ from tests.closeness import expected, require_close, require_outputs
 from tests.ops.examples import EXAMPLES, POINTS, Example, make
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
-from trtdsl.ir import Weight
+from trtdsl.ir import Weight, difference, show
 from trtdsl.ops.base import OPERATORS, REQUIRED, Module, Op, Spelling
 from trtdsl.ops.refused import Refused
 from trtdsl.options import CompileOptions
@@ -295,3 +295,9 @@ def test_text_makes_the_operator(example: Example) -> None:
     node = graph.nodes[-1]
     assert node.op == example.op
     assert tuple(str(value.type) for value in node.results) == tuple(map(str, example.results))
+
+
+@examples
+def test_is_printed_as_a_text_that_makes_the_same(example: Example) -> None:
+    graph = elaborate_text(example.model())
+    assert difference(graph, elaborate_text(show(graph))) is None

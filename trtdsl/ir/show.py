@@ -108,13 +108,22 @@ def show_node(node: Node, bodies: Sequence[str] = ()) -> str:
         arguments = _function_arguments(node, bodies or [body.name for body in node.bodies])
         return f"{label}{node.op.name}({', '.join(arguments)})"
     call = f"{label}{show_call(node.op)}"
-    names = [value.name for _, value in node.tensors]
-    computed = [f"{slot} = {value.name}" for slot, value in node.computed_weights.items()]
-    if computed:
-        return f"{call}({', '.join([*names, *computed])})"
+    names, named = _module_operands(node)
+    if named:
+        return f"{call}({', '.join([*names, *named])})"
     if not names:
         return call
     return f"{names[0] if len(names) == 1 else '(' + ', '.join(names) + ')'} -> {call}"
+
+
+def _module_operands(node: Node) -> tuple[list[str], list[str]]:
+    """The tensors given by position, and what is given by name: those behind one left out, and weights."""
+    slots = [operand.name for operand in node.op.operands]
+    by_position = [
+        value.name for slot, (given, value) in zip(slots, node.tensors, strict=False) if slot == given
+    ]
+    by_name = [*node.tensors[len(by_position) :], *node.computed_weights.items()]
+    return by_position, [f"{slot} = {value.name}" for slot, value in by_name]
 
 
 def show_label(path: str) -> str:
@@ -141,7 +150,8 @@ def _function_arguments(node: Node, bodies: Sequence[str]) -> list[str]:
             texts[operand.name] = f"[{', '.join(names)}]" if operand.variadic else names[0]
     named = dict(zip(op.bodies, bodies, strict=True))
     texts |= {name: text for name, text in named.items() if name in op.order}
-    order = op.order or (*(operand.name for operand in op.operands), *op.parameters)
+    order = op.order or tuple(operand.name for operand in op.operands)
+    order = dict.fromkeys((*order, *op.parameters))
     written: list[str] = []
     by_position = True
     for name in order:

@@ -50,6 +50,8 @@ class MultiheadAttention(Module):
         "float32[N, S, 8], float32[N, H, 8], float32[N, H, 8], bool[N, H], bool[S, H]) -> float32[N, S, 8]",
         "MultiheadAttention(2, dropout = 0.1)(float16[S, N, 8], float16[H, N, 8], float16[H, N, 8],"
         " float16[N, H], float16[2 * N, S, H]) -> float16[S, N, 8]",
+        "MultiheadAttention(2)(float32[S, N, 8], float32[H, N, 8], float32[H, N, 8], none, bool[S, H])"
+        " -> float32[S, N, 8]",
         "MultiheadAttention(2, is_causal = true)(float32[S, 8], float32[S, 8], float32[S, 8], float32[S],"
         " float32[S, S]) -> float32[S, 8]",
     )
