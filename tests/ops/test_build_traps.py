@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.closeness import LIMIT, expected, require_outputs
 from trtdsl.elaborate import elaborate_text
-from trtdsl.reference import random_weights
+from trtdsl.evaluate import evaluate
+from trtdsl.reference import random_inputs, random_weights
 from trtdsl.trt.build import build
 from trtdsl.trt.lower import lower
 
@@ -39,3 +41,39 @@ model m() {{
 def test_builds_for_dynamic_sizes(call: str) -> None:
     graph = random_weights(elaborate_text(MODEL.format(call=call)))
     assert len(build(lower(graph))) > 0
+
+
+ATTENTIONS = """
+def attend(q, k, v) { return scaled_dot_product_attention(q, k, v) }
+
+def module(q, k) { return a: MultiheadAttention(2, batch_first = true)(q, k, k) }
+
+model m {
+  dim N = 1 .. 2 .. 3
+  dim L = 2 .. 5 .. 9
+  dim S = 2 .. 5 .. 9
+  input q: float32[N, 4, L, 8]
+  input k: float32[N, 4, S, 8]
+  input v: float32[N, 4, S, 8]
+"""
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        # TensorRT moves the product with a number into the attention, which ended the process where two
+        # have it and failed where something else has it.
+        "output y = attend(q, k, v) output z = attend(q, v, k)",
+        "half = k * 0.5 output y = attend(q, half, half)",
+        "half = q / 2 output y = attend(half, k, v) output half",
+        "output y = module(q[0], k[0]) output z = module(q[0], v[0])",
+    ],
+    ids=["query", "key", "scaled query", "module"],
+)
+def test_builds_attentions_that_share(statements: str) -> None:
+    graph = random_weights(elaborate_text(f"{ATTENTIONS}{statements}\n}}"))
+    lowered = lower(graph)
+    inputs = random_inputs(graph)
+    found = evaluate(lowered.network, inputs, weights=lowered.weights)
+    require_outputs(found, expected(graph, inputs), LIMIT)
+    assert len(build(lowered)) > 0

@@ -128,7 +128,8 @@ class ScaledDotProductAttention(Function):
     def lower(
         self, net: Network, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
     ) -> Tensor:
-        query = scaled(net, query, self._factor(query.type))
+        query, key = apart(net, query), apart(net, key)
+        query = scaled_query(net, query, self._factor(query.type), query)
         mask = None if attn_mask is None else _mask(net, attn_mask, query.dtype)
         heads = _heads_of_layer(net, query.shape, key.shape, value.shape, mask)
         if heads is None:
@@ -263,6 +264,30 @@ def _heads_of_layer(
 
 
 _LAYERS = ("attention_v2", "attention")
+
+
+def apart(net: Network, x: Tensor) -> Tensor:
+    """Queries or keys that TensorRT's layer can take, whatever else they are used for.
+
+    TensorRT-RTX 1.7.1 moves a product with a single number into the attention, and fails to build, or ends
+    the process, where that product has another use.
+    """
+    moved = x in net.multiples and any(map(net.has, _LAYERS))
+    return net.elementwise("SUM", x, net.scalar(0, x)) if moved else x
+
+
+def scaled_query(net: Network, query: Tensor, factor: float, origin: Tensor) -> Tensor:
+    """The query times a number, as no other attention of the same ``origin`` has it (see :func:`apart`)."""
+    is_first, width = origin not in net.attending, query.shape[-1]
+    net.attending.add(origin)
+    if factor == 1:
+        return query
+    if is_first or not isinstance(width, int):
+        y = scaled(net, query, factor)
+    else:
+        y = net.elementwise("PROD", query, net.filled((*(1,) * (query.rank - 1), width), factor, query.dtype))
+    net.multiples.discard(y)
+    return y
 
 
 def _by_layer(

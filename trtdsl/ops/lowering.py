@@ -89,6 +89,10 @@ class Network(ABC):
 
     def __init__(self) -> None:
         self._applied: list[tuple[TensorType, ...]] = []
+        self.multiples: set[Tensor] = set()
+        """tensors that are another one times, or divided by, a single number"""
+        self.attending: set[Tensor] = set()
+        """tensors whose attention has been added"""
 
     @property
     @abstractmethod
@@ -220,13 +224,16 @@ class Network(ABC):
         rank = max(a.rank, b.rank)
         shape = broadcast_shapes(a.shape, b.shape)
         comparison = operation in ("EQUAL", "GREATER", "LESS")
-        return self.add(
+        y = self.add(
             "elementwise",
             self.to_rank(a, rank),
             self.to_rank(b, rank),
             self.enum(f"ElementWiseOperation.{operation}"),
             result=TensorType(DType.BOOL if comparison else a.dtype, shape),
         )
+        if operation in ("PROD", "DIV") and any(x.array is not None and x.array.size == 1 for x in (a, b)):
+            self.multiples.add(y)
+        return y
 
     def unary(self, operation: str, x: Tensor) -> Tensor:
         """``UnaryOperation``; TensorRT takes no rank 0 here, so it goes through rank 1."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.ops.arithmetic_layers import negate, scaled
-from trtdsl.ops.attention import ScaledDotProductAttention
+from trtdsl.ops.attention import ScaledDotProductAttention, scaled_query
 from trtdsl.ops.base import Module, Types, static
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_floating, require_rank, same_dim
@@ -179,7 +179,8 @@ class MultiheadAttention(Module):
             y = net.matmul(weights, v)
         else:
             causal = self.is_causal and key_padding_mask is None
-            op = ScaledDotProductAttention(is_causal=causal)
+            q = scaled_query(net, q, 1 / math.sqrt(_width(q.type, "query")), query)
+            op = ScaledDotProductAttention(is_causal=causal, scale=1.0)
             y = net.apply(op, q, k, v, *([] if causal or merged is None else [merged]))
         joined = net.reshape(net.transpose(y, (0, 2, 1, 3)), (batch, q.shape[2], query.shape[-1]))
         y = self._outside(net, _affine(net, joined, out_proj_weight, out_proj_bias), query)
