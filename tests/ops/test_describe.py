@@ -15,6 +15,7 @@ from trtdsl.ops.describe import describe_operator
         ("conv", "there are `Conv1d`, `Conv2d`, `Conv3d`, `ConvTranspose1d`"),
         ("MAX_POOL", "there are `max_pool1d`, `max_pool2d`, `max_pool3d`"),
         ("a", ", …"),
+        ("attention", "there are `MultiheadAttention`, `scaled_dot_product_attention`"),
         ("max_pool_2d", "there is no operator `max_pool_2d`, did you mean `max_pool2d`?"),
         ("relux", "there is no operator `relux`, did you mean `relu`?"),
         ("nanquantile", "PyTorch has it, trtdsl does not"),

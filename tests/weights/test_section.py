@@ -297,3 +297,11 @@ def test_what_a_weight_is_made_of_is_rounded_in_the_original_too() -> None:
     before = module.kernel.detach().clone()
     load_weights(module, bind(graph, state_of(module), "model"))
     assert not torch.equal(module.kernel, before) and torch.equal(module.kernel, before.half().float())
+
+
+def test_a_module_with_the_texts_keys_gets_what_the_section_makes() -> None:
+    graph = graph_of('"0.*" = "old.*" "0.weight" = transpose("old.kernel", 0, 1)', "x -> 0: Linear(4)")
+    module = torch.nn.Sequential(torch.nn.Linear(8, 4))
+    assert verify_model(graph, {"old.kernel": rand(8, 4), "old.bias": rand(4)}, module).equal
+    with pytest.raises(DiagnosticError, match=r"the checkpoint has no `old\.bias`"):
+        verify_model(graph, {"old.kernel": rand(8, 4)}, module)

@@ -17,6 +17,7 @@ assert trtdsl.ops.__all__, "importing the package declares the operators"
 
 
 _MOST_SHOWN = 8
+_SHORTEST_PART = 4
 _REFERENCE = re.compile(r":\w+:`(?:\w+\.)*(\w+)`")
 _NAMES = {op.__name__: op.name for op in OPERATORS.values()}
 
@@ -97,6 +98,7 @@ def _no_operator(name: str) -> Diagnostic:
     """What is said of a name that no operator has: those that begin like it, or one that is near."""
     text, known = f"there is no operator `{name}`", sorted({*OPERATORS, *SPELLINGS})
     longer = [f"`{other}`" for other in known if name and other.lower().startswith(name.lower())]
+    longer = longer or [f"`{other}`" for other in known if _is_part(name, other)]
     if len(longer) == 1:
         return Diagnostic(f"{text}, did you mean {longer[0]}?")
     if longer:
@@ -104,6 +106,11 @@ def _no_operator(name: str) -> Diagnostic:
         return Diagnostic(text, help=(f"there are {', '.join(longer[:_MOST_SHOWN])}{more}",))
     help = pytorch_names.advice(name)
     return Diagnostic(text, help=(help,)) if help else Diagnostic(f"{text}{did_you_mean(name, known)}")
+
+
+def _is_part(name: str, other: str) -> bool:
+    """Whether a name is in another, as ``attention`` is in MultiheadAttention; short ones are everywhere."""
+    return len(name) >= _SHORTEST_PART and name.lower() in other.lower()
 
 
 def describe_operator(name: str) -> str:

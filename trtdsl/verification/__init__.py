@@ -41,6 +41,7 @@ from trtdsl.verification.oracle import (
     moved,
     require_torch,
     state_of,
+    tensors_in,
     with_ties,
 )
 from trtdsl.verification.randomize import randomize as randomize_weights
@@ -220,7 +221,7 @@ def _sides_of_module(
     module = copy.deepcopy(module) if module is against else module
     if state is not None and not options.randomize:
         state = with_ties(module, state)
-        load_state(name, module, state)
+        load_state(name, module, _mapped(graph, module, state, options.weights_dtype))
     floats = torch.float32 if options.dtype == "float32" else torch.float64
     reference = TorchReference(name, moved(module, floats), floats)
     weights_dtype = options.weights_dtype
@@ -241,6 +242,19 @@ def _sides_of_module(
     if weights_dtype is not None:
         load_weights(module, bound)
     return _Sides(reference, bound.graph, (*notes, *(warning.message for warning in bound.warnings)))
+
+
+def _mapped(graph: Graph, module: nn.Module, state: Weights, weights_dtype: WeightsDType) -> Weights:
+    """The checkpoint, for a module with the keys of a text whose `weights` section maps the checkpoint's.
+
+    What the checkpoint has at a key of the module is the module's.
+    """
+    own = tensors_in(module)
+    if not any(weight.stored and weight.key in own and weight.key not in state for weight in graph.weights):
+        return state
+    bound = bind(graph, state, weights_dtype).graph
+    mapped = {weight.key: weight.data for weight in bound.weights if weight.data is not None}
+    return {**mapped, **{key: state[key] for key in own if key in state}}
 
 
 def _others(graph: Graph, module: nn.Module, state: Weights | None) -> dict[str, Array]:
