@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, Source, UsageError
 from trtdsl.elaborate import elaborate, elaborate_models, read_source
 from trtdsl.ir import Graph, RefusedNode, require_valid
 from trtdsl.ops.text import literal
@@ -59,7 +59,8 @@ def check_file(
 ) -> Checked:
     """Check one model of a file, against a checkpoint if one is given; raises :class:`DiagnosticError`."""
     text = read_source(Path(path), str(path))
-    elaborated = elaborate(text, str(path), options.model, options.defines)
+    weights_map = _source_of(options.weights_map)
+    elaborated = elaborate(text, str(path), options.model, options.defines, weights_map=weights_map)
     if weights is None:
         return Checked(elaborated.graph, elaborated.warnings)
     from trtdsl.weights import bind, entered, load_checkpoint
@@ -69,6 +70,10 @@ def check_file(
     notes += tuple(Diagnostic(note, severity="note") for note in entered(checkpoint, options.section))
     bound = bind(elaborated.graph, checkpoint, options.weights_dtype)
     return Checked(bound.graph, (*elaborated.warnings, *notes, *bound.warnings))
+
+
+def _source_of(path: str | Path | None) -> Source | None:
+    return None if path is None else Source(str(path), read_source(Path(path), str(path)))
 
 
 def check_models(path: str | Path) -> Iterator[Checked]:
@@ -87,9 +92,13 @@ def compile_file(
 ) -> Compiled:
     """A file's model and its checkpoint as an engine on disk; raises what :func:`compile_graph` does."""
     checked = check_file(path, weights, check)
-    sources = [path, *([weights] if weights else [])]
-    command = compile_command(path, weights, check, options)
+    sources, command = sources_of(path, weights, check), compile_command(path, weights, check, options)
     return compile_graph(checked.graph, engine, options, sources=sources, command=command)
+
+
+def sources_of(path: str | Path, weights: str | Path | None, check: CheckOptions) -> tuple[str | Path, ...]:
+    """The files that an engine is made of, which no engine may overwrite."""
+    return tuple(file for file in (path, weights, check.weights_map) if file)
 
 
 def compile_command(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from trtdsl.diagnostics import Diagnostic, UsageError
@@ -72,6 +73,12 @@ class CheckOptions:
         "--weights-prefix",
         metavar="PREFIX",
         help="Strip this from the checkpoint's keys, `model.` of Lightning; keys without it are left out.",
+    )
+    weights_map: str | Path | None = _choice(
+        None,
+        "--weights-map",
+        metavar="FILE",
+        help="Lines of a `weights` section, which say where the checkpoint has the model's weights.",
     )
 
 

@@ -1,6 +1,7 @@
 """What a user reads after a mistake: each ``NAME.trtnet`` here gives exactly the text of ``NAME.err``.
 
-``NAME.json``, where it exists, says more: the model and its parameters, and the checkpoint to bind.
+``NAME.json``, where it exists, says more: the model and its parameters, the weights map, and the checkpoint
+to bind.
 ``UPDATE_GOLDEN=1 pytest tests/errors`` writes the ``.err`` files anew; read what changed.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.errors.checkpoints import CANARY, write_bad, write_weights
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, render
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, render
 from trtdsl.elaborate import elaborate, read_source
 from trtdsl.types import DType
 from trtdsl.weights.bind import bind
@@ -30,8 +31,13 @@ def diagnostics(name: str, folder: Path) -> tuple[Diagnostic, ...]:
     settings: dict[str, Any] = json.loads(sidecar.read_text()) if sidecar.exists() else {}
     source = Path(f"{name}.trtnet")
     try:
+        lines = Path(settings.get("weights_map", ""))
         found = elaborate(
-            read_source(source, str(source)), str(source), settings.get("model"), settings.get("defines")
+            read_source(source, str(source)),
+            str(source),
+            settings.get("model"),
+            settings.get("defines"),
+            weights_map=Source(str(lines), read_source(lines, str(lines))) if lines.name else None,
         )
         if "weights" not in settings and "checkpoint" not in settings:
             return found.warnings

@@ -117,12 +117,12 @@ def test_every_rule_has_its_maker() -> None:
     inlined = {str(rule.origin.name) for rule in rules if rule.options.expand1}
     inlined |= {str(rule.options.template_source) for rule in rules if rule.options.expand1}
     made = {name for name in named - inlined if not name.startswith("_")}
-    assert made == (MAKERS.keys() | LISTS.keys() | {"file"})
+    assert made == (MAKERS.keys() | LISTS.keys() | {"file", "weights_map"})
 
 
 def test_an_ambiguous_grammar_is_refused() -> None:
     with pytest.raises(GrammarError, match="Reduce/Reduce"):
-        grammar.build(b'file: a | b\na: "x"\nb: "x"\nexpr: "y"')
+        grammar.build(b'file: a | b\na: "x"\nb: "x"\nexpr: "y"\nweights_map: "z"')
 
 
 def test_a_start_with_a_cache_does_not_work_the_grammar_out(cache: Path) -> None:

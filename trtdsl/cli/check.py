@@ -21,7 +21,8 @@ def check(file: Path, weights: Path | None, options: CheckOptions) -> None:
     """Check a model, and a checkpoint against it, without TensorRT."""
     from trtdsl.compile import check_file, check_models
 
-    one = options.model is not None or weights is not None or options.defines
+    named = (options.model, options.weights_map, weights)
+    one = options.defines or any(each is not None for each in named)
     for checked in [check_file(file, weights, options)] if one else check_models(file):
         print(_summary(without_warnings(checked)))
 

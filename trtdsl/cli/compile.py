@@ -50,7 +50,7 @@ def compile(
     quiet: bool,
 ) -> None:
     """Build a TensorRT engine from a model and its checkpoint."""
-    from trtdsl.compile import check_file, compile_command, compile_graph
+    from trtdsl.compile import check_file, compile_command, compile_graph, sources_of
     from trtdsl.trt.memory import return_large_blocks
 
     return_large_blocks()
@@ -64,7 +64,7 @@ def compile(
             after=_printer(names_in(print_after), options),
             refused=explainer(names_in(explain), options),
             progress=progress,
-            sources=[file, *([weights] if weights else [])],
+            sources=sources_of(file, weights, choice),
             command=compile_command(file, weights, choice, options),
         )
     if not quiet:

@@ -114,6 +114,7 @@ def verify(
         weights_dtype=choice.weights_dtype,
         section=choice.section,
         weights_prefix=choice.weights_prefix,
+        weights_map=choice.weights_map,
         **others,
     )
     print(json.dumps(found.to_dict(), indent=1) if as_json else verification.show_verification(found))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, UsageError
 from trtdsl.elaborate.choice import Chosen, are_complete, choose, names_of_models
 from trtdsl.elaborate.files import Program
 from trtdsl.elaborate.mistakes import Mistake, Poisoned
@@ -19,7 +19,7 @@ from trtdsl.elaborate.statements import Elaboration
 from trtdsl.elaborate.unused import mistakes_in
 from trtdsl.ir import Graph
 from trtdsl.syntax import tree
-from trtdsl.syntax.parser import parse
+from trtdsl.syntax.parser import parse, parse_weights_map
 from trtdsl.syntax.source import read_source
 
 
@@ -50,17 +50,22 @@ def elaborate(
     model: str | None = None,
     defines: Mapping[str, Any] | None = None,
     recorder: Recorder | None = None,
+    *,
+    weights_map: Source | None = None,
 ) -> Elaborated:
     """The graph of one model of a text, with warnings.
 
     ``name`` is the file's path, from which imports are resolved; ``model`` may be left out where the
     text has one model or one named like the file; ``defines`` sets the model's parameters;
-    a ``recorder`` is told what each piece of the texts stands for.
+    a ``recorder`` is told what each piece of the texts stands for; ``weights_map`` has lines of a `weights`
+    section, which stand before the model's own.
     Raises :class:`DiagnosticError` with every mistake found, the warnings before them; UsageError for a
     model or a parameter that there is none of.
     """
     file = parse(text, name)
-    return _elaborated(file, choose(file, name, model), Program().main(file, name), defines or {}, recorder)
+    chosen = choose(file, name, model)
+    lines = () if weights_map is None else parse_weights_map(weights_map)
+    return _elaborated(file, chosen, Program().main(file, name), defines or {}, recorder, lines)
 
 
 def elaborate_models(text: str, name: str) -> Iterator[Elaborated]:
@@ -88,16 +93,17 @@ def _elaborated(
     names: Mapping[str, Any],
     defines: Mapping[str, Any],
     recorder: Recorder | None,
+    weights_map: Sequence[tree.Line] = (),
 ) -> Elaborated:
     """One model's graph; ``names`` are what the file's models see."""
     chosen.require_parameters(defines)
     run = Elaboration(chosen.model, recorder)
-    _run(run, chosen, names, defines)
+    parameters = _run(run, chosen, names, defines)
     for item in file.items:
         if isinstance(item, (tree.Block, tree.Def)) and id(item) not in run.blocks.entered:
             for diagnostic in mistakes_in(item, names):
                 run.report.add(diagnostic)
-    return Elaborated(_with_sections(run), tuple(run.report.warnings))
+    return Elaborated(_with_sections(run, weights_map, parameters), tuple(run.report.warnings))
 
 
 def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
@@ -137,11 +143,15 @@ def models(text: str, name: str) -> tuple[str, ...]:
     return names_of_models(parse(text, name))
 
 
-def _run(run: Elaboration, chosen: Chosen, names: Mapping[str, Any], defines: Mapping[str, Any]) -> None:
-    """Run the model's statements; what is wrong with one of them is kept for later."""
-    model, scope = run.model, Scope(names)
+def _run(run: Elaboration, chosen: Chosen, names: Mapping[str, Any], defines: Mapping[str, Any]) -> Scope:
+    """Run the model's statements; what is wrong with one of them is kept for later.
+
+    Out comes what is known before the first of them: the file's names and the model's parameters.
+    """
+    model, scope, parameters = run.model, Scope(names), Scope(names)
     try:
         _bind_parameters(run, chosen, scope, defines)
+        parameters.names.update(scope.names)
         run.run(model.body, scope, model=True)
     except Mistake as error:
         run.report.add_last(error.diagnostic)
@@ -150,13 +160,15 @@ def _run(run: Elaboration, chosen: Chosen, names: Mapping[str, Any], defines: Ma
     except RecursionError:
         help = ("split it into blocks, or make its lists flatter",)
         run.report.add_last(Diagnostic("the model nests too deeply", model.name.span, help=help))
+    return parameters
 
 
-def _with_sections(run: Elaboration) -> Graph:
-    """The finished graph, whose weights know where the `weights` sections say that they are."""
+def _with_sections(run: Elaboration, weights_map: Sequence[tree.Line], parameters: Scope) -> Graph:
+    """The finished graph, whose weights know where the `weights` sections and the map say that they are."""
     section = Section(run.expressions)
     for statement, scope in run.sections:
         section.add(statement.entries, scope)
+    section.add(weights_map, parameters, rank=1)
     try:
         graph = run.declarations.graph()
     except DiagnosticError as error:

@@ -7,7 +7,7 @@ weights know where a checkpoint has them, and what is wrong with the lines::
     "layers.0.weight" = "stem.w"            # the more specific line decides
 
 Of two lines that are about one key, the one decides that says more of it: a key before a pattern, and of
-patterns the one with more characters beside its star. Of equal left sides the file's decides.
+patterns the one with more characters beside its star. Of lines that say as much the file's decides.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Line:
 
 
 class Section:
-    """Collects the lines of a model, those of a file with a higher rank."""
+    """Collects the lines of a model, those of a map in a file of its own with a higher rank."""
 
     def __init__(self, expressions: Expressions) -> None:
         self.expressions = expressions
         self.report = Report()
         self.lines: list[Line] = []
 
-    def add(self, entries: Iterable[tuple[tree.String, tree.Expr]], scope: Scope, rank: int = 0) -> None:
+    def add(self, entries: Iterable[tree.Line], scope: Scope, rank: int = 0) -> None:
         """Take lines over; what is wrong with one of them, whatever a checkpoint has, is reported."""
         for key, value in entries:
             try:
@@ -101,17 +101,22 @@ class Section:
                 continue
             line, star = found[0]
             self._require_one(weight.key, [each for each, _ in found])
-            moved[weight] = weight.replace(stored=self._stored(line, star))
+            try:
+                moved[weight] = weight.replace(stored=self._stored(line, star))
+            except Mistake as error:
+                self.report.add(error.diagnostic)
+            except Poisoned:
+                continue
         for line in self.lines:
             if line not in used:
                 self.report.add(_about_nothing(line, graph))
         return rebuild(graph, graph.nodes, moved)
 
     def _require_one(self, key: str, lines: Sequence[Line]) -> None:
-        """Of patterns with as many characters none says more of a key."""
+        """Of patterns with as many characters, in the model or in the map, none says more of a key."""
         first, *others = lines
         for other in others:
-            if other.precedence[:2] == first.precedence[:2] and other.key != first.key:
+            if other.precedence == first.precedence:
                 text = f"two lines say where `{key}` is, and neither pattern is more specific"
                 origins = (Origin(first.span, "this is the other"),)
                 help = ("a line for the key itself decides",)

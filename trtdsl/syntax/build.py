@@ -58,6 +58,10 @@ class TreeBuilder(ExpressionBuilder):
         items = self._each(branch.children, 1)
         return tree.File(Span(self.source, 0, len(self.source.text)), tuple(items))
 
+    def lines(self, branch: Tree[Token]) -> tuple[tree.Line, ...]:
+        """The lines of a weights map."""
+        return tuple(self._each(branch.children, 1))
+
     def expression(self, branch: Tree[Token]) -> Expr | None:
         """The tree of an expression; None where it nests too deeply."""
         (found,) = self._each([branch], 0) or [None]
@@ -359,7 +363,7 @@ class TreeBuilder(ExpressionBuilder):
     def make_weights(self, span: Span, _weights: Token, _open: Token, *children: Any) -> tree.Weights:
         return tree.Weights(span, nodes(children))
 
-    def list_rename(self, key: tree.String, _equal: Token, value: Expr) -> tuple[tree.String, Expr]:
+    def list_rename(self, key: tree.String, _equal: Token, value: Expr) -> tree.Line:
         return key, value
 
     def list_arguments(self, *children: Any) -> tuple[Any, ...]:

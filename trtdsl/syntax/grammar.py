@@ -12,12 +12,16 @@ import os
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import lark
 from lark import Lark
 from lark.lexer import PatternStr
 
-STARTS = ["file", "expr"]
+Start: TypeAlias = Literal["file", "expr", "weights_map"]
+"""What a text can be: a file, what stands in a string's braces, the lines of a `weights` section."""
+
+STARTS = get_args(Start)
 END = "$END"
 """The kind of the token that lark puts after the last."""
 
@@ -51,7 +55,7 @@ def build(grammar: bytes) -> tuple[Lark, bytes]:
         grammar.decode(),
         parser="lalr",
         lexer="contextual",
-        start=STARTS,
+        start=[*STARTS],
         keep_all_tokens=True,
         maybe_placeholders=False,
     )

@@ -35,7 +35,7 @@ def explain(stuck: Stuck) -> Diagnostic:
 
 
 def _end(stuck: Stuck) -> str:
-    return "`}`" if stuck.interpolated else "the end of the text"
+    return "`}`" if stuck.start == "expr" else "the end of the text"
 
 
 def _found(stuck: Stuck) -> str:
@@ -318,18 +318,15 @@ def _output(stuck: Stuck) -> Diagnostic | None:
 
 def _weights(stuck: Stuck) -> Diagnostic | None:
     """What is not a line of a `weights` section."""
-    kinds = stuck.tokens.kinds
-    opened = [0, *_open_brackets(stuck.tokens, stuck.index)][-1]
-    begins = {"STRING", "RBRACE"} <= stuck.expected or {*stuck.expected} == {"EQUAL"}
-    if (
-        not opened
-        or kinds[opened - 1] != "WEIGHTS"
-        or stuck.kind() == END
-        or not begins
-        or stuck.text() == "'"
-    ):
+    brackets = _open_brackets(stuck.tokens, stuck.index)
+    of_map = stuck.start == "weights_map"
+    inside = not brackets if of_map else brackets and stuck.tokens.kinds[brackets[-1] - 1] == "WEIGHTS"
+    begins = {"STRING", END if of_map else "RBRACE"} <= stuck.expected or {*stuck.expected} == {"EQUAL"}
+    if not inside or not begins or stuck.kind() == END or stuck.text() == "'":
         return None
     help = ('a line of a `weights` section is `"key of the model" = "key of the checkpoint"`',)
+    if of_map and stuck.kind() == "WEIGHTS":
+        help = ("the lines stand in this file by themselves, without `weights { … }` around them",)
     return Diagnostic(f"expected a line of `weights`, found {_found(stuck)}", stuck.span(), help=help)
 
 

@@ -17,9 +17,9 @@ from lark import Token, Tree, UnexpectedInput
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from trtdsl.syntax.build import TreeBuilder
-from trtdsl.syntax.grammar import language
+from trtdsl.syntax.grammar import Start, language
 from trtdsl.syntax.tokens import Tokens, blanked, comments_of, leaves, listed
-from trtdsl.syntax.tree import Comment, Expr, File
+from trtdsl.syntax.tree import Comment, Expr, File, Line
 
 MAXIMUM_DIAGNOSTICS = 20
 MAXIMUM_DEPTH = 100
@@ -83,10 +83,27 @@ def parse_partial(text: str, name: str = "<text>") -> Parsed:
     """The tree of what can be read, and every syntax error found, in the order of their places."""
     source = Source(name, text)
     diagnostics: list[Diagnostic] = []
-    read = _read(source, diagnostics)
+    read = _read(source, diagnostics, "file")
+    file = _builder(source, diagnostics).file(read)
+    return Parsed(file, _first(diagnostics), read)
+
+
+@_without_collection()
+def parse_weights_map(source: Source) -> tuple[Line, ...]:
+    """The lines of a weights map; raises :class:`DiagnosticError` with every syntax error found."""
+    diagnostics: list[Diagnostic] = []
+    read = _read(source, diagnostics, "weights_map")
+    lines = _builder(source, diagnostics).lines(read)
+    if diagnostics:
+        raise DiagnosticError(*_first(diagnostics))
+    return lines
+
+
+def _builder(source: Source, diagnostics: list[Diagnostic]) -> TreeBuilder:
+    """What makes the nodes of a text, those inside its strings' braces included."""
 
     def interpolated(start: int, end: int) -> Expr | None:
-        inner = text[start:end]
+        inner = source.text[start:end]
         try:
             found = language().parse(inner, start="expr")
         except UnexpectedInput as error:
@@ -97,25 +114,28 @@ def parse_partial(text: str, name: str = "<text>") -> Parsed:
         part = TreeBuilder(source, interpolated, diagnostics, MAXIMUM_DEPTH // 4, start)
         return part.expression(found)
 
-    builder = TreeBuilder(source, interpolated, diagnostics, MAXIMUM_DEPTH)
-    file = builder.file(read)
-    diagnostics.sort(key=lambda diagnostic: diagnostic.span.start if diagnostic.span else 0)
-    return Parsed(file, tuple(diagnostics[:MAXIMUM_DIAGNOSTICS]), read)
+    return TreeBuilder(source, interpolated, diagnostics, MAXIMUM_DEPTH)
 
 
-def _read(source: Source, diagnostics: list[Diagnostic]) -> Tree[Token]:
-    """lark's tree of the text without the statements that have mistakes."""
+def _first(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """As many as are told, in the order of their places."""
+    ordered = sorted(diagnostics, key=lambda diagnostic: diagnostic.span.start if diagnostic.span else 0)
+    return tuple(ordered[:MAXIMUM_DIAGNOSTICS])
+
+
+def _read(source: Source, diagnostics: list[Diagnostic], start: Start) -> Tree[Token]:
+    """lark's tree of the text without the statements, or the lines of a map, that have mistakes."""
     text = " " + source.text[1:] if source.text.startswith("\ufeff") else source.text
     text = _without_long_lists(source, text, diagnostics)
     budget = _MOST_READ_AGAIN
     while True:
         try:
-            return language().parse(text, start="file")
+            return language().parse(text, start=start)
         except UnexpectedInput as error:
             # A text without mistakes does not pay for what is said about them.
             from trtdsl.syntax.recovery import Recovery
 
-            recovery = Recovery(source, text, error)
+            recovery = Recovery(source, text, error, start)
         if not (recovery.ended and diagnostics):
             diagnostics.append(recovery.diagnostic)
         budget -= len(text)

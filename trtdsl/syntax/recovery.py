@@ -9,7 +9,7 @@ from __future__ import annotations
 from lark import UnexpectedInput
 
 from trtdsl.diagnostics import Diagnostic, Source
-from trtdsl.syntax.grammar import END
+from trtdsl.syntax.grammar import END, Start
 from trtdsl.syntax.mistakes import explain
 from trtdsl.syntax.stuck import Beginning, stumble
 from trtdsl.syntax.tokens import Tokens, blanked
@@ -19,18 +19,24 @@ _BEFORE_NAME = {"dim", "input", "output", "profile", "emit", "scan"}
 
 
 class Recovery:
-    """What is said about the first mistake of a text, and the text without it."""
+    """What is said about the first mistake of a file or a map, and the text without it."""
 
-    def __init__(self, source: Source, text: str, error: UnexpectedInput) -> None:
+    def __init__(self, source: Source, text: str, error: UnexpectedInput, start: Start) -> None:
         self.text = text
-        self.found = stumble(source, text, error)
-        self.diagnostic = explain(self.found.stuck)
-        self.ended = self.found.stuck.kind() == END
+        self.found = stumble(source, text, error, start)
+        stuck = self.found.stuck
+        self.diagnostic = explain(stuck)
+        # Where a file, or a whole section, is taken for a map, nothing behind its beginning fits.
+        other = start == "weights_map" and stuck.kind() in ("WEIGHTS", "MODEL", "BLOCK", "DEF", "IMPORT")
+        self.ended = stuck.kind() == END or other
 
     def without_failed_statement(self) -> str:
         """The text without what makes no sense: up to the next statement of the same body, if that is
         there, or else up to the next item."""
         tokens, index, around = self.found.stuck.tokens, self.found.stuck.index, self.found.around
+        if self.found.stuck.start == "weights_map":
+            begin = tokens.starts[around[-1].index]
+            return blanked(self.text, begin, _next_line(tokens, max(index, around[-1].index + 1), self.text))
         braces = around[-1].braces + _open_braces(tokens, around[-1].index, index)
         for begin in reversed(around):
             first = max(index, begin.index + 1)
@@ -50,7 +56,16 @@ class Recovery:
 
 def explained(source: Source, text: str, error: UnexpectedInput, offset: int) -> Diagnostic:
     """The mistake in the expression inside a string's braces that stands at an offset."""
-    return explain(stumble(source, text, error, offset).stuck)
+    return explain(stumble(source, text, error, "expr", offset).stuck)
+
+
+def _next_line(tokens: Tokens, index: int, text: str) -> int:
+    """The offset of the next line of a map, which begins a line of the text: ``"key" =``."""
+    while tokens.kinds[index] != END:
+        if tokens.kinds[index : index + 2] == ["STRING", "EQUAL"] and _begins_line(tokens, index):
+            return tokens.starts[index]
+        index += 1
+    return len(text)
 
 
 def _open_braces(tokens: Tokens, first: int, last: int) -> int:

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from lark import Token, UnexpectedInput, UnexpectedToken
 
 from trtdsl.diagnostics import Source, Span
-from trtdsl.syntax.grammar import END, language
+from trtdsl.syntax.grammar import END, Start, language
 from trtdsl.syntax.tokens import Tokens, listed, scan
 
 MOST_LOOKED_AT = 20_000
@@ -33,8 +33,8 @@ class Stuck:
     tokens: Tokens
     index: int
     expected: frozenset[str]
-    interpolated: bool = False
-    """whether the text is the inside of a string's braces"""
+    start: Start = "file"
+    """what the text is"""
 
     def kind(self, offset: int = 0) -> str:
         index = self.index + offset
@@ -80,18 +80,15 @@ class Stumble:
     around: Sequence[Beginning]
 
 
-def stumble(source: Source, text: str, error: UnexpectedInput, offset: int | None = None) -> Stumble:
-    """Read a text again up to lark's error in it.
-
-    With an ``offset`` the text is the expression inside a string's braces that stands there.
-    """
+def stumble(source: Source, text: str, error: UnexpectedInput, start: Start, offset: int = 0) -> Stumble:
+    """Read a text again, which stands at an offset of the source, up to lark's error in it."""
     position = _position(error, text)
-    reader = _Reader("file" if offset is None else "expr")
+    reader = _Reader(start)
     stuck = reader.read(text, position)
     rest = islice(scan(language(), text, position + sum(map(len, stuck))), MOST_LOOKED_AT)
-    tokens = listed(source, chain(reader.tokens, stuck, rest), offset or 0)
+    tokens = listed(source, chain(reader.tokens, stuck, rest), offset)
     expected = frozenset(reader.run.accepts())
-    return Stumble(Stuck(tokens, len(reader.tokens), expected, offset is not None), reader.around)
+    return Stumble(Stuck(tokens, len(reader.tokens), expected, start), reader.around)
 
 
 def _position(error: UnexpectedInput, text: str) -> int:
@@ -104,7 +101,7 @@ def _position(error: UnexpectedInput, text: str) -> int:
 class _Reader:
     """Reads tokens and keeps track of the statements that they are in."""
 
-    def __init__(self, start: str) -> None:
+    def __init__(self, start: Start) -> None:
         self.start = start
         self.tokens: list[Token] = []
         self.around: list[Beginning] = []
@@ -126,10 +123,14 @@ class _Reader:
         return []
 
     def _before(self, kind: str) -> None:
-        """Whether a statement or an item begins with a token of this kind."""
+        """Whether a statement, an item, or a line of a map begins with a token of this kind."""
         previous = self.tokens[-1].type if self.tokens else "LBRACE"
         goes_on = kind in _GOES_ON and previous not in ("LBRACE", "RBRACE")
-        if self.start != "file" or self.brackets or goes_on or kind == "ELSE":
+        if self.start == "expr" or self.brackets or goes_on or kind == "ELSE":
+            return
+        if self.start == "weights_map":
+            if self._accepts(END):
+                self.around = [Beginning(len(self.tokens), 0, in_body=False)]
             return
         in_body = self._accepts("FOR")
         if in_body or self._accepts("MODEL"):

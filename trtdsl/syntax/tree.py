@@ -295,10 +295,14 @@ class Scan(Node, frozen=True):
     body: tuple[Statement, ...]
 
 
+Line: TypeAlias = "tuple[String, Expr]"
+"""A line of a `weights` section: the model's key, and where the checkpoint has it."""
+
+
 class Weights(Node, frozen=True):
     """``weights { "a.weight" = "b.weight" … }``."""
 
-    entries: tuple[tuple[String, Expr], ...]
+    entries: tuple[Line, ...]
 
 
 Statement: TypeAlias = (

@@ -107,6 +107,7 @@ def verify(
     weights_dtype: WeightsDType = None,
     section: str | None = None,
     weights_prefix: str | None = None,
+    weights_map: str | Path | None = None,
     randomize: bool = False,
 ) -> Verification:
     """Compare a model with PyTorch, an ONNX model, or the outputs in a ``.npz`` file.
@@ -132,7 +133,7 @@ def verify(
     options = VerifyOptions(at, seed, dtype, tolerance, weights_dtype, randomize)
     if randomize and (against is None or engine is not None):
         raise UsageError(Diagnostic("`--randomize` needs `--against`, and the CPU to compute the network"))
-    graph, notes = _model(graph, CheckOptions(model=model, defines=defines or {}))
+    graph, notes = _model(graph, CheckOptions(model=model, defines=defines or {}, weights_map=weights_map))
     runner = None if engine is None else engine_of(engine, graph)
     stored = None if outputs is None else load_reference_arrays(outputs)
     given = stored_inputs(graph, stored, inputs or {}) if stored else inputs or {}
