@@ -7,6 +7,7 @@ import pytest
 from tests.closeness import LIMIT, expected, require_outputs
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
+from trtdsl.passes import optimize
 from trtdsl.reference import random_inputs, random_weights
 from trtdsl.trt.build import build
 from trtdsl.trt.lower import lower
@@ -71,7 +72,7 @@ model m {
     ids=["query", "key", "scaled query", "module"],
 )
 def test_builds_attentions_that_share(statements: str) -> None:
-    graph = random_weights(elaborate_text(f"{ATTENTIONS}{statements}\n}}"))
+    graph = optimize(random_weights(elaborate_text(f"{ATTENTIONS}{statements}\n}}")))
     lowered = lower(graph)
     inputs = random_inputs(graph)
     found = evaluate(lowered.network, inputs, weights=lowered.weights)

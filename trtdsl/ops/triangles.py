@@ -246,6 +246,7 @@ class Meshgrid(Composed):
         'meshgrid(indexing = "xy")([int64[H], int64[W]]) -> int64[W, H], int64[W, H]',
         "meshgrid()([float16[S], float16[]]) -> float16[S, 1], float16[S, 1]",
     )
+    variadic = "tensors"
 
     indexing: Literal["ij", "xy"] | None = None
 
