@@ -25,7 +25,17 @@ import numpy.typing as npt
 
 from trtdsl.ir import Graph, Node, Value, Weight, rebuild
 from trtdsl.ops.base import Module, Op
-from trtdsl.types import Dim, DType, Symbol, SymbolicDim, TensorType, evaluate, evaluate_shape, symbols
+from trtdsl.types import (
+    Dim,
+    DType,
+    Symbol,
+    SymbolicDim,
+    TensorType,
+    ValueRange,
+    evaluate,
+    evaluate_shape,
+    symbols,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -327,10 +337,16 @@ def to_numpy(tensor: torch.Tensor) -> Array:
 
 
 def random_array(
-    type: TensorType, random: np.random.Generator, integers: tuple[int, int] = (0, 4), scale: float = 1.0
+    type: TensorType,
+    random: np.random.Generator,
+    integers: tuple[int, int] = (0, 4),
+    scale: float = 1.0,
+    values: ValueRange | None = None,
 ) -> Array:
-    """Normal floats, integers in ``[low, high)``, or bools, for a static type."""
+    """Normal floats, integers in ``[low, high)``, or bools, for a static type; or any of ``values``."""
     shape = evaluate_shape(type.shape, {})
+    if values is not None:
+        return values.draw(type.dtype, shape, random)
     if type.dtype.is_bool:
         return np.asarray(random.integers(0, 2, shape), dtype=bool)
     if type.dtype.is_integer:
@@ -343,11 +359,17 @@ def random_array(
 def random_inputs(
     graph: Graph, at: ProfilePoint = "opt", seed: int = 0, integers: tuple[int, int] = (0, 4)
 ) -> dict[str, Array]:
-    """An array for each input, its dynamic dimensions at one end or the middle of their ranges."""
+    """An array for each input, its dynamic dimensions at one end or the middle of their ranges.
+
+    ``integers`` are those of inputs that do not say what values they take.
+    """
     random = np.random.default_rng(seed)
     sizes = point(frozenset().union(*(symbols(dim) for v in graph.inputs for dim in v.type.shape)), at)
     static = {v.name: v.type.with_shape(evaluate_shape(v.type.shape, sizes)) for v in graph.inputs}
-    return {name: random_array(type, random, integers) for name, type in static.items()}
+    return {
+        name: random_array(type, random, integers, values=graph.ranges.get(name))
+        for name, type in static.items()
+    }
 
 
 def point(of: frozenset[Symbol], at: ProfilePoint) -> dict[str, int]:

@@ -363,7 +363,8 @@ class _Writer:
         step = rng.choice(("", "", ", step = 2", ", step = 3"))
         dims = f"dim N = 1 .. 2 .. 64\ndim H = 6 .. 12 .. 36{step}\n"
         head = f"{items}model m(width = {rng.randint(1, 9)}) {{\n{dims}"
-        inputs = f"input x: {dtype}[{shape}]\ninput y: float32[N, H]\n"
+        values = rng.choice(("", "", " in 0 .. 3", " in -1 .. width", " in 0.5 .. 1.0"))
+        inputs = f"input x: {dtype}[{shape}]{values}\ninput y: float32[N, H] in -2 .. 2\n"
         output = f"output result = {rng.choice(self.tensors)}\n"
         derived = f"model n = m(width = {self.number(0)})\n" if rng.random() < 0.2 else ""
         return f"{head}{profile}\nsizes = [1, 2]\n{inputs}{body}\n{output}}}\n{derived}"

@@ -108,6 +108,19 @@ def test_a_manifest_reads_back(manifest: Manifest, tmp_path: Path) -> None:
     assert load_manifest(engine) == manifest
 
 
+def test_the_ranges_of_inputs_read_back(tmp_path: Path) -> None:
+    inputs = "input ids: int64[4] in 0 .. 9\n  input x: float32[4] in -1 .. 1e20\n  input free: float32[4]"
+    graph = elaborate_text(f"model m() {{\n  {inputs}\n  output y = x + ids + free\n}}\n", "m.trtnet")
+    manifest = make_manifest(lower(graph), b"engine")
+    assert [binding.range for binding in manifest.inputs] == [(0, 9), (-1.0, 1e20), None]
+    fields = json.loads(manifest.to_json())
+    assert [each.get("range", "none") for each in fields["inputs"]] == [[0, 9], [-1.0, 1e20], "none"]
+    assert [*fields["outputs"][0]] == ["name", "dtype", "shape"]
+    engine = tmp_path / "m.engine"
+    manifest_path(engine).write_text(manifest.to_json())
+    assert load_manifest(engine) == manifest
+
+
 def test_the_text_is_deterministic_and_plain_json(manifest: Manifest) -> None:
     assert manifest.to_json() == manifest.to_json()
     assert json.loads(manifest.to_json())["inputs"][0]["shape"] == ["N", 3, 8, 8]
@@ -145,6 +158,18 @@ BROKEN = {
     "input": (
         broken(lambda f: f["inputs"][0].update(shape=[1.5])),
         "an integer is expected, not 1.5",
+    ),
+    "range of one end": (
+        broken(lambda f: f["inputs"][0].update(range=[0.0])),
+        "the lowest and the highest value are expected, not [0.0]",
+    ),
+    "empty range": (
+        broken(lambda f: f["inputs"][0].update(range=[1.0, 0.0])),
+        "the lowest and the highest value are expected, not [1.0, 0.0]",
+    ),
+    "range of another type": (
+        broken(lambda f: f["inputs"][0].update(range=[0, 1.0])),
+        "a float is expected, not 0",
     ),
     "layer": (broken(lambda f: f["layers"][0].pop("scope")), "`scope` is missing"),
     "layers": (broken(lambda f: f.update(layers={})), "a list is expected, not {}"),

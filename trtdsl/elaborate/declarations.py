@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import in_words
 from trtdsl.ir import Graph, Output, Profile, Value, misplaced, walk
 from trtdsl.syntax import tree
-from trtdsl.types import LARGEST_DIM, Dim, Symbol, SymbolicDim, TensorType, symbol, symbols
+from trtdsl.types import LARGEST_DIM, Dim, DType, Symbol, SymbolicDim, TensorType, ValueRange, symbol, symbols
 
 HIGHEST_RANK = 8
 
@@ -197,11 +198,33 @@ class Declarations:
         if type.excess:
             raise mistake(f"no tensor of TensorRT is this large: {type.excess}", declared.span)
         value = Value(name.text, type)
+        if statement.values is not None:
+            self.expressions.placer.ranges[value] = self._values(statement.values, dtype, scope)
         self.inputs.append((value, name.span))
         scope.names[name.text] = value
         output = next((output for output in self.outputs if output.name == name.text), None)
         if output is not None:
             self._clash(name.text, self.output_spans[name.text], name.span, "…")
+
+    def _values(self, written: tree.ValueRange, dtype: DType, scope: Scope) -> ValueRange:
+        if dtype.is_bool:
+            raise mistake("bools have no range: they are false and true", written.span)
+        low, high = (self._bound(expr, dtype, scope) for expr in (written.low, written.high))
+        if low > high:
+            text = f"a range goes from its lowest value to its highest, not from {low} to {high}"
+            raise mistake(text, written.span)
+        return ValueRange(low, high)
+
+    def _bound(self, expr: tree.Expr, dtype: DType, scope: Scope) -> int | float:
+        value = self.expressions.value(expr, scope)
+        if isinstance(value, bool) or not isinstance(value, int if dtype.is_integer else (int, float)):
+            wanted = "integers" if dtype.is_integer else "numbers"
+            raise mistake(f"the ends of a range of {dtype} are {wanted}, not {in_words(value)}", expr.span)
+        if not dtype.holds(value):
+            raise mistake(f"{in_words(value)} does not fit {dtype}", expr.span)
+        if not math.isfinite(value):
+            raise mistake(f"the ends of a range are finite, not {in_words(value)}", expr.span)
+        return value if dtype.is_integer else float(value)
 
     def _input_dim(self, expr: tree.Expr, scope: Scope) -> Dim:
         value = self.expressions.value(expr, scope)
@@ -264,6 +287,7 @@ class Declarations:
             tuple(dim.symbol for dim in self.dims.values()),
             tuple(profiles),
             self.model.documentation,
+            {value.name: values for value, values in self.expressions.placer.ranges.items()},
         )
         for node, problem in misplaced(graph):
             self.report.add(Diagnostic.at(problem, node.origins))

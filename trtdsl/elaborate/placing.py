@@ -19,7 +19,7 @@ from trtdsl.ir import Builder, Graph, Value, Weight, infer, operand_types
 from trtdsl.ops.base import OPERATORS, Module, Op
 from trtdsl.ops.positions import require_positions
 from trtdsl.ops.refused import Refused
-from trtdsl.types import TensorType
+from trtdsl.types import TensorType, ValueRange
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -61,6 +61,8 @@ class Placer:
         self._labels: dict[str, Use] = {}
         self._weights: dict[str, tuple[Weight, Use]] = {}
         self._constants: dict[Value, Op] = {}
+        self.ranges: dict[Value, ValueRange] = {}
+        """what the model's inputs may hold, where they say so"""
 
     @contextmanager
     def body(self) -> Generator[Builder, None, None]:
@@ -99,16 +101,18 @@ class Placer:
         return results
 
     def _require_positions(self, use: Use, by_slot: Mapping[str, Any]) -> None:
-        """Refuse a constant that names a position which is not there; of other tensors nobody knows."""
+        """Refuse a constant, or an input by its range, that names a position which is not there; of other
+        tensors nobody knows."""
         for slot, allowed in use.op.positions(**by_slot).items():
-            values = [value for name, value in use.operands if name == slot]
-            each = allowed if isinstance(allowed, tuple) else (allowed,) * len(values)
-            for value, positions in zip(values, each, strict=True):
-                array = self.constant(value)
-                if array is None:
-                    continue
+            given = [value for name, value in use.operands if name == slot]
+            each = allowed if isinstance(allowed, tuple) else (allowed,) * len(given)
+            for value, positions in zip(given, each, strict=True):
+                array, values = self.constant(value), self.ranges.get(value)
                 try:
-                    require_positions(array, positions, slot)
+                    if array is not None:
+                        require_positions(array, positions, slot)
+                    elif values is not None:
+                        positions.require_range(values, value.name, slot)
                 except Refused as refusal:
                     raise refused(refusal, use.operands, use.spans, use.span, use.note) from refusal
 

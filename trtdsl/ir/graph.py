@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
 from trtdsl.ops.base import Op, Signature
-from trtdsl.types import Symbol, TensorType
+from trtdsl.types import Symbol, TensorType, ValueRange
 
 if TYPE_CHECKING:
     import networkx
@@ -179,7 +179,8 @@ class Graph(Part, frozen=True, eq=False, dict=True):
 
     A model also has its dynamic dimensions and profiles, which its bodies share. ``profiles`` are complete:
     the first, ``default``, holds the ranges of the `dim` statements, each further one every dimension's range
-    too. A symbol's own range spans all profiles. Names of values are unique over a model and its bodies.
+    too. A symbol's own range spans all profiles. ``ranges`` says by name what values inputs take that say so.
+    Names of values are unique over a model and its bodies.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Graph(Part, frozen=True, eq=False, dict=True):
     symbols: tuple[Symbol, ...] = ()
     profiles: tuple[Profile, ...] = ()
     documentation: str = ""
+    ranges: Mapping[str, ValueRange] = msgspec.field(default_factory=dict[str, ValueRange])
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:

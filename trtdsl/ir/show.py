@@ -82,7 +82,8 @@ def _model(graph: Graph, blocks: _Blocks) -> Iterator[str]:
             else [f"profile {profile.name} {{ {' '.join(ranges)} }}"]
         )
     for value in graph.inputs:
-        yield f"input {value.name}: {value.type}"
+        values = f" in {graph.ranges[value.name]}" if value.name in graph.ranges else ""
+        yield f"input {value.name}: {value.type}{values}"
     yield ""
     yield from _nodes(graph, blocks)
     for output in graph.outputs:
@@ -185,7 +186,7 @@ def _is_default(op: Op, name: str) -> bool:
 
 def difference(left: Graph, right: Graph) -> str | None:
     """The first way in which two graphs differ, spans aside; None where they are the same."""
-    for what in ("name", "documentation", "symbols", "profiles"):
+    for what in ("name", "documentation", "symbols", "profiles", "ranges"):
         if getattr(left, what) != getattr(right, what):
             return f"{what}: {getattr(left, what)} and {getattr(right, what)}"
     pairs = (

@@ -61,6 +61,7 @@ def _violations(graph: Graph, stage: Stage) -> Iterator[Violation]:
     yield from _level(graph)
     yield from _names(graph)
     yield from _keys(graph)
+    yield from _ranges(graph)
     if stage != "elaborated":
         unbound = [weight.key for weight in graph.weights if weight.data is None]
         yield from (Violation(f"the weight `{key}` has no values") for key in unbound)
@@ -98,8 +99,9 @@ def _bodies(node: Node, operands: Mapping[str, Any]) -> Iterator[Violation]:
         return
     wanted = node.op.body_inputs(**operands)
     for name, body in zip(node.op.bodies, node.bodies, strict=True):
-        if body.symbols or body.profiles:
-            yield Violation(f"its body `{name}` has dimensions of its own, which only a model has", node)
+        if body.symbols or body.profiles or body.ranges:
+            text = f"its body `{name}` has dimensions or ranges of its own, which only a model has"
+            yield Violation(text, node)
         if body.signature.inputs != wanted[name]:
             found = _listed(body.signature.inputs)
             yield Violation(f"its body `{name}` takes {found}, not {_listed(wanted[name])}", node)
@@ -169,6 +171,15 @@ def _names(graph: Graph) -> Iterator[Violation]:
         yield from (
             Violation(f"{count} outputs are called `{name}`") for name, count in outputs.items() if count > 1
         )
+
+
+def _ranges(graph: Graph) -> Iterator[Violation]:
+    types = {value.name: value.type for value in graph.inputs}
+    for name, (low, high) in graph.ranges.items():
+        if name not in types:
+            yield Violation(f"`{name}` has a range of values, but is not an input")
+        elif types[name].dtype.is_bool or not low <= high:
+            yield Violation(f"input `{name}` is {types[name]}, which cannot be in {low} .. {high}")
 
 
 def _keys(graph: Graph) -> Iterator[Violation]:

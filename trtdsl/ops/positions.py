@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, DType, TensorType, bounds
+from trtdsl.types import Dim, DType, TensorType, ValueRange, bounds
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -28,6 +28,20 @@ class Positions(msgspec.Struct, frozen=True):
     high: Dim
     low: Dim = 0
     distinct: int | None = None
+
+    def require_range(self, values: ValueRange, name: str, about: str) -> None:
+        """Refuse an input whose range has integers that are out of range here, whatever the sizes."""
+        least, most = bounds(self.low)[0], bounds(self.high)[1] - 1
+        stray = values.high if values.high > most else values.low
+        if least <= stray <= most:
+            return
+        place = f"a dimension of {self.high}"
+        help = f"`{self.high}` is at most {most + 1}"
+        if isinstance(self.high, int):
+            help = f"what fits is `in {ValueRange(least, most)}`" if most >= least else None
+        raise Refused(
+            f"`{name}` is in {values}, but position {stray} is out of range in {place}", about, help
+        )
 
     def stray(self, array: Array) -> int | None:
         """A number that is out of range for every size, or None."""

@@ -23,7 +23,7 @@ from trtdsl.passes.load import load_pass
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
 from trtdsl.passes.remove_dead_nodes import remove_dead_nodes
 from trtdsl.passes.remove_identities import remove_identities
-from trtdsl.types import DType, TensorType
+from trtdsl.types import DType, TensorType, ValueRange
 
 PIPELINE: tuple[Pass, ...] = (
     remove_identities,
@@ -71,7 +71,7 @@ def _run(step: Pass, graph: Graph) -> Graph:
             raise TypeError("it does not return a graph")
         require_valid(changed)
         if _interface(changed) != _interface(graph):
-            raise TypeError("it changes the names or types of the inputs or outputs")
+            raise TypeError("it changes the names, types or ranges of the inputs or outputs")
     except DiagnosticError:
         raise
     except (Exception, SystemExit) as error:
@@ -82,9 +82,9 @@ def _run(step: Pass, graph: Graph) -> Graph:
     return changed
 
 
-def _interface(graph: Graph) -> list[tuple[str, TensorType]]:
-    ends = [(output.name, output.value.type) for output in graph.outputs]
-    return [(value.name, value.type) for value in graph.inputs] + ends
+def _interface(graph: Graph) -> list[tuple[str, TensorType, ValueRange | None]]:
+    ends = [(output.name, output.value.type, None) for output in graph.outputs]
+    return [(value.name, value.type, graph.ranges.get(value.name)) for value in graph.inputs] + ends
 
 
 def _standing(heard: Sequence[RefusedNode], graph: Graph) -> list[RefusedNode]:

@@ -125,11 +125,15 @@ def _at_full_rate(stream: cuda.Stream, run: Callable[[], None], seconds: float, 
 
 
 def random_arrays(manifest: Manifest, shapes: Shapes, seed: int) -> dict[str, Array]:
-    """Normal noise; integers are 0, which is a valid index everywhere."""
+    """Values of an input's range where it has one; else normal noise, and integers are 0, which is a valid
+    index everywhere."""
     random = np.random.default_rng(seed)
     found: dict[str, Array] = {}
     for binding in manifest.inputs:
         dtype, shape = DType(binding.dtype), shapes[binding.name]
+        if binding.range is not None:
+            found[binding.name] = binding.range.draw(dtype, shape, random)
+            continue
         floating = random.standard_normal(shape, np.float32) if dtype.is_floating else np.zeros(shape)
         found[binding.name] = np.asarray(floating).astype(dtype.numpy)
     return found

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.ops.lowering import Array
 from trtdsl.trt.manifest import Binding, Manifest, ProfileEntry
 
 Shape: TypeAlias = tuple[int, ...]
@@ -48,6 +49,16 @@ def check_types(manifest: Manifest, dtypes: Mapping[str, str]) -> None:
             if dtypes[binding.name] != binding.dtype
         ]
     )
+
+
+def check_values(manifest: Manifest, arrays: Mapping[str, Array]) -> None:
+    """Refuse arrays with elements outside of their inputs' ranges; inputs may be missing."""
+    found = [
+        binding.range.problem(binding.name, arrays[binding.name])
+        for binding in manifest.inputs
+        if binding.range is not None and binding.name in arrays
+    ]
+    _raise([Diagnostic(problem) for problem in found if problem is not None])
 
 
 def check_shapes(manifest: Manifest, shapes: Mapping[str, Shape]) -> dict[str, int]:
@@ -211,8 +222,9 @@ def _apply(function: Callable[..., int], operands: list[Any], sizes: Mapping[str
 
 
 def show_binding(binding: Binding) -> str:
-    """``float32[N, 3, 32, 32]``."""
-    return f"{binding.dtype}[{', '.join(map(str, binding.shape))}]"
+    """``float32[N, 3, 32, 32]``, or ``int64[N, S] in 0 .. 50256``."""
+    values = "" if binding.range is None else f" in {binding.range}"
+    return f"{binding.dtype}[{', '.join(map(str, binding.shape))}]{values}"
 
 
 def show_shape(shape: Shape) -> str:

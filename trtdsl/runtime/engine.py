@@ -30,7 +30,14 @@ from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ops.lowering import Array
 from trtdsl.runtime import cuda
 from trtdsl.runtime.arrays import View, view
-from trtdsl.runtime.binding import ProfileUsers, check_names, check_shapes, check_types, choose_profile
+from trtdsl.runtime.binding import (
+    ProfileUsers,
+    check_names,
+    check_shapes,
+    check_types,
+    check_values,
+    choose_profile,
+)
 from trtdsl.runtime.fitting import (
     missing_libraries,
     require_libraries,
@@ -326,7 +333,10 @@ class GraphContext:
 def check_arrays(
     manifest: Manifest, arrays: Mapping[str, Any], stream: int = 0, device: int | None = None
 ) -> dict[str, View]:
-    """The arrays of a call, checked against the manifest; raises UsageError with everything that is wrong."""
+    """The arrays of a call, checked against the manifest; raises UsageError with everything that is wrong.
+
+    The values of arrays on the GPU are not looked at: that would make the call wait for them.
+    """
     check_names(manifest, arrays)
     names = [binding.name for binding in manifest.inputs]
     views = {name: view(name, arrays[name], stream, device) for name in names}
@@ -334,6 +344,7 @@ def check_arrays(
     shapes = {name: seen.shape for name, seen in views.items()}
     check_shapes(manifest, shapes)
     choose_profile(manifest, shapes)
+    check_values(manifest, {name: seen.host for name, seen in views.items() if seen.host is not None})
     return views
 
 

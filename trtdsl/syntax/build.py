@@ -306,9 +306,12 @@ class TreeBuilder(ExpressionBuilder):
         return self._name(name), value
 
     def make_input(
-        self, span: Span, _input: Token, name: Token, _colon: Token, kind: tree.TypeExpr
+        self, span: Span, _input: Token, name: Token, _colon: Token, kind: tree.TypeExpr, *values: Any
     ) -> tree.Input:
-        return tree.Input(span, self._name(name), kind, self._above(span))
+        return tree.Input(span, self._name(name), kind, self._above(span), values[-1] if values else None)
+
+    def make_values(self, span: Span, low: Expr, _range: Token, high: Expr) -> tree.ValueRange:
+        return tree.ValueRange(span, low, high)
 
     def make_output_names(self, span: Span, _output: Token, *names: Token) -> tree.Output:
         return tree.Output(span, self.list_names(*names), None, self._above(span))

@@ -83,7 +83,7 @@ def _in_words(expected: frozenset[str], end: str) -> str:
         left -= {"ELLIPSIS", "COLON"}
     if {"FOR", "RETURN"} <= left:
         words.append("a statement")
-        left -= {*_STATEMENTS, "NAME", "IF", "AS", "WITH", "IMPORT", "BLOCK", "MODEL"}
+        left -= {*_STATEMENTS, "NAME", "IF", "IN", "AS", "WITH", "IMPORT", "BLOCK", "MODEL"}
     if {"IMPORT", "MODEL"} <= left:
         words.append("`import`, `block`, `def` or `model`")
         left -= {"IMPORT", "MODEL", "BLOCK", "DEF", END}
@@ -511,6 +511,21 @@ def _input_type(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(f"expected a dtype, found {_found(stuck)}", stuck.span(), help=help)
 
 
+def _values(stuck: Stuck) -> Diagnostic | None:
+    """``input ids: int64[N] in [0, 1]`` and ``in 0 .. 1 .. 2``: the values of an input have two ends."""
+    kinds = stuck.tokens.kinds[: stuck.index]
+    behind = kinds[max((at for at, kind in enumerate(kinds) if kind == "INPUT"), default=len(kinds)) :]
+    declares = behind[2:3] == ["COLON"] and "IN" in behind and not _BEGINNINGS.intersection(behind)
+    if not declares or not (stuck.kind() == "RANGE" or "RANGE" in stuck.expected):
+        return None
+    help = ("the values of an input are told by the lowest and the highest: `in 0 .. 255`",)
+    message = "unexpected `..`" if stuck.kind() == "RANGE" else f"expected `..`, found {_found(stuck)}"
+    return Diagnostic(message, stuck.span(), help=help)
+
+
+_BEGINNINGS = frozenset(("EQUAL", "LBRACE", "RBRACE", "FOR", "ASSERT", "RETURN"))
+
+
 def _range(stuck: Stuck) -> Diagnostic | None:
     if "RANGE" in stuck.expected and "RANGE" in (stuck.kind(-2), stuck.kind(-3)):
         help = ("a range is `minimum .. optimum .. maximum`",)
@@ -549,6 +564,7 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     _loop,
     _body,
     _weakest_arrow,
+    _values,
     _range,
     _input_type,
     _labelled,

@@ -236,10 +236,20 @@ class TypeExpr(Node, frozen=True):
     shape: tuple[Expr, ...]
 
 
+class ValueRange(Node, frozen=True):
+    """``0 .. 50256``: the values of an input."""
+
+    low: Expr
+    high: Expr
+
+
 class Input(Node, frozen=True):
+    """``input x: float32[N]`` or ``input ids: int64[N] in 0 .. 50256``."""
+
     name: Name
     type: TypeExpr
     documentation: str = ""
+    values: ValueRange | None = None
 
 
 class Output(Node, frozen=True):

@@ -5,7 +5,7 @@ In: a lowered network and its engine.  Out: ``cnn.engine.json``, the same text f
     {
      "format": 3,
      "model": "cnn",
-     "inputs": [{"name": "data", "dtype": "float32", "shape": ["N", 3, 32, 32]}],
+     "inputs": [{"name": "data", "dtype": "float32", "shape": ["N", 3, 32, 32], "range": [0.0, 1.0]}],
      "profiles": [{"name": "default", "dims": {"N": [1, 8, 64]}, "inputs": {"data": [[1, 3, 32, 32], …]}}],
      "layers": [{"name": "conv1", "operator": "Conv2d", "scope": "conv1", "source": "cnn.trtnet:6:15"}],
      …
@@ -35,7 +35,7 @@ from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
-from trtdsl.types import PRECISIONS, DType, TensorType
+from trtdsl.types import PRECISIONS, DType, TensorType, ValueRange
 
 FORMAT = 3
 """Raised when a reader of the old form would misread the new one."""
@@ -45,11 +45,15 @@ Size: TypeAlias = "int | str"
 
 @dataclass(frozen=True)
 class Binding:
-    """An input or output; a size that is dynamic is its expression, such as ``"N"``."""
+    """An input or output; a size that is dynamic is its expression, such as ``"N"``.
+
+    ``range`` holds the lowest and the highest value that an input takes, where the model says so.
+    """
 
     name: str
     dtype: str
     shape: tuple[Size, ...]
+    range: ValueRange | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """One entry of a list a line: a manifest of a thousand layers can still be read and compared."""
-        fields = dataclasses.asdict(self)
+        fields = dataclasses.asdict(self, dict_factory=_stated)
         return "{\n" + ",\n".join(f" {json.dumps(k)}: {_lines(v)}" for k, v in fields.items()) + "\n}\n"
 
 
@@ -155,7 +159,12 @@ def make_manifest(
         tactic_sources=tuple(tactic_sources),
         passes=tuple(passes),
         command=tuple(command),
-        inputs=tuple(_binding(value.name, value.type, lowered.dialect) for value in graph.inputs),
+        inputs=tuple(
+            dataclasses.replace(
+                _binding(value.name, value.type, lowered.dialect), range=graph.ranges.get(value.name)
+            )
+            for value in graph.inputs
+        ),
         outputs=tuple(_binding(out.name, out.value.type, lowered.dialect) for out in graph.outputs),
         profiles=tuple(
             ProfileEntry(
@@ -243,6 +252,11 @@ def own_version() -> str:
         return NOT_INSTALLED
 
 
+def _stated(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a dataclass but for those that say nothing."""
+    return {name: value for name, value in fields if value is not None}
+
+
 def _lines(value: Any) -> str:
     if not isinstance(value, tuple) or not value:
         return json.dumps(value, ensure_ascii=False)
@@ -281,7 +295,16 @@ def _read(fields: dict[str, Any]) -> Manifest:
 
 def _read_binding(data: Any) -> Binding:
     shape = tuple(size if isinstance(size, str) else _integer(size) for size in _list(data["shape"]))
-    return Binding(_text(data["name"]), str(DType(_text(data["dtype"]))), shape)
+    dtype = DType(_text(data["dtype"]))
+    values = _read_range(data["range"], dtype) if "range" in data else None
+    return Binding(_text(data["name"]), str(dtype), shape, values)
+
+
+def _read_range(data: Any, dtype: DType) -> ValueRange:
+    ends = tuple(map(_integer if dtype.is_integer else _float, _list(data)))
+    if len(ends) != 2 or not ends[0] <= ends[1]:
+        raise ValueError(f"the lowest and the highest value are expected, not {list(ends)}")
+    return ValueRange(*ends)
 
 
 def _read_profile(data: Any) -> ProfileEntry:
@@ -305,6 +328,12 @@ def _text(value: Any) -> str:
 def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"an integer is expected, not {value!r}")
+    return value
+
+
+def _float(value: Any) -> float:
+    if not isinstance(value, float):
+        raise ValueError(f"a float is expected, not {value!r}")
     return value
 
 

@@ -31,6 +31,7 @@ from trtdsl.types.dim import (
 from trtdsl.types.dtype import PRECISIONS, DType
 from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
 from trtdsl.types.tensor import LARGEST_DIM, TensorType
+from trtdsl.types.value_range import ValueRange
 
 __all__ = [
     "LARGEST_DIM",
@@ -44,6 +45,7 @@ __all__ = [
     "SymbolicDim",
     "TensorType",
     "Undecided",
+    "ValueRange",
     "bounds",
     "divide_exact",
     "equal",

@@ -25,15 +25,18 @@ INTEGERS = (0, 4)
 def input_advice(graph: Graph, made_up: Collection[str]) -> tuple[str, ...]:
     """What may be wrong about integers and bools that were made up, and how to give others."""
     return tuple(
-        f"input `{value.name}` is {value.type} and made up, random {_range(value.type.dtype)}: if it is a"
+        f"input `{value.name}` is {value.type} and made up, random {_range(graph, value)}: if it is a"
         f" mask, a length or an index, that may be what differs; `--input {value.name}=FILE.npy` gives it"
         for value in graph.inputs
         if value.name in made_up and not value.type.dtype.is_floating
     )
 
 
-def _range(dtype: DType) -> str:
-    return "bools" if dtype.is_bool else f"integers from {INTEGERS[0]} to {INTEGERS[1] - 1}"
+def _range(graph: Graph, value: Value) -> str:
+    if value.type.dtype.is_bool:
+        return "bools"
+    low, high = graph.ranges.get(value.name, (INTEGERS[0], INTEGERS[1] - 1))
+    return f"integers from {low} to {high}"
 
 
 def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
@@ -59,6 +62,9 @@ def choose_inputs(graph: Graph, given: Mapping[str, Array], at: ProfilePoint, se
         if name not in named:
             raise UsageError(Diagnostic(f"the model has no input `{name}`{did_you_mean(name, named)}"))
         _require_fit(named[name], array)
+        problem = graph.ranges[name].problem(name, array) if name in graph.ranges else None
+        if problem is not None:
+            raise UsageError(Diagnostic(problem))
     dynamic = frozenset[Symbol]().union(*(symbols(d) for v in graph.inputs for d in v.type.shape))
     sizes = {**point(dynamic, at), **_sizes(named, given)}
     for symbol in sorted(dynamic, key=str):
@@ -66,10 +72,10 @@ def choose_inputs(graph: Graph, given: Mapping[str, Array], at: ProfilePoint, se
             text = f"`{symbol}` is {sizes[symbol.name]}, outside of {symbol.minimum} .. {symbol.maximum}"
             raise UsageError(Diagnostic(text))
     random = np.random.default_rng(seed)
-    made = {
-        name: random_array(value.type.with_shape(evaluate_shape(value.type.shape, sizes)), random, INTEGERS)
-        for name, value in named.items()
-    }
+    made: dict[str, Array] = {}
+    for name, value in named.items():
+        static = value.type.with_shape(evaluate_shape(value.type.shape, sizes))
+        made[name] = random_array(static, random, INTEGERS, values=graph.ranges.get(name))
     return {**made, **given}
 
 
