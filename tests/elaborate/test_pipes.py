@@ -38,8 +38,8 @@ def structure(graph: Graph) -> list[object]:
         ("[x, x] -> cat(1)", "cat([x, x], dim = 1)"),
         ("x -> cat", "cat([x])"),
         (
-            'meshgrid(x[0, 0, 0], x[0, 0, 1], indexing = "ij")',
-            'meshgrid([x[0, 0, 0], x[0, 0, 1]], indexing = "ij")',
+            'stack(meshgrid(x[0, 0, 0], x[0, 0, 1], indexing = "ij"))',
+            'stack(meshgrid([x[0, 0, 0], x[0, 0, 1]], indexing = "ij"))',
         ),
         ("x -> Pair -> Add", "Add()(relu(x), sigmoid(x))"),
         ("x + x -> relu", "relu(x + x)"),
