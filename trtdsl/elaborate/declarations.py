@@ -47,9 +47,9 @@ class Declarations:
         """what each `dim` stands for, dynamic or fixed, and where it says so"""
         self.profiles: dict[str, dict[str, Sizes]] = {}
         self._profiles = [s for s in self.model.body if isinstance(s, tree.Profile)]
-        # An input keeps its name, whatever is placed before it.
+        # An input keeps its name, whatever is placed before it, and a dimension is its own beside all values.
         names = self.expressions.placer.builder.names
-        names.taken.update(s.name.text for s in self.model.body if isinstance(s, tree.Input))
+        names.taken.update(s.name.text for s in self.model.body if isinstance(s, (tree.Input, tree.Dim)))
 
     def declare(self, statement: tree.Dim | tree.Profile | tree.Input | tree.Output, scope: Scope) -> None:
         """Carry out one declaration."""

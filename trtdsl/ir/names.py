@@ -80,8 +80,8 @@ class ValueNames:
 
     @staticmethod
     def of(graph: Graph) -> ValueNames:
-        """Those of a graph."""
-        names = ValueNames()
+        """Those of a graph, and its dimensions'."""
+        names = ValueNames(symbol.name for symbol in graph.symbols)
         for each in graphs(graph):
             names.taken.update(value.name for value in each.inputs)
             names.taken.update(result.name for node in each.nodes for result in node.results)
