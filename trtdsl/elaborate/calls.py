@@ -307,7 +307,9 @@ class Caller:
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
             given = " and ".join(in_words(argument.value) for argument in arguments)
             text = f"does not take {given}" if given else "needs an argument"
-            raise mistake(f"`{callee.name}` {text}", call.span) from error
+            runs_on = any(isinstance(argument.value, SymbolicDim) for argument in arguments)
+            help = "`scan` runs along a dynamic dimension" if callee.name == "range" and runs_on else ""
+            raise mistake(f"`{callee.name}` {text}", call.span, "", help) from error
         try:
             return bounded(value)
         except Unsuitable as error:

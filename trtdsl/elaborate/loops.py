@@ -67,7 +67,8 @@ def unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequenc
         raise mistake(f"{names} bound, but {what} is {in_words(value)}", place)
     if len(value) != count:
         held = f"{len(value)} value{'s' if len(value) != 1 else ''}"
-        raise mistake(f"{names} bound, but {what} is {held}", place)
+        found = "there are" if what == "this" and len(value) != 1 else f"{what} is"
+        raise mistake(f"{names} bound, but {found} {held}", place)
     return value
 
 

@@ -17,7 +17,7 @@ from trtdsl.elaborate.mistakes import Mistake, Report, mistake, mistake_with
 from trtdsl.elaborate.naming import join, weak_dtype
 from trtdsl.ir import Builder, Graph, Value, Weight, infer, operand_types
 from trtdsl.ops.base import OPERATORS, Module, Op
-from trtdsl.ops.positions import require_positions
+from trtdsl.ops.positions import Positions, require_positions
 from trtdsl.ops.refused import Refused
 from trtdsl.types import TensorType, ValueRange
 
@@ -113,8 +113,21 @@ class Placer:
                         require_positions(array, positions, slot)
                     elif values is not None:
                         positions.require_range(values, value.name, slot)
+                    else:
+                        self._warn_of_far_positions(use, value, positions)
                 except Refused as refusal:
                     raise refused(refusal, use.operands, use.spans, use.span, use.note) from refusal
+
+    def _warn_of_far_positions(self, use: Use, value: Value, allowed: Positions) -> None:
+        """Warn where a dynamic range names at its largest a position that is not there."""
+        op = self._constants.get(value)
+        last = op.greatest() if op else None
+        if last is not None and isinstance(allowed.high, int) and last >= allowed.high:
+            text = (
+                f"this reads positions up to {last} of a dimension of {allowed.high}:"
+                " beyond its end an engine gives 0, and PyTorch raises an error"
+            )
+            self.report.warn(Diagnostic(text, use.span, use.note, use.place.origins, severity="warning"))
 
     def constant(self, value: Value) -> Any:
         """The array of a constant that the text states, integers or bools; None for any other tensor."""

@@ -207,6 +207,10 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
         """
         return {}
 
+    def greatest(self) -> int | None:
+        """The greatest integer that a result without operands holds at any size; None where nobody knows."""
+        return None
+
     def divisors(self, *operands: Any, **named: Any) -> Sequence[str]:
         """The operands of integers that must not be 0, for operands of these types."""
         return ()

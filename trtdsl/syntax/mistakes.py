@@ -478,6 +478,19 @@ def _tuple(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic("unexpected `,`", stuck.span(), help=("a tuple stands in parentheses: `(a, b)`",))
 
 
+def _nested_names(stuck: Stuck) -> Diagnostic | None:
+    """``y, (h, c) = …``, as PyTorch's LSTM is called."""
+    if stuck.kind() != "LPAR" or stuck.kind(-1) != "COMMA":
+        return None
+    offset = 1
+    while stuck.kind(offset) in ("NAME", "COMMA"):
+        offset += 1
+    if stuck.kind(offset) != "RPAR" or stuck.kind(offset + 1) != "EQUAL":
+        return None
+    help = ("modules give their results side by side: `y, h, c = …`",)
+    return Diagnostic("the names on the left of `=` do not nest", stuck.span(0, offset), help=help)
+
+
 def _weakest_arrow(stuck: Stuck) -> Diagnostic | None:
     """What binds tighter than ``->`` or a label after one."""
     binds = stuck.kind() in {*_OPERATORS, *_COMPARISONS, "LSQB", "DOT", "LPAR"}
@@ -571,6 +584,7 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     _import,
     _step,
     _tuple,
+    _nested_names,
     _string_prefix,
     _output,
     _header,
