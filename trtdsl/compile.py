@@ -21,7 +21,7 @@ from trtdsl.diagnostics import Diagnostic, Source, UsageError
 from trtdsl.elaborate import elaborate, elaborate_models, read_source
 from trtdsl.ir import Graph, RefusedNode, require_valid
 from trtdsl.ops.text import literal
-from trtdsl.options import CheckOptions, CompileOptions, flags
+from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, files_of, flags
 from trtdsl.types import DType
 
 if TYPE_CHECKING:
@@ -55,17 +55,20 @@ class Optimized(msgspec.Struct, frozen=True):
 
 
 def check_file(
-    path: str | Path, weights: str | Path | None = None, options: CheckOptions = CheckOptions()
+    path: str | Path, weights: WeightFiles = None, options: CheckOptions = CheckOptions()
 ) -> Checked:
-    """Check one model of a file, against a checkpoint if one is given; raises :class:`DiagnosticError`."""
+    """Check one model of a file, against a checkpoint if one is given; raises :class:`DiagnosticError`.
+
+    Files beside the checkpoint hold further keys; the options are about the first one.
+    """
     text = read_source(Path(path), str(path))
     weights_map = _source_of(options.weights_map)
     elaborated = elaborate(text, str(path), options.model, options.defines, weights_map=weights_map)
-    if weights is None:
+    if not (files := files_of(weights)):
         return Checked(elaborated.graph, elaborated.warnings)
-    from trtdsl.weights import bind, entered, load_checkpoint
+    from trtdsl.weights import bind, entered, load_checkpoints
 
-    checkpoint = load_checkpoint(weights, section=options.section, prefix=options.weights_prefix)
+    checkpoint = load_checkpoints(files, section=options.section, prefix=options.weights_prefix)
     notes = tuple(Diagnostic(note, severity="warning") for note in checkpoint.notes)
     notes += tuple(Diagnostic(note, severity="note") for note in entered(checkpoint, options.section))
     bound = bind(elaborated.graph, checkpoint, options.weights_dtype)
@@ -84,7 +87,7 @@ def check_models(path: str | Path) -> Iterator[Checked]:
 
 def compile_file(
     path: str | Path,
-    weights: str | Path | None,
+    weights: WeightFiles,
     engine: str | Path,
     options: CompileOptions = CompileOptions(),
     *,
@@ -96,20 +99,19 @@ def compile_file(
     return compile_graph(checked.graph, engine, options, sources=sources, command=command)
 
 
-def sources_of(path: str | Path, weights: str | Path | None, check: CheckOptions) -> tuple[str | Path, ...]:
+def sources_of(path: str | Path, weights: WeightFiles, check: CheckOptions) -> tuple[str | Path, ...]:
     """The files that an engine is made of, which no engine may overwrite."""
-    return tuple(file for file in (path, weights, check.weights_map) if file)
+    return (path, *files_of(weights), *files_of(check.weights_map))
 
 
 def compile_command(
-    path: str | Path, weights: str | Path | None, check: CheckOptions, options: CompileOptions
+    path: str | Path, weights: WeightFiles, check: CheckOptions, options: CompileOptions
 ) -> tuple[str, ...]:
     """The arguments of `trtdsl` that compile a file so, all but where the engine goes.
 
     They are ``("compile", "cnn.trtnet", "cnn.pth", "--precision", "float16")``.
     """
-    files = [path, weights] if weights else [path]
-    return ("compile", *map(str, files), *arguments(check), *arguments(options))
+    return ("compile", *map(str, (path, *files_of(weights))), *arguments(check), *arguments(options))
 
 
 def arguments(options: CheckOptions | CompileOptions) -> list[str]:

@@ -26,6 +26,9 @@ T = TypeVar("T")
 RUNTIMES = ("tensorrt_rtx", "tensorrt")
 """The modules that can build engines, preferred first."""
 
+WeightFiles: TypeAlias = "str | Path | Sequence[str | Path] | None"
+"""A checkpoint, and perhaps files beside it that hold further keys; none, one path, or several."""
+
 WeightsDType: TypeAlias = "DType | Literal['model'] | None"
 """The floating-point dtype to convert a checkpoint to: none, one, or what each layer needs."""
 
@@ -126,6 +129,11 @@ class CompileOptions:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
         object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "precision", _precision(self.precision))
+
+
+def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:
+    """The files one by one."""
+    return (weights,) if isinstance(weights, (str, Path)) else tuple(weights or ())
 
 
 def flags(options: type[CheckOptions | CompileOptions]) -> Mapping[str, Flag]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 @FILE
 @WEIGHTS
 @with_options(CheckOptions, "options")
-def check(file: Path, weights: Path | None, options: CheckOptions) -> None:
+def check(file: Path, weights: Sequence[Path], options: CheckOptions) -> None:
     """Check a model, and a checkpoint against it, without TensorRT."""
     from trtdsl.compile import check_file, check_models
 
-    named = (options.model, options.weights_map, weights)
-    one = options.defines or any(each is not None for each in named)
+    named = options.model is not None or options.weights_map is not None
+    one = named or weights or options.defines
     for checked in [check_file(file, weights, options)] if one else check_models(file):
         print(_summary(without_warnings(checked)))
 

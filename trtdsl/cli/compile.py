@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes.")
 def compile(
     file: Path,
-    weights: Path | None,
+    weights: Sequence[Path],
     output: Path | None,
     choice: CheckOptions,
     options: CompileOptions,

@@ -37,7 +37,11 @@ def argument(name: str, explanation: str, **attributes: Any) -> Decorator:
 
 FILE = argument("file", "A .trtnet file.", type=PATH)
 WEIGHTS = argument(
-    "weights", "A checkpoint: .pth, .pt, .safetensors or a shard index.", type=PATH, required=False
+    "weights",
+    "A checkpoint: .pth, .pt, .safetensors or a shard index; behind it files with further keys, such as "
+    "constants.",
+    type=PATH,
+    nargs=-1,
 )
 ENGINE = argument("engine", "An engine with its manifest beside it.", type=PATH)
 ENGINE_RUNTIME = click.option(

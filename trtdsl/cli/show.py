@@ -18,7 +18,7 @@ from trtdsl.options import CheckOptions, CompileOptions
 @pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
 def show(
     file: Path,
-    weights: Path | None,
+    weights: Sequence[Path],
     choice: CheckOptions,
     options: CompileOptions,
     explain: Sequence[str],

@@ -79,7 +79,7 @@ from trtdsl.options import CheckOptions
 def verify(
     context: click.Context,
     file: Path,
-    weights: Path | None,
+    weights: Sequence[Path],
     against: str | None,
     arguments: Sequence[str],
     inputs: Sequence[str],

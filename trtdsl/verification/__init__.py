@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from trtdsl.compile import check_file, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
-from trtdsl.options import CheckOptions, WeightsDType
+from trtdsl.options import CheckOptions, WeightFiles, WeightsDType, files_of
 from trtdsl.reference import ProfilePoint
 from trtdsl.verification.comparison import compare_with
 from trtdsl.verification.engine import EngineLike, compare_engine, engine_of, loaded
@@ -56,7 +56,7 @@ from trtdsl.verification.tolerances import (
     Floats,
     cpu_tolerance,
 )
-from trtdsl.weights import Checkpoint, bind, entered, load_checkpoint
+from trtdsl.weights import Checkpoint, bind, entered, load_checkpoints
 from trtdsl.weights.entries import keys_read
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class VerifyOptions:
 
 def verify(
     graph: Graph | str | Path,
-    weights: str | Path | Mapping[str, Array] | None = None,
+    weights: WeightFiles | Mapping[str, Array] = None,
     against: str | nn.Module | Callable[..., nn.Module] | None = None,
     *,
     arguments: Mapping[str, Any] | None = None,
@@ -161,12 +161,13 @@ def _model(graph: Graph | str | Path, options: CheckOptions) -> tuple[Graph, lis
 
 
 def _state(
-    weights: str | Path | Mapping[str, Array] | None, section: str | None, prefix: str | None
+    weights: WeightFiles | Mapping[str, Array], section: str | None, prefix: str | None
 ) -> Weights | None:
-    """The weights by key, opened if they are a file."""
-    if isinstance(weights, (str, Path)):
-        return load_checkpoint(weights, section=section, prefix=prefix)
-    return weights
+    """The weights by key, opened if they are in files."""
+    if isinstance(weights, Mapping):
+        return weights
+    files = files_of(weights)
+    return load_checkpoints(files, section=section, prefix=prefix) if files else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,14 +11,16 @@ format is known by the file's first bytes, never by its name.  Out: :class:`Chec
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.weights.file import MappedFile, open_file, quote, refuse
 from trtdsl.weights.safetensors import looks_like_safetensors, read_safetensors
 from trtdsl.weights.sharded import looks_like_json, read_sharded
@@ -33,7 +35,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     """State-dict keys and their tensors, read when asked for.
 
     ``section`` is the dotted path inside the file ("state_dict", or "" at its top), ``prefix`` what was
-    stripped from every key ("module."), ``notes`` what a user should know about the choice.
+    stripped from every key ("module."), ``notes`` what a user should know about the choice. ``parts`` are
+    the files, where there are several; path, section and prefix are then those of the first.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     prefix: str = ""
     notes: tuple[str, ...] = ()
     tensors: dict[str, LazyTensor] = field(default_factory=dict, repr=False)
+    parts: tuple[Checkpoint, ...] = field(default=(), repr=False)
 
     def __getitem__(self, key: str) -> np.ndarray[Any, Any]:
         """A read-only array; a dtype or layout numpy cannot hold is a ``DiagnosticError``."""
@@ -70,7 +74,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     def _readable(self, key: str) -> LazyTensor:
         tensor = self.tensors[key]
         if tensor.refusal:
-            raise refuse(self.path, f"has a tensor {quote(key)} that cannot be read: it {tensor.refusal}")
+            owner = next((p for p in self.parts if any(t is tensor for t in p.tensors.values())), self)
+            raise refuse(owner.path, f"has a tensor {quote(key)} that cannot be read: it {tensor.refusal}")
         return tensor
 
 
@@ -88,8 +93,43 @@ def load_checkpoint(
     return Checkpoint(file.path, kind, state.section, state.prefix, state.notes, state.tensors)
 
 
+def load_checkpoints(
+    paths: Sequence[str | os.PathLike[str]], *, section: str | None = None, prefix: str | None = None
+) -> Checkpoint:
+    """A checkpoint and the files beside it as one; ``DiagnosticError`` too where two have one key.
+
+    ``section`` and ``prefix`` are the first one's: the others are taken as they are.
+    """
+    first = load_checkpoint(paths[0], section=section, prefix=prefix)
+    parts = (first, *map(load_checkpoint, paths[1:]))
+    if len(parts) == 1:
+        return first
+    owners: dict[str, Checkpoint] = {}
+    twice: list[Diagnostic] = []
+    for part in parts:
+        for key in part:
+            other = owners.setdefault(key, part)
+            if other is not part:
+                files = f"{quote(str(other.path))} and {quote(str(part.path))}"
+                twice.append(Diagnostic(f"{quote(key)} is in two files: {files}"))
+    if twice:
+        more = len(twice) - _MOST_TWICE
+        further = (Diagnostic(f"{more} further keys are in two files"),) if more > 0 else ()
+        raise DiagnosticError(*twice[:_MOST_TWICE], *further)
+    notes = tuple(note for part in parts for note in part.notes)
+    tensors = {key: tensor for part in parts for key, tensor in part.tensors.items()}
+    return dataclasses.replace(first, notes=notes, tensors=tensors, parts=parts)
+
+
+_MOST_TWICE = 5
+"""Keys that are named of those that two files have."""
+
+
 def entered(checkpoint: Checkpoint, asked: str | None) -> tuple[str, ...]:
-    """A note on the section that was read though none, or another, was ``asked`` for."""
+    """Notes on the sections that were read though none, or another, was ``asked`` for, of the first file."""
+    if checkpoint.parts:
+        first, *others = checkpoint.parts
+        return (*entered(first, asked), *(note for each in others for note in entered(each, None)))
     if checkpoint.section == (asked or "") or any(note.startswith(TOOK) for note in checkpoint.notes):
         return ()
     return (f"{TOOK} {quote(checkpoint.section)}, a section of {quote(str(checkpoint.path))}",)
