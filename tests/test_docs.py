@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,13 @@ def test_python_runs(fence: Fence, readme_folder: Path) -> None:
 def test_every_error_belongs_to_an_example() -> None:
     errors = len(of_kind("error"))
     assert errors == sum(bool(fence.error) for fence in of_kind("trtnet", "trtnet part")) > 0
+
+
+def test_the_changelog_says_nothing_twice() -> None:
+    """Merged line by line, it may keep what another branch has rewritten."""
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    twice = [line for line, count in Counter(filter(None, lines)).items() if count > 1]
+    assert not twice
 
 
 def test_operator_pages_are_current() -> None:
