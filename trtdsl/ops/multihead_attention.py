@@ -106,7 +106,8 @@ class MultiheadAttention(Module):
         _, keys = self._sizes(key)
         if key_padding_mask is not None:
             wanted = (keys,) if query.rank == 2 else (batch, keys)
-            _require_mask(key_padding_mask, query.dtype, [wanted], "key_padding_mask")
+            hint = "" if self.batch_first else "; a batch that comes first needs `batch_first = true`"
+            _require_mask(key_padding_mask, query.dtype, [wanted], "key_padding_mask", hint)
         if attn_mask is not None:
             wanted = [(length, keys), (batch * self.num_heads, length, keys)]
             _require_mask(attn_mask, query.dtype, wanted, "attn_mask")
@@ -329,16 +330,21 @@ def _width(x: TensorType, about: str) -> int:
     return static(x.shape[-1], f"the last dimension of `{about}`, which {_NAME} maps,", about)
 
 
-def _require_mask(mask: TensorType, dtype: DType, shapes: Sequence[tuple[Dim, ...]], about: str) -> None:
+def _require_mask(
+    mask: TensorType, dtype: DType, shapes: Sequence[tuple[Dim, ...]], about: str, hint: str = ""
+) -> None:
     if mask.dtype not in (DType.BOOL, dtype):
         raise Refused(f"`{about}` must be bool or {dtype}, not {mask.dtype}", about)
     what = f"the shape of `{about}`"
+    wanted = " or ".join(f"[{', '.join(map(str, shape))}]" for shape in shapes)
     for shape in shapes:
         if mask.rank == len(shape):
             pairs = zip(mask.shape, shape, strict=True)
-            if all(same_dim(size, wanted, what, about) for size, wanted in pairs):
-                return
-    wanted = " or ".join(f"[{', '.join(map(str, shape))}]" for shape in shapes)
+            try:
+                if all(same_dim(size, each, what, about) for size, each in pairs):
+                    return
+            except Refused as undecided:
+                raise Refused(undecided.message, about, f"it must be {wanted}{hint}") from undecided
     raise Refused(f"`{about}` must have the shape {wanted}, not {mask}", about)
 
 
