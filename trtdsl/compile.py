@@ -243,9 +243,12 @@ def in_precision(graph: Graph, precision: DType, dialect: Dialect | None) -> tup
 
 def require_values(graph: Graph) -> None:
     """Refuse a graph that needs a checkpoint and has met none."""
-    unbound = [weight.key for weight in graph.weights if weight.data is None]
+    unbound = [weight for weight in graph.weights if weight.data is None]
+    weights = [weight.key for weight in unbound if not weight.constant]
+    if weights:
+        text = f"model `{graph.name}` has {len(weights)} weights, the first is `{weights[0]}`"
+        raise UsageError(Diagnostic(f"{text}: give a checkpoint"))
     if unbound:
-        text = (
-            f"model `{graph.name}` has {len(unbound)} weights, the first is `{unbound[0]}`: give a checkpoint"
-        )
-        raise UsageError(Diagnostic(text))
+        what = "1 constant" if len(unbound) == 1 else f"{len(unbound)} constants"
+        text = f"model `{graph.name}` has {what} without values, the first is `{unbound[0].key}`"
+        raise UsageError(Diagnostic(f"{text}: give the file that has them behind the checkpoint"))

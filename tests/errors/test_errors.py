@@ -1,7 +1,7 @@
 """What a user reads after a mistake: each ``NAME.trtnet`` here gives exactly the text of ``NAME.err``.
 
 ``NAME.json``, where it exists, says more: the model and its parameters, the weights map, and the checkpoint
-to bind.
+to bind, with the constants beside it.
 ``UPDATE_GOLDEN=1 pytest tests/errors`` writes the ``.err`` files anew; read what changed.
 """
 
@@ -19,7 +19,7 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, render
 from trtdsl.elaborate import elaborate, read_source
 from trtdsl.types import DType
 from trtdsl.weights.bind import bind
-from trtdsl.weights.checkpoint import load_checkpoint
+from trtdsl.weights.checkpoint import load_checkpoints
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.stem for path in HERE.glob("*.trtnet"))
@@ -49,7 +49,11 @@ def diagnostics(name: str, folder: Path) -> tuple[Diagnostic, ...]:
             write_bad(path, settings["checkpoint"])
         wanted = settings.get("weights_dtype")
         dtype = wanted if wanted in (None, "model") else DType(wanted)
-        bound = bind(found.graph, load_checkpoint(path), dtype)
+        files = [path]
+        if "constants" in settings:
+            files.append(Path("m.constants.safetensors"))
+            write_weights(files[1], settings["constants"])
+        bound = bind(found.graph, load_checkpoints(files), dtype)
         return (*found.warnings, *bound.warnings)
     except DiagnosticError as error:
         return error.diagnostics

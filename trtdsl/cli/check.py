@@ -31,10 +31,13 @@ def check(file: Path, weights: Sequence[Path], options: CheckOptions) -> None:
 def _summary(graph: Graph) -> str:
     from trtdsl.types import product
 
-    count = sum(int(str(product(weight.type.shape))) for weight in graph.weights)
+    own = [weight for weight in graph.weights if not weight.constant]
+    count = sum(int(str(product(weight.type.shape))) for weight in own)
+    others = len(graph.weights) - len(own)
+    constants = f", {others} constant{'s' if others > 1 else ''}" if others else ""
     inputs = ", ".join(f"{value.name}: {value.type}" for value in graph.inputs)
     outputs = ", ".join(f"{output.name}: {output.value.type}" for output in graph.outputs)
-    weights = f"{len(graph.weights)} weights with {_count(count)} values"
+    weights = f"{len(own)} weights with {_count(count)} values{constants}"
     return f"{graph.name}: {len(graph.nodes)} operators, {weights}\n  {inputs} -> {outputs}"
 
 

@@ -10,7 +10,7 @@ from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.placing import Place, Placer, Use
 from trtdsl.elaborate.values import in_words, is_tensor
 from trtdsl.ir import Value
-from trtdsl.ops.creation import Constant
+from trtdsl.ops.creation import Listed
 from trtdsl.ops.indexing import MaskColumn, plan_index
 from trtdsl.ops.refused import Refused
 from trtdsl.syntax import tree
@@ -93,7 +93,7 @@ def _listed(subscript: Any) -> Any:
     """The array of a list of integers or booleans, None for anything else."""
     if not isinstance(subscript, list):
         return None
-    array = Constant(_nested(subscript)).array() if subscript else np.zeros(0, np.int64)
+    array = Listed(_nested(subscript)).array() if subscript else np.zeros(0, np.int64)
     if array.dtype.kind not in "bi":
         raise Refused("a list among subscripts holds integers or booleans")
     return array
@@ -110,5 +110,5 @@ def _nested(value: Any) -> Any:
 
 def _constant(placer: Placer, array: Any, span: Span, place: Place) -> Value:
     """Positions as a tensor."""
-    constant = Constant(_nested(array.tolist()), None if array.size else DType.INT64)
+    constant = Listed(_nested(array.tolist()), None if array.size else DType.INT64)
     return placer.apply(Use(constant, (), span, place))[0]

@@ -192,7 +192,13 @@ class Placer:
         """The checkpoint's weight in a slot."""
         key = use.op.key(slot, path)
         _require_size(use, type, f"weight `{key}`")
-        weight, first = self._weights.setdefault(key, (Weight(key, type, key), use))
+        own = Weight(key, type, key, constant=use.op.constant)
+        weight, first = self._weights.setdefault(key, (own, use))
+        if weight.constant != use.op.constant:
+            what = ("a constant", "a weight of the checkpoint")
+            here, there = what if use.op.constant else reversed(what)
+            text = f"`{key}` is {here} here and {there} elsewhere"
+            raise mistake_with(text, use.span, use.note, first.span, f"{there} here")
         if weight.type == type:
             return weight
         message = f"weight `{key}` is needed as {type} here and as {weight.type} elsewhere"
@@ -256,6 +262,9 @@ def refused(
 
 def _require_label(use: Use) -> None:
     name = use.op.name
+    if use.label is None and use.op.constant:
+        text = f"`{name}` needs a label, which is its key in the file that has its values"
+        raise mistake(text, use.span, "", f"write `label: {name}(…)`")
     if use.label is None:
         raise Mistake(
             Diagnostic(

@@ -94,7 +94,7 @@ class Section:
         used: set[Line] = set()
         lines = sorted(self.lines, key=lambda line: line.precedence, reverse=True)
         moved: dict[Value, Value] = {}
-        for weight in graph.weights:
+        for weight in (weight for weight in graph.weights if not weight.constant):
             found = [(line, star) for line in lines if (star := line.match(weight.key)) is not None]
             used |= {line for line, _ in found}
             if not found:
@@ -175,9 +175,12 @@ def _list_help(value: tree.Expr) -> str:
 
 def _about_nothing(line: Line, graph: Graph) -> Diagnostic:
     """What is said of a line whose left side no weight has."""
-    name, keys = graph.name, [weight.key for weight in graph.weights]
+    name, keys = graph.name, [weight.key for weight in graph.weights if not weight.constant]
     if STAR in line.key:
         return Diagnostic(f"no weight of model `{name}` has a key like `{line.key}`", line.span)
+    if any(weight.key == line.key for weight in graph.weights):
+        text = f"`{line.key}` is a constant, which the checkpoint does not have"
+        return Diagnostic(text, line.span, help=("its key in the file beside the checkpoint is its label",))
     swapped = _names_key(line.value, keys)
     help = ("the model's key stands on the left, the checkpoint's on the right",) if swapped else ()
     guess = "" if swapped else did_you_mean(line.key, keys)

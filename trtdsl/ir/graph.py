@@ -60,12 +60,14 @@ class Stored(Part, frozen=True, eq=False):
 class Weight(Value, frozen=True, eq=False):
     """A tensor of the model: ``key`` is its name in the state dict, ``data`` its values once bound.
 
-    A checkpoint has it at that key, or where ``stored`` says.
+    A checkpoint has it at that key, or where ``stored`` says. A ``constant`` belongs to the text rather than
+    to the state dict: a file beside the checkpoint has it.
     """
 
     key: str = ""
     data: npt.NDArray[Any] | None = None
     stored: Stored | None = None
+    constant: bool = False
 
 
 class Node(Part, frozen=True, eq=False):

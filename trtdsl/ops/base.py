@@ -145,6 +145,8 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     """operands whose memory the first results take over: the model's inputs, and the results its outputs"""
     bodies: ClassVar[tuple[str, ...]] = ()
     """names of the graphs that the operator runs itself, such as a loop's step"""
+    constant: ClassVar[bool] = False
+    """whether its weights belong to the text, and a file beside the checkpoint has them"""
     keys: ClassVar[Mapping[str, str]] = {}
     """state-dict names of weights whose slot is called otherwise: a parameter's is its label itself"""
 

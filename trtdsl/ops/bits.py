@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from trtdsl.ops.arithmetic_layers import computed, without_overflow
 from trtdsl.ops.base import Op
 from trtdsl.ops.composed import Composed, Emit, Part
-from trtdsl.ops.creation import Constant
+from trtdsl.ops.creation import Listed
 from trtdsl.ops.gathering import IndexSelect
 from trtdsl.ops.logic import Gt, LogicalAnd, LogicalNot, LogicalOr, LogicalXor, Lt, Ne, To, Where
 from trtdsl.ops.pointwise import Clamp, FloorDivide, Mul, Remainder, Sub, broadcast
@@ -45,7 +45,7 @@ def _bit_count(dtype: DType) -> int:
 def _powers(emit: Emit, count: int, dtype: DType) -> Part:
     """The first powers of two."""
     numbers: Any = tuple(2**bit for bit in range(count))
-    return emit(Constant(numbers, dtype))
+    return emit(Listed(numbers, dtype))
 
 
 class _Bitwise(Composed, abstract=True):

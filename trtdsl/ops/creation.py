@@ -47,6 +47,20 @@ class Parameter(Module):
         return value
 
 
+class Constant(Parameter):
+    """A tensor of the text, not of the state dict: a file beside the checkpoint has its values."""
+
+    name = "Constant"
+    torch = ""
+    examples = (
+        "Constant(1, 1, 4, 4, dtype = bool)() -> bool[1, 1, 4, 4]",
+        "Constant(8)() -> float32[8]",
+        "Constant(3, dtype = int64)() -> int64[3]",
+    )
+    keys = {"value": ""}
+    constant = True
+
+
 class Full(Function):
     """A tensor of ``size`` filled with ``fill_value``."""
 
@@ -82,7 +96,7 @@ class Full(Function):
         return np.full(type.shape, self.fill_value, type.dtype.numpy) if static else None  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-class Constant(Function):
+class Listed(Function):
     """The tensor whose elements ``data`` lists, nested as its shape says."""
 
     torch = "torch.tensor"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trtdsl.ops.base import Function, static
 from trtdsl.ops.composed import Composed, Emit, Part
-from trtdsl.ops.creation import Constant
+from trtdsl.ops.creation import Listed
 from trtdsl.ops.indexing import Select
 from trtdsl.ops.logic import To
 from trtdsl.ops.pointwise import Add, Mul
@@ -109,7 +109,7 @@ class AffineGrid(Composed):
         total = columns[-1]
         # The first column belongs to x, the last dimension.
         for axis, (column, count) in enumerate(zip(columns[:-1], reversed(sizes), strict=True)):
-            places = emit(Constant(self._places(count), DType.FLOAT32))
+            places = emit(Listed(self._places(count), DType.FLOAT32))
             places = emit(Reshape((count, *(1,) * axis, 1)), places)
             total = emit(Add(), emit(Mul(), places, column), total)
         return emit(To(theta.dtype), total)

@@ -9,7 +9,7 @@ from typing import Any
 
 from trtdsl.ops.base import static
 from trtdsl.ops.composed import Composed, Emit, Part
-from trtdsl.ops.creation import Constant, Full
+from trtdsl.ops.creation import Full, Listed
 from trtdsl.ops.gathering import IndexSelect
 from trtdsl.ops.indexing import Slice
 from trtdsl.ops.joining import Cat
@@ -159,7 +159,7 @@ class Combinations(Composed):
         places: Any = tuple(itertools.chain.from_iterable(choose(range(size), self.r)))
         if not places:
             return emit(Reshape((0, self.r)), emit(Slice(0, 0, 0), input))
-        return emit(Reshape((count, self.r)), emit(IndexSelect(0), input, emit(Constant(places))))
+        return emit(Reshape((count, self.r)), emit(IndexSelect(0), input, emit(Listed(places))))
 
 
 _MOST_PLACES = 1 << 16

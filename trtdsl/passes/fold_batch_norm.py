@@ -29,7 +29,7 @@ from trtdsl.ir import (
 )
 from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, scale_and_shift
 from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from trtdsl.ops.creation import Constant, Full, Parameter
+from trtdsl.ops.creation import Full, Listed, Parameter
 from trtdsl.ops.linear import Linear
 from trtdsl.passes.declare import graph_pass
 
@@ -199,7 +199,7 @@ def _array(value: Value, around: Surroundings) -> Array | None:
 def _is_constant(value: Value, around: Surroundings) -> bool:
     """Whether a computed weight is a `full(…)` or a parameter, with values or still without."""
     maker = around.producer(value)
-    return maker is not None and isinstance(maker.op, Full | Constant | Parameter)
+    return maker is not None and isinstance(maker.op, Full | Listed | Parameter)
 
 
 def _product(kernel: Array, factor: Array) -> Array:

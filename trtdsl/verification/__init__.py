@@ -34,6 +34,7 @@ from trtdsl.verification.oracle import (
     Reference,
     TorchReference,
     Weights,
+    load_constants,
     load_module,
     load_reference_arrays,
     load_state,
@@ -57,6 +58,7 @@ from trtdsl.verification.tolerances import (
     cpu_tolerance,
 )
 from trtdsl.weights import Checkpoint, bind, entered, load_checkpoints
+from trtdsl.weights.arrays import as_array
 from trtdsl.weights.entries import keys_read
 
 if TYPE_CHECKING:
@@ -221,6 +223,9 @@ def _sides_of_module(
 
     # A caller's own module keeps its weights, dtype and mode.
     module = copy.deepcopy(module) if module is against else module
+    fixed = _constants(graph, module, state)
+    if state and len(state) == sum(key in state for key in fixed):
+        state = None  # The others are the module's own.
     if state is not None and not options.randomize:
         state = with_ties(module, state)
         load_state(name, module, _mapped(graph, module, state, options.weights_dtype))
@@ -231,11 +236,15 @@ def _sides_of_module(
     owner = "the checkpoint"
     if options.randomize:
         randomize_weights(module, options.seed)
-        state, weights_dtype = {**_others(graph, module, state), **state_of(module)}, weights_dtype or "model"
+        load_constants(module, fixed)
+        others = _others(graph, module, state)
+        state, weights_dtype = {**others, **state_of(module), **fixed}, weights_dtype or "model"
         notes.append(RANDOM_WEIGHTS)
     elif state is None and (not graph.weights or any(weight.data is None for weight in graph.weights)):
         # Of a graph without weights, that it reads none of the module's is worth a note.
-        state, weights_dtype, owner = state_of(module), weights_dtype or "model", "the module"
+        load_constants(module, fixed)
+        state, weights_dtype = {**state_of(module), **fixed}, weights_dtype or "model"
+        owner = "the module"
         if state:
             notes.append(OWN_WEIGHTS_BESIDE_ENGINE if by_engine else OWN_WEIGHTS)
     if state is None:
@@ -244,6 +253,15 @@ def _sides_of_module(
     if weights_dtype is not None:
         load_weights(module, bound)
     return _Sides(reference, bound.graph, (*notes, *(warning.message for warning in bound.warnings)))
+
+
+def _constants(graph: Graph, module: nn.Module, state: Weights | None) -> dict[str, Array]:
+    """The values of the text's constants, of a file or, where the module has such a tensor, its own."""
+    own = tensors_in(module)
+    keys = [weight.key for weight in graph.weights if weight.constant]
+    given: Weights = {} if state is None else state
+    mine = {key: as_array(key, own[key]).copy() for key in keys if key in own}
+    return {**mine, **{key: given[key] for key in keys if key in given}}
 
 
 def _mapped(graph: Graph, module: nn.Module, state: Weights, weights_dtype: WeightsDType) -> Weights:

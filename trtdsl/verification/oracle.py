@@ -280,6 +280,13 @@ def load_weights(module: nn.Module, bound: Bound) -> None:
     module.load_state_dict(values, strict=False)
 
 
+def load_constants(module: nn.Module, values: Mapping[str, Array]) -> None:
+    """Give a module the values of a text's constants, as far as it has tensors of these names."""
+    own = module.state_dict()
+    found = {key: to_torch(array) for key, array in values.items() if key in own}
+    module.load_state_dict(found, strict=False)
+
+
 def tensors_in(module: nn.Module) -> dict[str, torch.Tensor]:
     """A module's state dict without what its own code adds to it, which may be anything."""
     import torch

@@ -51,13 +51,14 @@ def bind(
     """Set every weight's values from a checkpoint, or from arrays or tensors by key.
 
     Nothing is converted silently: a float32 weight for a float16 layer is an error unless
-    ``weights_dtype`` asks for it. ``prefix`` ("model.") stands before every key of these weights; keys
-    without it are left out. ``owner`` is what the warning on unread keys calls the weights. Raises
-    :class:`DiagnosticError` with every missing or unfit key.
+    ``weights_dtype`` asks for it. Constants may all be left out, which a note says. ``prefix`` ("model.")
+    stands before every key of these weights; keys without it are left out. ``owner`` is what the warning on
+    unread keys calls the weights. Raises :class:`DiagnosticError` with every missing or unfit key.
     """
     given = _behind(prefix, weights) if prefix else weights
     entries = Entries(given, weights_dtype)
-    found = {weight: _entry(entries, weight) for weight in graph.weights}
+    to_come = _to_come(graph, given)
+    found = {weight: _entry(entries, weight) for weight in graph.weights if weight not in to_come}
     absent = Absent(graph, given, entries.read)
     if absent.is_everything:
         raise DiagnosticError(absent.everything())
@@ -81,7 +82,23 @@ def bind(
     if errors:
         raise DiagnosticError(*errors)
     warnings += unread(given, entries.read, owner)
+    if to_come:
+        warnings.append(_note_to_come(to_come))
     return Bound(rebuild(graph, graph.nodes, bound), tuple(warnings), entries.keys)
+
+
+def _to_come(graph: Graph, weights: Given) -> Sequence[Weight]:
+    """The constants, where nothing is given of them: their file is not there yet."""
+    constants = [weight for weight in graph.weights if weight.constant]
+    return [] if any(weight.key in weights for weight in constants) else constants
+
+
+def _note_to_come(constants: Sequence[Weight]) -> Diagnostic:
+    first, others = quote(constants[0].key), len(constants) - 1
+    more = f" and {others} more constants are" if others > 1 else " and 1 more are" if others else " is"
+    what = "constants" if others else "constant"
+    text = f"the {what} {first}{more} still to come: a file behind the checkpoint has the values"
+    return Diagnostic(text, severity="note")
 
 
 def _entry(entries: Entries, weight: Weight) -> Entry | Missing | DiagnosticError:
