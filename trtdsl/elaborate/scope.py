@@ -92,11 +92,20 @@ _OTHER_ATTRIBUTES = {
     "type": "dtype",
     "T": "transpose",
     "mT": "transpose",
-    "float": "to",
-    "half": "to",
     "contiguous": "",
 }
 """PyTorch's attributes of a tensor that are written otherwise here."""
+
+
+_CASTS = {
+    "float": "float32",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "long": "int64",
+    "int": "int32",
+    "bool": "bool",
+}
+"""PyTorch's methods that cast a tensor, and the dtypes they cast to."""
 
 
 def attribute(value: Any, name: tree.Name, span: Span) -> Any:
@@ -112,7 +121,9 @@ def attribute(value: Any, name: tree.Name, span: Span) -> Any:
     if name.text in attributes:
         return attributes[name.text]
     other = _OTHER_ATTRIBUTES.get(name.text, name.text)
-    if other in attributes:
+    if name.text in _CASTS:
+        message, help = "", f"write `{span.text} -> to({_CASTS[name.text]})`"
+    elif other in attributes:
         message, help = f", did you mean `{other}`?", ""
     elif other in prelude():
         message, help = "", f"write `{span.text} -> {other}(…)`"
