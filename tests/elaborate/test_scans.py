@@ -38,6 +38,11 @@ def types(graph: Graph) -> dict[str, str]:
     return {output.name: str(output.value.type) for output in graph.outputs}
 
 
+def test_what_is_named_as_a_dimension_parses_back() -> None:
+    graph = scanned("scan T in x with N = h0 { N = N + T\n emit m = N }\noutput y = m")
+    assert types(graph) == {"y": "float32[T, N, 4]"}
+
+
 def test_stacks_and_last_values_are_left_behind() -> None:
     graph = scanned("""
       scan xt in x with h = h0 {
