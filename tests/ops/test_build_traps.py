@@ -78,3 +78,25 @@ def test_builds_attentions_that_share(statements: str) -> None:
     found = evaluate(lowered.network, inputs, weights=lowered.weights)
     require_outputs(found, expected(graph, inputs), LIMIT)
     assert len(build(lowered)) > 0
+
+
+IN_BODIES = """
+def attend(x) { return scaled_dot_product_attention(x, x, x * 2) }
+
+model m {
+  dim N = 1 .. 2 .. 3
+  input x: float32[N, 3, 5, 8]
+"""
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "scan a in x with h = zeros(3, 5, 8) { h = attend(h + a) emit y = h } output y",
+        "output y = cond(amax(x) > 0, attend, relu, (x,))",
+    ],
+    ids=["loop", "conditional"],
+)
+def test_builds_attention_in_a_body(statements: str) -> None:
+    graph = optimize(elaborate_text(f"{IN_BODIES}{statements}\n}}"))
+    assert len(build(lower(graph))) > 0

@@ -248,11 +248,10 @@ def _heads_of_layer(
 
     It takes one shape of keys and values, the batch of all three alike and numbers of heads that are known.
     """
-    layer = any(map(net.has, _LAYERS))
     alike = tuple(key) == tuple(value) and tuple(query[:-3]) == tuple(key[:-3]) and len(query) == len(key)
     mask_shape = mask.tensor.shape if mask else ()
     few = len(query) > 4 and len(mask_shape) > 3
-    if not layer or not alike or few or query[-1] != value[-1]:
+    if not _has_layer(net) or not alike or few or query[-1] != value[-1]:
         return None
     if len(query) == 3 and query[0] == key[0] and not isinstance(query[0], int) and len(mask_shape) < 3:
         return [(query[0], 1)] * 3
@@ -266,13 +265,19 @@ def _heads_of_layer(
 _LAYERS = ("attention_v2", "attention")
 
 
+def _has_layer(net: Network) -> bool:
+    """Whether the layer may stand here: TensorRT-RTX 1.7.1 cannot build it in loops ("Called with unknown
+    input tensor or sequence name")."""
+    return not net.in_body and any(map(net.has, _LAYERS))
+
+
 def apart(net: Network, x: Tensor) -> Tensor:
     """Queries or keys that TensorRT's layer can take, whatever else they are used for.
 
     TensorRT-RTX 1.7.1 moves a product with a single number into the attention, and fails to build, or ends
     the process, where that product has another use.
     """
-    moved = x in net.multiples and any(map(net.has, _LAYERS))
+    moved = x in net.multiples and _has_layer(net)
     return net.elementwise("SUM", x, net.scalar(0, x)) if moved else x
 
 

@@ -95,6 +95,11 @@ class Network(ABC):
         """tensors whose attention has been added"""
 
     @property
+    def in_body(self) -> bool:
+        """Whether what is added now stands in a loop or in the branch of a conditional."""
+        return False
+
+    @property
     @abstractmethod
     def promised(self) -> tuple[TensorType, ...]:
         """The types promised by the node that is being lowered."""

@@ -64,6 +64,10 @@ class ControlFlowNetwork(Network):
 
     # What is inside
 
+    @property
+    def in_body(self) -> bool:
+        return bool(self._within)
+
     @contextmanager
     def _inside(self, kind: str, tensors: Sequence[Tensor]) -> Generator[_Inside, None, None]:
         """Layers added within the block are inside if they depend on these tensors."""
