@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,8 @@ class ControlFlowNetwork(Network):
     def scan(
         self, step: Step, sequences: Sequence[Along], initial: Sequence[Tensor]
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        sequences = [replace(each, tensor=self._in_branch(each.tensor)) for each in sequences]
+        initial = [self._in_branch(x) for x in initial]
         loop = self.raw.add_loop()
         loop.name = self.construct_name("loop")
         length = sequences[0].length
@@ -139,6 +141,22 @@ class ControlFlowNetwork(Network):
         read = (*(each.tensor for each in (*sequences, *emitted)), *initial, *following, count)
         self.note_dependence(read, [self.stored(each) for each in (*stacks, *last)])
         return stacks, last
+
+    def _in_branch(self, tensor: Tensor) -> Tensor:
+        """What a loop begins with, as a layer gives it inside of the branch that the loop stands in.
+
+        TensorRT-RTX 1.7 cannot build a loop there that begins with a constant, not even with one that the
+        branch is given ("Assertion tScope == mScopedOp2Scopes.at(op) failed").
+        """
+        around = next((each for each in reversed(self._within) if each.kind), None)
+        if around is None or around.choice is None:
+            return tensor
+        if not self._is_in(tensor, around):
+            tensor = self._entered(around.choice, tensor)
+            around.given.add(self.stored(tensor))
+            around.tensors.add(self.stored(tensor))
+        given = self.stored(tensor) in around.given
+        return self.add("identity", tensor, result=tensor.type) if given else tensor
 
     def _moving(self, sources: Sequence[_Inside], following: Sequence[Tensor]) -> list[_Inside]:
         """The sources, the elements first, that the elements have a part in: what is carried may not."""
@@ -219,6 +237,7 @@ class ControlFlowNetwork(Network):
         """The results of a branch. Each has inputs of its own: no layer may be in both."""
         entered = [self._entered(choice, x) for x in operands]
         with self._inside("branch", entered) as inside:
+            inside.choice, inside.given = choice, {*inside.tensors}
             results = branch(entered)
         return [x if self._is_in(x, inside) else self._entered(choice, x) for x in results]
 
@@ -254,3 +273,7 @@ class _Inside:
 
     kind: str
     tensors: set[Tensor]
+    choice: Any = None
+    """the conditional whose branch it is"""
+    given: set[Tensor] = field(default_factory=set[Tensor])
+    """what that branch is given"""
