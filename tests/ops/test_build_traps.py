@@ -37,6 +37,9 @@ model m() {{
         "local_response_norm(4)",
         "pad((0, -L % 4, 1, -1))",
         "norm: GroupNorm(2)",
+        # A single number as the bias of lines that are computed as images.
+        "flatten(2) -> line: Conv1d(6, 3) -> add(1)",
+        "flatten(2) -> line: ConvTranspose1d(6, 3) -> sub(0.5)",
     ],
 )
 def test_builds_for_dynamic_sizes(call: str) -> None:

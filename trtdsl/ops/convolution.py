@@ -142,7 +142,7 @@ class _Conv(_Convolution, abstract=True):
             dilation_nd=window.dilation,
             num_groups=self.groups,
         )
-        return net.reshape(maps, net.result.shape)
+        return _unfolded(net, maps)
 
     def reference(self, torch: Any, input: Any, weight: Any, bias: Any = None) -> Any:
         """The module itself, but for padding that PyTorch 2.4 does not compute in float16."""
@@ -157,6 +157,14 @@ class _Conv(_Convolution, abstract=True):
         return convolve[self.spatial - 1](
             padded, weight, bias, window.stride, 0, window.dilation, self.groups
         )
+
+
+def _unfolded(net: Network, maps: Tensor) -> Tensor:
+    """What the layer gave in the promised shape, a line rather than an image."""
+    y = net.reshape(maps, net.result.shape)
+    if y is not maps:
+        net.lines.add(y)
+    return y
 
 
 def require_layer(window: Window) -> None:

@@ -91,6 +91,8 @@ class Network(ABC):
         self._applied: list[tuple[TensorType, ...]] = []
         self.multiples: set[Tensor] = set()
         """tensors that are another one times, or divided by, a single number"""
+        self.lines: set[Tensor] = set()
+        """what a convolution gives along one dimension, computed as an image"""
         self.attending: set[Tensor] = set()
         """tensors whose attention has been added"""
 
@@ -228,6 +230,8 @@ class Network(ABC):
         """``ElementWiseOperation`` with PyTorch's broadcasting; dtypes must agree already."""
         rank = max(a.rank, b.rank)
         shape = broadcast_shapes(a.shape, b.shape)
+        if operation in ("SUM", "SUB"):
+            a, b = self._for_each_channel(a, b), self._for_each_channel(b, a)
         comparison = operation in ("EQUAL", "GREATER", "LESS")
         y = self.add(
             "elementwise",
@@ -239,6 +243,17 @@ class Network(ABC):
         if operation in ("PROD", "DIV") and any(x.array is not None and x.array.size == 1 for x in (a, b)):
             self.multiples.add(y)
         return y
+
+    def _for_each_channel(self, x: Tensor, other: Tensor) -> Tensor:
+        """A single number once for each channel of a convolution that it is added to.
+
+        TensorRT-RTX 1.7.1 takes what is added to a convolution for its bias, and cannot take a single number
+        where it was made an image ("CHECK(nbdims_bias == 4 || nbdims_bias == 5) failed").
+        """
+        if other not in self.lines or x.array is None or x.array.size != 1:
+            return x
+        channels = other.shape[-2]
+        return self.constant(np.full((channels, 1), x.array.reshape(()))) if isinstance(channels, int) else x
 
     def unary(self, operation: str, x: Tensor) -> Tensor:
         """``UnaryOperation``; TensorRT takes no rank 0 here, so it goes through rank 1."""
