@@ -30,8 +30,14 @@ def helps() -> list[tuple[str, str]]:
     return found
 
 
+def standard_names() -> set[str]:
+    """The blocks and functions of the standard library."""
+    texts = (path.read_text() for path in Path(trtdsl.__file__).parent.glob("std/*.trtnet"))
+    return {name for text in texts for name in re.findall(r"^(?:block|def) (\w+)", text, re.MULTILINE)}
+
+
 def test_operators_that_help_names_exist() -> None:
-    known = {*OPERATORS, *SPELLINGS, *prelude(), *PLACEHOLDERS, *keyword.kwlist}
+    known = {*OPERATORS, *SPELLINGS, *prelude(), *PLACEHOLDERS, *keyword.kwlist, *standard_names()}
     texts = helps()
     named = [
         (path, name, text) for path, text in texts for name in (*CALL.findall(text), *NAME.findall(text))

@@ -191,7 +191,7 @@ def signatures(path: str) -> list[dict[str, Any]]:
     except ValueError:
         return _overloads(_packet(path))
     if isinstance(found, type) and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        return [*_stated(found)]
+        return [*_stated(found)] or [{}]
     if all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters) and "functional" in path:
         # Functions that return indices on demand are chosen at the call; a private one has the signature.
         module, _, name = path.rpartition(".")

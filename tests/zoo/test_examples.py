@@ -28,6 +28,9 @@ TEXTS = sorted([*EXAMPLES.glob("*/*.trtnet"), *ROOT.glob("trtdsl/std/*.trtnet")]
 LANGUAGE_MODELS = ("llama/llama.trtnet",)
 """Examples whose inputs are no images: tests/zoo/test_language_models.py holds them against transformers."""
 
+RECURRENT = ("lstm/lstm.trtnet",)
+"""Examples over sequences: tests/zoo/test_recurrent_examples.py holds them against PyTorch."""
+
 DETECTORS = ("yolo/yolov8.trtnet",)
 """Examples whose originals no package of ours has: tests/zoo/test_detectors.py has them itself."""
 
@@ -100,4 +103,4 @@ def test_examples_and_standard_blocks_are_formatted(path: Path) -> None:
 
 def test_every_example_is_in_the_zoo() -> None:
     files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("*/*.trtnet")}
-    assert files == {example.file for example in ZOO} | {*LANGUAGE_MODELS, *DETECTORS}
+    assert files == {example.file for example in ZOO} | {*LANGUAGE_MODELS, *RECURRENT, *DETECTORS}

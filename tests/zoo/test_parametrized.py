@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from tests.closeness import distance
+from tests.closeness import Expected, require_close
 from trtdsl import reference
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
@@ -35,7 +36,7 @@ def test_computes_what_pytorch_does(name: str, call: str) -> None:
     module.eval()
     x = torch.randn(shape)
     with torch.no_grad():
-        wanted = module["m"](x)
+        wanted = Expected(module["m"](x), lambda: copy.deepcopy(module).double()["m"](x.double()).detach())
     text = f"""import "std/parametrized.trtnet"
     model m {{
       input x: float32[{", ".join(map(str, shape))}]
@@ -44,9 +45,9 @@ def test_computes_what_pytorch_does(name: str, call: str) -> None:
     state = {key: to_numpy(value) for key, value in module.state_dict().items()}
     graph = bind(elaborate_text(text), state).graph
     assert {each.key for each in graph.weights} == set(state)
-    assert distance(reference.run(graph, {"x": x})["y"], wanted) < 1e-6
+    require_close(reference.run(graph, {"x": x})["y"], wanted, 1e-6)
     lowered = lower(optimize(graph))
-    assert distance(evaluate(lowered.network, {"x": x}, weights=lowered.weights)["y"], wanted) < 1e-6
+    require_close(evaluate(lowered.network, {"x": x}, weights=lowered.weights)["y"], wanted, 1e-6)
 
 
 def _sizes(layer: Any) -> tuple[Any, ...]:
