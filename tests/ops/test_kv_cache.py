@@ -8,10 +8,11 @@ import torch
 from tests.ops.one_node import check_equals_torch, refused, t
 from tests.trt.recording import RecordingDialect
 from tests.trt.releases import facts
-from trtdsl.compile import in_precision
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ops.kv_cache import KVCacheUpdate
+from trtdsl.ops.pointwise import Mul
+from trtdsl.passes import convert_precision
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType
 
@@ -67,14 +68,6 @@ def test_a_release_without_it_says_which_have_it(release: str) -> None:
     assert "tensorrt_rtx or tensorrt 11" in diagnostic.help[0]
 
 
-def test_a_cache_that_a_precision_would_cast_is_refused() -> None:
-    """The cast would be what is written into, not the caller's memory."""
-    graph = elaborate_text(TEXT.format(body="output y = kv_cache_update(cache, new, at)"))
-    converted, _ = in_precision(graph, DType.FLOAT16, None)
-    with pytest.raises(DiagnosticError, match="which is not an input of the model"):
-        lower(converted)
-
-
 @pytest.mark.parametrize(
     ("types", "message"),
     [
@@ -90,3 +83,17 @@ def test_a_cache_that_a_precision_would_cast_is_refused() -> None:
 )
 def test_refuses(types: list[str], message: str) -> None:
     assert message in refused(KVCacheUpdate(), *map(t, types))
+
+
+def test_a_precision_leaves_the_cache_as_it_is() -> None:
+    body = "output y = kv_cache_update(cache, new * 2, at)  output s = (y * 0.5) -> sum(-1)"
+    graph = convert_precision(DType.FLOAT16)(elaborate_text(TEXT.format(body=body)))
+    (update,) = (node for node in graph.nodes if node.op.in_place)
+    assert update.operands[0] is graph.inputs[0]
+    assert [output.value.type.dtype for output in graph.outputs] == [DType.FLOAT32, DType.FLOAT32]
+    assert graph.outputs[0].value is update.result
+    assert (
+        sum(isinstance(node.op, Mul) and node.result.type.dtype is DType.FLOAT16 for node in graph.nodes) == 2
+    )
+    assert convert_precision(DType.FLOAT16)(graph) is graph
+    lower(graph)

@@ -36,7 +36,8 @@ def convert_precision(dtype: DType) -> Pass:
 def _converted(graph: Graph, dtype: DType) -> Graph:
     """Compute in one precision: weights and constants are rounded, inputs and outputs keep their types.
 
-    Integers stay as they are. A weight whose numbers the type cannot hold raises DiagnosticError.
+    Integers stay as they are, and so does what is written in place, for its memory is the caller's. A weight
+    whose numbers the type cannot hold raises DiagnosticError.
 
     before::
 
@@ -71,6 +72,7 @@ def _converted(graph: Graph, dtype: DType) -> Graph:
 def _is_converted(graph: Graph, dtype: DType) -> bool:
     """Whether floating-point values of another type are inputs or outputs, with a cast behind or before."""
     at_edge = {*graph.inputs, *(output.value for output in graph.outputs)}
+    at_edge |= {value for node in graph.nodes if node.op.in_place for value in node.operands}
     inside = [value for node in walk(graph) for value in (*node.operands, *node.results)]
     inside += [value for body in graphs(graph) if body is not graph for value in body.inputs]
     if any(_is_other(value, dtype) and value not in at_edge for value in inside):
@@ -80,7 +82,7 @@ def _is_converted(graph: Graph, dtype: DType) -> bool:
         for node in graph.nodes
         if any(_is_other(value, dtype) for value in (*node.operands, *node.results))
     )
-    return all(isinstance(node.op, To) for node in edges)
+    return all(isinstance(node.op, To) or node.op.in_place for node in edges)
 
 
 def _is_other(value: Value, dtype: DType) -> bool:
@@ -95,6 +97,7 @@ class _Conversion:
         self._builder = builder
         self._weights = weights
         self._new: dict[Value, Value] = {}
+        self._kept: set[Value] = set()
 
     @property
     def nodes(self) -> list[Node]:
@@ -104,7 +107,19 @@ class _Conversion:
         """Convert a graph's nodes; ``inputs`` have become these already."""
         self._new.update(inputs)
         for node in graph.nodes:
-            self._convert(node)
+            self._keep(node) if node.op.in_place else self._convert(node)
+
+    def _keep(self, node: Node) -> None:
+        """Append a node that works in place as it is; like an input, its result is cast where it is read."""
+        operands = tuple(self._as_it_was(value, node.origins) for value in node.operands)
+        self.nodes.append(node.replace(operands=operands))
+        self._kept.update(node.results)
+        self._new.update((result, result) for result in node.results if not self._is_other(result))
+
+    def _as_it_was(self, value: Value, origins: tuple[Origin, ...]) -> Value:
+        """A value in its own type: an input itself, what was computed cast back."""
+        new = self._new.get(value, value)
+        return new if new.type.dtype is value.type.dtype else self._cast(new, value.type.dtype, origins)
 
     def _convert(self, node: Node) -> None:
         """Append the node on converted operands, and a cast where it still makes another float type."""
@@ -140,7 +155,7 @@ class _Conversion:
     def output(self, output: Output, graph: Graph) -> Output:
         """The model's output in the type it had."""
         old = output.value
-        if old in graph.inputs:
+        if old in graph.inputs or old in self._kept:
             return output
         new = self._new[old]
         if new.type.dtype is not old.type.dtype:
