@@ -165,7 +165,8 @@ def floating(dtype: DType) -> DType:
 def require_fit(value: bool | int | float, dtype: DType, about: str) -> None:
     """Refuse a number that the dtype cannot hold. Releases of PyTorch differ: some raise, some wrap round."""
     if not dtype.holds(value):
-        raise Refused(f"{describe_value(value)} does not fit {dtype}", about)
+        help = "`inf` and `-inf` fit every floating-point dtype" if dtype.is_floating else None
+        raise Refused(f"{describe_value(value)} does not fit {dtype}", about, help)
 
 
 def require_floating(x: TensorType, what: str, about: str) -> None:
