@@ -163,7 +163,7 @@ def _unfolded(net: Network, maps: Tensor) -> Tensor:
     """What the layer gave in the promised shape, a line rather than an image."""
     y = net.reshape(maps, net.result.shape)
     if y is not maps:
-        net.lines.add(y)
+        net.conv_lines.add(y)
     return y
 
 

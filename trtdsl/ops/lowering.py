@@ -91,7 +91,7 @@ class Network(ABC):
         self._applied: list[tuple[TensorType, ...]] = []
         self.multiples: set[Tensor] = set()
         """tensors that are another one times, or divided by, a single number"""
-        self.lines: set[Tensor] = set()
+        self.conv_lines: set[Tensor] = set()
         """what a convolution gives along one dimension, computed as an image"""
         self.attending: set[Tensor] = set()
         """tensors whose attention has been added"""
@@ -250,7 +250,7 @@ class Network(ABC):
         TensorRT-RTX 1.7.1 takes what is added to a convolution for its bias, and cannot take a single number
         where it was made an image ("CHECK(nbdims_bias == 4 || nbdims_bias == 5) failed").
         """
-        if other not in self.lines or x.array is None or x.array.size != 1:
+        if other not in self.conv_lines or x.array is None or x.array.size != 1:
             return x
         channels = other.shape[-2]
         return self.constant(np.full((channels, 1), x.array.reshape(()))) if isinstance(channels, int) else x
