@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.syntax import parse, parse_partial, tree
 from trtdsl.syntax.parser import MAXIMUM_DEPTH, parse_whole
-
-FUTURE = sorted((Path(__file__).parent / "future").glob("*.trtnet"))
 
 
 def body(text: str) -> tuple[tree.Statement, ...]:
@@ -200,11 +197,6 @@ def test_text_that_no_editor_shows() -> None:
     assert [comment.text for comment in windows.comments] == ["# c"]
     assert parse("").items == ()
     assert parse("\n# only a comment").items == ()
-
-
-@pytest.mark.parametrize("path", FUTURE, ids=lambda path: path.stem)
-def test_what_comes_later_parses(path: Path) -> None:
-    assert parse(path.read_text(encoding="utf-8"), str(path)).items
 
 
 def depth(node: object) -> int:

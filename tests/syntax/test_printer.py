@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.syntax import format_text
 from trtdsl.syntax.layout import WIDTH
-
-FUTURE = sorted((Path(__file__).parent / "future").glob("*.trtnet"))
 
 RESNET = """\
 block BasicBlock(planes, stride = 1)(x: [N, C, H, W]) {
@@ -171,9 +167,3 @@ def test_odd_text() -> None:
 def test_a_mistake_is_a_diagnostic() -> None:
     with pytest.raises(DiagnosticError, match=r"m\.trtnet:1:6"):
         format_text("model", "m.trtnet")
-
-
-@pytest.mark.parametrize("path", FUTURE, ids=lambda path: path.stem)
-def test_what_comes_later_is_formatted(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert format_text(text) == text
