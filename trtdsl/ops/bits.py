@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from trtdsl.ops.arithmetic_layers import computed, without_overflow
 from trtdsl.ops.base import Op
-from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.creation import Listed
 from trtdsl.ops.gathering import IndexSelect
 from trtdsl.ops.logic import Gt, LogicalAnd, LogicalNot, LogicalOr, LogicalXor, Lt, Ne, To, Where
@@ -20,10 +20,6 @@ from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote
 from trtdsl.ops.shape import Reshape, Unsqueeze
 from trtdsl.types import DType, TensorType
-
-
-def _type(x: Part) -> TensorType:
-    return TensorType(x.dtype, x.shape)
 
 
 def _integer_or_bool(what: str, dtype: DType, about: str) -> DType:
@@ -54,7 +50,7 @@ class _Bitwise(Composed, abstract=True):
     logic: ClassVar[type[Op]]
 
     def compose(self, emit: Emit, input: Part, other: Part) -> Part:
-        types = _type(input), _type(other)
+        types = type_of_part(input), type_of_part(other)
         dtype = _integer_or_bool(self.name, broadcast(promote(*types), *types).dtype, "input")
         a, b = emit(To(dtype), input), emit(To(dtype), other)
         if dtype.is_bool:
@@ -133,11 +129,11 @@ class BitwiseNot(Composed):
 
 
 class _Shift(Composed, abstract=True):
-    """An integer times or divided by a power of two; PyTorch says nothing of negative shifts."""
+    """An integer times or divided by a power of two; what PyTorch makes of negative shifts is undefined."""
 
     def parts(self, emit: Emit, input: Part, other: Part) -> tuple[DType, Part, Part, Part]:
         """The result's dtype, the number and its shift in a wide dtype, and that power of two."""
-        types = _type(input), _type(other)
+        types = type_of_part(input), type_of_part(other)
         dtype = _integer_or_bool(self.name, broadcast(promote(*types), *types).dtype, "input")
         if dtype.is_bool:
             raise Refused(f"{self.name} does not take two bool tensors", "input")

@@ -42,6 +42,11 @@ class Part(Protocol):
     def rank(self) -> int: ...
 
 
+def type_of_part(x: Part) -> TensorType:
+    """The type of a value within a composition."""
+    return TensorType(x.dtype, x.shape)
+
+
 Emit = Callable[..., Any]
 """``emit(op, *operands)``: the operator's result, a tuple of them where it has several.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from trtdsl.ops.base import Spelling
-from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.logic import To
 from trtdsl.ops.pointwise import Add, Clamp, Div, Mul, Sub
 from trtdsl.ops.reduction import Sum
@@ -17,11 +17,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, promote, require_floating, same_dim, wrap_dim
 from trtdsl.ops.shape import Unsqueeze
 from trtdsl.ops.vector_norm import VectorNorm
-from trtdsl.types import DType, TensorType
-
-
-def _type(x: Part) -> TensorType:
-    return TensorType(x.dtype, x.shape)
+from trtdsl.types import DType
 
 
 class Cdist(Composed):
@@ -46,12 +42,12 @@ class Cdist(Composed):
         if self.p < 0:
             raise Refused(f"the order of a distance cannot be negative, {self.p} is", "p")
         for name, tensor in (("x1", x1), ("x2", x2)):
-            require_floating(_type(tensor), self.name, name)
+            require_floating(type_of_part(tensor), self.name, name)
             if tensor.rank < 2:
                 raise Refused(f"cdist needs a tensor of rank 2 at least, not {tensor.rank}", name)
         if not same_dim(x1.shape[-1], x2.shape[-1], "cdist", "x2"):
             raise Refused(f"cdist of rows of {x1.shape[-1]} and {x2.shape[-1]} elements", "x2")
-        dtype = promote(_type(x1), _type(x2))
+        dtype = promote(type_of_part(x1), type_of_part(x2))
         left, right = (emit(To(DType.FLOAT32), x) for x in (x1, x2))
         difference = emit(Sub(), emit(Unsqueeze(-2), left), emit(Unsqueeze(-3), right))
         return emit(To(dtype), emit(VectorNorm(self.p, -1), difference))
@@ -98,7 +94,7 @@ class CosineSimilarity(Composed):
     eps: float = 1e-8
 
     def compose(self, emit: Emit, x1: Part, x2: Part) -> Part:
-        dtype = promote(_type(x1), _type(x2))
+        dtype = promote(type_of_part(x1), type_of_part(x2))
         if not dtype.is_floating:
             raise Refused(f"cosine_similarity needs floating-point tensors, not {dtype}", "x1")
         rank = max(x1.rank, x2.rank)

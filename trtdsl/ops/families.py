@@ -12,7 +12,7 @@ _FAMILIES = {
     "Normalization": ("batch_norm", "layer_norm"),
     "Linear layers": ("linear",),
     "Attention": ("multihead_attention", "attention", "rotary", "kv_cache"),
-    "Recurrent layers": ("recurrent",),
+    "Recurrent layers": ("recurrent", "recurrent_cells"),
     "Embeddings": ("embedding",),
     "Dropout and identity": ("dropout",),
     "Images and patches": ("resize", "pixels", "patches", "sampling", "regions"),

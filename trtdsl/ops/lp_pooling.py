@@ -6,14 +6,13 @@ import math
 from typing import ClassVar
 
 from trtdsl.ops.base import Spelling
-from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.piecewise_linear import Relu
 from trtdsl.ops.pointwise import Mul, Pow
 from trtdsl.ops.pooling import AvgPool1d, AvgPool2d, AvgPool3d
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.unary import Abs, Sign
 from trtdsl.ops.windows import per_axis, require_spatial
-from trtdsl.types import TensorType
 
 _AVERAGES = {1: AvgPool1d, 2: AvgPool2d, 3: AvgPool3d}
 _MODULE = ("norm_type", "kernel_size", "stride", "ceil_mode")
@@ -28,9 +27,9 @@ class _LpPool(Composed, abstract=True):
     ceil_mode: bool = False
 
     def compose(self, emit: Emit, input: Part) -> Part:
-        require_spatial(TensorType(input.dtype, input.shape), self.spatial, self.name)
+        require_spatial(type_of_part(input), self.spatial, self.name)
         if self.norm_type == 0:
-            raise Refused("there is no root of order 0", "norm_type")
+            raise Refused("the order of the root must not be 0", "norm_type")
         volume = math.prod(per_axis(self.kernel_size, self.spatial, "kernel_size", 1))
         average = _AVERAGES[self.spatial](self.kernel_size, self.stride, ceil_mode=self.ceil_mode)
         mean = emit(average, emit(Pow(), input, self.norm_type))

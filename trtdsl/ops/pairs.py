@@ -6,14 +6,14 @@ import math
 from typing import Any, ClassVar
 
 from trtdsl.ops.base import Op
-from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.creation import Full
 from trtdsl.ops.logic import Eq, Le, LogicalAnd, LogicalOr, Ne, To, Where
 from trtdsl.ops.pointwise import Add, Div, Maximum, Minimum, Mul, Pow, Sub, broadcast
 from trtdsl.ops.reduction import AllTrue
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, promote, same_dim
-from trtdsl.ops.special import Exp2, Signbit, type_of_part
+from trtdsl.ops.special import Exp2, Signbit
 from trtdsl.ops.unary import Abs, Exp, Isfinite, Isinf, Isnan, Log, Log1p, Neg, Sqrt
 from trtdsl.types import DType
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.matrix import Bmm, Matmul, Mm
 from trtdsl.ops.movement import Roll
 from trtdsl.ops.pointwise import Add, Div, Mul, Sub, require_factor
@@ -13,11 +13,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote, require_rank, same_dim, wrap_dim
 from trtdsl.ops.shape import Permute, Reshape, Unsqueeze
 from trtdsl.ops.views import BroadcastTo, Diagonal
-from trtdsl.types import Dim, TensorType
-
-
-def _type(x: Part) -> TensorType:
-    return TensorType(x.dtype, x.shape)
+from trtdsl.types import Dim
 
 
 def _require_one_dtype(what: str, x: Part, **others: Part) -> None:
@@ -33,8 +29,8 @@ class Mv(Composed):
     examples = ("mv(float32[N, 8], float32[8]) -> float32[N]", "mv(float16[3, S], float16[S]) -> float16[3]")
 
     def compose(self, emit: Emit, input: Part, vec: Part) -> Part:
-        require_rank(_type(input), (2,), self.name, "input")
-        require_rank(_type(vec), (1,), self.name, "vec")
+        require_rank(type_of_part(input), (2,), self.name, "input")
+        require_rank(type_of_part(vec), (1,), self.name, "vec")
         return emit(Matmul(), input, vec)
 
 
@@ -59,8 +55,8 @@ class Vdot(Composed):
 
 
 def _dot(emit: Emit, a: Part, b: Part, what: str, about: str) -> Part:
-    require_rank(_type(a), (1,), what, "input")
-    require_rank(_type(b), (1,), what, about)
+    require_rank(type_of_part(a), (1,), what, "input")
+    require_rank(type_of_part(b), (1,), what, about)
     return emit(Matmul(), a, b)
 
 
@@ -123,8 +119,8 @@ class Addmm(_Added):
 
     def compose(self, emit: Emit, input: Part, mat1: Part, mat2: Part) -> Part:
         _require_one_dtype(self.name, input, mat1=mat1, mat2=mat2)
-        require_rank(_type(mat1), (2,), self.name, "mat1")
-        require_rank(_type(mat2), (2,), self.name, "mat2")
+        require_rank(type_of_part(mat1), (2,), self.name, "mat1")
+        require_rank(type_of_part(mat2), (2,), self.name, "mat2")
         return self.added(emit, input, emit(Mm(), mat1, mat2))
 
 
@@ -143,8 +139,8 @@ class Baddbmm(_Added):
 
 
 def _batches(emit: Emit, batch1: Part, batch2: Part, what: str) -> Part:
-    require_rank(_type(batch1), (3,), what, "batch1")
-    require_rank(_type(batch2), (3,), what, "batch2")
+    require_rank(type_of_part(batch1), (3,), what, "batch1")
+    require_rank(type_of_part(batch2), (3,), what, "batch2")
     return emit(Bmm(), batch1, batch2)
 
 
@@ -191,8 +187,8 @@ class Addr(_Added):
 
     def compose(self, emit: Emit, input: Part, vec1: Part, vec2: Part) -> Part:
         _require_one_dtype(self.name, input, vec1=vec1, vec2=vec2)
-        require_rank(_type(vec1), (1,), self.name, "vec1")
-        require_rank(_type(vec2), (1,), self.name, "vec2")
+        require_rank(type_of_part(vec1), (1,), self.name, "vec1")
+        require_rank(type_of_part(vec2), (1,), self.name, "vec2")
         if input.dtype.is_bool:
             raise Refused("addr does not take bool tensors", "input")
         return self.added(emit, input, emit(Mul(), emit(Unsqueeze(1), vec1), vec2))
@@ -210,8 +206,8 @@ class Addcdiv(Composed):
     value: int | float = 1
 
     def compose(self, emit: Emit, input: Part, tensor1: Part, tensor2: Part) -> Part:
-        dtype = promote(*map(_type, (input, tensor1, tensor2)))
-        if not promote(_type(tensor1), _type(tensor2)).is_floating:
+        dtype = promote(*map(type_of_part, (input, tensor1, tensor2)))
+        if not promote(type_of_part(tensor1), type_of_part(tensor2)).is_floating:
             raise Refused("addcdiv does not divide integers, as in PyTorch", "tensor1", "cast one to float32")
         require_factor(self.value, dtype, "value")
         scaled = tensor1 if self.value == 1 else emit(Mul(), tensor1, self.value)
@@ -270,7 +266,7 @@ class Cross(Composed):
             return wrap_dim(self.dim, input.rank)
         found = next((axis for axis, size in enumerate(input.shape) if size == 3), None)
         if found is None:
-            raise Refused(f"cross needs a dimension of 3 elements, {_type(input)} has none", "input")
+            raise Refused(f"cross needs a dimension of 3 elements, {type_of_part(input)} has none", "input")
         return found
 
 
@@ -281,5 +277,5 @@ class Trace(Composed):
     examples = ("trace(float32[4, 6]) -> float32[]", "trace(int32[N, 3]) -> int64[]")
 
     def compose(self, emit: Emit, input: Part) -> Part:
-        require_rank(_type(input), (2,), self.name, "input")
+        require_rank(type_of_part(input), (2,), self.name, "input")
         return emit(Sum(0), emit(Diagonal(), input))

@@ -47,7 +47,7 @@ class Arange(Function):
         return any(isinstance(bound, SymbolicDim) for bound in self._bounds)
 
     def array(self) -> Array:
-        """The numbers; refused where there is no way from start to end in such steps."""
+        """The numbers; refused where such steps never reach the end from the start."""
         first, last = self._bounds
         assert not isinstance(first, SymbolicDim)
         assert not isinstance(last, SymbolicDim)

@@ -1,4 +1,4 @@
-"""Recurrent networks along a sequence, of several layers and in both directions, and their cells.
+"""Recurrent networks along a sequence, of several layers and in both directions.
 
 Every layer is one loop, whatever its directions: what the input contributes to the gates is one product over
 the whole sequence, ahead of the loop, and what an iteration is left with is a product with the last states of
@@ -11,68 +11,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trtdsl.ops.base import Module, static
+from trtdsl.ops.recurrent_steps import (
+    NONLINEARITIES,
+    added,
+    affine,
+    gru_step,
+    joined,
+    lstm_step,
+    parts,
+    require_both,
+    require_state,
+)
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_elements, require_floating, require_rank, same_dim
+from trtdsl.ops.rules import require_elements, require_floating, require_rank
 from trtdsl.types import Dim, DType, TensorType
-from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Along, Network, Tensor
-
-
-# --- Gates ------------------------------------------------------------------------------------------------
-
-
-def _parts(net: Network, x: Tensor, count: int) -> list[Tensor]:
-    """The last dimension cut into equal parts."""
-    width = static(x.shape[-1], "the gates") // count
-    shape, before = (*x.shape[:-1], width), (0,) * (x.rank - 1)
-    return [net.slice(x, (*before, index * width), shape) for index in range(count)]
-
-
-def _sum(net: Network, a: Tensor, b: Tensor) -> Tensor:
-    return net.elementwise("SUM", a, b)
-
-
-def _product(net: Network, a: Tensor, b: Tensor) -> Tensor:
-    return net.elementwise("PROD", a, b)
-
-
-def _lstm(net: Network, of_input: Tensor, of_hidden: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """``h = o * tanh(c)`` of ``c = f * c + i * g``."""
-    i, f, g, o = _parts(net, _sum(net, of_input, of_hidden), 4)
-    i, f, o = (net.activation("SIGMOID", gate) for gate in (i, f, o))
-    c = _sum(net, _product(net, f, c), _product(net, i, net.activation("TANH", g)))
-    return _product(net, o, net.activation("TANH", c)), c
-
-
-def _gru(net: Network, of_input: Tensor, of_hidden: Tensor, h: Tensor) -> Tensor:
-    """``h = n + z * (h - n)`` of ``n = tanh(x_n + r * h_n)``: the reset gate stands behind the product."""
-    (x_r, x_z, x_n), (h_r, h_z, h_n) = (_parts(net, gates, 3) for gates in (of_input, of_hidden))
-    r, z = (net.activation("SIGMOID", _sum(net, *pair)) for pair in ((x_r, h_r), (x_z, h_z)))
-    n = net.activation("TANH", _sum(net, x_n, _product(net, r, h_n)))
-    return _sum(net, n, _product(net, z, net.elementwise("SUB", h, n)))
-
-
-def _joined(net: Network, tensors: Sequence[Tensor]) -> Tensor:
-    """The weights of all directions, one below the other."""
-    if len(tensors) == 1:
-        return tensors[0]
-    arrays = [tensor.array for tensor in tensors]
-    known = [array for array in arrays if array is not None]
-    return net.constant(np.concatenate(known)) if len(known) == len(arrays) else net.concat(tensors, 0)
-
-
-def _affine(net: Network, x: Tensor, weight: Tensor, *biases: Tensor | None) -> Tensor:
-    """``x @ weight.T`` and the sum of the biases."""
-    product = net.matmul(x, weight, transpose_b=True)
-    given = [bias for bias in biases if bias is not None]
-    if not given:
-        return product
-    return _sum(net, product, given[0] if len(given) == 1 else _sum(net, given[0], given[1]))
-
-
-# --- Layers -----------------------------------------------------------------------------------------------
 
 
 class _Recurrent(Module, abstract=True):
@@ -159,7 +114,7 @@ class _Recurrent(Module, abstract=True):
         rows = self.num_layers * self.directions
         wanted = [input.with_shape((rows, *between, width)) for width in self.state_widths]
         for (name, given), type in zip(states.items(), wanted, strict=True):
-            _require_state(given, type, name, self.name)
+            require_state(given, type, name, self.name)
         output = input.with_shape((*input.shape[:-1], self.width * self.directions))
         return (output, *wanted)
 
@@ -191,7 +146,7 @@ class _Recurrent(Module, abstract=True):
     def _of_layer(self, net: Network, weights: Mapping[str, Tensor], layer: int) -> dict[str, Tensor]:
         """A layer's weights by what they are, all directions together."""
         slots = self._slots()[layer * self.directions : (layer + 1) * self.directions]
-        return {kind: _joined(net, [weights[each[kind]] for each in slots]) for kind in slots[0]}
+        return {kind: joined(net, [weights[each[kind]] for each in slots]) for kind in slots[0]}
 
     def _initial(
         self, net: Network, state: Tensor | None, shape: tuple[Dim, int], layer: int, dtype: DType
@@ -210,18 +165,18 @@ class _Recurrent(Module, abstract=True):
 
         ahead, beside = weights.get("bias_ih"), weights.get("bias_hh")
         rows = self.gates * self.hidden_size
-        of_input = _affine(net, x, weights["weight_ih"], ahead, None if self.gated_apart else beside)
+        of_input = affine(net, x, weights["weight_ih"], ahead, None if self.gated_apart else beside)
         hidden = net.reshape(weights["weight_hh"], (self.directions, rows, self.width))
         inside = net.reshape(beside, (self.directions, 1, rows)) if beside and self.gated_apart else None
 
         def step(elements: Sequence[Tensor], states: Sequence[Tensor]) -> tuple[list[Along], list[Tensor]]:
             parts = [net.reshape(each, (1, *each.shape)) for each in elements]
             now = parts[0] if len(parts) == 1 else net.concat(parts, 0)
-            after = self.cell(net, now, _affine(net, states[0], hidden, inside), states)
+            after = self.cell(net, now, affine(net, states[0], hidden, inside), states)
             after = [self._projected(net, after[0], weights), *after[1:]]
             return self._emitted(net, after[0], time), after
 
-        directions = _parts(net, of_input, self.directions) if self.bidirectional else [of_input]
+        directions = parts(net, of_input, self.directions) if self.bidirectional else [of_input]
         along = [Along(each, time, reverse=index == 1) for index, each in enumerate(directions)]
         outputs, last = net.scan(step, along, initial)
         return (outputs[0] if len(outputs) == 1 else net.concat(outputs, 2)), last
@@ -252,23 +207,6 @@ class _Recurrent(Module, abstract=True):
         hx = tuple(given) if len(given) > 1 else given[0] if given else None
         output, last = torch.func.functional_call(module.eval(), dict(weights), (input, hx))
         return (output, *(last if isinstance(last, tuple) else (last,)))
-
-
-def _require_state(given: TensorType | None, wanted: TensorType, name: str, what: str) -> None:
-    """Refuse a state of another type."""
-    if given is None:
-        return
-    if given.dtype is not wanted.dtype:
-        raise Refused(f"`{name}` of {what} must be {wanted.dtype} as its input is, not {given.dtype}", name)
-    pairs = zip(given.shape, wanted.shape, strict=False)
-    if given.rank != wanted.rank or not all(same_dim(a, b, f"`{name}` of {what}", name) for a, b in pairs):
-        raise Refused(f"`{name}` of {what} must be {wanted}, not {given}", name)
-
-
-def _require_both(h_0: object, c_0: object, what: str) -> None:
-    if (h_0 is None) != (c_0 is None):
-        about = "h_0" if c_0 is None else "c_0"
-        raise Refused(f"{what} begins with both `h_0` and `c_0`, or with neither", about)
 
 
 class LSTM(_Recurrent):
@@ -308,14 +246,14 @@ class LSTM(_Recurrent):
     def infer(
         self, input: TensorType, h_0: TensorType | None = None, c_0: TensorType | None = None
     ) -> tuple[TensorType, ...]:
-        _require_both(h_0, c_0, self.name)
+        require_both(h_0, c_0, self.name)
         if self.proj_size and not 0 < self.proj_size < self.hidden_size:
             text = f"`proj_size` must be smaller than `hidden_size`, {self.hidden_size}"
             raise Refused(f"{text}, not {self.proj_size}", "proj_size")
         return self._infer(input, {"h_0": h_0, "c_0": c_0})
 
     def cell(self, net: Network, of_input: Tensor, of_hidden: Tensor, states: Sequence[Tensor]) -> Any:
-        return _lstm(net, of_input, of_hidden, states[1])
+        return lstm_step(net, of_input, of_hidden, states[1])
 
     def lower(
         self,
@@ -355,7 +293,7 @@ class GRU(_Recurrent):
         return self._infer(input, {"hx": hx})
 
     def cell(self, net: Network, of_input: Tensor, of_hidden: Tensor, states: Sequence[Tensor]) -> Any:
-        return (_gru(net, of_input, of_hidden, states[0]),)
+        return (gru_step(net, of_input, of_hidden, states[0]),)
 
     def lower(
         self, net: Network, input: Tensor, hx: Tensor | None = None, **weights: Tensor
@@ -364,9 +302,6 @@ class GRU(_Recurrent):
 
     def reference(self, torch: Any, input: Any, hx: Any = None, **weights: Any) -> Any:
         return self._by_torch(torch, input, (hx,), weights)
-
-
-_NONLINEARITIES = {"tanh": "TANH", "relu": "RELU"}
 
 
 class RNN(_Recurrent):
@@ -392,175 +327,12 @@ class RNN(_Recurrent):
         return self._infer(input, {"hx": hx})
 
     def cell(self, net: Network, of_input: Tensor, of_hidden: Tensor, states: Sequence[Tensor]) -> Any:
-        return (net.activation(_NONLINEARITIES[self.nonlinearity], _sum(net, of_input, of_hidden)),)
+        return (net.activation(NONLINEARITIES[self.nonlinearity], added(net, of_input, of_hidden)),)
 
     def lower(
         self, net: Network, input: Tensor, hx: Tensor | None = None, **weights: Tensor
     ) -> tuple[Tensor, ...]:
         return self._lower(net, input, (hx,), weights)
-
-    def reference(self, torch: Any, input: Any, hx: Any = None, **weights: Any) -> Any:
-        return self._by_torch(torch, input, (hx,), weights)
-
-
-# --- Cells ------------------------------------------------------------------------------------------------
-
-
-class _Cell(Module, abstract=True):
-    """One step of a recurrent network of one layer: torch.nn.RNNCellBase."""
-
-    inferred = ("input_size",)
-
-    gates: ClassVar[int]
-
-    if TYPE_CHECKING:
-        hidden_size: int
-        bias: bool
-
-    def _input_size(self, input: TensorType) -> int:
-        return static(input.shape[-1], f"the number of features, which {self.name} maps,", "input")
-
-    def weights(self, input: TensorType, *states: TensorType, **_: TensorType) -> dict[str, TensorType]:
-        rows = self.gates * self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, self._input_size(input))}
-        shapes |= {"weight_hh": (rows, self.hidden_size)}
-        shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if self.bias else {}
-        return {slot: input.with_shape(shape) for slot, shape in shapes.items()}
-
-    def _infer(self, input: TensorType, states: Mapping[str, TensorType | None]) -> TensorType:
-        require_floating(input, self.name, "input")
-        require_rank(input, (1, 2), self.name, "input")
-        if self.hidden_size < 1:
-            raise Refused(f"`hidden_size` must be at least 1, not {self.hidden_size}", "hidden_size")
-        self._input_size(input)
-        result = input.with_shape((*input.shape[:-1], self.hidden_size))
-        for name, given in states.items():
-            _require_state(given, result, name, self.name)
-        return result
-
-    def _begin(self, net: Network, input: Tensor, *states: Tensor | None) -> tuple[Tensor, ...]:
-        """Input and states as matrices, states that are not given as zeros."""
-        x = net.to_rank(input, 2)
-        zeros = net.filled((1, 1), 0.0, x.dtype)
-        shape: tuple[Dim, ...] = (x.shape[0], self.hidden_size)
-        return (x, *(net.expand(zeros, shape) if s is None else net.to_rank(s, 2) for s in states))
-
-    def _by_torch(self, torch: Any, input: Any, states: Sequence[Any], weights: Mapping[str, Any]) -> Any:
-        fields = {name: getattr(self, name) for name in self.parameters}
-        module = getattr(torch.nn, self.name)(input.shape[-1], **fields, device="meta")
-        given = [state for state in states if state is not None]
-        hx = tuple(given) if len(given) > 1 else given[0] if given else None
-        return torch.func.functional_call(module.eval(), dict(weights), (input, hx))
-
-
-class LSTMCell(_Cell):
-    """One step of an LSTM: the next hidden and cell state."""
-
-    torch = "torch.nn.LSTMCell"
-    gates = 4
-    examples = (
-        "LSTMCell(6)(float32[N, 4], float32[N, 6], float32[N, 6]) -> float32[N, 6], float32[N, 6]",
-        "LSTMCell(6, bias = false)(float32[4]) -> float32[6], float32[6]",
-        "LSTMCell(6)(float16[N, 4]) -> float16[N, 6], float16[N, 6]",
-    )
-
-    hidden_size: int
-    bias: bool = True
-
-    def infer(
-        self, input: TensorType, h_0: TensorType | None = None, c_0: TensorType | None = None
-    ) -> tuple[TensorType, ...]:
-        _require_both(h_0, c_0, self.name)
-        return (self._infer(input, {"h_0": h_0, "c_0": c_0}),) * 2
-
-    def lower(
-        self,
-        net: Network,
-        input: Tensor,
-        h_0: Tensor | None = None,
-        c_0: Tensor | None = None,
-        *,
-        weight_ih: Tensor,
-        weight_hh: Tensor,
-        bias_ih: Tensor | None = None,
-        bias_hh: Tensor | None = None,
-    ) -> tuple[Tensor, ...]:
-        x, h, c = self._begin(net, input, h_0, c_0)
-        gates = _affine(net, x, weight_ih, bias_ih, bias_hh), _affine(net, h, weight_hh)
-        h, c = _lstm(net, *gates, c)
-        return tuple(net.reshape(t, type.shape) for t, type in zip((h, c), net.results, strict=True))
-
-    def reference(self, torch: Any, input: Any, h_0: Any = None, c_0: Any = None, **weights: Any) -> Any:
-        return self._by_torch(torch, input, (h_0, c_0), weights)
-
-
-class GRUCell(_Cell):
-    """One step of a GRU: the next hidden state."""
-
-    torch = "torch.nn.GRUCell"
-    gates = 3
-    examples = (
-        "GRUCell(6)(float32[N, 4], float32[N, 6]) -> float32[N, 6]",
-        "GRUCell(6)(float32[4]) -> float32[6]",
-        "GRUCell(6, bias = false)(float16[N, 4]) -> float16[N, 6]",
-    )
-
-    hidden_size: int
-    bias: bool = True
-
-    def infer(self, input: TensorType, hx: TensorType | None = None) -> TensorType:
-        return self._infer(input, {"hx": hx})
-
-    def lower(
-        self,
-        net: Network,
-        input: Tensor,
-        hx: Tensor | None = None,
-        *,
-        weight_ih: Tensor,
-        weight_hh: Tensor,
-        bias_ih: Tensor | None = None,
-        bias_hh: Tensor | None = None,
-    ) -> Tensor:
-        x, h = self._begin(net, input, hx)
-        gates = _affine(net, x, weight_ih, bias_ih), _affine(net, h, weight_hh, bias_hh)
-        return net.reshape(_gru(net, *gates, h), net.result.shape)
-
-    def reference(self, torch: Any, input: Any, hx: Any = None, **weights: Any) -> Any:
-        return self._by_torch(torch, input, (hx,), weights)
-
-
-class RNNCell(_Cell):
-    """``tanh(x @ W_ih.T + b_ih + h @ W_hh.T + b_hh)``, or relu: the next hidden state."""
-
-    torch = "torch.nn.RNNCell"
-    gates = 1
-    examples = (
-        "RNNCell(6)(float32[N, 4], float32[N, 6]) -> float32[N, 6]",
-        'RNNCell(6, bias = false, nonlinearity = "relu")(float32[4], float32[6]) -> float32[6]',
-    )
-
-    hidden_size: int
-    bias: bool = True
-    nonlinearity: Literal["tanh", "relu"] = "tanh"
-
-    def infer(self, input: TensorType, hx: TensorType | None = None) -> TensorType:
-        return self._infer(input, {"hx": hx})
-
-    def lower(
-        self,
-        net: Network,
-        input: Tensor,
-        hx: Tensor | None = None,
-        *,
-        weight_ih: Tensor,
-        weight_hh: Tensor,
-        bias_ih: Tensor | None = None,
-        bias_hh: Tensor | None = None,
-    ) -> Tensor:
-        x, h = self._begin(net, input, hx)
-        total = _sum(net, _affine(net, x, weight_ih, bias_ih, bias_hh), _affine(net, h, weight_hh))
-        return net.reshape(net.activation(_NONLINEARITIES[self.nonlinearity], total), net.result.shape)
 
     def reference(self, torch: Any, input: Any, hx: Any = None, **weights: Any) -> Any:
         return self._by_torch(torch, input, (hx,), weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from trtdsl.ops.base import Function, static
-from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.creation import Listed
 from trtdsl.ops.indexing import Select
 from trtdsl.ops.logic import To
@@ -99,7 +99,7 @@ class AffineGrid(Composed):
     align_corners: bool | None = None
 
     def compose(self, emit: Emit, theta: Part) -> Part:
-        sizes = self._checked(TensorType(theta.dtype, theta.shape))
+        sizes = self._checked(type_of_part(theta))
         wide, spatial = emit(To(DType.FLOAT32), theta), len(sizes)
         batch = theta.shape[0]
         columns = [

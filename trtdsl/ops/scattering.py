@@ -1,7 +1,7 @@
 """Elements written, or added, at positions that a tensor names: ``scatter`` and its kin.
 
-TensorRT's own layer writes, and says nothing of two writes to one place; as little does PyTorch say of them
-but where they add up. Those are made of comparisons: each place sums what is meant for it, exactly.
+TensorRT's own layer leaves two writes to one place undefined, as PyTorch does unless they accumulate. Writes
+that accumulate are made of comparisons: each place sums what is meant for it, exactly.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 from trtdsl.ops.arithmetic_layers import computed
 from trtdsl.ops.base import Function
-from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.creation import Full
 from trtdsl.ops.logic import Eq, Ge, Gt, LogicalAnd, LogicalOr, Lt, To, Where
 from trtdsl.ops.pointwise import Add, Clamp, Div, Mul, Pow, Sub
@@ -19,11 +19,6 @@ from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, require_fit
 from trtdsl.ops.unary import Abs, Erf, Exp, Isnan, Log, Neg, Reciprocal, Sin, Sqrt, Trunc
 from trtdsl.types import DType, TensorType
-
-
-def type_of_part(x: Part) -> TensorType:
-    """The part's type."""
-    return TensorType(x.dtype, x.shape)
 
 
 class InFloat32(Composed, abstract=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trtdsl.ops.base import static
-from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.indexing import Select
 from trtdsl.ops.logic import Eq, Gt, LogicalNot, To, Where
 from trtdsl.ops.ordering import Sort, Topk
@@ -14,7 +14,6 @@ from trtdsl.ops.reduction import Amax, Amin, AnyTrue, Mean, Std, Sum, Var
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_floating, wrap_dim
 from trtdsl.ops.shape import Reshape, Unsqueeze
-from trtdsl.ops.special import type_of_part
 from trtdsl.ops.unary import Isnan
 from trtdsl.ops.vector_norm import VectorNorm
 from trtdsl.types import DType

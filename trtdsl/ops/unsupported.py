@@ -85,4 +85,4 @@ _GROUPS: Mapping[str, str] = {
     """,
 }
 REASONS: Mapping[str, str] = {name: reason for reason, names in _GROUPS.items() for name in names.split()}
-"""Why there is no such operator, by PyTorch's name."""
+"""Why an operator is missing, by PyTorch's name for it."""

@@ -9,7 +9,6 @@ Where TensorRT takes a layer but computes another shape or type than ours, the f
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.control_flow import ADDED_BY, ControlFlowNetwork
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
+from trtdsl.trt.lacks import lacks
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
 from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
@@ -362,8 +362,9 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
     def _create(self, kind: str, arguments: Sequence[Any], owner: Any) -> Any:
         if owner is None and not self.dialect.has(kind):
             raise self.refused(f"{self.dialect} has no `{kind}` layer, which this operator needs")
-        self._check_operation(arguments)
-        self._check_volume(kind, arguments)
+        names = [f"{type(value).__name__}.{getattr(value, 'name', '')}" for value in arguments]
+        if lack := lacks(self.facts, kind, filter(self.facts.has, names), arguments):
+            raise self.refused(f"{self.dialect} {lack.message}", lack.help)
         method = getattr(self.raw, f"add_{kind}") if owner is None else getattr(owner, ADDED_BY[kind])
         slots = _WEIGHT_SLOTS.get(kind, {})
         try:
@@ -375,24 +376,6 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
         if layer is None:
             raise self._rejected(f"TensorRT refuses this `{kind}` layer")
         return layer
-
-    def _check_operation(self, arguments: Sequence[Any]) -> None:
-        """Refuse a layer of integers that TensorRT would refuse as late as while building."""
-        dtypes = [value.dtype for value in arguments if isinstance(value, Tensor)]
-        names = (f"{type(value).__name__}.{getattr(value, 'name', '')}" for value in arguments)
-        for operation, dtype in itertools.product(filter(self.facts.has, names), dtypes):
-            if not self.facts.takes(operation, dtype):
-                raise self.refused(
-                    f"{self.dialect} supports {operation} for floating-point tensors only, not for {dtype}",
-                    "cast to float32 first, which is exact for integers up to 2 ** 24",
-                )
-
-    def _check_volume(self, kind: str, arguments: Sequence[Any]) -> None:
-        if kind == "grid_sample" and arguments[0].rank == 5 and not self.facts.samples_volumes:
-            raise self.refused(
-                f"{self.dialect} samples images at points, not volumes: {arguments[0].type}",
-                "TensorRT from 11.2.1 on and TensorRT-RTX do",
-            )
 
     def _argument(self, value: Any, is_weights: bool) -> Any:
         if isinstance(value, Tensor):

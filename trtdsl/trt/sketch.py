@@ -7,7 +7,6 @@ another reason than a layer, an enum member or a type that it lacks is not found
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from trtdsl.ops.lowering import Along, Array, Branch, Step, Tensor
 from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.dialect import DATA_TYPES
 from trtdsl.trt.facts import Facts
+from trtdsl.trt.lacks import lacks
 from trtdsl.trt.target import NetworkTarget
 from trtdsl.types import Dim, DType, TensorType
 
@@ -85,20 +85,13 @@ class SketchNetwork(ComposingNetwork, NetworkTarget):
     ) -> tuple[Tensor, ...]:
         if not self.has(layer):
             raise self.refused(f"{self._release} has no `{layer}` layer, which this operator needs")
-        self._check_operation(arguments)
-        if layer == "grid_sample" and arguments[0].rank == 5 and not self._facts.samples_volumes:
-            raise self.refused(f"{self._release} samples images at points, not volumes")
+        members = (value for value in arguments if isinstance(value, Member))
+        if lack := lacks(self._facts, layer, members, arguments):
+            raise self.refused(f"{self._release} {lack.message}", lack.help)
         for type in results:
             self._check(type)
         self.layers.append(layer)
         return tuple(map(_tensor, results))
-
-    def _check_operation(self, arguments: Sequence[Any]) -> None:
-        dtypes = [value.dtype for value in arguments if isinstance(value, Tensor)]
-        members = [value for value in arguments if isinstance(value, Member)]
-        for member, dtype in itertools.product(members, dtypes):
-            if not self._facts.takes(member, dtype):
-                raise self.refused(f"{self._release} supports {member} for floating-point tensors only")
 
     def _check(self, type: TensorType) -> None:
         # uint8 is of inputs and outputs only; within the network it is int32.
