@@ -133,8 +133,7 @@ def verify(
         require_torch("computing the network on the CPU")
     _require_one(against=against, onnx=onnx, outputs=outputs)
     options = VerifyOptions(at, seed, dtype, tolerance, weights_dtype, randomize)
-    if randomize and (against is None or engine is not None):
-        raise UsageError(Diagnostic("`--randomize` needs `--against`, and the CPU to compute the network"))
+    _require_weights_to_choose(randomize, against, engine)
     graph, notes = _model(graph, CheckOptions(model=model, defines=defines or {}, weights_map=weights_map))
     runner = None if engine is None else engine_of(engine, graph)
     stored = None if outputs is None else load_reference_arrays(outputs)
@@ -144,8 +143,7 @@ def verify(
     runner = None if runner is None else loaded(runner, chosen)
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state = _state(weights, section, weights_prefix)
-    if isinstance(state, Checkpoint):
-        notes += [*state.notes, *entered(state, section)]
+    notes += [*state.notes, *entered(state, section)] if isinstance(state, Checkpoint) else ()
     if against is not None:
         sides = _sides_of_module(graph, against, arguments or {}, state, options, runner is not None)
     else:
@@ -290,6 +288,11 @@ def _bound(
 ) -> tuple[Graph, tuple[str, ...]]:
     bound = bind(graph, state, weights_dtype, owner=owner)
     return bound.graph, tuple(warning.message for warning in bound.warnings)
+
+
+def _require_weights_to_choose(randomize: bool, against: object, engine: object) -> None:
+    if randomize and (against is None or engine is not None):
+        raise UsageError(Diagnostic("`--randomize` needs `--against`, and the CPU to compute the network"))
 
 
 def _require_one(**given: object) -> None:
