@@ -105,7 +105,8 @@ def test_equals_torchs_module(kind: str, states: bool, rank: int, extra: dict[st
 
 
 def test_relu_of_rnn() -> None:
-    graph = model('input x: float32[T, N, 4]\ny, h = x -> rnn: RNN(6, 2, "relu")\noutput y, h')
+    call = 'rnn: RNN(6, num_layers = 2, nonlinearity = "relu")'
+    graph = model(f"input x: float32[T, N, 4]\ny, h = x -> {call}\noutput y, h")
     module = torch.nn.RNN(4, 6, 2, "relu").eval()
     x = torch.randn(5, 2, 4)
     with torch.no_grad():
@@ -218,7 +219,7 @@ def test_in_another_precision(kind: str, dtype: DType) -> None:
     ("call", "says"),
     [
         ("x -> rnn: LSTM(0)", "`hidden_size` must be at least 1, not 0"),
-        ("x -> rnn: LSTM(6, 0)", "`num_layers` must be at least 1, not 0"),
+        ("x -> rnn: LSTM(6, num_layers = 0)", "`num_layers` must be at least 1, not 0"),
         ("x -> rnn: LSTM(6, proj_size = 6)", "`proj_size` must be smaller than `hidden_size`, 6, not 6"),
         ("(x, h) -> rnn: LSTM(6)", "LSTM begins with both `h_0` and `c_0`, or with neither"),
         ("(x, wide, h) -> rnn: LSTM(6)", "`h_0` of LSTM must be float32[1, N, 6], not float32[1, N, 7]"),

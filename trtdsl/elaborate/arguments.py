@@ -10,12 +10,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from trtdsl.diagnostics import Span, did_you_mean
+from trtdsl.diagnostics import Diagnostic, Span, did_you_mean
 from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
-from trtdsl.ops.base import REQUIRED, Op
+from trtdsl.ops.base import REQUIRED, Module, Op
 from trtdsl.ops.refused import Refused
+from trtdsl.ops.text import in_a_row
 from trtdsl.types import DType, SymbolicDim
 
 
@@ -75,44 +76,47 @@ def require_no_tensors(callee: str, arguments: Sequence[Argument]) -> None:
             )
 
 
-def require_no_sizes_of_input(
-    callee: str,
-    order: Sequence[str],
-    arguments: Sequence[Argument],
-    inferred: Sequence[str],
-    types: Mapping[str, Any],
-) -> None:
-    """PyTorch's ``BatchNorm2d(64)`` would set ``eps`` here: a size where the first parameter is a float."""
-    if not (inferred and order and arguments) or arguments[0].name is not None:
+def require_by_name(callee: str, op: type[Module], arguments: Sequence[Argument]) -> None:
+    """Refuse what may only be given by name, as PyTorch's first parameter makes of ``Conv2d(3, 32, 3)``."""
+    taken = op.positional()
+    positional = [argument for argument in arguments if argument.name is None]
+    excess = positional[len(taken) :]
+    if not op.inferred or not excess:
         return
-    first = arguments[0]
-    if types[order[0]] is float and type(first.value) is int and first.value > 0:
-        raise mistake(f"{_leave_out(callee, inferred[0])}; the first parameter is `{order[0]}`", first.span)
+    what = f"{in_a_row(taken)} by position, the others by name" if taken else "its parameters by name"
+    help = [_leave_out(callee, op.inferred)]
+    named = list(zip(op.parameters[len(taken) :], excess, strict=False))
+    if all(_may_be_meant(argument.value, hints(op)[name]) for name, argument in named):
+        spelled = ", ".join(f"{name} = {argument.span.text}" for name, argument in named)
+        help.append(f"or write `{spelled}` if that is what is meant")
+    raise Mistake(Diagnostic(f"`{callee}` takes {what}", excess[0].span, help=tuple(help)))
 
 
-def recall_inferred(
-    error: Mistake,
-    callee: str,
-    order: Sequence[str],
-    arguments: Sequence[Argument],
-    inferred: Sequence[str],
-) -> Mistake:
+def _may_be_meant(value: object, hint: Any) -> bool:
+    """Whether a value suits a parameter; an integer in the place of a float is more likely a size."""
+    try:
+        coerce(value, hint)
+    except Unfit:
+        return False
+    return not (hint is float and type(value) is int)
+
+
+def recall_inferred(error: Mistake, callee: str, op: type[Module], arguments: Sequence[Argument]) -> Mistake:
     """The mistake, with its likely reason where PyTorch's first parameter seems to be given by position.
 
-    So it is where a later integer given by position does not fit, or its parameter is given by name as well.
+    So it is where a parameter is given by position and by name as well.
     """
     by_position = [argument for argument in arguments if argument.name is None]
-    numbers = [argument for argument in by_position if type(argument.value) is int]
-    taken = order[: len(by_position)]
-    suspects = [argument.span for argument in numbers[1:]]
-    suspects += [argument.head for argument in arguments if numbers and argument.name in taken]
-    if not inferred or error.diagnostic.span not in suspects:
+    taken = op.parameters[: len(by_position)]
+    twice = [argument.head for argument in arguments if argument.name in taken]
+    if not op.inferred or error.diagnostic.span not in twice:
         return error
-    return Mistake(replace(error.diagnostic, help=(_leave_out(callee, inferred[0]),)), error.around)
+    return Mistake(replace(error.diagnostic, help=(_leave_out(callee, op.inferred),)), error.around)
 
 
-def _leave_out(callee: str, inferred: str) -> str:
-    return f"`{callee}` infers `{inferred}` from its input, leave it out"
+def _leave_out(callee: str, inferred: Sequence[str]) -> str:
+    them = "it" if len(inferred) == 1 else "them"
+    return f"`{callee}` infers {in_a_row(inferred)} from its input, leave {them} out"
 
 
 def construct(callee: OperatorRef, bound: Mapping[str, Argument], span: Span) -> tuple[Op, dict[str, Span]]:

@@ -17,7 +17,7 @@ from trtdsl.elaborate.arguments import (
     construct,
     match_arguments,
     recall_inferred,
-    require_no_sizes_of_input,
+    require_by_name,
     require_no_tensors,
 )
 from trtdsl.elaborate.builtins import Unsuitable, bounded
@@ -337,13 +337,16 @@ def _configured(callee: OperatorRef, arguments: Sequence[Argument], span: Span) 
             text = f"`{callee.name}` infers `{argument.name}` from its input, leave it out"
             raise mistake(text, argument.head)
     require_no_tensors(callee.name, arguments)
-    require_no_sizes_of_input(callee.name, order, arguments, inferred, hints(callee.op))
+    if issubclass(callee.op, Module):
+        require_by_name(callee.name, callee.op, arguments)
     by_name = (*callee.op.parameters, *callee.op.ignored)
     try:
         bound = match_arguments(callee.name, order, arguments, span, "parameter", callee.op.variadic, by_name)
         return construct(callee, bound, span)
     except Mistake as error:
-        raise recall_inferred(error, callee.name, order, arguments, inferred) from error
+        if issubclass(callee.op, Module):
+            raise recall_inferred(error, callee.name, callee.op, arguments) from error
+        raise
 
 
 def _is_required(callee: OperatorRef, parameter: str) -> bool:

@@ -238,6 +238,11 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
         """A parameter's default; :data:`REQUIRED` where it has none."""
         return _defaults(cls)[parameter]
 
+    @classmethod
+    def positional(cls) -> tuple[str, ...]:
+        """The parameters that may be given by position."""
+        return cls.parameters
+
     def replace(self, **changes: Any) -> Any:
         """The operator with other parameters."""
         return msgspec.structs.replace(self, **changes)
@@ -270,9 +275,18 @@ class Module(Op, abstract=True):
     """A ``torch.nn`` module, placed with a label: ``label: Name(parameters)(operands)``."""
 
     inferred: ClassVar[tuple[str, ...]] = ()
-    """constructor parameters of the PyTorch module that follow from the operands, left out here"""
+    """constructor parameters of the PyTorch module that follow from the operands, left out here.
+
+    Where there are some, only parameters without a default are given by position: PyTorch's first argument in
+    the place of the next parameter, ``Conv2d(3, 32, 3)``, would be a valid text with another meaning."""
     call_parameters: ClassVar[tuple[str, ...]] = ()
     """parameters that PyTorch's module takes beside its tensors where it is called, configured here"""
+
+    @classmethod
+    def positional(cls) -> tuple[str, ...]:
+        """The parameters that may be given by position."""
+        required = tuple(name for name in cls.parameters if cls.default(name) is REQUIRED)
+        return required if cls.inferred else cls.parameters
 
     def torch_arguments(self, *operands: Any, **named: Any) -> Mapping[str, object]:
         """The values of :attr:`inferred`, from the operands' types."""

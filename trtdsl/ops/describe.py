@@ -36,7 +36,10 @@ def signature(op: type[Op], spelling: Spelling | None = None) -> str:
         if parameter in op.parameters and parameter not in fixed
     }
     if name[:1].isupper():
-        return f"{name}({', '.join(parameters.values())})({', '.join(tensors.values())})"
+        behind = [text for each, text in parameters.items() if each not in op.positional()]
+        before = [text for each, text in parameters.items() if each in op.positional()]
+        listed = [*before, *(["*"] if behind else []), *behind]
+        return f"{name}({', '.join(listed)})({', '.join(tensors.values())})"
     ordered = op.order or (*tensors, *op.bodies, *parameters)
     texts = tensors | parameters | {body: body for body in op.bodies}
     return f"{name}({', '.join(texts[each] for each in ordered)})"
@@ -163,7 +166,8 @@ def operator_pages() -> str:
 
 _CONVENTIONS = (
     "An example declares its inputs, calls the operator and says the type of the result; the model that it",
-    "stands in has the dimensions N, S, H and W.",
+    "stands in has the dimensions N, S, H and W. What stands behind `*` in a list of parameters is given by",
+    "name.",
 )
 
 

@@ -218,13 +218,14 @@ class LSTM(_Recurrent):
         "LSTM(6)(float32[S, N, 4]) -> float32[S, N, 6], float32[1, N, 6], float32[1, N, 6]",
         "LSTM(6, batch_first = true, bidirectional = true)(float32[N, S, 4])"
         " -> float32[N, S, 12], float32[2, N, 6], float32[2, N, 6]",
-        "LSTM(3, 2, bias = false, bidirectional = true)(float32[S, N, 4], float32[4, N, 3], float32[4, N, 3])"
+        "LSTM(3, num_layers = 2, bias = false, bidirectional = true)"
+        "(float32[S, N, 4], float32[4, N, 3], float32[4, N, 3])"
         " -> float32[S, N, 6], float32[4, N, 3], float32[4, N, 3]",
-        "LSTM(6, 2)(float32[S, 4], float32[2, 6], float32[2, 6])"
+        "LSTM(6, num_layers = 2)(float32[S, 4], float32[2, 6], float32[2, 6])"
         " -> float32[S, 6], float32[2, 6], float32[2, 6]",
         "LSTM(6, batch_first = true)(float16[N, S, 4])"
         " -> float16[N, S, 6], float16[1, N, 6], float16[1, N, 6]",
-        "LSTM(6, 2, bidirectional = true, proj_size = 2)(float32[S, N, 4])"
+        "LSTM(6, num_layers = 2, bidirectional = true, proj_size = 2)(float32[S, N, 4])"
         " -> float32[S, N, 4], float32[4, N, 2], float32[4, N, 6]",
     )
 
@@ -277,7 +278,7 @@ class GRU(_Recurrent):
     gated_apart = True
     examples = (
         "GRU(6)(float32[S, N, 4]) -> float32[S, N, 6], float32[1, N, 6]",
-        "GRU(6, 2, batch_first = true, bidirectional = true)(float32[N, S, 4], float32[4, N, 6])"
+        "GRU(6, num_layers = 2, batch_first = true, bidirectional = true)(float32[N, S, 4], float32[4, N, 6])"
         " -> float32[N, S, 12], float32[4, N, 6]",
         "GRU(5, bias = false)(float32[S, 4]) -> float32[S, 5], float32[1, 5]",
         "GRU(6)(float16[S, N, 4]) -> float16[S, N, 6], float16[1, N, 6]",
@@ -311,7 +312,8 @@ class RNN(_Recurrent):
     gates = 1
     examples = (
         "RNN(6)(float32[S, N, 4]) -> float32[S, N, 6], float32[1, N, 6]",
-        'RNN(6, 2, "relu", bidirectional = true)(float32[S, N, 4], float32[4, N, 6])'
+        'RNN(6, num_layers = 2, nonlinearity = "relu", bidirectional = true)'
+        "(float32[S, N, 4], float32[4, N, 6])"
         " -> float32[S, N, 12], float32[4, N, 6]",
         "RNN(5, batch_first = true, bias = false)(float32[N, S, 4]) -> float32[N, S, 5], float32[1, N, 5]",
     )

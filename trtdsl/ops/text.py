@@ -1,6 +1,8 @@
-"""Compile-time values as the language writes them."""
+"""Compile-time values and names as the language and its messages write them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from trtdsl.types import DType
 
@@ -26,6 +28,12 @@ def literal(value: object) -> str:
 def _number(value: float) -> str:
     """A float that reads back as the same float."""
     return repr(value)
+
+
+def in_a_row(names: Sequence[str]) -> str:
+    """ "`a`, `b` and `c`"."""
+    *rest, last = (f"`{name}`" for name in names)
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 def quoted(text: str) -> str:

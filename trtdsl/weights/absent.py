@@ -56,18 +56,28 @@ class Absent:
         found = f"it has {len(self.weights)} others, such as {keys}" if keys else "it has no keys at all"
         return Diagnostic(text + self.guess(first), help=(found, *self.prefix_help))
 
-    def missing(self, key: str, weight: Weight, helped: bool) -> Diagnostic:
-        """What is said of one missing key; ``helped`` where advice on all of them was given before."""
-        guess = self.guess(key)
+    def missing(self, weights: Mapping[str, Weight], helped: bool) -> Diagnostic:
+        """What is said of a layer's missing weights, by their keys.
+
+        ``helped`` where advice on all keys was given before.
+        """
+        guesses = list(dict.fromkeys(filter(None, map(self._guess, weights))))
+        guess = f", did you mean {' and '.join(map(quote, guesses))}?" if guesses else ""
         help = () if helped else self.prefix_help
-        tied = () if guess or help or weight.stored else self._tied_help(weight)
-        return Diagnostic(f"the checkpoint has no {quote(key)}{guess}", help=(*help, *tied))
+        if not guess and not help:
+            free = [each for each in weights.values() if not each.stored]
+            help = tuple(text for each in free for text in self._tied_help(each))
+        keys = " and no ".join(map(quote, weights))
+        return Diagnostic(f"the checkpoint has no {keys}{guess}", help=help)
 
     def guess(self, key: str) -> str:
         """``, did you mean `x`?`` with the same key at a deeper level, or else the most similar."""
-        deeper = next((free for free in self.free if free.endswith(f".{key}")), None)
-        found = deeper or nearest(key, islice(self.free, _MOST_GUESSED), cutoff=0.75)
+        found = self._guess(key)
         return f", did you mean {quote(found)}?" if found else ""
+
+    def _guess(self, key: str) -> str | None:
+        deeper = next((free for free in self.free if free.endswith(f".{key}")), None)
+        return deeper or nearest(key, islice(self.free, _MOST_GUESSED), cutoff=0.75)
 
     @cached_property
     def prefix_help(self) -> tuple[str, ...]:

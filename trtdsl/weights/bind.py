@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.ir import Graph, Node, Value, Weight, rebuild, walk
@@ -21,11 +20,10 @@ from trtdsl.options import WeightsDType
 from trtdsl.types import DType
 from trtdsl.weights.absent import Absent, unread
 from trtdsl.weights.checkpoint import Checkpoint
-from trtdsl.weights.entries import Entries, Entry, Given, Missing
+from trtdsl.weights.entries import Entries, Entry, Given, Missing, is_found
 from trtdsl.weights.file import listing, quote
 from trtdsl.weights.state_dict import behind
-
-MOST_ERRORS = 20
+from trtdsl.weights.unfit import Unfit
 
 
 @dataclass(frozen=True)
@@ -66,16 +64,17 @@ def bind(
     errors: list[Diagnostic] = []
     warnings: list[Diagnostic] = []
     bound: dict[Value, Value] = {}
+    unfit = Unfit(absent)
     unlike: dict[tuple[np.dtype[Any], DType], list[Weight]] = {}
     for weight, entry in found.items():
-        problems = _problems(weight, entry, absent, len(errors))
-        dtype = None if problems or not _is_found(entry) else _unlike_dtype(weight, entry, weights_dtype)
-        errors += [_located(problem, weight, users[weight]) for problem in problems]
+        if unfit.takes(weight, entry, users[weight]) or not is_found(entry):
+            continue
+        dtype = _unlike_dtype(weight, entry, weights_dtype)
         if dtype is not None:
             unlike.setdefault((dtype, weight.type.dtype), []).append(weight)
-        elif _is_found(entry) and not errors and not unlike:
+        elif not unfit and not unlike:
             bound[weight] = weight.replace(data=_data(weight, entry, warnings), stored=None)
-    errors = [*errors[:MOST_ERRORS], *_further(len(errors) - MOST_ERRORS)]
+    errors += unfit.diagnostics()
     for (dtype, needed), group in unlike.items():
         problem = _dtype_problem(dtype, needed, group, weights_dtype)
         errors.append(Diagnostic.at(problem.message, users[group[0]].origins, problem.help))
@@ -109,10 +108,6 @@ def _entry(entries: Entries, weight: Weight) -> Entry | Missing | DiagnosticErro
         return error
 
 
-def _is_found(entry: Entry | Missing | DiagnosticError) -> TypeGuard[Entry]:
-    return not isinstance(entry, (Missing, DiagnosticError))
-
-
 def _behind(prefix: str, weights: Given) -> Given:
     """The weights whose keys begin with a prefix, without it; :class:`DiagnosticError` where none does."""
     taken = behind(prefix, weights)
@@ -132,39 +127,6 @@ def _users(graph: Graph) -> dict[Value, Node]:
         for value in node.operands:
             users.setdefault(value, node)
     return users
-
-
-def _further(count: int) -> tuple[Diagnostic, ...]:
-    return (Diagnostic(f"{count} further weights are missing or do not fit"),) if count > 0 else ()
-
-
-def _problems(
-    weight: Weight, entry: Entry | Missing | DiagnosticError, absent: Absent, earlier: int
-) -> Sequence[Diagnostic]:
-    """Why the checkpoint cannot give this weight, its dtype aside.
-
-    ``earlier`` counts the problems before it, the first of which has advice and of which few are shown.
-    """
-    if isinstance(entry, DiagnosticError):
-        return entry.diagnostics
-    if isinstance(entry, Missing):
-        shown = earlier < MOST_ERRORS
-        problem = absent.missing(entry.key, weight, helped=earlier > 0) if shown else Diagnostic("")
-        return (replace(problem, span=entry.span),)
-    shape, wanted = entry.shape, weight.type.shape
-    if shape == wanted:
-        return ()
-    help = _transposed_help(shape, wanted)
-    if weight.stored is None:
-        text = f"weight `{weight.key}` has shape {list(shape)}, but this layer needs {list(wanted)}"
-        return (Diagnostic(text, help=help),)
-    text = f"this gives weight `{weight.key}` the shape {list(shape)}, but its layer needs {list(wanted)}"
-    return (Diagnostic(text, weight.stored.span, help=help),)
-
-
-def _transposed_help(shape: tuple[int, ...], wanted: tuple[Any, ...]) -> tuple[str, ...]:
-    same = len(shape) > 1 and shape != wanted and shape == wanted[::-1]
-    return ("the checkpoint's is transposed",) if same else ()
 
 
 def _unlike_dtype(weight: Weight, entry: Entry, weights_dtype: WeightsDType) -> np.dtype[Any] | None:
@@ -213,12 +175,3 @@ def _data(weight: Weight, entry: Entry, warnings: list[Diagnostic]) -> npt.NDArr
         text = f"{values} of weight `{weight.key}` too large for {weight.type.dtype} became infinite"
         warnings.append(Diagnostic(text, severity="warning"))
     return converted
-
-
-def _located(problem: Diagnostic, weight: Weight, node: Node) -> Diagnostic:
-    """The problem at the layer that needs the weight; one of a section's line there first."""
-    if problem.span is None:
-        return Diagnostic.at(problem.message, node.origins, problem.help)
-    layer = node.origins[:1]
-    needs = tuple(replace(origin, text=f"`{weight.key}` is needed here") for origin in layer)
-    return replace(problem, origins=(*problem.origins, *needs, *node.origins[1:]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,11 @@ class Missing(Exception):
         super().__init__(key)
         self.key = key
         self.span = span
+
+
+def is_found(entry: Entry | Missing | DiagnosticError) -> TypeGuard[Entry]:
+    """Whether the values of a weight are there, of whatever shape."""
+    return not isinstance(entry, (Missing, DiagnosticError))
 
 
 def keys_read(graph: Graph, weights: Given) -> tuple[str, ...]:
