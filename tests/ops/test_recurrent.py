@@ -113,6 +113,29 @@ def test_relu_of_rnn() -> None:
         check(bound(graph, module), {"x": x}, module(x))
 
 
+def test_the_states_of_an_lstm_nest_as_in_pytorch() -> None:
+    text = """
+        input x: float32[T, N, 4]
+        input h0: float32[1, N, 6]
+        input c0: float32[1, N, 6]
+        y, (h, c) = rnn: LSTM(6)(x, (h0, c0))
+        z, (h, c) = (x, (h, c)) -> rnn: LSTM(6)
+        hidden, cell = z[0] -> cell: LSTMCell(6)(((h + y[0])[0], c[0]))
+        output y, z, hidden, cell
+    """
+    flat = {
+        "(h, c) =": "h, c =",
+        "(h0, c0)": "h0, c0",
+        "(x, (h, c))": "(x, h, c)",
+        "(((h": "((h",
+        "[0]))": "[0])",
+    }
+    other = text
+    for nested, side_by_side in flat.items():
+        other = other.replace(nested, side_by_side)
+    assert other.count("(") < text.count("(") and show(model(text)) == show(model(other))
+
+
 def test_a_projection_narrows_what_is_carried() -> None:
     """`proj_size` is the width of `h`, `hidden_size` that of `c`."""
     graph, module = recurrent("LSTM", True, 3, {"num_layers": 2, "bidirectional": True, "proj_size": 3})

@@ -73,7 +73,7 @@ class Caller:
 
     def pipe(self, callee: Any, piped: Argument, arguments: Sequence[Argument] | None, call: Call) -> Any:
         """``piped -> callee(arguments)``; ``arguments`` is None where none are written."""
-        tensors = _spread(piped, call.span)
+        tensors = _spread(piped, call.span, callee)
         if isinstance(callee, Configured):
             further = tuple(arguments or ())
             if any(not _may_be_tensors(argument.value) for argument in further):
@@ -105,6 +105,7 @@ class Caller:
         if isinstance(callee, BlockRef):
             return self.enter_block(callee, configured.arguments, tensors, call)
         op, spans = _configured(callee, configured.arguments, call.span)
+        tensors = _out_of_tuples(op, tensors)
         order = tuple(operand.name for operand in callee.op.operands)
         weights = op.slots
         bound = match_arguments(callee.name, order, tensors, call.span, "tensor", by_name=weights)
@@ -371,20 +372,43 @@ def _tensor_list(op: Op, name: str, argument: Argument) -> Sequence[Value]:
     return values
 
 
-def _spread(piped: Argument, stage: Span) -> list[Argument]:
+def _spread(piped: Argument, stage: Span, callee: Any) -> list[Argument]:
     """The piped value as leading arguments: a tuple of tensors, and of `none` for those left out, is several.
 
     What is wrong with a tensor is shown at the stage, whose note says what is piped in.
     """
     values: Any = piped.value
+    nests = _nests(callee)
     if (
         isinstance(values, tuple)
         and values
         and is_tensor(values[0])
-        and all(map(_is_optional_tensor, values[1:]))
+        and all(_is_optional_tensor(value) or (nests and _is_nested(value)) for value in values[1:])
     ):
         return [Argument(value, stage) for value in values]
     return [Argument(values, stage)] if is_tensor(values) else [piped]
+
+
+def _nests(callee: Any) -> bool:
+    """Whether PyTorch takes some tensors of a module in a tuple."""
+    module = callee.callee if isinstance(callee, Configured) else callee
+    return isinstance(module, OperatorRef) and bool(module.op.tuple_operands)
+
+
+def _is_nested(value: object) -> bool:
+    values: Any = value
+    return isinstance(values, tuple) and all(map(is_tensor, values))
+
+
+def _out_of_tuples(op: Op, tensors: Sequence[Argument]) -> Sequence[Argument]:
+    """The tensors one by one, those that stand in a tuple as PyTorch takes them."""
+    if not op.tuple_operands:
+        return tensors
+    found: list[Argument] = []
+    for argument in tensors:
+        apart = argument.name is None and _is_nested(argument.value)
+        found += [Argument(each, argument.span) for each in argument.value] if apart else [argument]
+    return found
 
 
 def _is_optional_tensor(value: object) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from trtdsl.diagnostics import Span
 from trtdsl.elaborate.mistakes import mistake
 from trtdsl.elaborate.placing import Place, Placer, Use
-from trtdsl.elaborate.values import in_words, is_tensor
+from trtdsl.elaborate.values import in_words, is_tensor, types_in_words
 from trtdsl.ir import Value
 from trtdsl.ops.creation import Listed
 from trtdsl.ops.indexing import MaskColumn, plan_index
@@ -32,10 +32,12 @@ def item_of(value: Any, subscripts: Sequence[Any], expr: tree.Index) -> Any:
     what = "a string" if isinstance(value, str) else "a list" if isinstance(value, list) else "a tuple"
     place = expr.subscripts[0].span
     (subscript, *more) = subscripts
-    if more:
-        raise mistake(f"{what} is indexed by one integer, not {len(subscripts)}", place)
-    if not isinstance(subscript, slice) and type(subscript) is not int:
-        raise mistake(f"{what} is indexed by an integer, not {in_words(subscript)}", place)
+    if more or (not isinstance(subscript, slice) and type(subscript) is not int):
+        given = str(len(subscripts)) if more else in_words(subscript)
+        label, help = _held(value, expr)
+        raise mistake(
+            f"{what} is indexed by {'one' if more else 'an'} integer, not {given}", place, label, help
+        )
     try:
         return value[subscript]
     except IndexError as error:
@@ -46,6 +48,15 @@ def item_of(value: Any, subscripts: Sequence[Any], expr: tree.Index) -> Any:
         raise mistake("a slice's step cannot be 0", place) from error
     except TypeError as error:
         raise mistake("a list is not sliced at a dynamic dimension", place) from error
+
+
+def _held(value: Any, expr: tree.Index) -> tuple[str, str]:
+    """What a list or tuple of tensors holds, which may have been taken for one tensor, and what to write."""
+    types, name = types_in_words(value), expr.value.span.text
+    if not types or not isinstance(expr.value, tree.Path):
+        return "", ""
+    kind = "list" if isinstance(value, list) else "tuple"
+    return f"`{name}` is a {kind} of {types}", f"take one of them, `{name}[0]`, or name each: `a, b = …`"
 
 
 def index_tensor(

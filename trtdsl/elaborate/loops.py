@@ -1,6 +1,6 @@
-"""What `for` statements and list comprehensions share: items, targets, and a bound on the work.
+"""What `for` statements, list comprehensions and assignments share: items, targets, and a bound on the work.
 
-In: the value that is looped over and the targets.  Out: for each item, what every name is bound to.
+In: a value and the targets.  Out: what every name is bound to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, Span
 from trtdsl.elaborate.mistakes import Report, mistake
-from trtdsl.elaborate.values import in_words, is_tensor
+from trtdsl.elaborate.values import in_words, is_tensor, types_in_words
 from trtdsl.syntax import tree
 
 MOST_STATEMENTS = 200_000
@@ -68,7 +68,7 @@ def unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequenc
     if len(value) != count:
         held = f"{len(value)} value{'s' if len(value) != 1 else ''}"
         found = "there are" if what == "this" and len(value) != 1 else f"{what} is"
-        raise mistake(f"{names} bound, but {found} {held}", place)
+        raise mistake(f"{names} bound, but {found} {held}", place, types_in_words(value))
     return value
 
 

@@ -61,6 +61,7 @@ class Placer:
         self._labels: dict[str, Use] = {}
         self._weights: dict[str, tuple[Weight, Use]] = {}
         self._constants: dict[Value, Op] = {}
+        self._nested: dict[tuple[Value, ...], int] = {}
         self.ranges: dict[Value, ValueRange] = {}
         """what the model's inputs may hold, where they say so"""
 
@@ -95,6 +96,8 @@ class Placer:
         )
         if not operands and not weights and not types[0].dtype.is_floating:
             self._constants[results[0]] = use.op
+        if use.op.tuple_of_last:
+            self._nested[results] = use.op.tuple_of_last
         warning = use.op.caution(**by_slot)
         if warning:
             self.report.warn(Diagnostic(warning, use.span, use.note, use.place.origins, severity="warning"))
@@ -128,6 +131,15 @@ class Placer:
                 " beyond its end an engine gives 0, and PyTorch raises an error"
             )
             self.report.warn(Diagnostic(text, use.span, use.note, use.place.origins, severity="warning"))
+
+    def nested(self, value: Any) -> Any:
+        """An operator's results as PyTorch nests them; any other value as it is."""
+        if not isinstance(value, tuple):
+            return value
+        results: tuple[Any, ...] = value
+        is_results = all(isinstance(each, Value) for each in results)
+        count = self._nested.get(results, 0) if is_results else 0
+        return (*results[:-count], results[-count:]) if count else results
 
     def constant(self, value: Value) -> Any:
         """The array of a constant that the text states, integers or bools; None for any other tensor."""

@@ -16,7 +16,7 @@ from trtdsl.elaborate.blocks import Blocks, Returned
 from trtdsl.elaborate.calls import Caller
 from trtdsl.elaborate.declarations import Declarations
 from trtdsl.elaborate.expressions import Expressions
-from trtdsl.elaborate.loops import Budget, bindings, items_of, names_of, unpacked
+from trtdsl.elaborate.loops import Budget, bindings, items_of, names_of
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.placing import Placer
 from trtdsl.elaborate.recorder import Recorder, RecordingExpressions
@@ -106,10 +106,11 @@ class Elaboration:
                 self.recorder.note(name.span, scope.names[name.text])
 
     def _assign(self, statement: tree.Assign, scope: Scope, model: bool) -> None:
-        names = [target.text for target in statement.targets]
+        names = [name.text for name in names_of(statement.targets)]
         value = self.expressions.value(statement.value, scope, names)
-        values = [value] if len(names) == 1 else unpacked(value, len(names), statement.value.span)
-        self._bind(zip(statement.targets, values, strict=True), scope, model)
+        if len(names) > len(statement.targets):
+            value = self.expressions.placer.nested(value)
+        self._bind(bindings(statement.targets, value, statement.value.span, "this"), scope, model)
 
     def _bind(self, bound: Iterable[tuple[tree.Name, Any]], scope: Scope, model: bool) -> None:
         for target, value in bound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -104,6 +104,7 @@ class Configured(msgspec.Struct, frozen=True, eq=False):
 
 
 Callee: TypeAlias = OperatorRef | BlockRef | DefRef | Builtin | Configured
+_MOST_SHOWN = 4
 CALLEES = (OperatorRef, BlockRef, DefRef, Builtin, Configured)
 
 
@@ -133,6 +134,15 @@ def in_words(value: object) -> str:
             return f"a list of {many}" if isinstance(value, list) else many
         case _:
             return describe_value(value)
+
+
+def types_in_words(values: Sequence[Any]) -> str:
+    """ "float32[N, 8] and int64[N]" for a few tensors; "" for anything else."""
+    types = [str(value.type) for value in values if is_tensor(value)]
+    if not 0 < len(types) == len(values) <= _MOST_SHOWN:
+        return ""
+    *rest, last = types
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 def _article(word: str) -> str:

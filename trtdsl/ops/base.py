@@ -143,6 +143,10 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     """relative L2 error allowed between the lowered layers and PyTorch in float32"""
     in_place: ClassVar[tuple[str, ...]] = ()
     """operands whose memory the first results take over: the model's inputs, and the results its outputs"""
+    tuple_operands: ClassVar[tuple[str, ...]] = ()
+    """operands that PyTorch takes in one tuple, and that may be given so here"""
+    tuple_of_last: ClassVar[int] = 0
+    """how many of the last results PyTorch gives in one tuple, and may be bound so here"""
     bodies: ClassVar[tuple[str, ...]] = ()
     """names of the graphs that the operator runs itself, such as a loop's step"""
     constant: ClassVar[bool] = False

@@ -214,6 +214,8 @@ class LSTM(_Recurrent):
 
     torch = "torch.nn.LSTM"
     gates = 4
+    tuple_operands = ("h_0", "c_0")
+    tuple_of_last = 2
     examples = (
         "LSTM(6)(float32[S, N, 4]) -> float32[S, N, 6], float32[1, N, 6], float32[1, N, 6]",
         "LSTM(6, batch_first = true, bidirectional = true)(float32[N, S, 4])"

@@ -75,6 +75,7 @@ class LSTMCell(_Cell):
 
     torch = "torch.nn.LSTMCell"
     gates = 4
+    tuple_operands = ("h_0", "c_0")
     examples = (
         "LSTMCell(6)(float32[N, 4], float32[N, 6], float32[N, 6]) -> float32[N, 6], float32[N, 6]",
         "LSTMCell(6, bias = false)(float32[4]) -> float32[6], float32[6]",

@@ -253,7 +253,7 @@ class TreeBuilder(ExpressionBuilder):
         return Glued(span, tree.Conditional(whole, then, condition, rest.value), rest.following)
 
     def make_assign(
-        self, span: Span, targets: tuple[Name, ...], _equal: Token, value: Expr | Glued
+        self, span: Span, targets: tuple[tree.Target, ...], _equal: Token, value: Expr | Glued
     ) -> Statement | Body:
         return self._ending(span, value, lambda place, end: tree.Assign(place, targets, end))
 

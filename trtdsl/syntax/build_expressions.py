@@ -55,7 +55,8 @@ class ExpressionBuilder:
     def list_names(self, *names: Token) -> tuple[Name, ...]:
         return tuple(map(self._name, names[::2]))
 
-    list_targets = list_names
+    def list_targets(self, first: Token, *more: Any) -> tuple[tree.Target, ...]:
+        return (self._name(first), *self.list_loop_targets(*more))
 
     def list_loop_targets(self, *targets: Any) -> tuple[tree.Target, ...]:
         """The names, and what was made of the targets in parentheses."""

@@ -258,17 +258,22 @@ def _tuple(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic("unexpected `,`", stuck.span(), help=("a tuple stands in parentheses: `(a, b)`",))
 
 
-def _nested_names(stuck: Stuck) -> Diagnostic | None:
-    """``y, (h, c) = …``, as PyTorch's LSTM is called."""
-    if stuck.kind() != "LPAR" or stuck.kind(-1) != "COMMA":
+def _first_target(stuck: Stuck) -> Diagnostic | None:
+    """``(h, c) = …`` and ``(h, c), y = …``, which read as a call of what stands in front."""
+    begin, end = 0, -1
+    if stuck.kind() == "LPAR":
+        end = 1
+        while stuck.kind(end) in ("NAME", "COMMA"):
+            end += 1
+    elif stuck.kind() in ("COMMA", "EQUAL"):
+        begin = -2
+        while stuck.kind(begin) in ("NAME", "COMMA"):
+            begin -= 1
+    closed = stuck.kind(begin) == "LPAR" and stuck.kind(end) == "RPAR"
+    if not closed or not stuck.begins_line(begin) or stuck.kind(end + 1) not in ("COMMA", "EQUAL"):
         return None
-    offset = 1
-    while stuck.kind(offset) in ("NAME", "COMMA"):
-        offset += 1
-    if stuck.kind(offset) != "RPAR" or stuck.kind(offset + 1) != "EQUAL":
-        return None
-    help = ("modules give their results side by side: `y, h, c = …`",)
-    return Diagnostic("the names on the left of `=` do not nest", stuck.span(0, offset), help=help)
+    help = ("write `a, b = …`; of several targets the first must be a name: `a, (b, c) = …`",)
+    return Diagnostic("a statement cannot begin with `(`", stuck.span(begin, end), help=help)
 
 
 def _weakest_arrow(stuck: Stuck) -> Diagnostic | None:
@@ -324,8 +329,8 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     _labelled,
     misread_import,
     misread_step,
+    _first_target,
     _tuple,
-    _nested_names,
     _string_prefix,
     misread_output,
     misread_header,

@@ -25,7 +25,7 @@ class Name(Node, frozen=True):
 
 
 class NestedTargets(Node, frozen=True):
-    """``(c, k)`` among the targets of a loop."""
+    """``(c, k)`` among the targets of a loop or an assignment."""
 
     targets: tuple[Target, ...]
 
@@ -261,7 +261,9 @@ class Output(Node, frozen=True):
 
 
 class Assign(Node, frozen=True):
-    targets: tuple[Name, ...]
+    """The first target is a name: no statement begins with a parenthesis."""
+
+    targets: tuple[Target, ...]
     value: Expr
 
 
