@@ -54,6 +54,23 @@ def test_what_a_file_imports_is_not_passed_on(tmp_path: Path) -> None:
         graph_in(tmp_path, main=model('import "other.trtnet"', "R"), **files)
 
 
+def test_names_that_begin_with_an_underscore_stay_in_their_file(tmp_path: Path) -> None:
+    other = "def shown(x) { return _inner(x) }\ndef _inner(x) { return tanh(x) }"
+    main = 'import "other.trtnet"\nblock _inner()(x) { return x -> shown -> relu }\n' + model("", "_inner")
+    graph = graph_in(tmp_path, main=main, other=other)
+    assert [node.op.name for node in graph.nodes] == ["tanh", "relu"]
+
+
+def test_an_import_stands_in_an_operators_place(tmp_path: Path) -> None:
+    main = model('import "other.trtnet"', "relu")
+    (node,) = graph_in(tmp_path, main=main, other="block relu()(x) { return x -> tanh }").nodes
+    assert node.op.name == "tanh"
+    (node,) = graph_in(
+        tmp_path, main=main.replace('net"', 'net" as o'), other="block relu()(x) { return x }"
+    ).nodes
+    assert node.op.name == "relu"
+
+
 def test_a_block_keeps_its_own_files_names(tmp_path: Path) -> None:
     other = "block R()(x) { return x -> S }\nblock S()(x) { return tanh(x) }"
     main = "block S()(x) { return relu(x) }\n" + model("", "o.R")

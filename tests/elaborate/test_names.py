@@ -6,7 +6,7 @@ import pytest
 
 from tests.elaborate.bodies import graph_of, mistakes_of, operators
 from trtdsl.elaborate import elaborate
-from trtdsl.ir import show
+from trtdsl.ir import difference, show
 from trtdsl.ir.names import ValueNames, identifier
 
 
@@ -76,17 +76,36 @@ def test_elsewhere_the_tensor_is_meant() -> None:
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [
-        ("relu", "an operator"),
-        ("Conv2d", "an operator"),
-        ("sum", "an operator"),
-        ("len", "a function"),
-        ("float32", "a dtype"),
-    ],
+    [("relu", "operator"), ("Conv2d", "operator"), ("sum", "operator"), ("len", "function")],
 )
-def test_a_block_hides_nothing(name: str, what: str) -> None:
-    mistakes = mistakes_of("output o = x -> relu", f"block {name}()(x) {{ return sigmoid(x) }}")
-    assert mistakes == [f"`{name}` is {what}; call the block something else"]
+def test_a_files_own_block_stands_in_an_operators_place(name: str, what: str) -> None:
+    text = f"""
+        block {name}()(x) {{ return sigmoid(x) }}
+        def caller(x) {{ return x -> {name} }}
+        model m {{ input x: float32[4] output y = x -> caller }}
+    """
+    found = elaborate(text, "own.trtnet")
+    assert operators(found.graph) == ["sigmoid"]
+    (note,) = found.warnings
+    assert note.severity == "note"
+    assert note.message == f"`{name}` is this file's block here, not the {what} of that name"
+
+
+def test_an_operators_symbol_is_not_hidden() -> None:
+    graph = graph_of("output o = x + x[:, 0:1]", "def add(x, y) { return x }\ndef slice(x) { return x }")
+    assert operators(graph) == ["slice", "add"]
+
+
+def test_a_branch_with_an_operators_name_parses_back() -> None:
+    head = "block relu()(x) { return x * 2 }\nblock tanh()(x) { return x -> relu }"
+    graph = graph_of("y = x -> relu\noutput o = cond(amax(y) > 0, relu(), tanh(), (y,))", head)
+    again = elaborate(show(graph), "shown.trtnet")
+    assert difference(graph, again.graph) is None and again.warnings == ()
+
+
+def test_a_dtype_cannot_be_hidden() -> None:
+    mistakes = mistakes_of("output o = x", "block float32()(x) { return sigmoid(x) }")
+    assert mistakes == ["`float32` is a dtype; call the block something else"]
 
 
 def test_a_size_of_a_dimension_by_the_same_name_is_no_rebinding() -> None:

@@ -123,13 +123,8 @@ def test_the_states_of_an_lstm_nest_as_in_pytorch() -> None:
         hidden, cell = z[0] -> cell: LSTMCell(6)(((h + y[0])[0], c[0]))
         output y, z, hidden, cell
     """
-    flat = {
-        "(h, c) =": "h, c =",
-        "(h0, c0)": "h0, c0",
-        "(x, (h, c))": "(x, h, c)",
-        "(((h": "((h",
-        "[0]))": "[0])",
-    }
+    flat = {"(h, c) =": "h, c =", "(h0, c0)": "h0, c0", "(x, (h, c))": "(x, h, c)"}
+    flat |= {"(((h": "((h", "[0]))": "[0])"}
     other = text
     for nested, side_by_side in flat.items():
         other = other.replace(nested, side_by_side)

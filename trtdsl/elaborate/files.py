@@ -20,6 +20,8 @@ from trtdsl.types import DType
 
 STANDARD_LIBRARY = Path(__file__).parent.parent / "std"
 _STANDARD = "std/"
+PRIVATE = "_"
+"""begins the names that a file keeps to itself"""
 
 
 class Program:
@@ -30,6 +32,8 @@ class Program:
         """each file's blocks, defs and imports, by the name the file knows them under"""
         self.loading: list[tuple[Path, str]] = []
         """the files that import one another, outermost first, with the names a user knows them by"""
+        self.notes: list[Diagnostic] = []
+        """what is worth knowing of the names of the main file"""
 
     def main(self, file: tree.File, name: str) -> dict[str, Any]:
         """What the main file's blocks, defs and models see."""
@@ -58,11 +62,11 @@ class Program:
                 new = {item.alias.text: Namespace(item.alias.text, found)} if item.alias else found
                 span = item.alias.span if item.alias else item.path.span
             case tree.Block():
-                _require_own_name(item)
+                _require_no_dtype(item)
                 _require_distinct((*item.parameters, *item.tensors))
                 new, span = {item.name.text: BlockRef(item, names)}, item.name.span
             case tree.Def():
-                _require_own_name(item)
+                _require_no_dtype(item)
                 _require_distinct(item.parameters)
                 new, span = {item.name.text: DefRef(item, names)}, item.name.span
             case tree.Model():
@@ -73,6 +77,8 @@ class Program:
         for name, value in new.items():
             if name in names:
                 raise Mistake(_redefined(name, span, names[name]))
+            if len(self.loading) == 1 and name in prelude() and not isinstance(value, Namespace):
+                self.notes.append(_hides(value, span, imported=isinstance(item, tree.Import)))
             names[name] = value
 
     def _import(self, item: tree.Import) -> dict[str, BlockRef | DefRef]:
@@ -85,7 +91,8 @@ class Program:
         if path not in self.names:
             self._load(path, name, text, item.path.span)
         own = self.names[path]
-        return {n: b for n, b in own.items() if isinstance(b, (BlockRef, DefRef)) and b.globals is own}
+        defined = {n: b for n, b in own.items() if isinstance(b, (BlockRef, DefRef)) and b.globals is own}
+        return {name: value for name, value in defined.items() if not name.startswith(PRIVATE)}
 
     def _resolve(self, text: str) -> tuple[Path, str]:
         """The file that an import means, and its name for a user."""
@@ -150,16 +157,21 @@ def _redefined(name: str, span: Span, first: object) -> Diagnostic:
     return Diagnostic(f"`{name}` is defined twice", span, origins=origins)
 
 
-def _require_own_name(item: tree.Block | tree.Def) -> None:
-    """A block or def that hides an operator would change what a text says elsewhere."""
+def _require_no_dtype(item: tree.Block | tree.Def) -> None:
+    """A block or def named like a dtype would be no dtype where a type is read."""
     name = item.name.text
-    if name not in prelude():
-        return
-    known = prelude()[name]
-    is_compile_time = isinstance(known, Builtin) and known.operator is None
-    what = "a dtype" if isinstance(known, DType) else "a function" if is_compile_time else "an operator"
-    kind = type(item).__name__.lower()
-    raise mistake(f"`{name}` is {what}; call the {kind} something else", item.name.span)
+    if isinstance(prelude().get(name), DType):
+        kind = type(item).__name__.lower()
+        raise mistake(f"`{name}` is a dtype; call the {kind} something else", item.name.span)
+
+
+def _hides(value: BlockRef | DefRef, span: Span, imported: bool) -> Diagnostic:
+    """What a file's own name hides: operators are added to the language, which must not change a text."""
+    known = prelude()[value.name]
+    what = "function" if isinstance(known, Builtin) and known.operator is None else "operator"
+    kind = "block" if isinstance(value, BlockRef) else "def"
+    whose = f"the imported {kind}" if imported else f"this file's {kind}"
+    return Diagnostic(f"`{value.name}` is {whose} here, not the {what} of that name", span, severity="note")
 
 
 def _require_distinct(parameters: Sequence[tree.Parameter | tree.TensorParameter]) -> None:

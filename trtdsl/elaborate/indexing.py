@@ -33,11 +33,8 @@ def item_of(value: Any, subscripts: Sequence[Any], expr: tree.Index) -> Any:
     place = expr.subscripts[0].span
     (subscript, *more) = subscripts
     if more or (not isinstance(subscript, slice) and type(subscript) is not int):
-        given = str(len(subscripts)) if more else in_words(subscript)
-        label, help = _held(value, expr)
-        raise mistake(
-            f"{what} is indexed by {'one' if more else 'an'} integer, not {given}", place, label, help
-        )
+        wanted = f"one integer, not {len(subscripts)}" if more else f"an integer, not {in_words(subscript)}"
+        raise mistake(f"{what} is indexed by {wanted}", place, *_held(value, expr))
     try:
         return value[subscript]
     except IndexError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, UsageError
 from trtdsl.elaborate.choice import Chosen, are_complete, choose, names_of_models
@@ -65,7 +66,9 @@ def elaborate(
     file = parse(text, name)
     chosen = choose(file, name, model)
     lines = () if weights_map is None else parse_weights_map(weights_map)
-    return _elaborated(file, chosen, Program().main(file, name), defines or {}, recorder, lines)
+    program = Program()
+    found = _elaborated(file, chosen, program.main(file, name), defines or {}, recorder, lines)
+    return replace(found, warnings=(*program.notes, *found.warnings))
 
 
 def elaborate_models(text: str, name: str) -> Iterator[Elaborated]:
@@ -75,11 +78,14 @@ def elaborate_models(text: str, name: str) -> Iterator[Elaborated]:
     several models have it from one block.
     """
     file = parse(text, name)
-    names = Program().main(file, name)
+    program = Program()
+    names, notes = program.main(file, name), program.notes
     failed: dict[tuple[object, ...], Diagnostic] = {}
     for model in are_complete(file) or [None]:
         try:
-            yield _elaborated(file, choose(file, name, model), names, {}, None)
+            found = _elaborated(file, choose(file, name, model), names, {}, None)
+            yield replace(found, warnings=(*notes, *found.warnings))
+            notes = []
         except DiagnosticError as error:
             for diagnostic in error.diagnostics:
                 failed.setdefault((diagnostic.message, str(diagnostic.span)), diagnostic)

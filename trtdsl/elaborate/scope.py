@@ -74,8 +74,15 @@ class Scope(msgspec.Struct):
         help = pytorch_names.advice(name.text)
         if name.text in self.inside:
             help = "a scan binds it in its body only: `emit` it there to have all of its values"
-        guess = did_you_mean(name.text, [*self.names, *self.globals, *(() if help else prelude())])
+        private = _private(name.text)
+        known = () if help or private else prelude()
+        guess = did_you_mean(name.text, [*self.names, *self.globals, *known])
+        help = help or ("" if guess else private)
         return mistake(f"unknown name `{name.text}`{guess}", name.span, "", help)
+
+
+def _private(name: str) -> str:
+    return "a name that begins with `_` is private to the file that defines it" if name[:1] == "_" else ""
 
 
 _PREFIXES = {
@@ -114,7 +121,8 @@ def attribute(value: Any, name: tree.Name, span: Span) -> Any:
         if name.text in value.items:
             return value.items[name.text]
         guess = did_you_mean(name.text, value.items)
-        raise mistake(f"`{value.name}` has no block or def `{name.text}`{guess}", name.span)
+        help = "" if guess else _private(name.text)
+        raise mistake(f"`{value.name}` has no block or def `{name.text}`{guess}", name.span, "", help)
     if not is_tensor(value):
         raise mistake(f"{in_words(value)} has no attribute `{name.text}`", name.span)
     attributes = {"shape": tuple(value.type.shape), "dtype": value.type.dtype, "rank": value.type.rank}
