@@ -83,13 +83,27 @@ def require_by_name(callee: str, op: type[Module], arguments: Sequence[Argument]
     excess = positional[len(taken) :]
     if not op.inferred or not excess:
         return
-    what = f"{in_a_row(taken)} by position, the others by name" if taken else "its parameters by name"
     help = [_leave_out(callee, op.inferred)]
     named = list(zip(op.parameters[len(taken) :], excess, strict=False))
     if all(_may_be_meant(argument.value, hints(op)[name]) for name, argument in named):
         spelled = ", ".join(f"{name} = {argument.span.text}" for name, argument in named)
         help.append(f"or write `{spelled}` if that is what is meant")
-    raise Mistake(Diagnostic(f"`{callee}` takes {what}", excess[0].span, help=tuple(help)))
+    raise Mistake(Diagnostic(_by_name(callee, taken), excess[0].span, help=tuple(help)))
+
+
+def require_at_most(
+    callee: str, taken: Sequence[str], others: Sequence[str], arguments: Sequence[Argument]
+) -> None:
+    """Refuse more by position than the parameters that stand before a `*`; behind it are the others."""
+    excess = [argument for argument in arguments if argument.name is None][len(taken) :]
+    if excess and others:
+        help = f"write `{others[0]} = {excess[0].span.text}` if that is what is meant"
+        raise mistake(_by_name(callee, taken), excess[0].span, "", help)
+
+
+def _by_name(callee: str, taken: Sequence[str]) -> str:
+    what = f"{in_a_row(taken)} by position, the others by name" if taken else "its parameters by name"
+    return f"`{callee}` takes {what}"
 
 
 def _may_be_meant(value: object, hint: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Span, did_you_mean
-from trtdsl.elaborate.arguments import match_arguments, require_no_tensors
+from trtdsl.elaborate.arguments import match_arguments, require_at_most, require_no_tensors
 from trtdsl.elaborate.calls import Call
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake, mistake_with
@@ -75,8 +75,10 @@ class Blocks:
         self, callee: BlockRef | DefRef, arguments: Sequence[Argument], scope: Scope, call: Call, kind: str
     ) -> None:
         parameters = callee.declared.parameters
-        order = [parameter.name.text for parameter in parameters]
-        given = match_arguments(callee.name, order, arguments, call.span, kind)
+        order = [parameter.name.text for parameter in parameters if not parameter.by_name]
+        by_name = [parameter.name.text for parameter in parameters if parameter.by_name]
+        require_at_most(callee.name, order, by_name, arguments)
+        given = match_arguments(callee.name, order, arguments, call.span, kind, by_name=by_name)
         for parameter in parameters:
             name = parameter.name.text
             if name in given:

@@ -71,6 +71,10 @@ class Program:
                 new, span = {item.name.text: DefRef(item, names)}, item.name.span
             case tree.Model():
                 _require_distinct(item.parameters)
+                for parameter in item.parameters:
+                    if parameter.by_name:
+                        text = "a model's parameters are always set by name; leave out the `*`"
+                        raise mistake(text, parameter.span)
                 return
             case tree.DerivedModel():
                 return

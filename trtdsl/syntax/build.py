@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from lark import Token, Tree
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, Source, Span
 from trtdsl.syntax import tree
@@ -372,7 +373,17 @@ class TreeBuilder(ExpressionBuilder):
     def list_arguments(self, *children: Any) -> tuple[Any, ...]:
         return nodes(children)
 
-    list_parameters = list_tensors = list_dimensions = list_sequences = list_carried = list_arguments
+    def list_parameters(self, *children: Any) -> tuple[tree.Parameter, ...]:
+        """The parameters; those behind a `*` say so."""
+        found: list[tree.Parameter] = []
+        by_name = False
+        for child in children:
+            if type(child) is not Token:
+                found.append(replace(child, by_name=True) if by_name else child)
+            by_name = by_name or (type(child) is Token and child.type == "TIMES")
+        return tuple(found)
+
+    list_tensors = list_dimensions = list_sequences = list_carried = list_arguments
 
 
 def _named(prefix: str) -> dict[str, Callable[..., Any]]:

@@ -252,6 +252,17 @@ def _string_prefix(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic("a string has no prefix", stuck.span(-1), help=help)
 
 
+def _star(stuck: Stuck) -> Diagnostic | None:
+    """``*args`` and ``**kwargs``, or nothing behind a ``*`` in a list of parameters."""
+    doubled = stuck.kind() == "POWER" and "TIMES" in stuck.expected and "NAME" in stuck.expected
+    single = stuck.kind(-1) == "TIMES" and stuck.expected == frozenset(("COMMA",))
+    if not doubled and not single:
+        return None
+    help = ("parameters that are given by name stand behind a bare `*`: `(a, *, b, c = 1)`",)
+    wanted = "expected `*` or a name" if doubled else "expected `,` and a parameter"
+    return Diagnostic(f"{wanted}, found {found_in_words(stuck)}", stuck.span(), help=help)
+
+
 def _tuple(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind() != "COMMA" or "FOR" not in stuck.expected:
         return None
@@ -330,6 +341,7 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     misread_import,
     misread_step,
     _first_target,
+    _star,
     _tuple,
     _string_prefix,
     misread_output,

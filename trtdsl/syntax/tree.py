@@ -331,10 +331,14 @@ class Import(Node, frozen=True):
 
 
 class Parameter(Node, frozen=True):
-    """A parameter of a block's configuration, a def or a model; ``default`` None means required."""
+    """A parameter of a block's configuration, a def or a model; ``default`` None means required.
+
+    ``by_name`` is told of those behind a `*`, which are not given by position.
+    """
 
     name: Name
     default: Expr | None
+    by_name: bool = False
 
 
 class TensorParameter(Node, frozen=True):
