@@ -25,14 +25,39 @@ EXAMPLES = ROOT / "examples"
 TEXTS = sorted([*EXAMPLES.glob("*/*.trtnet"), *ROOT.glob("trtdsl/std/*.trtnet")])
 
 
-LANGUAGE_MODELS = ("llama/llama.trtnet",)
-"""Examples whose inputs are no images: tests/zoo/test_language_models.py holds them against transformers."""
+LANGUAGE_MODELS = ("llama/llama.trtnet", "gpt2/gpt2.trtnet")
+"""Examples whose inputs are not images: tests/zoo/test_language_models.py and test_gpt2.py hold them against
+transformers."""
+
+TEXT_ENCODERS = ("bert/bert.trtnet",)
+"""Likewise: tests/zoo/test_text_encoders.py holds them against transformers."""
 
 RECURRENT = ("lstm/lstm.trtnet",)
 """Examples over sequences: tests/zoo/test_recurrent_examples.py holds them against PyTorch."""
 
 DETECTORS = ("yolo/yolov8.trtnet",)
 """Examples whose originals no package of ours has: tests/zoo/test_detectors.py has them itself."""
+
+
+VIT = "timm.models.vision_transformer"
+LARGE = [
+    *(("efficientnet/efficientnet.trtnet", f"efficientnet_v2_{x}", "torchvision.models") for x in "ml"),
+    *(
+        ("vit/vit.trtnet", f"vit_{size}_patch{patch}", VIT)
+        for size, patch in (
+            ("small", "32_224"),
+            ("small", "16_224"),
+            ("base", "8_224"),
+            ("large", "32_224"),
+            ("large", "16_224"),
+            ("huge", "14_224"),
+            ("base", "32_384"),
+            ("base", "16_384"),
+            ("large", "16_384"),
+        )
+    ),
+]
+"""Of families whose smaller models are in the zoo: they add no layer to those, and take long to compute."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +113,17 @@ def test_weights_and_inputs_are_the_oracles(example: Example) -> None:
     assert {value.name: list(value.type.shape[1:]) for value in graph.inputs} == example.inputs
 
 
+@pytest.mark.parametrize(("file", "model", "oracle"), LARGE)
+def test_large_models_have_the_originals_weights(file: str, model: str, oracle: str) -> None:
+    with torch.device("meta"):
+        state = load_oracle(f"{oracle}:{model}")(num_classes=1000).state_dict()
+    graph = elaborate_file(EXAMPLES / file, model)
+    found = {weight.key: weight.type.shape for weight in graph.weights}
+    assert found == {
+        key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
+    }
+
+
 def test_the_article_warns_that_the_batch_grows() -> None:
     path = EXAMPLES / "cnn" / "article.trtnet"
     (warning,) = elaborate_text(path.read_text(), str(path)).warnings
@@ -103,4 +139,9 @@ def test_examples_and_standard_blocks_are_formatted(path: Path) -> None:
 
 def test_every_example_is_in_the_zoo() -> None:
     files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("*/*.trtnet")}
-    assert files == {example.file for example in ZOO} | {*LANGUAGE_MODELS, *RECURRENT, *DETECTORS}
+    assert files == {example.file for example in ZOO} | {
+        *LANGUAGE_MODELS,
+        *TEXT_ENCODERS,
+        *RECURRENT,
+        *DETECTORS,
+    }

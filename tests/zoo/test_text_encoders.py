@@ -1,0 +1,162 @@
+"""Encoders of texts read the state dicts of transformers' models and compute what those do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.closeness import distance
+from tests.zoo.test_examples import EXAMPLES
+from trtdsl import reference
+from trtdsl.elaborate import elaborate_file
+from trtdsl.evaluate import evaluate
+from trtdsl.options import CompileOptions
+from trtdsl.passes import optimize
+from trtdsl.reference import to_numpy
+from trtdsl.trt.build import build
+from trtdsl.trt.lower import LoweredNetwork, lower
+from trtdsl.weights import bind
+from trtdsl.weights.entries import keys_read
+
+BERT = EXAMPLES / "bert" / "bert.trtnet"
+LIMIT = 3e-6
+SMALL = {"width": 32, "depth": 2, "heads": 4}
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+PAD = 1
+ROBERTA = {
+    "vocab_size": 50265,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": PAD,
+}
+
+
+def original(kind: str, **config: Any) -> Any:
+    """transformers' model of a configuration."""
+    transformers = pytest.importorskip("transformers")
+    return getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**config)).eval()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One small model, ours and the original."""
+
+    model: str
+    kind: str
+    config: dict[str, Any]
+
+
+CASES = [
+    Case("bert", "Bert", TINY),
+    Case("roberta", "Roberta", TINY | ROBERTA),
+    Case("distilbert", "DistilBert", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}),
+]
+
+
+@dataclass(frozen=True)
+class Both:
+    """The original, our graph with its weights, and the network of it."""
+
+    module: Any
+    graph: Any
+    lowered: LoweredNetwork
+
+    def require_equal(self, inputs: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            wanted = self.module(**inputs)
+        found = evaluate(self.lowered.network, inputs, weights=self.lowered.weights)
+        meant = reference.run(self.graph, inputs)
+        for name in found:
+            assert distance(meant[name], wanted[name]) < LIMIT, name
+            assert distance(found[name], wanted[name]) < LIMIT, name
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.model)
+def both(request: pytest.FixtureRequest) -> Iterator[Both]:
+    case = request.param
+    torch.manual_seed(0)
+    module = original(case.kind, **case.config)
+    for name, parameter in module.named_parameters():
+        torch.nn.init.normal_(parameter, 1.0 if "norm" in name.lower() else 0.0, 0.2)
+    state = {key: to_numpy(value) for key, value in module.state_dict().items()}
+    graph = elaborate_file(BERT, case.model, SMALL)
+    assert {*keys_read(graph, state)} == {*state}
+    graph = bind(graph, state).graph
+    yield Both(module, graph, lower(optimize(graph)))
+
+
+def texts(graph: Any, batch: int, length: int) -> dict[str, torch.Tensor]:
+    """Random tokens, of each text some at the end padding, and all its inputs have."""
+    noise = torch.Generator().manual_seed(batch + length)
+    lengths = torch.randint(1, length + 1, (batch, 1), generator=noise)
+    mask = (torch.arange(length) < lengths).long()
+    ids = torch.randint(2, 50, (batch, length), generator=noise) * mask + PAD * (1 - mask)
+    types = torch.randint(0, 2, (batch, length), generator=noise)
+    made = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    return {value.name: made[value.name] for value in graph.inputs}
+
+
+@pytest.mark.parametrize("point", [0, 1, 2], ids=["min", "opt", "max"])
+def test_equals_transformers(both: Both, point: int) -> None:
+    ranges = both.graph.profiles[0].ranges
+    both.require_equal(texts(both.graph, ranges["N"][point], ranges["S"][point]))
+
+
+def test_is_built(both: Both) -> None:
+    assert len(build(both.lowered, CompileOptions(targets=("sm89",)))) > 0
+
+
+def test_a_mask_that_is_not_looked_at_is_seen(both: Both) -> None:
+    inputs = texts(both.graph, 4, 20)
+    with torch.no_grad():
+        wanted = both.module(**inputs).last_hidden_state
+    inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
+    found = reference.run(both.graph, inputs)["last_hidden_state"]
+    assert distance(found, wanted) > 100 * LIMIT
+
+
+def test_embeddings_of_sentences() -> None:
+    """Means over the tokens, of length 1, as sentence transformers pools."""
+    module = original("Bert", **TINY)
+    state = {key: to_numpy(value) for key, value in module.state_dict().items()}
+    graph = bind(elaborate_file(BERT, "bert", {**SMALL, "sentences": True}), state).graph
+    assert not any(weight.key.startswith("pooler") for weight in graph.weights)
+    inputs = texts(graph, 3, 9)
+    with torch.no_grad():
+        states = module(**inputs).last_hidden_state
+    means = [x[mask == 1].mean(0) for x, mask in zip(states, inputs["attention_mask"], strict=True)]
+    wanted = torch.nn.functional.normalize(torch.stack(means))
+    lowered = lower(optimize(graph))
+    found = evaluate(lowered.network, inputs, weights=lowered.weights)["sentence_embedding"]
+    assert distance(found, wanted) < LIMIT
+
+
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "config"),
+    [
+        ("bert_base_uncased", "Bert", {}),
+        ("bert_base_cased", "Bert", {"vocab_size": 28996}),
+        ("bert_base_multilingual_cased", "Bert", {"vocab_size": 119547}),
+        ("bert_large_uncased", "Bert", LARGE),
+        ("roberta_base", "Roberta", ROBERTA),
+        ("roberta_large", "Roberta", ROBERTA | LARGE),
+        ("distilbert_base_uncased", "DistilBert", {}),
+        ("distilbert_base_cased", "DistilBert", {"vocab_size": 28996}),
+    ],
+)
+def test_published_sizes_have_the_originals_weights(model: str, kind: str, config: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        module = original(kind, **config)
+    state = {key: np.broadcast_to(np.float32(0), x.shape) for key, x in module.state_dict().items()}
+    graph = elaborate_file(BERT, model)
+    assert {*keys_read(graph, state)} == {*state}
+    bind(graph, state)  # and of the shapes that its layers need
