@@ -119,6 +119,11 @@ def clamp_by_torch(torch: Any, x: Any, low: Bound, high: Bound) -> Any:
     return torch.clamp(x, *bounds)
 
 
+def widened_by_torch(torch: Any, x: Any) -> Any:
+    """A tensor of half precision in float32, for what not every release of PyTorch computes as that."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def truncated(net: Network, x: Tensor) -> Tensor:
     """``x`` rounded towards zero, for floating-point dtypes."""
     negative = net.elementwise("LESS", x, net.scalar(0, x))

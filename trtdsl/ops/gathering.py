@@ -225,6 +225,10 @@ class Gather(Function):
         x, places = at_least_vector(net, input), at_least_vector(net, index)
         return net.reshape(along(net, x, checked(places, x.shape[dim]), dim), index.shape)
 
+    def reference(self, torch: Any, input: Any, index: Any) -> Any:
+        # Not every release of PyTorch takes int32 positions.
+        return torch.gather(input, self.dim, index.long())
+
 
 class TakeAlongDim(Function):
     """Like ``gather``, with broadcasting; without ``dim`` of the flat input."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trtdsl.ops.arithmetic_layers import shifted
+from trtdsl.ops.arithmetic_layers import shifted, widened_by_torch
 from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, static
 from trtdsl.ops.lowering import axes_mask
 from trtdsl.ops.refused import Refused
@@ -191,8 +191,11 @@ class RMSNorm(Module):
         return net.reshape(net.cast(y, input.dtype), input.shape)
 
     def reference(self, torch: Any, input: Any, weight: Any = None) -> Any:
-        # Releases of PyTorch differ in what they take where `eps` is left out.
-        return torch.nn.functional.rms_norm(input, self._shape, weight, self._eps)
+        # Releases of PyTorch differ in what they take where `eps` is left out, and in whether they square
+        # in half precision.
+        scale = None if weight is None else widened_by_torch(torch, weight)
+        wide = widened_by_torch(torch, input)
+        return torch.nn.functional.rms_norm(wide, self._shape, scale, self._eps).to(input.dtype)
 
 
 class _ByChannels(Module, abstract=True):

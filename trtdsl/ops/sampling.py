@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from trtdsl.ops.arithmetic_layers import widened_by_torch
 from trtdsl.ops.base import Function, static
 from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.creation import Listed
@@ -79,9 +80,10 @@ class GridSample(Function):
 
     def reference(self, torch: Any, input: Any, grid: Any) -> Any:
         # Without an answer PyTorch means False, and warns that it once meant True.
-        return torch.nn.functional.grid_sample(
-            input, grid, self.mode, self.padding_mode, bool(self.align_corners)
-        )
+        wide, points = widened_by_torch(torch, input), widened_by_torch(torch, grid)
+        align = bool(self.align_corners)
+        found = torch.nn.functional.grid_sample(wide, points, self.mode, self.padding_mode, align)
+        return found.to(input.dtype)
 
 
 class AffineGrid(Composed):

@@ -178,7 +178,8 @@ class Scatter(Function):
     def reference(self, torch: Any, input: Any, index: Any, src: Any) -> Any:
         if src.dim() == 0 and index.dim() > 0:
             src = src.to(input.dtype).expand(index.shape)
-        return torch.scatter(input, self.dim, index, src)
+        # Not every release of PyTorch takes int32 positions.
+        return torch.scatter(input, self.dim, index.long(), src)
 
 
 class ScatterAdd(Function):
@@ -209,6 +210,9 @@ class ScatterAdd(Function):
 
     def lower(self, net: Network, input: Tensor, index: Tensor, src: Tensor) -> Tensor:
         return self._reduction.lower(net, input, index, src)
+
+    def reference(self, torch: Any, input: Any, index: Any, src: Any) -> Any:
+        return torch.scatter_add(input, self.dim, index.long(), src)
 
 
 class ScatterReduce(Function):
@@ -249,3 +253,8 @@ class ScatterReduce(Function):
         targets = Targets(net, checked(index, size), dim, size)
         source = _cut(net, src, index.shape)
         return accumulate(net, input, targets, source, self.reduce, self.include_self)
+
+    def reference(self, torch: Any, input: Any, index: Any, src: Any) -> Any:
+        return torch.scatter_reduce(
+            input, self.dim, index.long(), src, self.reduce, include_self=self.include_self
+        )

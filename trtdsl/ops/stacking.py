@@ -161,6 +161,11 @@ class Combinations(Composed):
             return emit(Reshape((0, self.r)), emit(Slice(0, 0, 0), input))
         return emit(Reshape((count, self.r)), emit(IndexSelect(0), input, emit(Listed(places))))
 
+    def reference(self, torch: Any, input: Any) -> Any:
+        # Of places, as not every release of PyTorch knows the shape where there are no values.
+        places = torch.combinations(torch.arange(len(input)), self.r, self.with_replacement)
+        return input.index_select(0, places.flatten().to(input.device)).reshape(places.shape)
+
 
 _MOST_PLACES = 1 << 16
 """Places of a constant that ``combinations`` makes, at most."""
