@@ -33,10 +33,11 @@ wheels: .venv/dev
 	$(BIN)/pytest -n 2 -m wheels
 
 # The lowest releases that pyproject.toml claims, in an environment of their own: `make test-lowest PYTHON=python3.10`.
-# Left out are models exported by timm and transformers, whose releases for them need another onnx.
+# As with `make unit`, without whole published models; one more file is left out, whose models PyTorch exports to
+# ONNX: the exporter of 2.5 fails for some, and of the others NVIDIA's parser does not read what it writes.
 test-lowest: $(LOWEST)/ready
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -m "not zoo and not gpu and not wheels" \
-	  --ignore tests/evaluate/test_onnx_models.py --ignore tests/ops/test_rotary.py
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -m "not zoo and not wheels" \
+	  --ignore tests/evaluate/test_onnx_models.py
 
 $(LOWEST)/ready: pyproject.toml tests/lowest.py
 	$(PYTHON) -m venv $(LOWEST)

@@ -352,12 +352,18 @@ def _inputs(graph: Graph, rng: random.Random) -> dict[str, Any]:
     }
 
 
+_TOO_WIDE = "has 32-bit integers only, and a constant here does not fit"
+
+
 def _on_the_oldest_release(graph: Graph, inputs: Any, wanted: Mapping[str, Expected], limit: float) -> str:
     dialect = RecordingDialect(facts("8.5.3"))
     try:
         lowered = lower(graph, dialect)
     except DiagnosticError as error:
-        assert any(lack in error.diagnostics[0].message for lack in LACKING), error
+        message = error.diagnostics[0].message
+        # Bits of int64 are taken apart with powers of two that 32 bits do not hold.
+        is_wide = _TOO_WIDE in message and "bitwise_" in str(error)
+        assert is_wide or any(lack in message for lack in LACKING), error
         return "8.5 lacks it"
     found = evaluate(dialect.network, narrowed(inputs), weights=lowered.weights)
     require_outputs(found, {name: output.in_32_bits for name, output in wanted.items()}, limit)

@@ -109,14 +109,13 @@ def _with_unseen(outcome: Verification, comparison: Comparison, seen: Seen) -> V
         f"output `{output.name}` does not depend on the inputs: it does not show what is computed before it"
         for output in found.outputs
     ]
+    idle = idle_numbers(comparison.graph, seen.computed, found.values)
     return dataclasses.replace(
         outcome,
         notes=(*outcome.notes, *notes),
         unseen=tuple(map(suspect, found.nodes)),
         advice=_advice(comparison),
-        idle=tuple(
-            Idle(suspect(node), number) for node, number in idle_numbers(comparison.graph, seen.computed)
-        ),
+        idle=tuple(Idle(suspect(node), number) for node, number in idle),
         unknown=(*outcome.unknown, *_nothing_seen(outcome, found)),
     )
 

@@ -11,6 +11,7 @@ error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -60,17 +61,22 @@ def _size(rows: Array) -> Array:
 def _about_the_mean(found: Array, expected: Array, noise: float) -> float:
     """The largest error of what varies in a row, where its mean hides that."""
     means = np.mean(expected, axis=1, keepdims=True)
-    spreads = _size(expected - means)
+    spreads, large = _size(expected - means), np.abs(means[:, 0])
+    hidden = large > DWARFED * spreads
+    if not hidden.any():
+        return 0.0
     difference = found - expected
     errors = _size(difference - np.mean(difference, axis=1, keepdims=True))
-    large = np.abs(means[:, 0])
     allowed = ROUNDINGS * np.maximum(_beside(spreads, errors)[1], noise * large)
-    return _worst(errors - allowed, spreads, large > DWARFED * spreads)
+    return _worst(errors - allowed, spreads, hidden)
 
 
 def _dwarfed(found: Array, expected: Array, noise: float) -> float:
     """The largest error of a row beside which others are large."""
-    sizes, errors = _size(expected), _size(found - expected)
+    sizes = _size(expected)
+    if not sizes.max() > DWARFED * sizes.min(where=sizes > 0, initial=math.inf):
+        return 0.0
+    errors = _size(found - expected)
     hidden, worst = _beside(sizes, errors)
     allowed = ROUNDINGS * np.maximum(worst, noise * sizes.max())
     return _worst(errors - allowed, sizes, hidden)

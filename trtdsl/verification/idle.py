@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from trtdsl.ir import Graph
-    from trtdsl.verification.setting import Computed
+    from trtdsl.verification.setting import Computed, Values
 
 WITHOUT_EFFECT = frozenset({"p", "dropout", "dropout_p", "momentum"})
 """What only training reads; ``p`` is the order of a norm too, which changes what is computed throughout."""
@@ -39,32 +39,34 @@ ELSEWHERE = -3.0
 """What the operand of an operator that seems to do nothing is multiplied by, to see whether it ever does."""
 
 
-def idle_numbers(graph: Graph, computed: Computed) -> Iterator[tuple[Node, str]]:
+def idle_numbers(graph: Graph, computed: Computed, known: Values) -> Iterator[tuple[Node, str]]:
     """The nodes with the parameters and numbers that the comparison cannot see.
 
     The name is empty where the operator changes nothing at all of what it reads, as a relu of positive
-    numbers. ``computed`` says on which inputs, and how far apart results may be.
+    numbers. ``computed`` says on which inputs, and how far apart results may be; ``known`` are the values
+    that PyTorch computed on them already.
     """
     import torch
 
     try:
         with torch.no_grad():
-            yield from _idle_numbers(graph, computed)
+            yield from _idle_numbers(graph, computed, known)
     except (RuntimeError, NotImplementedError, ReferenceMismatch):
         # What PyTorch cannot compute on this machine, such as an operator in float16, says nothing here.
         return
 
 
-def _idle_numbers(graph: Graph, computed: Computed) -> Iterator[tuple[Node, str]]:
+def _idle_numbers(graph: Graph, computed: Computed, known: Values) -> Iterator[tuple[Node, str]]:
     inputs = computed.setting.inputs
     sizes = symbol_values(graph, inputs)
-    values = {value: to_torch(inputs[value.name]) for value in graph.inputs}
+    values = {value: to_torch(inputs[value.name]) for value in graph.inputs} | known
     for node in graph.nodes:
         operands = [_value(operand, values) for operand in node.operands]
-        results = compute_node(node, operands, sizes)
-        values.update(zip(node.results, results, strict=True))
-        run = _Run(graph, node, operands, results[0], sizes, computed.tolerance(node.results[0]))
-        if operands and results[0].is_floating_point():
+        if not all(value in values for value in node.results):
+            values.update(zip(node.results, compute_node(node, operands, sizes), strict=True))
+        first = node.results[0]
+        run = _Run(graph, node, operands, values[first], sizes, computed.tolerance(first))
+        if operands and first.type.dtype.is_floating:
             found = [*run.idle_parameters(), *run.idle_constants()]
             yield from ((node, name) for name in found)
             if not found and run.changes_nothing():

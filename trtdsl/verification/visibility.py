@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.ir import Graph, Node, Output, Value, Weight
 from trtdsl.reference import compute_node, symbol_values, to_torch
 from trtdsl.verification.result import OWN_ERRORS
-from trtdsl.verification.setting import Computed
+from trtdsl.verification.setting import Computed, Values
 
 if TYPE_CHECKING:
     import torch
@@ -28,10 +28,14 @@ ROUNDING = 2.0**-24
 
 @dataclass(frozen=True)
 class Unseen:
-    """The operators whose results no compared value shows, and the outputs that no input changes."""
+    """The operators whose results no compared value shows, and the outputs that no input changes.
+
+    ``values`` are the graph's as PyTorch computed them, none where it could not.
+    """
 
     nodes: tuple[Node, ...] = ()
     outputs: tuple[Output, ...] = ()
+    values: Values = field(default_factory=dict[Value, "torch.Tensor"])
 
 
 def unseen(graph: Graph, compared: Collection[Value], computed: Computed) -> Unseen:
@@ -42,7 +46,8 @@ def unseen(graph: Graph, compared: Collection[Value], computed: Computed) -> Uns
         with torch.enable_grad():
             run = _run(graph, computed.setting.inputs)
             nodes = _unseen_nodes(graph, compared, computed, run)
-            return Unseen(nodes, _blind_outputs(graph, computed, run))
+            outputs = _blind_outputs(graph, computed, run)
+            return Unseen(nodes, outputs, {value: tensor.detach() for value, tensor in run.values.items()})
     except (RuntimeError, NotImplementedError):
         # Autograd does not know the operator, or a reference writes in place.
         return Unseen()
@@ -50,9 +55,11 @@ def unseen(graph: Graph, compared: Collection[Value], computed: Computed) -> Uns
 
 @dataclass(frozen=True, eq=False)
 class _Differentiable:
-    """Every value of a graph; ``sources`` are those floats that follow from the inputs but from no float."""
+    """Every value of a graph; ``dynamic`` are those that follow from the inputs, ``sources`` the floats among
+    them that follow from no float."""
 
-    values: Mapping[Value, torch.Tensor]
+    values: Values
+    dynamic: Collection[Value]
     sources: Sequence[Value]
 
 
@@ -75,7 +82,7 @@ def _run(graph: Graph, inputs: Mapping[str, Any]) -> _Differentiable:
                 result = _leaf(result)
                 sources += [value] if follows else []
             values[value] = result
-    return _Differentiable({value: values[value] for value in dynamic}, sources)
+    return _Differentiable(values, dynamic, sources)
 
 
 def _weight(weight: Weight) -> torch.Tensor:
@@ -93,17 +100,17 @@ def _unseen_nodes(
     import torch
 
     random = torch.Generator().manual_seed(0)
-    shown = [value for value in compared if value in run.values and run.values[value].requires_grad]
+    shown = [value for value in compared if value in run.dynamic and run.values[value].requires_grad]
     loss = sum((_shown(run.values[v], computed.tolerance(v), random) for v in shown), start=torch.zeros(()))
     if not loss.requires_grad:
         return ()
     loss.backward(retain_graph=True)
-    seen = {value for value, tensor in run.values.items() if _is_shown(tensor)}
+    seen = {value for value in run.dynamic if _is_shown(run.values[value])}
     return tuple(
         node
         for node in graph.nodes
         if not any(value in compared or value in seen for value in node.results)
-        and any(value in run.values and run.values[value].grad is not None for value in node.results)
+        and any(value in run.dynamic and run.values[value].grad is not None for value in node.results)
     )
 
 
@@ -111,15 +118,17 @@ def _shown(tensor: torch.Tensor, tolerance: float, random: torch.Generator) -> t
     """A random sum of the finite values, in units of the error that a comparison finds in them."""
     import torch
 
-    finite = tensor.isfinite()
     signs = torch.randn(tensor.shape, generator=random)
-    values = tensor.detach()[finite].double()
+    finite = tensor.isfinite()
+    if not finite.all():
+        signs, tensor = signs[finite], tensor[finite]
+    values = tensor.detach().double()
     whole = float(values.norm())
     spread = float((values - values.mean()).norm()) if values.numel() > 1 else 0.0
     found = tolerance * whole
     if spread > OWN_ERRORS * ROUNDING * whole:
         found = min(found, math.sqrt(tolerance) * spread)
-    return (signs[finite] * tensor[finite]).sum() / (found or 1.0)
+    return (signs * tensor).sum() / (found or 1.0)
 
 
 def _is_shown(tensor: torch.Tensor) -> bool:
@@ -140,10 +149,10 @@ def _blind_outputs(graph: Graph, computed: Computed, run: _Differentiable) -> tu
     sources = [run.values[value] for value in run.sources]
     found: list[Output] = []
     for output in graph.outputs:
-        tensor = run.values.get(output.value)
-        if tensor is None or not tensor.requires_grad or not sources:
+        is_dynamic = output.value in run.dynamic and run.values[output.value].requires_grad
+        if not is_dynamic or not sources:
             continue
-        shown = _shown(tensor, computed.tolerance(output.value), random)
+        shown = _shown(run.values[output.value], computed.tolerance(output.value), random)
         grads = torch.autograd.grad(shown, sources, retain_graph=True, materialize_grads=True)
         if all(_effect(source, grad) < 1 for source, grad in zip(sources, grads, strict=True)):
             found.append(output)
