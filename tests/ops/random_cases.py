@@ -609,6 +609,25 @@ FOUND: Mapping[str, Case] = {
     "a number that its unsigned neighbour cannot hold": make(
         "le", {"input": TensorType(DType.INT8, ()), "other": TensorType(DType.UINT8, (2, 3))}
     ),
+    "a dimension that is cropped to nothing": make("pad", {"input": _float32(2, 1)}, pad=(0, -1, 0, 1)),
+    "a slice filled with a number that no byte is": make(
+        "index_fill",
+        {
+            "input": TensorType(DType.UINT8, (1, 2)),
+            "index": TensorType(DType.INT64, (1,)),
+            "value": TensorType(DType.INT32, ()),
+        },
+        dim=0,
+    ),
+    "places filled with a number that no byte is": make(
+        "scatter",
+        {
+            "input": TensorType(DType.UINT8, (7,)),
+            "index": TensorType(DType.INT64, (1,)),
+            "src": TensorType(DType.INT32, ()),
+        },
+        dim=0,
+    ),
 }
 """What random cases have found wrong, so that it stays right."""
 

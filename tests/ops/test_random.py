@@ -322,6 +322,9 @@ def _applied(op: Any, x: torch.Tensor) -> Any:
         return x[tuple(where)]
     if op.name == "squeeze" and op.dim is None:
         return x.squeeze()
+    if op.name == "repeat_interleave":
+        # Not every release of PyTorch repeats what has no dimension along one.
+        x = torch.atleast_1d(x)
     positional = {"permute": "dims", "reshape": "shape", "expand": "size", "flip": "dims", "tile": "dims"}
     positional["repeat"] = "repeats"
     if op.name in positional:

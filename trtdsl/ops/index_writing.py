@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from trtdsl.ops.arithmetic_layers import computed, not_equal, numeric, scaled, without_overflow
+from trtdsl.ops.arithmetic_layers import cast, computed, not_equal, numeric, scaled, without_overflow
 from trtdsl.ops.base import Function
 from trtdsl.ops.gathering import joined, linear, size_along
 from trtdsl.ops.pointwise import require_factor
@@ -134,7 +134,7 @@ class IndexFill(Function):
             not_equal(net, hits, net.scalar(0, hits)), (*(1,) * dim, size, *(1,) * (input.rank - dim - 1))
         )
         inside = input.dtype if input.dtype.is_bool else numeric(input.dtype)
-        chosen = net.select(filled, net.cast(value, inside), net.cast(input, inside))
+        chosen = net.select(filled, net.cast(cast(net, value, input.dtype), inside), net.cast(input, inside))
         return net.cast(chosen, input.dtype)
 
 

@@ -267,6 +267,7 @@ class RepeatInterleave(Function):
         "repeat_interleave(3)(int64[N, 2]) -> int64[6 * N]",
         "repeat_interleave(N, 0)(bool[1, 2]) -> bool[N, 2]",
         "repeat_interleave(2)(float32[]) -> float32[2]",
+        "repeat_interleave(3, dim = -1)(int32[]) -> int32[3]",
     )
     ignored = ("output_size",)
 
@@ -297,6 +298,10 @@ class RepeatInterleave(Function):
         if isinstance(self.repeats, SymbolicDim):
             return None
         return np.repeat(input.reshape(self._axis_shape(input)), self.repeats, self.dim)
+
+    def reference(self, torch: Any, input: Any) -> Any:
+        # Not every release of PyTorch repeats what has no dimension along one.
+        return torch.repeat_interleave(torch.atleast_1d(input), self.repeats, self.dim)
 
     def _axis_shape(self, input: Array) -> tuple[int, ...]:
         """The shape of a tensor that is repeated along a dimension, of which rank 0 has one."""

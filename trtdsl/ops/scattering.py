@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from trtdsl.ops.arithmetic_layers import computed, numeric, without_overflow
+from trtdsl.ops.arithmetic_layers import cast, computed, numeric, without_overflow
 from trtdsl.ops.base import Function
 from trtdsl.ops.gathering import (
     at_least_vector,
@@ -171,7 +171,7 @@ class Scatter(Function):
     def lower(self, net: Network, input: Tensor, index: Tensor, src: Tensor) -> Tensor:
         x, places = at_least_vector(net, input), at_least_vector(net, index)
         dim = wrap_dim(self.dim, input.rank)
-        source = net.expand(net.cast(src, x.dtype), places.shape) if src.rank == 0 else src
+        source = net.expand(cast(net, src, x.dtype), places.shape) if src.rank == 0 else src
         written = write(net, x, checked(places, x.shape[dim]), _cut(net, source, places.shape), dim)
         return net.reshape(written, input.shape)
 
