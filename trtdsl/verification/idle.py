@@ -59,7 +59,7 @@ def idle_numbers(graph: Graph, computed: Computed, known: Values) -> Iterator[tu
 def _idle_numbers(graph: Graph, computed: Computed, known: Values) -> Iterator[tuple[Node, str]]:
     inputs = computed.setting.inputs
     sizes = symbol_values(graph, inputs)
-    values = {value: to_torch(inputs[value.name]) for value in graph.inputs} | known
+    values = {**{value: to_torch(inputs[value.name]) for value in graph.inputs}, **known}
     for node in graph.nodes:
         operands = [_value(operand, values) for operand in node.operands]
         if not all(value in values for value in node.results):
