@@ -96,7 +96,8 @@ def test_encoders(norm: bool) -> None:
     inputs = {"x": torch.randn(5, 2, 8), "mask": CAUSAL, "padding": PADDED}
     layer = nn.TransformerEncoderLayer(8, 2, **NARROW)
     module = nn.TransformerEncoder(layer, 3, nn.LayerNorm(8) if norm else None, enable_nested_tensor=False)
-    call = f"TransformerEncoder(3, 2, {written(f'norm = {str(norm).lower()}')})"
+    last = ", norm = LayerNorm(8)" if norm else ""
+    call = f"TransformerEncoder(TransformerEncoderLayer(2, {written()}), 3{last})"
     check(model(inputs, call), module, inputs)
 
 
@@ -105,5 +106,6 @@ def test_decoders(norm: bool) -> None:
     inputs = {"x": torch.randn(5, 2, 8), "memory": torch.randn(6, 2, 8), "mask": CAUSAL}
     layer = nn.TransformerDecoderLayer(8, 2, norm_first=True, **NARROW)
     module = nn.TransformerDecoder(layer, 2, nn.LayerNorm(8) if norm else None)
-    call = f"TransformerDecoder(2, 2, {written('norm_first = true', f'norm = {str(norm).lower()}')})"
+    last = ", norm = LayerNorm(8)" if norm else ""
+    call = f"TransformerDecoder(TransformerDecoderLayer(2, {written('norm_first = true')}), 2{last})"
     check(model(inputs, call), module, inputs)
