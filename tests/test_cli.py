@@ -436,6 +436,22 @@ def test_fmt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("fmt", "--check", "tiny.trtnet") == 0
 
 
+def test_fmt_lays_out_a_weights_map(folder: Path) -> None:
+    path = folder / "hub.map"
+    path.write_text(
+        '# hub\n"*"="encoder.*" # all\n\n\n"a" = transpose( "b",0 , 1)   "c"="d"\n'
+        '"long" = cat([' + ", ".join(f'"layers.{i}.weight"' for i in range(6)) + "], dim = 0)\n"
+    )
+    assert trtdsl("fmt", "--check", "hub.map") == 1
+    assert trtdsl("fmt", "hub.map") == 0
+    keys = "    " + ", ".join(f'"layers.{i}.weight"' for i in range(5)) + ',\n    "layers.5.weight",\n'
+    laid_out = '# hub\n"*" = "encoder.*"  # all\n\n"a" = transpose("b", 0, 1)\n"c" = "d"\n"long" = cat(\n'
+    assert path.read_text() == f"{laid_out}  [\n{keys}  ],\n  dim = 0,\n)\n"
+    assert trtdsl("fmt", "--check", "hub.map") == 0
+    path.write_text('"a" = "b" extra\n')
+    assert trtdsl("fmt", "hub.map") == 1
+
+
 def test_fmt_keeps_links_and_permissions(folder: Path) -> None:
     path, link = folder / "tiny.trtnet", folder / "link.trtnet"
     path.write_text(TEXT.replace("classes = 4", "classes=4"))

@@ -220,6 +220,17 @@ def test_depth_is_bounded(shape: str) -> None:
         value(shape.replace("{}", "f(x)") if "{}" not in shape else _nested(shape, 3000))
 
 
+@pytest.mark.parametrize(
+    ("shape", "times"), [("({})", 96), ("-{}", 96), ("{}[0]", 96), ("f({})", 48), ("x -> l: F({})", 24)]
+)
+def test_as_many_levels_as_documented(shape: str, times: int) -> None:
+    """100: an argument is two; one for the file, the model, the statement and the name."""
+    before, after = shape.split("{}")
+    body(f"y = {before * times}x{after * times}")
+    with pytest.raises(DiagnosticError, match="nests too deeply"):
+        body(f"y = {before * (times + 1)}x{after * (times + 1)}")
+
+
 def _nested(shape: str, times: int) -> str:
     before, after = shape.split("{}")
     return before * times + "f(x)" + after * times

@@ -13,7 +13,9 @@ from trtdsl.diagnostics import DiagnosticError, UsageError
 
 
 @command
-@argument("files", "The .trtnet files to format.", type=PATH, nargs=-1, required=True)
+@argument(
+    "files", "The .trtnet files, or --weights-map files, to format.", type=PATH, nargs=-1, required=True
+)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
 @click.option("--diff", is_flag=True, help="Write nothing; show what would change.")
 @click.pass_context

@@ -70,6 +70,8 @@ class Caller:
         self.placer = placer
         self.enter_block = enter_block
         self.call_def = call_def
+        self.waiting: dict[int, Configured] = {}
+        """modules and blocks that have a label and were not placed so far, by their identity"""
 
     def pipe(self, callee: Any, piped: Argument, arguments: Sequence[Argument] | None, call: Call) -> Any:
         """``piped -> callee(arguments)``; ``arguments`` is None where none are written."""
@@ -102,6 +104,7 @@ class Caller:
     def place(self, configured: Configured, tensors: Sequence[Argument], call: Call) -> Any:
         """Apply a configured module or block to tensors."""
         callee, call = configured.callee, _at_home(configured, call)
+        self.waiting.pop(id(configured), None)
         if isinstance(callee, BlockRef):
             return self.enter_block(callee, configured.arguments, tensors, call)
         op, spans = _configured(callee, configured.arguments, call.span)
@@ -113,7 +116,10 @@ class Caller:
             if name in bound and bound[name].value is None:
                 help = f"leave it out to take it from the checkpoint, or configure `{callee.name}` without it"
                 raise mistake(f"`{name}` of `{callee.name}` cannot be none", bound[name].span, "", help)
-        return self.apply(op, bound, spans, call)
+        try:
+            return self.apply(op, bound, spans, call)
+        except Mistake as error:
+            raise in_terms_of(callee.name, op.name, error) from error
 
     def _function(self, callee: OperatorRef, arguments: Sequence[Argument], call: Call) -> Any:
         if callee.spelling and callee.spelling.configure:
@@ -136,7 +142,10 @@ class Caller:
         parameters = {name: argument for name, argument in bound.items() if name not in apart}
         tensors = {name: argument for name, argument in bound.items() if name in apart}
         op, spans = construct(callee, parameters, call.span)
-        return self.apply(op, tensors, spans, call)
+        try:
+            return self.apply(op, tensors, spans, call)
+        except Mistake as error:
+            raise in_terms_of(callee.name, op.name, error) from error
 
     def _functional(
         self, callee: OperatorRef, configure: Configure, arguments: Sequence[Argument], call: Call
@@ -220,9 +229,18 @@ class Caller:
         missing = [name for name in op.bodies if name not in bound]
         if missing:
             raise mistake(f"`{op.name}` needs `{missing[0]}`, a block or a function", call.span)
-        return tuple(self._body(op, name, bound[name], wanted[name], call) for name in op.bodies)
+        given = [value for slot, value in operands if slot == "operands"]
+        return tuple(self._body(op, name, bound[name], wanted[name], given, call) for name in op.bodies)
 
-    def _body(self, op: Op, name: str, argument: Argument, types: Sequence[TensorType], call: Call) -> Graph:
+    def _body(
+        self,
+        op: Op,
+        name: str,
+        argument: Argument,
+        types: Sequence[TensorType],
+        given: Sequence[Value],
+        call: Call,
+    ) -> Graph:
         callee: Any = argument.value
         if not isinstance(callee, CALLEES):
             text = f"`{name}` of `{op.name}` must be a block or a function, not {in_words(callee)}"
@@ -232,6 +250,8 @@ class Caller:
         names = declared if len(declared) == len(types) else [f"{name}_{i}" for i in range(len(types))]
         with self.placer.body() as builder:
             inputs = [builder.input(each, type) for each, type in zip(names, types, strict=True)]
+            for inner, outer in zip(inputs, given, strict=False):
+                self.placer.derive(inner, [outer])
             tensors = [Argument(value, argument.span) for value in inputs]
             origins = (Origin(argument.span, f"run by `{op.name}`"), *call.place.origins)
             # A block without a label adds no level to the keys; a module with weights needs one.

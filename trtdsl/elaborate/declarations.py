@@ -274,6 +274,7 @@ class Declarations:
             name = self.model.name
             self.report.add_last(Diagnostic(f"model `{name.text}` has no output", name.span))
         self._check_inputs()
+        self._check_modules()
         self._check_dims()
         self.report.raise_errors()
         default = {name: dim.own for name, dim in self.dims.items()}
@@ -301,6 +302,13 @@ class Declarations:
             if value not in used:
                 text = f"input `{value.name}` is never used"
                 self.report.warn(Diagnostic(text, span, severity="warning"))
+
+    def _check_modules(self) -> None:
+        for configured in self.expressions.caller.waiting.values():
+            text = (
+                f"`{configured.callee.name}` has a label and is given no tensor, so it is not in the network"
+            )
+            self.report.warn(Diagnostic(text, configured.span, severity="warning"))
 
     def _check_dims(self) -> None:
         """Every dynamic dimension that matters can be read off an input's shape at run time."""

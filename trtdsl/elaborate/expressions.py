@@ -200,7 +200,9 @@ class Expressions:
             return result
         if result.label is not None:
             raise mistake(f"`{result.callee.name}` has the label `{result.label or '_'}` already", call.span)
-        return replace(result, label=call.label, home=scope.place)
+        result = replace(result, label=call.label, home=scope.place, span=call.span)
+        self.caller.waiting[id(result)] = result
+        return result
 
     def _call(self, expr: tree.Call, scope: Scope, hints: Sequence[str]) -> Any:
         callee = self.callee(expr.callee, scope)

@@ -45,6 +45,8 @@ def mistake(message: str, span: Span, label: str = "", *help: str) -> Mistake:
 
 def in_terms_of(name: str, operator: str, error: Mistake) -> Mistake:
     """A mistake that speaks of what the text calls ``name``, where the operator has another name."""
+    if name == operator:
+        return error
     text = re.sub(rf"\b{operator}\b", name, error.diagnostic.message)
     return Mistake(replace(error.diagnostic, message=text), error.around)
 

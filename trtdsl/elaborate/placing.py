@@ -19,7 +19,7 @@ from trtdsl.ir import Builder, Graph, Value, Weight, infer, operand_types
 from trtdsl.ops.base import OPERATORS, Module, Op
 from trtdsl.ops.positions import Positions, require_positions
 from trtdsl.ops.refused import Refused
-from trtdsl.types import TensorType, ValueRange
+from trtdsl.types import DType, TensorType, ValueRange
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -64,6 +64,8 @@ class Placer:
         self._nested: dict[tuple[Value, ...], int] = {}
         self.ranges: dict[Value, ValueRange] = {}
         """what the model's inputs may hold, where they say so"""
+        self._sources: dict[Value, tuple[Value, ...]] = {}
+        """of which of these inputs a tensor has elements"""
 
     @contextmanager
     def body(self) -> Generator[Builder, None, None]:
@@ -96,6 +98,10 @@ class Placer:
         )
         if not operands and not weights and not types[0].dtype.is_floating:
             self._constants[results[0]] = use.op
+        if use.op.moves:
+            first = use.op.operands[0].name
+            for result in results:
+                self.derive(result, [value for slot, value in operands if slot == first])
         if use.op.tuple_of_last:
             self._nested[results] = use.op.tuple_of_last
         warning = use.op.caution(**by_slot)
@@ -110,16 +116,28 @@ class Placer:
             given = [value for name, value in use.operands if name == slot]
             each = allowed if isinstance(allowed, tuple) else (allowed,) * len(given)
             for value, positions in zip(given, each, strict=True):
-                array, values = self.constant(value), self.ranges.get(value)
+                array, sources = self.constant(value), self._sources_of(value)
                 try:
                     if array is not None:
                         require_positions(array, positions, slot)
-                    elif values is not None:
-                        positions.require_range(values, value.name, slot)
-                    else:
+                    for source in sources:
+                        positions.require_range(self.ranges[source], source.name, slot)
+                    if array is None and not sources:
                         self._warn_of_far_positions(use, value, positions)
                 except Refused as refusal:
                     raise refused(refusal, use.operands, use.spans, use.span, use.note) from refusal
+
+    def _sources_of(self, value: Value) -> tuple[Value, ...]:
+        """The inputs with known ranges of whose elements a tensor holds some."""
+        return (value,) if value in self.ranges else self._sources.get(value, ())
+
+    def derive(self, value: Value, given: Sequence[Value]) -> None:
+        """Say that a tensor holds elements of others, as integers of its dtype."""
+        sources = dict.fromkeys(source for each in given for source in self._sources_of(each))
+        dtype = value.type.dtype
+        kept = [source for source in sources if _keeps(source.type.dtype, dtype, self.ranges[source])]
+        if kept:
+            self._sources[value] = tuple(kept)
 
     def _warn_of_far_positions(self, use: Use, value: Value, allowed: Positions) -> None:
         """Warn where a dynamic range names at its largest a position that is not there."""
@@ -215,6 +233,14 @@ class Placer:
             return weight
         message = f"weight `{key}` is needed as {type} here and as {weight.type} elsewhere"
         raise mistake_with(message, use.span, use.note, first.span, first.note or f"{weight.type} here")
+
+
+def _keeps(source: DType, dtype: DType, values: ValueRange) -> bool:
+    """Whether a tensor of a dtype holds the numbers of an input with this range as they are."""
+    if not (source.is_integer and dtype.is_integer):
+        return False
+    least, most = dtype.limits
+    return least <= values.low and values.high <= most
 
 
 def _fitting(use: Use, slot: str, value: Value, type: TensorType) -> Value:

@@ -67,7 +67,7 @@ class Scans:
             wanted = op.body_inputs(sequences=[x.type for x in sequences], carried=[x.type for x in carried])
         except Refused as refusal:
             raise refused(refusal, operands, spans, head) from refusal
-        body, emitted, captured = self._body(statement, wanted["body"], scope)
+        body, emitted, captured = self._body(statement, sequences, wanted["body"], scope)
         operands += [("captured", value) for value in captured]
         names = [*emitted, *(name for name, _ in statement.carried)]
         hints = [name.text for name in names]
@@ -102,7 +102,7 @@ class Scans:
         return construct(callee, bound, statement.span)
 
     def _body(
-        self, statement: tree.Scan, types: Sequence[TensorType], scope: Scope
+        self, statement: tree.Scan, sequences: Sequence[Value], types: Sequence[TensorType], scope: Scope
     ) -> tuple[Graph, list[tree.Name], list[Value]]:
         """The body's graph, the names it emits, and what it captures."""
         names = [*statement.targets, *(name for name, _ in statement.carried)]
@@ -111,6 +111,8 @@ class Scans:
             for name, type in zip(names, types, strict=True):
                 inner.names[name.text] = builder.input(join(scope.place.path, name.text), type)
                 self._expressions.note(name.span, inner.names[name.text])
+            for element, sequence in zip(builder.inputs, sequences, strict=False):
+                self._placer.derive(element, [sequence])
             known = len(self._placer.report)
             self._run(statement.body, inner)
             scope.inside |= inner.names.keys() - scope.names.keys()

@@ -143,6 +143,8 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     """relative L2 error allowed between the lowered layers and PyTorch in float32"""
     in_place: ClassVar[tuple[str, ...]] = ()
     """operands whose memory the first results take over: the model's inputs, and the results its outputs"""
+    moves: ClassVar[bool] = False
+    """whether the results hold nothing but elements of the first operand, in another place, shape or dtype"""
     tuple_operands: ClassVar[tuple[str, ...]] = ()
     """operands that PyTorch takes in one tuple, and that may be given so here"""
     tuple_of_last: ClassVar[int] = 0

@@ -37,6 +37,7 @@ class Index(Function):
     """
 
     name = "index"
+    moves = True
     examples = (
         "index((0,))(float32[S, 8], [int64[N, 3]]) -> float32[N, 3, 8]",
         "index((1,))(float32[N, S], [int32[]]) -> float32[N]",
@@ -127,6 +128,7 @@ class IndexSelect(Function):
     """The slices of dimension ``dim`` that the 1-D integer tensor ``index`` names, in its order."""
 
     torch = "torch.index_select"
+    moves = True
     examples = (
         "index_select(dim = 1)(float32[N, 8], int64[3]) -> float32[N, 3]",
         "index_select(dim = 0)(float16[S, 2], int32[N]) -> float16[N, 2]",
@@ -197,6 +199,7 @@ class Gather(Function):
     """
 
     torch = "torch.gather"
+    moves = True
     examples = (
         "gather(dim = 1)(float32[N, 8], int64[N, 3]) -> float32[N, 3]",
         "gather(dim = -1)(float16[N, 4, S], int64[1, 2, 7]) -> float16[1, 2, 7]",
@@ -234,6 +237,7 @@ class TakeAlongDim(Function):
     """Like ``gather``, with broadcasting; without ``dim`` of the flat input."""
 
     torch = "torch.take_along_dim"
+    moves = True
     examples = (
         "take_along_dim(dim = 1)(float32[N, 8], int64[N, 3]) -> float32[N, 3]",
         "take_along_dim(dim = -1)(float16[N, 1, S], int64[1, 4, 2]) -> float16[N, 4, 2]",

@@ -35,6 +35,7 @@ class Select(Function):
     """The slice at ``index`` of dimension ``dim``, which disappears."""
 
     torch = "torch.select"
+    moves = True
     examples = (
         "select(1, 0)(float32[N, S, 3]) -> float32[N, 3]",
         "select(1, -1)(float32[N, S, 3]) -> float32[N, 3]",
@@ -66,6 +67,7 @@ class Slice(Function):
     """Elements ``start`` to ``end`` (exclusive) of ``dim``, every ``step``-th; bounds as in Python."""
 
     torch = "torch.ops.aten.slice"
+    moves = True
     examples = (
         "slice(1, 1, 3)(float32[N, 8]) -> float32[N, 2]",
         "slice(1, none, -1)(float32[N, 8]) -> float32[N, 7]",

@@ -23,6 +23,7 @@ class Cat(Function):
     """The tensors joined along dimension ``dim``; all other sizes must agree."""
 
     torch = "torch.cat"
+    moves = True
     examples = (
         "cat(dim = 1)([float32[N, 2], float32[N, 3]]) -> float32[N, 5]",
         "cat()([float32[N, 2], float32[3, 2]]) -> float32[N + 3, 2]",
@@ -64,6 +65,7 @@ class Stack(Function):
     """The tensors, all of one shape, joined along a new dimension ``dim``."""
 
     torch = "torch.stack"
+    moves = True
     examples = (
         "stack()([float32[N, 2], float32[N, 2]]) -> float32[2, N, 2]",
         "stack(dim = -1)([float32[N, 2], float32[N, 2], float32[N, 2]]) -> float32[N, 2, 3]",
@@ -104,6 +106,8 @@ def require_few(count: int, what: str) -> None:
 
 class _Splitting(Function, abstract=True):
     """A function with several results, consecutive pieces of one dimension."""
+
+    moves = True
 
     def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
         """The dimension and the pieces' sizes."""
@@ -187,6 +191,7 @@ class Unbind(Function):
     """Every slice of dimension ``dim``, which disappears."""
 
     torch = "torch.unbind"
+    moves = True
     examples = ("unbind(1)(float32[N, 2, 3]) -> (float32[N, 3], float32[N, 3])",)
 
     dim: int = 0

@@ -245,6 +245,7 @@ class To(Function):
     """The values in another dtype: to integers towards zero, to bool ``input != 0``."""
 
     torch = "torch.Tensor.to"
+    moves = True
     examples = (
         "to(float16)(float32[N, 8]) -> float16[N, 8]",
         "to(dtype = int32)(float32[N, 8]) -> int32[N, 8]",

@@ -27,6 +27,7 @@ class Roll(Function):
     """
 
     torch = "torch.roll"
+    moves = True
     examples = (
         "roll(1, 1)(float32[N, 8]) -> float32[N, 8]",
         "roll((-2, 3), (1, 2))(float32[N, H, W, 3]) -> float32[N, H, W, 3]",
@@ -86,6 +87,7 @@ class Flip(Function):
     """The elements in reverse order along each of ``dims``."""
 
     torch = "torch.flip"
+    moves = True
     examples = (
         "flip(-1)(float32[N, 3, H, W]) -> float32[N, 3, H, W]",
         "flip((0, 2))(float16[N, 4, S]) -> float16[N, 4, S]",
@@ -181,6 +183,7 @@ class Repeat(Function):
     """The tensor ``repeats`` times along each dimension; dimensions that it lacks stand in front."""
 
     torch = "torch.Tensor.repeat"
+    moves = True
     examples = (
         "repeat(1, 2)(float32[N, 8]) -> float32[N, 16]",
         "repeat(N, 1, 1)(float32[1, 1, 8]) -> float32[N, 1, 8]",
@@ -261,6 +264,7 @@ class RepeatInterleave(Function):
     """Every slice of dimension ``dim`` ``repeats`` times in a row; without ``dim`` every element."""
 
     torch = "torch.repeat_interleave"
+    moves = True
     examples = (
         "repeat_interleave(2, dim = 1)(float32[N, 4, 8]) -> float32[N, 8, 8]",
         "repeat_interleave(4, -1)(float16[N, H]) -> float16[N, 4 * H]",

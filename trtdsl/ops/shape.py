@@ -28,6 +28,8 @@ from trtdsl.types.arrays import np
 class _Reshaping(Function, abstract=True):
     """A function whose result has the input's elements in order."""
 
+    moves = True
+
     def infer(self, input: TensorType) -> TensorType:
         raise TypeError(f"{type(self).__name__} states no type rule")
 
@@ -222,6 +224,8 @@ class Unsqueeze(_Reshaping):
 class _Permuting(Function, abstract=True):
     """A function whose result has the input's dimensions in another order."""
 
+    moves = True
+
     def permutation(self, rank: int) -> tuple[int, ...]:
         """Which dimension of the input each one of the result is."""
         raise TypeError(f"{type(self).__name__} states no permutation")
@@ -306,6 +310,7 @@ class Expand(Function):
     """Dimensions of size 1 repeated to the sizes given; -1 keeps a size, new dimensions stand in front."""
 
     torch = "torch.Tensor.expand"
+    moves = True
     examples = (
         "expand(N, 4, 3)(float32[N, 1, 3]) -> float32[N, 4, 3]",
         "expand(5, -1, -1)(float32[1, 2, 3]) -> float32[5, 2, 3]",

@@ -21,6 +21,7 @@ class Narrow(Composed):
     """``length`` elements of dimension ``dim`` from ``start``, which may count from the end."""
 
     torch = "torch.narrow"
+    moves = True
     examples = (
         "narrow(1, 2, 3)(float32[N, 8]) -> float32[N, 3]",
         "narrow(-1, -2, 2)(float16[N, 3, H]) -> float16[N, 3, 2]",
@@ -55,6 +56,7 @@ class Diagonal(Function):
     """The elements placed ``offset`` further in ``dim2`` than in ``dim1``, as the last dimension."""
 
     torch = "torch.diagonal"
+    moves = True
     examples = (
         "diagonal(float32[4, 6]) -> float32[4]",
         "diagonal(1)(float32[N, 8]) -> float32[N]",
@@ -110,6 +112,7 @@ class BroadcastTo(Composed):
     """Dimensions of size 1 repeated to the sizes given; -1 keeps a size, new dimensions stand in front."""
 
     torch = "torch.broadcast_to"
+    moves = True
     examples = (
         "broadcast_to((N, 4, 3))(float32[N, 1, 3]) -> float32[N, 4, 3]",
         "broadcast_to((2, -1))(int64[3]) -> int64[2, 3]",
@@ -125,6 +128,7 @@ class ExpandAs(Composed):
     """Dimensions of size 1 repeated to those of ``other``."""
 
     torch = "torch.Tensor.expand_as"
+    moves = True
     examples = (
         "expand_as(float32[N, 1], float32[N, 8]) -> float32[N, 8]",
         "expand_as(float16[], int64[2, S]) -> float16[2, S]",
@@ -138,6 +142,7 @@ class ReshapeAs(Composed):
     """The elements in order in the shape of ``other``."""
 
     torch = "torch.Tensor.reshape_as"
+    moves = True
     examples = (
         "reshape_as(float32[N, 8], float32[N, 2, 4]) -> float32[N, 2, 4]",
         "reshape_as(int64[N, S], float32[N * S]) -> int64[N * S]",

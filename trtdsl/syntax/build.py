@@ -76,7 +76,10 @@ class TreeBuilder(ExpressionBuilder):
                 values.append(branch if isinstance(branch, Token) else self._build(branch, depth))
             except _TooDeep as deep:
                 place = Span(self.source, deep.start, deep.start + 1)
-                help = ("give a part of it a name of its own",)
+                help = (
+                    f"{self._maximum_depth} levels at most: an argument in a call is two, anything else one;"
+                    " give a part of it a name of its own",
+                )
                 self.diagnostics.append(Diagnostic("this nests too deeply", place, help=help))
         return values
 

@@ -88,15 +88,20 @@ def parse_partial(text: str, name: str = "<text>") -> Parsed:
     return Parsed(file, _first(diagnostics), read)
 
 
-@_without_collection()
 def parse_weights_map(source: Source) -> tuple[Line, ...]:
     """The lines of a weights map; raises :class:`DiagnosticError` with every syntax error found."""
+    return read_weights_map(source)[0]
+
+
+@_without_collection()
+def read_weights_map(source: Source) -> tuple[tuple[Line, ...], Tokens]:
+    """The lines of a weights map with their tokens; raises as :func:`parse_weights_map` does."""
     diagnostics: list[Diagnostic] = []
     read = _read(source, diagnostics, "weights_map")
     lines = _builder(source, diagnostics).lines(read)
     if diagnostics:
         raise DiagnosticError(*_first(diagnostics))
-    return lines
+    return lines, listed(source, leaves(read))
 
 
 def _builder(source: Source, diagnostics: list[Diagnostic]) -> TreeBuilder:

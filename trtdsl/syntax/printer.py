@@ -7,31 +7,46 @@ line in a row. Comments stay where they are; breaks before ``->`` are the author
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 
+from trtdsl.diagnostics import Source
 from trtdsl.syntax import tree
 from trtdsl.syntax.grammar import END
 from trtdsl.syntax.layout import INDENT, WIDTH, Token, TokenSequence, Writer, measure, write_sequence
-from trtdsl.syntax.parser import Parsed, parse_whole
+from trtdsl.syntax.parser import parse_whole, read_weights_map
 from trtdsl.syntax.spacing import annotate, sequence_of, take_comments_after
+from trtdsl.syntax.tokens import Tokens, comments_of
+from trtdsl.syntax.tree import Comment
 
 
 def laid_out(text: str, name: str = "<text>") -> str:
     """The text in the one layout; raises :class:`DiagnosticError` where it does not parse."""
-    parsed = parse_whole(text, name)
-    formatter = _Formatter(parsed)
+    if _is_weights_map(text):
+        source = Source(name, text)
+        lines, tokens = read_weights_map(source)
+        begins = {key.span.start for key, _ in lines}
+        formatter = _Formatter(tokens, comments_of(source), begins)
+    else:
+        parsed = parse_whole(text, name)
+        formatter = _Formatter(parsed.tokens, parsed.comments, {*_beginnings(parsed.tree.items)})
     formatter.run()
     return formatter.writer.text()
+
+
+def _is_weights_map(text: str) -> bool:
+    """Whether the first thing in a text is a string, with which only the lines of a weights map begin."""
+    lines = (line.strip("\ufeff \t\r") for line in text.splitlines())
+    return next((line for line in lines if line and not line.startswith("#")), "").startswith('"')
 
 
 class _Formatter:
     """Goes through the tokens once, a statement at a time."""
 
-    def __init__(self, parsed: Parsed) -> None:
+    def __init__(self, tokens: Tokens, comments: Sequence[Comment], begins: Set[int]) -> None:
+        """``begins`` are the offsets where a line of its own begins."""
         self.writer = Writer()
-        self.tokens = annotate(parsed.tokens, parsed.comments)
-        begins = {*_beginnings(parsed.tree.items)}
-        self.begins = [start in begins for start in parsed.tokens.starts]
+        self.tokens = annotate(tokens, comments)
+        self.begins = [start in begins for start in tokens.starts]
         self.index = 0
         self.depth = 0
 

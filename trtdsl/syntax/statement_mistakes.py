@@ -212,6 +212,15 @@ def misread_values(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(message, stuck.span(), help=help)
 
 
+def misread_input_values(stuck: Stuck) -> Diagnostic | None:
+    """``input ids: int64[N] 0 .. 1``, the values without ``in``."""
+    follows = stuck.kind(2 if stuck.kind() == "MINUS" else 1) == "RANGE"
+    if stuck.kind(-1) != "RSQB" or "IN" not in stuck.expected or not follows:
+        return None
+    help = ("the values of an input stand behind `in`: `input ids: int64[N] in 0 .. 255`",)
+    return Diagnostic(f"expected `in`, found {found_in_words(stuck)}", stuck.span(), help=help)
+
+
 _BEGINNINGS = frozenset(("EQUAL", "LBRACE", "RBRACE", "FOR", "ASSERT", "RETURN"))
 
 
