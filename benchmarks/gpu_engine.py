@@ -48,6 +48,7 @@ from gpu_engine_machine import (
     windows_beyond_the_limit,
     without_elements,
 )
+from gpu_engine_plugins import plugin_mistakes, plugin_of_each_float, plugin_of_several_outputs
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.runtime import cuda
@@ -356,6 +357,9 @@ CHECKS: tuple[Callable[[Bench], str | None], ...] = (
     computed_mask,
     windows_beyond_the_limit,
     without_elements,
+    plugin_of_several_outputs,
+    plugin_of_each_float,
+    plugin_mistakes,
 )
 
 

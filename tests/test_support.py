@@ -43,6 +43,7 @@ def test_every_layer_is_reached_or_has_a_reason() -> None:
         ("gelu", ("composed", "native", "native", "native")),
         ("to", ("native in part", "native", "native", "native")),
         ("LayerNorm", ("composed", "composed", "native", "native")),
+        ("plugin", ("native", "native", "native", "refused")),
     ],
 )
 def test_words(operator: str, words: tuple[str, ...]) -> None:

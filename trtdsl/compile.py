@@ -176,6 +176,7 @@ def compile_graph(
     engine = Path(engine)
     require_place(engine, sources)
     dialect = load_runtime(options.runtime)
+    _load_plugins(dialect, options.plugins)
     require_values(graph)
     optimized = optimize_graph(graph, options, dialect, after=after, refused=refused)
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
@@ -197,6 +198,14 @@ def compile_graph(
     # The manifest first: an engine that has none is never overwritten, also if this is killed in between.
     write_together({manifest_path(engine): manifest.to_json().encode(), engine: built.data})
     return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized.graph))
+
+
+def _load_plugins(dialect: Dialect, libraries: Sequence[str | Path]) -> None:
+    """Load the libraries of plugins that were asked for."""
+    if libraries and not dialect.places_plugins:
+        text = f"the API of {dialect} cannot place plugins, so that it needs no libraries of them"
+        raise UsageError(Diagnostic(text, help=("leave out `--plugins`, or build with tensorrt",)))
+    dialect.plugins.load(libraries)
 
 
 def optimize_graph(

@@ -113,6 +113,12 @@ class CompileOptions:
         "--tf32/--no-tf32",
         help="Let float32 products round to 10 bits, as TensorRT does by default.",
     )
+    plugins: Sequence[str | Path] = _choice(
+        (),
+        "--plugins",
+        metavar="LIBRARY,...",
+        help="Load these libraries, whose plugins the model may then place.",
+    )
     passes: Sequence[str] = _choice(
         (),
         "--pass",
@@ -127,7 +133,9 @@ class CompileOptions:
 
     def __post_init__(self) -> None:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
+        plugins = (self.plugins,) if isinstance(self.plugins, (str, Path)) else tuple(self.plugins)
         object.__setattr__(self, "targets", targets)
+        object.__setattr__(self, "plugins", plugins)
         object.__setattr__(self, "precision", _precision(self.precision))
 
 

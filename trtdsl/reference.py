@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.ir import Graph, Node, Value, Weight, rebuild
+from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, rebuild
 from trtdsl.ops.base import Module, Op
 from trtdsl.types import (
     Dim,
@@ -166,7 +166,7 @@ class _Run:
         declared = {operand.name for operand in node.op.operands}
         named = node.arguments(tensors)
         weights = {slot: named.pop(slot) for slot in node.slots if slot not in declared}
-        bodies = {name: self._body(body) for name, body in zip(node.op.bodies, node.bodies, strict=True)}
+        bodies = {name: self._body(body) for name, body in bodies_by_name(node.op, node.bodies).items()}
         return run_node(node.op.at(self.sizes), named, weights, bodies, self.in_float64)
 
     def _body(self, body: Graph) -> Callable[..., tuple[Any, ...]]:

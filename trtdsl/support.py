@@ -71,7 +71,7 @@ def support(op: type[Op], release: str) -> Support:
 def _examples(op: type[Op]) -> tuple[Graph, ...]:
     texts = [statements(op, example) for example in op.examples]
     texts += [function_statements(example) for spelling in op.spellings for example in spelling.examples]
-    return tuple(_with_weights(elaborate_text(_model(lines))) for lines in texts)
+    return tuple(_by_itself(_with_weights(elaborate_text(_model(lines)))) for lines in texts)
 
 
 def _model(lines: Sequence[str]) -> str:
@@ -92,6 +92,12 @@ def _with_weights(graph: Graph) -> Graph:
         zero = np.zeros((), weight.type.dtype.numpy)
         zeros[weight] = weight.replace(data=np.broadcast_to(zero, evaluate_shape(weight.type.shape, {})))
     return rebuild(graph, graph.nodes, zeros)
+
+
+def _by_itself(graph: Graph) -> Graph:
+    """The graph without bodies that stand in for what a release lacks."""
+    nodes = (node.replace(bodies=()) if node.op.bodies_optional else node for node in graph.nodes)
+    return graph.replace(nodes=tuple(nodes))
 
 
 def table() -> str:
@@ -138,9 +144,8 @@ NOT_REACHED: Mapping[str, str] = {
     "normalization": "its second version, or layers of its parts, whose float32 is PyTorch's",
     "one_hot": "a comparison with the classes' numbers",
     "padding_nd": "zeros around two dimensions only; `slice` pads any, in every mode",
-    "plugin": "the language has no plugins yet",
-    "plugin_v2": "the language has no plugins yet",
-    "plugin_v3": "the language has no plugins yet",
+    "plugin": "it takes functions of Python, which an engine cannot hold; `plugin` places those of a library",
+    "plugin_v2": "what `plugin` becomes where the plugin is of that kind, as most of TensorRT's own",
     "quantize": "the language has no quantised networks yet",
     "ragged_softmax": "a softmax of masked numbers says the same, of any rank",
     "reverse_sequence": "PyTorch has no such function; a gather of positions says the same",

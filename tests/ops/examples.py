@@ -199,7 +199,9 @@ class Example:
         ]
         if self.op.order or list(self.operands) != [o.name for o in self.op.operands[: len(self.operands)]]:
             given = [f"{name} = {value}" for name, value in zip(self.operands, given, strict=True)]
-        if isinstance(self.op, Module):
+        if self.op.in_two_lists:
+            call = f"{self.name}({self.parameters})({', '.join(given)})"
+        elif isinstance(self.op, Module):
             call = f"op: {self.name}({self.parameters})" + (f"({', '.join(given)})" if given else "")
         else:
             call = f"{self.name}({', '.join(filter(None, [*given, self.parameters]))})"
@@ -251,10 +253,15 @@ def make(name: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Op:
     ):
         arguments = [tuple(arguments)]
     given |= dict(zip(order, arguments, strict=False)) | dict(named)
+    if cls.further:
+        further = {key: given.pop(key) for key in [*given] if key not in cls.parameters}
+        given[cls.further] = [(key, cls.further_value(key, _plain(value))) for key, value in further.items()]
     return cls(**{key: coerce(_plain(value), hints(cls)[key]) for key, value in given.items()})
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
     return value.dtype if isinstance(value, _Element) else value
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trtdsl.ops.lowering import Along, Array, Branch, Step, Tensor
+from trtdsl.ops.plugin import Plugin
 from trtdsl.trt.naming import TensorRTNames, node_name
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import NetworkTarget
@@ -44,6 +45,9 @@ class Listing(NetworkTarget):
 
     def mark_output(self, tensor: Tensor, name: str) -> None:
         self.lines.append(f"output {name} = {tensor.handle}")
+
+    def plugin(self, plugin: Plugin, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return self.add_multiple("plugin_v3", list(tensors), plugin.plugin_name, results=self.results)
 
     # What operators call
 

@@ -87,6 +87,8 @@ class Recorded:
     def __getattr__(self, member: str) -> Any:
         if member == "set_output_type" and not hasattr(self.real, member):
             return self._set_output_type
+        if member in ("add_plugin_v2", "add_plugin_v3"):
+            return lambda *arguments: self._add_plugin(member, arguments)
         value = getattr(self.real, member)
         if callable(value):
             return lambda *arguments: self._call(member, value, arguments)
@@ -107,6 +109,11 @@ class Recorded:
             # An output of a weakly typed network is float32, whatever makes it, unless it is told.
             arguments[0].convert_output(trt.DataType.FLOAT)
         return self._output(result) if member == "get_output" else self.dialect.wrap(result)
+
+    def _add_plugin(self, member: str, arguments: tuple[Any, ...]) -> Any:
+        """What tensorrt_rtx has no layer for: in a plugin's place its first input, as it is."""
+        self._note(member, "call", tuple(map(_spell, arguments)))
+        return self.dialect.wrap(self.real.add_identity(_real(arguments[0][0])))
 
     def _output(self, tensor: Any) -> Any:
         """A layer's result; where there are no 64-bit integers, a shape of 32 bits."""
@@ -153,5 +160,7 @@ def _spell(value: Any) -> str:
     if isinstance(value, tuple):
         return "Dims"
     if isinstance(value, list):
-        return f"Sequence[{_spell(value[0])}]"
+        return f"Sequence[{_spell(value[0]) if value else 'ITensor'}]"
+    if isinstance(value, (trt.IPluginV2, trt.IPluginV3)):
+        return "IPluginV2" if isinstance(value, trt.IPluginV2) else "IPluginV3"
     return type(value).__name__

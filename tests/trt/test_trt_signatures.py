@@ -191,6 +191,9 @@ VOLUMES = dict.fromkeys(
     (example for example in OPERATORS["grid_sample"].examples if "S, 4, 3])" in example),
     "samples images at points, not volumes: float32[N, 2, 4, 5, 6]",
 )
+PLUGINS = {
+    example: f"has no plugin `{example.split(chr(34))[1]}`" for example in OPERATORS["plugin"].examples
+}
 WIDE = (
     "bitwise_or(int64[N, 8], int32[8])",
     "bitwise_left_shift(int64[N, 8], int64[])",
@@ -200,6 +203,7 @@ REFUSED: dict[str, dict[str, str]] = {
     "8.5.3": {
         **{call: reason for call, reason in CACHES.items() if "bfloat16" not in call},
         **VOLUMES,
+        **PLUGINS,
         **dict.fromkeys(
             (f"{call} -> int64[N, 8]" for call in WIDE),
             "has 32-bit integers only, and a constant here does not fit",
@@ -211,8 +215,8 @@ REFUSED: dict[str, dict[str, str]] = {
             "supports TopKOperation.MAX for floating-point tensors only, not for int64"
         ),
     },
-    "10.13": {**CACHES, **VOLUMES},
-    "11.4": {},
+    "10.13": {**CACHES, **VOLUMES, **PLUGINS},
+    "11.4": {**PLUGINS},
 }
 
 

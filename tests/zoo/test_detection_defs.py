@@ -86,6 +86,29 @@ def test_nms_of_classes_and_scores() -> None:
     assert found.tolist() != computed("d.nms_padded(x, s, 0.4, 40)", x=x, s=scores).tolist()
 
 
+def test_suppressed_boxes_are_those_of_batched_nms() -> None:
+    x, noise = boxes(2, 40, spread=20), torch.Generator().manual_seed(3)
+    scores = torch.rand(2, 40, 3, generator=noise)
+    graph = elaborate_text(f"""{IMPORT}model m() {{
+  dim N = 1 .. 2 .. 4
+  input x: float32[N, 40, 4]
+  input s: float32[N, 40, 3]
+  count, box, score, kind = (x, s) -> _: d.EfficientNMS(30, 0.4)
+  output count, box, score, kind
+}}""")
+    lowered = lower(graph)
+    found = evaluate(lowered.network, {"x": x, "s": scores}, weights=lowered.weights)
+    for i in range(2):
+        passing = (scores[i] > 0.25).nonzero()
+        candidates = x[i][passing[:, 0]], scores[i][scores[i] > 0.25], passing[:, 1]
+        kept = ops.batched_nms(*candidates, 0.4)[:30]
+        count = len(kept)
+        assert found["count"][i].tolist() == [count]
+        for name, every in zip(("box", "score", "kind"), candidates, strict=True):
+            assert torch.equal(found[name][i, :count], every[kept].to(found[name].dtype))
+            assert not found[name][i, count:].any()
+
+
 def test_nms_of_as_many_boxes_as_there_are() -> None:
     graph = elaborate_text(f"""{IMPORT}model m() {{
   dim N = 1 .. 2 .. 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trtdsl.cli.options import AS_JSON, ENGINE, ENGINE_RUNTIME, command
+from trtdsl.cli.options import AS_JSON, ENGINE, ENGINE_PLUGINS, ENGINE_RUNTIME, command, names_in
 
 
 @command
@@ -29,6 +29,7 @@ from trtdsl.cli.options import AS_JSON, ENGINE, ENGINE_RUNTIME, command
 )
 @click.option("--cuda-graph", is_flag=True, help="Run as a CUDA graph.")
 @ENGINE_RUNTIME
+@ENGINE_PLUGINS
 @AS_JSON
 def bench(
     engine: Path,
@@ -36,6 +37,7 @@ def bench(
     duration: float,
     cuda_graph: bool,
     runtime: str | None,
+    plugins: Sequence[str],
     as_json: bool,
 ) -> None:
     """Time an engine on the GPU; inputs and outputs stay there."""
@@ -46,5 +48,6 @@ def bench(
 
     data, manifest = read_engine(engine)
     chosen = shapes_of(shapes, manifest)
-    found = measure(Engine(data, manifest, runtime), chosen, seconds=duration, cuda_graph=cuda_graph)
+    loaded = Engine(data, manifest, runtime, plugins=names_in(plugins))
+    found = measure(loaded, chosen, seconds=duration, cuda_graph=cuda_graph)
     print(json.dumps(found.to_dict(), indent=1) if as_json else show_measurement(found))

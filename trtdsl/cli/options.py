@@ -47,6 +47,12 @@ ENGINE = argument("engine", "An engine with its manifest beside it.", type=PATH)
 ENGINE_RUNTIME = click.option(
     "--runtime", metavar="NAME", help="tensorrt_rtx or tensorrt; by default the one that built the engine."
 )
+ENGINE_PLUGINS = click.option(
+    "--plugins",
+    metavar="LIBRARY,...",
+    multiple=True,
+    help="Load these libraries, whose plugins the engine has.",
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -140,6 +146,7 @@ _READ_ONE: Mapping[str, Callable[[Any], Any]] = {"weights_dtype": _weights_dtype
 _READ_SEVERAL: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "defines": assignments,
     "targets": names_in,
+    "plugins": names_in,
     "passes": _passes,
     "skip": names_in,
     "only": _names_or_none,

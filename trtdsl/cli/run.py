@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from trtdsl.cli.options import ENGINE, ENGINE_RUNTIME, PATH, command
+from trtdsl.cli.options import ENGINE, ENGINE_PLUGINS, ENGINE_RUNTIME, PATH, command, names_in
 from trtdsl.cli.report import report
 
 
@@ -28,8 +28,14 @@ from trtdsl.cli.report import report
     help="For pictures: (pixel / 255 - mean) / std, one of each or one per channel.",
 )
 @ENGINE_RUNTIME
+@ENGINE_PLUGINS
 def run(
-    engine: Path, inputs: Sequence[str], output: Path | None, normalize: str | None, runtime: str | None
+    engine: Path,
+    inputs: Sequence[str],
+    output: Path | None,
+    normalize: str | None,
+    runtime: str | None,
+    plugins: Sequence[str],
 ) -> None:
     """Run an engine once on the GPU."""
     from trtdsl.runtime.engine import Engine, check_arrays, not_finite, read_engine
@@ -40,7 +46,7 @@ def run(
         require_savable(output, len(manifest.outputs))
     arrays = load_arrays(inputs, manifest, Normalization.parse(normalize) if normalize else None)
     check_arrays(manifest, arrays)
-    results = Engine(data, manifest, runtime)(**arrays)
+    results = Engine(data, manifest, runtime, plugins=names_in(plugins))(**arrays)
     report([*not_finite(arrays), *not_finite(results)])
     if output:
         save_arrays(output, results)

@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from trtdsl.cli.options import AS_JSON, FILE, PATH, WEIGHTS, assignments, command, with_options
+from trtdsl.cli.options import (
+    AS_JSON,
+    ENGINE_PLUGINS,
+    FILE,
+    PATH,
+    WEIGHTS,
+    assignments,
+    command,
+    names_in,
+    with_options,
+)
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.options import CheckOptions
 
@@ -36,6 +46,7 @@ from trtdsl.options import CheckOptions
     metavar="PATH",
     help="Compute the outputs with this engine, on the GPU; by default on the CPU.",
 )
+@ENGINE_PLUGINS
 @click.option(
     "--input",
     "inputs",
@@ -83,6 +94,7 @@ def verify(
     against: str | None,
     arguments: Sequence[str],
     inputs: Sequence[str],
+    plugins: Sequence[str],
     choice: CheckOptions,
     at: str,
     dtype: str,
@@ -107,6 +119,7 @@ def verify(
         against,
         arguments=assignments(arguments, "--arg"),
         inputs=verification.load_inputs(inputs),
+        plugins=names_in(plugins),
         at=_choice("--at", at, ("min", "opt", "max")),
         dtype=_choice("--dtype", dtype, ("float32", "float64")),
         model=choice.model,

@@ -28,14 +28,19 @@ def match_arguments(
     kind: str = "parameter",
     variadic: str | None = None,
     by_name: Sequence[str] = (),
+    any_name: bool = False,
 ) -> dict[str, Argument]:
     """Arguments by the name of what they are given to; positional ones in ``order``.
 
-    ``kind`` is what the callee's users call these; ``by_name`` may be given in addition, by name only.
+    ``kind`` is what the callee's users call these; ``by_name`` may be given in addition, by name only, as may
+    ``any_name`` else.
     """
     positional = [argument for argument in arguments if argument.name is None]
     if variadic in order:
         positional = _packed(positional, order.index(variadic or ""))
+    if len(positional) > len(order) and any_name:
+        text = f"`{callee}` takes `{order[0]}` alone by position: give the name of what this is"
+        raise mistake(text, positional[len(order)].span)
     if len(positional) > len(order):
         most = f"at most {len(order)} {kind}{'s' if len(order) > 1 else ''}" if order else f"no {kind}s"
         raise mistake(f"`{callee}` takes {most}, {len(positional)} were given", positional[len(order)].span)
@@ -45,7 +50,7 @@ def match_arguments(
         name = argument.name
         if name is None:
             continue
-        if name not in allowed:
+        if name not in allowed and not any_name:
             guess = did_you_mean(name, allowed)
             raise mistake(f"`{callee}` has no {kind} `{name}`{guess}", argument.head)
         if name in bound:

@@ -36,7 +36,7 @@ from trtdsl.elaborate.values import (
     in_words,
     is_tensor,
 )
-from trtdsl.ir import Graph, Value, infer, operand_types
+from trtdsl.ir import Graph, Value, bodies_by_name, infer, operand_types
 from trtdsl.ops.arguments import hints
 from trtdsl.ops.base import REQUIRED, Configure, Module, Op
 from trtdsl.ops.refused import Refused
@@ -107,9 +107,13 @@ class Caller:
         self.waiting.pop(id(configured), None)
         if isinstance(callee, BlockRef):
             return self.enter_block(callee, configured.arguments, tensors, call)
-        op, spans = _configured(callee, configured.arguments, call.span)
+        bodies = {a.name: a for a in configured.arguments if a.name in callee.op.bodies}
+        own = [argument for argument in configured.arguments if argument.name not in bodies]
+        op, spans = _configured(callee, own, call.span)
         tensors = _out_of_tuples(op, tensors)
         order = tuple(operand.name for operand in callee.op.operands)
+        if callee.op.in_two_lists and all(argument.name is None for argument in tensors):
+            tensors = _gathered(callee, list(tensors))
         weights = op.slots
         bound = match_arguments(callee.name, order, tensors, call.span, "tensor", by_name=weights)
         for name in weights:
@@ -117,7 +121,7 @@ class Caller:
                 help = f"leave it out to take it from the checkpoint, or configure `{callee.name}` without it"
                 raise mistake(f"`{name}` of `{callee.name}` cannot be none", bound[name].span, "", help)
         try:
-            return self.apply(op, bound, spans, call)
+            return self.apply(op, {**bound, **bodies}, spans, call)
         except Mistake as error:
             raise in_terms_of(callee.name, op.name, error) from error
 
@@ -227,10 +231,17 @@ class Caller:
         except Refused as refusal:
             raise refused(refusal, operands, spans, call.span) from refusal
         missing = [name for name in op.bodies if name not in bound]
+        if missing and op.bodies_optional:
+            return ()
         if missing:
             raise mistake(f"`{op.name}` needs `{missing[0]}`, a block or a function", call.span)
         given = [value for slot, value in operands if slot == "operands"]
-        return tuple(self._body(op, name, bound[name], wanted[name], given, call) for name in op.bodies)
+        found = tuple(self._body(op, name, bound[name], wanted[name], given, call) for name in op.bodies)
+        for name, body in bodies_by_name(op, found).items():
+            if op.keeps_types and body.weights:
+                text = f"`{name}` of `{op.name}` cannot have weights, as `{body.weights[0].key}`"
+                raise mistake(text, bound[name].span, "", "give them to both as tensors")
+        return found
 
     def _body(
         self,
@@ -352,6 +363,8 @@ def _at_home(configured: Configured, call: Call) -> Call:
 def _configured(callee: OperatorRef, arguments: Sequence[Argument], span: Span) -> tuple[Op, dict[str, Span]]:
     """A module with its configuration."""
     order = (callee.spelling and callee.spelling.parameters) or callee.op.parameters
+    further = callee.op.further
+    order = order[:1] if further else order
     inferred = callee.op.inferred if issubclass(callee.op, Module) else ()
     for argument in arguments:
         if argument.name in inferred:
@@ -362,12 +375,37 @@ def _configured(callee: OperatorRef, arguments: Sequence[Argument], span: Span) 
         require_by_name(callee.name, callee.op, arguments)
     by_name = (*callee.op.parameters, *callee.op.ignored)
     try:
-        bound = match_arguments(callee.name, order, arguments, span, "parameter", callee.op.variadic, by_name)
-        return construct(callee, bound, span)
+        variadic = callee.op.variadic
+        bound = match_arguments(
+            callee.name, order, arguments, span, "parameter", variadic, by_name, any_name=bool(further)
+        )
+        return construct(callee, _with_further(callee, bound) if further else bound, span)
     except Mistake as error:
         if issubclass(callee.op, Module):
             raise recall_inferred(error, callee.name, callee.op, arguments) from error
         raise
+
+
+def _with_further(callee: OperatorRef, bound: Mapping[str, Argument]) -> dict[str, Argument]:
+    """The arguments, those that no parameter is named like gathered into the one that keeps them."""
+    op = callee.op
+    further = {name: a for name, a in bound.items() if name not in (*op.parameters, *op.ignored)}
+    own = {name: argument for name, argument in bound.items() if name not in further}
+    listed = coerced(callee, {name: a for name, a in own.items() if name == op.further}, hints(op))
+    named = [(name, argument.value, argument.span) for name, argument in further.items()]
+    named += [(name, value, own[op.further].span) for name, value in listed.get(op.further, ())]
+    pairs: list[tuple[str, Any]] = []
+    for name, value, span in named:
+        if name in dict(pairs):
+            raise mistake(f"`{name}` of `{callee.name}` is given twice", span)
+        try:
+            pairs.append((name, op.further_value(name, value)))
+        except Refused as refusal:
+            raise mistake(refusal.message, span) from refusal
+    if not pairs:
+        return own
+    span = own[op.further].span if op.further in own else named[0][2]
+    return {**own, op.further: Argument(tuple(pairs), span)}
 
 
 def _is_required(callee: OperatorRef, parameter: str) -> bool:

@@ -133,7 +133,7 @@ def _keywords_of(callee: Any) -> dict[str, None] | None:
     if not isinstance(callee, OperatorRef):
         return None
     op, spelling = callee.op, callee.spelling
-    if op.slots is not Op.slots:
+    if op.slots is not Op.slots or op.further:
         return None
     operands = (operand.name for operand in op.operands)
     named = (*op.parameters, *op.ignored, *operands, *op.weight_slots, *op.bodies)

@@ -16,7 +16,7 @@ from trtdsl.syntax import tree
 
 
 class OperatorRef(msgspec.Struct, frozen=True):
-    """An operator by one of its names; a capitalised name is called as a module."""
+    """An operator by one of its names; a capitalised name is called as a module, and so are a few others."""
 
     op: type[Op]
     name: str
@@ -24,7 +24,7 @@ class OperatorRef(msgspec.Struct, frozen=True):
 
     @property
     def is_module(self) -> bool:
-        return self.name[:1].isupper()
+        return self.name[:1].isupper() or self.op.in_two_lists
 
 
 class BlockRef(msgspec.Struct, frozen=True, eq=False):

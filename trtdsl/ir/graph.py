@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 P = TypeVar("P", bound="Part")
+T = TypeVar("T")
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
@@ -154,9 +155,15 @@ def operand_types(op: Op, pairs: Sequence[tuple[str, Value]]) -> dict[str, Any]:
     return op.signature(named)
 
 
+def bodies_by_name(op: Op, bodies: Sequence[T]) -> dict[str, T]:
+    """An operator's bodies, or what stands for each, by name; none where it does without them."""
+    names = () if op.bodies_optional and not bodies else op.bodies
+    return dict(zip(names, bodies, strict=True))
+
+
 def infer(op: Op, types: Mapping[str, Any], bodies: Sequence[Graph] = ()) -> tuple[TensorType, ...]:
     """The types of an operator's results, from its operands' by name and its bodies."""
-    extra = {"bodies": {name: body.signature for name, body in zip(op.bodies, bodies, strict=True)}}
+    extra = {"bodies": {name: body.signature for name, body in bodies_by_name(op, bodies).items()}}
     inferred = op.infer(**types, **(extra if op.bodies else {}))
     return inferred if isinstance(inferred, tuple) else (inferred,)
 

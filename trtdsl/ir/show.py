@@ -18,15 +18,16 @@ block sees nothing of the model, and is given to the node's operator by its name
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trtdsl.ir.graph import Graph, Node, Value, Weight, graphs
+from trtdsl.ir.graph import Graph, Node, Value, Weight, bodies_by_name, graphs
 from trtdsl.ir.names import NEVER_NAMES, identifier
 from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Module, Op
 from trtdsl.ops.text import literal, quoted
 
 _LABEL = re.compile(r"[A-Za-z_]\w*(\.(\w+))*", re.ASCII)
+_KEYWORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _WORDS = NEVER_NAMES | {"_"}
 
 
@@ -105,6 +106,8 @@ def _nodes(graph: Graph, blocks: _Blocks) -> Iterator[str]:
 def show_node(node: Node, bodies: Sequence[str] = ()) -> str:
     """The right side of a node's line; ``bodies`` are what its bodies are called."""
     label = f"{show_label(node.scope)}: " if node.scope else "_: " if node.weights else ""
+    if node.op.in_two_lists:
+        return f"{label}{_show_configured(node, bodies or [body.name for body in node.bodies])}"
     if not isinstance(node.op, Module):
         arguments = _function_arguments(node, bodies or [body.name for body in node.bodies])
         return f"{label}{node.op.name}({', '.join(arguments)})"
@@ -115,6 +118,13 @@ def show_node(node: Node, bodies: Sequence[str] = ()) -> str:
     if not names:
         return call
     return f"{names[0] if len(names) == 1 else '(' + ', '.join(names) + ')'} -> {call}"
+
+
+def _show_configured(node: Node, bodies: Sequence[str]) -> str:
+    """A function that is called as a module is, its bodies behind its parameters."""
+    named = [f"{name} = {text}" for name, text in bodies_by_name(node.op, bodies).items()]
+    configured = ", ".join([*_parameters(node.op, node.op.parameters), *named])
+    return f"{node.op.name}({configured})({', '.join(value.name for value in node.operands)})"
 
 
 def _module_operands(node: Node) -> tuple[list[str], list[str]]:
@@ -149,7 +159,7 @@ def _function_arguments(node: Node, bodies: Sequence[str]) -> list[str]:
         names = [value.name for slot, value in node.tensors if slot == operand.name]
         if names:
             texts[operand.name] = f"[{', '.join(names)}]" if operand.variadic else names[0]
-    named = dict(zip(op.bodies, bodies, strict=True))
+    named = bodies_by_name(op, bodies)
     texts |= {name: text for name, text in named.items() if name in op.order}
     order = op.order or tuple(operand.name for operand in op.operands)
     order = dict.fromkeys((*order, *op.parameters))
@@ -169,10 +179,26 @@ def _function_arguments(node: Node, bodies: Sequence[str]) -> list[str]:
 
 def _parameters(op: Op, names: Sequence[str]) -> Iterator[str]:
     for name in names:
-        if _is_default(op, name):
-            continue
-        text = literal(getattr(op, name))
-        yield text if _is_required(op, name) else f"{name} = {text}"
+        if name == op.further:
+            yield from _further(op)
+        elif not _is_default(op, name):
+            text = literal(getattr(op, name))
+            by_position = _is_required(op, name) and (not op.further or name == names[0])
+            yield text if by_position else f"{name} = {text}"
+
+
+def _further(op: Op) -> Iterator[str]:
+    """What was given under names of its own; what a text cannot give so stands in the parameter itself."""
+    given: Mapping[str, Any] = dict(getattr(op, op.further))
+    apart = {name: value for name, value in given.items() if not _is_keyword(op, name)}
+    yield from (f"{name} = {literal(value)}" for name, value in given.items() if name not in apart)
+    if apart:
+        pairs = ", ".join(literal(pair) for pair in apart.items())
+        yield f"{op.further} = [{pairs}]"
+
+
+def _is_keyword(op: Op, name: str) -> bool:
+    return bool(_KEYWORD.fullmatch(name)) and name not in {*NEVER_NAMES, *op.parameters, *op.bodies}
 
 
 def _is_required(op: Op, name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from trtdsl.ir.graph import Graph, Node, Value, Weight, graphs, infer
+from trtdsl.ir.graph import Graph, Node, Value, Weight, bodies_by_name, graphs, infer
 from trtdsl.ir.show import show
 from trtdsl.ops.refused import Refused
 
@@ -80,7 +80,7 @@ def _level(graph: Graph) -> Iterator[Violation]:
     for node in graph.nodes:
         yield from _operands(node, defined)
         operands = node.operand_types
-        if len(node.bodies) == len(node.op.bodies):
+        if len(node.bodies) == len(node.op.bodies) or (node.op.bodies_optional and not node.bodies):
             yield from _bodies(node, operands)
             yield from _types(node, operands)
         else:
@@ -98,7 +98,7 @@ def _bodies(node: Node, operands: Mapping[str, Any]) -> Iterator[Violation]:
     if not node.bodies:
         return
     wanted = node.op.body_inputs(**operands)
-    for name, body in zip(node.op.bodies, node.bodies, strict=True):
+    for name, body in bodies_by_name(node.op, node.bodies).items():
         if body.symbols or body.profiles or body.ranges:
             text = f"its body `{name}` has dimensions or ranges of its own, which only a model has"
             yield Violation(text, node)

@@ -11,13 +11,31 @@ import types
 import typing
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Literal, Union
+from typing import Any, ClassVar, Literal, Union
 
 from trtdsl.types import Dim, DType, SymbolicDim
 
 
-class Nested:
+class Form:
+    """The annotation, ``Annotated[tuple[int, ...], Form]``, of values that have a form of their own: what it
+    is in words, for one and for several, and how a value gets it."""
+
+    words: ClassVar[tuple[str, str]]
+
+    @classmethod
+    def fit(cls, value: object) -> tuple[bool, Any]:
+        """Whether a value has the form, or can be given it, and the value in it."""
+        raise NotImplementedError
+
+
+class Nested(Form):
     """The annotation of numbers in nested tuples of one depth: ``((1, 2), (3, 4))``, or one number."""
+
+    words = ("numbers, nested in lists", "numbers")
+
+    @classmethod
+    def fit(cls, value: object) -> tuple[bool, Any]:
+        return _fit_nested(value)
 
 
 class Unfit(Exception):
@@ -27,7 +45,13 @@ class Unfit(Exception):
 @cache
 def hints(cls: type[Any]) -> dict[str, Any]:
     """The resolved annotation of every parameter."""
-    return {name: hint for name, hint in typing.get_type_hints(cls).items() if name in cls.parameters}
+    found = typing.get_type_hints(cls, include_extras=True).items()
+    return {name: _form(hint) for name, hint in found if name in cls.parameters}
+
+
+def _form(hint: Any) -> Any:
+    """The form that an annotation states beside a type, or the type itself."""
+    return next(iter(getattr(hint, "__metadata__", ())), hint)
 
 
 def coerce(value: object, hint: Any) -> Any:
@@ -40,8 +64,8 @@ def coerce(value: object, hint: Any) -> Any:
 
 def _fit(value: object, hint: Any) -> tuple[bool, Any]:
     origin = typing.get_origin(hint)
-    if hint is Nested:
-        return _fit_nested(value)
+    if isinstance(hint, type) and issubclass(hint, Form):
+        return hint.fit(value)
     if origin in (Union, types.UnionType):
         attempts = (_fit(value, option) for option in typing.get_args(hint))
         return next((attempt for attempt in attempts if attempt[0]), (False, None))
@@ -85,7 +109,6 @@ def _fit_nested(value: object, depth: int = 0) -> tuple[bool, Any]:
 
 _WORDS: dict[Any, tuple[str, str]] = {
     int: ("an integer", "integers"),
-    Nested: ("numbers, nested in lists", "numbers"),
     float: ("a number", "numbers"),
     bool: ("true or false", "booleans"),
     str: ("a string", "strings"),
@@ -120,7 +143,7 @@ def hint_in_words(hint: Any, plural: bool = False) -> str:
         items = typing.get_args(hint)
         many = "" if items[-1] is Ellipsis else f"{_COUNTS.get(len(items), len(items))} "
         return f"{'tuples' if plural else 'a tuple'} of {many}{hint_in_words(items[0], True)}"
-    return _WORDS[hint][plural]
+    return (hint.words if isinstance(hint, type) and issubclass(hint, Form) else _WORDS[hint])[plural]
 
 
 def items_wanted(hint: Any) -> str:

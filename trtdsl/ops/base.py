@@ -27,7 +27,7 @@ import msgspec.structs
 
 from trtdsl.ops.positions import Positions
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, SymbolicDim, TensorType, evaluate
+from trtdsl.types import Dim, SymbolicDim, TensorType, evaluate, evaluate_shape
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -151,6 +151,15 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     """how many of the last results PyTorch gives in one tuple, and may be bound so here"""
     bodies: ClassVar[tuple[str, ...]] = ()
     """names of the graphs that the operator runs itself, such as a loop's step"""
+    bodies_optional: ClassVar[bool] = False
+    """whether it may do without its bodies"""
+    in_two_lists: ClassVar[bool] = False
+    """whether it is called as a module is, ``name(parameters)(tensors)``, whatever its name begins with"""
+    further: ClassVar[str] = ""
+    """the parameter that keeps what is given under names that no parameter has, by :meth:`further_value`;
+    only the first parameter is then given by position"""
+    keeps_types: ClassVar[bool] = False
+    """whether its operands and results have the types of the text whatever is computed in"""
     constant: ClassVar[bool] = False
     """whether its weights belong to the text, and a file beside the checkpoint has them"""
     keys: ClassVar[Mapping[str, str]] = {}
@@ -203,6 +212,11 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     def is_identity(self, *operands: Any, **named: Any) -> bool:
         """Whether the result is the operand itself, for operands of these types."""
         return False
+
+    @classmethod
+    def further_value(cls, name: str, value: object) -> Any:
+        """What :attr:`further` keeps of a value; raises :class:`~trtdsl.ops.refused.Refused`."""
+        return value
 
     def fold(self, *operands: Any, **named: Any) -> Any:
         """The results as numpy arrays, from the operands' and weights'; None where that is not stated."""
@@ -364,12 +378,16 @@ def _operands_of(cls: type[Op]) -> tuple[Operand, ...]:
 
 
 def _is_symbolic(value: object) -> bool:
+    if isinstance(value, TensorType):
+        return not value.is_static
     if isinstance(value, tuple):
         return any(_is_symbolic(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
     return isinstance(value, SymbolicDim)
 
 
 def _evaluated(value: Any, values: Mapping[str, int]) -> Any:
+    if isinstance(value, TensorType):
+        return value.with_shape(evaluate_shape(value.shape, values))
     if isinstance(value, tuple):
         return tuple(_evaluated(item, values) for item in value)
     return evaluate(value, values) if isinstance(value, SymbolicDim) else value

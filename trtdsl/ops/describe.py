@@ -35,6 +35,10 @@ def signature(op: type[Op], spelling: Spelling | None = None) -> str:
         for parameter in names
         if parameter in op.parameters and parameter not in fixed
     }
+    if op.in_two_lists:
+        further = {f"{op.further[:-1]} = value, …": None, **{f"{body} = none": None for body in op.bodies}}
+        parameters.pop(op.further)
+        return f"{name}({', '.join([*parameters.values(), *further])})({', '.join(tensors.values())})"
     if name[:1].isupper():
         behind = [text for each, text in parameters.items() if each not in op.positional()]
         before = [text for each, text in parameters.items() if each in op.positional()]

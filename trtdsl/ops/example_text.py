@@ -21,7 +21,9 @@ def statements(op: type[Op], example: str) -> list[str]:
     name, parameters, operands, results = _split(example)
     inputs, values = _inputs(operands)
     given = list(_arguments(op, values))
-    if issubclass(op, Module):
+    if op.in_two_lists:
+        call = f"{name}({parameters})({', '.join(given)})"
+    elif issubclass(op, Module):
         call = f"layer: {name}({parameters})" + (f"({', '.join(given)})" if given else "")
     else:
         call = f"{name}({', '.join(filter(None, [*given, parameters]))})"
@@ -71,7 +73,7 @@ def _arguments(op: type[Op], values: Sequence[str]) -> Iterator[str]:
     by_name = bool(op.order)
     for index, operand in enumerate(op.operands):
         given = values[index : index + 1]
-        if operand.variadic and given:
+        if operand.variadic and given and not op.in_two_lists:
             listed = given[0].startswith(("[", "("))
             given = [f"[{given[0][1:-1]}]" if listed else f"[{', '.join(values[index:])}]"]
         if not given or given[0] in ("none", "[]"):

@@ -17,6 +17,7 @@ _FAMILIES = {
     "Dropout and identity": ("dropout",),
     "Images and patches": ("resize", "pixels", "patches", "sampling", "regions"),
     "Control flow": ("control_flow",),
+    "Plugins": ("plugin",),
     "Arithmetic": ("pointwise", "pairs", "bits"),
     "Elementwise functions": ("unary", "special"),
     "Comparison and choice": ("logic",),

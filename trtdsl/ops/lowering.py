@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from trtdsl.ops.base import Op
+    from trtdsl.ops.plugin import Plugin
 
 Array: TypeAlias = "npt.NDArray[Any]"
 
@@ -211,6 +212,23 @@ class Network(ABC):
 
         Both are called, once each, to emit what they do with the operands; their results have equal types.
         """
+
+    # Plugins
+
+    @property
+    def why_no_plugins(self) -> str:
+        """Why no plugin can be placed; "" where one can."""
+        has = self.has("plugin_v2") or self.has("plugin_v3")
+        return "" if has else "the API of this TensorRT cannot place plugins"
+
+    @property
+    def where_plugins(self) -> str:
+        """Where one can be placed, as the beginning of advice."""
+        return "use tensorrt 8.5, 10 or 11, or "
+
+    @abstractmethod
+    def plugin(self, plugin: Plugin, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """A layer of a plugin, made of its fields, on these tensors; its results are those promised."""
 
     # Element by element
 

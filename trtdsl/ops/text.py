@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trtdsl.types import DType
+from trtdsl.types import DType, TensorType
 
 
 def literal(value: object) -> str:
@@ -17,8 +17,12 @@ def literal(value: object) -> str:
         return _number(value)
     if isinstance(value, str):
         return quoted(value)
+    if isinstance(value, TensorType):
+        return f"({value.dtype}, [{', '.join(map(str, value.shape))}])"
     if isinstance(value, tuple):
         items = [literal(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        if value and isinstance(value[0], TensorType):
+            return f"[{', '.join(items)}]"
         return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
     if isinstance(value, DType):
         return str(value)

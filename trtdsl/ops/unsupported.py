@@ -31,9 +31,10 @@ _GROUPS: Mapping[str, str] = {
     "which element of the source goes where depends on all of the mask: where each has a place of its own,"
     " write `where(mask, source, x)`": "masked_scatter",
     "how many boxes are left depends on values: `nms_padded` of std/detection.trtnet finds a given number of"
-    " them, or give out boxes and scores and choose behind the engine": "nms batched_nms",
-    "how large each of its cells is depends on the boxes: `roi_align` with a `sampling_ratio` reads a given"
-    " number of points": "roi_pool ps_roi_pool RoIPool PSRoIPool",
+    " them, its `EfficientNMS` by TensorRT's plugin where there are plugins; or give out boxes and scores and"
+    " choose behind the engine": "nms batched_nms",
+    "how large each of its cells is depends on the boxes, and TensorRT has no plugin for it: `roi_align` with"
+    " a `sampling_ratio` reads a given number of points": "roi_pool ps_roi_pool RoIPool PSRoIPool",
     'write `import "std/detection.trtnet"`, which has it': """
         FrozenBatchNorm2d box_area box_convert box_iou clip_boxes_to_image generalized_box_iou
     """,

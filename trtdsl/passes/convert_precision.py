@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin
-from trtdsl.ir import Builder, Graph, Node, Output, Value, ValueNames, Weight, graphs, walk
+from trtdsl.ir import Builder, Graph, Node, Output, Value, ValueNames, Weight, bodies_by_name
 from trtdsl.ops.base import Module, Op
 from trtdsl.ops.logic import To
 from trtdsl.ops.refused import Refused
@@ -36,8 +36,9 @@ def convert_precision(dtype: DType) -> Pass:
 def _converted(graph: Graph, dtype: DType) -> Graph:
     """Compute in one precision: weights and constants are rounded, inputs and outputs keep their types.
 
-    Integers stay as they are, and so does what is written in place, for its memory is the caller's. A weight
-    whose numbers the type cannot hold raises DiagnosticError.
+    Integers stay as they are, and so does what is written in place, for its memory is the caller's, and a
+    plugin, whose types are those of the text. A weight whose numbers the type cannot hold raises
+    DiagnosticError.
 
     before::
 
@@ -72,17 +73,29 @@ def _converted(graph: Graph, dtype: DType) -> Graph:
 def _is_converted(graph: Graph, dtype: DType) -> bool:
     """Whether floating-point values of another type are inputs or outputs, with a cast behind or before."""
     at_edge = {*graph.inputs, *(output.value for output in graph.outputs)}
-    at_edge |= {value for node in graph.nodes if node.op.in_place for value in node.operands}
-    inside = [value for node in walk(graph) for value in (*node.operands, *node.results)]
-    inside += [value for body in graphs(graph) if body is not graph for value in body.inputs]
+    converted = [*_converted_graphs(graph)]
+    nodes = [node for each in converted for node in each.nodes]
+    at_edge |= {value for node in nodes if _is_kept(node) for value in (*node.operands, *node.results)}
+    inside = [value for node in nodes for value in (*node.operands, *node.results)]
+    inside += [value for body in converted if body is not graph for value in body.inputs]
     if any(_is_other(value, dtype) and value not in at_edge for value in inside):
         return False
     edges = (
-        node
-        for node in graph.nodes
-        if any(_is_other(value, dtype) for value in (*node.operands, *node.results))
+        node for node in nodes if any(_is_other(value, dtype) for value in (*node.operands, *node.results))
     )
-    return all(isinstance(node.op, To) or node.op.in_place for node in edges)
+    return all(isinstance(node.op, To) or _is_kept(node) for node in edges)
+
+
+def _converted_graphs(graph: Graph) -> Iterator[Graph]:
+    """The graph itself and the bodies in it, but for those of nodes that are kept."""
+    yield graph
+    for node in graph.nodes:
+        for body in () if _is_kept(node) else node.bodies:
+            yield from _converted_graphs(body)
+
+
+def _is_kept(node: Node) -> bool:
+    return bool(node.op.in_place) or node.op.keeps_types
 
 
 def _is_other(value: Value, dtype: DType) -> bool:
@@ -107,10 +120,10 @@ class _Conversion:
         """Convert a graph's nodes; ``inputs`` have become these already."""
         self._new.update(inputs)
         for node in graph.nodes:
-            self._keep(node) if node.op.in_place else self._convert(node)
+            self._keep(node) if _is_kept(node) else self._convert(node)
 
     def _keep(self, node: Node) -> None:
-        """Append a node that works in place as it is; like an input, its result is cast where it is read."""
+        """Append a node as it is; like an input, its result is cast where it is read."""
         operands = tuple(self._as_it_was(value, node.origins) for value in node.operands)
         self.nodes.append(node.replace(operands=operands))
         self._kept.update(node.results)
@@ -140,7 +153,7 @@ class _Conversion:
         if not node.bodies:
             return ()
         wanted = node.op.body_inputs(**node.operand_types)
-        pairs = zip(node.op.bodies, node.bodies, strict=True)
+        pairs = bodies_by_name(node.op, node.bodies).items()
         return tuple(self._body(body, wanted[name]) for name, body in pairs)
 
     def _body(self, body: Graph, types: Sequence[TensorType]) -> Graph:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from trtdsl.runtime.binding import (
 from trtdsl.runtime.fitting import (
     missing_libraries,
     require_libraries,
+    require_plugins,
     require_release,
     require_runtime,
     require_target,
@@ -81,8 +82,11 @@ class Engine:
         manifest: Manifest,
         runtime: str | Dialect | None = None,
         path: Path | str | None = None,
+        plugins: Sequence[str | Path] = (),
     ) -> None:
         """From bytes in memory; :meth:`load` reads and checks a file, which is at ``path``.
+
+        ``plugins`` are libraries to load before it.
 
         Raises RefusedByTensorRT where there is no GPU, or not the one or the TensorRT it was built for.
         """
@@ -90,6 +94,7 @@ class Engine:
         require_release(manifest, path)
         require_runtime(manifest, dialect, path)
         require_libraries(manifest, dialect, path)
+        require_plugins(manifest, dialect, plugins)
         self.device = cuda.current_device()
         require_target(manifest, self.device, path)
         self.manifest = manifest
@@ -122,9 +127,9 @@ class Engine:
                 raise UsageError(Diagnostic(text, help=(help,)))
 
     @classmethod
-    def load(cls, path: Path | str, runtime: str | None = None) -> Engine:
+    def load(cls, path: Path | str, runtime: str | None = None, plugins: Sequence[str | Path] = ()) -> Engine:
         """The engine in a file, by its own runtime unless another is named; its manifest lies beside it."""
-        return cls(*read_engine(path), runtime, path)
+        return cls(*read_engine(path), runtime, path, plugins)
 
     def __call__(self, /, **arrays: Any) -> Result:
         """Run once and wait. Arrays are by input name; GPU arrays are read in place."""

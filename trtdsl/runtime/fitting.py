@@ -14,6 +14,7 @@ from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
 from trtdsl.runtime.cuda import Device
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.manifest import NOT_INSTALLED, Manifest, own_version
+from trtdsl.trt.registry import PluginName
 from trtdsl.trt.tactics import LIBRARIES, Lack
 
 
@@ -40,6 +41,21 @@ def require_libraries(manifest: Manifest, dialect: Dialect, path: Path | str | N
     if any(lack.is_stand_in for lack in _lacking(manifest, dialect).values()):
         text = "the engine may call a library that this machine has a stand-in for"
         raise RefusedByTensorRT(Diagnostic(text, help=missing_libraries(manifest, dialect, path)))
+
+
+def require_plugins(manifest: Manifest, dialect: Dialect, libraries: Sequence[str | Path]) -> None:
+    """Load libraries of plugins, and refuse an engine with a plugin that none of them, nor TensorRT, has.
+
+    Nothing is loaded but what the caller names: a library is a program, and a manifest only a text.
+    """
+    dialect.plugins.load(libraries)
+    for plugin in manifest.plugins:
+        name = PluginName(plugin.name, plugin.version, plugin.namespace)
+        if dialect.plugins.find(name) is None:
+            again = ",".join(manifest.plugin_libraries) or "LIBRARY.so"
+            help = f"load the library that has it: `--plugins {again}` (`plugins=` in Python)"
+            text = f"the engine has the plugin {name}, which is not in the registry of {dialect}"
+            raise RefusedByTensorRT(Diagnostic(text, help=(help,)))
 
 
 def missing_libraries(

@@ -20,6 +20,10 @@ def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = F
         f"passes     {', '.join(manifest.passes) or 'none'}",
         f"kernels    {', '.join(manifest.tactic_sources) or 'of TensorRT itself'}",
     ]
+    for plugin in manifest.plugins:
+        lines.append(f"plugin     {plugin.name} version {plugin.version}")
+    if manifest.plugin_libraries:
+        lines.append(f"libraries  {', '.join(manifest.plugin_libraries)}")
     if manifest.command:
         lines.append(f"command    {shlex.join(['trtdsl', *manifest.command])}")
     lines += [f"input      {binding.name}: {show_binding(binding)}" for binding in manifest.inputs]

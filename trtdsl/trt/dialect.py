@@ -21,6 +21,7 @@ from trtdsl.trt.control_flow import ADDED_BY
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.installation import how_to_install
 from trtdsl.trt.log import Log
+from trtdsl.trt.registry import PluginRegistry
 from trtdsl.trt.tactics import Lack, unusable
 from trtdsl.types import DType
 
@@ -118,6 +119,16 @@ class Dialect:
         allowed = config.get_tactic_sources()
         members = self.trt.TacticSource.__members__
         return tuple(name for name, member in members.items() if allowed >> int(member) & 1)
+
+    @cached_property
+    def plugins(self) -> PluginRegistry:
+        """The plugins that a network or an engine may have here."""
+        return PluginRegistry(self.trt, self.log.logger)
+
+    @property
+    def places_plugins(self) -> bool:
+        """Whether the network API can place a plugin, as that of TensorRT-RTX cannot."""
+        return self.has("plugin_v2") or self.has("plugin_v3")
 
     # Types
 

@@ -7,17 +7,18 @@ network, as an exporter is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Node, Value, Weight, misplaced
+from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, misplaced
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.naming import TensorRTNames
 from trtdsl.trt.network import CheckedNetwork
+from trtdsl.trt.registry import PluginName
 from trtdsl.trt.target import NetworkTarget
 
 
@@ -54,21 +55,33 @@ class LoweredNetwork:
         return self.checked.weights
 
     @property
+    def plugins(self) -> Sequence[PluginName]:
+        """The plugins that an engine needs to be loaded with."""
+        return tuple(dict.fromkeys(self.checked.plugins))
+
+    @property
     def nodes(self) -> Mapping[str, Node]:
         return self.checked.nodes
 
 
-def lower(graph: Graph, runtime: str | Dialect | None = None, *, mixed: bool = False) -> LoweredNetwork:
+def lower(
+    graph: Graph,
+    runtime: str | Dialect | None = None,
+    *,
+    mixed: bool = False,
+    by_reference: bool = False,
+) -> LoweredNetwork:
     """The graph as a network of ``runtime`` (``tensorrt_rtx``, ``tensorrt``; by default the first installed).
 
     ``mixed`` leaves it to TensorRT which float32 is computed in float16, where that is faster; only weakly
-    typed networks (those of TensorRT 8.5) can be.
+    typed networks (those of TensorRT 8.5) can be. ``by_reference`` has each plugin computed by its reference,
+    so that the network can be evaluated.
 
     Raises RefusedByTensorRT where TensorRT refuses a layer, CompilerBug where it computes another type than
     the graph says, ValueError if a weight has no data.
     """
     dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
-    net = CheckedNetwork(dialect, graph.name, mixed=mixed)
+    net = CheckedNetwork(dialect, graph.name, mixed=mixed, by_reference=by_reference)
     return LoweredNetwork(graph, net, lower_into(graph, net), mixed)
 
 
@@ -138,8 +151,8 @@ def _lower_node(
 ) -> tuple[Tensor, ...]:
     arguments = node.arguments([tensors[value] for value in node.operands])
     if node.bodies:
-        bodies = zip(node.op.bodies, node.bodies, strict=True)
-        arguments["bodies"] = {name: _as_function(net, body, tensors, names) for name, body in bodies}
+        bodies = bodies_by_name(node.op, node.bodies)
+        arguments["bodies"] = {name: _as_function(net, body, tensors, names) for name, body in bodies.items()}
     net.begin(node)
     try:
         lowered = node.op.lower(net, **arguments)

@@ -86,14 +86,24 @@ class WeightEntry:
 
 
 @dataclass(frozen=True)
+class PluginEntry:
+    """A plugin that the engine needs, as TensorRT's registry knows it."""
+
+    name: str
+    version: str
+    namespace: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything known about an engine without opening it.
 
     ``size`` is in bytes, ``targets`` are the compute capabilities that it was built for, ``precision`` is the
     coarsest floating-point type that is computed in, casts aside; with ``tf32``, products of float32 may
     round their operands to 10 bits. ``tactic_sources`` are the libraries and kinds of kernels that TensorRT
-    was allowed to take. Of a dimension in ``steps`` only multiples are taken. ``command`` builds the engine
-    again: the arguments of `trtdsl`, where a file was compiled.
+    was allowed to take. ``plugins`` must be in TensorRT's registry before the engine is loaded; the
+    ``plugin_libraries`` are those that it was compiled with. Of a dimension in ``steps`` only multiples are
+    taken. ``command`` builds the engine again: the arguments of `trtdsl`, where a file was compiled.
     """
 
     format: int
@@ -115,6 +125,8 @@ class Manifest:
     steps: Mapping[str, int]
     layers: tuple[LayerEntry, ...]
     weights: tuple[WeightEntry, ...]
+    plugins: tuple[PluginEntry, ...] = ()
+    plugin_libraries: tuple[str, ...] = ()
 
     @property
     def arithmetic(self) -> str:
@@ -180,6 +192,8 @@ def make_manifest(
             for name, node in lowered.nodes.items()
         ),
         weights=describe_weights(graph) if weights is None else weights,
+        plugins=tuple(PluginEntry(*plugin) for plugin in lowered.plugins),
+        plugin_libraries=tuple(map(str, options.plugins)),
     )
 
 
@@ -290,6 +304,12 @@ def _read(fields: dict[str, Any]) -> Manifest:
             for layer in _list(fields["layers"])
         ),
         weights=tuple(map(_read_weight, _list(fields["weights"]))),
+        # What knows no plugins writes none of this.
+        plugins=tuple(
+            PluginEntry(*(_text(plugin[name]) for name in ("name", "version", "namespace")))
+            for plugin in _list(fields.get("plugins", []))
+        ),
+        plugin_libraries=_texts(fields.get("plugin_libraries", [])),
     )
 
 

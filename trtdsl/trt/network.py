@@ -23,6 +23,7 @@ from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
 from trtdsl.trt.lacks import lacks
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
+from trtdsl.trt.plugins import PLUGINS, PluginNetwork
 from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import CompilerBug, NetworkTarget
@@ -41,16 +42,19 @@ _SMALL = 64
 """Bytes up to which equal constants become one; larger ones are rarely equal and cost a comparison."""
 
 
-class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
+class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, NetworkTarget):
     """A TensorRT network under construction. It owns every weight buffer: keep it until the build is done.
 
     ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
     bfloat16 and smaller ones back), ``nodes`` the node that each layer was lowered from.
     """
 
-    def __init__(self, dialect: Dialect, name: str, *, mixed: bool = False) -> None:
+    def __init__(
+        self, dialect: Dialect, name: str, *, mixed: bool = False, by_reference: bool = False
+    ) -> None:
         super().__init__()
         self.dialect = dialect
+        self._by_reference = by_reference
         self._mixed = mixed
         self.builder = dialect.create_builder()
         self.raw = dialect.create_network(self.builder)
@@ -199,6 +203,11 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
     ) -> tuple[Tensor, ...]:
         _, tensors = self._add(layer, arguments, results, inputs or {}, properties)
         return tensors
+
+    def add_plugin(
+        self, layer: str, *arguments: Any, results: Sequence[TensorType]
+    ) -> tuple[Any, tuple[Tensor, ...]]:
+        return self._add(layer, arguments, results, {}, {})
 
     def add_to(
         self,
@@ -439,7 +448,9 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
         """One output of a layer, compared with what the operator's rule says of it."""
         handle = layer.get_output(index)
         if handle is None:
-            raise self.bug(f"TensorRT's `{kind}` layer has no output {index}")
+            raise (self.refused if kind in PLUGINS else self.bug)(
+                f"this `{kind}` layer has no output {index}"
+            )
         try:
             shape = tuple(handle.shape)
         except (RuntimeError, ValueError) as error:
@@ -450,6 +461,10 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, NetworkTarget):
             found = (
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
             )
+            if kind in PLUGINS:
+                raise self.refused(
+                    f"the plugin makes {found} of output {index}, where `outputs` says {expected}"
+                )
             raise self.bug(f"TensorRT makes {found} of this `{kind}` layer where trtdsl expects {expected}")
         return handle
 

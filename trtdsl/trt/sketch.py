@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trtdsl.ops.lowering import Along, Array, Branch, Step, Tensor
+from trtdsl.ops.plugin import Plugin
 from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.dialect import DATA_TYPES
 from trtdsl.trt.facts import Facts
@@ -116,6 +117,11 @@ class SketchNetwork(ComposingNetwork, NetworkTarget):
 
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return _tensor(TensorType(DType.INT64, (len(dims),)))
+
+    def plugin(self, plugin: Plugin, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        # Whether TensorRT's registry has it, and of which kind it is, no facts tell.
+        layer = "plugin_v3" if self.has("plugin_v3") else "plugin_v2"
+        return self.add_multiple(layer, results=self.results)
 
     # Control flow
 

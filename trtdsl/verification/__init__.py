@@ -99,6 +99,7 @@ def verify(
     onnx: str | Path | None = None,
     outputs: str | Path | None = None,
     engine: str | Path | EngineLike | None = None,
+    plugins: Sequence[str | Path] = (),
     inputs: Mapping[str, Array] | None = None,
     at: ProfilePoint = "opt",
     seed: int = 0,
@@ -117,9 +118,9 @@ def verify(
     ``against`` is a module, what makes one from ``arguments``, or ``package.module:name``; it gets the same
     weights, rounded as binding rounds them. All inputs must be given where ``outputs`` are, in that file too.
 
-    ``engine``, a file or a loaded :class:`~trtdsl.runtime.engine.Engine`, computes the outputs on the GPU;
-    the network is computed on the CPU only to explain a difference. So where the outputs agree with ``onnx``
-    or ``outputs``, neither weights nor PyTorch are needed.
+    ``engine``, a file or a loaded :class:`~trtdsl.runtime.engine.Engine`, computes the outputs on the GPU
+    (with the libraries ``plugins``); the network is computed on the CPU only to explain a difference. So
+    where the outputs agree with ``onnx`` or ``outputs``, neither weights nor PyTorch are needed.
 
     Other inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges.
     Without ``weights`` the module's own are used, which a note says; ``randomize`` gives both sides random
@@ -140,7 +141,7 @@ def verify(
     given = stored_inputs(graph, stored, inputs or {}) if stored else inputs or {}
     chosen = choose_inputs(graph, given, at, seed)
     # A GPU is asked for before anything that takes long.
-    runner = None if runner is None else loaded(runner, chosen)
+    runner = None if runner is None else loaded(runner, chosen, plugins)
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state = _state(weights, section, weights_prefix)
     notes += [*state.notes, *entered(state, section)] if isinstance(state, Checkpoint) else ()

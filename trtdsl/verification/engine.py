@@ -66,13 +66,17 @@ def engine_of(engine: str | Path | EngineLike, graph: Graph) -> EngineFile | Eng
     return found
 
 
-def loaded(engine: EngineFile | EngineLike, inputs: Mapping[str, Array]) -> EngineLike:
+def loaded(
+    engine: EngineFile | EngineLike, inputs: Mapping[str, Array], plugins: Sequence[str | Path] = ()
+) -> EngineLike:
     """The engine on the GPU, if it is a file; raises :class:`UsageError` before if it refuses the inputs.
 
     Raises :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
     """
     check_arrays(engine.manifest, _arrays(engine.manifest, inputs))
-    return Engine(engine.data, engine.manifest) if isinstance(engine, EngineFile) else engine
+    if not isinstance(engine, EngineFile):
+        return engine
+    return Engine(engine.data, engine.manifest, plugins=plugins)
 
 
 def compare_engine(

@@ -74,7 +74,7 @@ def compute(graph: Graph, setting: Setting, rounded: bool = False) -> Computed:
     from trtdsl.trt.lower import lower
     from trtdsl.verification.returned import numbers
 
-    lowered = lower(graph)
+    lowered = lower(graph, by_reference=True)
     try:
         precision = "native" if rounded else setting.dtype
         found = evaluate_all(lowered.network, setting.inputs, precision=precision, weights=lowered.weights)
