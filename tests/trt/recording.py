@@ -11,11 +11,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import tensorrt_rtx as trt
+import tensorrt_rtx
 
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.facts import Facts
 
+trt: Any = tensorrt_rtx
 _FLOATS = (trt.DataType.FLOAT, trt.DataType.HALF)
 _PARTS = (trt.ILoop, trt.IIfConditional, trt.IAttention)
 _RECORDED = (trt.INetworkDefinition, trt.ILayer, trt.ITensor, *_PARTS)

@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-import tensorrt_rtx as trt
+import tensorrt_rtx
 import torch
 
 from tests.command import trtdsl
@@ -36,8 +36,10 @@ from trtdsl.types import DType
 from trtdsl.verification import Verification
 from trtdsl.verification import verify as run_verify
 
+trt: Any = tensorrt_rtx
 
-class Same(trt.IPluginV3, trt.IPluginV3OneCore):  # type: ignore[misc]
+
+class Same(trt.IPluginV3, trt.IPluginV3OneCore):
     """A plugin that is never run."""
 
     def __init__(self) -> None:
@@ -49,7 +51,7 @@ class Same(trt.IPluginV3, trt.IPluginV3OneCore):  # type: ignore[misc]
         return self
 
 
-class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc]
+class Creator(trt.IPluginCreatorV3One):
     """What makes it; ``given`` are the fields of the last one, as TensorRT passed them on."""
 
     def __init__(self, name: str, version: str, namespace: str, declared: dict[str, str]) -> None:
@@ -61,15 +63,18 @@ class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc]
         ]
         self.field_names = trt.PluginFieldCollection(self._declared)
         self.given: dict[str, tuple[str, Any]] = {}
+        self.peek = False
 
     def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:
         assert phase == trt.TensorRTPhase.BUILD
-        self.given = {field.name: (field.type.name, _data(field)) for field in fields}
+        self.given = {field.name: (field.type.name, _data(field, self.peek)) for field in fields}
         return None if "broken" in self.given else Same()
 
 
-def _data(field: Any) -> Any:
-    """What a field points to; TensorRT hands out no halves, only how many there are."""
+def _data(field: Any, peek: bool) -> Any:
+    """What a field points to; of halves only how many there are, unless TensorRT takes them for integers."""
+    if peek:
+        field.type = trt.PluginFieldType.INT16
     if field.type.name in ("FLOAT16", "BF16", "FP8"):
         return field.size
     return bytes(field.data).decode() if field.type.name == "CHAR" else field.data.tolist()
@@ -163,10 +168,16 @@ def test_a_field_becomes_what_the_plugin_declares(field: str, wanted: tuple[str,
 
 
 def test_the_bits_of_a_half() -> None:
-    """That TensorRT hands out none of them is no reason not to look."""
-    network = lower(graph_of(f'"Undeclared", {OUTPUT}, a = 1'), RecordingDialect(facts("11.4"))).checked
-    array = network._numbers_of("a", (0.5, 2), ml_dtypes.bfloat16, "bfloat16")
-    assert array.view(ml_dtypes.bfloat16).tolist() == [0.5, 2]
+    """TensorRT hands out none of them; they are where a field of as many bits finds them."""
+    halves = [("bfloat16", ml_dtypes.bfloat16), ("float16", np.float16)]
+    for name, dtype in halves:
+        wanted = np.array([0.5, 2], dtype).view(np.int16)
+        CREATORS[3].peek = True
+        try:
+            _, found = fields_of(f"a = ({name}, [0.5, 2])")["a"]
+        finally:
+            CREATORS[3].peek = False
+        assert found == wanted.tolist()
 
 
 @pytest.mark.parametrize(
