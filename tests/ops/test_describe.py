@@ -1,9 +1,12 @@
-"""What `trtdsl ops NAME` says of a name that no operator has."""
+"""What `trtdsl ops NAME` says of an operator's weights, and of a name that no operator has."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from tests.ops.examples import EXAMPLES, Example
 from trtdsl.diagnostics import UsageError
 from trtdsl.ops.base import OPERATORS, Op
 from trtdsl.ops.describe import describe_operator
@@ -44,12 +47,35 @@ def test_a_function_that_takes_weights_shows_them() -> None:
 
 @pytest.mark.parametrize("op", [op for op in OPERATORS.values() if op.weight_slots], ids=lambda op: op.name)
 def test_weights_may_be_given_by_name(op: type[Op]) -> None:
-    lines = [line for line in describe_operator(op.name).splitlines() if line.startswith("weights: ")]
+    _, found, rest = describe_operator(op.name).partition("weights, the checkpoint's or given by name:\n")
     if op.name in ("Parameter", "Constant"):
-        assert lines == []
+        assert not found
         return
-    (line,) = lines
-    names, _, call = line.removeprefix("weights: ").partition("; the checkpoint's, or given by name: ")
-    assert tuple(names.split(", ")) == op.weight_slots
-    assert call.startswith(f"label: {op.name}(…)(")
+    listed, _, _ = rest.partition("examples:\n")
+    *slots, call = listed.splitlines()
+    assert tuple(line.strip().partition(": ")[0] for line in slots) == op.weight_slots
+    assert call.startswith(f"  y = label: {op.name}(…)(")
     assert f"{op.weight_slots[0]} = …" in call
+
+
+@pytest.mark.parametrize("op", [op for op in OPERATORS.values() if op.weight_shapes], ids=lambda op: op.name)
+def test_the_shapes_of_weights_are_what_is_said(op: type[Op]) -> None:
+    """Of each weight, in the words that are shown, for every example."""
+    seen: set[str] = set()
+    for example in EXAMPLES:
+        if type(example.op) is op:
+            types, names = example.op.weights(**example.operands), _sizes(example)
+            found = {slot: eval(op.weight_shapes[slot], names) for slot in types}
+            assert found == {slot: list(type.shape) for slot, type in types.items()}
+            seen |= {*types}
+    assert seen == {*op.weight_shapes} == {*op.weight_slots}
+
+
+def _sizes(example: Example) -> dict[str, Any]:
+    """The parameters by name, also those that are inferred; what may be one number for all axes as each's."""
+    op: Any = example.op
+    sizes = {name: getattr(op, name) for name in op.parameters} | op.torch_arguments(**example.operands)
+    for name, axes in (("kernel_size", getattr(op, "spatial", 2)), ("normalized_shape", 1)):
+        if isinstance(sizes.get(name), int):
+            sizes[name] = (sizes[name],) * axes
+    return sizes

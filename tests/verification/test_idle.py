@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from torch.nn import functional as F
 
 import trtdsl
 from tests.verification.networks import graph_of
-from trtdsl.verification import show_verification
+from trtdsl.ir import Node
+from trtdsl.reference import compute_node
+from trtdsl.verification import idle, show_verification
 
 TEXT = "model m() {\n  input x: float32[6, 8]\n  output y = EXPRESSION\n}\n"
 
@@ -82,3 +85,18 @@ def test_layers_with_one_number_are_one_note() -> None:
     (note,) = (line for line in show_verification(found).splitlines() if "cannot see" in line)
     assert note.startswith("note: the check cannot see `eps` of `0` (LayerNorm) at net.trtnet:3:")
     assert "and 2 more: with these inputs" in note
+
+
+def test_what_was_computed_to_see_the_layers_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    again: list[str] = []
+
+    def counting(node: Node, *rest: Any) -> tuple[torch.Tensor, ...]:
+        again.append(node.op.name)
+        return compute_node(node, *rest)
+
+    monkeypatch.setattr(idle, "compute_node", counting)
+    graph = graph_of(TEXT.replace("EXPRESSION", "clamp(exp(x), max = 100) + sin(x)"))
+    found = trtdsl.verify(graph, None, Computing(lambda x: x.exp() + x.sin()))
+    assert [each.number for each in found.idle] == ["max"]
+    # With other bounds only, until one makes no difference.
+    assert {*again} == {"clamp"}

@@ -169,6 +169,8 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     parameters: ClassVar[tuple[str, ...]]
     weight_slots: ClassVar[tuple[str, ...]] = ()
     """every weight that some configuration has, in the order of ``lower``"""
+    weight_shapes: ClassVar[Mapping[str, str]] = {}
+    """what each weight's dimensions are, ``[out_features, in_features]``, in the names of parameters"""
 
     @classmethod
     def register(cls) -> None:
@@ -354,6 +356,8 @@ def _incomplete(cls: type[Op]) -> str | None:
         return "states no `infer` or no `lower`"
     if issubclass(cls, Module) and cls.weights is Op.weights:
         return "is a Module without `weights`"
+    if cls.operands and {*cls.weight_slots} - {*cls.weight_shapes}:
+        return "does not say in `weight_shapes` what the dimensions of each weight are"
     if cls.bodies and cls.body_inputs is Op.body_inputs:
         return "has bodies and states no `body_inputs`"
     return None

@@ -56,6 +56,7 @@ _FUNCTIONAL = Spelling(
 class _BatchNorm(Module, abstract=True):
     ranks: ClassVar[tuple[int, ...]]
     inferred = ("num_features",)
+    weight_shapes = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), "[num_features]")
 
     eps: float = 1e-5
     momentum: float | None = 0.1

@@ -50,6 +50,10 @@ class _Convolution(Module, abstract=True):
 
     spatial: ClassVar[int]
     inferred = ("in_channels",)
+    weight_shapes = {
+        "weight": "[out_channels, in_channels // groups, *kernel_size]",
+        "bias": "[out_channels]",
+    }
 
     def torch_arguments(self, input: TensorType) -> Mapping[str, object]:
         return {"in_channels": self.channels(input)}
@@ -250,6 +254,11 @@ class Conv3d(_Conv):
 
 
 class _ConvTranspose(_Convolution, abstract=True):
+    weight_shapes = {
+        "weight": "[in_channels, out_channels // groups, *kernel_size]",
+        "bias": "[out_channels]",
+    }
+
     out_channels: int
     kernel_size: int | tuple[int, ...]
     stride: int | tuple[int, ...] = 1

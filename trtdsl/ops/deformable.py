@@ -43,6 +43,10 @@ class DeformConv2d(Module):
 
     torch = "torchvision.ops.DeformConv2d"
     inferred = ("in_channels",)
+    weight_shapes = {
+        "weight": "[out_channels, in_channels // groups, *kernel_size]",
+        "bias": "[out_channels]",
+    }
     spellings = (
         Spelling(
             "torchvision.ops.deform_conv2d",

@@ -129,20 +129,21 @@ def describe_operator(name: str) -> str:
     others = [signature(op)] if spelling else []
     others += [signature(op, other) for other in op.spellings if other is not spelling]
     lines += [f"also: {other}" for other in others]
-    lines += [text] if (text := _weights_in_words(op)) else []
+    lines += _weights_in_words(op)
     return "\n".join([*lines, "examples:", *(f"  {line}".rstrip() for line in _examples(op))])
 
 
-def _weights_in_words(op: type[Op]) -> str:
-    """Where a module's weights come from, and how a computed one is given; "" without operands or weights."""
+def _weights_in_words(op: type[Op]) -> list[str]:
+    """A module's weights with their dimensions, where they come from, and how a computed one is given."""
     if not op.operands or not op.weight_slots:
-        return ""
-    first = op.weight_slots[0]
+        return []
     tensors = ", ".join(operand.name for operand in op.operands if not operand.optional)
-    names = ", ".join(op.weight_slots)
-    return (
-        f"weights: {names}; the checkpoint's, or given by name: label: {op.name}(…)({tensors}, {first} = …)"
-    )
+    call = f"label: {op.name}(…)({tensors}, {op.weight_slots[0]} = …)"
+    return [
+        "weights, the checkpoint's or given by name:",
+        *(f"  {slot}: {op.weight_shapes[slot]}" for slot in op.weight_slots),
+        f"  y = {call}",
+    ]
 
 
 def _examples(op: type[Op]) -> list[str]:
@@ -178,6 +179,7 @@ _CONVENTIONS = (
 def _page(op: type[Op]) -> list[str]:
     names = ", ".join(f"`{other.name}`" for other in op.spellings)
     also = f" Also {names}." if names else ""
+    shapes = ", ".join(f"`{slot}` `{op.weight_shapes[slot]}`" for slot in op.weight_slots if op.operands)
     return [
         f"### {op.name}",
         "",
@@ -188,6 +190,7 @@ def _page(op: type[Op]) -> list[str]:
         "",
         f"{summary(op)}{f' (`{op.torch}`)' if op.torch else ''}{also}",
         "",
+        *([f"Weights: {shapes}.", ""] if shapes else []),
         "```",
         *_examples(op),
         "```",

@@ -30,6 +30,7 @@ class Embedding(Module):
     """
 
     torch = "torch.nn.Embedding"
+    weight_shapes = {"weight": "[num_embeddings, embedding_dim]"}
     examples = (
         "Embedding(30, 8)(int64[N, S]) -> float32[N, S, 8]",
         "Embedding(7, 4, padding_idx = 0)(int32[N]) -> float32[N, 4]",
@@ -102,6 +103,7 @@ class EmbeddingBag(Module):
     """
 
     torch = "torch.nn.EmbeddingBag"
+    weight_shapes = Embedding.weight_shapes
     examples = (
         "EmbeddingBag(9, 4)(int64[N, 5]) -> float32[N, 4]",
         'EmbeddingBag(9, 4, mode = "sum")(int32[N, S]) -> float32[N, 4]',

@@ -60,6 +60,7 @@ class LayerNorm(Module):
     """``(x - mean) / sqrt(variance + eps) * weight + bias`` over the last dimensions."""
 
     torch = "torch.nn.LayerNorm"
+    weight_shapes = dict.fromkeys(("weight", "bias"), "[*normalized_shape]")
     examples = (
         "LayerNorm(8)(float32[N, S, 8]) -> float32[N, S, 8]",
         "LayerNorm((5, 8), eps = 0.001, bias = false)(float32[N, 5, 8]) -> float32[N, 5, 8]",
@@ -139,6 +140,7 @@ class RMSNorm(Module):
     """
 
     torch = "torch.nn.RMSNorm"
+    weight_shapes = {"weight": "[*normalized_shape]"}
     examples = (
         "RMSNorm(8)(float32[N, S, 8]) -> float32[N, S, 8]",
         "RMSNorm((5, 8), eps = 0.001)(float32[N, 5, 8]) -> float32[N, 5, 8]",
@@ -225,6 +227,7 @@ class GroupNorm(_ByChannels):
 
     torch = "torch.nn.GroupNorm"
     inferred = ("num_channels",)
+    weight_shapes = dict.fromkeys(("weight", "bias"), "[num_channels]")
     examples = (
         "GroupNorm(3)(float32[N, 6, H, W]) -> float32[N, 6, H, W]",
         "GroupNorm(2, eps = 0.001, affine = false)(float32[N, 6, S]) -> float32[N, 6, S]",
@@ -280,6 +283,7 @@ class GroupNorm(_ByChannels):
 class _InstanceNorm(_ByChannels, abstract=True):
     spatial: ClassVar[int]
     inferred = ("num_features",)
+    weight_shapes = dict.fromkeys(("weight", "bias"), "[num_features]")
 
     eps: float = 1e-5
     momentum: float | None = 0.1

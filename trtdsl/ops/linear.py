@@ -23,6 +23,7 @@ class Linear(Module):
 
     torch = "torch.nn.Linear"
     inferred = ("in_features",)
+    weight_shapes = {"weight": "[out_features, in_features]", "bias": "[out_features]"}
     examples = (
         "Linear(128)(float32[N, 64]) -> float32[N, 128]",
         "Linear(16, bias = false)(float32[N, S, 8]) -> float32[N, S, 16]",
@@ -80,6 +81,7 @@ class Bilinear(Module):
 
     torch = "torch.nn.Bilinear"
     inferred = ("in1_features", "in2_features")
+    weight_shapes = {"weight": "[out_features, in1_features, in2_features]", "bias": "[out_features]"}
     examples = (
         "Bilinear(3)(float32[N, 4], float32[N, 5]) -> float32[N, 3]",
         "Bilinear(1, bias = false)(float32[N, S, 4], float32[N, S, 2]) -> float32[N, S, 1]",

@@ -37,6 +37,17 @@ class MultiheadAttention(Module):
     torch = "torch.nn.MultiheadAttention"
     inferred = ("embed_dim", "kdim", "vdim")
     call_parameters = ("need_weights", "average_attn_weights", "is_causal")
+    weight_shapes = {
+        "in_proj_weight": "[3 * embed_dim, embed_dim]",
+        "q_proj_weight": "[embed_dim, embed_dim]",
+        "k_proj_weight": "[embed_dim, kdim]",
+        "v_proj_weight": "[embed_dim, vdim]",
+        "in_proj_bias": "[3 * embed_dim]",
+        "bias_k": "[1, 1, embed_dim]",
+        "bias_v": "[1, 1, embed_dim]",
+        "out_proj_weight": "[embed_dim, embed_dim]",
+        "out_proj_bias": "[embed_dim]",
+    }
     keys = {"out_proj_weight": "out_proj.weight", "out_proj_bias": "out_proj.bias"}
     examples = (
         "MultiheadAttention(2)(float32[S, N, 8], float32[S, N, 8], float32[S, N, 8]) -> float32[S, N, 8]",

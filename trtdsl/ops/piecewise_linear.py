@@ -226,6 +226,7 @@ class PReLU(Module):
         "PReLU()(float32[]) -> float32[]",
     )
     ignored = ("init",)
+    weight_shapes = {"weight": "[num_parameters]"}
     spellings = (
         Spelling(
             "torch.nn.functional.prelu",

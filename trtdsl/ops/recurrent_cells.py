@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
 
 
+def _shapes_of_gates(rows: str) -> dict[str, str]:
+    """What the weights' dimensions are, for so many rows in all gates."""
+    return {
+        "weight_ih": f"[{rows}, input_size]",
+        "weight_hh": f"[{rows}, hidden_size]",
+        "bias_ih": f"[{rows}]",
+        "bias_hh": f"[{rows}]",
+    }
+
+
 class _Cell(Module, abstract=True):
     """One step of a recurrent network of one layer: torch.nn.RNNCellBase."""
 
@@ -33,6 +43,11 @@ class _Cell(Module, abstract=True):
     if TYPE_CHECKING:
         hidden_size: int
         bias: bool
+
+    def torch_arguments(
+        self, input: TensorType, *states: TensorType, **_: TensorType
+    ) -> Mapping[str, object]:
+        return {"input_size": self._input_size(input)}
 
     def _input_size(self, input: TensorType) -> int:
         return static(input.shape[-1], f"the number of features, which {self.name} maps,", "input")
@@ -74,6 +89,7 @@ class LSTMCell(_Cell):
     """One step of an LSTM: the next hidden and cell state."""
 
     torch = "torch.nn.LSTMCell"
+    weight_shapes = _shapes_of_gates("4 * hidden_size")
     gates = 4
     tuple_operands = ("h_0", "c_0")
     examples = (
@@ -149,6 +165,7 @@ class GRUCell(_OneState):
     """One step of a GRU: the next hidden state."""
 
     torch = "torch.nn.GRUCell"
+    weight_shapes = _shapes_of_gates("3 * hidden_size")
     gates = 3
     gated_apart = True
     examples = (
@@ -168,6 +185,7 @@ class RNNCell(_OneState):
     """``tanh(x @ W_ih.T + b_ih + h @ W_hh.T + b_hh)``, or relu: the next hidden state."""
 
     torch = "torch.nn.RNNCell"
+    weight_shapes = _shapes_of_gates("hidden_size")
     gates = 1
     examples = (
         "RNNCell(6)(float32[N, 4], float32[N, 6]) -> float32[N, 6]",
