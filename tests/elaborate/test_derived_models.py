@@ -77,6 +77,13 @@ def test_all_that_are_complete_are_checked() -> None:
         list(elaborate_models(BASE, "m.trtnet"))
 
 
+def test_a_derived_model_may_leave_parameters_to_those_that_are_derived_from_it() -> None:
+    text = f"{BASE} model wide = net(width = 8) model three = wide(layers = 3)"
+    assert [each.graph.name for each in elaborate_models(text, "m.trtnet")] == ["three"]
+    with pytest.raises(DiagnosticError, match="model `wide` needs `layers`"):
+        list(elaborate_models(f"{BASE} model wide = net(width = 8)", "m.trtnet"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -29,7 +29,7 @@ LANGUAGE_MODELS = ("llama/llama.trtnet", "gpt2/gpt2.trtnet")
 """Examples whose inputs are not images: tests/zoo/test_language_models.py and test_gpt2.py hold them against
 transformers."""
 
-TEXT_ENCODERS = ("bert/bert.trtnet",)
+TEXT_ENCODERS = ("bert/bert.trtnet", "t5/t5.trtnet")
 """Likewise: tests/zoo/test_text_encoders.py holds them against transformers."""
 
 RECURRENT = ("lstm/lstm.trtnet",)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,12 @@ from trtdsl.weights import bind
 from trtdsl.weights.entries import keys_read
 
 BERT = EXAMPLES / "bert" / "bert.trtnet"
+T5 = EXAMPLES / "t5" / "t5.trtnet"
 LIMIT = 3e-6
 SMALL = {"width": 32, "depth": 2, "heads": 4}
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+TINY_T5 = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48}
+SMALL_T5 = {"width": 32, "depth": 2, "heads": 4, "head_width": 8, "hidden": 48}
 PAD = 1
 ROBERTA = {
     "vocab_size": 50265,
@@ -40,7 +44,13 @@ ROBERTA = {
 def original(kind: str, **config: Any) -> Any:
     """transformers' model of a configuration."""
     transformers = pytest.importorskip("transformers")
-    return getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**config)).eval()
+    module = getattr(transformers, "T5EncoderModel" if kind == "T5" else f"{kind}Model")
+    return module(getattr(transformers, f"{kind}Config")(**config)).eval()
+
+
+def keys_of(module: Any) -> set[str]:
+    """Of a module's state, less T5's second name for its words."""
+    return {*module.state_dict()} - {"encoder.embed_tokens.weight"}
 
 
 @dataclass(frozen=True)
@@ -50,12 +60,16 @@ class Case:
     model: str
     kind: str
     config: dict[str, Any]
+    path: Path = BERT
+    sizes: dict[str, int] = field(default_factory=lambda: SMALL)
 
 
 CASES = [
     Case("bert", "Bert", TINY),
     Case("roberta", "Roberta", TINY | ROBERTA),
     Case("distilbert", "DistilBert", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}),
+    Case("t5", "T5", TINY_T5 | {"feed_forward_proj": "relu"}, T5, SMALL_T5),
+    Case("t5_v1_1", "T5", TINY_T5 | {"feed_forward_proj": "gated-gelu"}, T5, SMALL_T5),
 ]
 
 
@@ -85,8 +99,8 @@ def both(request: pytest.FixtureRequest) -> Iterator[Both]:
     for name, parameter in module.named_parameters():
         torch.nn.init.normal_(parameter, 1.0 if "norm" in name.lower() else 0.0, 0.2)
     state = {key: to_numpy(value) for key, value in module.state_dict().items()}
-    graph = elaborate_file(BERT, case.model, SMALL)
-    assert {*keys_read(graph, state)} == {*state}
+    graph = elaborate_file(case.path, case.model, case.sizes)
+    assert {*keys_read(graph, state)} == keys_of(module)
     graph = bind(graph, state).graph
     yield Both(module, graph, lower(optimize(graph)))
 
@@ -140,23 +154,39 @@ def test_embeddings_of_sentences() -> None:
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 
 
+T5_SIZES = [
+    ("t5_small", "relu", 512, 6, 8, 2048, 64),
+    ("t5_base", "relu", 768, 12, 12, 3072, 64),
+    ("t5_large", "relu", 1024, 24, 16, 4096, 64),
+    ("t5_3b", "relu", 1024, 24, 32, 16384, 128),
+    ("flan_t5_small", "gated-gelu", 512, 8, 6, 1024, 64),
+    ("flan_t5_base", "gated-gelu", 768, 12, 12, 2048, 64),
+    ("flan_t5_large", "gated-gelu", 1024, 24, 16, 2816, 64),
+    ("flan_t5_xl", "gated-gelu", 2048, 24, 32, 5120, 64),
+]
+T5_NAMES = ("feed_forward_proj", "d_model", "num_layers", "num_heads", "d_ff", "d_kv")
+
+
 @pytest.mark.parametrize(
-    ("model", "kind", "config"),
+    ("path", "model", "kind", "config"),
     [
-        ("bert_base_uncased", "Bert", {}),
-        ("bert_base_cased", "Bert", {"vocab_size": 28996}),
-        ("bert_base_multilingual_cased", "Bert", {"vocab_size": 119547}),
-        ("bert_large_uncased", "Bert", LARGE),
-        ("roberta_base", "Roberta", ROBERTA),
-        ("roberta_large", "Roberta", ROBERTA | LARGE),
-        ("distilbert_base_uncased", "DistilBert", {}),
-        ("distilbert_base_cased", "DistilBert", {"vocab_size": 28996}),
+        (BERT, "bert_base_uncased", "Bert", {}),
+        (BERT, "bert_base_cased", "Bert", {"vocab_size": 28996}),
+        (BERT, "bert_base_multilingual_cased", "Bert", {"vocab_size": 119547}),
+        (BERT, "bert_large_uncased", "Bert", LARGE),
+        (BERT, "roberta_base", "Roberta", ROBERTA),
+        (BERT, "roberta_large", "Roberta", ROBERTA | LARGE),
+        (BERT, "distilbert_base_uncased", "DistilBert", {}),
+        (BERT, "distilbert_base_cased", "DistilBert", {"vocab_size": 28996}),
+        *((T5, model, "T5", dict(zip(T5_NAMES, sizes, strict=True))) for model, *sizes in T5_SIZES),
     ],
 )
-def test_published_sizes_have_the_originals_weights(model: str, kind: str, config: dict[str, Any]) -> None:
+def test_published_sizes_have_the_originals_weights(
+    path: Path, model: str, kind: str, config: dict[str, Any]
+) -> None:
     with torch.device("meta"):
         module = original(kind, **config)
     state = {key: np.broadcast_to(np.float32(0), x.shape) for key, x in module.state_dict().items()}
-    graph = elaborate_file(BERT, model)
-    assert {*keys_read(graph, state)} == {*state}
+    graph = elaborate_file(path, model)
+    assert {*keys_read(graph, state)} == keys_of(module)
     bind(graph, state)  # and of the shapes that its layers need

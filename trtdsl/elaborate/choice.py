@@ -59,14 +59,18 @@ def are_complete(file: tree.File) -> tuple[str, ...]:
 
     One that others are derived from may need parameters that only those set.
     """
-    bases = {model.base.span.text for model in _models(file) if isinstance(model, tree.DerivedModel)}
-    return tuple(
-        model.name.text
-        for model in _models(file)
-        if isinstance(model, tree.DerivedModel)
-        or model.name.text not in bases
-        or all(parameter.default is not None for parameter in model.parameters)
-    )
+    found = {model.name.text: model for model in _models(file)}
+    bases = {model.base.span.text for model in found.values() if isinstance(model, tree.DerivedModel)}
+    return tuple(name for name in found if name not in bases or not _lacks(found[name], found))
+
+
+def _lacks(model: AnyModel, found: Mapping[str, AnyModel]) -> bool:
+    """Whether a parameter has no value in a model; one that is derived wrongly lacks nothing."""
+    try:
+        chosen = _derived(model, found)
+    except Mistake:
+        return False
+    return any(p.default is None and p.name.text not in chosen.given for p in chosen.model.parameters)
 
 
 def choose(file: tree.File, name: str, wanted: str | None) -> Chosen:
