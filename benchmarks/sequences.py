@@ -47,11 +47,11 @@ class Encoder(nn.Module):
 
 
 class Recurrence(nn.Module):
-    """Layers of LSTM, of which the outputs are kept."""
+    """Layers of an LSTM, a GRU or an RNN, of which the outputs are kept."""
 
-    def __init__(self, hidden: int = 512, layers: int = 2) -> None:
+    def __init__(self, kind: str, hidden: int = 512, layers: int = 2) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(256, hidden, num_layers=layers, batch_first=True)
+        self.rnn = getattr(nn, kind)(256, hidden, num_layers=layers, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.rnn(x)[0]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from trtdsl.diagnostics import RefusedByTensorRT, UsageError
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.runtime import arrays, cuda
 from trtdsl.runtime.arrays import view
-from trtdsl.runtime.cuda import Device, DeviceArray, require_work
+from trtdsl.runtime.cuda import Device, DeviceArray, Held, require_work
 from trtdsl.types import DType
 
 
@@ -61,6 +61,53 @@ def test_nothing_is_set_where_the_gpu_is_current_already(threads: Threads) -> No
     with Device("NVIDIA H100", "sm90", 1 << 36).current():
         assert threads.current == 0
     assert threads.changes == 0
+
+
+class FromTensorRT:
+    """An object that makes its GPU the current one as it goes, as TensorRT 8.5.3's do."""
+
+    def __init__(self, name: str, threads: Threads, gone: list[tuple[str, int]]) -> None:
+        self._name, self._threads, self._gone = name, threads, gone
+
+    def __del__(self) -> None:
+        self._gone.append((self._name, self._threads.current))
+        self._threads.current = 1
+
+
+def test_what_tensorrt_made_is_let_go_of_on_its_gpu(threads: Threads) -> None:
+    device, gone = Device("NVIDIA H100", "sm90", 1 << 36, index=1), list[tuple[str, int]]()
+    engine = Held(FromTensorRT("engine", threads, gone), device)
+    context = Held(FromTensorRT("context", threads, gone), device, engine)
+    del engine
+    assert gone == []
+    del context
+    assert gone == [("context", 1), ("engine", 1)]
+    assert threads.current == 0
+
+
+def test_what_another_thread_lets_go_of_leaves_its_gpu_too(threads: Threads) -> None:
+    found: list[int] = []
+    held = [Held(FromTensorRT("engine", threads, []), Device("NVIDIA H100", "sm90", 1 << 36, index=1))]
+
+    def work() -> None:
+        threads.current = 2
+        held.clear()
+        found.append(threads.current)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [2]
+
+
+def test_what_is_held_goes_where_cuda_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(name: str, *arguments: int) -> None:
+        raise RefusedByTensorRT(Diagnostic("the driver is shutting down"))
+
+    monkeypatch.setattr(cuda, "call", call)
+    gone: list[tuple[str, int]] = []
+    Held(FromTensorRT("engine", Threads(), gone), Device("NVIDIA H100", "sm90", 1))
+    assert gone == [("engine", 0)]
 
 
 class OnGpu:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from trtdsl.ir import Graph, Output, Profile, Value
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision
 from trtdsl.reference import random_weights
+from trtdsl.trt import gpu
 from trtdsl.trt.build import Progress, build
 from trtdsl.trt.lower import lower
 from trtdsl.trt.profiles import input_range
@@ -242,3 +244,34 @@ def test_an_exception_of_tensorrt_is_raised_in_the_callers_thread() -> None:
     lowered.checked.raw = "no network"
     with pytest.raises(TypeError, match="incompatible function arguments"):
         build(lowered)
+
+
+class CurrentGpu(threading.local):
+    """CUDA's current GPU of each thread: a new one begins on GPU 0."""
+
+    number = 0
+
+    def cudaGetDevice(self) -> tuple[int, int]:
+        return 0, self.number
+
+    def cudaSetDevice(self, number: int) -> tuple[int]:
+        self.number = number
+        return (0,)
+
+
+def test_the_build_works_on_the_callers_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, seen = CurrentGpu(), list[int]()
+
+    def build_serialized_network(network: Any, config: Any) -> bytes:
+        seen.append(cuda.number)
+        return MAGIC
+
+    monkeypatch.setattr(gpu, "cuda_runtime", lambda: cuda)
+    lowered = lower(nets.conv_relu())
+    real = lowered.builder
+    lowered.checked.builder = SimpleNamespace(
+        create_builder_config=real.create_builder_config, build_serialized_network=build_serialized_network
+    )
+    cuda.number = 1
+    build(lowered, FOR_SM89)
+    assert seen == [1]

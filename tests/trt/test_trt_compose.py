@@ -21,7 +21,7 @@ from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.evaluate.readback import layer_classes
 from trtdsl.ir import Graph
-from trtdsl.reference import type_of
+from trtdsl.reference import random_weights, type_of
 from trtdsl.trt.lower import LoweredNetwork, lower
 
 NAN, INF = float("nan"), float("inf")
@@ -205,12 +205,16 @@ TAKEN: Mapping[str, set[str]] = {
     "ELEMENTWISE POW": FLOATS,
     "ELEMENTWISE": NUMBERS,
     "REDUCE": NUMBERS,
-    **dict.fromkeys(["CONCATENATION", "GATHER", "SHAPE", "SHUFFLE", "SLICE"], NUMBERS | {"BOOL"}),
+    **dict.fromkeys(["CONCATENATION", "GATHER", "SLICE"], NUMBERS),
+    **dict.fromkeys(["SHAPE", "SHUFFLE"], NUMBERS | {"BOOL"}),
     "SCATTER": NUMBERS,
     "SELECT": {"BOOL"},
     "CAST": NUMBERS | {"BOOL"},
 }
-"""What 8.5 takes as a layer's first operand, by NvInfer.h; floating point of those that are not here."""
+"""What 8.5 takes as a layer's first operand; floating point of those that are not here.
+
+It is what NvInfer.h says, but for bools that are sliced, gathered or joined: 8.5.3 cannot build all of those.
+"""
 
 
 def kinds(network: Any) -> list[str]:
@@ -244,6 +248,29 @@ def test_layers_are_given_types_that_they_take() -> None:
             continue
         wrong = [each for each in layers(lowered.network.real) if not taken(*each)]
         assert not wrong, example.text
+
+
+@pytest.mark.parametrize(
+    ("call", "shape", "is_widened"),
+    [
+        ("Conv3d(4, 1, groups = 2)", (1, 4, 2, 3, 3), True),
+        ("Conv3d(4, 1)", (1, 4, 2, 3, 3), False),
+        ("Conv2d(4, 3, groups = 2, dilation = 2)", (1, 4, 6, 6), False),
+        ("ConvTranspose2d(4, 3, groups = 2, dilation = 2)", (1, 4, 3, 3), True),
+        ("ConvTranspose2d(4, 3, groups = 2)", (1, 4, 3, 3), False),
+        ("ConvTranspose2d(4, 3, dilation = 2)", (1, 4, 3, 3), False),
+        ("ConvTranspose3d(4, 2, groups = 2)", (1, 4, 2, 3, 3), True),
+    ],
+)
+def test_convolutions_without_a_kernel_in_float16(
+    call: str, shape: tuple[int, ...], is_widened: bool
+) -> None:
+    """Those of 8.5.3 that have none are computed in float32, and their result is rounded."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).half()
+    graph = random_weights(model(f"x -> conv: {call}", x), seed=0)
+    require_pytorchs_values(graph, x, 2e-3)
+    types = {operand for kind, operand, _ in layers(oldest(graph).network.real) if "CONVOLUTION" in kind}
+    assert types == ({"FLOAT"} if is_widened else {"HALF"})
 
 
 LOOPS = {"ITERATOR", "LOOP_OUTPUT", "RECURRENCE", "TRIP_LIMIT"}

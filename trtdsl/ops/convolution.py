@@ -10,7 +10,7 @@ from trtdsl.ops.pad import lower_padding, padded_by_torch, padded_type
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, weight_sizes
 from trtdsl.ops.windows import Window, per_axis, planes, planes_type, require_spatial
-from trtdsl.types import Dim, TensorType
+from trtdsl.types import Dim, DType, TensorType
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -131,21 +131,8 @@ class _Conv(_Convolution, abstract=True):
             none = (0,) * self.spatial
             window = Window(window.kernel, window.stride, none, none, window.dilation)
         window = window.as_planes()
-        maps = net.add(
-            "convolution_nd",
-            planes(net, input, self.spatial),
-            self.out_channels,
-            window.kernel,
-            weight.array,
-            None if bias is None else bias.array,
-            inputs=_as_inputs(net, window, weight, bias),
-            result=planes_type(net.result, self.spatial),
-            stride_nd=window.stride,
-            pre_padding=window.before,
-            post_padding=window.after,
-            dilation_nd=window.dilation,
-            num_groups=self.groups,
-        )
+        x, result = planes(net, input, self.spatial), planes_type(net.result, self.spatial)
+        maps = _laid(net, "convolution_nd", x, (weight, bias), window, self.groups, result)
         return _unfolded(net, maps)
 
     def reference(self, torch: Any, input: Any, weight: Any, bias: Any = None) -> Any:
@@ -177,14 +164,50 @@ def require_layer(window: Window) -> None:
         raise window.refusal
 
 
-def _as_inputs(net: Network, window: Window, weight: Tensor, bias: Tensor | None) -> dict[int, Tensor]:
-    """The kernel and bias that are computed in the graph, as a dequantised one is: inputs of the layer."""
+def _laid(
+    net: Network,
+    layer: str,
+    x: Tensor,
+    weights: tuple[Tensor, Tensor | None],
+    window: Window,
+    groups: int,
+    result: TensorType,
+) -> Tensor:
+    """The layer, in the type that the release has it in; ``weights`` are the kernel and the bias.
+
+    Those that are computed in the graph, as dequantised ones are, are inputs of the layer.
+    """
+    dtype = net.convolves_in(layer, x.dtype, window, groups)
+    kernel, bias = (None if each is None else _in(net, each, dtype) for each in weights)
+    assert kernel is not None
     inputs: dict[int, Tensor] = {}
-    if weight.array is None:
-        inputs[1] = net.reshape(weight, (*weight.shape[:2], *window.kernel))
+    if kernel.array is None:
+        inputs[1] = net.reshape(kernel, (*kernel.shape[:2], *window.kernel))
     if bias is not None and bias.array is None:
         inputs[2] = bias
-    return inputs
+    maps = net.add(
+        layer,
+        net.cast(x, dtype),
+        result.shape[1],
+        window.kernel,
+        kernel.array,
+        None if bias is None else bias.array,
+        inputs=inputs,
+        result=result.with_dtype(dtype),
+        stride_nd=window.stride,
+        pre_padding=window.before,
+        post_padding=window.after,
+        dilation_nd=window.dilation,
+        num_groups=groups,
+    )
+    return net.cast(maps, result.dtype)
+
+
+def _in(net: Network, weight: Tensor, dtype: DType) -> Tensor:
+    """A weight in another type: where it is known, another constant."""
+    if weight.dtype is dtype or weight.array is None:
+        return net.cast(weight, dtype)
+    return net.constant(weight.array.astype(dtype.numpy))
 
 
 class Conv1d(_Conv):
@@ -314,21 +337,8 @@ class _ConvTranspose(_Convolution, abstract=True):
         whole = planes_type(net.result, self.spatial)
         late = bias if any(behind) else None
         early = None if any(behind) else bias
-        maps = net.add(
-            "deconvolution_nd",
-            x,
-            self.out_channels,
-            window.kernel,
-            weight.array,
-            None if early is None else early.array,
-            inputs=_as_inputs(net, window, weight, early),
-            result=whole.with_shape((*whole.shape[:2], *_spread(cut, x.shape[2:]))),
-            stride_nd=cut.stride,
-            pre_padding=cut.before,
-            post_padding=cut.after,
-            dilation_nd=cut.dilation,
-            num_groups=self.groups,
-        )
+        result = whole.with_shape((*whole.shape[:2], *_spread(cut, x.shape[2:])))
+        maps = _laid(net, "deconvolution_nd", x, (weight, early), cut, self.groups, result)
         maps = lower_padding(net, maps, tuple((0, more) for more in behind), "constant")
         if late is not None:
             column = net.reshape(late, (self.out_channels, *(1,) * len(window.kernel)))

@@ -168,8 +168,7 @@ def along(net: Network, x: Tensor, index: Tensor, dim: int) -> Tensor:
     """``x.gather(dim, index)``: both of one rank, at least 1, the index nowhere larger but along ``dim``."""
     sizes = tuple(x.shape[axis] if axis == dim else size for axis, size in enumerate(index.shape))
     cut = x if sizes == x.shape else net.slice(x, (0,) * x.rank, sizes)
-    element = net.enum("GatherMode.ELEMENT")
-    return net.add("gather_v2", cut, index, element, result=x.type.with_shape(index.shape), axis=dim)
+    return net.gather_elements(cut, index, dim)
 
 
 def require_inside(index: TensorType, input: TensorType, dim: int | None, what: str, name: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from trtdsl.ops.base import Op
     from trtdsl.ops.plugin import Plugin
+    from trtdsl.ops.windows import Window
 
 Array: TypeAlias = "npt.NDArray[Any]"
 
@@ -412,10 +413,19 @@ class Network(ABC):
         shape = (*first.shape[:dim], total, *first.shape[dim + 1 :])
         return self.add("concatenation", list(tensors), result=first.type.with_shape(shape), axis=dim)
 
+    def convolves_in(self, layer: str, dtype: DType, window: Window, groups: int) -> DType:
+        """The type that a convolution of numbers of this one is computed in."""
+        return dtype
+
     def gather(self, x: Tensor, indices: Tensor, dim: int) -> Tensor:
         """``x`` indexed along a non-negative dimension by an integer tensor of any rank."""
         shape = (*x.shape[:dim], *indices.shape, *x.shape[dim + 1 :])
         return self.add("gather", x, indices, dim, result=x.type.with_shape(shape))
+
+    def gather_elements(self, x: Tensor, indices: Tensor, dim: int) -> Tensor:
+        """For each element of ``indices`` the one at its position along ``dim``; elsewhere sizes agree."""
+        result = x.type.with_shape(indices.shape)
+        return self.add("gather_v2", x, indices, self.enum("GatherMode.ELEMENT"), result=result, axis=dim)
 
 
 _MATRIX = {False: "NONE", True: "TRANSPOSE"}

@@ -83,6 +83,32 @@ def on_device(index: int) -> Generator[None]:
         call("cudaSetDevice", before)
 
 
+class Held:
+    """An object of TensorRT on a GPU, ``raw``, which is let go of with that GPU as the thread's current one.
+
+    The destructors of TensorRT 8.5.3 make the GPU of their object the current one and leave it so.
+    ``needs`` is held as long, and let go of after it.
+    """
+
+    def __init__(self, raw: Any, device: Device, *needs: Held) -> None:
+        # The only reference: what an attribute held would outlive the guard.
+        self._only = [raw]
+        weakref.finalize(self, _let_go, device.index, self._only, needs)
+
+    @property
+    def raw(self) -> Any:
+        return self._only[0]
+
+
+def _let_go(index: int, only: list[Any], _needs: tuple[Held, ...]) -> None:
+    try:
+        with on_device(index):
+            only.clear()
+    except RefusedByTensorRT:
+        # At the end of the process the driver may be gone, and no thread has a current GPU any more.
+        only.clear()
+
+
 def current_device() -> Device:
     """The GPU that engines are loaded onto; raises RefusedByTensorRT where there is none."""
     call("cudaGetDeviceCount")

@@ -13,7 +13,8 @@ An engine and its calls may be shared by threads: calls take turns.  For work si
 makes a :class:`Context` of its own with :meth:`Engine.context`; a context is for one thread at a time.
 
 An engine lives on the GPU that was current when it was loaded.  Whichever is current in a thread that calls
-it, the work, the memory and the streams are on the engine's, and the thread's own is current again after.
+it or lets go of it, the work, the memory and the streams are on the engine's, and the thread's own is
+current again after.
 """
 
 from __future__ import annotations
@@ -101,13 +102,13 @@ class Engine:
         self.dialect = dialect
         dialect.log.clear()
         try:
-            self.runtime = dialect.trt.Runtime(dialect.log.logger)
+            self._runtime = cuda.Held(dialect.trt.Runtime(dialect.log.logger), self.device)
         except TypeError as error:
             # pybind11's way to say that TensorRT returned nothing.
             raise RefusedByTensorRT(
                 Diagnostic(f"{dialect} cannot create a runtime on this machine", help=dialect.log.take())
             ) from error
-        self.raw = self.runtime.deserialize_cuda_engine(data)
+        self.held = cuda.Held(self._runtime.raw.deserialize_cuda_engine(data), self.device, self._runtime)
         if self.raw is None:
             text = f"{dialect} cannot load the engine of `{manifest.model}` on this GPU"
             advice = (*dialect.log.take(), *missing_libraries(manifest, dialect, path))
@@ -116,6 +117,11 @@ class Engine:
         self.profile_users = ProfileUsers(shared=dialect.facts.shares_profiles)
         self._lock = threading.Lock()
         self._shared: Context | None = None
+
+    @property
+    def raw(self) -> Any:
+        """The ``ICudaEngine``. Keep no reference to it: it must be let go of on its own GPU."""
+        return self.held.raw
 
     def _require_own_memory(self) -> None:
         """Refuse an engine whose output lies where an input does: the arrays of a call are apart."""
@@ -164,16 +170,20 @@ class Context:
         self.stream = cuda.Stream()
         self._log = engine.dialect.log
         self._log.clear()
-        self.raw = engine.raw.create_execution_context()
+        # Not the Engine, which holds a context itself: its memory would wait for the garbage collector.
+        self._held = cuda.Held(engine.raw.create_execution_context(), engine.device, engine.held)
         if self.raw is None:
             raise self._refused("TensorRT cannot make an execution context")
-        # Not the Engine, which holds a context itself: its memory would wait for the garbage collector.
-        self._needed = (engine.runtime, engine.raw)
         self._profile_users = engine.profile_users
         # The first context of an engine is on profile 0 from the start; a later one may be on none, -1.
         if self.raw.active_optimization_profile >= 0:
             self._profile_users.claim(self.raw.active_optimization_profile, self)
         self._memory: dict[str, cuda.Memory] = {}
+
+    @property
+    def raw(self) -> Any:
+        """The ``IExecutionContext``. Keep no reference to it: it must be let go of on the engine's GPU."""
+        return self._held.raw
 
     def __call__(self, /, *, stream: int | None = None, **arrays: Any) -> Result:
         """:meth:`run` with the arrays by name; an input called ``stream`` can be given to that only."""

@@ -23,7 +23,7 @@ from trtdsl.ir import Node
 from trtdsl.options import CompileOptions
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
-from trtdsl.trt.gpu import compute_capability
+from trtdsl.trt.gpu import compute_capability, current_gpu, work_on
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.profiles import add_profiles
 from trtdsl.types import DType
@@ -156,7 +156,9 @@ class _Build:
     def run(self, progress: ProgressCallback | None) -> Any:
         """The serialized engine, or None where the build failed."""
         thread = threading.Thread(
-            target=self._build, args=(self._lowered.dialect.log.owner,), name="trtdsl build"
+            target=self._build,
+            args=(self._lowered.dialect.log.owner, current_gpu()),
+            name="trtdsl build",
         )
         thread.start()
         try:
@@ -173,8 +175,10 @@ class _Build:
             raise self._error
         return self._engine
 
-    def _build(self, caller: object) -> None:
+    def _build(self, caller: object, device: int | None) -> None:
+        """In the thread of its own, which speaks for the caller's and works on its GPU."""
         self._lowered.dialect.log.speak_for(caller)
+        work_on(device)
         try:
             self._engine = self._lowered.builder.build_serialized_network(self._lowered.network, self._config)
         except Exception as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from trtdsl.ops.arithmetic_layers import less_equal, negate
 from trtdsl.ops.lowering import Network, Tensor
 from trtdsl.ops.running import running_sum
+from trtdsl.ops.windows import Window
 from trtdsl.trt.facts import Facts
 from trtdsl.types import Dim, DType
 
@@ -58,10 +59,33 @@ class ComposingNetwork(Network):
         fill: Tensor | None = None,
     ) -> Tensor:
         if mode == "STRICT_BOUNDS" or self.facts.pads(x.dtype):
-            return super().slice(x, start, shape, stride, mode, fill)
+            make = super().slice
+            return self._moved(lambda y: make(y, start, shape, stride, mode, fill), x)
         numbers = self.cast(x, DType.INT32)
         fill = self.cast(fill, DType.INT32) if fill is not None else None
         return self.cast(super().slice(numbers, start, shape, stride, mode, fill), x.dtype)
+
+    def concat(self, tensors: Sequence[Tensor], dim: int) -> Tensor:
+        make = super().concat
+        return self._moved(lambda *each: make(each, dim), *tensors)
+
+    def gather(self, x: Tensor, indices: Tensor, dim: int) -> Tensor:
+        make = super().gather
+        return self._moved(lambda y: make(y, indices, dim), x)
+
+    def gather_elements(self, x: Tensor, indices: Tensor, dim: int) -> Tensor:
+        make = super().gather_elements
+        return self._moved(lambda y: make(y, indices, dim), x)
+
+    def _moved(self, move: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        """What ``move`` makes of tensors of one type; of bools by way of numbers, if the release needs it."""
+        dtype = tensors[0].dtype
+        if dtype is not DType.BOOL or self.facts.moves_bools:
+            return move(*tensors)
+        return self.cast(move(*(self.cast(x, DType.INT32) for x in tensors)), dtype)
+
+    def convolves_in(self, layer: str, dtype: DType, window: Window, groups: int) -> DType:
+        return dtype if self.facts.convolves(layer, dtype, window, groups) else DType.FLOAT32
 
     def _composition(self, operation: str, x: Tensor) -> Callable[[Network, Tensor], Tensor] | None:
         return None if self.facts.takes(operation, x.dtype) else OPERATIONS.get(operation)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trtdsl.ops.windows import Window
 from trtdsl.types import DType
 
 _LIMIT_OF_DIMENSIONS = 8
@@ -65,6 +66,19 @@ class Facts:
         """Whether a slice may reach beyond its input: not of int8, whose constants are quantised numbers, and
         before TensorRT 10 not of bools."""
         return dtype is not DType.INT8 and not (self.narrow and dtype is DType.BOOL)
+
+    @property
+    def moves_bools(self) -> bool:
+        """Whether layers that slice, gather and join take bools wherever they stand: 8.5.3 cannot build some
+        ("requires bool or uint8 I/O but node can not be handled by Myelin")."""
+        return not self.narrow
+
+    def convolves(self, layer: str, dtype: DType, window: Window, groups: int) -> bool:
+        """Whether there is such a convolution: 8.5.3 has none in float16 of groups in three dimensions, nor
+        a transposed one of groups with dilation ("could not find any implementation")."""
+        spread = layer == "deconvolution_nd" and max(window.dilation) > 1
+        lacking = groups > 1 and (len(window.kernel) > 2 or spread)
+        return not (self.narrow and dtype is DType.FLOAT16 and lacking)
 
     @property
     def shares_profiles(self) -> bool:
