@@ -307,7 +307,7 @@ def test_print_after_prints_the_converted_graph(folder: Path, capsys: pytest.Cap
         (["tiny.safetensors", "-D", "clases=5"], 2, "no parameter `clases`, did you mean `classes`?"),
         (["tiny.safetensors", "-D", "foo=3"], 2, "its parameters are classes"),
         (["tiny.safetensors", "-m", "large"], 2, "its models are tiny"),
-        (["tiny.safetensors", "-D", "classes=5"], 1, "weight `fc.weight` has shape [4, 8]"),
+        (["tiny.safetensors", "-D", "classes=5"], 1, "`fc.weight` is [4, 8], not [5, 8]"),
         (["tiny.safetensors", "--weights-dtype", "float64"], 2, "choose one of model"),
         (["tiny.safetensors", "--precision", "int8"], 2, "choose one of float32, float16, bfloat16"),
         (["missing.pth"], 2, "missing.pth"),
@@ -484,5 +484,5 @@ def test_the_package_runs_as_a_module(folder: Path) -> None:
 
 def test_ops_describes_an_operator(capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("ops", "Conv2d") == 0
-    assert capsys.readouterr().out.startswith("Conv2d(out_channels, kernel_size, stride = 1")
+    assert capsys.readouterr().out.startswith("Conv2d(out_channels, kernel_size, *, stride = 1")
     assert trtdsl("ops", "Conv2") == 2
