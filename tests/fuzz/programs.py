@@ -10,11 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
+from tests.fuzz.sections import keys_of, lines
 from trtdsl.elaborate.builtins import FUNCTIONS
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 from trtdsl.syntax.grammar import language, marks
 from trtdsl.syntax.tokens import scan
+
+Text: TypeAlias = tuple[str, Path, str | None]
+"""A text, the folder that its imports are relative to, and the lines of a weights map."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,12 +36,12 @@ def corpus() -> tuple[tuple[str, Path], ...]:
 # Real programs, changed
 
 
-def mutated(rng: random.Random) -> tuple[str, Path]:
+def mutated(rng: random.Random) -> Text:
     """A text of the corpus with one to four changes."""
     text, folder = rng.choice(corpus())
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         text = rng.choice(_MUTATIONS)(rng, text)
-    return text, folder
+    return text, folder, None
 
 
 def _tokens(text: str) -> list[tuple[int, int]]:
@@ -150,6 +155,8 @@ class _Writer:
     defs: list[str] = field(default_factory=list[str])
     """of a tensor and a number; those of numbers alone are called `n…`"""
     count: int = 0
+    labels: list[str] = field(default_factory=list[str])
+    """those that were written, without what is computed in them"""
 
     def pick(self, *options: Callable[[], str]) -> str:
         return self.rng.choice(options)()
@@ -233,6 +240,9 @@ class _Writer:
             lambda: f"cat({self.comprehension(lambda: self.tensor(depth - 1))}, {self.number(0)})",
             lambda: f"{rng.choice(self.tensors)}[{self.subscripts()}]",
             lambda: f"({self.label()}: Parameter({self.number(0)}, {self.number(0)}))",
+            lambda: (
+                f"({self.label()}: Constant({self.number(0)}, dtype = {rng.choice(('float32', 'bool'))}))"
+            ),
         )
 
     def branch(self) -> str:
@@ -250,7 +260,9 @@ class _Writer:
     def label(self) -> str:
         self.count += 1
         text = f'"b{{{self.number(1)}}}"'
-        return self.rng.choice((f"l{self.count}", f"a.{self.count}", text, "tied", "_", "x.y"))
+        label = self.rng.choice((f"l{self.count}", f"a.{self.count}", text, "tied", "_", "x.y"))
+        self.labels.append(label.strip('"'))
+        return label
 
     def arguments(self) -> str:
         rng = self.rng
@@ -366,6 +378,8 @@ class _Writer:
         values = rng.choice(("", "", " in 0 .. 3", " in -1 .. width", " in 0.5 .. 1.0"))
         inputs = f"input x: {dtype}[{shape}]{values}\ninput y: float32[N, H] in -2 .. 2\n"
         output = f"output result = {rng.choice(self.tensors)}\n"
+        if rng.random() < 0.3:
+            output += f"weights {{ {lines(rng, keys_of(rng, self.labels))} }}\n"
         derived = f"model n = m(width = {self.number(0)})\n" if rng.random() < 0.2 else ""
         return f"{head}{profile}\nsizes = [1, 2]\n{inputs}{body}\n{output}}}\n{derived}"
 
@@ -376,6 +390,28 @@ _MODULES = tuple(sorted(name for name in (*OPERATORS, *SPELLINGS) if name[:1].is
 _PARAMETERS = tuple(sorted({name for op in OPERATORS.values() for name in op.parameters}))
 
 
-def plausible(rng: random.Random) -> tuple[str, Path]:
+def plausible(rng: random.Random) -> Text:
     """A program out of the language's constructs, wrong here and there."""
-    return _Writer(rng).program(), ROOT
+    return _Writer(rng).program(), ROOT, None
+
+
+_LAYERS = {
+    "fc": "Linear(width)",
+    "l.0": "Linear(8)",
+    "l.1": "LayerNorm(8)",
+    "out": "Linear(8, bias = false)",
+    "body": "Body",
+}
+
+
+def mapped(rng: random.Random) -> Text:
+    """A small program of layers, with a weights map for it, sometimes a broken one."""
+    used = rng.sample(sorted(_LAYERS), rng.randint(1, 4))
+    stages = "".join(f" -> {label}: {_LAYERS[label]}" for label in used)
+    names = {"out": ("weight",), "body": ("norm.weight", "norm.bias")}
+    keys = [f"{label}.{name}" for label in used for name in names.get(label, ("weight", "bias"))]
+    section = f"weights {{ {lines(rng, keys)} }}\n" if rng.random() < 0.4 else ""
+    head = "block Body()(x) { return x -> norm: LayerNorm(8) }\n"
+    text = f"{head}model m(width = 8) {{\ninput x: float32[4, 8]\noutput y = x{stages}\n{section}}}\n"
+    found = lines(rng, keys)
+    return text, ROOT, rng.choice(_MUTATIONS)(rng, found) if rng.random() < 0.3 else found

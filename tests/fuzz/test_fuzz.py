@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.programs import corpus, mutated, plausible
+from tests.fuzz.programs import corpus, mapped, mutated, plausible
 from tests.fuzz.trial import Hangs, attempt, time_limit
 
 FIXED = settings(
@@ -44,6 +44,12 @@ def test_real_programs_changed(rng: random.Random) -> None:
 
 
 @FIXED
+@given(st.randoms(use_true_random=False))
+def test_weights_maps(rng: random.Random) -> None:
+    attempt(*mapped(rng))
+
+
+@FIXED
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
     assert attempt(data.decode("utf-8", "replace"), Path.cwd()) == "refused"
@@ -59,7 +65,8 @@ def test_any_tokens(text: str) -> None:
 
 def test_texts_are_of_both_kinds() -> None:
     answers = {attempt(*plausible(random.Random(seed))) for seed in range(120)}
-    assert answers == {"accepted", "refused"}
+    answers |= {attempt(*mapped(random.Random(seed))) for seed in range(60)}
+    assert answers == {"accepted", "refused", "bound"}
     assert len(corpus()) > 100
 
 

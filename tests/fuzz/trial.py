@@ -12,20 +12,23 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from tests.fuzz.programs import mutated, plausible
-from trtdsl.diagnostics import DiagnosticError, render
+from tests.fuzz.programs import mapped, mutated, plausible
+from tests.fuzz.sections import checkpoint
+from trtdsl.diagnostics import DiagnosticError, Source, render
 from trtdsl.elaborate import elaborate, elaborate_text, models
-from trtdsl.ir import difference, show, verify
+from trtdsl.ir import Graph, difference, show, verify
+from trtdsl.syntax import format_text
+from trtdsl.weights.bind import bind
 
 SECONDS = 20.0
 """A text that takes longer hangs."""
 
-SOURCES = {"plausible": plausible, "mutated": mutated}
+SOURCES = {"plausible": plausible, "mutated": mutated, "mapped": mapped}
 
 
 class Hangs(Exception):
@@ -33,7 +36,7 @@ class Hangs(Exception):
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Generator[None, None, None]:
     """Raise :class:`Hangs` in the main thread when the body takes longer."""
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -48,19 +51,40 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def attempt(text: str, folder: Path) -> str:
-    """ "refused" or "accepted"; any exception but the compiler's own diagnostics goes through."""
+def attempt(text: str, folder: Path, lines: str | None = None) -> str:
+    """ "refused", "accepted" or "bound"; any exception but the compiler's own diagnostics goes through.
+
+    ``lines`` are those of a weights map. What is accepted is bound to a checkpoint that may fit.
+    """
     os.chdir(folder)
     with time_limit(SECONDS):
         try:
             names = models(text, "fuzz.trtnet")
-            graph = elaborate(text, "fuzz.trtnet", names[-1] if names else None).graph
+            weights_map = None if lines is None else Source("fuzz.map", lines)
+            name = names[-1] if names else None
+            graph = elaborate(text, "fuzz.trtnet", name, weights_map=weights_map).graph
         except DiagnosticError as error:
             assert error.diagnostics and all(render(diagnostic) for diagnostic in error.diagnostics)
             return "refused"
         assert verify(graph) == ()
         assert difference(graph, elaborate_text(show(graph))) is None
+        if lines and lines.lstrip().startswith('"'):
+            laid_out = format_text(lines, "fuzz.map")
+            assert format_text(laid_out, "fuzz.map") == laid_out
+        return _bound(graph, text)
+
+
+def _bound(graph: Graph, text: str) -> str:
+    """ "bound" where a checkpoint fits, else "accepted"."""
+    if not graph.weights:
         return "accepted"
+    try:
+        bound = bind(graph, checkpoint(graph, random.Random(text)), "model").graph
+    except DiagnosticError as error:
+        assert error.diagnostics and all(render(diagnostic) for diagnostic in error.diagnostics)
+        return "accepted"
+    assert verify(bound) == ()
+    return "bound"
 
 
 def main(source: str, count: int, first: int) -> None:
@@ -69,15 +93,17 @@ def main(source: str, count: int, first: int) -> None:
     broken: Counter[str] = Counter()
     began = time.monotonic()
     for seed in range(first, first + count):
-        text, folder = SOURCES[source](random.Random(seed))
+        text, folder, lines = SOURCES[source](random.Random(seed))
         try:
-            seen[attempt(text, folder)] += 1
+            seen[attempt(text, folder, lines)] += 1
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             way = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
             broken[way] += 1
             if broken[way] == 1:
-                print(f"=== seed {seed}: {way}: {str(error)[:2000]}\n{text[:4000]}", flush=True)
+                print(
+                    f"=== seed {seed}: {way}: {str(error)[:2000]}\n{text[:4000]}\n{lines or ''}", flush=True
+                )
     print(f"{source}: {count} texts from seed {first} in {time.monotonic() - began:.0f} s: {dict(seen)}")
     print("\n".join(f"{times} x {way}" for way, times in broken.most_common()) or "nothing broke")
 

@@ -261,7 +261,7 @@ def pads(draw: Any) -> Case:
     return make("pad", {"input": type}, pad=amounts, mode=mode, value=value)
 
 
-def _broadcast(draw: Any, shape: Sequence[Dim], dtype: DType) -> TensorType:
+def broadcast(draw: Any, shape: Sequence[Dim], dtype: DType) -> TensorType:
     """A type that broadcasts to the shape: leading dimensions left out, others 1."""
     kept = shape[draw(st.integers(0, len(shape))) :] if draw(st.booleans()) else shape
     return TensorType(dtype, tuple(1 if draw(st.integers(0, 3)) == 0 else dim for dim in kept))
@@ -281,7 +281,7 @@ def binaries(draw: Any) -> Case:
     name = draw(st.sampled_from(_BINARY))
     shape = draw(shapes())
     names = [operand.name for operand in OPERATORS[name].operands]
-    operands = {each: _broadcast(draw, shape, draw(dtypes(DTYPES))) for each in names}
+    operands = {each: broadcast(draw, shape, draw(dtypes(DTYPES))) for each in names}
     # Random bools hold false, and PyTorch divides no integer by 0.
     divides = "div" in name or name in ("remainder", "fmod")
     assume(not divides or operands["other"].dtype is not DType.BOOL)
@@ -306,7 +306,7 @@ def ternaries(draw: Any) -> Case:
     for operand in OPERATORS[name].operands:
         dtype = draw(st.sampled_from([common, common, common, draw(dtypes(NUMBERS))]))
         dtype = DType.BOOL if operand.name == "condition" else dtype
-        operands[operand.name] = _broadcast(draw, shape, dtype)
+        operands[operand.name] = broadcast(draw, shape, dtype)
     return make(name, operands)
 
 
@@ -397,8 +397,8 @@ def products(draw: Any) -> Case:
     dtype = draw(dtypes(FLOATS))
     left = [draw(axis("M", 1, 5))] if draw(st.integers(0, 3)) else []
     right = [draw(axis("P", 1, 5))] if draw(st.integers(0, 3)) else []
-    first = (*(_broadcast(draw, batch, dtype).shape if left else ()), *left, inner)
-    second = (*_broadcast(draw, batch, dtype).shape, other, *right) if right else (other,)
+    first = (*(broadcast(draw, batch, dtype).shape if left else ()), *left, inner)
+    second = (*broadcast(draw, batch, dtype).shape, other, *right) if right else (other,)
     return make("matmul", {"input": TensorType(dtype, first), "other": TensorType(dtype, second)})
 
 
@@ -447,7 +447,7 @@ def sums_of_products(draw: Any) -> Case:
         if dots is not None and draw(st.booleans()):
             place = draw(st.integers(0, len(term)))
             terms[index] = f"{term[:place]}...{term[place:]}"
-            dims[place:place] = _broadcast(draw, dots, dtype).shape
+            dims[place:place] = broadcast(draw, dots, dtype).shape
         shapes_of.append(tuple(dims))
     equation = ",".join(terms)
     if draw(st.booleans()):
@@ -580,12 +580,12 @@ def indexings(draw: Any) -> Case:
     if name == "index":
         dims = draw(st.permutations(range(type.rank)))[:count]
         shape = draw(shapes(0, 2, 1, 3))
-        indices = [_broadcast(draw, shape, draw(integers)) for _ in dims]
+        indices = [broadcast(draw, shape, draw(integers)) for _ in dims]
         return make(name, {"input": type, "indices": indices}, dims=tuple(sorted(dims)))
     accumulate = draw(st.booleans())
     length = draw(st.integers(1, 4 if accumulate else bounds(type.shape[0])[0]))
     indices = [TensorType(draw(integers), (length,)) for _ in range(count)]
-    values = _broadcast(draw, (length, *type.shape[count:]), type.dtype)
+    values = broadcast(draw, (length, *type.shape[count:]), type.dtype)
     return make(name, {"input": type, "indices": indices, "values": values}, accumulate=accumulate)
 
 
@@ -594,6 +594,9 @@ def _float32(*shape: Dim) -> TensorType:
 
 
 FOUND: Mapping[str, Case] = {
+    "an angle between a vector and a number": make(
+        "cosine_similarity", {"x1": _float32(2, 3), "x2": _float32(2, 1)}
+    ),
     "a deviation of rank 0": make("std", {"input": _float32()}, dim=0),
     "chunks of rank 0": make("chunk", {"input": _float32()}, chunks=2),
     "pieces of rank 0": make("split", {"input": _float32()}, split_size_or_sections=1),

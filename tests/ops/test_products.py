@@ -96,6 +96,13 @@ def test_a_vector_of_0_has_no_direction() -> None:
     check_equals_torch(CosineSimilarity(1), torch.arange(6).reshape(2, 3), torch.randn(2, 3))
 
 
+def test_a_vector_that_broadcasts_is_as_long_as_the_other() -> None:
+    check_equals_torch(CosineSimilarity(), torch.randn(2, 3), torch.randn(2, 1))
+    check_equals_torch(CosineSimilarity(-3), torch.randn(2, 1, 3), torch.tensor(0.5))
+    (found,) = check_equals_torch(CosineSimilarity(0), torch.randn(3).bfloat16(), torch.tensor(0.5))
+    assert found.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     "shapes", [((2, 3), (4,)), ((), (2, 2)), ((2, 1, 3), (2, 2)), ((2, 2, 2, 2), (1, 2))]
 )

@@ -183,10 +183,10 @@ class Diff(Composed):
             raise Refused(f"differences cannot be taken {self.n} times", "n")
         if input.rank == 0:
             raise Refused("diff needs a tensor of rank 1 at least", "input")
-        dim = wrap_dim(self.dim, input.rank)
         if self.n == 0:
-            # Not even what is prepended is, as in PyTorch.
+            # Neither what is prepended nor the dimension matters, as in PyTorch.
             return emit(Reshape(input.shape), input)
+        dim = wrap_dim(self.dim, input.rank)
         parts = [part for part in (prepend, input, append) if part is not None]
         x = emit(Cat(dim), parts) if len(parts) > 1 else input
         for _ in range(min(self.n, bounds(x.shape[dim])[1])):

@@ -14,8 +14,8 @@ from trtdsl.ops.logic import To
 from trtdsl.ops.pointwise import Add, Clamp, Div, Mul, Sub
 from trtdsl.ops.reduction import Sum
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import floating, promote, require_floating, same_dim, wrap_dim
-from trtdsl.ops.shape import Unsqueeze
+from trtdsl.ops.rules import broadcast_shapes, floating, promote, require_floating, same_dim, wrap_dim
+from trtdsl.ops.shape import Expand, Unsqueeze
 from trtdsl.ops.vector_norm import VectorNorm
 from trtdsl.types import DType
 
@@ -94,17 +94,23 @@ class CosineSimilarity(Composed):
     eps: float = 1e-8
 
     def compose(self, emit: Emit, x1: Part, x2: Part) -> Part:
-        dtype = promote(type_of_part(x1), type_of_part(x2))
+        # A single number counts as any other tensor does here.
+        dtype = promote(*(type_of_part(x).with_shape((1,)) for x in (x1, x2)))
         if not dtype.is_floating:
             raise Refused(f"cosine_similarity needs floating-point tensors, not {dtype}", "x1")
-        rank = max(x1.rank, x2.rank)
+        whole = broadcast_shapes(x1.shape, x2.shape)
+        rank = len(whole)
         # Counted from the end it is the same dimension of both.
-        dim = wrap_dim(self.dim, rank) - rank if rank else 0
+        dim = wrap_dim(self.dim, rank) - max(rank, 1)
         directions: list[Part] = []
         for tensor in (x1, x2):
             vectors = emit(To(dtype), tensor)
-            while vectors.rank < -dim:
+            while vectors.rank < -dim and rank:
                 vectors = emit(Unsqueeze(0), vectors)
+            if rank and vectors.shape[dim] != whole[dim]:
+                # The length is that of the vector with as many elements as the other's.
+                size = (*(-1,) * (vectors.rank + dim), whole[dim], *(-1,) * (-dim - 1))
+                vectors = emit(Expand(size), vectors)
             length = emit(VectorNorm(2, dim, True), vectors)
             directions.append(emit(Div(), vectors, emit(Clamp(min=self.eps), length)))
         return emit(Sum(dim), emit(Mul(), *directions))
