@@ -139,6 +139,17 @@ def test_numbers_among_boundaries(right: bool) -> None:
     check_equals_torch(OPS["searchsorted"](right=right), rows, torch.tensor([[2, 6, -1], [1, 9, 10]]))
 
 
+def test_numbers_among_those_in_the_order_of_a_sorter() -> None:
+    rows = torch.randint(0, 9, (3, 6), generator=torch.Generator().manual_seed(1))
+    numbers = torch.tensor([[2, 6], [1, 9], [-1, 4]])
+    found = check_equals_torch(OPS["searchsorted"](), rows, numbers, torch.argsort(rows))
+    assert not torch.equal(found[0], torch.searchsorted(rows, numbers))
+    sorter = t("int32[3, 6]")
+    assert "sorter must be int64[3, 6]" in refused(
+        OPS["searchsorted"](), t("int64[3, 6]"), t("int64[3, 2]"), sorter
+    )
+
+
 @pytest.mark.parametrize("offset", range(-4, 5))
 def test_diagonals_at_every_offset(offset: int) -> None:
     if -3 < offset < 4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import pytest
@@ -48,6 +49,26 @@ def test_computes_what_pytorch_does(name: str, call: str) -> None:
     require_close(reference.run(graph, {"x": x})["y"], wanted, 1e-6)
     lowered = lower(optimize(graph))
     require_close(evaluate(lowered.network, {"x": x}, weights=lowered.weights)["y"], wanted, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_takes_the_keys_of_older_checkpoints(name: str) -> None:
+    old: Any = nn.ModuleDict({"m": nn.Conv2d(4, 6, 3)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        getattr(nn.utils, name)(old["m"])
+    old.eval()
+    text = f"""import "std/parametrized.trtnet"
+    model m {{
+      input x: float32[2, 4, 7, 7]
+      output y = m: Conv2d(6, 3)(x, weight = {name}("m", [6, 4, 3, 3]))
+    }}"""
+    state = {key: to_numpy(value) for key, value in old.state_dict().items()}
+    assert not any("parametrizations" in key for key in state)
+    bound = bind(elaborate_text(text), state)
+    assert not bound.warnings
+    x = torch.randn(2, 4, 7, 7)
+    require_close(reference.run(bound.graph, {"x": x})["y"], old["m"](x).detach(), 1e-5)
 
 
 def _sizes(layer: Any) -> tuple[Any, ...]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from trtdsl.elaborate.values import Builtin, OperatorRef
+from trtdsl.elaborate.values import Builtin, OperatorRef, in_words, is_tensor
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 from trtdsl.syntax.build_expressions import LONGEST_STRING
 from trtdsl.syntax.parser import LONGEST_LIST
-from trtdsl.types import DType, SymbolicDim, maximum, minimum
+from trtdsl.types import Dim, DType, SymbolicDim, maximum, minimum, product
 
 """Characters; with the limit on lists, elaboration always ends soon."""
 
@@ -92,6 +92,27 @@ def _round(value: Any, ndigits: int | None = None) -> Any:
     return round(value, ndigits)
 
 
+def _size(tensor: Any, dim: Any = None) -> Any:
+    shape = _shape(tensor)
+    if dim is None:
+        return shape
+    if not isinstance(dim, int) or isinstance(dim, bool):
+        raise Unsuitable(f"takes a whole number for its dimension, not {in_words(dim)}")
+    if not -len(shape) <= dim < len(shape):
+        raise Unsuitable(f"has no dimension {dim}: the tensor is of rank {len(shape)}")
+    return shape[dim]
+
+
+def _numel(input: Any) -> Any:
+    return product(_shape(input))
+
+
+def _shape(tensor: Any) -> tuple[Dim, ...]:
+    if not is_tensor(tensor):
+        raise Unsuitable(f"takes a tensor, not {in_words(tensor)}")
+    return tuple(tensor.type.shape)
+
+
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "len": len,
     "range": _range,
@@ -108,6 +129,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "int": _integer,
     "list": list,
     "reversed": _reversed,
+    "size": _size,
+    "numel": _numel,
 }
 
 

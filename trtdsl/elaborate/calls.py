@@ -304,7 +304,7 @@ class Caller:
         value = argument.value
         if is_tensor(value):
             return value
-        if isinstance(value, (bool, int, float)) and beside:
+        if isinstance(value, (bool, int, float, SymbolicDim)) and beside:
             return self.placer.scalar(value, beside, argument.span, call.place)
         help = "its size is known only at run time" if isinstance(value, SymbolicDim) else ""
         if isinstance(value, Configured):

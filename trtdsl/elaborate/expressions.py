@@ -144,11 +144,10 @@ class Expressions:
         if expr.operator in ("==", "!=") and (left is None or right is None):
             return expr.operator == "!="
         for value in (left, right):
-            if is_tensor(value) or isinstance(value, (int, float)):
+            if is_tensor(value) or isinstance(value, (int, float, SymbolicDim)):
                 continue
-            help = "its size is known only at run time" if isinstance(value, SymbolicDim) else ""
             text = f"`{expr.operator}` does not take {in_words(left)} and {in_words(right)}"
-            raise mistake(text, expr.operator_span, "", help)
+            raise mistake(text, expr.operator_span)
         arguments = [Argument(left, expr.left.span), Argument(right, expr.right.span)]
         name = TENSOR_OPERATORS[expr.operator]
         return self._operator(name, arguments, expr.operator_span, scope, hints)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trtdsl.types import DType, TensorType
+from trtdsl.types import DType, SymbolicDim, TensorType
 
 
 def join(path: str, label: str | None) -> str:
@@ -12,8 +12,8 @@ def join(path: str, label: str | None) -> str:
     return f"{path}.{label}" if path and label else path or label or ""
 
 
-def weak_dtype(value: bool | int | float, beside: Sequence[TensorType]) -> DType:
-    """PyTorch's rule: a number takes the tensors' dtype unless its own category is higher."""
+def weak_dtype(value: bool | int | float | SymbolicDim, beside: Sequence[TensorType]) -> DType:
+    """PyTorch's rule: a number, or a size, takes the tensors' dtype unless its own category is higher."""
     floating = [t.dtype for t in beside if t.dtype.is_floating]
     if floating:
         return floating[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -19,7 +19,10 @@ from trtdsl.ir import Builder, Graph, Value, Weight, infer, operand_types
 from trtdsl.ops.base import OPERATORS, Module, Op
 from trtdsl.ops.positions import Positions, require_positions
 from trtdsl.ops.refused import Refused
-from trtdsl.types import DType, TensorType, ValueRange
+from trtdsl.types import DType, SymbolicDim, TensorType, ValueRange
+
+Number: TypeAlias = "bool | int | float | SymbolicDim"
+"""What may stand beside a tensor: a number, or a size that is one at run time."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -172,13 +175,11 @@ class Placer:
                 refusal = Refused("an integer cannot be divided by 0", slot)
                 raise refused(refusal, use.operands, use.spans, use.span, use.note)
 
-    def scalar(
-        self, value: bool | int | float, beside: Sequence[TensorType], span: Span, place: Place
-    ) -> Value:
-        """A constant of rank 0 with the dtype that a Python number takes beside these tensors."""
+    def scalar(self, value: Number, beside: Sequence[TensorType], span: Span, place: Place) -> Value:
+        """A constant of rank 0 with the dtype that a Python number, or a size, takes beside these tensors."""
         return self.filled(TensorType(weak_dtype(value, beside), ()), value, span, place)
 
-    def filled(self, type: TensorType, value: bool | int | float, span: Span, place: Place) -> Value:
+    def filled(self, type: TensorType, value: Number, span: Span, place: Place) -> Value:
         """A constant of this type, the same number everywhere."""
         full: Any = OPERATORS["full"]
         return self.apply(Use(full(type.shape, value, type.dtype), (), span, place))[0]

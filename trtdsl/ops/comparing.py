@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trtdsl.ops.arithmetic_layers import computed, less_equal, negate, numeric
 from trtdsl.ops.base import Function
+from trtdsl.ops.gathering import Gather
 from trtdsl.ops.positions import Positions, count_up, require_int64
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote, promote_in_order, require_rank, same_dim
@@ -89,7 +90,8 @@ class Bucketize(Function):
 class Searchsorted(Function):
     """Where each number would be inserted into ``sorted_sequence``, in front of equals, or behind them.
 
-    The last dimension rises; the others are those of the input, unless the sequence has one only.
+    The last dimension rises, in the order of ``sorter`` where that is given, which `argsort` finds; the
+    others are those of the input, unless the sequence has one only.
     """
 
     torch = "torch.searchsorted"
@@ -98,6 +100,7 @@ class Searchsorted(Function):
         "searchsorted(right = true)(int64[N, 5], int64[N, 3]) -> int64[N, 3]",
         'searchsorted(out_int32 = true, side = "right")(float16[N, H], float16[N, S]) -> int32[N, S]',
         "searchsorted()(float32[4], float32[]) -> int64[]",
+        "searchsorted()(float32[N, 7], float32[N, 3], int64[N, 7]) -> int64[N, 3]",
     )
 
     out_int32: bool = False
@@ -108,7 +111,9 @@ class Searchsorted(Function):
     def _is_right(self) -> bool:
         return self.right or self.side == "right"
 
-    def infer(self, sorted_sequence: TensorType, input: TensorType) -> TensorType:
+    def infer(
+        self, sorted_sequence: TensorType, input: TensorType, sorter: TensorType | None = None
+    ) -> TensorType:
         if self.right and self.side == "left":
             raise Refused('`right` and `side = "left"` contradict each other', "side")
         if sorted_sequence.rank == 0:
@@ -121,16 +126,23 @@ class Searchsorted(Function):
             if not fits:
                 text = f"the dimensions before the last must agree: {sorted_sequence} and {input}"
                 raise Refused(text, "input")
+        if sorter is not None and sorter != sorted_sequence.with_dtype(DType.INT64):
+            wanted = sorted_sequence.with_dtype(DType.INT64)
+            raise Refused(f"sorter must be {wanted}, as `argsort` gives it, not {sorter}", "sorter")
         computed(input.with_dtype(promote_in_order(sorted_sequence, input)))
         return input.with_dtype(DType.INT32 if self.out_int32 else DType.INT64)
 
-    def lower(self, net: Network, sorted_sequence: Tensor, input: Tensor) -> Tensor:
+    def lower(
+        self, net: Network, sorted_sequence: Tensor, input: Tensor, sorter: Tensor | None = None
+    ) -> Tensor:
+        if sorter is not None:
+            sorted_sequence = net.apply(Gather(-1), sorted_sequence, sorter)
         *around, length = sorted_sequence.shape
         rows = net.reshape(sorted_sequence, (*around, 1, length)) if around else sorted_sequence
         column = net.reshape(input, (*input.shape, 1))
         return net.cast(_counted(net, rows, column, self._is_right), net.result.dtype)
 
-    def reference(self, torch: Any, sorted_sequence: Any, input: Any) -> Any:
+    def reference(self, torch: Any, sorted_sequence: Any, input: Any, sorter: Any = None) -> Any:
         side = {} if self.side is None else {"side": self.side}
-        options = {"out_int32": self.out_int32, "right": self._is_right, **side}
+        options = {"out_int32": self.out_int32, "right": self._is_right, "sorter": sorter, **side}
         return torch.searchsorted(sorted_sequence.contiguous(), input.contiguous(), **options)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from trtdsl.ops.arguments import Nested
+from trtdsl.ops.arithmetic_layers import cast
 from trtdsl.ops.base import Function, Module
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_fit, type_of
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, bounds
 from trtdsl.types.arrays import np
 
 
@@ -70,21 +71,34 @@ class Full(Function):
         "full((), 7)() -> int64[]",
         "full((2,), true)() -> bool[2]",
         "full((2,), 1, dtype = float16)() -> float16[2]",
+        "full((), S)() -> int64[]",
+        "full((N, 2), H * W, dtype = float32)() -> float32[N, 2]",
     )
 
     size: tuple[Dim, ...]
-    fill_value: bool | int | float
+    fill_value: bool | int | float | SymbolicDim
     dtype: DType | None = None
 
     def infer(self) -> TensorType:
         if any(isinstance(size, int) and size < 0 for size in self.size):
             raise Refused("a size cannot be negative", "size")
         dtype = self.dtype or _dtype_of(self.fill_value)
-        require_fit(self.fill_value, dtype, "fill_value")
+        for number in (
+            bounds(self.fill_value) if isinstance(self.fill_value, SymbolicDim) else (self.fill_value,)
+        ):
+            require_fit(number, dtype, "fill_value")
         return TensorType(dtype, self.size)
+
+    def greatest(self) -> int | None:
+        return bounds(self.fill_value)[1] if isinstance(self.fill_value, SymbolicDim) else None
 
     def lower(self, net: Network) -> Tensor:
         type = net.result
+        if isinstance(self.fill_value, SymbolicDim):
+            number = cast(
+                net, net.reshape(net.shape_tensor((self.fill_value,)), (1,) * type.rank), type.dtype
+            )
+            return net.expand(number, type.shape)
         small = tuple(1 if isinstance(size, SymbolicDim) else size for size in type.shape)
         if math.prod(small) > LARGEST_CONSTANT:
             small = (1,) * type.rank
@@ -92,7 +106,7 @@ class Full(Function):
 
     def fold(self) -> Array | None:
         type = self.infer()
-        static = all(isinstance(size, int) for size in type.shape)
+        static = not any(isinstance(size, SymbolicDim) for size in (*type.shape, self.fill_value))
         return np.full(type.shape, self.fill_value, type.dtype.numpy) if static else None  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
@@ -180,7 +194,7 @@ LARGEST_CONSTANT = 1 << 24
 """Elements of a constant that is written in the text, at most."""
 
 
-def _dtype_of(value: bool | int | float) -> DType:
+def _dtype_of(value: bool | int | float | SymbolicDim) -> DType:
     if isinstance(value, bool):
         return DType.BOOL
-    return DType.INT64 if isinstance(value, int) else DType.FLOAT32
+    return DType.FLOAT32 if isinstance(value, float) else DType.INT64

@@ -23,6 +23,11 @@ def _configured(types: Mapping[str, TensorType], values: Mapping[str, Any]) -> E
     return Embedding(rows, columns, **values, dtype=types["weight"].dtype)
 
 
+def _configured_bag(types: Mapping[str, TensorType], values: Mapping[str, Any]) -> EmbeddingBag:
+    rows, columns = weight_sizes(types, "embedding_bag", 2)
+    return EmbeddingBag(rows, columns, **values, dtype=types["weight"].dtype)
+
+
 class Embedding(Module):
     """The rows of ``weight`` that the input names; a row number out of range gives zeros on a GPU.
 
@@ -111,6 +116,42 @@ class EmbeddingBag(Module):
         "EmbeddingBag(3, 4, padding_idx = -1, dtype = float16)(int64[N, 5]) -> float16[N, 4]",
     )
     ignored = ("norm_type", "scale_grad_by_freq", "sparse", "include_last_offset")
+    spellings = (
+        Spelling(
+            "torch.nn.functional.embedding_bag",
+            (
+                "input",
+                "weight",
+                "offsets",
+                "max_norm",
+                "norm_type",
+                "scale_grad_by_freq",
+                "mode",
+                "sparse",
+                "per_sample_weights",
+                "include_last_offset",
+                "padding_idx",
+            ),
+            defaults={
+                "offsets": None,
+                "max_norm": None,
+                "norm_type": 2.0,
+                "scale_grad_by_freq": False,
+                "mode": "mean",
+                "sparse": False,
+                "per_sample_weights": None,
+                "include_last_offset": False,
+                "padding_idx": None,
+            },
+            configure=_configured_bag,
+            examples=(
+                "embedding_bag(int64[N, 5], float32[6, 8]) -> float32[N, 8]",
+                'embedding_bag(int32[N, S], float32[5, 3], mode = "max", padding_idx = 1) -> float32[N, 3]',
+                'embedding_bag(int64[N, 5], float32[6, 8], mode = "sum",'
+                " per_sample_weights = float32[N, 5]) -> float32[N, 8]",
+            ),
+        ),
+    )
 
     num_embeddings: int
     embedding_dim: int

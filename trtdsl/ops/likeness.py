@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from trtdsl.ops.composed import Composed, Emit, Part
 from trtdsl.ops.creation import Full
-from trtdsl.types import Dim, DType
+from trtdsl.types import Dim, DType, SymbolicDim
 
 
 class FullLike(Composed):
@@ -19,7 +19,7 @@ class FullLike(Composed):
         "full_like(1, dtype = int64)(bool[S]) -> int64[S]",
     )
 
-    fill_value: bool | int | float
+    fill_value: bool | int | float | SymbolicDim
     dtype: DType | None = None
 
     def compose(self, emit: Emit, input: Part) -> Part:
@@ -63,7 +63,7 @@ class NewFull(Composed):
     )
 
     size: tuple[Dim, ...]
-    fill_value: bool | int | float
+    fill_value: bool | int | float | SymbolicDim
     dtype: DType | None = None
 
     def compose(self, emit: Emit, input: Part) -> Part:

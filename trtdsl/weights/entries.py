@@ -21,7 +21,7 @@ from trtdsl.options import WeightsDType
 from trtdsl.types import DType, TensorType
 from trtdsl.weights.arrays import as_array
 from trtdsl.weights.checkpoint import Checkpoint
-from trtdsl.weights.state_dict import WRAPPERS
+from trtdsl.weights.state_dict import WRAPPERS, before_parametrizations
 
 Array: TypeAlias = npt.NDArray[Any]
 Given: TypeAlias = Checkpoint | Mapping[str, Any]
@@ -148,7 +148,7 @@ class Entries:
         return self._computed(weight, stored)
 
     def _entry(self, weight: Weight, key: str, span: Span | None) -> Entry:
-        names = (key,) if span is None else self._names(key)
+        names = (key, before_parametrizations(key)) if span is None else self._names(key)
         found = next((name for name in names if name in self.weights), None)
         self.read[found or key] = None
         self.keys.setdefault(weight.key, []).append(found or key)

@@ -7,6 +7,7 @@ becomes ``{"conv1.weight": …}``, and what was passed over is said in notes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,28 @@ AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model",
 
 # What DataParallel and torch.compile put before every key.
 WRAPPERS = ("module.", "_orig_mod.")
+
+# What torch.nn.utils.weight_norm and spectral_norm called what torch.nn.utils.parametrizations keeps; the
+# parametrised tensor's own name stands before it.
+_BEFORE_PARAMETRIZATIONS = {
+    "original0": "g",
+    "original1": "v",
+    "original": "orig",
+    "0._u": "u",
+    "0._v": "v",
+}
+_PARAMETRIZED = re.compile(r"(?P<module>|.+\.)parametrizations\.(?P<name>\w+)\.(?P<part>[\w.]+)")
+
+
+def before_parametrizations(key: str) -> str:
+    """What an older PyTorch calls a key of a parametrised tensor; "" of any other.
+
+    ``conv.parametrizations.weight.original0`` is ``conv.weight_g``.
+    """
+    found = _PARAMETRIZED.fullmatch(key)
+    part = found and _BEFORE_PARAMETRIZATIONS.get(found["part"])
+    return f"{found['module']}{found['name']}_{part}" if found and part else ""
+
 
 _NESTING = 4
 
