@@ -319,7 +319,8 @@ def sample(
     if slot in ("boundaries", "sorted_sequence"):
         return np.sort(random_array(type, random, (-5, 6)), axis=-1)
     if slot == "sorter":
-        return np.broadcast_to(np.arange(type.shape[-1]), type.shape).astype(type.dtype.numpy)
+        shape = evaluate_shape(type.shape, {})
+        return np.broadcast_to(np.arange(shape[-1]), shape).astype(type.dtype.numpy)
     if name == "acosh":
         return np.asarray(1 + np.abs(random_array(type, random)), dtype=type.dtype.numpy)
     if slot == "boxes" and type.shape[-1] == 5:

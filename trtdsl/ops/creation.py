@@ -83,9 +83,8 @@ class Full(Function):
         if any(isinstance(size, int) and size < 0 for size in self.size):
             raise Refused("a size cannot be negative", "size")
         dtype = self.dtype or _dtype_of(self.fill_value)
-        for number in (
-            bounds(self.fill_value) if isinstance(self.fill_value, SymbolicDim) else (self.fill_value,)
-        ):
+        value = self.fill_value
+        for number in bounds(value) if isinstance(value, SymbolicDim) else (value,):
             require_fit(number, dtype, "fill_value")
         return TensorType(dtype, self.size)
 
@@ -95,10 +94,8 @@ class Full(Function):
     def lower(self, net: Network) -> Tensor:
         type = net.result
         if isinstance(self.fill_value, SymbolicDim):
-            number = cast(
-                net, net.reshape(net.shape_tensor((self.fill_value,)), (1,) * type.rank), type.dtype
-            )
-            return net.expand(number, type.shape)
+            number = net.reshape(net.shape_tensor((self.fill_value,)), (1,) * type.rank)
+            return net.expand(cast(net, number, type.dtype), type.shape)
         small = tuple(1 if isinstance(size, SymbolicDim) else size for size in type.shape)
         if math.prod(small) > LARGEST_CONSTANT:
             small = (1,) * type.rank
