@@ -260,11 +260,21 @@ def test_cast_from_bool_and_integer(bench: Any) -> None:
     assert [v.tolist() for v in bench.evaluate(flags, numbers)] == [[1.0, 0.0], [3.0, -4.0]]
 
 
-@pytest.mark.parametrize("value", [3e9, math.nan, math.inf])
-def test_cast_refuses_what_the_integer_cannot_hold(bench: Any, value: float) -> None:
-    layer = bench.net.add_cast(bench.input([value]), trt.int32)
-    with pytest.raises(EvaluationError, match=r"CAST.*INT32 cannot hold"):
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [(3e9, trt.int32), (-3e9, trt.int32), (1e19, trt.int64), (math.nan, trt.int8), (math.inf, trt.int8)],
+)
+def test_cast_refuses_what_the_integer_cannot_hold(bench: Any, value: float, target: Any) -> None:
+    layer = bench.net.add_cast(bench.input([value]), target)
+    with pytest.raises(EvaluationError, match=r"CAST.*INT\d+ cannot hold"):
         bench.value(layer)
+
+
+@pytest.mark.parametrize("target", [trt.int32, trt.int64])
+def test_cast_makes_ends_of_infinities(bench: Any, target: Any) -> None:
+    layer = bench.net.add_cast(bench.input([-math.inf, -1.5, math.nan, 7.9, math.inf]), target)
+    ends = np.iinfo(np.int32 if target == trt.int32 else np.int64)
+    assert bench.value(layer).tolist() == [ends.min, -1, 0, 7, ends.max]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +288,7 @@ def test_cast_refuses_what_the_integer_cannot_hold(bench: Any, value: float) -> 
         (np.array([1e20, -1e20, 0], np.float32), trt.int64, r"is 1\.00000002e\+20, .*; 1 more is out"),
         (np.array([2.0**63], np.float32), trt.int64, r"element \[0\] is 9\.22337204e\+18, "),
         (np.array([0, 300], np.int32), trt.int8, r"element \[1\] is 300, "),
-        (np.array(math.nan, np.float32), trt.int32, "its input is nan, "),
+        (np.array(math.nan, np.float32), trt.int8, "its input is nan, "),
     ],
 )
 def test_what_an_integer_cannot_hold_is_said_with_its_place(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,21 @@ def test_undefined_scatter_is_refused(bench: Any, indices: Any, why: str) -> Non
     )
     with pytest.raises(EvaluationError, match=why):
         bench.value(layer)
+
+
+@pytest.mark.parametrize("mode", ["ND", "ELEMENT"])
+@pytest.mark.parametrize("value", [7.0, math.nan])
+def test_the_same_number_is_written_twice(bench: Any, mode: str, value: float) -> None:
+    indices = [[0, 0], [0, 0]] if mode == "ND" else [[0, 0]]
+    updates = [value, value] if mode == "ND" else [[value, value]]
+    layer = bench.net.add_scatter(
+        bench.input(GRID), _indices(bench, indices), bench.input(updates), getattr(trt.ScatterMode, mode)
+    )
+    if mode == "ELEMENT":
+        layer.axis = 1
+    found = bench.value(layer).flatten().tolist()
+    assert found[0] == value or (math.isnan(found[0]) and math.isnan(value))
+    assert found[1:] == [x for row in GRID for x in row][1:]
 
 
 @pytest.mark.parametrize("dtype", [trt.int32, trt.int64])

@@ -131,6 +131,19 @@ def test_a_constant_position_is_checked() -> None:
     assert found == "position -4 is out of range in a dimension of 3"
 
 
+def test_one_number_at_positions_that_repeat() -> None:
+    x, index = torch.arange(12.0).reshape(3, 4), torch.tensor([[1, 1, 3], [0, 2, 0], [3, 3, 3]])
+    check_equals_torch(OPS["scatter"](1), x, index, torch.tensor(7.5))
+    check_equals_torch(
+        OPS["index_put"](), x, [torch.tensor([0, 2, 0]), torch.tensor([1, 1, 1])], torch.tensor(7.5)
+    )
+    declared = "input x: float32[3, 4]\n"
+    body = "output y = scatter(x, 1, tensor([[1, 1]]), {})"
+    assert not graph_of(body.format("0.5"), declared=declared).weights
+    (found,) = mistakes_of(body.format("tensor([[0.5, 1.5]])"), declared=declared)
+    assert "1" in found
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_numbers_among_boundaries(right: bool) -> None:
     values = torch.tensor([-math.inf, 0.0, 1.0, 1.5, 2.0, math.inf, math.nan])

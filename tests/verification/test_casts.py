@@ -166,3 +166,25 @@ def test_many_layers_and_outputs_of_several_types(seed: int) -> None:
     # What they lose of the input hides nothing: a layer that is another one is found.
     broken = DEEP.replace("-> tanh", "-> sin")
     assert not verify_text(broken, module, tolerance=None).equal
+
+
+BUCKETS = """model m() {
+  input n: int64[9] in 0 .. 40
+  far = 4 + to(log(to(n, float32) / 4) / 2.3 * 4, int64)
+  output y = where(n < 4, n, clamp(far, max = 7))
+}
+"""
+
+
+class Buckets(nn.Module):
+    """The distances of T5, whose logarithm of 0 nobody reads."""
+
+    def forward(self, n: torch.Tensor) -> torch.Tensor:
+        far = 4 + ((n.float() / 4).log() / 2.3 * 4).long()
+        return torch.where(n < 4, n, far.clamp(max=7))
+
+
+def test_an_infinity_that_becomes_an_integer_nobody_reads() -> None:
+    inputs = {"n": np.array([0, 1, 3, 4, 5, 9, 20, 40, 0])}
+    assert verify_text(BUCKETS, Buckets(), inputs=inputs).equal
+    assert not verify_text(BUCKETS.replace("n < 4", "n < 0"), Buckets(), inputs=inputs).equal

@@ -195,12 +195,17 @@ def scale(node: LayerNode, operands: Operands, context: Context) -> Tensor:
     return result if power is None else torch.pow(result, power.reshape(shapes[mode]))
 
 
+_SATURATED_BITS = 32
+"""The integers that infinities become the ends of; of narrower ones TensorRT says that they are undefined."""
+
+
 @evaluates("CAST", "IDENTITY")
 def cast(node: LayerNode, operands: Operands, context: Context) -> Tensor:
     """The values in another type: floats to integers are truncated, anything but 0 is true.
 
-    What the integer type cannot hold is refused: TensorRT says of uint8 that the result is undefined, and of
-    the others nothing.
+    An infinity becomes the largest or the smallest int32 or int64 and NaN 0, as GPUs convert: often a `where`
+    behind it leaves out what came of log(0). What else the integer type cannot hold is refused: TensorRT says
+    of uint8 that the result is undefined, and of the others nothing.
     """
     x = operands[0]
     target = context.storage(node.dtypes[0])
@@ -213,6 +218,14 @@ def cast(node: LayerNode, operands: Operands, context: Context) -> Tensor:
     inside = (whole >= info.min) & (whole <= info.max)
     if target == torch.int64 and x.is_floating_point():
         inside &= whole < 2.0**63
+    if x.is_floating_point() and info.bits >= _SATURATED_BITS:
+        is_finite = torch.isfinite(x)
+        bound = torch.where(x > 0, info.max, info.min).to(target)
+        limits = torch.where(torch.isnan(x), torch.zeros((), dtype=target), bound)
+        inside |= ~is_finite
+        saturated = torch.where(is_finite, torch.where(is_finite, whole, 0).to(target), limits)
+    else:
+        saturated = whole
     if not bool(inside.all()):
         place = (~inside).nonzero()[0].tolist()
         what = f"element {place} is {x[tuple(place)].item():.9g}" if place else f"its input is {x.item():.9g}"
@@ -220,4 +233,4 @@ def cast(node: LayerNode, operands: Operands, context: Context) -> Tensor:
         more = f"; {count} more {'is' if count == 1 else 'are'} out of range" if count else ""
         undefined = f"which {node.dtypes[0]} cannot hold: what TensorRT makes of it is undefined"
         node.refuse(f"{what}, {undefined}{more}")
-    return whole.to(target)
+    return saturated.to(target)

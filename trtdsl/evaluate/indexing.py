@@ -84,8 +84,8 @@ def _gather_nd(data: torch.Tensor, indices: torch.Tensor, batches: int) -> torch
 def scatter(node: LayerNode, operands: Operands, context: Context) -> torch.Tensor:
     """The first input with the updates written at the indices.
 
-    ELEMENT is ONNX ScatterElements along ``axis``, ND is ScatterND.  Indices outside and two writes to
-    one element are refused: their result is undefined.
+    ELEMENT is ONNX ScatterElements along ``axis``, ND is ScatterND.  Indices outside are refused, and so are
+    two numbers for one element: which of them is written last is undefined.
     """
     data, indices, updates = operands[0], operands[1], operands[2]
     mode = node.layer.mode.name
@@ -93,11 +93,9 @@ def scatter(node: LayerNode, operands: Operands, context: Context) -> torch.Tens
         axis = node.layer.axis % data.dim()
         places, outside = _wrap(indices, data.shape[axis])
         _refuse_outside(node, outside)
-        hits = torch.zeros(data.shape, dtype=torch.int32).scatter_add(
-            axis, places, torch.ones(places.shape, dtype=torch.int32)
-        )
-        _refuse_twice(node, hits)
-        return data.scatter(axis, places, updates)
+        result = data.scatter(axis, places, updates)
+        _refuse_unlike(node, result.gather(axis, places), updates)
+        return result
     if mode != "ND":
         node.refuse(f"scatter mode {mode}")
     return _scatter_nd(node, data, indices, updates)
@@ -110,9 +108,9 @@ def _scatter_nd(
     for _, outside in pairs:
         _refuse_outside(node, outside)
     places = tuple(place for place, _ in pairs)
-    hits = torch.zeros(data.shape[: len(places)], dtype=torch.int32)
-    _refuse_twice(node, hits.index_put(places, torch.ones((), dtype=torch.int32), accumulate=True))
-    return data.index_put(places, updates)
+    result = data.index_put(places, updates)
+    _refuse_unlike(node, result[places], updates)
+    return result
 
 
 def _refuse_outside(node: LayerNode, outside: torch.Tensor) -> None:
@@ -120,8 +118,9 @@ def _refuse_outside(node: LayerNode, outside: torch.Tensor) -> None:
         node.refuse("an index outside of the tensor")
 
 
-def _refuse_twice(node: LayerNode, hits: torch.Tensor) -> None:
-    if bool((hits > 1).any()):
+def _refuse_unlike(node: LayerNode, written: torch.Tensor, updates: torch.Tensor) -> None:
+    """What was written last must be what every update of the element says."""
+    if not bool(((written == updates) | ((written != written) & (updates != updates))).all()):
         node.refuse("two updates of one element")
 
 

@@ -205,9 +205,10 @@ class IndexPut(Function):
     ) -> Mapping[str, tuple[Positions, ...]]:
         if _is_mask(indices):
             return {}
-        # Distinct in the first alone is more than PyTorch asks for, and enough.
+        # Distinct in the first alone is more than PyTorch asks for, and enough; of one number none need be.
         first, *rest = input.shape[: len(indices)]
-        distinct = None if self.accumulate or not indices[0].rank else indices[0].rank - 1
+        anywhere = self.accumulate or not indices[0].rank or not values.rank
+        distinct = None if anywhere else indices[0].rank - 1
         each = (Positions(first, distinct=distinct), *map(from_either_end, rest))
         return {"indices": each}
 

@@ -166,7 +166,9 @@ class Scatter(Function):
 
     def positions(self, input: TensorType, index: TensorType, src: TensorType) -> Mapping[str, Positions]:
         dim = wrap_dim(self.dim, input.rank)
-        return {"index": Positions(size_along(input, dim), distinct=dim if index.rank else None)}
+        # Of one number it does not matter which is written last.
+        distinct = dim if index.rank and src.rank else None
+        return {"index": Positions(size_along(input, dim), distinct=distinct)}
 
     def lower(self, net: Network, input: Tensor, index: Tensor, src: Tensor) -> Tensor:
         x, places = at_least_vector(net, input), at_least_vector(net, index)
