@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorrt_rtx as trt
+import tensorrt_rtx
 import torch
 
 from trtdsl.evaluate import EvaluationError
+
+trt: Any = tensorrt_rtx
 
 GRID = [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
 DEFAULT, ELEMENT, ND = trt.GatherMode.DEFAULT, trt.GatherMode.ELEMENT, trt.GatherMode.ND
