@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.zoo.test_examples import Example, load_oracle
+from tests.zoo.test_examples import Example, load_oracle, without_values
 
 
 def calibrated(example: Example, seed: int = 0) -> nn.Module:
@@ -24,13 +24,15 @@ def calibrated(example: Example, seed: int = 0) -> nn.Module:
     small difference grows by a fifth in each layer (Yang et al., 2019, "A Mean Field Theory of Batch
     Normalization"): after 150 of them the last bit of float32 would show, as in trained networks it does not.
     """
-    with torch.device("meta"):
-        module = load_oracle(example.oracle)(**example.arguments)
-    module = module.to_empty(device="cpu")
+    module = without_values(example.oracle, **example.arguments).to_empty(device="cpu")
     random = torch.Generator().manual_seed(seed)
     state = module.state_dict()
     for name, tensor in state.items():
         _fill(name, tensor, f"{name.rpartition('.')[0]}.running_mean" in state, random)
+    if any(name.endswith("_index") for name in state):
+        # Positions in tables are the constructor's.
+        made = load_oracle(example.oracle)(**example.arguments).state_dict()
+        module.load_state_dict({**state, **{k: v for k, v in made.items() if k.endswith("_index")}})
     return _with_statistics(module, random_inputs(example, 4, seed + 1)).eval()
 
 
@@ -44,7 +46,7 @@ def _fill(name: str, tensor: torch.Tensor, is_norm: bool, random: torch.Generato
     """Matrices as He et al. (2015) for what a ReLU reads."""
     if tensor.dim() > 1:
         tensor.normal_(0, math.sqrt(2 / math.prod(tensor.shape[1:])), generator=random)
-    elif is_norm and name.endswith(".weight"):
+    elif name.endswith(".weight"):
         tensor.uniform_(0.5, 1.0, generator=random)
     elif tensor.is_floating_point():
         tensor.normal_(0.5 if is_norm else 0.0, 0.2, generator=random)

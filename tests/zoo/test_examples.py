@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import nn
+from torchvision.models.regnet import BlockParams
 
 from trtdsl.elaborate import elaborate as elaborate_text
 from trtdsl.elaborate import elaborate_file
@@ -39,22 +41,33 @@ DETECTORS = ("yolo/yolov8.trtnet",)
 """Examples whose originals no package of ours has: tests/zoo/test_detectors.py has them itself."""
 
 
-VIT = "timm.models.vision_transformer"
+TORCHVISION = {
+    "convnext": ("convnext_small", "convnext_base", "convnext_large"),
+    "efficientnet": ("efficientnet_v2_m", "efficientnet_v2_l"),
+    "regnet": (
+        *("regnet_x_800mf", "regnet_x_1_6gf", "regnet_x_3_2gf", "regnet_x_8gf", "regnet_x_16gf"),
+        *("regnet_x_32gf", "regnet_y_800mf", "regnet_y_1_6gf", "regnet_y_3_2gf", "regnet_y_8gf"),
+        *("regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf"),
+    ),
+    "swin": ("swin_s", "swin_b"),
+}
+TIMM = {
+    "vit": (
+        *("vit_small_patch32_224", "vit_small_patch16_224", "vit_base_patch8_224", "vit_large_patch32_224"),
+        *("vit_large_patch16_224", "vit_huge_patch14_224", "vit_base_patch32_384", "vit_base_patch16_384"),
+        "vit_large_patch16_384",
+    ),
+}
 LARGE = [
-    *(("efficientnet/efficientnet.trtnet", f"efficientnet_v2_{x}", "torchvision.models") for x in "ml"),
     *(
-        ("vit/vit.trtnet", f"vit_{size}_patch{patch}", VIT)
-        for size, patch in (
-            ("small", "32_224"),
-            ("small", "16_224"),
-            ("base", "8_224"),
-            ("large", "32_224"),
-            ("large", "16_224"),
-            ("huge", "14_224"),
-            ("base", "32_384"),
-            ("base", "16_384"),
-            ("large", "16_384"),
-        )
+        (f"{x}/{x}.trtnet", model, "torchvision.models")
+        for x, family in TORCHVISION.items()
+        for model in family
+    ),
+    *(
+        (f"{x}/{x}.trtnet", model, "timm.models.vision_transformer")
+        for x, family in TIMM.items()
+        for model in family
     ),
 ]
 """Of families whose smaller models are in the zoo: they add no layer to those, and take long to compute."""
@@ -90,8 +103,23 @@ def load_oracle(oracle: str) -> Callable[..., nn.Module]:
 
 def oracle_shapes(example: Example) -> dict[str, tuple[int, ...]]:
     """Key and shape of everything that the oracle's eval-mode forward reads."""
-    with torch.device("meta"):
-        module = load_oracle(example.oracle)(**example.arguments)
+    return shapes(without_values(example.oracle, **example.arguments))
+
+
+def without_values(oracle: str, **arguments: Any) -> nn.Module:
+    """The oracle on the meta device."""
+    sizes = BlockParams.from_init_params
+
+    def with_values(*given: Any, **named: Any) -> BlockParams:
+        with torch.device("cpu"):  # RegNet computes its sizes by tensors
+            return sizes(*given, **named)
+
+    with torch.device("meta"), patch.object(BlockParams, "from_init_params", with_values):
+        return load_oracle(oracle)(**arguments)
+
+
+def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Of all of a module's state that its eval-mode forward reads."""
     state = module.state_dict()
     return {
         key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
@@ -115,13 +143,8 @@ def test_weights_and_inputs_are_the_oracles(example: Example) -> None:
 
 @pytest.mark.parametrize(("file", "model", "oracle"), LARGE)
 def test_large_models_have_the_originals_weights(file: str, model: str, oracle: str) -> None:
-    with torch.device("meta"):
-        state = load_oracle(f"{oracle}:{model}")(num_classes=1000).state_dict()
-    graph = elaborate_file(EXAMPLES / file, model)
-    found = {weight.key: weight.type.shape for weight in graph.weights}
-    assert found == {
-        key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
-    }
+    found = {weight.key: weight.type.shape for weight in elaborate_file(EXAMPLES / file, model).weights}
+    assert found == shapes(without_values(f"{oracle}:{model}", num_classes=1000))
 
 
 def test_the_article_warns_that_the_batch_grows() -> None:
