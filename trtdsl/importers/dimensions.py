@@ -1,0 +1,67 @@
+"""Sizes that PyTorch computes with symbols, as the language's dimensions.
+
+In: a SymInt such as ``64*s77`` and which of the language's symbols ``s77`` is.  Out: ``64 * N``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import add, mul
+from typing import Any
+
+from trtdsl.types import Dim, maximum, minimum
+
+
+class Unwritable(Exception):
+    """A size that the language cannot say; the argument says what it is."""
+
+
+class Sizes:
+    """Translates torch's sizes, given the dimension that each of its symbols is."""
+
+    def __init__(self, dims: Mapping[str, Dim]) -> None:
+        self._dims = dims
+
+    def dim(self, value: Any) -> Dim:
+        """An int, a SymInt or a sympy expression as a dimension."""
+        if isinstance(value, int):
+            return value
+        expression = value.node.expr if hasattr(value, "node") else value
+        return self._expression(expression)
+
+    def _expression(self, value: Any) -> Dim:
+        if value.is_Integer:
+            return int(value)
+        if value.is_Symbol:
+            if str(value) not in self._dims:
+                raise Unwritable(f"{value}")
+            return self._dims[str(value)]
+        parts = [self._fraction(each) for each in value.args]
+        kind = type(value).__name__
+        if kind == "Mul":
+            numerator = reduce(mul, (up for up, _ in parts), 1)
+            denominator = reduce(mul, (down for _, down in parts), 1)
+            return numerator if denominator == 1 else numerator // denominator
+        dims = [self._expression(each) for each in value.args]
+        match kind:
+            case "Add":
+                return reduce(add, dims)
+            case "Pow" if isinstance(dims[1], int) and dims[1] > 0:
+                return reduce(mul, [dims[0]] * dims[1])
+            case "FloorDiv" | "CleanDiv" | "CeilDiv":
+                return -(-dims[0] // dims[1]) if kind == "CeilDiv" else dims[0] // dims[1]
+            case "Mod" | "PythonMod":
+                return dims[0] % dims[1]
+            case "Max":
+                return reduce(maximum, dims)
+            case "Min":
+                return reduce(minimum, dims)
+            case _:
+                raise Unwritable(f"{value}")
+
+    def _fraction(self, value: Any) -> tuple[Dim, int]:
+        """A factor as a numerator and a denominator: ``s0/2`` is a product with one half."""
+        if value.is_Rational and not value.is_Integer:
+            return int(value.p), int(value.q)
+        return self._expression(value), 1

@@ -1,0 +1,39 @@
+"""The plainest sketch: one model, every label in full.
+
+In: a program's statements.  Out: a sketch without blocks and loops, the fallback of the importer and its oracle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trtdsl.importers.program import Program, Ref
+from trtdsl.importers.sketch import Block, Item, Sketch, Statement
+from trtdsl.types import Symbol
+
+
+def flat(program: Program, statements: Sequence[Statement], hints: Mapping[str, str]) -> Sketch:
+    """The sketch of a program as one model."""
+    return of_model(program, tuple(statements), (), hints)
+
+
+def of_model(
+    program: Program, items: Sequence[Item], blocks: Sequence[Block], hints: Mapping[str, str]
+) -> Sketch:
+    """The sketch of a program whose model has these items."""
+    outputs = tuple((name, value.value) for name, value in program.outputs if isinstance(value, Ref))
+    model = Block(
+        name=program.name,
+        parameters=(),
+        tensors=tuple((name, str(type)) for name, type in program.inputs.items()),
+        items=tuple(items),
+        returns=tuple(value for _, value in outputs),
+        documentation=(f"{program.source}.",) if program.source else (),
+    )
+    return Sketch(model, tuple(blocks), tuple(map(dimension, program.symbols)), outputs, hints)
+
+
+def dimension(symbol: Symbol) -> str:
+    """A dimension's declaration."""
+    step = f", step = {symbol.step}" if symbol.step > 1 else ""
+    return f"dim {symbol.name} = {symbol.minimum} .. {symbol.optimum} .. {symbol.maximum}{step}"

@@ -1,0 +1,159 @@
+"""Operations with weights: the module of torch.nn where the keys are its own, else the function.
+
+Weights decide, not the class that an operation ran in: ``conv2d`` with ``features.0.weight`` and
+``features.0.bias`` is ``features.0: Conv2d(…)``, also in a subclass of Conv2d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trtdsl.importers.program import Argument, Operation, Program, Ref
+from trtdsl.importers.rules import Missing, Writing
+from trtdsl.importers.sketch import Apply, Expression, Literal, Use
+from trtdsl.importers.spelling import collapsed, expression_of
+from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Op
+from trtdsl.ops.refused import Refused
+from trtdsl.types import TensorType
+
+_FUNCTIONS: Mapping[str, str] = {
+    "conv1d": "conv1d", "conv2d": "conv2d", "conv3d": "conv3d", "conv_transpose1d": "conv_transpose1d",
+    "conv_transpose2d": "conv_transpose2d", "conv_transpose3d": "conv_transpose3d", "linear": "linear",
+    "bilinear": "bilinear", "batch_norm": "batch_norm", "layer_norm": "layer_norm", "rms_norm": "rms_norm",
+    "group_norm": "group_norm", "instance_norm": "instance_norm", "embedding": "embedding", "prelu": "prelu",
+}  # fmt: skip
+_NEVER = frozenset({"cudnn_enabled", "cudnn_enable", "momentum", "scale_grad_by_freq", "sparse"})
+_RECURRENT: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+WEIGHTED = frozenset({*_FUNCTIONS, *_RECURRENT, "convolution"})
+"""ATen's operations that take weights."""
+
+
+def module_of(operation: Operation, program: Program) -> Expression:
+    """The module, or the function with its weights as tensors; raises :class:`Missing`."""
+    writing = Writing(operation, program)
+    if operation.base in _RECURRENT:
+        return _recurrent(writing, _RECURRENT[operation.base])
+    name = _FUNCTIONS[operation.base]
+    spelling = SPELLINGS[name][1]
+    assert spelling.configure
+    given = {key: value for key, value in operation.arguments.items() if key not in _NEVER and value is not None}
+    given = {("input" if key in ("self", "indices") else key): value for key, value in given.items()}
+    if given.get("padding_idx") == -1:
+        del given["padding_idx"]
+    if "training" in given and not given["training"]:
+        del given["training"]
+    types: dict[str, TensorType] = {key: writing.type(value) for key, value in given.items() if isinstance(value, Ref)}
+    values = {key: collapsed(key, value) for key, value in given.items() if key not in types}
+    if name == "group_norm" or name == "layer_norm":
+        values.setdefault("eps", 1e-5)
+    try:
+        op = spelling.configure(types, values)
+    except Refused as error:
+        raise Missing(str(error)) from None
+    operand_types = {operand.name: types[operand.name] for operand in op.operands if operand.name in types}
+    slots = tuple(op.weights(**operand_types))
+    label = _label(slots, given, program)
+    operands = {key: value for key, value in given.items() if key in types and key not in slots}
+    if label is not None or not any(key in slots for key in types):
+        return Apply(
+            op.name,
+            tuple(parameters(op)),
+            is_module=True,
+            label=label,
+            tensors=tuple(expression_of(value) for value in operands.values()),
+        )
+    order = [key for key in spelling.parameters if key in given]
+    return _function(name, order, given, op)
+
+
+def _function(name: str, order: list[str], given: Mapping[str, Argument], op: Op) -> Expression:
+    written: list[tuple[str, Expression]] = []
+    by_position = True
+    for number, key in enumerate(SPELLINGS[name][1].parameters):
+        if key not in given:
+            by_position = False
+            continue
+        value = collapsed(key, given[key])
+        if not isinstance(value, Ref) and key in op.parameters and op.default(key) == value:
+            by_position = False
+            continue
+        by_position = by_position and number < len(order) and (isinstance(value, Ref) or key in ("normalized_shape", "num_groups"))
+        written.append(("" if by_position else key, expression_of(value)))
+    return Apply(name, tuple(written))
+
+
+def _label(slots: Sequence[str], given: Mapping[str, Argument], program: Program) -> str | None:
+    """Where in the state dict all of the operator's weights lie, or None."""
+    labels: set[str] = set()
+    for slot in slots:
+        value = given.get(slot)
+        key = program.weights.get(value.value) if isinstance(value, Ref) else None
+        if key is None:
+            return None
+        label, _, last = key.rpartition(".")
+        if last != slot:
+            return None
+        labels.add(label)
+    return labels.pop() if len(labels) == 1 else None
+
+
+def parameters(op: Op) -> list[tuple[str, Expression]]:
+    """An operator's parameters but for the defaults, those that are required by position."""
+    written: list[tuple[str, Expression]] = []
+    by_position = True
+    for name in op.parameters:
+        value, default = collapsed(name, getattr(op, name)), op.default(name)
+        if default is not REQUIRED and collapsed(name, default) == value:
+            by_position = False
+            continue
+        if name == "dtype":
+            from trtdsl.types import DType
+
+            if value is DType.FLOAT32:
+                continue
+        if name == "normalized_shape" and isinstance(value, tuple) and len(value) == 1:
+            value = value[0]
+        by_position = by_position and default is REQUIRED
+        written.append(("" if by_position else name, expression_of(value)))
+    return written
+
+
+def _recurrent(writing: Writing, name: str) -> Expression:
+    """``y, h, c = (x, h0, c0) -> label: LSTM(…)``."""
+    weights: Any = writing["params"]
+    keys = [writing.program.weights.get(each.value, "") for each in weights]
+    label = keys[0].rpartition(".")[0]
+    if any(key.rpartition(".")[0] != label for key in keys):
+        raise Missing("its weights do not lie where torch.nn has them")
+    hidden = writing.type(weights[1]).shape[1]
+    op = OPERATORS[name]
+    wanted: dict[str, Any] = {
+        "hidden_size": hidden,
+        "num_layers": writing["num_layers"],
+        "bias": writing["has_biases"],
+        "batch_first": writing["batch_first"],
+        "bidirectional": writing["bidirectional"],
+    }
+    if writing.operation.base == "rnn_relu":
+        wanted["nonlinearity"] = "relu"
+    given: list[tuple[str, Expression]] = []
+    for parameter, value in wanted.items():
+        default = op.default(parameter)
+        if default is REQUIRED or default != value:
+            given.append(("" if default is REQUIRED else parameter, Literal(value)))
+    states: Any = writing["hx"]
+    states = states if isinstance(states, tuple) else (states,)
+    zero = [_is_zero(each, writing.program) for each in states]
+    tensors = [writing["input"], *(() if all(zero) else states)]
+    return Apply(
+        name, tuple(given), is_module=True, label=label, tensors=tuple(Use(each.value) for each in tensors)  # pyright: ignore
+    )
+
+
+def _is_zero(value: Ref, program: Program) -> bool:
+    for operation in program.operations:
+        if value.value in operation.results:
+            return operation.base in ("zeros", "new_zeros", "zeros_like")
+    array = program.constants.get(value.value)
+    return array is not None and not array.any()

@@ -1,0 +1,155 @@
+"""A captured program: operations by PyTorch's names, each with the module that it ran in.
+
+In: what a reader found in an exported program or a file.  Out: a :class:`Program`, all that the importer knows;
+it holds neither torch nor onnx objects.  Values are named by strings, each made once: by an input, a weight, a
+constant or an operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.types import DType, Symbol, SymbolicDim, TensorType
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class Ref(msgspec.Struct, frozen=True):
+    """A value as an argument."""
+
+    value: str
+
+
+Argument: TypeAlias = Ref | int | float | bool | str | SymbolicDim | DType | tuple[Any, ...] | None
+"""What an operation is given; tuples hold further arguments."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call of a module: where the module is, which class it has, and the how-manieth call it is."""
+
+    path: str
+    kind: str
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """The class without its module: ``BasicBlock``."""
+        return self.kind.rpartition(".")[2]
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A line of the user's source that was running."""
+
+    file: str
+    line: int
+    function: str
+    code: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One operation, by PyTorch's name for it and its overload: ``conv2d``, ``add.Tensor``."""
+
+    name: str
+    arguments: Mapping[str, Argument]
+    results: tuple[str, ...]
+    calls: tuple[Call, ...] = ()
+    """the module calls that it ran in, from the outermost"""
+    frames: tuple[Frame, ...] = ()
+    """the lines that led to it, from the outermost"""
+
+    @property
+    def base(self) -> str:
+        """The name without the overload."""
+        return self.name.partition(".")[0]
+
+    @property
+    def operands(self) -> Iterator[str]:
+        """The values it reads, in order."""
+        for argument in self.arguments.values():
+            yield from refs(argument)
+
+
+class ModuleFacts(msgspec.Struct, frozen=True):
+    """What is known of a module of the source: its class, its place in the source, its configuration."""
+
+    kind: str
+    file: str = ""
+    line: int = 0
+    attributes: Mapping[str, Argument] = {}
+    """numbers, strings and tuples of them that the module keeps"""
+    parameters: Mapping[str, Argument] = {}
+    """those of its constructor, where they are known"""
+    defaults: Mapping[str, Argument] = {}
+    """the constructor's defaults"""
+    tensors: tuple[str, ...] = ()
+    """the parameters of its ``forward``"""
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A program and all that it refers to."""
+
+    name: str
+    symbols: tuple[Symbol, ...]
+    inputs: Mapping[str, TensorType]
+    weights: Mapping[str, str]
+    """the state-dict key of each value that is a parameter or a buffer"""
+    constants: Mapping[str, Array]
+    """tensors that no state dict holds"""
+    operations: tuple[Operation, ...]
+    outputs: tuple[tuple[str, Argument], ...]
+    """name and value"""
+    types: Mapping[str, TensorType]
+    """of every value"""
+    modules: Mapping[str, ModuleFacts] = {}
+    """by path"""
+    source: str = ""
+    """what was imported, for people"""
+
+
+def refs(argument: Argument) -> Iterator[str]:
+    """The values in an argument."""
+    if isinstance(argument, Ref):
+        yield argument.value
+    elif isinstance(argument, tuple):
+        for item in argument:
+            yield from refs(item)
+
+
+def with_refs(argument: Any, names: Mapping[str, Argument]) -> Any:
+    """An argument in which some values are replaced by others, or by constants."""
+    if isinstance(argument, Ref):
+        return names.get(argument.value, argument)
+    if isinstance(argument, tuple):
+        return tuple(with_refs(item, names) for item in argument)
+    return argument
+
+
+def renamed(operation: Operation, names: Mapping[str, Argument]) -> Operation:
+    """An operation that reads other values; itself where nothing changes."""
+    if not names or not any(value in names for value in operation.operands):
+        return operation
+    arguments = {name: with_refs(argument, names) for name, argument in operation.arguments.items()}
+    return msgspec.structs.replace(operation, arguments=arguments)
+
+
+def users(operations: Sequence[Operation]) -> dict[str, list[int]]:
+    """Which operations read each value, by number."""
+    found: dict[str, list[int]] = {}
+    for number, operation in enumerate(operations):
+        for value in dict.fromkeys(operation.operands):
+            found.setdefault(value, []).append(number)
+    return found
+
+
+def type_of_array(array: Array) -> TensorType | None:
+    """The type of a constant; None where the language has no such dtype."""
+    name = np.dtype(array.dtype).name
+    return TensorType(DType(name), array.shape) if name in DType else None

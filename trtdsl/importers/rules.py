@@ -1,0 +1,421 @@
+"""How each operation of PyTorch is written in the language, where its name alone does not say it.
+
+A rule gets a :class:`Writing`, the operation with what is known around it, and gives an expression; rules are
+registered under ATen's names without overload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from typing import Any
+
+from trtdsl.importers.program import Argument, Operation, Program, Ref
+from trtdsl.importers.sketch import Apply, Cut, Expression, Infix, Items, Literal, Subscript, Use
+from trtdsl.importers.spelling import apply_by_name, expression_of, literal_of
+from trtdsl.types import DType, TensorType
+
+
+class Missing(Exception):
+    """The language cannot say an operation; the argument says why."""
+
+
+class Writing:
+    """An operation being translated: its arguments, their types, and the values around it."""
+
+    def __init__(self, operation: Operation, program: Program) -> None:
+        self.operation = operation
+        self.program = program
+
+    def __getitem__(self, name: str) -> Argument:
+        return self.operation.arguments[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.operation.arguments.get(name, default)
+
+    def type(self, argument: Argument) -> TensorType:
+        """The type of a tensor argument."""
+        assert isinstance(argument, Ref)
+        found = self.program.types.get(argument.value)
+        if found is None:
+            raise Missing("it reads a tensor of a dtype that TensorRT lacks")
+        return found
+
+    @property
+    def result(self) -> TensorType:
+        found = self.program.types.get(self.operation.results[0])
+        if found is None:
+            raise Missing("its result has a dtype that TensorRT lacks")
+        return found
+
+    def expression(self, name: str) -> Expression:
+        return expression_of(self[name])
+
+    def apply(self, function: str, /, **renamed: str) -> Expression:
+        """The operator of this name, given the operation's arguments under their own names but for those renamed."""
+        names = {name: renamed.get(name, name) for name in self.operation.arguments}
+        arguments = {names[name]: value for name, value in self.operation.arguments.items()}
+        return self.given(function, arguments)
+
+    def given(self, function: str, arguments: Mapping[str, Argument]) -> Expression:
+        """The operator of this name with these arguments."""
+        found = apply_by_name(function, arguments)
+        if isinstance(found, str):
+            raise Missing(found)
+        return found
+
+
+Rule = Callable[[Writing], Expression]
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Registers a rule under ATen's names."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def write(operation: Operation, program: Program) -> Expression:
+    """The expression of an operation without weights; raises :class:`Missing`."""
+    writing = Writing(operation, program)
+    found = RULES.get(operation.base)
+    return found(writing) if found else writing.apply(operation.base)
+
+
+# --- Names that differ ------------------------------------------------------------------------------------
+
+_RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "view": ("reshape", {"size": "shape"}),
+    "_unsafe_view": ("reshape", {"size": "shape"}),
+    "reshape": ("reshape", {}),
+    "t": ("t", {}),
+    "split_with_sizes": ("split", {"split_sizes": "split_size_or_sections"}),
+    "unsafe_split": ("split", {"split_size": "split_size_or_sections"}),
+    "linalg_vector_norm": ("vector_norm", {}),
+    "_softmax": ("softmax", {}),
+    "_log_softmax": ("log_softmax", {}),
+    "mm": ("matmul", {"mat2": "other"}),
+    "bmm": ("matmul", {"mat2": "other"}),
+    "special_expm1": ("expm1", {}),
+    "__and__": ("bitwise_and", {}),
+    "__or__": ("bitwise_or", {}),
+    "__xor__": ("bitwise_xor", {}),
+    "im2col": ("unfold", {}),
+    "col2im": ("fold", {}),
+    "grid_sampler": ("grid_sample", {}),
+    "conj_physical": ("conj", {}),
+    "numpy_T": ("t", {}),
+    "special_logit": ("logit", {}),
+    "special_softmax": ("softmax", {}),
+    "concat": ("cat", {}),
+    "concatenate": ("cat", {}),
+    "arctan2": ("atan2", {}),
+    "swapaxes": ("transpose", {"axis0": "dim0", "axis1": "dim1"}),
+    "swapdims": ("transpose", {}),
+    "unsafe_chunk": ("chunk", {}),
+    "flip": ("flip", {}),
+}
+
+
+def _register_renamed(name: str, function: str, names: Mapping[str, str]) -> None:
+    RULES[name] = lambda writing: writing.apply(function, **names)
+
+
+for _name, (_function, _names) in _RENAMED.items():
+    _register_renamed(_name, _function, _names)
+
+
+# --- Operators between operands ---------------------------------------------------------------------------
+
+_INFIX = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "remainder": "%", "floor_divide": "//",
+    "matmul": "@", "pow": "**", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+}  # fmt: skip
+
+
+@rule(*_INFIX)
+def _infix(writing: Writing) -> Expression:
+    name = writing.operation.base
+    plain = writing.get("alpha", 1) == 1 and writing.get("rounding_mode") is None
+    if not plain or name == "matmul":
+        return writing.apply(name)
+    left, right = [value for key, value in writing.operation.arguments.items() if key not in ("alpha", "rounding_mode")]
+    if not isinstance(left, Ref) and not isinstance(right, Ref):
+        raise Missing("it has no tensor")
+    return Infix(_INFIX[name], expression_of(left), expression_of(right))
+
+
+@rule("rsub")
+def _rsub(writing: Writing) -> Expression:
+    if writing.get("alpha", 1) != 1:
+        raise Missing("`alpha` is not 1")
+    return Infix("-", writing.expression("other"), writing.expression("self"))
+
+
+@rule("logical_and", "logical_or")
+def _logical(writing: Writing) -> Expression:
+    if any(writing.type(writing[name]).dtype is not DType.BOOL for name in ("self", "other")):
+        return writing.apply(writing.operation.base)
+    word = writing.operation.base.removeprefix("logical_")
+    return Infix(word, writing.expression("self"), writing.expression("other"))
+
+
+@rule("bitwise_and", "__and__", "bitwise_or", "__or__")
+def _bitwise(writing: Writing) -> Expression:
+    word = writing.operation.base.strip("_").removeprefix("bitwise_")
+    both = [writing[name] for name in ("self", "other")]
+    if all(isinstance(each, Ref) and writing.type(each).dtype is DType.BOOL for each in both):
+        return Infix(word, *map(expression_of, both))
+    return writing.apply(f"bitwise_{word}")
+
+
+@rule("logical_not", "bitwise_not")
+def _not(writing: Writing) -> Expression:
+    if writing.type(writing["self"]).dtype is DType.BOOL:
+        return Infix("not", None, writing.expression("self"))
+    return writing.apply(writing.operation.base)
+
+
+@rule("neg")
+def _neg(writing: Writing) -> Expression:
+    return Infix("-", None, writing.expression("self"))
+
+
+# --- Types ------------------------------------------------------------------------------------------------
+
+
+@rule("to", "_to_copy", "type_as")
+def _cast(writing: Writing) -> Expression:
+    before, after = writing.type(writing["self"]), writing.result
+    if before.dtype is after.dtype:
+        return writing.expression("self")
+    return writing.given("to", {"input": writing["self"], "dtype": after.dtype})
+
+
+# --- Indexing ---------------------------------------------------------------------------------------------
+
+
+def _at(writing: Writing, dim: int, item: Expression) -> Expression:
+    rank = writing.type(writing["self"]).rank
+    dim = dim % rank
+    return Subscript(writing.expression("self"), (*(Cut() for _ in range(dim)), item))
+
+
+@rule("select")
+def _select(writing: Writing) -> Expression:
+    dim, index = writing["dim"], writing["index"]
+    assert isinstance(dim, int)
+    return _at(writing, dim, expression_of(index))
+
+
+@rule("slice")
+def _slice(writing: Writing) -> Expression:
+    dim = writing["dim"]
+    assert isinstance(dim, int)
+    start, end, step = writing.get("start"), writing.get("end"), writing.get("step", 1)
+    whole = writing.type(writing["self"]).shape[dim]
+    if start in (None, 0):
+        start = None
+    if end is None or (isinstance(end, int) and end >= 2**31 - 1) or end == whole:
+        end = None
+    if start is None and end is None and step == 1:
+        return writing.expression("self")
+    parts = [None if part is None else expression_of(part) for part in (start, end, None if step == 1 else step)]
+    return _at(writing, dim, Cut(*parts))
+
+
+@rule("index")
+def _index(writing: Writing) -> Expression:
+    indices = writing["indices"]
+    assert isinstance(indices, tuple)
+    items = [Cut() if each is None else expression_of(each) for each in indices]
+    return Subscript(writing.expression("self"), tuple(items))
+
+
+# --- Shapes -----------------------------------------------------------------------------------------------
+
+
+@rule("expand")
+def _expand(writing: Writing) -> Expression:
+    return writing.given("expand", {"input": writing["self"], "size": writing["size"]})
+
+
+@rule("expand_as", "view_as", "reshape_as")
+def _as(writing: Writing) -> Expression:
+    name, parameter = ("expand", "size") if writing.operation.base == "expand_as" else ("reshape", "shape")
+    return writing.given(name, {"input": writing["self"], parameter: writing.result.shape})
+
+
+@rule("numpy_T", "t")
+def _t(writing: Writing) -> Expression:
+    return writing.given("transpose", {"input": writing["self"], "dim0": 0, "dim1": 1})
+
+
+@rule("unflatten")
+def _unflatten(writing: Writing) -> Expression:
+    return writing.given(
+        "unflatten", {"input": writing["self"], "dim": writing["dim"], "sizes": writing["sizes"]}
+    )
+
+
+@rule("split", "unsafe_split")
+def _split(writing: Writing) -> Expression:
+    sizes = writing.get("split_size", writing.get("split_sizes"))
+    count = len(writing.operation.results)
+    dim: Any = writing["dim"]
+    whole = writing.type(writing["self"]).shape[dim]
+    if isinstance(sizes, int) and isinstance(whole, int) and whole == sizes * count:
+        return writing.given("chunk", {"input": writing["self"], "chunks": count, "dim": dim})
+    return writing.given("split", {"input": writing["self"], "split_size_or_sections": sizes, "dim": dim})
+
+
+@rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d", "replication_pad1d")
+def _pad(writing: Writing) -> Expression:
+    mode = {"reflection": "reflect", "replication": "replicate"}.get(writing.operation.base.partition("_")[0])
+    given: dict[str, Argument] = {"input": writing["self"], "pad": writing.get("pad", writing.get("padding"))}
+    given["mode"] = mode or writing.get("mode", "constant")
+    value = writing.get("value")
+    if value:
+        given["value"] = value
+    return writing.given("pad", given)
+
+
+# --- Windows ----------------------------------------------------------------------------------------------
+
+
+@rule("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d")
+def _pool(writing: Writing) -> Expression:
+    given = {("input" if name == "self" else name): value for name, value in writing.operation.arguments.items()}
+    if given.get("stride") in ((), given["kernel_size"]):
+        given["stride"] = None
+    return writing.given(writing.operation.base, given)
+
+
+@rule(
+    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d",
+    "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d", "_upsample_nearest_exact1d",
+    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
+)  # fmt: skip
+def _upsample(writing: Writing) -> Expression:
+    name = writing.operation.base
+    mode = name.lstrip("_").removeprefix("upsample_").removesuffix("_aa").rstrip("d").rstrip("123")
+    given: dict[str, Argument] = {"input": writing.get("input", writing.get("self")), "mode": mode.replace("_", "-")}
+    scales = writing.get("scale_factors")
+    if scales is None:
+        scales = tuple(writing.get(key) for key in ("scales_d", "scales_h", "scales_w", "scales") if key in writing.operation.arguments)
+    if scales and all(scale is not None for scale in scales):
+        given["scale_factor"] = tuple(map(float, scales))
+    else:
+        given["size"] = writing.get("output_size")
+    if writing.get("align_corners"):
+        given["align_corners"] = True
+    if name.endswith("_aa"):
+        given["antialias"] = True
+    return writing.given("interpolate", given)
+
+
+@rule("im2col")
+def _im2col(writing: Writing) -> Expression:
+    return writing.apply("unfold")
+
+
+@rule("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
+def _grid_sample(writing: Writing) -> Expression:
+    modes: Any = ("bilinear", "nearest", "bicubic")[int(writing["interpolation_mode"])]  # pyright: ignore
+    padding: Any = ("zeros", "border", "reflection")[int(writing["padding_mode"])]  # pyright: ignore
+    return writing.given(
+        "grid_sample",
+        {
+            "input": writing["input"],
+            "grid": writing["grid"],
+            "mode": modes,
+            "padding_mode": padding,
+            "align_corners": writing["align_corners"],
+        },
+    )
+
+
+# --- Constants and the rest -------------------------------------------------------------------------------
+
+
+@rule("full", "zeros", "ones", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like", "empty_like")
+def _filled(writing: Writing) -> Expression:
+    value: Any = writing.get("fill_value", 1 if "ones" in writing.operation.base else 0)
+    dtype = writing.result.dtype
+    given: dict[str, Argument] = {"size": writing.result.shape}
+    if dtype is not DType.FLOAT32:
+        given["dtype"] = dtype
+    if value in (0, 1) and not isinstance(value, bool):
+        return writing.given("ones" if value else "zeros", given)
+    return writing.given("full", {**given, "fill_value": float(value) if dtype.is_floating else value})
+
+
+@rule("scalar_tensor")
+def _scalar_tensor(writing: Writing) -> Expression:
+    return writing.given("full", {"size": (), "fill_value": writing["s"], "dtype": writing.result.dtype})
+
+
+@rule("arange")
+def _arange(writing: Writing) -> Expression:
+    start, end, step = writing.get("start", 0), writing["end"], writing.get("step", 1)
+    dtype = writing.result.dtype
+    if not all(isinstance(each, int) for each in (start, end, step)) and dtype is DType.INT64:
+        pass
+    given: list[Argument] = [end] if (start, step) == (0, 1) else [start, end] if step == 1 else [start, end, step]
+    natural = DType.FLOAT32 if any(isinstance(each, float) for each in (start, end, step)) else DType.INT64
+    named = () if dtype is natural else (("dtype", literal_of(dtype)),)
+    return Apply("arange", (*(("", expression_of(each)) for each in given), *named))
+
+
+@rule("where")
+def _where(writing: Writing) -> Expression:
+    return writing.given("where", {"condition": writing["condition"], "input": writing["self"], "other": writing["other"]})
+
+
+@rule("masked_fill")
+def _masked_fill(writing: Writing) -> Expression:
+    return writing.given("masked_fill", {"input": writing["self"], "mask": writing["mask"], "value": writing["value"]})
+
+
+@rule("square")
+def _square(writing: Writing) -> Expression:
+    return Infix("**", writing.expression("self"), Literal(2))
+
+
+@rule("meshgrid")
+def _meshgrid(writing: Writing) -> Expression:
+    tensors: Any = writing["tensors"]
+    return Apply(
+        "meshgrid",
+        (("", Items(tuple(map(expression_of, tensors)), brackets=True)), ("indexing", Literal(writing.get("indexing", "ij")))),
+    )
+
+
+@rule("einsum")
+def _einsum(writing: Writing) -> Expression:
+    tensors: Any = writing["tensors"]
+    return Apply("einsum", (("", Literal(writing["equation"])), *(("", expression_of(each)) for each in tensors)))
+
+
+@rule("max", "min")
+def _extreme(writing: Writing) -> Expression:
+    if isinstance(writing.get("other"), Ref):
+        return writing.apply("maximum" if writing.operation.base == "max" else "minimum")
+    return writing.apply(writing.operation.base)
+
+
+@rule("stack", "cat", "concat", "concatenate", "hstack", "vstack", "dstack")
+def _joined(writing: Writing) -> Expression:
+    name = "cat" if writing.operation.base.startswith("concat") else writing.operation.base
+    return writing.apply(name)
+
+
+@rule("broadcast_tensors")
+def _broadcast(writing: Writing) -> Expression:
+    raise Missing("write `expand`")
+
+

@@ -1,0 +1,198 @@
+"""What will be written: statements of the language over values, before they have names.
+
+In: translated operations.  Out: for ``structure`` and ``write``; an expression is a tree whose leaves are values
+(:class:`Use`) and compile-time values (:class:`Literal`), so that two statements can be compared but for numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from trtdsl.importers.program import Call, Frame
+
+
+class Use(msgspec.Struct, frozen=True):
+    """A value."""
+
+    value: str
+
+
+class Literal(msgspec.Struct, frozen=True):
+    """A number, string, dimension, dtype, truth value or nothing."""
+
+    value: Any
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A compile-time expression as it is written, such as a parameter's name or ``4 * C``."""
+
+    text: str
+
+
+class Items(msgspec.Struct, frozen=True):
+    """A tuple, or with ``brackets`` a list."""
+
+    items: tuple[Expression, ...]
+    brackets: bool = False
+
+
+class Apply(msgspec.Struct, frozen=True):
+    """A function ``f(arguments)``, or a module ``label: Name(arguments)(tensors)``."""
+
+    function: str
+    arguments: tuple[tuple[str, Expression], ...] = ()
+    """with names, "" for those by position"""
+    is_module: bool = False
+    label: str | None = None
+    tensors: tuple[Expression, ...] = ()
+    """of a module by position"""
+    named_tensors: tuple[tuple[str, Expression], ...] = ()
+
+
+class Infix(msgspec.Struct, frozen=True):
+    """``left operator right``; with no left side a prefix."""
+
+    operator: str
+    left: Expression | None
+    right: Expression
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """``start:stop:step`` in an index, with None for what is left out."""
+
+    start: Expression | None = None
+    stop: Expression | None = None
+    step: Expression | None = None
+
+
+class Subscript(msgspec.Struct, frozen=True):
+    """``value[items]``."""
+
+    value: Expression
+    items: tuple[Expression, ...]
+
+
+Expression: TypeAlias = Use | Literal | Text | Items | Apply | Infix | Cut | Subscript
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """Values made by one expression; a result that nobody reads is ``None``."""
+
+    results: tuple[str | None, ...]
+    expression: Expression
+    calls: tuple[Call, ...] = ()
+    frames: tuple[Frame, ...] = ()
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """``if condition { … }``: each ``(result, inner, before)`` is ``inner`` where it holds, else ``before``."""
+
+    condition: str
+    items: tuple[Item, ...]
+    merges: tuple[tuple[str, str, str], ...]
+
+
+class Loop(msgspec.Struct, frozen=True):
+    """``for targets in over { … }``; each carried ``(result, start, end, initial)`` begins as ``initial``, is
+    ``start`` in an iteration and ``end`` behind it."""
+
+    targets: str
+    over: str
+    items: tuple[Item, ...]
+    carried: tuple[tuple[str, str, str, str], ...]
+
+
+Item: TypeAlias = Statement | Branch | Loop
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A block, or with ``inputs`` and ``outputs`` the model."""
+
+    name: str
+    parameters: tuple[tuple[str, Expression | None], ...]
+    """each with its default, if it has one"""
+    tensors: tuple[tuple[str, str], ...]
+    """the values it is given, each with its type's text, "" where that is left out"""
+    items: tuple[Item, ...]
+    returns: tuple[str, ...]
+    documentation: tuple[str, ...] = ()
+
+
+class Sketch(msgspec.Struct, frozen=True):
+    """A whole text, values still without names."""
+
+    model: Block
+    blocks: tuple[Block, ...]
+    heads: tuple[str, ...]
+    """the model's lines for dimensions"""
+    outputs: tuple[tuple[str, str], ...]
+    """name and value"""
+    hints: Mapping[str, str]
+    """what the source calls a value"""
+
+
+def children(expression: Expression) -> Iterator[Expression]:
+    """The expressions right inside one, in the order in which they are written."""
+    match expression:
+        case Items():
+            yield from expression.items
+        case Apply():
+            yield from expression.tensors
+            yield from (each for _, each in expression.arguments)
+            yield from (each for _, each in expression.named_tensors)
+        case Infix():
+            if expression.left is not None:
+                yield expression.left
+            yield expression.right
+        case Cut():
+            yield from (each for each in (expression.start, expression.stop, expression.step) if each is not None)
+        case Subscript():
+            yield expression.value
+            yield from expression.items
+        case _:
+            pass
+
+
+def walk(expression: Expression) -> Iterator[Expression]:
+    """An expression and all inside it."""
+    yield expression
+    for child in children(expression):
+        yield from walk(child)
+
+
+def uses(expression: Expression) -> Iterator[str]:
+    """The values that an expression reads, as often as it does."""
+    for each in walk(expression):
+        if isinstance(each, Use):
+            yield each.value
+
+
+def replaced(expression: Any, change: Callable[[Expression], Expression | None]) -> Any:
+    """An expression in which what ``change`` gives something for is that; the outer first."""
+    found = change(expression)
+    if found is not None:
+        return found
+    match expression:
+        case Items():
+            return Items(tuple(replaced(each, change) for each in expression.items), expression.brackets)
+        case Apply():
+            return msgspec.structs.replace(
+                expression,
+                tensors=tuple(replaced(each, change) for each in expression.tensors),
+                arguments=tuple((name, replaced(each, change)) for name, each in expression.arguments),
+                named_tensors=tuple((name, replaced(each, change)) for name, each in expression.named_tensors),
+            )
+        case Infix():
+            left = None if expression.left is None else replaced(expression.left, change)
+            return Infix(expression.operator, left, replaced(expression.right, change))
+        case Cut():
+            parts = (expression.start, expression.stop, expression.step)
+            return Cut(*(None if each is None else replaced(each, change) for each in parts))
+        case Subscript():
+            items = tuple(replaced(each, change) for each in expression.items)
+            return Subscript(replaced(expression.value, change), items)
+        case _:
+            return expression

@@ -1,0 +1,425 @@
+"""A ``torch.export.ExportedProgram`` as a :class:`~trtdsl.importers.program.Program`.
+
+In: an exported program, undecomposed, as ``torch.export.export`` gives it.  Out: its operations by their ATen
+names, their arguments by the schema's; sizes as the language's dimensions; the values of whatever depends on
+neither inputs nor weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.importers.dimensions import Sizes
+from trtdsl.importers.program import Argument, Array, Call, Frame, Operation, Program, Ref
+from trtdsl.types import Dim, DType, Symbol, TensorType, symbols
+
+if TYPE_CHECKING:
+    import torch
+    from torch.export import ExportedProgram
+    from torch.fx import Node
+
+_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+_INLINED = ("wrap_with_autocast", "wrap_with_set_grad_enabled")
+
+
+def read_program(exported: ExportedProgram, name: str, dims: Mapping[str, Dim]) -> Program:
+    """The program. ``dims`` says which dimension each of torch's own symbols (``s77``) is.
+
+    Raises :class:`~trtdsl.diagnostics.DiagnosticError` where it holds what no text can say.
+    """
+    found = dict.fromkeys(each for dim in dims.values() for each in sorted(symbols(dim), key=str))
+    return _Reader(exported, Sizes(dims)).program(name, tuple(found))
+
+
+class WritesThroughViews(Exception):
+    """The program writes to memory that it reads by another name; export decomposes that."""
+
+
+class _Reader:
+    def __init__(self, exported: ExportedProgram, sizes: Sizes) -> None:
+        self._exported = exported
+        self._sizes = sizes
+        self._types: dict[str, TensorType] = {}
+        self._inputs: dict[str, TensorType] = {}
+        self._weights: dict[str, str] = {}
+        self._operations: list[Operation] = []
+        self._made: dict[str, Argument] = {}
+        """what stands for a node that is no operation of its own: an item, a size, an inlined result"""
+        self._known = _Constants()
+        self._roots: dict[str, str] = {}
+        """of a view the node whose memory it shows"""
+        nodes = list(exported.graph.nodes)
+        self._order = {node.name: number for number, node in enumerate(nodes)}
+        self._readers = {node.name: [user.name for user in node.users] for node in nodes}
+
+    def program(self, name: str, symbols: tuple[Symbol, ...]) -> Program:
+        self._placeholders()
+        self._body(self._exported.graph_module, ())
+        outputs = tuple(self._outputs())
+        return Program(
+            name=name,
+            symbols=symbols,
+            inputs=self._inputs,
+            weights=self._weights,
+            constants=self._known.arrays(),
+            operations=tuple(self._operations),
+            outputs=outputs,
+            types=self._types,
+        )
+
+    # --- Inputs and outputs -------------------------------------------------------------------------------
+
+    def _placeholders(self) -> None:
+        from torch.export.graph_signature import InputKind
+
+        specs = {spec.arg.name: spec for spec in self._exported.graph_signature.input_specs}
+        for node in self._exported.graph.nodes:
+            if node.op != "placeholder":
+                continue
+            spec = specs[node.name]
+            if spec.kind is InputKind.USER_INPUT:
+                self._input(node)
+            elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.persistent is not False:
+                self._weights[node.name] = str(spec.target)
+                self._note_type(node.name, node.meta["val"])
+            else:
+                self._known.give(node.name, self._exported.constants[str(spec.target)])
+                self._note_type(node.name, node.meta["val"])
+
+    def _input(self, node: Node) -> None:
+        value = node.meta.get("val")
+        if not _is_tensor(value):
+            # A number that forward was given: part of the program, as export has it.
+            self._made[node.name] = self._scalar(value)
+            return
+        self._note_type(node.name, value)
+        if node.name not in self._types:
+            raise DiagnosticError(Diagnostic(f"the input `{node.name}` is {_dtype_name(value)}, which TensorRT lacks"))
+        self._inputs[node.name] = self._types[node.name]
+
+    def _outputs(self) -> Iterator[tuple[str, Argument]]:
+        import torch.utils._pytree as pytree
+        from torch.export.graph_signature import OutputKind
+
+        results = next(node for node in self._exported.graph.nodes if node.op == "output").args[0]
+        kinds = [spec.kind for spec in self._exported.graph_signature.output_specs]
+        values = [each for each, kind in zip(results, kinds, strict=True) if kind is OutputKind.USER_OUTPUT]
+        spec: Any = self._exported.call_spec.out_spec
+        paths = [path for path, _ in pytree.tree_flatten_with_path(spec.unflatten([0] * spec.num_leaves))[0]] if spec else []
+        names = _unique([_path_name(path) for path in paths]) if len(paths) == len(values) else []
+        for number, value in enumerate(values):
+            if value is None:
+                continue
+            argument = self._argument(value)
+            if isinstance(argument, Ref):
+                self._known.read(argument.value)
+            yield (names[number] if number < len(names) and names[number] else f"output{number}"), argument
+
+    # --- Operations ---------------------------------------------------------------------------------------
+
+    def _body(self, graph_module: Any, calls: tuple[Call, ...]) -> tuple[Any, ...]:
+        """Reads a graph's operations; gives what it returns."""
+        for node in graph_module.graph.nodes:
+            if node.op == "call_function":
+                self._node(node, graph_module, calls)
+            elif node.op == "get_attr":
+                self._attribute(node, graph_module)
+            elif node.op == "output":
+                return tuple(node.args[0])
+        return ()
+
+    def _attribute(self, node: Node, graph_module: Any) -> None:
+        value: Any = graph_module
+        for part in str(node.target).split("."):
+            value = getattr(value, part)
+        if _is_tensor(value):
+            self._known.give(node.name, value)
+            self._note_type(node.name, value)
+
+    def _node(self, node: Node, graph_module: Any, outer: tuple[Call, ...]) -> None:
+        target: Any = node.target
+        name = getattr(target, "__name__", str(target))
+        calls = _calls(node) or outer
+        if name == "getitem":
+            self._made[node.name] = self._item(node.args[0], node.args[1])
+        elif name in _INLINED:
+            self._inline(node, graph_module, calls)
+        elif not hasattr(target, "_schema"):
+            self._number(node)
+        elif not _effects(target):
+            pass
+        elif not _is_tensor(node.meta.get("val")) and not isinstance(node.meta.get("val"), (list, tuple)):
+            self._number(node)
+        else:
+            self._operation(node, calls)
+
+    def _item(self, of: Any, index: Any) -> Argument:
+        found = self._made.get(of.name)
+        return found[index] if isinstance(found, tuple) else Ref(f"{of.name}_{index}")
+
+    def _inline(self, node: Node, graph_module: Any, calls: tuple[Call, ...]) -> None:
+        body_node = next(each for each in node.args if getattr(each, "op", "") == "get_attr")
+        body = getattr(graph_module, str(body_node.target))
+        given = node.args[node.args.index(body_node) + 1 :]
+        places = [each for each in body.graph.nodes if each.op == "placeholder"]
+        for place, value in zip(places, given, strict=True):
+            self._made[place.name] = self._argument(value)
+            if isinstance(found := self._made[place.name], Ref):
+                self._known.alias(place.name, found.value)
+        results = self._body(body, calls)
+        self._made[node.name] = tuple(self._argument(each) for each in results)
+
+    def _number(self, node: Node) -> None:
+        """A node whose value is a size or a number."""
+        value = node.meta.get("val")
+        if value is None:
+            return
+        if type(value).__name__ in ("SymFloat", "SymBool") or _is_unbacked(value):
+            found = self._known.number(node)
+            if found is None:
+                raise DiagnosticError(
+                    Diagnostic(
+                        "a number is read from a tensor's values at run time, which decides sizes or flow in Python:"
+                        " write `where` or torch.cond",
+                        help=tuple(f"at {frame}: {frame.code}" for frame in _frames(node)[-1:]),
+                    )
+                )
+            self._made[node.name] = found
+            return
+        self._made[node.name] = self._scalar(value)
+
+    def _operation(self, node: Node, calls: tuple[Call, ...]) -> None:
+        target: Any = node.target
+        known = self._known.compute(node, self._made)
+        arguments = {name: self._argument(value) for name, value in _bound(node, target)}
+        value = node.meta["val"]
+        results = (node.name,) if _is_tensor(value) else tuple(f"{node.name}_{i}" for i in range(len(value)))
+        for result, each in zip(results, [value] if _is_tensor(value) else value, strict=True):
+            if each is not None:
+                self._note_type(result, each)
+        overload = _overload(target)
+        if _writes(target):
+            overload = overload.replace("_.", ".", 1).removesuffix("_")
+            if not known:
+                self._written(node)
+        elif _is_view(target):
+            self._roots[node.name] = self._root(node.args[0])
+        self._operations.append(Operation(overload, arguments, results, calls, _frames(node)))
+        if not known:
+            for operand in self._operations[-1].operands:
+                self._known.read(operand)
+
+    def _written(self, node: Node) -> None:
+        """What is written in place is from here on what the operation gives; no other view of it may be read."""
+        (target, *_) = node.args
+        assert hasattr(target, "name")
+        root = self._root(target)
+        later = self._order[node.name]
+        for name, other in [*self._roots.items(), (root, root)]:
+            readers = self._readers.get(name, ())
+            if other == root and name != target.name and any(self._order.get(each, 0) > later for each in readers):
+                raise WritesThroughViews(f"{node.target} writes to what `{name}` is a view of")
+        self._roots[node.name] = root
+        self._made[target.name] = Ref(node.name)
+
+    def _root(self, of: Any) -> str:
+        return self._roots.get(of.name, of.name)
+
+    # --- Arguments ----------------------------------------------------------------------------------------
+
+    def _argument(self, value: Any) -> Any:
+        import torch
+
+        if isinstance(value, torch.fx.Node):
+            return self._made.get(value.name, Ref(value.name))
+        if isinstance(value, (list, tuple)):
+            return tuple(self._argument(each) for each in value)
+        if isinstance(value, torch.dtype):
+            name = str(value).removeprefix("torch.")
+            return DType(name) if name in {dtype.value for dtype in DType} else name
+        if isinstance(value, (torch.device, torch.layout, torch.memory_format)):
+            return None
+        return self._scalar(value)
+
+    def _scalar(self, value: Any) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        return self._sizes.dim(value)
+
+    def _note_type(self, name: str, value: Any) -> None:
+        dtype = _dtype_name(value)
+        if dtype in {each.value for each in DType}:
+            shape = tuple(self._scalar(size) for size in value.shape)
+            self._types[name] = TensorType(DType(dtype), shape)
+
+
+class _Constants:
+    """The values of nodes that depend on neither inputs nor weights, computed by torch as they come."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self._read: dict[str, Any] = {}
+
+    def give(self, name: str, value: torch.Tensor) -> None:
+        self._values[name] = value.detach().clone()
+
+    def alias(self, name: str, other: str) -> None:
+        if other in self._values:
+            self._values[name] = self._values[other]
+
+    def compute(self, node: Node, made: Mapping[str, Argument]) -> bool:
+        """Whether a node's value is known; computes it then."""
+        import torch
+
+        missing = object()
+
+        def value(each: Any) -> Any:
+            if isinstance(each, torch.fx.Node):
+                if each.name in self._values:
+                    return self._values[each.name]
+                number = made.get(each.name, missing)
+                if isinstance(number, Ref):
+                    return self._values.get(number.value, missing)
+                return number if isinstance(number, (int, float, bool)) else missing
+            if isinstance(each, (list, tuple)):
+                items = [value(item) for item in each]
+                return missing if any(item is missing for item in items) else type(each)(items)
+            return each
+
+        arguments = [value(each) for each in node.args]
+        if _overload(node.target).startswith(_SHAPED_LIKE) and arguments[0] is missing:
+            arguments[0] = _stand_in(node.args[0], node.meta["val"], missing)
+        named = {key: value(each) for key, each in node.kwargs.items()}
+        if any(each is missing for each in [*arguments, *named.values()]) or _is_random(node):
+            return False
+        with torch.no_grad():
+            target: Any = node.target
+            result = target(*arguments, **named)
+        if isinstance(result, torch.Tensor):
+            self._values[node.name] = result
+        else:
+            self._values |= {f"{node.name}_{number}": each for number, each in enumerate(result)}
+        return True
+
+    def number(self, node: Node) -> Any:
+        """The number that a node reads of a known tensor, or computes of known numbers; None where it is not."""
+        target: Any = node.target
+        arguments = [self._values.get(each.name, each) if hasattr(each, "name") else each for each in node.args]
+        if any(hasattr(each, "op") for each in arguments):
+            return None
+        found = target(*arguments)
+        self._values[node.name] = found
+        return found
+
+    def read(self, name: str) -> None:
+        """An operation of unknown values reads it: what it is now is what the program needs."""
+        if name in self._values and name not in self._read:
+            self._read[name] = self._values[name].detach().clone()
+
+    def arrays(self) -> dict[str, Array]:
+        from trtdsl.reference import to_numpy
+
+        import torch
+
+        names = {str(getattr(torch, dtype.value)): dtype for dtype in DType}
+        return {name: to_numpy(value) for name, value in self._read.items() if str(value.dtype) in names}
+
+
+_SHAPED_LIKE = ("new_", "zeros_like", "ones_like", "full_like")
+
+
+def _stand_in(node: Any, result: Any, otherwise: Any) -> Any:
+    """A tensor in the place of one of which only the dtype and a size that is fixed matter."""
+    import torch
+
+    if not all(isinstance(size, int) for size in result.shape):
+        return otherwise
+    return torch.empty(result.shape, dtype=node.meta["val"].dtype)
+
+
+def _bound(node: Node, target: Any) -> Iterator[tuple[str, Any]]:
+    """A node's arguments by the names of the schema, those with defaults too."""
+    for number, argument in enumerate(target._schema.arguments):
+        if number < len(node.args) and not argument.kwarg_only:
+            yield argument.name, node.args[number]
+        elif argument.name in node.kwargs:
+            yield argument.name, node.kwargs[argument.name]
+        elif argument.has_default_value():
+            yield argument.name, argument.default_value
+
+
+def _overload(target: Any) -> str:
+    """``conv2d``, ``add.Tensor``; with the namespace where that is not ATen."""
+    return str(target).removeprefix("aten.").removesuffix(".default")
+
+
+def _writes(target: Any) -> bool:
+    """Whether an operation writes to its first argument, and gives that."""
+    first = next(iter(target._schema.arguments), None)
+    return first is not None and first.alias_info is not None and first.alias_info.is_write
+
+
+def _is_view(target: Any) -> bool:
+    first = next(iter(target._schema.returns), None)
+    return first is not None and first.alias_info is not None and not first.alias_info.is_write
+
+
+def _effects(target: Any) -> bool:
+    """Whether an operation computes something, rather than to assert it."""
+    name = str(target)
+    return not name.startswith(("aten._assert", "aten.sym_constrain", "aten._check"))
+
+
+def _is_random(node: Node) -> bool:
+    import torch
+
+    tags: Sequence[Any] = getattr(node.target, "tags", ())
+    return torch.Tag.nondeterministic_seeded in tags and "dropout" not in str(node.target)
+
+
+def _is_unbacked(value: Any) -> bool:
+    return re.fullmatch(r"z?uf?\d+", str(value)) is not None or bool(re.search(r"\bz?u[f]?\d+\b", str(value)))
+
+
+def _is_tensor(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def _dtype_name(value: Any) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _calls(node: Node) -> tuple[Call, ...]:
+    stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
+    found: list[Call] = []
+    for key, (path, kind) in list(stack.items())[1:]:
+        _, _, number = key.rpartition("@") if "@" in key else (key, "", "0")
+        name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        found.append(Call(path, name, int(number)))
+    return tuple(found)
+
+
+def _frames(node: Node) -> tuple[Frame, ...]:
+    lines = (node.meta.get("stack_trace") or "").splitlines()
+    found: list[Frame] = []
+    for number, line in enumerate(lines):
+        match = _FRAME.match(line)
+        if match:
+            code = lines[number + 1].strip() if number + 1 < len(lines) else ""
+            found.append(Frame(match["file"], int(match["line"]), match["function"], code))
+    return tuple(found)
+
+
+def _path_name(path: Sequence[Any]) -> str:
+    """A name for an output from where it is in what ``forward`` returns."""
+    keys = [str(getattr(step, "key", getattr(step, "name", getattr(step, "idx", "")))) for step in path]
+    return re.sub(r"\W", "_", "_".join(key for key in keys if key))
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    return [f"output{name}" if name.isdigit() else name or "output" for name in names]

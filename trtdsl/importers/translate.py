@@ -1,0 +1,146 @@
+"""A program's operations as statements of the language.
+
+In: a simplified program.  Out: its statements in order.  An operation whose weights lie where a module of
+torch.nn has them is that module, whatever class it ran in; most others have an operator of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from trtdsl.importers.modules import WEIGHTED, module_of
+from trtdsl.importers.program import Array, Call, Operation, Program, refs
+from trtdsl.importers.rules import RULES, Missing, write
+from trtdsl.importers.sketch import Apply, Expression, Items, Literal, Statement, uses
+from trtdsl.ops.base import OPERATORS, SPELLINGS
+from trtdsl.types import DType
+
+LONGEST_LITERAL = 16
+"""Numbers of a constant that is written out."""
+
+
+class Untranslated(Exception):
+    """Operations that the language does not have, each with the reason."""
+
+    def __init__(self, missing: list[tuple[Operation, str]]) -> None:
+        super().__init__(", ".join(sorted({operation.name for operation, _ in missing})))
+        self.missing = missing
+
+
+def translatable() -> frozenset[str]:
+    """The operations that may have a translation, by their names without overload."""
+    return frozenset({*RULES, *WEIGHTED, *OPERATORS, *SPELLINGS})
+
+
+def translate(program: Program) -> list[Statement]:
+    """The statements; raises :class:`Untranslated` with all that the language lacks at once."""
+    statements: list[Statement] = []
+    missing: list[tuple[Operation, str]] = []
+    for operation in program.operations:
+        try:
+            expression = _expression(operation, program)
+        except Missing as error:
+            missing.append((operation, str(error)))
+            continue
+        statements.append(Statement(operation.results, expression, operation.calls, operation.frames))
+    if missing:
+        raise Untranslated(missing)
+    return _with_sources(statements, program)
+
+
+def _expression(operation: Operation, program: Program) -> Expression:
+    if operation.base in WEIGHTED:
+        return module_of(operation, program)
+    return write(operation, program)
+
+
+def _with_sources(statements: list[Statement], program: Program) -> list[Statement]:
+    """With a statement for each weight and constant that is read as a tensor, in front of its first reader."""
+    readers: dict[str, list[int]] = {}
+    for number, statement in enumerate(statements):
+        for value in uses(statement.expression):
+            readers.setdefault(value, []).append(number)
+    in_front: dict[int, list[Statement]] = {}
+    for value, expression in _sources(program).items():
+        numbers = readers.get(value, [])
+        if numbers:
+            calls = _common([statements[number].calls for number in numbers])
+            in_front.setdefault(numbers[0], []).append(Statement((value,), expression, calls))
+        elif any(value in refs(output) for _, output in program.outputs):
+            in_front.setdefault(len(statements), []).append(Statement((value,), expression))
+    found: list[Statement] = []
+    for number, statement in enumerate([*statements, None]):
+        found += in_front.get(number, [])
+        if statement is not None:
+            found.append(statement)
+    return found
+
+
+def _sources(program: Program) -> Mapping[str, Expression]:
+    weights = {name: stored("Parameter", program, name, key) for name, key in program.weights.items()}
+    constants = {
+        name: written(array) or stored("Constant", program, name, constant_key(name))
+        for name, array in program.constants.items()
+    }
+    return {**constants, **weights}
+
+
+def constant_key(name: str) -> str:
+    """The key of a constant in the file beside the text."""
+    return name
+
+
+def stored(function: str, program: Program, name: str, key: str) -> Expression:
+    """A tensor that a file has: ``key: Parameter(8, 8)``."""
+    type = program.types[name]
+    arguments: list[tuple[str, Expression]] = [("", Literal(size)) for size in type.shape]
+    if not arguments:
+        arguments = [("shape", Items(()))]
+    if type.dtype is not DType.FLOAT32:
+        arguments.append(("dtype", Literal(type.dtype)))
+    return Apply(function, tuple(arguments), is_module=True, label=key)
+
+
+def written(array: Array) -> Expression | None:
+    """A short or regular array as an expression; None for any other."""
+    dtype = DType.of_numpy(array.dtype)
+    named: tuple[tuple[str, Expression], ...] = (("dtype", Literal(dtype)),)
+    flat = array.reshape(-1)
+    if array.size > 1 and (flat == flat[0]).all():
+        value = _number(flat[0], dtype)
+        size = Items(tuple(Literal(each) for each in array.shape))
+        natural = dtype is DType.FLOAT32
+        return Apply("full", (("", size), ("", Literal(value)), *(() if natural else named)))
+    if dtype is DType.INT64 and array.ndim == 1 and array.size > 2 and (array == np.arange(array.size)).all():
+        return Apply("arange", (("", Literal(array.size)),))
+    if array.size > LONGEST_LITERAL or array.size == 0:
+        return None
+    natural = dtype in (DType.FLOAT32, DType.INT64, DType.BOOL)
+    return Apply("tensor", (("", _nested(array, dtype)), *(() if natural else named)))
+
+
+def _nested(array: Array, dtype: DType) -> Expression:
+    if array.ndim == 0:
+        return Literal(_number(array, dtype))
+    return Items(tuple(_nested(each, dtype) for each in array), brackets=True)
+
+
+def _number(value: Array, dtype: DType) -> bool | int | float:
+    """A number that reads back as the same one; the shortest, ``0.1`` of a float32."""
+    if dtype is DType.BOOL:
+        return bool(value)
+    if not dtype.is_floating:
+        return int(value)
+    return float(str(np.float32(value)) if dtype is DType.FLOAT32 else value)
+
+
+def _common(paths: list[tuple[Call, ...]]) -> tuple[Call, ...]:
+    """The calls that all of these lie in."""
+    found: list[Call] = []
+    for calls in zip(*paths, strict=False):
+        if len(set(calls)) > 1:
+            break
+        found.append(calls[0])
+    return tuple(found)
