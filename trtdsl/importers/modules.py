@@ -15,7 +15,7 @@ from trtdsl.importers.sketch import Apply, Expression, Literal, Use
 from trtdsl.importers.spelling import collapsed, expression_of
 from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Op
 from trtdsl.ops.refused import Refused
-from trtdsl.types import TensorType
+from trtdsl.types import DType, TensorType
 
 _FUNCTIONS: Mapping[str, str] = {
     "conv1d": "conv1d", "conv2d": "conv2d", "conv3d": "conv3d", "conv_transpose1d": "conv_transpose1d",
@@ -58,19 +58,18 @@ def module_of(operation: Operation, program: Program) -> Expression:
     if label is not None or not any(key in slots for key in types):
         return Apply(
             op.name,
-            tuple(parameters(op)),
+            *parameters(op),
             is_module=True,
             label=label,
             tensors=tuple(expression_of(value) for value in operands.values()),
         )
-    order = [key for key in spelling.parameters if key in given]
-    return _function(name, order, given, op)
+    return _function(name, given, op)
 
 
-def _function(name: str, order: list[str], given: Mapping[str, Argument], op: Op) -> Expression:
+def _function(name: str, given: Mapping[str, Argument], op: Op) -> Expression:
     written: list[tuple[str, Expression]] = []
-    by_position = True
-    for number, key in enumerate(SPELLINGS[name][1].parameters):
+    positional, by_position = 0, True
+    for key in SPELLINGS[name][1].parameters:
         if key not in given:
             by_position = False
             continue
@@ -78,9 +77,10 @@ def _function(name: str, order: list[str], given: Mapping[str, Argument], op: Op
         if not isinstance(value, Ref) and key in op.parameters and op.default(key) == value:
             by_position = False
             continue
-        by_position = by_position and number < len(order) and (isinstance(value, Ref) or key in ("normalized_shape", "num_groups"))
-        written.append(("" if by_position else key, expression_of(value)))
-    return Apply(name, tuple(written))
+        by_position = by_position and (isinstance(value, Ref) or key in ("normalized_shape", "num_groups"))
+        written.append((key, expression_of(value)))
+        positional += by_position
+    return Apply(name, tuple(written), positional)
 
 
 def _label(slots: Sequence[str], given: Mapping[str, Argument], program: Program) -> str | None:
@@ -98,25 +98,21 @@ def _label(slots: Sequence[str], given: Mapping[str, Argument], program: Program
     return labels.pop() if len(labels) == 1 else None
 
 
-def parameters(op: Op) -> list[tuple[str, Expression]]:
-    """An operator's parameters but for the defaults, those that are required by position."""
+def parameters(op: Op) -> tuple[tuple[tuple[str, Expression], ...], int]:
+    """An operator's parameters but for the defaults, and how many are written by position."""
     written: list[tuple[str, Expression]] = []
-    by_position = True
+    positional, by_position = 0, True
     for name in op.parameters:
         value, default = collapsed(name, getattr(op, name)), op.default(name)
-        if default is not REQUIRED and collapsed(name, default) == value:
+        if (default is not REQUIRED and collapsed(name, default) == value) or value is DType.FLOAT32:
             by_position = False
             continue
-        if name == "dtype":
-            from trtdsl.types import DType
-
-            if value is DType.FLOAT32:
-                continue
         if name == "normalized_shape" and isinstance(value, tuple) and len(value) == 1:
             value = value[0]
         by_position = by_position and default is REQUIRED
-        written.append(("" if by_position else name, expression_of(value)))
-    return written
+        written.append((name, expression_of(value)))
+        positional += by_position
+    return tuple(written), positional
 
 
 def _recurrent(writing: Writing, name: str) -> Expression:
@@ -141,13 +137,13 @@ def _recurrent(writing: Writing, name: str) -> Expression:
     for parameter, value in wanted.items():
         default = op.default(parameter)
         if default is REQUIRED or default != value:
-            given.append(("" if default is REQUIRED else parameter, Literal(value)))
+            given.append((parameter, Literal(value)))
     states: Any = writing["hx"]
     states = states if isinstance(states, tuple) else (states,)
     zero = [_is_zero(each, writing.program) for each in states]
     tensors = [writing["input"], *(() if all(zero) else states)]
     return Apply(
-        name, tuple(given), is_module=True, label=label, tensors=tuple(Use(each.value) for each in tensors)  # pyright: ignore
+        name, tuple(given), 1, is_module=True, label=label, tensors=tuple(Use(each.value) for each in tensors)  # pyright: ignore
     )
 
 

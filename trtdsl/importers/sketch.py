@@ -44,9 +44,11 @@ class Apply(msgspec.Struct, frozen=True):
 
     function: str
     arguments: tuple[tuple[str, Expression], ...] = ()
-    """with names, "" for those by position"""
+    """with their names, "" where it is not known"""
+    positional: int = 0
+    """how many of them are written by position"""
     is_module: bool = False
-    label: str | None = None
+    label: str | Text | None = None
     tensors: tuple[Expression, ...] = ()
     """of a module by position"""
     named_tensors: tuple[tuple[str, Expression], ...] = ()
@@ -100,7 +102,7 @@ class Loop(msgspec.Struct, frozen=True):
     ``start`` in an iteration and ``end`` behind it."""
 
     targets: str
-    over: str
+    over: Expression
     items: tuple[Item, ...]
     carried: tuple[tuple[str, str, str, str], ...]
 

@@ -52,7 +52,8 @@ def apply_by_name(name: str, arguments: Mapping[str, Argument]) -> Expression | 
         elif value is None:
             del given[argument]
     order = dict.fromkeys((*(op.order or operands), *op.parameters))
-    return Apply(name, tuple(_ordered(op, name, order, given)))
+    written, positional = _ordered(op, name, order, given)
+    return Apply(name, tuple(written), positional)
 
 
 def _first(op: type[Op], given: Mapping[str, Argument]) -> str:
@@ -63,10 +64,11 @@ def _first(op: type[Op], given: Mapping[str, Argument]) -> str:
 
 def _ordered(
     op: type[Op], name: str, order: Mapping[str, Any], given: Mapping[str, Argument]
-) -> list[tuple[str, Expression]]:
+) -> tuple[list[tuple[str, Expression]], int]:
+    """The arguments in order, and how many of them are written by position."""
     written: list[tuple[str, Expression]] = []
     defaults = SPELLINGS[name][1].defaults if name in SPELLINGS else {}
-    by_position = True
+    positional, by_position = 0, True
     tensors = {operand.name for operand in op.operands}
     for parameter in order:
         if parameter not in given:
@@ -77,15 +79,26 @@ def _ordered(
         if default is not REQUIRED and _same(value, collapsed(parameter, default)):
             by_position = False
             continue
-        position = by_position and (parameter in tensors or default is REQUIRED or _is_plain(parameter))
-        by_position = position
-        written.append(("" if position else parameter, expression_of(value)))
-    return written
+        by_position = by_position and (parameter in tensors or default is REQUIRED or parameter == "dim")
+        if by_position and parameter == op.variadic and isinstance(value, tuple) and len(value) > 1:
+            written += [(parameter, expression_of(each)) for each in value]
+            positional += len(value)
+            by_position = False
+            continue
+        written.append((parameter, expression_of(value)))
+        positional += by_position
+    return written, positional
 
 
-def _is_plain(parameter: str) -> bool:
-    """Whether a parameter that has a default is understood without its name."""
-    return parameter == "dim"
+def default_of(function: str, parameter: str) -> Any:
+    """What a parameter is where it is left out; :data:`~trtdsl.ops.base.REQUIRED` where it may not be."""
+    if function in SPELLINGS:
+        op, spelling = SPELLINGS[function]
+        if parameter in spelling.defaults:
+            return spelling.defaults[parameter]
+    else:
+        op = OPERATORS[function]
+    return op.default(parameter) if parameter in op.parameters else REQUIRED
 
 
 def collapsed(parameter: str, value: Any) -> Any:

@@ -51,6 +51,9 @@ class _Reader:
         self._known = _Constants()
         self._roots: dict[str, str] = {}
         """of a view the node whose memory it shows"""
+        self._known_roots: dict[str, str] = {}
+        self._written_roots: set[str] = set()
+        self._known_operations: list[tuple[int, str, list[str]]] = []
         nodes = list(exported.graph.nodes)
         self._order = {node.name: number for number, node in enumerate(nodes)}
         self._readers = {node.name: [user.name for user in node.users] for node in nodes}
@@ -65,7 +68,7 @@ class _Reader:
             inputs=self._inputs,
             weights=self._weights,
             constants=self._known.arrays(),
-            operations=tuple(self._operations),
+            operations=self._without_written(),
             outputs=outputs,
             types=self._types,
         )
@@ -201,6 +204,11 @@ class _Reader:
             if each is not None:
                 self._note_type(result, each)
         overload = _overload(target)
+        if known and overload.startswith(_SHAPED_LIKE):
+            # Of the tensor that it is like only the dtype matters, which the result's type says.
+            arguments |= {name: None for name in ("self", "input") if name in arguments}
+        if known:
+            self._known_operation(node, len(self._operations))
         if _writes(target):
             overload = overload.replace("_.", ".", 1).removesuffix("_")
             if not known:
@@ -211,6 +219,27 @@ class _Reader:
         if not known:
             for operand in self._operations[-1].operands:
                 self._known.read(operand)
+
+    def _known_operation(self, node: Node, number: int) -> None:
+        """Note what is written in place among known values: no expression of the language says how."""
+        target: Any = node.target
+        operands = [each.name for each in node.all_input_nodes]
+        if _writes(target) or _is_view(target):
+            self._known_roots[node.name] = self._known_roots.get(operands[0], operands[0]) if operands else node.name
+        if _writes(target):
+            self._written_roots.add(self._known_roots[node.name])
+        self._known_operations.append((number, node.name, operands))
+
+    def _without_written(self) -> tuple[Operation, ...]:
+        """The operations but for those of known values that are written in place."""
+        tainted: set[str] = set()
+        numbers: set[int] = set()
+        for number, name, operands in self._known_operations:
+            roots = {self._known_roots.get(each, each) for each in (name, *operands)}
+            if not roots.isdisjoint(self._written_roots) or not tainted.isdisjoint(operands):
+                tainted.add(name)
+                numbers.add(number)
+        return tuple(each for number, each in enumerate(self._operations) if number not in numbers)
 
     def _written(self, node: Node) -> None:
         """What is written in place is from here on what the operation gives; no other view of it may be read."""

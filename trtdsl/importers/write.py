@@ -163,7 +163,7 @@ class _Body:
             names.append(name)
             self._bind(start, name)
         held = dict(self._holder)
-        yield f"for {loop.targets} in {loop.over} {{"
+        yield f"for {loop.targets} in {self._text(loop.over, 1)} {{"
         yield from self._inner(loop.items, [(end, name) for (_, _, end, _), name in zip(loop.carried, names, strict=True)])
         yield "}"
         self._restore(held)
@@ -349,16 +349,21 @@ class _Body:
     def _stage(self, apply: Apply) -> str:
         """The call without its first tensor, as it stands behind an arrow."""
         arguments = apply.arguments if apply.is_module else apply.arguments[1:]
-        inner = ", ".join(self._argument(name, value) for name, value in arguments)
-        label = "" if apply.label is None else f"{show_label(apply.label) if apply.label else '_'}: "
+        positional = apply.positional - (not apply.is_module)
+        inner = self._arguments(arguments, positional)
+        label = _label(apply)
         named = ", ".join(self._argument(name, value) for name, value in apply.named_tensors)
         call = f"{label}{apply.function}{f'({inner})' if inner or named else ''}"
         return f"{call}({named})" if named else call
 
     def _call(self, apply: Apply) -> str:
-        inner = ", ".join(self._argument(name, value) for name, value in apply.arguments)
-        label = "" if apply.label is None else f"{show_label(apply.label) if apply.label else '_'}: "
-        return f"{label}{apply.function}({inner})"
+        return f"{_label(apply)}{apply.function}({self._arguments(apply.arguments, apply.positional)})"
+
+    def _arguments(self, arguments: Sequence[tuple[str, Expression]], positional: int) -> str:
+        return ", ".join(
+            self._argument("" if number < positional else name, value)
+            for number, (name, value) in enumerate(arguments)
+        )
 
     def _argument(self, name: str, value: Expression) -> str:
         text = self._text(value, 1)
@@ -377,7 +382,20 @@ def _head(expression: Expression) -> str | None:
     if not expression.arguments or sum(1 for _ in uses(expression)) != 1:
         return None
     name, value = expression.arguments[0]
-    return value.value if not name and isinstance(value, Use) else None
+    by_position = expression.positional > 0 or not name
+    return value.value if by_position and isinstance(value, Use) else None
+
+
+def _label(apply: Apply) -> str:
+    match apply.label:
+        case None:
+            return ""
+        case Text(text):
+            return f'"{text}": '
+        case "":
+            return "_: "
+        case label:
+            return f"{show_label(label)}: "
 
 
 def _is_source(statement: Statement) -> bool:
@@ -414,7 +432,7 @@ def _word(expression: Expression) -> str:
     match expression:
         case Apply(label=str(label)) if label:
             last = [part for part in label.split(".") if not part.isdigit()]
-            return last[-1] if last and expression.function not in ("x",) else expression.function.lower()
+            return last[-1] if last else expression.function.lower()
         case Apply():
             return expression.function
         case Subscript():

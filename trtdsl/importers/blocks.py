@@ -1,0 +1,261 @@
+"""Calls of modules as blocks.
+
+In: the tree of calls.  Out: the model's items, in which every call that is left in the tree is the use of a block,
+and the blocks; calls of one class that differ in numbers only are one block with parameters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from trtdsl.importers.holes import Hole, Numbered, Skeleton, filled, roles, skeleton
+from trtdsl.importers.loops import with_loops
+from trtdsl.importers.parameters import Instance, infer
+from trtdsl.importers.program import ModuleFacts, Program, refs
+from trtdsl.importers.sketch import Apply, Block, Expression, Item, Literal, Loop, Statement, Use, replaced, uses
+from trtdsl.importers.tree import Child, Scope, relative
+from trtdsl.ir.names import identifier
+from trtdsl.ops.base import OPERATORS, SPELLINGS
+
+
+@dataclass(eq=False)
+class Body:
+    """A call's items, with labels below the call's path, what it reads of the outside, and what it leaves."""
+
+    scope: Scope
+    items: list[Item]
+    tensors: list[str]
+    results: list[str]
+    shape: Skeleton = None
+    holes: Sequence[Hole] = ()
+
+
+class Structure:
+    """Finds the blocks of a program."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._types = dict(program.types)
+        self._names: set[str] = {program.name, *OPERATORS, *SPELLINGS}
+        self.blocks: list[Block] = []
+
+    def model(self, root: Scope) -> list[Item]:
+        """The model's items; the blocks they use are in :attr:`blocks`, inner ones first."""
+        scopes = list(_scopes(root))
+        replaced_by: dict[Scope, Statement] = {}
+        read = _readers(root, self._program)
+        for height in range(max((each.height for each in scopes), default=-1) + 1):
+            level = [each for each in scopes if each.height == height]
+            bodies = [self._body(each, replaced_by, read) for each in level]
+            for group in _groups(bodies):
+                self._block(group, replaced_by)
+        outputs = frozenset(value for _, argument in self._program.outputs for value in refs(argument))
+        return with_loops(_items(root, replaced_by, ""), outputs)
+
+    def _body(self, scope: Scope, uses_of: dict[Scope, Statement], read: dict[str, set[Scope | None]]) -> Body:
+        plain = _items(scope, uses_of, scope.path)
+        made = {result for each in plain for result in each.results if result}
+        tensors = list(dict.fromkeys(value for each in plain for value in uses(each.expression) if value not in made))
+        inside = {id(each) for each in _within(scope)}
+        results = [value for value in dict.fromkeys(made_in(plain)) if any(id(each) not in inside for each in read[value])]
+        items = with_loops(plain, frozenset(results))
+        for item in items:
+            if isinstance(item, Loop):
+                for _, start, _, initial in item.carried:
+                    if initial in self._types:
+                        self._types[start] = self._types[initial]
+        body = Body(scope, items, tensors, results)
+        number = Numbered()
+        for value in tensors:
+            number(value)
+        holes: list[Hole] = []
+        shape = tuple(skeleton(each, number, holes) for each in items)
+        body.shape = (len(tensors), shape, tuple(number(each) for each in results))
+        body.holes = holes
+        return body
+
+    def _block(self, group: Sequence[Body], uses_of: dict[Scope, Statement]) -> None:
+        first = group[0]
+        assert first.scope.call
+        instances = [
+            Instance([self._types.get(value) for value in body.tensors], self._facts(body.scope)) for body in group
+        ]
+        inferred = infer([body.holes for body in group], roles(first.items), instances)
+        values = iter(inferred.expressions)
+        items = tuple(filled(each, values) for each in first.items)
+        name = self._name(first.scope.call.name)
+        defaults = {key: _default(column) for key, column in inferred.parameters.items()}
+        order = sorted(inferred.parameters, key=lambda key: defaults[key] is not None)
+        parameters = tuple((key, defaults[key]) for key in order)
+        tensors = tuple(zip(first.tensors, inferred.headers, strict=True))
+        documentation = _documentation(first.scope, self._facts(first.scope))
+        self.blocks.append(Block(name, parameters, tensors, items, tuple(first.results), documentation))
+        for number, body in enumerate(group):
+            given = [(key, inferred.parameters[key][number]) for key in order]
+            uses_of[body.scope] = self._use(name, body, given, defaults)
+
+    def _use(
+        self, name: str, body: Body, given: Sequence[tuple[str, Any]], defaults: dict[str, Literal | None]
+    ) -> Statement:
+        required = [each for each in given if defaults[each[0]] is None]
+        arguments = tuple((key, _literal(value)) for key, value in given)
+        apply = Apply(
+            name,
+            arguments,
+            len(required),
+            is_module=True,
+            label=body.scope.path,
+            tensors=tuple(map(Use, body.tensors)),
+        )
+        frames = _shared([each.frames for each in body.scope.statements() if each.frames])
+        return Statement(tuple(body.results), apply, (), frames)
+
+    def _facts(self, scope: Scope) -> ModuleFacts:
+        assert scope.call
+        return self._program.modules.get(scope.path) or ModuleFacts(scope.call.kind)
+
+    def _name(self, wish: str) -> str:
+        name, number = identifier(wish), 1
+        while name in self._names:
+            number += 1
+            name = f"{identifier(wish)}{number}"
+        self._names.add(name)
+        return name
+
+
+def made_in(items: Iterable[Statement]) -> list[str]:
+    """The values that statements make."""
+    return [result for each in items for result in each.results if result]
+
+
+def _items(scope: Scope, uses_of: dict[Scope, Statement], path: str) -> list[Statement]:
+    """The scope's children as statements whose labels lie below a path."""
+    return [_relative(uses_of[each] if isinstance(each, Scope) else each, path) for each in scope.children]
+
+
+def _relative(statement: Statement, path: str) -> Statement:
+    def change(expression: Expression) -> Expression | None:
+        if not isinstance(expression, Apply) or not isinstance(expression.label, str) or not path:
+            return None
+        inner = replaced(msgspec.structs.replace(expression, label=None), change)
+        return msgspec.structs.replace(inner, label=relative(expression.label, path))
+
+    return msgspec.structs.replace(statement, expression=replaced(statement.expression, change))
+
+
+def _scopes(root: Scope) -> Iterable[Scope]:
+    for child in root.children:
+        if isinstance(child, Scope):
+            yield from _scopes(child)
+            yield child
+
+
+def _within(scope: Scope) -> Iterable[Child]:
+    yield scope
+    for child in scope.children:
+        if isinstance(child, Scope):
+            yield from _within(child)
+
+
+def _readers(root: Scope, program: Program) -> dict[str, set[Scope | None]]:
+    """The innermost scopes that read each value; None for the outputs."""
+    found: dict[str, set[Scope | None]] = {}
+
+    def visit(scope: Scope) -> None:
+        for child in scope.children:
+            if isinstance(child, Scope):
+                visit(child)
+            else:
+                for result in child.results:
+                    if result:
+                        found.setdefault(result, set())
+                for value in uses(child.expression):
+                    found.setdefault(value, set()).add(scope)
+
+    visit(root)
+    for _, argument in program.outputs:
+        for value in refs(argument):
+            found.setdefault(value, set()).add(None)
+    return found
+
+
+def _groups(bodies: Sequence[Body]) -> list[list[Body]]:
+    """The bodies of one class and one skeleton together, in the order in which they first appear."""
+    found: dict[Any, list[Body]] = {}
+    for body in bodies:
+        assert body.scope.call
+        found.setdefault((body.scope.call.kind, body.shape), []).append(body)
+    return list(found.values())
+
+
+def _default(column: Sequence[Hole]) -> Literal | None:
+    """The most frequent value of a parameter as its default, if half the uses have it."""
+    (value, count) = Counter(column).most_common(1)[0]
+    plain = isinstance(value, (bool, int, float, str, tuple)) or value is None
+    return Literal(value) if plain and len(column) > 1 and 2 * count >= len(column) and count < len(column) else None
+
+
+def _literal(value: Any) -> Expression:
+    return Literal(value)
+
+
+def _shared(frames: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    """The frames that all of these begin with."""
+    found: list[Any] = []
+    for each in zip(*frames, strict=False):
+        if len(set(each)) > 1:
+            break
+        found.append(each[0])
+    return tuple(found)
+
+
+def _documentation(scope: Scope, facts: ModuleFacts) -> tuple[str, ...]:
+    assert scope.call
+    place = f", line {facts.line} of {facts.file.rpartition('/')[2]}" if facts.file else ""
+    return (f"{scope.call.kind}{place}.",)
+
+
+def structured(program: Program, root: Scope) -> tuple[list[Item], list[Block]]:
+    """The model's items and its blocks."""
+    structure = Structure(program)
+    items = structure.model(root)
+    return [_without_defaults(each, structure.blocks) for each in items], [
+        msgspec.structs.replace(block, items=tuple(_without_defaults(each, structure.blocks) for each in block.items))
+        for block in structure.blocks
+    ]
+
+
+def _without_defaults(item: Item, blocks: Sequence[Block]) -> Item:
+    """The item with neither an operator's nor a block's defaults written out."""
+    from trtdsl.importers.holes import pruned
+
+    known = {block.name: dict(block.parameters) for block in blocks}
+
+    def change(expression: Expression) -> Expression | None:
+        if not isinstance(expression, Apply):
+            return None
+        defaults = known.get(expression.function)
+        if defaults is None:
+            plain = pruned(expression)
+        else:
+            kept = tuple(
+                (name, value)
+                for number, (name, value) in enumerate(expression.arguments)
+                if number < expression.positional or defaults.get(name) != value
+            )
+            plain = msgspec.structs.replace(expression, arguments=kept)
+        return None if plain == expression else replaced(plain, change)
+
+    match item:
+        case Statement():
+            return msgspec.structs.replace(item, expression=replaced(item.expression, change))
+        case Loop():
+            inner = tuple(_without_defaults(each, blocks) for each in item.items)
+            return msgspec.structs.replace(item, items=inner)
+        case _:
+            return item

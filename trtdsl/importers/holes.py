@@ -1,0 +1,226 @@
+"""Items compared but for their numbers.
+
+In: statements and loops whose values are known by local numbers.  Out: a skeleton, equal for two items that differ
+in compile-time values only, and those values in a fixed order, its holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from trtdsl.importers.sketch import Apply, Branch, Cut, Expression, Infix, Item, Items, Literal, Loop, Statement
+from trtdsl.importers.sketch import Subscript, Text, Use
+from trtdsl.importers.spelling import default_of
+from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS
+
+Skeleton: TypeAlias = Any
+Hole: TypeAlias = Any
+"""A compile-time value: a number, a dimension, a string, a tuple of them."""
+
+
+class Numbered:
+    """Gives each value a number when it is first seen, so that names do not matter."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def __call__(self, value: str) -> int:
+        return self.numbers.setdefault(value, len(self.numbers))
+
+
+def completed(apply: Apply) -> Apply:
+    """A call with every parameter, also those that are the operator's defaults."""
+    if apply.function not in OPERATORS and apply.function not in SPELLINGS:
+        return apply
+    if any(not name for name, _ in apply.arguments):
+        return apply
+    op = OPERATORS[apply.function] if apply.function in OPERATORS else SPELLINGS[apply.function][0]
+    given = {name for name, _ in apply.arguments}
+    missing = [
+        (name, Literal(default))
+        for name in op.parameters
+        if name not in given and (default := default_of(apply.function, name)) is not REQUIRED
+    ]
+    return msgspec.structs.replace(apply, arguments=(*apply.arguments, *missing)) if missing else apply
+
+
+def pruned(apply: Apply) -> Apply:
+    """A call without the parameters that are the operator's defaults."""
+    if apply.function not in OPERATORS and apply.function not in SPELLINGS:
+        return apply
+    kept = tuple(
+        (name, value)
+        for number, (name, value) in enumerate(apply.arguments)
+        if number < apply.positional or not _is_default(apply.function, name, value)
+    )
+    return msgspec.structs.replace(apply, arguments=kept)
+
+
+def _is_default(function: str, name: str, value: Expression) -> bool:
+    if not isinstance(value, Literal) or not name:
+        return False
+    default = default_of(function, name)
+    return type(default) is type(value.value) and default == value.value
+
+
+def constant_of(expression: Expression) -> tuple[bool, Hole]:
+    """Whether an expression is one compile-time value, and which."""
+    if isinstance(expression, Literal):
+        return True, expression.value
+    if isinstance(expression, Items) and not expression.brackets:
+        parts = [constant_of(each) for each in expression.items]
+        if all(known for known, _ in parts):
+            return True, tuple(value for _, value in parts)
+    return False, None
+
+
+def skeleton(item: Item, number: Callable[[str], int], holes: list[Hole]) -> Skeleton:
+    """The item's skeleton; its compile-time values are put behind ``holes``."""
+    match item:
+        case Statement():
+            shape = _expression(item.expression, number, holes)
+            return ("statement", shape, tuple(None if each is None else number(each) for each in item.results))
+        case Loop():
+            initials = tuple(number(initial) for *_, initial in item.carried)
+            over = _expression(item.over, number, holes)
+            starts = tuple(number(start) for _, start, _, _ in item.carried)
+            inner = tuple(skeleton(each, number, holes) for each in item.items)
+            ends = tuple((number(end), number(result)) for result, _, end, _ in item.carried)
+            return ("loop", item.targets, over, initials, starts, inner, ends)
+        case Branch():
+            raise TypeError("a branch is made of items that were compared already")
+
+
+def _expression(expression: Expression, number: Callable[[str], int], holes: list[Hole]) -> Skeleton:
+    known, value = constant_of(expression)
+    if known:
+        holes.append(value)
+        return "hole"
+    match expression:
+        case Use(value):
+            return number(value)
+        case Apply():
+            apply = completed(expression)
+            named = apply.arguments[apply.positional :]
+            ordered = (*apply.arguments[: apply.positional], *sorted(named, key=lambda each: each[0]))
+            tensors = tuple(_expression(each, number, holes) for each in apply.tensors)
+            return (
+                apply.function,
+                apply.label,
+                tensors,
+                apply.positional,
+                tuple((name, _expression(each, number, holes)) for name, each in ordered),
+                tuple((name, _expression(each, number, holes)) for name, each in apply.named_tensors),
+            )
+        case Infix():
+            left = None if expression.left is None else _expression(expression.left, number, holes)
+            return expression.operator, left, _expression(expression.right, number, holes)
+        case Subscript():
+            value = _expression(expression.value, number, holes)
+            return "subscript", value, tuple(_expression(each, number, holes) for each in expression.items)
+        case Cut():
+            parts = (expression.start, expression.stop, expression.step)
+            return "cut", tuple(None if each is None else _expression(each, number, holes) for each in parts)
+        case Items():
+            inner = tuple(_expression(each, number, holes) for each in expression.items)
+            return "items", expression.brackets, inner
+        case Text(text):
+            return "text", text
+        case Literal():
+            raise TypeError("a literal is a hole")
+
+
+def filled(item: Item, values: Iterator[Expression]) -> Item:
+    """The item with other expressions in its holes, in the order in which :func:`skeleton` finds them."""
+    match item:
+        case Statement():
+            return msgspec.structs.replace(item, expression=_filled(item.expression, values))
+        case Loop():
+            over = _filled(item.over, values)
+            return msgspec.structs.replace(item, over=over, items=tuple(filled(each, values) for each in item.items))
+        case Branch():
+            raise TypeError("a branch is made of items that were compared already")
+
+
+def _filled(expression: Expression, values: Iterator[Expression]) -> Expression:
+    if constant_of(expression)[0]:
+        return next(values)
+    match expression:
+        case Apply():
+            apply = completed(expression)
+            tensors = tuple(_filled(each, values) for each in apply.tensors)
+            first = [(name, _filled(each, values)) for name, each in apply.arguments[: apply.positional]]
+            named = {
+                name: _filled(each, values)
+                for name, each in sorted(apply.arguments[apply.positional :], key=lambda each: each[0])
+            }
+            given = (*first, *((name, named[name]) for name, _ in apply.arguments[apply.positional :]))
+            others = tuple((name, _filled(each, values)) for name, each in apply.named_tensors)
+            return msgspec.structs.replace(apply, tensors=tensors, arguments=given, named_tensors=others)
+        case Infix():
+            left = None if expression.left is None else _filled(expression.left, values)
+            return Infix(expression.operator, left, _filled(expression.right, values))
+        case Subscript():
+            value = _filled(expression.value, values)
+            return Subscript(value, tuple(_filled(each, values) for each in expression.items))
+        case Cut():
+            parts = (expression.start, expression.stop, expression.step)
+            return Cut(*(None if each is None else _filled(each, values) for each in parts))
+        case Items():
+            return Items(tuple(_filled(each, values) for each in expression.items), expression.brackets)
+        case _:
+            return expression
+
+
+def roles(items: Sequence[Item]) -> list[str]:
+    """A name for each hole: the parameter that it is given for."""
+    found: list[str] = []
+    for item in items:
+        _roles_of_item(item, found)
+    return found
+
+
+def _roles_of_item(item: Item, found: list[str]) -> None:
+    if isinstance(item, Statement):
+        _roles(item.expression, "value", found)
+    elif isinstance(item, Loop):
+        _roles(item.over, "count", found)
+        for each in item.items:
+            _roles_of_item(each, found)
+
+
+def _roles(expression: Expression, role: str, found: list[str]) -> None:
+    if constant_of(expression)[0]:
+        found.append(role)
+        return
+    match expression:
+        case Apply():
+            apply = completed(expression)
+            for each in apply.tensors:
+                _roles(each, role, found)
+            for name, each in apply.arguments[: apply.positional]:
+                _roles(each, role if apply.function == "range" else name or "value", found)
+            for name, each in sorted(apply.arguments[apply.positional :], key=lambda each: each[0]):
+                _roles(each, name or role, found)
+            for _, each in apply.named_tensors:
+                _roles(each, role, found)
+        case Infix():
+            if expression.left is not None:
+                _roles(expression.left, "scale" if expression.operator == "*" else "value", found)
+            _roles(expression.right, "scale" if expression.operator == "*" else "value", found)
+        case Subscript():
+            _roles(expression.value, role, found)
+            for each in expression.items:
+                _roles(each, "index", found)
+        case Cut():
+            for each, name in ((expression.start, "start"), (expression.stop, "stop"), (expression.step, "step")):
+                if each is not None:
+                    _roles(each, name, found)
+        case Items():
+            for each in expression.items:
+                _roles(each, role, found)
+        case _:
+            pass

@@ -1,0 +1,287 @@
+"""Numbered layers in a row as a loop.
+
+In: the items of one body, ``layers.0: Layer``, ``layers.1: Layer``, … each reading what the one before made.  Out:
+``for i in range(3) { x = x -> "layers.{i}": Layer }``; values that vary are a table beside the number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from trtdsl.importers.holes import Hole, filled, roles, skeleton
+from trtdsl.importers.sketch import (
+    Apply,
+    Branch,
+    Expression,
+    Item,
+    Items,
+    Literal,
+    Loop,
+    Statement,
+    Text,
+    replaced,
+    uses,
+)
+
+SHORTEST = 3
+"""Iterations of a loop."""
+LONGEST_PERIOD = 12
+"""Statements of an iteration."""
+
+
+def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]:
+    """The items, rows of equal ones as loops. ``read_behind`` are the values that others read."""
+    found: list[Item] = []
+    position = 0
+    while position < len(items):
+        loop, length = _loop_at(items, position, read_behind)
+        if loop is None:
+            found.append(items[position])
+            position += 1
+        else:
+            found.append(loop)
+            position += length
+    return found
+
+
+def _loop_at(items: Sequence[Item], start: int, read_behind: frozenset[str]) -> tuple[Loop | None, int]:
+    best: tuple[Loop | None, int] = (None, 0)
+    for period in range(1, LONGEST_PERIOD + 1):
+        if start + SHORTEST * period > len(items):
+            break
+        found = _Row(items, start, period, read_behind).loop()
+        if found and found[1] > best[1]:
+            best = found
+        if best[0] is not None:
+            break
+    return best
+
+
+class _Row:
+    """Windows of one period that may be the iterations of a loop."""
+
+    def __init__(self, items: Sequence[Item], start: int, period: int, read_behind: frozenset[str]) -> None:
+        self._items = items
+        self._start = start
+        self._period = period
+        self._behind = read_behind
+
+    def loop(self) -> tuple[Loop, int] | None:
+        first = self._window(0)
+        if not all(isinstance(each, Statement) for each in first):
+            return None
+        number = self._number(first)
+        if number is None:
+            return None
+        place, begin = number
+        count, shapes, holes = self._count(place, begin)
+        while count >= SHORTEST:
+            carried = self._carried(count, shapes)
+            if carried is not None:
+                return self._made(place, begin, count, carried, holes[:count]), count * self._period
+            count -= 1
+        return None
+
+    def _window(self, index: int) -> Sequence[Any]:
+        begin = self._start + index * self._period
+        return self._items[begin : begin + self._period]
+
+    def _number(self, window: Sequence[Statement]) -> tuple[tuple[str, str], int] | None:
+        """What stands in the labels before and behind the number that counts, and the number of the first window."""
+        labels = [label for each in window for label in _labels(each)]
+        if not labels or not isinstance(window[0].expression, Apply) and not labels:
+            return None
+        parts = labels[0].split(".")
+        for position, part in enumerate(parts):
+            if part.isdigit() and all(each.split(".")[: position + 1] == parts[: position + 1] for each in labels):
+                return (".".join(parts[:position]), ""), int(part)
+        return None
+
+    def _count(self, place: tuple[str, str], begin: int) -> tuple[int, list[Any], list[list[Hole]]]:
+        """How many windows have the first one's skeleton."""
+        shapes: list[Any] = []
+        holes: list[list[Hole]] = []
+        index = 0
+        while self._start + (index + 1) * self._period <= len(self._items):
+            window = self._window(index)
+            if not all(isinstance(each, Statement) for each in window):
+                break
+            relabelled = [_relabelled(each, place[0], begin + index) for each in window]
+            if any(each is None for each in relabelled):
+                break
+            values: list[str] = []
+            inner: list[Hole] = []
+
+            def note(value: str, values: list[str] = values) -> str:
+                values.append(value)
+                return ""
+
+            shape = tuple(skeleton(each, note, inner) for each in relabelled if each is not None)  # pyright: ignore
+            if shapes and (shape != shapes[0][0] or len(inner) != len(holes[0])):
+                break
+            shapes.append((shape, values))
+            holes.append(inner)
+            index += 1
+        return index, shapes, holes
+
+    def _carried(self, count: int, shapes: list[Any]) -> dict[int, tuple[str, int]] | None:
+        """Of the values that an iteration reads, by their place in it, which are the one before's, and how they begin."""
+        made = [self._made_in(index) for index in range(count)]
+        reads = [values for _, values in shapes[:count]]
+        found: dict[int, tuple[str, int]] = {}
+        for place in range(len(reads[0])):
+            column = [values[place] for values in reads]
+            inside = [value in made[index] for index, value in enumerate(column)]
+            if all(inside):
+                if len({made[index].index(value) for index, value in enumerate(column)}) != 1:
+                    return None
+            elif any(inside):
+                return None
+            elif len(set(column)) > 1:
+                before = {
+                    made[index - 1].index(value) if value in made[index - 1] else -1
+                    for index, value in enumerate(column)
+                    if index
+                }
+                if len(before) != 1 or -1 in before:
+                    return None
+                (source,) = before
+                if found.get(source, (column[0], 0))[0] != column[0]:
+                    return None
+                found[source] = (column[0], place)
+        invariant = {values[0] for values in zip(*reads, strict=True) if len(set(values)) == 1}
+        if not invariant.isdisjoint(initial for initial, _ in found.values()):
+            return None
+        return found if self._closed(count, made, found) else None
+
+    def _made_in(self, index: int) -> list[str]:
+        return [result for each in self._window(index) for result in each.results if result is not None]
+
+    def _closed(self, count: int, made: list[list[str]], carried: Mapping[int, Any]) -> bool:
+        """Whether nothing outside reads what the loop does not leave behind."""
+        end = self._start + count * self._period
+        read = set(self._behind)
+        for item in [*self._items[: self._start], *self._items[end:]]:
+            read |= set(_reads(item))
+        left = {made[-1][number] for number in carried}
+        return all(value not in read or value in left for values in made for value in values)
+
+    def _made(
+        self,
+        place: tuple[str, str],
+        begin: int,
+        count: int,
+        carried: Mapping[int, tuple[str, int]],
+        holes: list[list[Hole]],
+    ) -> Loop:
+        first, last = self._made_in(0), self._made_in(count - 1)
+        window = [_relabelled(each, place[0], begin) for each in self._window(0)]
+        names = roles([each for each in window if each is not None])
+        table, expressions = _table(holes, names, begin)
+        values = iter(expressions)
+        body = [filled(each, values) for each in window if each is not None]
+        starts = {initial: f"{first[number]}@start" for number, (initial, _) in carried.items()}
+        body = [_renamed(each, starts) for each in body]
+        listed = tuple((last[number], starts[initial], first[number], initial) for number, (initial, _) in carried.items())
+        return Loop(*_over(table, begin, count), tuple(body), listed)
+
+
+def _over(table: Sequence[tuple[str, Sequence[Hole]]], begin: int, count: int) -> tuple[str, Expression]:
+    """The targets and what is looped over."""
+    if not table:
+        ends = (Literal(count),) if begin == 0 else (Literal(begin), Literal(begin + count))
+        return "i", Apply("range", tuple(("", each) for each in ends))
+    rows = list(zip(*(values for _, values in table), strict=True))
+    items = tuple(Literal(row[0]) if len(row) == 1 else Items(tuple(map(Literal, row))) for row in rows)
+    names = ", ".join(name for name, _ in table)
+    targets = f"i, {names}" if len(table) == 1 else f"i, ({names})"
+    start = () if begin == 0 else (("", Literal(begin)),)
+    return targets, Apply("enumerate", (("", Items(items, brackets=True)), *start))
+
+
+def _table(
+    holes: list[list[Hole]], names: Sequence[str], begin: int
+) -> tuple[list[tuple[str, Sequence[Hole]]], list[Expression]]:
+    """The columns that vary, and what stands in each hole."""
+    table: list[tuple[str, Sequence[Hole]]] = []
+    expressions: list[Expression] = []
+    for number, name in enumerate(names):
+        column = [row[number] for row in holes]
+        if all(type(each) is type(column[0]) and each == column[0] for each in column):
+            expressions.append(Literal(column[0]))
+        elif column == list(range(begin, begin + len(column))):
+            expressions.append(Text("i"))
+        else:
+            known = next((title for title, values in table if list(values) == column), None)
+            if known is None:
+                taken = {title for title, _ in table} | {"i"}
+                known = next(each for each in _numbered(name) if each not in taken)
+                table.append((known, column))
+            expressions.append(Text(known))
+    return table, expressions
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}{number}"
+        number += 1
+
+
+def _labels(statement: Statement) -> list[str]:
+    from trtdsl.importers.sketch import walk
+
+    return [
+        each.label
+        for each in walk(statement.expression)
+        if isinstance(each, Apply) and isinstance(each.label, str)
+    ]
+
+
+def _relabelled(statement: Statement, before: str, number: int) -> Statement | None:
+    """With ``{i}`` for the number in every label; None where a label has another."""
+    prefix = f"{before}.{number}" if before else str(number)
+    if any(label != prefix and not label.startswith(f"{prefix}.") for label in _labels(statement)):
+        return None
+    start = f"{before}." if before else ""
+
+    def change(expression: Expression) -> Expression | None:
+        if not isinstance(expression, Apply) or not isinstance(expression.label, str):
+            return None
+        plain = msgspec.structs.replace(expression, label=None)
+        changed = replaced(plain, change) if plain != expression else plain
+        return msgspec.structs.replace(changed, label=Text(f"{start}{{i}}{expression.label[len(prefix) :]}"))
+
+    return msgspec.structs.replace(statement, expression=_changed(statement.expression, change))
+
+
+def _changed(expression: Expression, change: Callable[[Expression], Expression | None]) -> Any:
+    return replaced(expression, change)
+
+
+def _renamed(item: Item, names: Mapping[str, str]) -> Item:
+    from trtdsl.importers.sketch import Use
+
+    def change(expression: Expression) -> Expression | None:
+        return Use(names[expression.value]) if isinstance(expression, Use) and expression.value in names else None
+
+    assert isinstance(item, Statement)
+    return msgspec.structs.replace(item, expression=replaced(item.expression, change))
+
+
+def _reads(item: Item) -> Iterator[str]:
+    match item:
+        case Statement():
+            yield from uses(item.expression)
+        case Loop():
+            yield from (initial for *_, initial in item.carried)
+            for each in item.items:
+                yield from _reads(each)
+        case Branch():
+            yield from (before for _, _, before in item.merges)
+            for each in item.items:
+                yield from _reads(each)

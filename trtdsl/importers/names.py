@@ -1,0 +1,54 @@
+"""What the source calls a value.
+
+In: statements with the lines that they came from.  Out: the name that the last one on a line is assigned to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from trtdsl.importers.program import Frame
+from trtdsl.importers.sketch import Item, Loop, Statement
+
+_ASSIGNED = re.compile(r"^(?P<names>[A-Za-z_]\w*(\s*,\s*[A-Za-z_]\w*)*)(\s*:\s*[\w.\[\], |]+)?\s*=(?!=)\s*")
+_INSIDE = ("/torch/nn/modules/", "/torch/nn/functional.py", "/torch/_", "/torch/functional.py")
+
+
+def hints_of(items: Iterable[Item]) -> dict[str, str]:
+    """The name of each value that the source assigns to one."""
+    found: dict[str, str] = {}
+    last: dict[tuple[str, int], tuple[Statement, Frame]] = {}
+    for item in items:
+        if isinstance(item, Loop):
+            inner = hints_of(item.items)
+            found |= inner
+            for result, start, end, initial in item.carried:
+                name = inner.get(end) or found.get(initial)
+                if name:
+                    found |= {result: name, start: name, end: name}
+            continue
+        if not isinstance(item, Statement):
+            continue
+        frame = _own(item.frames)
+        if frame:
+            last[frame.file, frame.line] = (item, frame)
+    for statement, frame in last.values():
+        match = _ASSIGNED.match(frame.code)
+        if not match:
+            continue
+        names = [name.strip() for name in match["names"].split(",")]
+        results = [each for each in statement.results if each]
+        if len(names) == len(statement.results):
+            found |= {value: name for value, name in zip(statement.results, names, strict=True) if value and name != "_"}
+        elif len(names) == 1 and len(results) == 1:
+            found[results[0]] = names[0]
+    return found
+
+
+def _own(frames: tuple[Frame, ...]) -> Frame | None:
+    """The innermost line outside PyTorch's own modules."""
+    for frame in reversed(frames):
+        if not any(part in frame.file for part in _INSIDE):
+            return frame
+    return None

@@ -1,0 +1,236 @@
+"""Numbers that differ between the uses of a block, as expressions over its parameters and its tensors' sizes.
+
+In: for each place of a block the values that its uses have there.  Out: an expression for each place, and the
+block's parameters with the value that each use gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trtdsl.importers.holes import Hole
+from trtdsl.importers.program import ModuleFacts
+from trtdsl.importers.sketch import Expression, Items, Literal, Text
+from trtdsl.ir.names import NEVER_NAMES
+from trtdsl.types import Dim, SymbolicDim, TensorType
+
+_LETTERS: Mapping[int, tuple[str, ...]] = {
+    0: (), 1: ("C",), 2: ("N", "C"), 3: ("N", "L", "C"), 4: ("N", "C", "H", "W"), 5: ("N", "C", "D", "H", "W"),
+}  # fmt: skip
+"""What the dimensions of a block's tensor are called, by its rank."""
+
+_MOST = 8
+"""A multiple of a size that is written as one."""
+
+
+@dataclass
+class Instance:
+    """One use of a block: the types of what it is given, and what is known of its module."""
+
+    tensors: Sequence[TensorType | None]
+    facts: ModuleFacts
+
+
+@dataclass
+class Inferred:
+    """A block's expressions and parameters."""
+
+    expressions: list[Expression] = field(default_factory=list[Expression])
+    parameters: dict[str, list[Hole]] = field(default_factory=dict[str, list[Hole]])
+    """the values of each in every use"""
+    headers: list[str] = field(default_factory=list[str])
+    """the type of each tensor as it is written, "" where nothing needs it"""
+
+
+def infer(holes: Sequence[Sequence[Hole]], roles: Sequence[str], instances: Sequence[Instance]) -> Inferred:
+    """The expressions for a block's places; ``holes`` has the values of each use in order."""
+    return _Inference(instances).all(list(zip(*holes, strict=True)), roles)
+
+
+class _Inference:
+    def __init__(self, instances: Sequence[Instance]) -> None:
+        self._instances = instances
+        self._found = Inferred()
+        self._sizes = list(_sizes(instances))
+        self._named: set[tuple[int, int]] = set()
+        self._taken = {name for name, _, _ in self._sizes} | {"i"} | NEVER_NAMES
+
+    def all(self, columns: Sequence[Sequence[Hole]], roles: Sequence[str]) -> Inferred:
+        # What nothing explains becomes a parameter, so that later places may be multiples of it.
+        for column, role in zip(columns, roles, strict=True):
+            self._found.expressions.append(self._expression(column, role))
+        self._found.headers = self._headers()
+        return self._found
+
+    def _expression(self, column: Sequence[Hole], role: str) -> Expression:
+        first = column[0]
+        if all(_equal(each, first) for each in column) and not _is_symbolic(first):
+            return Literal(first)
+        found = self._attribute(column) or self._size(column) or self._of_parameter(column)
+        if found is not None:
+            return found
+        if all(isinstance(each, tuple) and len(each) == len(first) for each in column):
+            return Items(tuple(self._expression(part, role) for part in zip(*column, strict=True)))
+        return self._symbolic(column, role) or self._parameter(role, column)
+
+    # --- What may explain a value -------------------------------------------------------------------------
+
+    def _attribute(self, column: Sequence[Hole]) -> Expression | None:
+        """A parameter of the class's constructor that has these values."""
+        if any(isinstance(each, (SymbolicDim, str)) or each is None for each in column):
+            return None
+        facts = [each.facts for each in self._instances]
+        for name in dict.fromkeys((*facts[0].defaults, *facts[0].parameters)):
+            values = [_plain(each.parameters.get(name, each.attributes.get(name, _ABSENT))) for each in facts]
+            if all(_equal(value, each) for value, each in zip(values, column, strict=True)):
+                return self._given(name, column)
+        return None
+
+    def _size(self, column: Sequence[Hole]) -> Expression | None:
+        """A size of a tensor, or a multiple or part of one."""
+        if not all(_is_size(each) for each in column):
+            return None
+        for name, place, values in self._sizes:
+            if list(values) == list(column):
+                return self._dimension(name, place)
+        for name, place, values in self._sizes:
+            ratio = _ratio(column, values)
+            if ratio is not None and name == self._channels(place[0]):
+                return self._scaled(self._dimension(name, place), ratio)
+        return None
+
+    def _of_parameter(self, column: Sequence[Hole]) -> Expression | None:
+        for name, values in self._found.parameters.items():
+            if all(map(_equal, values, column)):
+                return Text(name)
+        if not all(_is_size(each) for each in column):
+            return None
+        for name, values in self._found.parameters.items():
+            ratio = _ratio(column, values) if all(_is_size(each) for each in values) else None
+            if ratio is not None:
+                return self._scaled(Text(name), ratio)
+        return None
+
+    def _symbolic(self, column: Sequence[Hole], role: str) -> Expression | None:
+        """``64 * N`` where a tensor has the size ``N``: a factor, itself explained, times that size."""
+        if not all(isinstance(each, SymbolicDim) for each in column):
+            return None
+        for name, place, values in self._sizes:
+            factors = [_factor(each, size) for each, size in zip(column, values, strict=True)]
+            if all(factor is not None for factor in factors) and all(map(_is_symbolic, values)):
+                inner = self._expression(factors, role)
+                left = inner.text if isinstance(inner, Text) else str(inner.value) if isinstance(inner, Literal) else ""
+                if left:
+                    left = f"({left})" if " " in left else left
+                    return Text(f"{left} * {self._dimension(name, place).text}")
+        return None
+
+    def _parameter(self, role: str, column: Sequence[Hole]) -> Expression:
+        name = next(each for each in _numbered(role) if each not in self._taken and each not in self._found.parameters)
+        return self._given(name, column)
+
+    def _given(self, name: str, column: Sequence[Hole]) -> Expression:
+        known = self._found.parameters.get(name)
+        if known is not None and not all(map(_equal, known, column)):
+            return self._parameter(name, column)
+        self._found.parameters[name] = list(column)
+        return Text(name)
+
+    # --- Headers ------------------------------------------------------------------------------------------
+
+    def _channels(self, tensor: int) -> str:
+        types = [each.tensors[tensor] for each in self._instances]
+        rank = types[0].rank if types[0] else 0
+        letters = _letters(rank, tensor)
+        return letters[1] if rank in (4, 5) else letters[-1] if letters else ""
+
+    def _dimension(self, name: str, place: tuple[int, int]) -> Text:
+        self._named.add(place)
+        return Text(name)
+
+    def _scaled(self, base: Text, ratio: tuple[int, int]) -> Text:
+        up, down = ratio
+        text = f"{up} * {base.text}" if up > 1 else base.text
+        return Text(f"{text} // {down}" if down > 1 else text)
+
+    def _headers(self) -> list[str]:
+        found: list[str] = []
+        for tensor, type in enumerate(self._instances[0].tensors):
+            if type is None or not any(place[0] == tensor for place in self._named):
+                found.append("")
+                continue
+            found.append(f"[{', '.join(_letters(type.rank, tensor))}]")
+        return found
+
+
+def _sizes(instances: Sequence[Instance]) -> Iterator[tuple[str, tuple[int, int], list[Dim]]]:
+    """Each size of each tensor, under the name it may have, with its values in every use."""
+    for tensor, types in enumerate(zip(*(each.tensors for each in instances), strict=True)):
+        known = [each for each in types if each is not None]
+        if len(known) < len(types) or len({each.rank for each in known}) != 1:
+            continue
+        for position, name in enumerate(_letters(known[0].rank, tensor)):
+            yield name, (tensor, position), [each.shape[position] for each in known]
+
+
+def _letters(rank: int, tensor: int) -> tuple[str, ...]:
+    letters = _LETTERS.get(rank) or tuple(f"D{number}" for number in range(rank))
+    return letters if tensor == 0 else tuple(f"{letter}{tensor + 1}" for letter in letters)
+
+
+def _ratio(column: Sequence[Any], values: Sequence[Any]) -> tuple[int, int] | None:
+    """``(up, down)`` with ``column = values * up // down`` throughout."""
+    if not all(isinstance(each, int) and each > 0 for each in (*column, *values)):
+        return None
+    value, base = column[0], values[0]
+    if value % base == 0 and 1 < value // base <= _MOST:
+        up, down = value // base, 1
+    elif base % value == 0 and 1 < base // value <= _MOST:
+        up, down = 1, base // value
+    else:
+        return None
+    fits = all(each * down == size * up for each, size in zip(column, values, strict=True))
+    return (up, down) if fits and len(set(values)) > 1 else None
+
+
+def _factor(value: Dim, size: Dim) -> int | None:
+    """The number that makes one size of another, or None."""
+    if not isinstance(value, SymbolicDim) or not isinstance(size, SymbolicDim):
+        return None
+    quotient = value // size
+    return quotient if isinstance(quotient, int) and quotient * size == value else None
+
+
+def _is_symbolic(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(_is_symbolic(each) for each in value)
+    return isinstance(value, SymbolicDim)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, SymbolicDim) or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
+def _equal(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and left == right
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        value = tuple(value)
+    if isinstance(value, tuple) and value and len(set(value)) == 1:
+        return value[0]
+    return value
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}{number}"
+        number += 1
+
+
+_ABSENT = object()
