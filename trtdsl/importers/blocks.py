@@ -13,12 +13,26 @@ from typing import Any
 
 import msgspec
 
-from trtdsl.importers.holes import Hole, Numbered, Skeleton, filled, roles, skeleton
+from trtdsl.importers.holes import Hole, filled, pruned, roles
 from trtdsl.importers.loops import with_loops
-from trtdsl.importers.parameters import Instance, infer
+from trtdsl.importers.parameters import Inferred, Instance, infer
 from trtdsl.importers.program import ModuleFacts, Program, refs
-from trtdsl.importers.sketch import Apply, Block, Expression, Item, Literal, Loop, Statement, Use, replaced, uses
-from trtdsl.importers.tree import Child, Scope, relative
+from trtdsl.importers.sketch import (
+    Apply,
+    Block,
+    Branch,
+    Expression,
+    Infix,
+    Item,
+    Literal,
+    Loop,
+    Statement,
+    Use,
+    replaced,
+    uses,
+)
+from trtdsl.importers.tree import Child, Scope, labels_of, relative
+from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, options, reading
 from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 
@@ -31,8 +45,6 @@ class Body:
     items: list[Item]
     tensors: list[str]
     results: list[str]
-    shape: Skeleton = None
-    holes: Sequence[Hole] = ()
 
 
 class Structure:
@@ -69,35 +81,73 @@ class Structure:
                 for _, start, _, initial in item.carried:
                     if initial in self._types:
                         self._types[start] = self._types[initial]
-        body = Body(scope, items, tensors, results)
-        number = Numbered()
-        for value in tensors:
-            number(value)
-        holes: list[Hole] = []
-        shape = tuple(skeleton(each, number, holes) for each in items)
-        body.shape = (len(tensors), shape, tuple(number(each) for each in results))
-        body.holes = holes
-        return body
+        return Body(scope, items, tensors, results)
 
-    def _block(self, group: Sequence[Body], uses_of: dict[Scope, Statement]) -> None:
-        first = group[0]
+    def _block(self, group: Group, uses_of: dict[Scope, Statement]) -> None:
+        first = group.bodies[0]
         assert first.scope.call
         instances = [
-            Instance([self._types.get(value) for value in body.tensors], self._facts(body.scope)) for body in group
+            Instance([self._types.get(value) for value in body.tensors], self._facts(body.scope))
+            for body in group.bodies
         ]
-        inferred = infer([body.holes for body in group], roles(first.items), instances)
+        rows = [[hole for holes in each.holes for hole in holes] for each in group.alignments]
+        inferred = infer(rows, roles(first.items), instances)
         values = iter(inferred.expressions)
-        items = tuple(filled(each, values) for each in first.items)
+        items = [filled(each, values) for each in first.items]
+        items, results = self._with_options(items, first.results, group, inferred)
         name = self._name(first.scope.call.name)
         defaults = {key: _default(column) for key, column in inferred.parameters.items()}
         order = sorted(inferred.parameters, key=lambda key: defaults[key] is not None)
         parameters = tuple((key, defaults[key]) for key in order)
         tensors = tuple(zip(first.tensors, inferred.headers, strict=True))
         documentation = _documentation(first.scope, self._facts(first.scope))
-        self.blocks.append(Block(name, parameters, tensors, items, tuple(first.results), documentation))
-        for number, body in enumerate(group):
+        self.blocks.append(Block(name, parameters, tensors, tuple(items), tuple(results), documentation))
+        for number, body in enumerate(group.bodies):
             given = [(key, inferred.parameters[key][number]) for key in order]
             uses_of[body.scope] = self._use(name, body, given, defaults)
+
+    def _with_options(
+        self, items: list[Item], results: Sequence[str], group: Group, inferred: Inferred
+    ) -> tuple[list[Item], list[str]]:
+        """The items with the runs that some uses leave out in branches, and the results."""
+        found: list[Item] = []
+        names: dict[str, str] = {}
+        position = 0
+        for option in group.options:
+            found += [reading(each, names) for each in items[position : option.start]]
+            run = tuple(reading(each, names) for each in items[option.start : option.stop])
+            flag = self._flag(option, group, inferred)
+            merges = tuple(
+                (f"{inner}@merged", inner, names.get(before, before)) for inner, before in option.merges
+            )
+            names |= {inner: merged for merged, inner, _ in merges}
+            self._types |= {merged: self._types[inner] for merged, inner, _ in merges if inner in self._types}
+            found.append(Branch(flag, run, merges))
+            position = option.stop
+        found += [reading(each, names) for each in items[position:]]
+        return found, [names.get(value, value) for value in results]
+
+    def _flag(self, option: Option, group: Group, inferred: Inferred) -> str:
+        """The parameter that says whether a use has the option."""
+        for name, values in inferred.parameters.items():
+            if all(isinstance(each, bool) for each in values) and tuple(values) == option.has:
+                return name
+        facts = [self._facts(body.scope) for body in group.bodies]
+        plain = dict.fromkeys((*facts[0].defaults, *facts[0].attributes))
+        known = [
+            name
+            for name in plain
+            if all(isinstance(each.attributes.get(name), bool) for each in facts)
+            and tuple(each.attributes[name] for each in facts) == option.has
+        ]
+        run = group.bodies[0].items[option.start : option.stop]
+        wish = known[0] if known else _option_name(run)
+        name, number = wish, 1
+        while name in inferred.parameters:
+            number += 1
+            name = f"{wish}{number}"
+        inferred.parameters[name] = list(option.has)
+        return name
 
     def _use(
         self, name: str, body: Body, given: Sequence[tuple[str, Any]], defaults: dict[str, Literal | None]
@@ -184,13 +234,71 @@ def _readers(root: Scope, program: Program) -> dict[str, set[Scope | None]]:
     return found
 
 
-def _groups(bodies: Sequence[Body]) -> list[list[Body]]:
-    """The bodies of one class and one skeleton together, in the order in which they first appear."""
-    found: dict[Any, list[Body]] = {}
+@dataclass
+class Group:
+    """Bodies that one block says: the longest first, what each of them has of it, and the options."""
+
+    bodies: list[Body]
+    alignments: list[Alignment]
+    options: list[Option]
+
+
+def _groups(bodies: Sequence[Body]) -> list[Group]:
+    """The bodies of one class together that one block can say, in the order in which they first appear."""
+    kinds: dict[str, list[Body]] = {}
     for body in bodies:
         assert body.scope.call
-        found.setdefault((body.scope.call.kind, body.shape), []).append(body)
-    return list(found.values())
+        kinds.setdefault(body.scope.call.kind, []).append(body)
+    return [group for each in kinds.values() for group in _groups_of_kind(each)]
+
+
+def _groups_of_kind(bodies: Sequence[Body]) -> list[Group]:
+    """Longest first; whatever the longest that is left cannot say begins a group of its own."""
+    found: list[Group] = []
+    left = list(bodies)
+    while left:
+        longest = max(left, key=lambda each: len(each.items))
+        group = _grouped(longest, left)
+        found.append(group)
+        taken = {id(each) for each in group.bodies}
+        left = [each for each in left if id(each) not in taken]
+    order = {id(body): number for number, body in enumerate(bodies)}
+    return sorted(found, key=lambda group: min(order[id(body)] for body in group.bodies))
+
+
+def _grouped(longest: Body, bodies: Sequence[Body]) -> Group:
+    part = Part(longest.items, longest.tensors, longest.results)
+    own = align(part, part)
+    assert own
+    group = Group([longest], [own], [])
+    for body in bodies:
+        if body is longest:
+            continue
+        found = align(part, Part(body.items, body.tensors, body.results))
+        together = options(part, [*group.alignments, found]) if found else None
+        if found and together is not None:
+            group = Group([*group.bodies, body], [*group.alignments, found], together)
+    # Options so far are of fewer uses than there are now.
+    final = options(part, group.alignments)
+    assert final is not None
+    return Group(group.bodies, group.alignments, final)
+
+
+def _option_name(run: Sequence[Item]) -> str:
+    """A name for an option: its first label, or what it does first."""
+    labels = [label for item in run if isinstance(item, Statement) for label in labels_of(iter([item]))]
+    for label in labels:
+        part = label.partition(".")[0]
+        if not part.isdigit() and part:
+            return identifier(part)
+    first = run[0]
+    if isinstance(first, Statement):
+        function = first.expression
+        if isinstance(function, Apply):
+            return f"with_{identifier(function.function)}"
+        if isinstance(function, Infix):
+            return {"+": "residual", "*": "scaled"}.get(function.operator, "option")
+    return "option"
 
 
 def _default(column: Sequence[Hole]) -> Literal | None:
@@ -232,8 +340,6 @@ def structured(program: Program, root: Scope) -> tuple[list[Item], list[Block]]:
 
 def _without_defaults(item: Item, blocks: Sequence[Block]) -> Item:
     """The item with neither an operator's nor a block's defaults written out."""
-    from trtdsl.importers.holes import pruned
-
     known = {block.name: dict(block.parameters) for block in blocks}
 
     def change(expression: Expression) -> Expression | None:
@@ -257,5 +363,6 @@ def _without_defaults(item: Item, blocks: Sequence[Block]) -> Item:
         case Loop():
             inner = tuple(_without_defaults(each, blocks) for each in item.items)
             return msgspec.structs.replace(item, items=inner)
-        case _:
-            return item
+        case Branch():
+            inner = tuple(_without_defaults(each, blocks) for each in item.items)
+            return msgspec.structs.replace(item, items=inner)

@@ -66,6 +66,12 @@ def _is_default(function: str, name: str, value: Expression) -> bool:
     return type(default) is type(value.value) and default == value.value
 
 
+def _order(apply: Apply) -> list[int]:
+    """The numbers of a call's arguments: those by position first, then the others by name."""
+    named = range(apply.positional, len(apply.arguments))
+    return [*range(apply.positional), *sorted(named, key=lambda number: apply.arguments[number][0])]
+
+
 def constant_of(expression: Expression) -> tuple[bool, Hole]:
     """Whether an expression is one compile-time value, and which."""
     if isinstance(expression, Literal):
@@ -104,8 +110,7 @@ def _expression(expression: Expression, number: Callable[[str], int], holes: lis
             return number(value)
         case Apply():
             apply = completed(expression)
-            named = apply.arguments[apply.positional :]
-            ordered = (*apply.arguments[: apply.positional], *sorted(named, key=lambda each: each[0]))
+            ordered = [apply.arguments[each] for each in _order(apply)]
             tensors = tuple(_expression(each, number, holes) for each in apply.tensors)
             return (
                 apply.function,
@@ -152,12 +157,8 @@ def _filled(expression: Expression, values: Iterator[Expression]) -> Expression:
         case Apply():
             apply = completed(expression)
             tensors = tuple(_filled(each, values) for each in apply.tensors)
-            first = [(name, _filled(each, values)) for name, each in apply.arguments[: apply.positional]]
-            named = {
-                name: _filled(each, values)
-                for name, each in sorted(apply.arguments[apply.positional :], key=lambda each: each[0])
-            }
-            given = (*first, *((name, named[name]) for name, _ in apply.arguments[apply.positional :]))
+            new = {number: _filled(apply.arguments[number][1], values) for number in _order(apply)}
+            given = tuple((name, new[number]) for number, (name, _) in enumerate(apply.arguments))
             others = tuple((name, _filled(each, values)) for name, each in apply.named_tensors)
             return msgspec.structs.replace(apply, tensors=tensors, arguments=given, named_tensors=others)
         case Infix():
@@ -201,9 +202,8 @@ def _roles(expression: Expression, role: str, found: list[str]) -> None:
             apply = completed(expression)
             for each in apply.tensors:
                 _roles(each, role, found)
-            for name, each in apply.arguments[: apply.positional]:
-                _roles(each, role if apply.function == "range" else name or "value", found)
-            for name, each in sorted(apply.arguments[apply.positional :], key=lambda each: each[0]):
+            for number in _order(apply):
+                name, each = apply.arguments[number]
                 _roles(each, name or role, found)
             for _, each in apply.named_tensors:
                 _roles(each, role, found)

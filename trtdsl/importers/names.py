@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from trtdsl.importers.program import Frame
-from trtdsl.importers.sketch import Item, Loop, Statement
+from trtdsl.importers.sketch import Branch, Item, Loop, Statement
 
 _ASSIGNED = re.compile(r"^(?P<names>[A-Za-z_]\w*(\s*,\s*[A-Za-z_]\w*)*)(\s*:\s*[\w.\[\], |]+)?\s*=(?!=)\s*")
 _INSIDE = ("/torch/nn/modules/", "/torch/nn/functional.py", "/torch/_", "/torch/functional.py")
@@ -18,7 +18,7 @@ _INSIDE = ("/torch/nn/modules/", "/torch/nn/functional.py", "/torch/_", "/torch/
 def hints_of(items: Iterable[Item]) -> dict[str, str]:
     """The name of each value that the source assigns to one."""
     found: dict[str, str] = {}
-    last: dict[tuple[str, int], tuple[Statement, Frame]] = {}
+    lines: dict[tuple[str, int], list[tuple[Statement, Frame]]] = {}
     for item in items:
         if isinstance(item, Loop):
             inner = hints_of(item.items)
@@ -28,12 +28,19 @@ def hints_of(items: Iterable[Item]) -> dict[str, str]:
                 if name:
                     found |= {result: name, start: name, end: name}
             continue
-        if not isinstance(item, Statement):
+        if isinstance(item, Branch):
+            inner = hints_of(item.items)
+            found |= inner
+            for result, end, before in item.merges:
+                name = inner.get(end) or found.get(before)
+                if name:
+                    found |= {result: name, end: name}
             continue
         frame = _own(item.frames)
         if frame:
-            last[frame.file, frame.line] = (item, frame)
-    for statement, frame in last.values():
+            lines.setdefault((frame.file, frame.line), []).append((item, frame))
+    for statements in lines.values():
+        statement, frame = statements[-1]
         match = _ASSIGNED.match(frame.code)
         if not match:
             continue
@@ -43,6 +50,11 @@ def hints_of(items: Iterable[Item]) -> dict[str, str]:
             found |= {value: name for value, name in zip(statement.results, names, strict=True) if value and name != "_"}
         elif len(names) == 1 and len(results) == 1:
             found[results[0]] = names[0]
+        elif len(names) <= len(statements):
+            # ``q, k, v = qkv[0], qkv[1], qkv[2]``
+            last = [each.results for each, _ in statements[-len(names) :]]
+            if all(len(each) == 1 for each in last):
+                found |= {value: name for (value,), name in zip(last, names, strict=True) if value and name != "_"}
     return found
 
 

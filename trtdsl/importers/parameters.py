@@ -13,6 +13,7 @@ from typing import Any
 from trtdsl.importers.holes import Hole
 from trtdsl.importers.program import ModuleFacts
 from trtdsl.importers.sketch import Expression, Items, Literal, Text
+from trtdsl.importers.variants import ANYTHING
 from trtdsl.ir.names import NEVER_NAMES
 from trtdsl.types import Dim, SymbolicDim, TensorType
 
@@ -65,6 +66,9 @@ class _Inference:
         return self._found
 
     def _expression(self, column: Sequence[Hole], role: str) -> Expression:
+        if any(each is ANYTHING for each in column):
+            # What a use leaves out says nothing: it may be what the first of the others is.
+            column = _without_gaps(column, self._sizes)
         first = column[0]
         if all(_equal(each, first) for each in column) and not _is_symbolic(first):
             return Literal(first)
@@ -97,7 +101,7 @@ class _Inference:
                 return self._dimension(name, place)
         for name, place, values in self._sizes:
             ratio = _ratio(column, values)
-            if ratio is not None and name == self._channels(place[0]):
+            if ratio is not None and self._is_channels(place):
                 return self._scaled(self._dimension(name, place), ratio)
         return None
 
@@ -140,11 +144,11 @@ class _Inference:
 
     # --- Headers ------------------------------------------------------------------------------------------
 
-    def _channels(self, tensor: int) -> str:
-        types = [each.tensors[tensor] for each in self._instances]
-        rank = types[0].rank if types[0] else 0
-        letters = _letters(rank, tensor)
-        return letters[1] if rank in (4, 5) else letters[-1] if letters else ""
+    def _is_channels(self, place: tuple[int, int]) -> bool:
+        """Whether a size may be that of channels: the second, or the last."""
+        tensor, position = place
+        type = self._instances[0].tensors[tensor]
+        return type is not None and type.rank > 1 and position in (1, type.rank - 1)
 
     def _dimension(self, name: str, place: tuple[int, int]) -> Text:
         self._named.add(place)
@@ -165,6 +169,18 @@ class _Inference:
         return found
 
 
+def _without_gaps(column: Sequence[Hole], sizes: Sequence[Any]) -> list[Hole]:
+    """A column with values where uses leave the place out: a size's where one explains the others."""
+    known = [number for number, each in enumerate(column) if each is not ANYTHING]
+    for _, _, values in sizes:
+        if all(_equal(values[number], column[number]) for number in known):
+            return list(values)
+        ratio = _ratio([column[number] for number in known], [values[number] for number in known], one=True)
+        if ratio is not None and all(_is_size(value) and isinstance(value, int) for value in values):
+            return [value * ratio[0] // ratio[1] for value in values]
+    return [column[known[0]] if each is ANYTHING else each for each in column]
+
+
 def _sizes(instances: Sequence[Instance]) -> Iterator[tuple[str, tuple[int, int], list[Dim]]]:
     """Each size of each tensor, under the name it may have, with its values in every use."""
     for tensor, types in enumerate(zip(*(each.tensors for each in instances), strict=True)):
@@ -180,7 +196,7 @@ def _letters(rank: int, tensor: int) -> tuple[str, ...]:
     return letters if tensor == 0 else tuple(f"{letter}{tensor + 1}" for letter in letters)
 
 
-def _ratio(column: Sequence[Any], values: Sequence[Any]) -> tuple[int, int] | None:
+def _ratio(column: Sequence[Any], values: Sequence[Any], one: bool = False) -> tuple[int, int] | None:
     """``(up, down)`` with ``column = values * up // down`` throughout."""
     if not all(isinstance(each, int) and each > 0 for each in (*column, *values)):
         return None
@@ -192,7 +208,7 @@ def _ratio(column: Sequence[Any], values: Sequence[Any]) -> tuple[int, int] | No
     else:
         return None
     fits = all(each * down == size * up for each, size in zip(column, values, strict=True))
-    return (up, down) if fits and len(set(values)) > 1 else None
+    return (up, down) if fits and (one or len(set(values)) > 1) else None
 
 
 def _factor(value: Dim, size: Dim) -> int | None:
@@ -214,6 +230,8 @@ def _is_size(value: Any) -> bool:
 
 
 def _equal(left: Any, right: Any) -> bool:
+    if left is ANYTHING or right is ANYTHING:
+        return True
     return type(left) is type(right) and left == right
 
 

@@ -15,6 +15,9 @@ from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Op
 _SIZES = frozenset({"kernel_size", "stride", "padding", "dilation", "output_padding", "output_size"})
 """Parameters for which one number stands for a tuple of equal ones."""
 
+_UNDERSTOOD = frozenset({"dim", "dims", "start_dim"})
+"""Parameters that may be left out and are understood without their names."""
+
 _MEANINGLESS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking", "implicit", "generator"})
 """ATen's arguments that no result depends on."""
 
@@ -79,7 +82,7 @@ def _ordered(
         if default is not REQUIRED and _same(value, collapsed(parameter, default)):
             by_position = False
             continue
-        by_position = by_position and (parameter in tensors or default is REQUIRED or parameter == "dim")
+        by_position = by_position and (parameter in tensors or default is REQUIRED or parameter in _UNDERSTOOD)
         if by_position and parameter == op.variadic and isinstance(value, tuple) and len(value) > 1:
             written += [(parameter, expression_of(each)) for each in value]
             positional += len(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 
 from trtdsl.importers.modules import WEIGHTED, module_of
@@ -67,7 +68,7 @@ def _with_sources(statements: list[Statement], program: Program) -> list[Stateme
         numbers = readers.get(value, [])
         if numbers:
             calls = _common([statements[number].calls for number in numbers])
-            in_front.setdefault(numbers[0], []).append(Statement((value,), expression, calls))
+            in_front.setdefault(numbers[0], []).append(_source(value, expression, calls))
         elif any(value in refs(output) for _, output in program.outputs):
             in_front.setdefault(len(statements), []).append(Statement((value,), expression))
     found: list[Statement] = []
@@ -76,6 +77,19 @@ def _with_sources(statements: list[Statement], program: Program) -> list[Stateme
         if statement is not None:
             found.append(statement)
     return found
+
+
+def _source(value: str, expression: Expression, calls: tuple[Call, ...]) -> Statement:
+    """A weight in the innermost call around its readers whose path is above its key; a constant right there."""
+    if isinstance(expression, Apply) and isinstance(expression.label, str):
+        if expression.function == "Constant":
+            path = calls[-1].path if calls else ""
+            label = ".".join(part for part in (path, expression.label) if part)
+            expression = msgspec.structs.replace(expression, label=label)
+        else:
+            while calls and not expression.label.startswith(f"{calls[-1].path}."):
+                calls = calls[:-1]
+    return Statement((value,), expression, calls)
 
 
 def _sources(program: Program) -> Mapping[str, Expression]:
@@ -100,7 +114,8 @@ def stored(function: str, program: Program, name: str, key: str) -> Expression:
         arguments = [("shape", Items(()))]
     if type.dtype is not DType.FLOAT32:
         arguments.append(("dtype", Literal(type.dtype)))
-    return Apply(function, tuple(arguments), is_module=True, label=key)
+    positional = sum(not name for name, _ in arguments)
+    return Apply(function, tuple(arguments), positional, is_module=True, label=key)
 
 
 def written(array: Array) -> Expression | None:

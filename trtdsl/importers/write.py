@@ -37,6 +37,9 @@ from trtdsl.types import SymbolicDim
 _WIDEST_INLINE = 48
 """Characters of an expression in parentheses within another."""
 
+_WIDEST_START = 40
+"""Characters of an expression at the start of a pipe."""
+
 _LEVELS = {
     "->": 0, "or": 2, "and": 3, "not": 4, "==": 5, "!=": 5, "<": 5, "<=": 5, ">": 5, ">=": 5, "+": 6, "-": 6,
     "*": 7, "/": 7, "//": 7, "%": 7, "@": 7, "neg": 8, "**": 9,
@@ -264,12 +267,17 @@ class _Body:
         for each in [*reversed(near), *left]:
             (result, *others) = each.results
             once = result is not None and not others and wanted.count(result) == 1 and self._remaining[result] == 1
-            if once and result is not None and (result == head or self._fits(each, result)):
+            piped = result == head and self._may_be_piped(each)
+            if once and result is not None and (piped or self._fits(each, result)):
                 self._absorbed[result] = each.expression
                 left = [other for other in left if other is not each]
             elif not _is_source(each):
                 break
         return left
+
+    def _may_be_piped(self, statement: Statement) -> bool:
+        """Whether a chain may begin with an expression: not with a long one that is no chain itself."""
+        return _is_stage(statement.expression) or self._width(statement.expression) <= _WIDEST_START
 
     def _fits(self, statement: Statement, result: str) -> bool:
         if _is_source(statement):
@@ -351,7 +359,7 @@ class _Body:
         arguments = apply.arguments if apply.is_module else apply.arguments[1:]
         positional = apply.positional - (not apply.is_module)
         inner = self._arguments(arguments, positional)
-        label = _label(apply)
+        label = f"{apply.label}: " if _is_number_path(apply.label) else _label(apply)
         named = ", ".join(self._argument(name, value) for name, value in apply.named_tensors)
         call = f"{label}{apply.function}{f'({inner})' if inner or named else ''}"
         return f"{call}({named})" if named else call
@@ -384,6 +392,18 @@ def _head(expression: Expression) -> str | None:
     name, value = expression.arguments[0]
     by_position = expression.positional > 0 or not name
     return value.value if by_position and isinstance(value, Use) else None
+
+
+def _is_number_path(label: object) -> bool:
+    """Whether a label begins with a number, which behind an arrow needs no quotes."""
+    return isinstance(label, str) and re.fullmatch(r"\d+(\.\w+)*", label, re.ASCII) is not None
+
+
+def _is_stage(expression: Expression) -> bool:
+    """Whether it is written behind an arrow."""
+    if not isinstance(expression, Apply):
+        return False
+    return _head(expression) is not None or (expression.is_module and bool(expression.tensors))
 
 
 def _label(apply: Apply) -> str:

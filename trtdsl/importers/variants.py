@@ -1,0 +1,227 @@
+"""Calls of one class that leave out parts of the longest one, as one block with options.
+
+In: bodies of one class.  Out: an :class:`Aligned` for each block to write: which items of the longest body every
+other one has, and what stands for a part that it leaves out::
+
+    out = x -> conv1 -> bn1 -> …              out = x -> conv1 -> bn1 -> …
+    identity = x -> downsample.0 -> …         # nothing, and x below
+    return out + identity -> relu             return out + x -> relu
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from trtdsl.importers.holes import Hole, skeleton
+from trtdsl.importers.sketch import Expression, Item, Loop, Statement, Use, replaced
+
+MOST_OPTIONS = 3
+"""Options of one block; more are blocks of their own."""
+_MOST_STEPS = 20_000
+
+
+class Anything:
+    """What stands in a place that a use of a block leaves out."""
+
+    def __repr__(self) -> str:
+        return "anything"
+
+
+ANYTHING = Anything()
+
+
+@dataclass(eq=False)
+class Part:
+    """A body as the alignment sees it."""
+
+    items: Sequence[Item]
+    tensors: Sequence[str]
+    results: Sequence[str]
+
+
+@dataclass
+class Alignment:
+    """Where a shorter body agrees with the longest."""
+
+    kept: list[bool]
+    """of each item of the longest"""
+    holes: list[list[Hole]]
+    """of each item of the longest, :data:`ANYTHING` for those left out"""
+    stands_for: dict[str, str] = field(default_factory=dict[str, str])
+    """of a value that a part left out would make, which one of the longest's is read in its place"""
+
+
+def align(longest: Part, other: Part) -> Alignment | None:
+    """How the other body leaves out parts of the longest, or None where it is another one."""
+    if len(longest.tensors) != len(other.tensors) or len(longest.results) != len(other.results):
+        return None
+    return _Aligner(longest, other).found()
+
+
+class _Shape:
+    """An item's skeleton without its values, and those values in order."""
+
+    def __init__(self, item: Item) -> None:
+        self.values: list[str] = []
+        self.holes: list[Hole] = []
+        made = {each for each in _made(item)}
+
+        def note(value: str) -> str:
+            if value not in made:
+                self.values.append(value)
+            return ""
+
+        self.skeleton = skeleton(item, note, self.holes)
+        self.made = list(_made(item))
+
+
+def _made(item: Item) -> Iterator[str]:
+    match item:
+        case Statement():
+            yield from (each for each in item.results if each)
+        case Loop():
+            for result, start, end, _ in item.carried:
+                yield from (result, start, end)
+            for each in item.items:
+                yield from _made(each)
+        case _:
+            pass
+
+
+class _Aligner:
+    def __init__(self, longest: Part, other: Part) -> None:
+        self._longest, self._other = longest, other
+        self._shapes = [_Shape(each) for each in longest.items]
+        self._others = [_Shape(each) for each in other.items]
+        self._steps = 0
+
+    def found(self) -> Alignment | None:
+        same = dict(zip(self._longest.tensors, self._other.tensors, strict=True))
+        state = self._match(0, 0, same, {}, frozenset())
+        if state is None:
+            return None
+        same, stands_for, left_out = state
+        kept = [number not in left_out for number in range(len(self._shapes))]
+        others = iter(self._others)
+        holes = [
+            next(others).holes if keep else [ANYTHING] * len(shape.holes)
+            for keep, shape in zip(kept, self._shapes, strict=True)
+        ]
+        return Alignment(kept, holes, stands_for)
+
+    def _match(
+        self, number: int, other: int, same: Mapping[str, str], stands_for: Mapping[str, str], left_out: frozenset[int]
+    ) -> Any:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            return None
+        if number == len(self._shapes):
+            if other < len(self._others):
+                return None
+            ended = self._unified(self._longest.results, self._other.results, same, stands_for)
+            return (*ended, left_out) if ended else None
+        if other < len(self._others):
+            agreed = self._agree(self._shapes[number], self._others[other], same, stands_for)
+            if agreed:
+                found = self._match(number + 1, other + 1, *agreed, left_out)
+                if found:
+                    return found
+        if len(self._shapes) - number > len(self._others) - other:
+            return self._match(number + 1, other, same, stands_for, left_out | {number})
+        return None
+
+    def _agree(
+        self, ours: _Shape, theirs: _Shape, same: Mapping[str, str], stands_for: Mapping[str, str]
+    ) -> tuple[dict[str, str], dict[str, str]] | None:
+        if ours.skeleton != theirs.skeleton or len(ours.made) != len(theirs.made):
+            return None
+        found = self._unified(ours.values, theirs.values, same, stands_for)
+        if found is None:
+            return None
+        known, standing = found
+        return {**known, **dict(zip(ours.made, theirs.made, strict=True))}, standing
+
+    def _unified(
+        self, ours: Sequence[str], theirs: Sequence[str], same: Mapping[str, str], stands_for: Mapping[str, str]
+    ) -> tuple[dict[str, str], dict[str, str]] | None:
+        standing = dict(stands_for)
+        back = {value: key for key, value in reversed(list(same.items()))}
+        for mine, other in zip(ours, theirs, strict=True):
+            if mine in same:
+                if same[mine] != other:
+                    return None
+            elif other not in back or standing.setdefault(mine, back[other]) != back[other]:
+                return None
+        return dict(same), standing
+
+
+@dataclass
+class Option:
+    """A run of items that some uses leave out."""
+
+    start: int
+    stop: int
+    has: tuple[bool, ...]
+    """of each use"""
+    merges: tuple[tuple[str, str], ...]
+    """a value of the run that is read behind it, and what is read in its place"""
+
+
+def options(longest: Part, alignments: Sequence[Alignment]) -> list[Option] | None:
+    """The runs that become options, or None where they cannot be told apart."""
+    columns = [tuple(each.kept[number] for each in alignments) for number in range(len(longest.items))]
+    found: list[Option] = []
+    number = 0
+    while number < len(columns):
+        if all(columns[number]):
+            number += 1
+            continue
+        stop = number
+        while stop < len(columns) and columns[stop] == columns[number]:
+            stop += 1
+        if stop < len(columns) and not all(columns[stop]):
+            return None
+        merges = _merges(longest, number, stop, alignments)
+        if merges is None:
+            return None
+        found.append(Option(number, stop, columns[number], merges))
+        number = stop
+    return found if len({option.has for option in found}) <= MOST_OPTIONS else None
+
+
+def _merges(
+    longest: Part, start: int, stop: int, alignments: Sequence[Alignment]
+) -> tuple[tuple[str, str], ...] | None:
+    made = [value for item in longest.items[start:stop] for value in _made(item)]
+    before = {value for item in longest.items[:start] for value in _made(item)} | set(longest.tensors)
+    found: dict[str, str] = {}
+    for alignment in alignments:
+        for value in made:
+            if value in alignment.stands_for and not alignment.kept[start]:
+                standing = alignment.stands_for[value]
+                if standing not in before or found.setdefault(value, standing) != standing:
+                    return None
+    return tuple(found.items())
+
+
+def reading(item: Item, names: Mapping[str, str]) -> Item:
+    """The item with other values in the place of those named."""
+
+    def change(expression: Expression) -> Expression | None:
+        return Use(names[expression.value]) if isinstance(expression, Use) and expression.value in names else None
+
+    match item:
+        case Statement():
+            return msgspec.structs.replace(item, expression=replaced(item.expression, change))
+        case Loop():
+            carried = tuple(
+                (result, start, end, names.get(initial, initial)) for result, start, end, initial in item.carried
+            )
+            inner = tuple(reading(each, names) for each in item.items)
+            return msgspec.structs.replace(item, carried=carried, items=inner)
+        case _:
+            return item
