@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from trtdsl.importers.holes import Hole, filled, roles, skeleton
+from trtdsl.importers.names import numbered
 from trtdsl.importers.sketch import (
     Apply,
     Branch,
@@ -218,18 +219,10 @@ def _table(
             known = next((title for title, values in table if list(values) == column), None)
             if known is None:
                 taken = {title for title, _ in table} | {"i"}
-                known = next(each for each in _numbered(name) if each not in taken)
+                known = next(each for each in numbered(name) if each not in taken)
                 table.append((known, column))
             expressions.append(Text(known))
     return table, expressions
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}{number}"
-        number += 1
 
 
 def _labels(statement: Statement) -> list[str]:

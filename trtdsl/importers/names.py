@@ -6,7 +6,7 @@ In: statements with the lines that they came from.  Out: the name that the last 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from trtdsl.importers.program import Frame
 from trtdsl.importers.sketch import Branch, Item, Loop, Statement
@@ -56,6 +56,22 @@ def hints_of(items: Iterable[Item]) -> dict[str, str]:
             if all(len(each) == 1 for each in last):
                 found |= {value: name for (value,), name in zip(last, names, strict=True) if value and name != "_"}
     return found
+
+
+def numbered(name: str) -> Iterator[str]:
+    """The name, then the name with 2, 3, … behind it."""
+    yield name
+    number = 2
+    while True:
+        yield f"{name}{number}"
+        number += 1
+
+
+def assigned(frames: tuple[Frame, ...]) -> str:
+    """The one name that a line's value is assigned to, "" where there is none."""
+    frame = _own(frames)
+    match = _ASSIGNED.match(frame.code) if frame else None
+    return match["names"] if match and "," not in match["names"] else ""
 
 
 def _own(frames: tuple[Frame, ...]) -> Frame | None:

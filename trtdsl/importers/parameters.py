@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trtdsl.importers.holes import Hole
+from trtdsl.importers.names import numbered
 from trtdsl.importers.program import ModuleFacts
 from trtdsl.importers.sketch import Expression, Items, Literal, Text
 from trtdsl.importers.variants import ANYTHING
@@ -67,6 +68,9 @@ class _Inference:
 
     def _expression(self, column: Sequence[Hole], role: str) -> Expression:
         if any(each is ANYTHING for each in column):
+            found = self._known_parameter(column)
+            if found is not None and len({str(each) for each in column if each is not ANYTHING}) > 1:
+                return found
             # What a use leaves out says nothing: it may be what the first of the others is.
             column = _without_gaps(column, self._sizes)
         first = column[0]
@@ -105,10 +109,16 @@ class _Inference:
                 return self._scaled(self._dimension(name, place), ratio)
         return None
 
-    def _of_parameter(self, column: Sequence[Hole]) -> Expression | None:
+    def _known_parameter(self, column: Sequence[Hole]) -> Expression | None:
         for name, values in self._found.parameters.items():
             if all(map(_equal, values, column)):
                 return Text(name)
+        return None
+
+    def _of_parameter(self, column: Sequence[Hole]) -> Expression | None:
+        known = self._known_parameter(column)
+        if known is not None:
+            return known
         if not all(_is_size(each) for each in column):
             return None
         for name, values in self._found.parameters.items():
@@ -132,7 +142,7 @@ class _Inference:
         return None
 
     def _parameter(self, role: str, column: Sequence[Hole]) -> Expression:
-        name = next(each for each in _numbered(role) if each not in self._taken and each not in self._found.parameters)
+        name = next(each for each in numbered(role) if each not in self._taken and each not in self._found.parameters)
         return self._given(name, column)
 
     def _given(self, name: str, column: Sequence[Hole]) -> Expression:
@@ -241,14 +251,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple) and value and len(set(value)) == 1:
         return value[0]
     return value
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}{number}"
-        number += 1
 
 
 _ABSENT = object()

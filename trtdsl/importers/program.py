@@ -110,6 +110,8 @@ class Program(msgspec.Struct, frozen=True):
     """of every value"""
     modules: Mapping[str, ModuleFacts] = {}
     """by path"""
+    origins: Mapping[str, tuple[str, tuple[Frame, ...]]] = {}
+    """of a constant what the source calls it, "" where it does not, and the lines that made it"""
     source: str = ""
     """what was imported, for people"""
 

@@ -49,6 +49,7 @@ class _Reader:
         self._made: dict[str, Argument] = {}
         """what stands for a node that is no operation of its own: an item, a size, an inlined result"""
         self._known = _Constants()
+        self._origins: dict[str, tuple[str, tuple[Frame, ...]]] = {}
         self._roots: dict[str, str] = {}
         """of a view the node whose memory it shows"""
         self._known_roots: dict[str, str] = {}
@@ -71,6 +72,7 @@ class _Reader:
             operations=self._without_written(),
             outputs=outputs,
             types=self._types,
+            origins=self._origins,
         )
 
     # --- Inputs and outputs -------------------------------------------------------------------------------
@@ -90,6 +92,8 @@ class _Reader:
                 self._note_type(node.name, node.meta["val"])
             else:
                 self._known.give(node.name, self._exported.constants[str(spec.target)])
+                if spec.kind is InputKind.BUFFER:
+                    self._origins[node.name] = (str(spec.target).rpartition(".")[2], ())
                 self._note_type(node.name, node.meta["val"])
 
     def _input(self, node: Node) -> None:
@@ -197,6 +201,8 @@ class _Reader:
     def _operation(self, node: Node, calls: tuple[Call, ...]) -> None:
         target: Any = node.target
         known = self._known.compute(node, self._made)
+        if known:
+            self._origins[node.name] = ("", _frames(node))
         arguments = {name: self._argument(value) for name, value in _bound(node, target)}
         value = node.meta["val"]
         results = (node.name,) if _is_tensor(value) else tuple(f"{node.name}_{i}" for i in range(len(value)))

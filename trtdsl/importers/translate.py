@@ -6,11 +6,13 @@ torch.nn has them is that module, whatever class it ran in; most others have an 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
 import numpy as np
 
+from trtdsl.importers.names import assigned, numbered
 from trtdsl.importers.modules import WEIGHTED, module_of
 from trtdsl.importers.program import Array, Call, Operation, Program, refs
 from trtdsl.importers.rules import RULES, Missing, write
@@ -64,13 +66,14 @@ def _with_sources(statements: list[Statement], program: Program) -> list[Stateme
         for value in uses(statement.expression):
             readers.setdefault(value, []).append(number)
     in_front: dict[int, list[Statement]] = {}
+    taken: set[str] = set()
     for value, expression in _sources(program).items():
         numbers = readers.get(value, [])
         if numbers:
             calls = _common([statements[number].calls for number in numbers])
-            in_front.setdefault(numbers[0], []).append(_source(value, expression, calls))
+            in_front.setdefault(numbers[0], []).append(_source(value, expression, calls, taken))
         elif any(value in refs(output) for _, output in program.outputs):
-            in_front.setdefault(len(statements), []).append(Statement((value,), expression))
+            in_front.setdefault(len(statements), []).append(_source(value, expression, (), taken))
     found: list[Statement] = []
     for number, statement in enumerate([*statements, None]):
         found += in_front.get(number, [])
@@ -79,12 +82,14 @@ def _with_sources(statements: list[Statement], program: Program) -> list[Stateme
     return found
 
 
-def _source(value: str, expression: Expression, calls: tuple[Call, ...]) -> Statement:
+def _source(value: str, expression: Expression, calls: tuple[Call, ...], taken: set[str]) -> Statement:
     """A weight in the innermost call around its readers whose path is above its key; a constant right there."""
     if isinstance(expression, Apply) and isinstance(expression.label, str):
         if expression.function == "Constant":
             path = calls[-1].path if calls else ""
-            label = ".".join(part for part in (path, expression.label) if part)
+            wish = ".".join(part for part in (path, expression.label) if part)
+            label = next(each for each in numbered(wish) if each not in taken)
+            taken.add(label)
             expression = msgspec.structs.replace(expression, label=label)
         else:
             while calls and not expression.label.startswith(f"{calls[-1].path}."):
@@ -95,15 +100,16 @@ def _source(value: str, expression: Expression, calls: tuple[Call, ...]) -> Stat
 def _sources(program: Program) -> Mapping[str, Expression]:
     weights = {name: stored("Parameter", program, name, key) for name, key in program.weights.items()}
     constants = {
-        name: written(array) or stored("Constant", program, name, constant_key(name))
+        name: written(array) or stored("Constant", program, name, _constant_name(name, program))
         for name, array in program.constants.items()
     }
     return {**constants, **weights}
 
 
-def constant_key(name: str) -> str:
-    """The key of a constant in the file beside the text."""
-    return name
+def _constant_name(name: str, program: Program) -> str:
+    """What a constant is called below the call that reads it: what the source calls it, or what makes it."""
+    called, frames = program.origins.get(name, ("", ()))
+    return called or assigned(frames) or re.sub(r"_\d+$", "", name)
 
 
 def stored(function: str, program: Program, name: str, key: str) -> Expression:
@@ -149,6 +155,19 @@ def _number(value: Array, dtype: DType) -> bool | int | float:
     if not dtype.is_floating:
         return int(value)
     return float(str(np.float32(value)) if dtype is DType.FLOAT32 else value)
+
+
+def constants_of(statements: list[Statement], program: Program) -> dict[str, Array]:
+    """The arrays of the file beside the text, by their labels."""
+    return {
+        each.expression.label: program.constants[value]
+        for each in statements
+        for value in each.results
+        if isinstance(each.expression, Apply)
+        and each.expression.function == "Constant"
+        and isinstance(each.expression.label, str)
+        and value is not None
+    }
 
 
 def _common(paths: list[tuple[Call, ...]]) -> tuple[Call, ...]:

@@ -75,9 +75,9 @@ class _Body:
         block = self._block
         yield from (f"## {line}".rstrip() for line in block.documentation)
         self._dimensions(type for _, type in block.tensors)
+        self._count(block.items, block.returns)
         for value, _ in block.tensors:
             self._bind(value, self._free(self._wish(value, "x"), value))
-        self._count(block.items, block.returns)
         parameters = ", ".join(_parameter(name, default) for name, default in block.parameters)
         tensors = ", ".join(
             f"{self._names[value]}: {type}" if type else self._names[value] for value, type in block.tensors
