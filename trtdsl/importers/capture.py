@@ -37,12 +37,19 @@ def capture(
     Raises :class:`DiagnosticError` where torch.export does, in words and with the line of the source.
     """
     exported, steps = export(module, inputs, dims)
+    names = [node.name for node in _input_nodes(exported, inputs)]
     found = found_symbols(exported, inputs, dims, steps)
     try:
         program = read_program(exported, name, found)
     except WritesThroughViews:
         program = read_program(exported.run_decompositions({}), name, found)
-    return msgspec.structs.replace(program, modules=facts_of(module), source=source)
+    return msgspec.structs.replace(
+        program,
+        modules=facts_of(module),
+        ties=ties_of(module),
+        input_names=dict(zip(names, inputs, strict=True)),
+        source=source,
+    )
 
 
 def export(
@@ -140,14 +147,10 @@ def found_symbols(
     steps: Mapping[str, int],
 ) -> dict[str, Any]:
     """The language's dimension for each of torch's symbols, its range as far as torch allows."""
-    from torch.export.graph_signature import InputKind
-
     from trtdsl.types import symbol
 
-    user = {spec.arg.name for spec in exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT}
-    nodes = [node for node in exported.graph.nodes if node.op == "placeholder" and node.name in user]
     found: dict[str, Any] = {}
-    for node, type in zip(_in_order(nodes, inputs), inputs.values(), strict=True):
+    for node, type in zip(_input_nodes(exported, inputs), inputs.values(), strict=True):
         for size, dim in zip(node.meta["val"].shape, type.shape, strict=True):
             if not isinstance(dim, SymbolicDim) or isinstance(size, int):
                 continue
@@ -167,11 +170,14 @@ def found_symbols(
     return found
 
 
-def _in_order(nodes: Sequence[Any], inputs: Mapping[str, TensorType]) -> list[Any]:
+def _input_nodes(exported: ExportedProgram, inputs: Mapping[str, TensorType]) -> list[Any]:
+    """The placeholder of each input."""
+    from torch.export.graph_signature import InputKind
+
+    user = {spec.arg.name for spec in exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT}
+    nodes = [node for node in exported.graph.nodes if node.op == "placeholder" and node.name in user]
     by_name = {node.name: node for node in nodes}
-    if all(name in by_name for name in inputs):
-        return [by_name[name] for name in inputs]
-    return list(nodes)
+    return [by_name[name] for name in inputs] if all(name in by_name for name in inputs) else nodes
 
 
 def _refused(error: Exception, dims: Mapping[str, Symbol]) -> Diagnostic:
@@ -185,6 +191,15 @@ def _refused(error: Exception, dims: Mapping[str, Symbol]) -> Diagnostic:
             )
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return Diagnostic(f"torch.export refuses the module: {type(error).__name__}: {first}")
+
+
+def ties_of(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The keys that hold one and the same tensor, by each of them."""
+    places: dict[int, list[str]] = {}
+    tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    for key, tensor in tensors:
+        places.setdefault(id(tensor), []).append(key)
+    return {key: tuple(keys) for keys in places.values() if len(keys) > 1 for key in keys}
 
 
 def facts_of(module: nn.Module) -> dict[str, ModuleFacts]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from trtdsl.importers.program import Argument, Array, Operation, Program, refs
+from trtdsl.importers.program import Array, Operation, Program, refs
 
 LONGEST_EXPRESSION = 4
 """Operations that may make a constant in the text; what takes more is in the file beside it."""
@@ -26,7 +26,7 @@ def place_constants(program: Program, translatable: Iterable[str]) -> Program:
     known = program.constants
     made = {result: operation for operation in program.operations for result in operation.results}
     names = frozenset(translatable)
-    constant = _constant_values(program)
+    constant = {*program.origins, *program.constants}
     wanted = [value for value in _read_by_others(program, constant) if value in known]
     kept: dict[str, Array] = {}
     for value in wanted:
@@ -38,27 +38,6 @@ def place_constants(program: Program, translatable: Iterable[str]) -> Program:
     ]
     sources = {value: array for value, array in known.items() if value not in made}
     return msgspec.structs.replace(program, operations=tuple(operations), constants={**sources, **kept})
-
-
-def _constant_values(program: Program) -> set[str]:
-    found = {value for value in program.constants}
-    found -= {result for operation in program.operations for result in operation.results}
-    for operation in program.operations:
-        operands = list(operation.operands)
-        if all(value in found for value in operands) and not _has_size(operation):
-            found |= set(operation.results)
-    return found
-
-
-def _has_size(operation: Operation) -> bool:
-    from trtdsl.types import SymbolicDim
-
-    def symbolic(argument: Argument) -> bool:
-        if isinstance(argument, tuple):
-            return any(symbolic(item) for item in argument)
-        return isinstance(argument, SymbolicDim)
-
-    return any(symbolic(argument) for argument in operation.arguments.values())
 
 
 def _read_by_others(program: Program, constant: set[str]) -> list[str]:

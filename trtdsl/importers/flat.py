@@ -30,7 +30,7 @@ def of_model(
         returns=tuple(value for _, value in outputs),
         documentation=(f"{program.source}.",) if program.source else (),
     )
-    return Sketch(model, tuple(blocks), tuple(map(dimension, program.symbols)), outputs, hints)
+    return Sketch(model, tuple(blocks), tuple(map(dimension, program.symbols)), outputs, {**hints, **program.input_names})
 
 
 def dimension(symbol: Symbol) -> str:

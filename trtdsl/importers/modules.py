@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trtdsl.importers.program import Argument, Operation, Program, Ref
+from trtdsl.importers.program import Argument, Call, Operation, Program, Ref
 from trtdsl.importers.rules import Missing, Writing
 from trtdsl.importers.sketch import Apply, Expression, Literal, Use
 from trtdsl.importers.spelling import collapsed, expression_of
@@ -53,7 +53,7 @@ def module_of(operation: Operation, program: Program) -> Expression:
         raise Missing(str(error)) from None
     operand_types = {operand.name: types[operand.name] for operand in op.operands if operand.name in types}
     slots = tuple(op.weights(**operand_types))
-    label = _label(slots, given, program)
+    label = _label(slots, given, writing)
     operands = {key: value for key, value in given.items() if key in types and key not in slots}
     if label is not None or not any(key in slots for key in types):
         return Apply(
@@ -83,19 +83,27 @@ def _function(name: str, given: Mapping[str, Argument], op: Op) -> Expression:
     return Apply(name, tuple(written), positional)
 
 
-def _label(slots: Sequence[str], given: Mapping[str, Argument], program: Program) -> str | None:
+def _label(slots: Sequence[str], given: Mapping[str, Argument], writing: Writing) -> str | None:
     """Where in the state dict all of the operator's weights lie, or None."""
-    labels: set[str] = set()
+    labels: list[set[str]] = []
     for slot in slots:
         value = given.get(slot)
-        key = program.weights.get(value.value) if isinstance(value, Ref) else None
-        if key is None:
-            return None
-        label, _, last = key.rpartition(".")
-        if last != slot:
-            return None
-        labels.add(label)
-    return labels.pop() if len(labels) == 1 else None
+        keys = keys_of(value, writing.program)
+        labels.append({key[: -len(slot) - 1] for key in keys if key.endswith(f".{slot}")})
+    common = set.intersection(*labels) if labels else set[str]()
+    calls = writing.operation.calls
+    # Of tied weights the one that the module has which is running.
+    return max(common, key=lambda label: (_depth(label, calls), label), default=None)
+
+
+def keys_of(value: Argument, program: Program) -> tuple[str, ...]:
+    """The state-dict keys of a weight."""
+    key = program.weights.get(value.value) if isinstance(value, Ref) else None
+    return () if key is None else program.ties.get(key, (key,))
+
+
+def _depth(label: str, calls: Sequence[Call]) -> int:
+    return sum(label == call.path or label.startswith(f"{call.path}.") for call in calls)
 
 
 def parameters(op: Op) -> tuple[tuple[tuple[str, Expression], ...], int]:

@@ -185,8 +185,10 @@ def _without_gaps(column: Sequence[Hole], sizes: Sequence[Any]) -> list[Hole]:
     for _, _, values in sizes:
         if all(_equal(values[number], column[number]) for number in known):
             return list(values)
+        if not all(_is_size(each) and isinstance(each, int) for each in (*values, *(column[n] for n in known))):
+            continue
         ratio = _ratio([column[number] for number in known], [values[number] for number in known], one=True)
-        if ratio is not None and all(_is_size(value) and isinstance(value, int) for value in values):
+        if ratio is not None:
             return [value * ratio[0] // ratio[1] for value in values]
     return [column[known[0]] if each is ANYTHING else each for each in column]
 

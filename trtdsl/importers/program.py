@@ -110,8 +110,12 @@ class Program(msgspec.Struct, frozen=True):
     """of every value"""
     modules: Mapping[str, ModuleFacts] = {}
     """by path"""
+    ties: Mapping[str, tuple[str, ...]] = {}
+    """the keys under which the state dict has a weight, by each of them"""
     origins: Mapping[str, tuple[str, tuple[Frame, ...]]] = {}
-    """of a constant what the source calls it, "" where it does not, and the lines that made it"""
+    """of every value that is constant what the source calls it, "" where it does not, and the lines that made it"""
+    input_names: Mapping[str, str] = {}
+    """what the user calls an input"""
     source: str = ""
     """what was imported, for people"""
 

@@ -354,6 +354,24 @@ def _filled(writing: Writing) -> Expression:
     return writing.given("full", {**given, "fill_value": float(value) if dtype.is_floating else value})
 
 
+@rule("zero", "fill")
+def _fill(writing: Writing) -> Expression:
+    value: Any = writing.get("value", 0)
+    if isinstance(value, Ref):
+        return writing.given("expand", {"input": value, "size": writing.result.shape})
+    return writing.given("full", {"size": writing.result.shape, "fill_value": value, "dtype": writing.result.dtype})
+
+
+@rule("copy")
+def _copy(writing: Writing) -> Expression:
+    source, result = writing["src"], writing.result
+    if writing.type(source).dtype is not result.dtype:
+        raise Missing("it writes a tensor of another dtype")
+    if writing.type(source) == result:
+        return writing.expression("src")
+    return writing.given("expand", {"input": source, "size": result.shape})
+
+
 @rule("scalar_tensor")
 def _scalar_tensor(writing: Writing) -> Expression:
     return writing.given("full", {"size": (), "fill_value": writing["s"], "dtype": writing.result.dtype})

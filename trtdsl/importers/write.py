@@ -94,7 +94,7 @@ class _Body:
         yield from sketch.heads
         self._dimensions(type for _, type in block.tensors)
         for value, type in block.tensors:
-            self._bind(value, identifier(value))
+            self._bind(value, identifier(self._hints.get(value, value)))
             yield f"input {self._names[value]}: {type}"
         yield ""
         self._count(block.items, block.returns)
