@@ -22,6 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"elaborate", "weights", "passes", "reference", "trt", "evaluate"}),
     frozenset({"runtime", "compile", "support"}),
     frozenset({"verification"}),
+    frozenset({"importers"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
@@ -30,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 ALONE = ("evaluate",)
 """Parts that import nothing of trtdsl but themselves."""
 
-TORCH = ("reference.py", "evaluate/", "verification/")
+TORCH = ("reference.py", "evaluate/", "verification/", "importers/")
 TENSORRT = ("trt/", "evaluate/", "runtime/")
 
 

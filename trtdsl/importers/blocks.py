@@ -1,7 +1,7 @@
 """Calls of modules as blocks.
 
-In: the tree of calls.  Out: the model's items, in which every call that is left in the tree is the use of a block,
-and the blocks; calls of one class that differ in numbers only are one block with parameters.
+In: the tree of calls.  Out: the model's items, in which every call that is left in the tree is the use of a
+block, and the blocks; calls of one class that differ in numbers only are one block with parameters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trtdsl.importers.sketch import (
     uses,
 )
 from trtdsl.importers.tree import Child, Scope, labels_of, relative
-from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, options, reading
+from trtdsl.importers.variants import Alignment, Option, Part, align, options, reading
 from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 
@@ -69,12 +69,20 @@ class Structure:
         outputs = frozenset(value for _, argument in self._program.outputs for value in refs(argument))
         return with_loops(_items(root, replaced_by, ""), outputs)
 
-    def _body(self, scope: Scope, uses_of: dict[Scope, Statement], read: dict[str, set[Scope | None]]) -> Body:
+    def _body(
+        self, scope: Scope, uses_of: dict[Scope, Statement], read: dict[str, set[Scope | None]]
+    ) -> Body:
         plain = _items(scope, uses_of, scope.path)
         made = {result for each in plain for result in each.results if result}
-        tensors = list(dict.fromkeys(value for each in plain for value in uses(each.expression) if value not in made))
+        tensors = list(
+            dict.fromkeys(value for each in plain for value in uses(each.expression) if value not in made)
+        )
         inside = {id(each) for each in _within(scope)}
-        results = [value for value in dict.fromkeys(made_in(plain)) if any(id(each) not in inside for each in read[value])]
+        results = [
+            value
+            for value in dict.fromkeys(made_in(plain))
+            if any(id(each) not in inside for each in read[value])
+        ]
         items = with_loops(plain, frozenset(results))
         for item in items:
             if isinstance(item, Loop):
@@ -305,7 +313,11 @@ def _default(column: Sequence[Hole]) -> Literal | None:
     """The most frequent value of a parameter as its default, if half the uses have it."""
     (value, count) = Counter(column).most_common(1)[0]
     plain = isinstance(value, (bool, int, float, str, tuple)) or value is None
-    return Literal(value) if plain and len(column) > 1 and 2 * count >= len(column) and count < len(column) else None
+    return (
+        Literal(value)
+        if plain and len(column) > 1 and 2 * count >= len(column) and count < len(column)
+        else None
+    )
 
 
 def _literal(value: Any) -> Expression:
@@ -333,7 +345,9 @@ def structured(program: Program, root: Scope) -> tuple[list[Item], list[Block]]:
     structure = Structure(program)
     items = structure.model(root)
     return [_without_defaults(each, structure.blocks) for each in items], [
-        msgspec.structs.replace(block, items=tuple(_without_defaults(each, structure.blocks) for each in block.items))
+        msgspec.structs.replace(
+            block, items=tuple(_without_defaults(each, structure.blocks) for each in block.items)
+        )
         for block in structure.blocks
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.program import ModuleFacts, Program
 from trtdsl.importers.torch_export import WritesThroughViews, read_program
-from trtdsl.types import DType, Symbol, SymbolicDim, TensorType, evaluate_shape, symbols
+from trtdsl.types import Symbol, SymbolicDim, TensorType, evaluate_shape, symbols
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _SUGGESTED = re.compile(r"^\s*(?P<name>\w+) = (?P<step>\d+)\*(?P<base>\w+)\s*$", re.MULTILINE)
-_SPECIALISED = re.compile(r"(?P<name>\w+).*specialized.*?(?P<size>\d+)|^\s*(?P<fixed>\w+) = (?P<value>\d+)\s*$", re.MULTILINE)
+_SPECIALISED = re.compile(
+    r"(?P<name>\w+).*specialized.*?(?P<size>\d+)|^\s*(?P<fixed>\w+) = (?P<value>\d+)\s*$", re.MULTILINE
+)
 _GREATEST = 2**31 - 1
 
 
@@ -132,7 +134,11 @@ def arranged(module: nn.Module, tensors: Mapping[str, Any]) -> tuple[list[Any], 
 
 
 def _parameters(module: nn.Module) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.KEYWORD_ONLY)
+    kinds = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
     return [name for name, each in inspect.signature(module.forward).parameters.items() if each.kind in kinds]
 
 
@@ -163,7 +169,9 @@ def found_symbols(
             low, high = wanted.minimum, wanted.maximum
             if limits is not None:
                 low = max(low, int(limits.lower) * step)
-                high = min(high, int(limits.upper) * step) if str(limits.upper).lstrip("-").isdigit() else high
+                high = (
+                    min(high, int(limits.upper) * step) if str(limits.upper).lstrip("-").isdigit() else high
+                )
             low, high = -(-low // step) * step, high // step * step
             best = min(max(wanted.optimum // step * step, low), high)
             found[str(base)] = symbol(name, low, best, high, step) // step
@@ -174,7 +182,9 @@ def _input_nodes(exported: ExportedProgram, inputs: Mapping[str, TensorType]) ->
     """The placeholder of each input."""
     from torch.export.graph_signature import InputKind
 
-    user = {spec.arg.name for spec in exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT}
+    user = {
+        spec.arg.name for spec in exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT
+    }
     nodes = [node for node in exported.graph.nodes if node.op == "placeholder" and node.name in user]
     by_name = {node.name: node for node in nodes}
     return [by_name[name] for name in inputs] if all(name in by_name for name in inputs) else nodes
@@ -187,7 +197,9 @@ def _refused(error: Exception, dims: Mapping[str, Symbol]) -> Diagnostic:
         if name in dims:
             return Diagnostic(
                 f"the model fixes `{name}` at {size}: write {size} in the input's type",
-                help=tuple(line.strip() for line in text.splitlines() if line.strip().startswith("File "))[-1:],
+                help=tuple(line.strip() for line in text.splitlines() if line.strip().startswith("File "))[
+                    -1:
+                ],
             )
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return Diagnostic(f"torch.export refuses the module: {type(error).__name__}: {first}")
@@ -196,7 +208,10 @@ def _refused(error: Exception, dims: Mapping[str, Symbol]) -> Diagnostic:
 def ties_of(module: nn.Module) -> dict[str, tuple[str, ...]]:
     """The keys that hold one and the same tensor, by each of them."""
     places: dict[int, list[str]] = {}
-    tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    tensors = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
     for key, tensor in tensors:
         places.setdefault(id(tensor), []).append(key)
     return {key: tuple(keys) for keys in places.values() if len(keys) > 1 for key in keys}
@@ -212,7 +227,9 @@ def facts_of(module: nn.Module) -> dict[str, ModuleFacts]:
             kinds[cls] = (*_place(cls), _defaults(cls), tuple(_parameters(each)))
         file, line, defaults, tensors = kinds[cls]
         attributes = {name: value for name, value in vars(each).items() if _is_plain(name, value)}
-        found[path] = ModuleFacts(f"{cls.__module__}.{cls.__qualname__}", file, line, attributes, {}, defaults, tensors)
+        found[path] = ModuleFacts(
+            f"{cls.__module__}.{cls.__qualname__}", file, line, attributes, {}, defaults, tensors
+        )
     return found
 
 
@@ -236,4 +253,7 @@ def _defaults(cls: Any) -> dict[str, Any]:
         found = inspect.signature(cls.__init__).parameters.values()
     except (TypeError, ValueError):
         return {}
-    return {each.name: None if each.default is inspect.Parameter.empty else each.default for each in list(found)[1:]}
+    return {
+        each.name: None if each.default is inspect.Parameter.empty else each.default
+        for each in list(found)[1:]
+    }

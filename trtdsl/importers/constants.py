@@ -1,7 +1,7 @@
 """Tensors that no state dict holds: written where they are short, else in a file beside the text.
 
-In: a program with the values of what depends on neither inputs nor weights.  Out: a program whose operations make
-those values where few operators do it, and constants for the others.
+In: a program with the values of what depends on neither inputs nor weights.  Out: a program whose
+operations make those values where few operators do it, and constants for the others.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def place_constants(program: Program, translatable: Iterable[str]) -> Program:
         cone = _cone(value, made)
         if value not in made or not _is_short(cone, known, names):
             kept[value] = known[value]
-    operations = [
-        operation for operation in program.operations if kept.keys().isdisjoint(operation.results)
-    ]
+    operations = [operation for operation in program.operations if kept.keys().isdisjoint(operation.results)]
     sources = {value: array for value, array in known.items() if value not in made}
     return msgspec.structs.replace(program, operations=tuple(operations), constants={**sources, **kept})
 

@@ -5,9 +5,9 @@ In: a SymInt such as ``64*s77`` and which of the language's symbols ``s77`` is. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from functools import reduce
-from operator import add, mul
 from typing import Any
 
 from trtdsl.types import Dim, maximum, minimum
@@ -40,15 +40,15 @@ class Sizes:
         parts = [self._fraction(each) for each in value.args]
         kind = type(value).__name__
         if kind == "Mul":
-            numerator = reduce(mul, (up for up, _ in parts), 1)
-            denominator = reduce(mul, (down for _, down in parts), 1)
+            numerator = _product([up for up, _ in parts])
+            denominator = math.prod(down for _, down in parts)
             return numerator if denominator == 1 else numerator // denominator
         dims = [self._expression(each) for each in value.args]
         match kind:
             case "Add":
-                return reduce(add, dims)
+                return reduce(lambda left, right: left + right, dims)
             case "Pow" if isinstance(dims[1], int) and dims[1] > 0:
-                return reduce(mul, [dims[0]] * dims[1])
+                return _product([dims[0]] * dims[1])
             case "FloorDiv" | "CleanDiv" | "CeilDiv":
                 return -(-dims[0] // dims[1]) if kind == "CeilDiv" else dims[0] // dims[1]
             case "Mod" | "PythonMod":
@@ -65,3 +65,7 @@ class Sizes:
         if value.is_Rational and not value.is_Integer:
             return int(value.p), int(value.q)
         return self._expression(value), 1
+
+
+def _product(dims: Sequence[Dim]) -> Dim:
+    return reduce(lambda left, right: left * right, dims, 1)

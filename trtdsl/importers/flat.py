@@ -1,6 +1,7 @@
 """The plainest sketch: one model, every label in full.
 
-In: a program's statements.  Out: a sketch without blocks and loops, the fallback of the importer and its oracle.
+In: a program's statements.  Out: a sketch without blocks and loops, the fallback of the importer and its
+oracle.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ def of_model(
         returns=tuple(value for _, value in outputs),
         documentation=(f"{program.source}.",) if program.source else (),
     )
-    return Sketch(model, tuple(blocks), tuple(map(dimension, program.symbols)), outputs, {**hints, **program.input_names})
+    return Sketch(
+        model,
+        tuple(blocks),
+        tuple(map(dimension, program.symbols)),
+        outputs,
+        {**hints, **program.input_names},
+    )
 
 
 def dimension(symbol: Symbol) -> str:

@@ -1,7 +1,7 @@
 """Items compared but for their numbers.
 
-In: statements and loops whose values are known by local numbers.  Out: a skeleton, equal for two items that differ
-in compile-time values only, and those values in a fixed order, its holes.
+In: statements and loops whose values are known by local numbers.  Out: a skeleton, equal for two items that
+differ in compile-time values only, and those values in a fixed order, its holes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,21 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from trtdsl.importers.sketch import Apply, Branch, Cut, Expression, Infix, Item, Items, Literal, Loop, Statement
-from trtdsl.importers.sketch import Subscript, Text, Use
+from trtdsl.importers.sketch import (
+    Apply,
+    Branch,
+    Cut,
+    Expression,
+    Infix,
+    Item,
+    Items,
+    Literal,
+    Loop,
+    Statement,
+    Subscript,
+    Text,
+    Use,
+)
 from trtdsl.importers.spelling import default_of
 from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS
 
@@ -83,12 +96,16 @@ def constant_of(expression: Expression) -> tuple[bool, Hole]:
     return False, None
 
 
-def skeleton(item: Item, number: Callable[[str], int], holes: list[Hole]) -> Skeleton:
+def skeleton(item: Item, number: Callable[[str], object], holes: list[Hole]) -> Skeleton:
     """The item's skeleton; its compile-time values are put behind ``holes``."""
     match item:
         case Statement():
             shape = _expression(item.expression, number, holes)
-            return ("statement", shape, tuple(None if each is None else number(each) for each in item.results))
+            return (
+                "statement",
+                shape,
+                tuple(None if each is None else number(each) for each in item.results),
+            )
         case Loop():
             initials = tuple(number(initial) for *_, initial in item.carried)
             over = _expression(item.over, number, holes)
@@ -100,7 +117,7 @@ def skeleton(item: Item, number: Callable[[str], int], holes: list[Hole]) -> Ske
             raise TypeError("a branch is made of items that were compared already")
 
 
-def _expression(expression: Expression, number: Callable[[str], int], holes: list[Hole]) -> Skeleton:
+def _expression(expression: Expression, number: Callable[[str], object], holes: list[Hole]) -> Skeleton:
     known, value = constant_of(expression)
     if known:
         holes.append(value)
@@ -145,7 +162,9 @@ def filled(item: Item, values: Iterator[Expression]) -> Item:
             return msgspec.structs.replace(item, expression=_filled(item.expression, values))
         case Loop():
             over = _filled(item.over, values)
-            return msgspec.structs.replace(item, over=over, items=tuple(filled(each, values) for each in item.items))
+            return msgspec.structs.replace(
+                item, over=over, items=tuple(filled(each, values) for each in item.items)
+            )
         case Branch():
             raise TypeError("a branch is made of items that were compared already")
 
@@ -216,7 +235,11 @@ def _roles(expression: Expression, role: str, found: list[str]) -> None:
             for each in expression.items:
                 _roles(each, "index", found)
         case Cut():
-            for each, name in ((expression.start, "start"), (expression.stop, "stop"), (expression.step, "step")):
+            for each, name in (
+                (expression.start, "start"),
+                (expression.stop, "stop"),
+                (expression.step, "step"),
+            ):
                 if each is not None:
                     _roles(each, name, found)
         case Items():

@@ -1,7 +1,8 @@
 """Numbered layers in a row as a loop.
 
-In: the items of one body, ``layers.0: Layer``, ``layers.1: Layer``, … each reading what the one before made.  Out:
-``for i in range(3) { x = x -> "layers.{i}": Layer }``; values that vary are a table beside the number.
+In: the items of one body, ``layers.0: Layer``, ``layers.1: Layer``, … each reading what the one before
+made.  Out: ``for i in range(3) { x = x -> "layers.{i}": Layer }``; values that vary are a table beside the
+number.
 """
 
 from __future__ import annotations
@@ -90,18 +91,20 @@ class _Row:
         begin = self._start + index * self._period
         return self._items[begin : begin + self._period]
 
-    def _number(self, window: Sequence[Statement]) -> tuple[tuple[str, str], int] | None:
-        """What stands in the labels before and behind the number that counts, and the number of the first window."""
+    def _number(self, window: Sequence[Statement]) -> tuple[str, int] | None:
+        """What stands in the labels before the number that counts, and that of the first window."""
         labels = [label for each in window for label in _labels(each)]
-        if not labels or not isinstance(window[0].expression, Apply) and not labels:
+        if not labels:
             return None
         parts = labels[0].split(".")
         for position, part in enumerate(parts):
-            if part.isdigit() and all(each.split(".")[: position + 1] == parts[: position + 1] for each in labels):
-                return (".".join(parts[:position]), ""), int(part)
+            if part.isdigit() and all(
+                each.split(".")[: position + 1] == parts[: position + 1] for each in labels
+            ):
+                return ".".join(parts[:position]), int(part)
         return None
 
-    def _count(self, place: tuple[str, str], begin: int) -> tuple[int, list[Any], list[list[Hole]]]:
+    def _count(self, place: str, begin: int) -> tuple[int, list[Any], list[list[Hole]]]:
         """How many windows have the first one's skeleton."""
         shapes: list[Any] = []
         holes: list[list[Hole]] = []
@@ -110,7 +113,7 @@ class _Row:
             window = self._window(index)
             if not all(isinstance(each, Statement) for each in window):
                 break
-            relabelled = [_relabelled(each, place[0], begin + index) for each in window]
+            relabelled = [_relabelled(each, place, begin + index) for each in window]
             if any(each is None for each in relabelled):
                 break
             values: list[str] = []
@@ -129,7 +132,9 @@ class _Row:
         return index, shapes, holes
 
     def _carried(self, count: int, shapes: list[Any]) -> dict[int, tuple[str, int]] | None:
-        """Of the values that an iteration reads, by their place in it, which are the one before's, and how they begin."""
+        """Of the values that an iteration reads, by their place, which the one before made, and how they
+        begin.
+        """
         made = [self._made_in(index) for index in range(count)]
         reads = [values for _, values in shapes[:count]]
         found: dict[int, tuple[str, int]] = {}
@@ -172,21 +177,24 @@ class _Row:
 
     def _made(
         self,
-        place: tuple[str, str],
+        place: str,
         begin: int,
         count: int,
         carried: Mapping[int, tuple[str, int]],
         holes: list[list[Hole]],
     ) -> Loop:
         first, last = self._made_in(0), self._made_in(count - 1)
-        window = [_relabelled(each, place[0], begin) for each in self._window(0)]
+        window = [_relabelled(each, place, begin) for each in self._window(0)]
         names = roles([each for each in window if each is not None])
         table, expressions = _table(holes, names, begin)
         values = iter(expressions)
         body = [filled(each, values) for each in window if each is not None]
         starts = {initial: f"{first[number]}@start" for number, (initial, _) in carried.items()}
         body = [_renamed(each, starts) for each in body]
-        listed = tuple((last[number], starts[initial], first[number], initial) for number, (initial, _) in carried.items())
+        listed = tuple(
+            (last[number], starts[initial], first[number], initial)
+            for number, (initial, _) in carried.items()
+        )
         return Loop(*_over(table, begin, count), tuple(body), listed)
 
 
@@ -260,7 +268,11 @@ def _renamed(item: Item, names: Mapping[str, str]) -> Item:
     from trtdsl.importers.sketch import Use
 
     def change(expression: Expression) -> Expression | None:
-        return Use(names[expression.value]) if isinstance(expression, Use) and expression.value in names else None
+        return (
+            Use(names[expression.value])
+            if isinstance(expression, Use) and expression.value in names
+            else None
+        )
 
     assert isinstance(item, Statement)
     return msgspec.structs.replace(item, expression=replaced(item.expression, change))

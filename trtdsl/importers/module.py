@@ -1,7 +1,7 @@
 """From a module to text: the whole way.
 
-In: a ``torch.nn.Module`` and the types of its inputs.  Out: an :class:`Imported`, the text and what stands in the
-file beside it.
+In: a ``torch.nn.Module`` and the types of its inputs.  Out: an :class:`Imported`, the text and what stands
+in the file beside it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def import_module(
 ) -> Imported:
     """A module's text; ``dims`` are the dynamic dimensions that the inputs' types name.
 
-    The module is put into eval mode. Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that cannot be
-    imported.
+    The module is put into eval mode. Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that
+    cannot be imported.
     """
     wish = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
     program = capture(module.eval(), identifier(wish), inputs, dims, source)
@@ -76,7 +76,9 @@ def import_program(program: Program, *, is_flat: bool = False) -> Imported:
 
 
 def _missing(missing: Sequence[tuple[Operation, str]]) -> list[Diagnostic]:
-    """One message for each operation that the language lacks: how often, where in the module, where in the source."""
+    """One message for each operation that the language lacks: how often, where in the module, where in
+    the source.
+    """
     together: dict[tuple[str, str], list[Operation]] = {}
     for operation, reason in missing:
         together.setdefault((operation.name, reason), []).append(operation)

@@ -37,13 +37,17 @@ def module_of(operation: Operation, program: Program) -> Expression:
     name = _FUNCTIONS[operation.base]
     spelling = SPELLINGS[name][1]
     assert spelling.configure
-    given = {key: value for key, value in operation.arguments.items() if key not in _NEVER and value is not None}
+    given = {
+        key: value for key, value in operation.arguments.items() if key not in _NEVER and value is not None
+    }
     given = {("input" if key in ("self", "indices") else key): value for key, value in given.items()}
     if given.get("padding_idx") == -1:
         del given["padding_idx"]
     if "training" in given and not given["training"]:
         del given["training"]
-    types: dict[str, TensorType] = {key: writing.type(value) for key, value in given.items() if isinstance(value, Ref)}
+    types: dict[str, TensorType] = {
+        key: writing.type(value) for key, value in given.items() if isinstance(value, Ref)
+    }
     values = {key: collapsed(key, value) for key, value in given.items() if key not in types}
     if name == "group_norm" or name == "layer_norm":
         values.setdefault("eps", 1e-5)
@@ -151,7 +155,12 @@ def _recurrent(writing: Writing, name: str) -> Expression:
     zero = [_is_zero(each, writing.program) for each in states]
     tensors = [writing["input"], *(() if all(zero) else states)]
     return Apply(
-        name, tuple(given), 1, is_module=True, label=label, tensors=tuple(Use(each.value) for each in tensors)  # pyright: ignore
+        name,
+        tuple(given),
+        1,
+        is_module=True,
+        label=label,
+        tensors=tuple(Use(each.value) for each in tensors),  # pyright: ignore
     )
 
 

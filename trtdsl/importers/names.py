@@ -47,14 +47,20 @@ def hints_of(items: Iterable[Item]) -> dict[str, str]:
         names = [name.strip() for name in match["names"].split(",")]
         results = [each for each in statement.results if each]
         if len(names) == len(statement.results):
-            found |= {value: name for value, name in zip(statement.results, names, strict=True) if value and name != "_"}
+            found |= {
+                value: name
+                for value, name in zip(statement.results, names, strict=True)
+                if value and name != "_"
+            }
         elif len(names) == 1 and len(results) == 1:
             found[results[0]] = names[0]
         elif len(names) <= len(statements):
             # ``q, k, v = qkv[0], qkv[1], qkv[2]``
             last = [each.results for each, _ in statements[-len(names) :]]
             if all(len(each) == 1 for each in last):
-                found |= {value: name for (value,), name in zip(last, names, strict=True) if value and name != "_"}
+                found |= {
+                    value: name for (value,), name in zip(last, names, strict=True) if value and name != "_"
+                }
     return found
 
 

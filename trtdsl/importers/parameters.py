@@ -19,8 +19,13 @@ from trtdsl.ir.names import NEVER_NAMES
 from trtdsl.types import Dim, SymbolicDim, TensorType
 
 _LETTERS: Mapping[int, tuple[str, ...]] = {
-    0: (), 1: ("C",), 2: ("N", "C"), 3: ("N", "L", "C"), 4: ("N", "C", "H", "W"), 5: ("N", "C", "D", "H", "W"),
-}  # fmt: skip
+    0: (),
+    1: ("C",),
+    2: ("N", "C"),
+    3: ("N", "L", "C"),
+    4: ("N", "C", "H", "W"),
+    5: ("N", "C", "D", "H", "W"),
+}
 """What the dimensions of a block's tensor are called, by its rank."""
 
 _MOST = 8
@@ -135,14 +140,22 @@ class _Inference:
             factors = [_factor(each, size) for each, size in zip(column, values, strict=True)]
             if all(factor is not None for factor in factors) and all(map(_is_symbolic, values)):
                 inner = self._expression(factors, role)
-                left = inner.text if isinstance(inner, Text) else str(inner.value) if isinstance(inner, Literal) else ""
+                left = (
+                    inner.text
+                    if isinstance(inner, Text)
+                    else str(inner.value)
+                    if isinstance(inner, Literal)
+                    else ""
+                )
                 if left:
                     left = f"({left})" if " " in left else left
                     return Text(f"{left} * {self._dimension(name, place).text}")
         return None
 
     def _parameter(self, role: str, column: Sequence[Hole]) -> Expression:
-        name = next(each for each in numbered(role) if each not in self._taken and each not in self._found.parameters)
+        name = next(
+            each for each in numbered(role) if each not in self._taken and each not in self._found.parameters
+        )
         return self._given(name, column)
 
     def _given(self, name: str, column: Sequence[Hole]) -> Expression:
@@ -185,7 +198,9 @@ def _without_gaps(column: Sequence[Hole], sizes: Sequence[Any]) -> list[Hole]:
     for _, _, values in sizes:
         if all(_equal(values[number], column[number]) for number in known):
             return list(values)
-        if not all(_is_size(each) and isinstance(each, int) for each in (*values, *(column[n] for n in known))):
+        if not all(
+            _is_size(each) and isinstance(each, int) for each in (*values, *(column[n] for n in known))
+        ):
             continue
         ratio = _ratio([column[number] for number in known], [values[number] for number in known], one=True)
         if ratio is not None:
@@ -238,7 +253,9 @@ def _is_symbolic(value: Any) -> bool:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, SymbolicDim) or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+    return isinstance(value, SymbolicDim) or (
+        isinstance(value, int) and not isinstance(value, bool) and value > 0
+    )
 
 
 def _equal(left: Any, right: Any) -> bool:

@@ -1,8 +1,8 @@
 """A captured program: operations by PyTorch's names, each with the module that it ran in.
 
-In: what a reader found in an exported program or a file.  Out: a :class:`Program`, all that the importer knows;
-it holds neither torch nor onnx objects.  Values are named by strings, each made once: by an input, a weight, a
-constant or an operation.
+In: what a reader found in an exported program or a file.  Out: a :class:`Program`, all that the importer
+knows; it holds neither torch nor onnx objects.  Values are named by strings, each made once: by an input, a
+weight, a constant or an operation.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Program(msgspec.Struct, frozen=True):
     ties: Mapping[str, tuple[str, ...]] = {}
     """the keys under which the state dict has a weight, by each of them"""
     origins: Mapping[str, tuple[str, tuple[Frame, ...]]] = {}
-    """of every value that is constant what the source calls it, "" where it does not, and the lines that made it"""
+    """of every value that is constant what the source calls it, if it does, and the lines that made it"""
     input_names: Mapping[str, str] = {}
     """what the user calls an input"""
     source: str = ""

@@ -7,11 +7,10 @@ registered under ATen's names without overload.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-
 from typing import Any
 
 from trtdsl.importers.program import Argument, Operation, Program, Ref
-from trtdsl.importers.sketch import Apply, Cut, Expression, Infix, Items, Literal, Subscript, Use
+from trtdsl.importers.sketch import Apply, Cut, Expression, Infix, Items, Literal, Subscript
 from trtdsl.importers.spelling import apply_by_name, expression_of, literal_of
 from trtdsl.types import DType, TensorType
 
@@ -52,7 +51,9 @@ class Writing:
         return expression_of(self[name])
 
     def apply(self, function: str, /, **renamed: str) -> Expression:
-        """The operator of this name, given the operation's arguments under their own names but for those renamed."""
+        """The operator of this name, given the operation's arguments under their own names but for those
+        renamed.
+        """
         names = {name: renamed.get(name, name) for name in self.operation.arguments}
         arguments = {names[name]: value for name, value in self.operation.arguments.items()}
         return self.given(function, arguments)
@@ -132,8 +133,9 @@ for _name, (_function, _names) in _RENAMED.items():
 # --- Operators between operands ---------------------------------------------------------------------------
 
 _INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "remainder": "%", "floor_divide": "//",
-    "matmul": "@", "pow": "**", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "remainder": "%",
+    "floor_divide": "//", "matmul": "@", "pow": "**",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
 
 
@@ -143,7 +145,9 @@ def _infix(writing: Writing) -> Expression:
     plain = writing.get("alpha", 1) == 1 and writing.get("rounding_mode") is None
     if not plain or name == "matmul":
         return writing.apply(name)
-    left, right = [value for key, value in writing.operation.arguments.items() if key not in ("alpha", "rounding_mode")]
+    left, right = [
+        value for key, value in writing.operation.arguments.items() if key not in ("alpha", "rounding_mode")
+    ]
     if not isinstance(left, Ref) and not isinstance(right, Ref):
         raise Missing("it has no tensor")
     return Infix(_INFIX[name], expression_of(left), expression_of(right))
@@ -224,7 +228,9 @@ def _slice(writing: Writing) -> Expression:
         end = None
     if start is None and end is None and step == 1:
         return writing.expression("self")
-    parts = [None if part is None else expression_of(part) for part in (start, end, None if step == 1 else step)]
+    parts = [
+        None if part is None else expression_of(part) for part in (start, end, None if step == 1 else step)
+    ]
     return _at(writing, dim, Cut(*parts))
 
 
@@ -273,7 +279,9 @@ def _split(writing: Writing) -> Expression:
     return writing.given("split", {"input": writing["self"], "split_size_or_sections": sizes, "dim": dim})
 
 
-@rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d", "replication_pad1d")
+@rule(
+    "pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d", "replication_pad1d"
+)
 def _pad(writing: Writing) -> Expression:
     mode = {"reflection": "reflect", "replication": "replicate"}.get(writing.operation.base.partition("_")[0])
     given: dict[str, Argument] = {"input": writing["self"], "pad": writing.get("pad", writing.get("padding"))}
@@ -289,24 +297,33 @@ def _pad(writing: Writing) -> Expression:
 
 @rule("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d")
 def _pool(writing: Writing) -> Expression:
-    given = {("input" if name == "self" else name): value for name, value in writing.operation.arguments.items()}
+    given = {
+        ("input" if name == "self" else name): value for name, value in writing.operation.arguments.items()
+    }
     if given.get("stride") in ((), given["kernel_size"]):
         given["stride"] = None
     return writing.given(writing.operation.base, given)
 
 
 @rule(
-    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d",
-    "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d", "_upsample_nearest_exact1d",
-    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
+    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
+    "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d",
+    "_upsample_nearest_exact1d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
 )  # fmt: skip
 def _upsample(writing: Writing) -> Expression:
     name = writing.operation.base
     mode = name.lstrip("_").removeprefix("upsample_").removesuffix("_aa").rstrip("d").rstrip("123")
-    given: dict[str, Argument] = {"input": writing.get("input", writing.get("self")), "mode": mode.replace("_", "-")}
+    given: dict[str, Argument] = {
+        "input": writing.get("input", writing.get("self")),
+        "mode": mode.replace("_", "-"),
+    }
     scales = writing.get("scale_factors")
     if scales is None:
-        scales = tuple(writing.get(key) for key in ("scales_d", "scales_h", "scales_w", "scales") if key in writing.operation.arguments)
+        scales = tuple(
+            writing.get(key)
+            for key in ("scales_d", "scales_h", "scales_w", "scales")
+            if key in writing.operation.arguments
+        )
     if scales and all(scale is not None for scale in scales):
         given["scale_factor"] = tuple(map(float, scales))
     else:
@@ -342,14 +359,25 @@ def _grid_sample(writing: Writing) -> Expression:
 # --- Constants and the rest -------------------------------------------------------------------------------
 
 
-@rule("full", "zeros", "ones", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like", "empty_like")
+@rule(
+    "full",
+    "zeros",
+    "ones",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "empty_like",
+)
 def _filled(writing: Writing) -> Expression:
     value: Any = writing.get("fill_value", 1 if "ones" in writing.operation.base else 0)
     dtype = writing.result.dtype
     given: dict[str, Argument] = {"size": writing.result.shape}
     if dtype is not DType.FLOAT32:
         given["dtype"] = dtype
-    if value in (0, 1) and not isinstance(value, bool):
+    if value == 0 or value == 1:
         return writing.given("ones" if value else "zeros", given)
     return writing.given("full", {**given, "fill_value": float(value) if dtype.is_floating else value})
 
@@ -359,7 +387,9 @@ def _fill(writing: Writing) -> Expression:
     value: Any = writing.get("value", 0)
     if isinstance(value, Ref):
         return writing.given("expand", {"input": value, "size": writing.result.shape})
-    return writing.given("full", {"size": writing.result.shape, "fill_value": value, "dtype": writing.result.dtype})
+    return writing.given(
+        "full", {"size": writing.result.shape, "fill_value": value, "dtype": writing.result.dtype}
+    )
 
 
 @rule("copy")
@@ -383,7 +413,9 @@ def _arange(writing: Writing) -> Expression:
     dtype = writing.result.dtype
     if not all(isinstance(each, int) for each in (start, end, step)) and dtype is DType.INT64:
         pass
-    given: list[Argument] = [end] if (start, step) == (0, 1) else [start, end] if step == 1 else [start, end, step]
+    given: list[Argument] = (
+        [end] if (start, step) == (0, 1) else [start, end] if step == 1 else [start, end, step]
+    )
     natural = DType.FLOAT32 if any(isinstance(each, float) for each in (start, end, step)) else DType.INT64
     named = () if dtype is natural else (("dtype", literal_of(dtype)),)
     return Apply("arange", (*(("", expression_of(each)) for each in given), *named))
@@ -391,12 +423,16 @@ def _arange(writing: Writing) -> Expression:
 
 @rule("where")
 def _where(writing: Writing) -> Expression:
-    return writing.given("where", {"condition": writing["condition"], "input": writing["self"], "other": writing["other"]})
+    return writing.given(
+        "where", {"condition": writing["condition"], "input": writing["self"], "other": writing["other"]}
+    )
 
 
 @rule("masked_fill")
 def _masked_fill(writing: Writing) -> Expression:
-    return writing.given("masked_fill", {"input": writing["self"], "mask": writing["mask"], "value": writing["value"]})
+    return writing.given(
+        "masked_fill", {"input": writing["self"], "mask": writing["mask"], "value": writing["value"]}
+    )
 
 
 @rule("square")
@@ -409,14 +445,19 @@ def _meshgrid(writing: Writing) -> Expression:
     tensors: Any = writing["tensors"]
     return Apply(
         "meshgrid",
-        (("", Items(tuple(map(expression_of, tensors)), brackets=True)), ("indexing", Literal(writing.get("indexing", "ij")))),
+        (
+            ("", Items(tuple(map(expression_of, tensors)), brackets=True)),
+            ("indexing", Literal(writing.get("indexing", "ij"))),
+        ),
     )
 
 
 @rule("einsum")
 def _einsum(writing: Writing) -> Expression:
     tensors: Any = writing["tensors"]
-    return Apply("einsum", (("", Literal(writing["equation"])), *(("", expression_of(each)) for each in tensors)))
+    return Apply(
+        "einsum", (("", Literal(writing["equation"])), *(("", expression_of(each)) for each in tensors))
+    )
 
 
 @rule("max", "min")
@@ -435,5 +476,3 @@ def _joined(writing: Writing) -> Expression:
 @rule("broadcast_tensors")
 def _broadcast(writing: Writing) -> Expression:
     raise Missing("write `expand`")
-
-

@@ -29,7 +29,9 @@ _NOTHING = frozenset(
     }
 )
 _CASTS = frozenset({"_to_copy", "to", "type_as"})
-_SHAPES = frozenset({"expand", "expand_as", "_unsafe_view", "reshape", "view", "view_as", "pad", "constant_pad_nd"})
+_SHAPES = frozenset(
+    {"expand", "expand_as", "_unsafe_view", "reshape", "view", "view_as", "pad", "constant_pad_nd"}
+)
 
 
 def simplify(program: Program) -> Program:

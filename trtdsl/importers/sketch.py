@@ -1,7 +1,8 @@
 """What will be written: statements of the language over values, before they have names.
 
-In: translated operations.  Out: for ``structure`` and ``write``; an expression is a tree whose leaves are values
-(:class:`Use`) and compile-time values (:class:`Literal`), so that two statements can be compared but for numbers.
+In: translated operations.  Out: for ``structure`` and ``write``; an expression is a tree whose leaves are
+values (:class:`Use`) and compile-time values (:class:`Literal`), so that two statements can be compared but
+for numbers.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 class Branch(msgspec.Struct, frozen=True):
-    """``if condition { … }``: each ``(result, inner, before)`` is ``inner`` where it holds, else ``before``."""
+    """``if condition { … }``: each ``(result, inner, before)`` is ``inner`` where it holds, else
+    ``before``.
+    """
 
     condition: str
     items: tuple[Item, ...]
@@ -150,7 +153,9 @@ def children(expression: Expression) -> Iterator[Expression]:
                 yield expression.left
             yield expression.right
         case Cut():
-            yield from (each for each in (expression.start, expression.stop, expression.step) if each is not None)
+            yield from (
+                each for each in (expression.start, expression.stop, expression.step) if each is not None
+            )
         case Subscript():
             yield expression.value
             yield from expression.items
@@ -185,7 +190,9 @@ def replaced(expression: Any, change: Callable[[Expression], Expression | None])
                 expression,
                 tensors=tuple(replaced(each, change) for each in expression.tensors),
                 arguments=tuple((name, replaced(each, change)) for name, each in expression.arguments),
-                named_tensors=tuple((name, replaced(each, change)) for name, each in expression.named_tensors),
+                named_tensors=tuple(
+                    (name, replaced(each, change)) for name, each in expression.named_tensors
+                ),
             )
         case Infix():
             left = None if expression.left is None else replaced(expression.left, change)

@@ -18,7 +18,9 @@ _SIZES = frozenset({"kernel_size", "stride", "padding", "dilation", "output_padd
 _UNDERSTOOD = frozenset({"dim", "dims", "start_dim"})
 """Parameters that may be left out and are understood without their names."""
 
-_MEANINGLESS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking", "implicit", "generator"})
+_MEANINGLESS = frozenset(
+    {"device", "layout", "pin_memory", "memory_format", "non_blocking", "implicit", "generator"}
+)
 """ATen's arguments that no result depends on."""
 
 
@@ -49,7 +51,11 @@ def apply_by_name(name: str, arguments: Mapping[str, Argument]) -> Expression | 
     for argument in list(given):
         value = given[argument]
         if argument not in own:
-            if argument not in _MEANINGLESS and argument not in op.ignored and value not in (None, False, 0, 1):
+            if (
+                argument not in _MEANINGLESS
+                and argument not in op.ignored
+                and value not in (None, False, 0, 1)
+            ):
                 return f"the language's `{name}` has no `{argument}`"
             del given[argument]
         elif value is None:
@@ -82,7 +88,9 @@ def _ordered(
         if default is not REQUIRED and _same(value, collapsed(parameter, default)):
             by_position = False
             continue
-        by_position = by_position and (parameter in tensors or default is REQUIRED or parameter in _UNDERSTOOD)
+        by_position = by_position and (
+            parameter in tensors or default is REQUIRED or parameter in _UNDERSTOOD
+        )
         if by_position and parameter == op.variadic and isinstance(value, tuple) and len(value) > 1:
             written += [(parameter, expression_of(each)) for each in value]
             positional += len(value)
@@ -114,7 +122,10 @@ def collapsed(parameter: str, value: Any) -> Any:
 
 
 def _same(left: Any, right: Any) -> bool:
-    return type(left) is type(right) and left == right or (
-        isinstance(left, (int, float)) and isinstance(right, (int, float))
-        and not isinstance(left, bool) and not isinstance(right, bool) and left == right
+    return (type(left) is type(right) and left == right) or (
+        isinstance(left, (int, float))
+        and isinstance(right, (int, float))
+        and not isinstance(left, bool)
+        and not isinstance(right, bool)
+        and left == right
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes
@@ -19,7 +19,9 @@ from trtdsl.types import Dim, DType, Symbol, TensorType, symbols
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
-    from torch.fx import Node
+
+Node: TypeAlias = Any
+"""A ``torch.fx.Node``, whose arguments may be anything."""
 
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _INLINED = ("wrap_with_autocast", "wrap_with_set_grad_enabled")
@@ -91,10 +93,14 @@ class _Reader:
                 self._weights[node.name] = str(spec.target)
                 self._note_type(node.name, node.meta["val"])
             else:
-                self._known.give(node.name, self._exported.constants[str(spec.target)])
+                self._constant(node.name, str(spec.target))
                 if spec.kind is InputKind.BUFFER:
                     self._origins[node.name] = (str(spec.target).rpartition(".")[2], ())
                 self._note_type(node.name, node.meta["val"])
+
+    def _constant(self, name: str, target: str) -> None:
+        value: Any = self._exported.constants[target]
+        self._known.give(name, value)
 
     def _input(self, node: Node) -> None:
         value = node.meta.get("val")
@@ -104,7 +110,9 @@ class _Reader:
             return
         self._note_type(node.name, value)
         if node.name not in self._types:
-            raise DiagnosticError(Diagnostic(f"the input `{node.name}` is {_dtype_name(value)}, which TensorRT lacks"))
+            raise DiagnosticError(
+                Diagnostic(f"the input `{node.name}` is {_dtype_name(value)}, which TensorRT lacks")
+            )
         self._inputs[node.name] = self._types[node.name]
 
     def _outputs(self) -> Iterator[tuple[str, Argument]]:
@@ -115,7 +123,11 @@ class _Reader:
         kinds = [spec.kind for spec in self._exported.graph_signature.output_specs]
         values = [each for each, kind in zip(results, kinds, strict=True) if kind is OutputKind.USER_OUTPUT]
         spec: Any = self._exported.call_spec.out_spec
-        paths = [path for path, _ in pytree.tree_flatten_with_path(spec.unflatten([0] * spec.num_leaves))[0]] if spec else []
+        paths = (
+            [path for path, _ in pytree.tree_flatten_with_path(spec.unflatten([0] * spec.num_leaves))[0]]
+            if spec
+            else []
+        )
         names = _unique([_path_name(path) for path in paths]) if len(paths) == len(values) else []
         for number, value in enumerate(values):
             if value is None:
@@ -189,8 +201,8 @@ class _Reader:
             if found is None:
                 raise DiagnosticError(
                     Diagnostic(
-                        "a number is read from a tensor's values at run time, which decides sizes or flow in Python:"
-                        " write `where` or torch.cond",
+                        "a number is read from a tensor's values at run time, which decides sizes or flow in"
+                        " Python: write `where` or torch.cond",
                         help=tuple(f"at {frame}: {frame.code}" for frame in _frames(node)[-1:]),
                     )
                 )
@@ -229,9 +241,10 @@ class _Reader:
     def _known_operation(self, node: Node, number: int) -> None:
         """Note what is written in place among known values: no expression of the language says how."""
         target: Any = node.target
-        operands = [each.name for each in node.all_input_nodes]
+        operands: list[str] = [str(each.name) for each in node.all_input_nodes]
         if _writes(target) or _is_view(target):
-            self._known_roots[node.name] = self._known_roots.get(operands[0], operands[0]) if operands else node.name
+            root: str = operands[0] if operands else node.name
+            self._known_roots[node.name] = self._known_roots.get(root, root)
         if _writes(target):
             self._written_roots.add(self._known_roots[node.name])
         self._known_operations.append((number, node.name, operands))
@@ -248,20 +261,27 @@ class _Reader:
         return tuple(each for number, each in enumerate(self._operations) if number not in numbers)
 
     def _written(self, node: Node) -> None:
-        """What is written in place is from here on what the operation gives; no other view of it may be read."""
+        """What is written in place is from here on what the operation gives; no other view of it may be
+        read.
+        """
         (target, *_) = node.args
         assert hasattr(target, "name")
         root = self._root(target)
         later = self._order[node.name]
         for name, other in [*self._roots.items(), (root, root)]:
             readers = self._readers.get(name, ())
-            if other == root and name != target.name and any(self._order.get(each, 0) > later for each in readers):
+            if (
+                other == root
+                and name != target.name
+                and any(self._order.get(each, 0) > later for each in readers)
+            ):
                 raise WritesThroughViews(f"{node.target} writes to what `{name}` is a view of")
         self._roots[node.name] = root
         self._made[target.name] = Ref(node.name)
 
     def _root(self, of: Any) -> str:
-        return self._roots.get(of.name, of.name)
+        name: str = of.name
+        return self._roots.get(name, name)
 
     # --- Arguments ----------------------------------------------------------------------------------------
 
@@ -340,9 +360,13 @@ class _Constants:
         return True
 
     def number(self, node: Node) -> Any:
-        """The number that a node reads of a known tensor, or computes of known numbers; None where it is not."""
+        """The number that a node reads of a known tensor, or computes of known numbers; None where it is
+        not.
+        """
         target: Any = node.target
-        arguments = [self._values.get(each.name, each) if hasattr(each, "name") else each for each in node.args]
+        arguments = [
+            self._values.get(each.name, each) if hasattr(each, "name") else each for each in node.args
+        ]
         if any(hasattr(each, "op") for each in arguments):
             return None
         found = target(*arguments)
@@ -355,9 +379,9 @@ class _Constants:
             self._read[name] = self._values[name].detach().clone()
 
     def arrays(self) -> dict[str, Array]:
-        from trtdsl.reference import to_numpy
-
         import torch
+
+        from trtdsl.reference import to_numpy
 
         names = {str(getattr(torch, dtype.value)): dtype for dtype in DType}
         return {name: to_numpy(value) for name, value in self._read.items() if str(value.dtype) in names}

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
-from trtdsl.importers.names import assigned, numbered
 from trtdsl.importers.modules import WEIGHTED, module_of
+from trtdsl.importers.names import assigned, numbered
 from trtdsl.importers.program import Array, Call, Operation, Program, refs
 from trtdsl.importers.rules import RULES, Missing, write
 from trtdsl.importers.sketch import Apply, Expression, Items, Literal, Statement, uses
@@ -60,7 +60,9 @@ def _expression(operation: Operation, program: Program) -> Expression:
 
 
 def _with_sources(statements: list[Statement], program: Program) -> list[Statement]:
-    """With a statement for each weight and constant that is read as a tensor, in front of its first reader."""
+    """With a statement for each weight and constant that is read as a tensor, in front of its first
+    reader.
+    """
     readers: dict[str, list[int]] = {}
     for number, statement in enumerate(statements):
         for value in uses(statement.expression):
@@ -83,7 +85,9 @@ def _with_sources(statements: list[Statement], program: Program) -> list[Stateme
 
 
 def _source(value: str, expression: Expression, calls: tuple[Call, ...], taken: set[str]) -> Statement:
-    """A weight in the innermost call around its readers whose path is above its key; a constant right there."""
+    """A weight in the innermost call around its readers whose path is above its key; a constant right
+    there.
+    """
     if isinstance(expression, Apply) and isinstance(expression.label, str):
         if expression.function == "Constant":
             path = calls[-1].path if calls else ""

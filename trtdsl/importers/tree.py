@@ -1,7 +1,7 @@
 """The calls of modules as a tree.
 
-In: statements with the module calls that they ran in.  Out: scopes inside scopes, statements as leaves, containers
-and single layers dissolved into what is around them.
+In: statements with the module calls that they ran in.  Out: scopes inside scopes, statements as leaves,
+containers and single layers dissolved into what is around them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ def tree_of(statements: Sequence[Statement]) -> Scope:
     stack = [root]
     for statement in statements:
         depth = 0
-        while depth < len(statement.calls) and depth + 1 < len(stack) and stack[depth + 1].call == statement.calls[depth]:
+        while (
+            depth < len(statement.calls)
+            and depth + 1 < len(stack)
+            and stack[depth + 1].call == statement.calls[depth]
+        ):
             depth += 1
         del stack[depth + 1 :]
         for call in statement.calls[depth:]:
@@ -80,9 +84,9 @@ def _is_block(scope: Scope) -> bool:
 
 
 def _is_source(child: Child) -> bool:
-    return isinstance(child, Statement) and isinstance(child.expression, Apply) and child.expression.function in (
-        "Parameter", "Constant",
-    )  # fmt: skip
+    if not isinstance(child, Statement) or not isinstance(child.expression, Apply):
+        return False
+    return child.expression.function in ("Parameter", "Constant")
 
 
 def labels_of(statements: Iterator[Statement]) -> Iterator[str]:

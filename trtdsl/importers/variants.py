@@ -1,7 +1,7 @@
 """Calls of one class that leave out parts of the longest one, as one block with options.
 
-In: bodies of one class.  Out: an :class:`Aligned` for each block to write: which items of the longest body every
-other one has, and what stands for a part that it leaves out::
+In: bodies of one class.  Out: an :class:`Aligned` for each block to write: which items of the longest body
+every other one has, and what stands for a part that it leaves out::
 
     out = x -> conv1 -> bn1 -> …              out = x -> conv1 -> bn1 -> …
     identity = x -> downsample.0 -> …         # nothing, and x below
@@ -68,7 +68,7 @@ class _Shape:
     def __init__(self, item: Item) -> None:
         self.values: list[str] = []
         self.holes: list[Hole] = []
-        made = {each for each in _made(item)}
+        made = set(_made(item))
 
         def note(value: str) -> str:
             if value not in made:
@@ -114,7 +114,12 @@ class _Aligner:
         return Alignment(kept, holes, stands_for)
 
     def _match(
-        self, number: int, other: int, same: Mapping[str, str], stands_for: Mapping[str, str], left_out: frozenset[int]
+        self,
+        number: int,
+        other: int,
+        same: Mapping[str, str],
+        stands_for: Mapping[str, str],
+        left_out: frozenset[int],
     ) -> Any:
         self._steps += 1
         if self._steps > _MOST_STEPS:
@@ -146,7 +151,11 @@ class _Aligner:
         return {**known, **dict(zip(ours.made, theirs.made, strict=True))}, standing
 
     def _unified(
-        self, ours: Sequence[str], theirs: Sequence[str], same: Mapping[str, str], stands_for: Mapping[str, str]
+        self,
+        ours: Sequence[str],
+        theirs: Sequence[str],
+        same: Mapping[str, str],
+        stands_for: Mapping[str, str],
     ) -> tuple[dict[str, str], dict[str, str]] | None:
         standing = dict(stands_for)
         back = {value: key for key, value in reversed(list(same.items()))}
@@ -212,14 +221,19 @@ def reading(item: Item, names: Mapping[str, str]) -> Item:
     """The item with other values in the place of those named."""
 
     def change(expression: Expression) -> Expression | None:
-        return Use(names[expression.value]) if isinstance(expression, Use) and expression.value in names else None
+        return (
+            Use(names[expression.value])
+            if isinstance(expression, Use) and expression.value in names
+            else None
+        )
 
     match item:
         case Statement():
             return msgspec.structs.replace(item, expression=replaced(item.expression, change))
         case Loop():
             carried = tuple(
-                (result, start, end, names.get(initial, initial)) for result, start, end, initial in item.carried
+                (result, start, end, names.get(initial, initial))
+                for result, start, end, initial in item.carried
             )
             inner = tuple(reading(each, names) for each in item.items)
             return msgspec.structs.replace(item, carried=carried, items=inner)

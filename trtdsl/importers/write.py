@@ -1,7 +1,7 @@
 """A sketch as text.
 
-In: blocks and a model whose values have no names yet.  Out: `.trtnet` text in the one layout.  A value that is
-read once, right behind where it is made, is written where it is read: in a pipe, or in parentheses.
+In: blocks and a model whose values have no names yet.  Out: `.trtnet` text in the one layout.  A value that
+is read once, right behind where it is made, is written where it is read: in a pipe, or in parentheses.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ class _Body:
             self._remaining[inner] += 1
         held = dict(self._holder)
         yield f"if {branch.condition} {{"
-        yield from self._inner(branch.items, [(inner, name) for (_, inner, _), name in zip(branch.merges, names, strict=True)])
+        yield from self._inner(
+            branch.items, [(inner, name) for (_, inner, _), name in zip(branch.merges, names, strict=True)]
+        )
         yield "}"
         self._restore(held)
         for (result, _, _), name in zip(branch.merges, names, strict=True):
@@ -167,7 +169,9 @@ class _Body:
             self._bind(start, name)
         held = dict(self._holder)
         yield f"for {loop.targets} in {self._text(loop.over, 1)} {{"
-        yield from self._inner(loop.items, [(end, name) for (_, _, end, _), name in zip(loop.carried, names, strict=True)])
+        yield from self._inner(
+            loop.items, [(end, name) for (_, _, end, _), name in zip(loop.carried, names, strict=True)]
+        )
         yield "}"
         self._restore(held)
         for (result, *_), name in zip(loop.carried, names, strict=True):
@@ -185,7 +189,10 @@ class _Body:
 
     def _restore(self, held: Mapping[str, str]) -> None:
         """Names that a branch bound are what it left: nobody behind it may take them for what they were."""
-        self._holder = {**self._holder, **{name: value for name, value in held.items() if name in self._holder}}
+        self._holder = {
+            **self._holder,
+            **{name: value for name, value in held.items() if name in self._holder},
+        }
 
     # --- Names --------------------------------------------------------------------------------------------
 
@@ -266,7 +273,12 @@ class _Body:
         near = [each for each in waiting if not _is_source(each)]
         for each in [*reversed(near), *left]:
             (result, *others) = each.results
-            once = result is not None and not others and wanted.count(result) == 1 and self._remaining[result] == 1
+            once = (
+                result is not None
+                and not others
+                and wanted.count(result) == 1
+                and self._remaining[result] == 1
+            )
             piped = result == head and self._may_be_piped(each)
             if once and result is not None and (piped or self._fits(each, result)):
                 self._absorbed[result] = each.expression
@@ -298,10 +310,20 @@ class _Body:
     def _levelled(self, expression: Expression) -> tuple[str, int]:
         match expression:
             case Use(value):
-                return self._levelled(self._absorbed[value]) if value in self._absorbed else (self._names[value], _ATOM)
+                return (
+                    self._levelled(self._absorbed[value])
+                    if value in self._absorbed
+                    else (self._names[value], _ATOM)
+                )
             case Literal(value):
-                negative = isinstance(value, (int, float)) and not isinstance(value, bool) and str(value).startswith("-")
-                return literal(value), _ATOM - 4 if isinstance(value, SymbolicDim) else 8 if negative else _ATOM
+                negative = (
+                    isinstance(value, (int, float))
+                    and not isinstance(value, bool)
+                    and str(value).startswith("-")
+                )
+                return literal(value), _ATOM - 4 if isinstance(
+                    value, SymbolicDim
+                ) else 8 if negative else _ATOM
             case Text(text):
                 return text, _ATOM if re.fullmatch(r"[\w.]+", text) else 6
             case Items(items, brackets):
@@ -427,7 +449,11 @@ def _is_source(statement: Statement) -> bool:
 
 
 def _may_give_fewer(statement: Statement) -> bool:
-    return isinstance(statement.expression, Apply) and statement.expression.function in ("LSTM", "GRU", "RNN") and False
+    return (
+        isinstance(statement.expression, Apply)
+        and statement.expression.function in ("LSTM", "GRU", "RNN")
+        and False
+    )
 
 
 def _outer(loop: Loop) -> Iterator[str]:
