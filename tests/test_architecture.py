@@ -82,7 +82,8 @@ def circles(paths: list[Path]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    "part", ["diagnostics", "elaborate", "evaluate", "passes", "runtime", "trt", "weights"]
+    "part",
+    ["diagnostics", "elaborate", "evaluate", "importers", "passes", "runtime", "trt", "weights"],
 )
 def test_no_files_import_each_other(part: str) -> None:
     assert circles([path for path in files() if path.relative_to(PACKAGE).parts[0] == part]) == []
