@@ -38,20 +38,25 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Compiled(msgspec.Struct, frozen=True):
-    """An engine on disk: its path and manifest, and the operator counts before and after the passes."""
+    """An engine on disk: its path, manifest and notes, and the operators' counts before and after passes."""
 
     engine: Path
     manifest: Manifest
     before: Counter[str]
     after: Counter[str]
+    notes: tuple[Diagnostic, ...] = ()
 
 
 class Optimized(msgspec.Struct, frozen=True):
-    """The graph to lower, the names of the passes that made it, and whether its network is a mixed one."""
+    """The graph to lower, the names of the passes that made it, and whether its network is a mixed one.
+
+    ``notes`` say what the precision changed.
+    """
 
     graph: Graph
     passes: tuple[str, ...]
     mixed: bool = False
+    notes: tuple[Diagnostic, ...] = ()
 
 
 def check_file(
@@ -197,7 +202,8 @@ def compile_graph(
         )
     # The manifest first: an engine that has none is never overwritten, also if this is killed in between.
     write_together({manifest_path(engine): manifest.to_json().encode(), engine: built.data})
-    return Compiled(engine, manifest, operator_counts(graph), operator_counts(optimized.graph))
+    counts = operator_counts(graph), operator_counts(optimized.graph)
+    return Compiled(engine, manifest, *counts, optimized.notes)
 
 
 def _load_plugins(dialect: Dialect, libraries: Sequence[str | Path]) -> None:
@@ -221,6 +227,7 @@ def optimize_graph(
     Raises :class:`DiagnosticError` for an unknown pass and for what the precision cannot hold.
     """
     from trtdsl.passes import CONVERT_PRECISION, optimize, selected, with_passes
+    from trtdsl.passes.masks import within_range
 
     steps = selected(options.skip, options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
@@ -228,26 +235,28 @@ def optimize_graph(
     if options.precision is None:
         return Optimized(optimized, passes)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
+    notes = within_range(optimized, DType(options.precision)).notes
     optimized, mixed = in_precision(optimized, DType(options.precision), dialect)
     if mixed:
-        return Optimized(optimized, passes, mixed)
+        return Optimized(optimized, passes, mixed, notes)
     if after:
         after(CONVERT_PRECISION, optimized)
-    return Optimized(optimized, (*passes, CONVERT_PRECISION))
+    return Optimized(optimized, (*passes, CONVERT_PRECISION), notes=notes)
 
 
 def in_precision(graph: Graph, precision: DType, dialect: Dialect | None) -> tuple[Graph, bool]:
     """The graph to lower for that precision, and whether as a mixed network.
 
     Without a dialect it is strongly typed. A weakly typed network stays as it is: TensorRT picks, layer by
-    layer, what is faster in float16.
+    layer, what is faster in float16, but for its masks, which float16 must hold.
     Raises :class:`DiagnosticError` for what the precision cannot hold.
     """
     from trtdsl.passes import convert_precision
+    from trtdsl.passes.masks import within_range
 
     converted = require_valid(convert_precision(precision)(graph))
     mixed = precision is DType.FLOAT16 and dialect is not None and not dialect.facts.strongly_typed
-    return (graph if mixed else converted), mixed
+    return (within_range(graph, precision).graph if mixed else converted), mixed
 
 
 def require_values(graph: Graph) -> None:

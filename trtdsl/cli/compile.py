@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, names_in, pass_option, with_options
-from trtdsl.cli.report import explainer, without_warnings
+from trtdsl.cli.report import explainer, report, without_warnings
 from trtdsl.options import CheckOptions, CompileOptions
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def compile(
             command=compile_command(file, weights, choice, options),
         )
     if not quiet:
+        report(compiled.notes)
         _print_compiled(compiled)
 
 

@@ -12,6 +12,7 @@ from trtdsl.ops.base import Module, Op
 from trtdsl.ops.logic import To
 from trtdsl.ops.refused import Refused
 from trtdsl.passes.declare import Pass
+from trtdsl.passes.masks import within_range
 from trtdsl.types import DType, TensorType
 
 CONVERTED = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
@@ -36,7 +37,8 @@ def convert_precision(dtype: DType) -> Pass:
 def _converted(graph: Graph, dtype: DType) -> Graph:
     """Compute in one precision: weights and constants are rounded, inputs and outputs keep their types.
 
-    Integers stay as they are, and so does what is written in place, for its memory is the caller's, and a
+    Numbers that stand for infinity, as a mask's -3.4e38, become the type's own largest. Integers stay as they
+    are, and so does what is written in place, for its memory is the caller's, and a
     plugin, whose types are those of the text. A weight whose numbers the type cannot hold raises
     DiagnosticError.
 
@@ -64,6 +66,7 @@ def _converted(graph: Graph, dtype: DType) -> Graph:
     """
     if _is_converted(graph, dtype):
         return graph
+    graph = within_range(graph, dtype).graph
     conversion = _Conversion(dtype, Builder(ValueNames.of(graph)), {})
     conversion.run(graph, {value: value for value in graph.inputs if not _is_other(value, dtype)})
     outputs = tuple(conversion.output(output, graph) for output in graph.outputs)
