@@ -131,6 +131,23 @@ def test_the_changelog_says_nothing_twice() -> None:
     assert not twice
 
 
+def headers(text: str) -> list[str]:
+    """The blocks and defs that others may use, as they are called: ``Name(parameters)(tensors)``."""
+    found = re.findall(r"^(?:block|def) ([A-Za-z].*?) \{$", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(r",? ?\n? *\)", ")", re.sub(r"\(\s+", "(", " ".join(each.split()))) for each in found]
+
+
+def test_the_standard_library_is_on_its_page() -> None:
+    """Every file under a heading, and below that what each of its blocks and defs takes."""
+    page = (ROOT / "docs" / "standard-library.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    for path in sorted((ROOT / "trtdsl" / "std").glob("*.trtnet")):
+        (section,) = (each for each in sections if f"std/{path.name}" in each.partition("\n")[0])
+        shown = " ".join(section.split())
+        missing = [each for each in headers(path.read_text(encoding="utf-8")) if f"`{each}`" not in shown]
+        assert missing == [], path.name
+
+
 def test_operator_pages_are_current() -> None:
     assert (ROOT / "docs" / "operators.md").read_text(encoding="utf-8") == operator_pages(), "run `make docs`"
 
