@@ -1,7 +1,7 @@
 """What a user reads after a mistake: each ``NAME.trtnet`` here gives exactly the text of ``NAME.err``.
 
 ``NAME.json``, where it exists, says more: the model and its parameters, the weights map, and the checkpoint
-to bind, with the constants beside it.
+to bind, with the constants beside it and the prefix of its keys.
 ``UPDATE_GOLDEN=1 pytest tests/errors`` writes the ``.err`` files anew; read what changed.
 """
 
@@ -53,7 +53,7 @@ def diagnostics(name: str, folder: Path) -> tuple[Diagnostic, ...]:
         if "constants" in settings:
             files.append(Path("m.constants.safetensors"))
             write_weights(files[1], settings["constants"])
-        bound = bind(found.graph, load_checkpoints(files), dtype)
+        bound = bind(found.graph, load_checkpoints(files), dtype, prefix=settings.get("prefix"))
         return (*found.warnings, *bound.warnings)
     except DiagnosticError as error:
         return error.diagnostics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -17,6 +18,8 @@ from trtdsl.elaborate.values import in_words
 from trtdsl.ir import Graph, Output, Profile, Value, misplaced, walk
 from trtdsl.syntax import tree
 from trtdsl.types import LARGEST_DIM, Dim, DType, Symbol, SymbolicDim, TensorType, ValueRange, symbol, symbols
+
+_A_RANGE = re.compile(r"\bdim\b[^{};#\n]*\.\.[^{};#\n]*\.\.[^{};#\n]*$")
 
 HIGHEST_RANK = 8
 
@@ -98,9 +101,11 @@ class Declarations:
     def _step(self, statement: tree.Dim, scope: Scope) -> int:
         if statement.step is None:
             return 1
-        step = self._size(statement.step, scope)
-        if step == 0:
-            raise mistake("a step must be at least 1, not 0", statement.step.span)
+        step, place = self.expressions.value(statement.step, scope), statement.step.span
+        if type(step) is not int:
+            raise mistake(f"a step is a whole number, not {in_words(step)}", place)
+        if not 1 <= step <= LARGEST_DIM:
+            raise mistake(f"a step must be at least 1, not {in_words(step).strip('`')}", place)
         return step
 
     def _require_multiples(self, name: str, step: int, written: tree.Range | tree.Expr, sizes: Sizes) -> None:
@@ -116,7 +121,12 @@ class Declarations:
                 self.report.add(Diagnostic(text, end.span, help=help))
 
     def warn_of_rebinding(self, name: tree.Name, value: object, scope: Scope) -> None:
-        """Warn where a name that a `dim` gave to a size is bound to something else."""
+        """Warn where a name that a `dim` gave to a size is bound to something else, or a comma is missing."""
+        before = name.span.source.line(name.span.line)[: name.span.column - 1]
+        if name.text == "step" and _A_RANGE.search(before):
+            text = "this binds a name `step`: the dimension before it has no step"
+            help = ("a comma stands before it: `dim H = 64 .. 256 .. 512, step = 32`",)
+            self.report.warn(Diagnostic(text, name.span, help=help, severity="warning"))
         size, declared = self.sizes.get(name.text, (None, None))
         if declared is None or scope.names.get(name.text) != size:
             return

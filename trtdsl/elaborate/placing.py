@@ -212,7 +212,7 @@ class Placer:
             return
         raise Mistake(
             Diagnostic(
-                f"label `{path}` is used twice with different configurations",
+                f"label `{path or '_'}` is used twice with different configurations",
                 use.span,
                 origins=(Origin(first.span, "first used here"),),
                 help=("two uses of one label share their weights, so they must agree",),

@@ -141,6 +141,24 @@ def misread_header(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(message, stuck.span(), help=(f"write `{lists}`",))
 
 
+def misread_model(stuck: Stuck) -> Diagnostic | None:
+    """``model { … }``, and ``model m()(x) { … }`` as a block has its tensors."""
+    found = found_in_words(stuck)
+    if stuck.kind() == "LBRACE" and stuck.kind(-1) == "MODEL":
+        help = ("write `model name { … }`",)
+        return Diagnostic(f"expected a name, found {found}", stuck.span(), help=help)
+    kinds = stuck.tokens.kinds[: stuck.index]
+    opens = max((at for at, kind in enumerate(kinds) if kind == "LPAR"), default=0)
+    heads = kinds[max(0, opens - 2) : opens] == ["MODEL", "NAME"]
+    if heads and stuck.kind(-1) == "RPAR" and stuck.kind() == "LPAR":
+        help = ("a model declares its tensors inside: `input x: float32[…]`",)
+        return Diagnostic("a model has one list, of its parameters", stuck.span(), help=help)
+    if heads and stuck.kind() == "COLON" and "RPAR" in stuck.expected:
+        help = ("a parameter has no type; a default is written `name = value`",)
+        return Diagnostic(f"expected `)`, `,` or `=`, found {found}", stuck.span(), help=help)
+    return None
+
+
 def misread_statement(stuck: Stuck) -> Diagnostic | None:
     """A name begins a statement, but what follows is neither ``=`` nor ``,``."""
     if stuck.expected != frozenset(("EQUAL", "COMMA")):
