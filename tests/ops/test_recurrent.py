@@ -197,6 +197,24 @@ def test_one_product_is_ahead_of_the_loop_and_one_inside(kind: str, bidirectiona
     assert [begins < index < ends for index in products] == [False, True]
 
 
+@pytest.mark.parametrize(("kind", "bidirectional"), [*itertools.product(NAMES, [False, True])])
+def test_both_products_are_inside_where_the_builder_hoists_them(kind: str, bidirectional: bool) -> None:
+    """The bias stands behind their sum: before it, 8.5.3 takes a kernel more an iteration."""
+    graph, _ = recurrent(kind, False, 3, {"bidirectional": bidirectional, "batch_first": True})
+    oldest = RecordingDialect(facts("8.5.3"))
+    lower(graph, oldest)
+    layers = [oldest.network.get_layer(index) for index in range(oldest.network.num_layers)]
+    kinds = [layer.type.name for layer in layers]
+    begins, ends = kinds.index("TRIP_LIMIT"), kinds.index("LOOP_OUTPUT")
+    products = [index for index, each in enumerate(kinds) if each == "MATRIX_MULTIPLY"]
+    assert len(products) == 2 and all(begins < index < ends for index in products)
+    assert kinds.count("ITERATOR") == 1 + bidirectional
+    both = [layers[index].get_output(0) for index in products]
+    readers = [x for x in layers if [x.get_input(index) for index in range(x.num_inputs)] == both]
+    # A GRU's reset gate stands between the two.
+    assert [x.type.name for x in readers] == ([] if kind == "GRU" else ["ELEMENTWISE"])
+
+
 def test_weights_may_be_computed() -> None:
     text = """
       input x: float32[T, N, 4]

@@ -250,6 +250,17 @@ def test_layers_are_given_types_that_they_take() -> None:
         assert not wrong, example.text
 
 
+def test_an_index_into_bools_is_made_of_numbers() -> None:
+    """Where 8.5.3 joins the dimensions of bools, it cannot build the layer that gathers from them."""
+    text = (
+        "model m() { dim S = 1 .. 2 .. 4  input x: bool[S, 2, 3]  input i: int64[3]  output y = x[i, i, i] }"
+    )
+    network = oldest(elaborate_text(text)).network.real
+    assert "CAST" in kinds(network)
+    moved = {operand for kind, operand, _ in layers(network) if kind in ("SHUFFLE", "GATHER")}
+    assert "BOOL" not in moved
+
+
 @pytest.mark.parametrize(
     ("call", "shape", "is_widened"),
     [

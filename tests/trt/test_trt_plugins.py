@@ -6,6 +6,7 @@ plugin; in its place the recording network has the first input as it is.
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,20 @@ def fields_of(fields: str, name: str = "Undeclared") -> dict[str, tuple[str, Any
 
 
 OUTPUT = "outputs = [(float32, [N, 8])]"
+
+
+@pytest.mark.parametrize(("operands", "pinned"), [("x", True), ("(x, to(x, int32))", False)])
+def test_a_plugin_that_has_integers_is_not_pinned_to_floating_point(operands: str, pinned: bool) -> None:
+    """As 8.5.3 wants it, for whose networks types are pinned."""
+    oldest = facts("8.5.3")
+    dialect = RecordingDialect(dataclasses.replace(oldest, layers=oldest.layers | {"plugin_v3"}))
+    call = f'plugin("SameAsIs", {OUTPUT})({operands})'
+    lower(
+        elaborate_text(f"model m {{ dim N = 1 .. 2 .. 4  input x: float32[N, 8]  output y = {call} }}"),
+        dialect,
+    )
+    uses = {use.member for use in dialect.uses if "DataType.FLOAT" in use.arguments}
+    assert ({"precision", "set_output_type"} <= uses) == pinned
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ class Index(Function):
         places = [from_front(net, i, input.shape[dim]) for i, dim in zip(indices, dims, strict=True)]
         if len(places) == 1:
             return net.gather(input, places[0], dims[0])
-        flat, sizes = joined(net, input, dims)
-        return net.gather(flat, linear(net, places, sizes), _lead(dims))
+        flat, sizes = joined(net, net.movable(input), dims)
+        return net.cast(net.gather(flat, linear(net, places, sizes), _lead(dims)), input.dtype)
 
     def fold(self, input: Array, indices: Sequence[Array]) -> Array | None:
         where: list[Any] = [slice(None)] * input.ndim

@@ -104,6 +104,11 @@ class Network(ABC):
         return False
 
     @property
+    def hoists_products(self) -> bool:
+        """Whether a product with each element of a sequence had better stand within its loop."""
+        return False
+
+    @property
     @abstractmethod
     def promised(self) -> tuple[TensorType, ...]:
         """The types promised by the node that is being lowered."""
@@ -421,6 +426,10 @@ class Network(ABC):
         """``x`` indexed along a non-negative dimension by an integer tensor of any rank."""
         shape = (*x.shape[:dim], *indices.shape, *x.shape[dim + 1 :])
         return self.add("gather", x, indices, dim, result=x.type.with_shape(shape))
+
+    def movable(self, x: Tensor) -> Tensor:
+        """The tensor, or numbers that stand for it where layers that move elements do not take its type."""
+        return x
 
     def gather_elements(self, x: Tensor, indices: Tensor, dim: int) -> Tensor:
         """For each element of ``indices`` the one at its position along ``dim``; elsewhere sizes agree."""

@@ -1,19 +1,19 @@
 """Recurrent networks along a sequence, of several layers and in both directions.
 
-Every layer is one loop, whatever its directions: what the input contributes to the gates is one product over
-the whole sequence, ahead of the loop, and what an iteration is left with is a product with the last states of
-all directions at once, ``[directions, N, hidden]``, which is also the layout of ``h_n``.
+Every layer is one loop along the first dimension, whatever its directions: what the input contributes to the
+gates is one product over the whole sequence, ahead of the loop, and an iteration is left with a product of
+the last states of all directions at once, ``[directions, N, hidden]``, which is also the layout of ``h_n``.
+Where the builder itself takes such products out of loops, and does it better, the first stands inside too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from trtdsl.ops.base import Module, static
 from trtdsl.ops.recurrent_steps import (
     NONLINEARITIES,
-    added,
     affine,
     gru_step,
     joined,
@@ -21,6 +21,8 @@ from trtdsl.ops.recurrent_steps import (
     parts,
     require_both,
     require_state,
+    stacked,
+    total,
 )
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_elements, require_floating, require_rank
@@ -28,6 +30,10 @@ from trtdsl.types import Dim, DType, TensorType
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Along, Network, Tensor
+
+_Contribution: TypeAlias = "tuple[list[Tensor], Callable[[Sequence[Tensor]], tuple[Tensor, Tensor | None]]]"
+"""The sequence of each direction, and what an iteration makes of their elements: what the input contributes
+to the gates of all directions, and a bias that is not in it."""
 
 
 class _Recurrent(Module, abstract=True):
@@ -49,8 +55,15 @@ class _Recurrent(Module, abstract=True):
         batch_first: bool
         bidirectional: bool
 
-    def cell(self, net: Network, of_input: Tensor, of_hidden: Tensor, states: Sequence[Tensor]) -> Any:
-        """The next states, from what the input and the hidden state contribute to the gates."""
+    def cell(
+        self,
+        net: Network,
+        of_input: Tensor,
+        of_hidden: Tensor,
+        bias: Tensor | None,
+        states: Sequence[Tensor],
+    ) -> Sequence[Tensor]:
+        """The next states, from what the input, the hidden state and a bias contribute to the gates."""
         raise TypeError(f"{self.name} states no cell")
 
     # Types
@@ -132,14 +145,18 @@ class _Recurrent(Module, abstract=True):
         weights: Mapping[str, Tensor],
     ) -> tuple[Tensor, ...]:
         x = input if input.rank == 3 else net.reshape(input, (input.shape[0], 1, input.shape[1]))
-        time = self._time(input.rank)
-        batch = x.shape[1 - time]
+        # Along the first dimension an element is read, and a result written, in one piece.
+        turned = (1, 0, 2) if self._time(input.rank) else (0, 1, 2)
+        x = net.transpose(x, turned)
         last: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             pairs = zip(states, self.state_widths, strict=True)
-            initial = [self._initial(net, state, (batch, width), layer, x.dtype) for state, width in pairs]
-            x, after = self._layer(net, x, initial, self._of_layer(net, weights, layer), time)
+            initial = [
+                self._initial(net, state, (x.shape[1], width), layer, x.dtype) for state, width in pairs
+            ]
+            x, after = self._layer(net, x, initial, self._of_layer(net, weights, layer))
             last.append(after)
+        x = net.transpose(x, turned)
         kept = [parts[0] if len(parts) == 1 else net.concat(parts, 0) for parts in zip(*last, strict=True)]
         return tuple(net.reshape(t, type.shape) for t, type in zip((x, *kept), net.results, strict=True))
 
@@ -158,28 +175,55 @@ class _Recurrent(Module, abstract=True):
         return net.slice(rows, (layer * self.directions, 0, 0), (self.directions, *shape))
 
     def _layer(
-        self, net: Network, x: Tensor, initial: Sequence[Tensor], weights: Mapping[str, Tensor], time: int
+        self, net: Network, x: Tensor, initial: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The outputs of one layer, and what its directions carry in the end."""
+        """The outputs of a layer of the sequence ``[S, N, E]``, and what its directions carry in the end."""
         from trtdsl.ops.lowering import Along
 
-        ahead, beside = weights.get("bias_ih"), weights.get("bias_hh")
-        rows = self.gates * self.hidden_size
-        of_input = affine(net, x, weights["weight_ih"], ahead, None if self.gated_apart else beside)
+        sequences, contribute = (self._within if net.hoists_products else self._ahead)(net, x, weights)
+        rows, beside = self.gates * self.hidden_size, weights.get("bias_hh")
         hidden = net.reshape(weights["weight_hh"], (self.directions, rows, self.width))
-        inside = net.reshape(beside, (self.directions, 1, rows)) if beside and self.gated_apart else None
+        inside = None
+        if beside is not None and self.gated_apart:
+            inside = net.reshape(beside, (self.directions, 1, rows))
 
         def step(elements: Sequence[Tensor], states: Sequence[Tensor]) -> tuple[list[Along], list[Tensor]]:
-            parts = [net.reshape(each, (1, *each.shape)) for each in elements]
-            now = parts[0] if len(parts) == 1 else net.concat(parts, 0)
-            after = self.cell(net, now, affine(net, states[0], hidden, inside), states)
+            of_input, bias = contribute(elements)
+            after = self.cell(net, of_input, affine(net, states[0], hidden, inside), bias, states)
             after = [self._projected(net, after[0], weights), *after[1:]]
-            return self._emitted(net, after[0], time), after
+            return self._emitted(net, after[0]), after
 
-        directions = parts(net, of_input, self.directions) if self.bidirectional else [of_input]
-        along = [Along(each, time, reverse=index == 1) for index, each in enumerate(directions)]
+        along = [Along(each, 0, reverse=index == 1) for index, each in enumerate(sequences)]
         outputs, last = net.scan(step, along, initial)
-        return (outputs[0] if len(outputs) == 1 else net.concat(outputs, 2)), last
+        flat = [net.reshape(each, (each.shape[0], *each.shape[2:])) for each in outputs]
+        return (flat[0] if len(flat) == 1 else net.concat(flat, 2)), last
+
+    def _ahead(self, net: Network, x: Tensor, weights: Mapping[str, Tensor]) -> _Contribution:
+        """One product over the whole sequence, of which an iteration takes its element."""
+        of_input = affine(net, x, weights["weight_ih"], *self._biases(weights))
+        directions = parts(net, of_input, self.directions) if self.bidirectional else [of_input]
+        # A reshape of an element, within the loop, costs a kernel an iteration.
+        rows = [net.reshape(each, (each.shape[0], 1, *each.shape[1:])) for each in directions]
+        return rows, lambda elements: (stacked(net, elements), None)
+
+    def _within(self, net: Network, x: Tensor, weights: Mapping[str, Tensor]) -> _Contribution:
+        """A product of each iteration, its bias apart: what TensorRT 8's ONNX parser makes.
+
+        The bias stands behind the sum with the other product, for else it costs a kernel an iteration.
+        """
+        rows, biases = self.gates * self.hidden_size, [b for b in self._biases(weights) if b is not None]
+        weight = net.reshape(weights["weight_ih"], (self.directions, rows, x.shape[-1]))
+        bias = net.reshape(total(net, *biases), (self.directions, 1, rows)) if biases else None
+
+        def contribute(elements: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+            now = stacked(net, [net.reshape(each, (1, *each.shape)) for each in elements])
+            return net.matmul(now, weight, transpose_b=True), bias
+
+        return [x] * self.directions, contribute
+
+    def _biases(self, weights: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Those that stand beside the product of the input."""
+        return weights.get("bias_ih"), None if self.gated_apart else weights.get("bias_hh")
 
     def _projected(self, net: Network, h: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
         if "weight_hr" not in weights:
@@ -187,16 +231,14 @@ class _Recurrent(Module, abstract=True):
         shape = (self.directions, self.width, self.hidden_size)
         return net.matmul(h, net.reshape(weights["weight_hr"], shape), transpose_b=True)
 
-    def _emitted(self, net: Network, h: Tensor, time: int) -> list[Along]:
+    def _emitted(self, net: Network, h: Tensor) -> list[Along]:
         """The hidden state of each direction, as a row of its output."""
         from trtdsl.ops.lowering import Along
 
-        _, batch, width = h.shape
-        rows = [
-            net.reshape(net.slice(h, (index, 0, 0), (1, batch, width)), (batch, width))
-            for index in range(self.directions)
-        ]
-        return [Along(row, time, reverse=index == 1) for index, row in enumerate(rows)]
+        if self.directions == 1:
+            return [Along(h, 0)]
+        shape = (1, *h.shape[1:])
+        return [Along(net.slice(h, (index, 0, 0), shape), 0, reverse=index == 1) for index in range(2)]
 
     def _by_torch(
         self, torch: Any, input: Any, states: Sequence[Any], weights: Mapping[str, Any]
@@ -255,8 +297,15 @@ class LSTM(_Recurrent):
             raise Refused(f"{text}, not {self.proj_size}", "proj_size")
         return self._infer(input, {"h_0": h_0, "c_0": c_0})
 
-    def cell(self, net: Network, of_input: Tensor, of_hidden: Tensor, states: Sequence[Tensor]) -> Any:
-        return lstm_step(net, of_input, of_hidden, states[1])
+    def cell(
+        self,
+        net: Network,
+        of_input: Tensor,
+        of_hidden: Tensor,
+        bias: Tensor | None,
+        states: Sequence[Tensor],
+    ) -> Sequence[Tensor]:
+        return lstm_step(net, total(net, of_input, of_hidden, bias), states[1])
 
     def lower(
         self,
@@ -295,8 +344,15 @@ class GRU(_Recurrent):
     def infer(self, input: TensorType, hx: TensorType | None = None) -> tuple[TensorType, ...]:
         return self._infer(input, {"hx": hx})
 
-    def cell(self, net: Network, of_input: Tensor, of_hidden: Tensor, states: Sequence[Tensor]) -> Any:
-        return (gru_step(net, of_input, of_hidden, states[0]),)
+    def cell(
+        self,
+        net: Network,
+        of_input: Tensor,
+        of_hidden: Tensor,
+        bias: Tensor | None,
+        states: Sequence[Tensor],
+    ) -> Sequence[Tensor]:
+        return (gru_step(net, total(net, of_input, bias), of_hidden, states[0]),)
 
     def lower(
         self, net: Network, input: Tensor, hx: Tensor | None = None, **weights: Tensor
@@ -330,8 +386,16 @@ class RNN(_Recurrent):
     def infer(self, input: TensorType, hx: TensorType | None = None) -> tuple[TensorType, ...]:
         return self._infer(input, {"hx": hx})
 
-    def cell(self, net: Network, of_input: Tensor, of_hidden: Tensor, states: Sequence[Tensor]) -> Any:
-        return (net.activation(NONLINEARITIES[self.nonlinearity], added(net, of_input, of_hidden)),)
+    def cell(
+        self,
+        net: Network,
+        of_input: Tensor,
+        of_hidden: Tensor,
+        bias: Tensor | None,
+        states: Sequence[Tensor],
+    ) -> Sequence[Tensor]:
+        gates = total(net, of_input, of_hidden, bias)
+        return (net.activation(NONLINEARITIES[self.nonlinearity], gates),)
 
     def lower(
         self, net: Network, input: Tensor, hx: Tensor | None = None, **weights: Tensor

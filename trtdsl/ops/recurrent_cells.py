@@ -120,8 +120,8 @@ class LSTMCell(_Cell):
         bias_hh: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         x, h, c = self._begin(net, input, h_0, c_0)
-        gates = affine(net, x, weight_ih, bias_ih, bias_hh), affine(net, h, weight_hh)
-        h, c = lstm_step(net, *gates, c)
+        gates = added(net, affine(net, x, weight_ih, bias_ih, bias_hh), affine(net, h, weight_hh))
+        h, c = lstm_step(net, gates, c)
         return tuple(net.reshape(t, type.shape) for t, type in zip((h, c), net.results, strict=True))
 
     def reference(self, torch: Any, input: Any, h_0: Any = None, c_0: Any = None, **weights: Any) -> Any:

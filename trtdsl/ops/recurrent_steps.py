@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,18 @@ def added(net: Network, a: Tensor, b: Tensor) -> Tensor:
     return net.elementwise("SUM", a, b)
 
 
+def total(net: Network, first: Tensor, *others: Tensor | None) -> Tensor:
+    """The sum of all that are there, from the first on."""
+    return functools.reduce(functools.partial(added, net), (x for x in others if x is not None), first)
+
+
 def multiplied(net: Network, a: Tensor, b: Tensor) -> Tensor:
     return net.elementwise("PROD", a, b)
 
 
-def lstm_step(net: Network, of_input: Tensor, of_hidden: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_step(net: Network, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """``h = o * tanh(c)`` of ``c = f * c + i * g``."""
-    i, f, g, o = parts(net, added(net, of_input, of_hidden), 4)
+    i, f, g, o = parts(net, gates, 4)
     i, f, o = (net.activation("SIGMOID", gate) for gate in (i, f, o))
     c = added(net, multiplied(net, f, c), multiplied(net, i, net.activation("TANH", g)))
     return multiplied(net, o, net.activation("TANH", c)), c
@@ -57,6 +63,11 @@ def joined(net: Network, tensors: Sequence[Tensor]) -> Tensor:
     arrays = [tensor.array for tensor in tensors]
     known = [array for array in arrays if array is not None]
     return net.constant(np.concatenate(known)) if len(known) == len(arrays) else net.concat(tensors, 0)
+
+
+def stacked(net: Network, tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors of all directions, joined along the first dimension."""
+    return tensors[0] if len(tensors) == 1 else net.concat(tensors, 0)
 
 
 def affine(net: Network, x: Tensor, weight: Tensor, *biases: Tensor | None) -> Tensor:

@@ -79,10 +79,16 @@ class ComposingNetwork(Network):
 
     def _moved(self, move: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
         """What ``move`` makes of tensors of one type; of bools by way of numbers, if the release needs it."""
-        dtype = tensors[0].dtype
-        if dtype is not DType.BOOL or self.facts.moves_bools:
-            return move(*tensors)
-        return self.cast(move(*(self.cast(x, DType.INT32) for x in tensors)), dtype)
+        return self.cast(move(*map(self.movable, tensors)), tensors[0].dtype)
+
+    def movable(self, x: Tensor) -> Tensor:
+        if x.dtype is not DType.BOOL or self.facts.moves_bools:
+            return x
+        return self.cast(x, DType.INT32)
+
+    @property
+    def hoists_products(self) -> bool:
+        return self.facts.hoists_products
 
     def convolves_in(self, layer: str, dtype: DType, window: Window, groups: int) -> DType:
         return dtype if self.facts.convolves(layer, dtype, window, groups) else DType.FLOAT32

@@ -73,6 +73,12 @@ class Facts:
         ("requires bool or uint8 I/O but node can not be handled by Myelin")."""
         return not self.narrow
 
+    @property
+    def hoists_products(self) -> bool:
+        """Whether the builder takes a product that no iteration changes out of a loop. 8.5.3 does, as it must
+        for what its ONNX parser makes of an LSTM; one that stands ahead of the loop is slower in float16."""
+        return self.narrow
+
     def convolves(self, layer: str, dtype: DType, window: Window, groups: int) -> bool:
         """Whether there is such a convolution: 8.5.3 has none in float16 of groups in three dimensions, nor
         a transposed one of groups with dilation ("could not find any implementation")."""

@@ -435,7 +435,11 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
 
     def _pin(self, layer: Any, kind: str, arguments: Sequence[Any], results: Sequence[TensorType]) -> None:
         operands = [item for value in arguments for item in (value if isinstance(value, list) else [value])]
-        floats = [x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.is_floating]
+        given = [x.dtype for x in operands if isinstance(x, Tensor)]
+        floats = [dtype for dtype in given if dtype.is_floating]
+        if kind in PLUGINS and not all(dtype.is_floating for dtype in (*given, *(r.dtype for r in results))):
+            # Pinned to floating point, one that has integers too is found no format for (8.5.3).
+            return
         types = [self.data_type(result.dtype) for result in results]
         self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, self._mixed)
 
