@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from trtdsl.importers.holes import Hole, filled, pruned, roles
+from trtdsl.importers.holes import Function, Hole, filled, pruned, roles
 from trtdsl.importers.loops import with_loops
 from trtdsl.importers.parameters import Inferred, Instance, infer
 from trtdsl.importers.program import ModuleFacts, Program, refs
@@ -32,9 +32,13 @@ from trtdsl.importers.sketch import (
     uses,
 )
 from trtdsl.importers.tree import Child, Scope, labels_of, relative
-from trtdsl.importers.variants import Alignment, Option, Part, align, options, reading
+from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, options, reading
 from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
+
+
+MOST_VARYING = 6
+"""Ways in which the uses of a block with options may differ beside them."""
 
 
 @dataclass(eq=False)
@@ -105,11 +109,14 @@ class Structure:
         items, results = self._with_options(items, first.results, group, inferred)
         name = self._name(first.scope.call.name)
         defaults = {key: _default(column) for key, column in inferred.parameters.items()}
-        order = sorted(inferred.parameters, key=lambda key: defaults[key] is not None)
+        constructor = [*self._facts(first.scope).defaults]
+        places = {key: constructor.index(key) if key in constructor else len(constructor) for key in defaults}
+        order = sorted(inferred.parameters, key=lambda key: (defaults[key] is not None, places[key]))
         parameters = tuple((key, defaults[key]) for key in order)
         tensors = tuple(zip(first.tensors, inferred.headers, strict=True))
+        names = tuple("x" if each == "input" else each for each in self._facts(first.scope).tensors[:1])
         documentation = _documentation(first.scope, self._facts(first.scope))
-        self.blocks.append(Block(name, parameters, tensors, tuple(items), tuple(results), documentation))
+        self.blocks.append(Block(name, parameters, tensors, tuple(items), tuple(results), documentation, names))
         for number, body in enumerate(group.bodies):
             given = [(key, inferred.parameters[key][number]) for key in order]
             uses_of[body.scope] = self._use(name, body, given, defaults)
@@ -284,12 +291,22 @@ def _grouped(longest: Body, bodies: Sequence[Body]) -> Group:
             continue
         found = align(part, Part(body.items, body.tensors, body.results))
         together = options(part, [*group.alignments, found]) if found else None
-        if found and together is not None:
+        if found and together is not None and _is_plain([*group.alignments, found], bool(together)):
             group = Group([*group.bodies, body], [*group.alignments, found], together)
     # Options so far are of fewer uses than there are now.
     final = options(part, group.alignments)
     assert final is not None
     return Group(group.bodies, group.alignments, final)
+
+
+def _is_plain(alignments: Sequence[Alignment], has_options: bool) -> bool:
+    """Whether one block with options is easier to read than two: its uses differ in few ways."""
+    if not has_options:
+        return True
+    rows = [[hole for holes in each.holes for hole in holes] for each in alignments]
+    columns = {tuple(map(repr, column)) for column in zip(*rows, strict=True)}
+    varying = [each for each in columns if len({value for value in each if value != repr(ANYTHING)}) > 1]
+    return len(varying) <= MOST_VARYING
 
 
 def _option_name(run: Sequence[Item]) -> str:
@@ -312,7 +329,7 @@ def _option_name(run: Sequence[Item]) -> str:
 def _default(column: Sequence[Hole]) -> Literal | None:
     """The most frequent value of a parameter as its default, if half the uses have it."""
     (value, count) = Counter(column).most_common(1)[0]
-    plain = isinstance(value, (bool, int, float, str, tuple)) or value is None
+    plain = isinstance(value, (bool, int, float, str, tuple, Function)) or value is None
     return (
         Literal(value)
         if plain and len(column) > 1 and 2 * count >= len(column) and count < len(column)

@@ -34,6 +34,22 @@ Hole: TypeAlias = Any
 """A compile-time value: a number, a dimension, a string, a tuple of them."""
 
 
+ACTIVATIONS = frozenset(
+    {"celu", "elu", "gelu", "hardsigmoid", "hardswish", "leaky_relu", "mish", "relu", "relu6", "selu", "sigmoid"}
+    | {"silu", "softplus", "tanh"}
+)
+"""Functions of one tensor that a block may be given as a parameter."""
+
+
+class Function(msgspec.Struct, frozen=True):
+    """An operator as a compile-time value."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Numbered:
     """Gives each value a number when it is first seen, so that names do not matter."""
 
@@ -64,12 +80,22 @@ def pruned(apply: Apply) -> Apply:
     """A call without the parameters that are the operator's defaults."""
     if apply.function not in OPERATORS and apply.function not in SPELLINGS:
         return apply
-    kept = tuple(
+    kept = [
         (name, value)
         for number, (name, value) in enumerate(apply.arguments)
         if number < apply.positional or not _is_default(apply.function, name, value)
-    )
-    return msgspec.structs.replace(apply, arguments=kept)
+    ]
+    op = OPERATORS[apply.function] if apply.function in OPERATORS else SPELLINGS[apply.function][0]
+    order = {name: number for number, name in enumerate(op.parameters)}
+    named = sorted(kept[apply.positional :], key=lambda each: order.get(each[0], -1))
+    return msgspec.structs.replace(apply, arguments=(*kept[: apply.positional], *named))
+
+
+def activation_of(expression: Expression) -> Function | None:
+    """The function that an expression applies to one tensor with its defaults, if a block may be given it."""
+    if not isinstance(expression, Apply) or expression.function not in ACTIVATIONS or expression.label is not None:
+        return None
+    return Function(expression.function) if len(pruned(expression).arguments) == 1 else None
 
 
 def _is_default(function: str, name: str, value: Expression) -> bool:
@@ -122,6 +148,10 @@ def _expression(expression: Expression, number: Callable[[str], object], holes: 
     if known:
         holes.append(value)
         return "hole"
+    activation = activation_of(expression)
+    if activation:
+        holes.append(activation)
+        return "activation", *(_expression(each, number, holes) for each in _operands(expression))
     match expression:
         case Use(value):
             return number(value)
@@ -172,6 +202,8 @@ def filled(item: Item, values: Iterator[Expression]) -> Item:
 def _filled(expression: Expression, values: Iterator[Expression]) -> Expression:
     if constant_of(expression)[0]:
         return next(values)
+    if activation_of(expression):
+        return _activated(next(values), [_filled(each, values) for each in _operands(expression)])
     match expression:
         case Apply():
             apply = completed(expression)
@@ -195,6 +227,16 @@ def _filled(expression: Expression, values: Iterator[Expression]) -> Expression:
             return expression
 
 
+def _operands(expression: Expression) -> list[Expression]:
+    assert isinstance(expression, Apply)
+    return [each for name, each in expression.arguments if not constant_of(each)[0]]
+
+
+def _activated(function: Expression, operands: Sequence[Expression]) -> Apply:
+    name = function.text if isinstance(function, Text) else str(function.value) if isinstance(function, Literal) else ""
+    return Apply(name, tuple(("input", each) for each in operands), len(operands))
+
+
 def roles(items: Sequence[Item]) -> list[str]:
     """A name for each hole: the parameter that it is given for."""
     found: list[str] = []
@@ -215,6 +257,11 @@ def _roles_of_item(item: Item, found: list[str]) -> None:
 def _roles(expression: Expression, role: str, found: list[str]) -> None:
     if constant_of(expression)[0]:
         found.append(role)
+        return
+    if activation_of(expression):
+        found.append("activation")
+        for each in _operands(expression):
+            _roles(each, role, found)
         return
     match expression:
         case Apply():

@@ -7,6 +7,7 @@ number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,9 @@ from trtdsl.importers.sketch import (
 
 SHORTEST = 3
 """Iterations of a loop."""
+MOST_COLUMNS = 2
+"""Values that differ from iteration to iteration, of a short loop; one more where it is :data:`LONG`."""
+LONG = 6
 LONGEST_PERIOD = 12
 """Statements of an iteration."""
 
@@ -75,14 +79,14 @@ class _Row:
         first = self._window(0)
         if not all(isinstance(each, Statement) for each in first):
             return None
-        number = self._number(first)
-        if number is None:
-            return None
-        place, begin = number
+        found = [each for place, begin in self._numbers(first) if (each := self._numbered_by(place, begin))]
+        return max(found, key=lambda each: each[1], default=None)
+
+    def _numbered_by(self, place: str, begin: int) -> tuple[Loop, int] | None:
         count, shapes, holes = self._count(place, begin)
         while count >= SHORTEST:
             carried = self._carried(count, shapes)
-            if carried is not None:
+            if carried is not None and self._is_regular(holes[:count]):
                 return self._made(place, begin, count, carried, holes[:count]), count * self._period
             count -= 1
         return None
@@ -91,18 +95,15 @@ class _Row:
         begin = self._start + index * self._period
         return self._items[begin : begin + self._period]
 
-    def _number(self, window: Sequence[Statement]) -> tuple[str, int] | None:
-        """What stands in the labels before the number that counts, and that of the first window."""
+    def _numbers(self, window: Sequence[Statement]) -> Iterator[tuple[str, int]]:
+        """What stands in the labels before a number that may count, and that of the first window."""
         labels = [label for each in window for label in _labels(each)]
         if not labels:
-            return None
-        parts = labels[0].split(".")
-        for position, part in enumerate(parts):
-            if part.isdigit() and all(
-                each.split(".")[: position + 1] == parts[: position + 1] for each in labels
-            ):
-                return ".".join(parts[:position]), int(part)
-        return None
+            return
+        for match in _COUNTED.finditer(labels[0]):
+            before, number = labels[0][: match.start()], int(match[0])
+            if all(_is_numbered(label, before, number) for label in labels):
+                yield before, number
 
     def _count(self, place: str, begin: int) -> tuple[int, list[Any], list[list[Hole]]]:
         """How many windows have the first one's skeleton."""
@@ -162,6 +163,12 @@ class _Row:
         if not invariant.isdisjoint(initial for initial, _ in found.values()):
             return None
         return found if self._closed(count, made, found) else None
+
+    def _is_regular(self, holes: list[list[Hole]]) -> bool:
+        """Whether the iterations differ in few ways, so that a loop is easier to read than they are."""
+        columns = {tuple(map(repr, column)) for column in zip(*holes, strict=True)}
+        varying = sum(len(set(column)) > 1 for column in columns)
+        return varying <= (MOST_COLUMNS if len(holes) < LONG else MOST_COLUMNS + 1)
 
     def _made_in(self, index: int) -> list[str]:
         return [result for each in self._window(index) for result in each.results if result is not None]
@@ -243,19 +250,27 @@ def _labels(statement: Statement) -> list[str]:
     ]
 
 
+_COUNTED = re.compile(r"(?<![0-9])[0-9]+(?=\.|$)")
+"""A number at the end of a part of a label: ``layers.0``, ``denseblock1``."""
+
+
+def _is_numbered(label: str, before: str, number: int) -> bool:
+    prefix = f"{before}{number}"
+    return label == prefix or label.startswith(f"{prefix}.")
+
+
 def _relabelled(statement: Statement, before: str, number: int) -> Statement | None:
     """With ``{i}`` for the number in every label; None where a label has another."""
-    prefix = f"{before}.{number}" if before else str(number)
-    if any(label != prefix and not label.startswith(f"{prefix}.") for label in _labels(statement)):
+    if not all(_is_numbered(label, before, number) for label in _labels(statement)):
         return None
-    start = f"{before}." if before else ""
+    length = len(f"{before}{number}")
 
     def change(expression: Expression) -> Expression | None:
         if not isinstance(expression, Apply) or not isinstance(expression.label, str):
             return None
         plain = msgspec.structs.replace(expression, label=None)
-        changed = replaced(plain, change) if plain != expression else plain
-        return msgspec.structs.replace(changed, label=Text(f"{start}{{i}}{expression.label[len(prefix) :]}"))
+        changed = replaced(plain, change)
+        return msgspec.structs.replace(changed, label=Text(f"{before}{{i}}{expression.label[length:]}"))
 
     return msgspec.structs.replace(statement, expression=_changed(statement.expression, change))
 

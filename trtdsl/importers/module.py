@@ -18,6 +18,7 @@ from trtdsl.importers.constants import place_constants
 from trtdsl.importers.flat import flat, of_model
 from trtdsl.importers.names import hints_of
 from trtdsl.importers.program import Array, Operation, Program
+from trtdsl.importers.recognise import with_attention
 from trtdsl.importers.simplify import simplify
 from trtdsl.importers.translate import Untranslated, constants_of, translatable, translate
 from trtdsl.importers.tree import dissolved, tree_of
@@ -59,7 +60,7 @@ def import_module(
 
 def import_program(program: Program, *, is_flat: bool = False) -> Imported:
     """A captured program's text."""
-    program = simplify(place_constants(program, translatable()))
+    program = with_attention(simplify(place_constants(program, translatable())))
     try:
         statements = translate(program)
     except Untranslated as error:

@@ -25,7 +25,7 @@ _FUNCTIONS: Mapping[str, str] = {
 }  # fmt: skip
 _NEVER = frozenset({"cudnn_enabled", "cudnn_enable", "momentum", "scale_grad_by_freq", "sparse"})
 _RECURRENT: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
-WEIGHTED = frozenset({*_FUNCTIONS, *_RECURRENT, "convolution"})
+WEIGHTED = frozenset({*_FUNCTIONS, *_RECURRENT, "multihead_attention"})
 """ATen's operations that take weights."""
 
 
@@ -34,6 +34,8 @@ def module_of(operation: Operation, program: Program) -> Expression:
     writing = Writing(operation, program)
     if operation.base in _RECURRENT:
         return _recurrent(writing, _RECURRENT[operation.base])
+    if operation.base == "multihead_attention":
+        return _attention(writing)
     name = _FUNCTIONS[operation.base]
     spelling = SPELLINGS[name][1]
     assert spelling.configure
@@ -125,6 +127,16 @@ def parameters(op: Op) -> tuple[tuple[tuple[str, Expression], ...], int]:
         written.append((name, expression_of(value)))
         positional += by_position
     return tuple(written), positional
+
+
+def _attention(writing: Writing) -> Expression:
+    """``(query, key, value) -> label: MultiheadAttention(heads)``."""
+    op = OPERATORS["MultiheadAttention"]
+    wanted = {name: writing[name] for name in ("num_heads", "bias", "batch_first")}
+    given = [(name, Literal(value)) for name, value in wanted.items() if op.default(name) != value]
+    tensors = tuple(writing.expression(name) for name in ("query", "key", "value"))
+    label = str(writing["label"])
+    return Apply("MultiheadAttention", tuple(given), 1, is_module=True, label=label, tensors=tensors)
 
 
 def _recurrent(writing: Writing, name: str) -> Expression:

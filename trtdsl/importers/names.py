@@ -35,6 +35,7 @@ def hints_of(items: Iterable[Item]) -> dict[str, str]:
                 name = inner.get(end) or found.get(before)
                 if name:
                     found |= {result: name, end: name}
+                    found.setdefault(before, name)
             continue
         frame = _own(item.frames)
         if frame:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trtdsl.importers.holes import Hole
+from trtdsl.importers.holes import Function, Hole
 from trtdsl.importers.names import numbered
 from trtdsl.importers.program import ModuleFacts
 from trtdsl.importers.sketch import Expression, Items, Literal, Text
@@ -76,6 +76,9 @@ class _Inference:
             found = self._known_parameter(column)
             if found is not None and len({str(each) for each in column if each is not ANYTHING}) > 1:
                 return found
+            found = self._multiple_of_parameter(column)
+            if found is not None:
+                return found
             # What a use leaves out says nothing: it may be what the first of the others is.
             column = _without_gaps(column, self._sizes)
         first = column[0]
@@ -92,7 +95,7 @@ class _Inference:
 
     def _attribute(self, column: Sequence[Hole]) -> Expression | None:
         """A parameter of the class's constructor that has these values."""
-        if any(isinstance(each, (SymbolicDim, str)) or each is None for each in column):
+        if any(isinstance(each, (SymbolicDim, str, Function)) or each is None for each in column):
             return None
         facts = [each.facts for each in self._instances]
         for name in dict.fromkeys((*facts[0].defaults, *facts[0].parameters)):
@@ -124,12 +127,17 @@ class _Inference:
         known = self._known_parameter(column)
         if known is not None:
             return known
-        if not all(_is_size(each) for each in column):
+        return self._multiple_of_parameter(column)
+
+    def _multiple_of_parameter(self, column: Sequence[Hole]) -> Expression | None:
+        known = [number for number, each in enumerate(column) if each is not ANYTHING]
+        if not all(_is_size(column[number]) for number in known):
             return None
         for name, values in self._found.parameters.items():
-            ratio = _ratio(column, values) if all(_is_size(each) for each in values) else None
-            if ratio is not None:
-                return self._scaled(Text(name), ratio)
+            if all(_is_size(each) for each in values):
+                ratio = _ratio([column[number] for number in known], [values[number] for number in known])
+                if ratio is not None:
+                    return self._scaled(Text(name), ratio)
         return None
 
     def _symbolic(self, column: Sequence[Hole], role: str) -> Expression | None:

@@ -435,6 +435,13 @@ def _masked_fill(writing: Writing) -> Expression:
     )
 
 
+@rule("hardtanh")
+def _hardtanh(writing: Writing) -> Expression:
+    if (writing["min_val"], writing["max_val"]) == (0, 6):
+        return writing.given("relu6", {"input": writing["self"]})
+    return writing.apply("hardtanh")
+
+
 @rule("square")
 def _square(writing: Writing) -> Expression:
     return Infix("**", writing.expression("self"), Literal(2))

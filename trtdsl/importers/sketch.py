@@ -124,6 +124,8 @@ class Block(msgspec.Struct, frozen=True):
     items: tuple[Item, ...]
     returns: tuple[str, ...]
     documentation: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """what the first of the tensors are called"""
 
 
 class Sketch(msgspec.Struct, frozen=True):

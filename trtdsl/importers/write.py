@@ -76,8 +76,9 @@ class _Body:
         yield from (f"## {line}".rstrip() for line in block.documentation)
         self._dimensions(type for _, type in block.tensors)
         self._count(block.items, block.returns)
-        for value, _ in block.tensors:
-            self._bind(value, self._free(self._wish(value, "x"), value))
+        for number, (value, _) in enumerate(block.tensors):
+            wish = block.names[number] if number < len(block.names) else self._wish(value, "x")
+            self._bind(value, self._free(identifier(wish), value))
         parameters = ", ".join(_parameter(name, default) for name, default in block.parameters)
         tensors = ", ".join(
             f"{self._names[value]}: {type}" if type else self._names[value] for value, type in block.tensors
@@ -124,8 +125,6 @@ class _Body:
         text = self._text(statement.expression, 0)
         self._spend(statement)
         names = [self._bound(result, statement) for result in statement.results]
-        while len(names) > 1 and names[-1] == "_" and _may_give_fewer(statement):
-            names.pop()
         return f"{', '.join(names)} = {text}"
 
     def _bound(self, result: str | None, statement: Statement) -> str:
@@ -140,11 +139,11 @@ class _Body:
         for result, inner, before in branch.merges:
             self._remaining[before] -= 1
             name = self._names.get(before, "")
-            if not name or self._remaining[before] > 0:
+            inside = sum(value == before for item in branch.items for value in _reads(item))
+            if not name or self._remaining[before] > inside:
                 name = self._free(self._wish(result, "x"), result)
                 yield f"{name} = {self._text(Use(before), 0)}"
             names.append(name)
-            self._bind(result, name)
             self._remaining[inner] += 1
         held = dict(self._holder)
         yield f"if {branch.condition} {{"
@@ -448,12 +447,17 @@ def _is_source(statement: Statement) -> bool:
     )  # fmt: skip
 
 
-def _may_give_fewer(statement: Statement) -> bool:
-    return (
-        isinstance(statement.expression, Apply)
-        and statement.expression.function in ("LSTM", "GRU", "RNN")
-        and False
-    )
+def _reads(item: Item) -> Iterator[str]:
+    """The values that an item reads, also inside."""
+    match item:
+        case Statement():
+            yield from uses(item.expression)
+        case Branch():
+            yield from (before for _, _, before in item.merges)
+            yield from (value for each in item.items for value in _reads(each))
+        case Loop():
+            yield from (initial for *_, initial in item.carried)
+            yield from (value for each in item.items for value in _reads(each))
 
 
 def _outer(loop: Loop) -> Iterator[str]:

@@ -1,0 +1,92 @@
+"""Modules of torch.nn that run as many operations, found again by their calls.
+
+In: a program.  Out: one in which the operations of a ``MultiheadAttention`` are one, ``multihead_attention``, where
+its inputs are plain to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from trtdsl.importers.program import Argument, Call, Frame, ModuleFacts, Operation, Program, Ref, refs
+
+_ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
+
+
+def with_attention(program: Program) -> Program:
+    """The program with each call of a plain ``MultiheadAttention`` as one operation."""
+    operations: list[Operation] = []
+    position = 0
+    while position < len(program.operations):
+        call = _attention_call(program.operations[position])
+        stop = position + 1
+        while call and stop < len(program.operations) and call in program.operations[stop].calls:
+            stop += 1
+        run = program.operations[position:stop]
+        found = _as_one(program, call, run) if call else None
+        operations += [found] if found else run
+        position = stop
+    return msgspec.structs.replace(program, operations=tuple(operations))
+
+
+def _attention_call(operation: Operation) -> Call | None:
+    return next((call for call in operation.calls if call.kind == _ATTENTION), None)
+
+
+def _as_one(program: Program, call: Call, run: Sequence[Operation]) -> Operation | None:
+    """The one operation, or None where what the call was given cannot be told."""
+    facts = program.modules.get(call.path)
+    made = {result for each in run for result in each.results}
+    weights = [each for operation in run for each in operation.operands if each in program.weights]
+    keys = {program.weights[each] for each in weights}
+    if facts is None or not _has_plain_weights(call, keys):
+        return None
+    given = list(dict.fromkeys(each for operation in run for each in operation.operands if each not in made))
+    tensors = [each for each in given if each not in program.weights]
+    results = _read_behind(program, run, made)
+    if len(results) != 1 or not 1 <= len(tensors) <= 3 or not _are_sequences(program, tensors, results[0]):
+        return None
+    key = tensors[1] if len(tensors) > 1 else tensors[0]
+    arguments: dict[str, Argument] = {
+        "query": Ref(tensors[0]),
+        "key": Ref(key),
+        "value": Ref(tensors[-1]),
+        "num_heads": facts.attributes.get("num_heads"),
+        "bias": any(each.endswith(".in_proj_bias") for each in keys),
+        "batch_first": bool(facts.attributes.get("batch_first", False)),
+        "label": call.path,
+    }
+    outer = run[0].calls[: run[0].calls.index(call)]
+    return Operation("multihead_attention", arguments, (results[0],), outer, _outer_frames(facts, run))
+
+
+def _has_plain_weights(call: Call, keys: set[str]) -> bool:
+    """Whether they are those of a module without `kdim`, `vdim` and `add_bias_kv`."""
+    own = {key.removeprefix(f"{call.path}.") for key in keys}
+    required = {"in_proj_weight", "out_proj.weight"}
+    return required <= own <= required | {"in_proj_bias", "out_proj.bias"}
+
+
+def _are_sequences(program: Program, tensors: Sequence[str], result: str) -> bool:
+    types = [program.types.get(each) for each in tensors]
+    made = program.types.get(result)
+    if made is None or any(each is None or each.rank != 3 or not each.dtype.is_floating for each in types):
+        return False
+    return types[0] == made
+
+
+def _read_behind(program: Program, run: Sequence[Operation], made: set[str]) -> list[str]:
+    """The values of a run that something behind it reads."""
+    inside = {id(each) for each in run}
+    read = {value for _, argument in program.outputs for value in refs(argument)}
+    read |= {value for each in program.operations if id(each) not in inside for value in each.operands}
+    return [each for operation in run for each in operation.results if each in read and each in made]
+
+
+def _outer_frames(facts: ModuleFacts, run: Sequence[Operation]) -> tuple[Frame, ...]:
+    """The lines around the call: those outside the module's own file."""
+    frames = run[-1].frames
+    stop = next((number for number, each in enumerate(frames) if each.file == facts.file), len(frames))
+    return frames[:stop]
