@@ -15,6 +15,7 @@ import msgspec
 
 from trtdsl.importers.holes import Function, Hole, filled, pruned, roles
 from trtdsl.importers.loops import with_loops
+from trtdsl.importers.names import hints_of
 from trtdsl.importers.parameters import Inferred, Instance, infer
 from trtdsl.importers.program import ModuleFacts, Program, refs
 from trtdsl.importers.sketch import (
@@ -36,8 +37,7 @@ from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, 
 from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 
-
-MOST_VARYING = 6
+MOST_VARYING = 8
 """Ways in which the uses of a block with options may differ beside them."""
 
 
@@ -116,7 +116,9 @@ class Structure:
         tensors = tuple(zip(first.tensors, inferred.headers, strict=True))
         names = tuple("x" if each == "input" else each for each in self._facts(first.scope).tensors[:1])
         documentation = _documentation(first.scope, self._facts(first.scope))
-        self.blocks.append(Block(name, parameters, tensors, tuple(items), tuple(results), documentation, names))
+        self.blocks.append(
+            Block(name, parameters, tensors, tuple(items), tuple(results), documentation, names)
+        )
         for number, body in enumerate(group.bodies):
             given = [(key, inferred.parameters[key][number]) for key in order]
             uses_of[body.scope] = self._use(name, body, given, defaults)
@@ -363,7 +365,9 @@ def structured(program: Program, root: Scope) -> tuple[list[Item], list[Block]]:
     items = structure.model(root)
     return [_without_defaults(each, structure.blocks) for each in items], [
         msgspec.structs.replace(
-            block, items=tuple(_without_defaults(each, structure.blocks) for each in block.items)
+            block,
+            items=tuple(_without_defaults(each, structure.blocks) for each in block.items),
+            hints=hints_of(block.items),
         )
         for block in structure.blocks
     ]
@@ -374,8 +378,13 @@ def _without_defaults(item: Item, blocks: Sequence[Block]) -> Item:
     known = {block.name: dict(block.parameters) for block in blocks}
 
     def change(expression: Expression) -> Expression | None:
-        if not isinstance(expression, Apply):
-            return None
+        match expression:
+            case Infix("+", Literal(int(left)), Literal(int(right))):
+                return Literal(left + right)
+            case Apply():
+                pass
+            case _:
+                return None
         defaults = known.get(expression.function)
         if defaults is None:
             plain = pruned(expression)
@@ -393,7 +402,7 @@ def _without_defaults(item: Item, blocks: Sequence[Block]) -> Item:
             return msgspec.structs.replace(item, expression=replaced(item.expression, change))
         case Loop():
             inner = tuple(_without_defaults(each, blocks) for each in item.items)
-            return msgspec.structs.replace(item, items=inner)
+            return msgspec.structs.replace(item, over=replaced(item.over, change), items=inner)
         case Branch():
             inner = tuple(_without_defaults(each, blocks) for each in item.items)
             return msgspec.structs.replace(item, items=inner)

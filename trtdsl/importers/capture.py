@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.program import ModuleFacts, Program
 from trtdsl.importers.torch_export import WritesThroughViews, read_program
 from trtdsl.types import Symbol, SymbolicDim, TensorType, evaluate_shape, symbols
@@ -31,7 +32,12 @@ _GREATEST = 2**31 - 1
 
 
 def capture(
-    module: nn.Module, name: str, inputs: Mapping[str, TensorType], dims: Mapping[str, Symbol], source: str
+    module: nn.Module,
+    name: str,
+    inputs: Mapping[str, TensorType],
+    dims: Mapping[str, Symbol],
+    source: str,
+    constructed: Constructed | None = None,
 ) -> Program:
     """The program of a module, called with its inputs by name or in order.
 
@@ -47,7 +53,7 @@ def capture(
         program = read_program(exported.run_decompositions({}), name, found)
     return msgspec.structs.replace(
         program,
-        modules=facts_of(module),
+        modules=facts_of(module, constructed),
         ties=ties_of(module),
         input_names=dict(zip(names, inputs, strict=True)),
         source=source,
@@ -217,8 +223,9 @@ def ties_of(module: nn.Module) -> dict[str, tuple[str, ...]]:
     return {key: tuple(keys) for keys in places.values() if len(keys) > 1 for key in keys}
 
 
-def facts_of(module: nn.Module) -> dict[str, ModuleFacts]:
+def facts_of(module: nn.Module, constructed: Constructed | None = None) -> dict[str, ModuleFacts]:
     """What is known of each module inside, by path."""
+    constructed = constructed or Constructed()
     found: dict[str, ModuleFacts] = {}
     kinds: dict[type, tuple[str, int, dict[str, Any], tuple[str, ...]]] = {}
     for path, each in module.named_modules(remove_duplicate=False):
@@ -228,7 +235,13 @@ def facts_of(module: nn.Module) -> dict[str, ModuleFacts]:
         file, line, defaults, tensors = kinds[cls]
         attributes = {name: value for name, value in vars(each).items() if _is_plain(name, value)}
         found[path] = ModuleFacts(
-            f"{cls.__module__}.{cls.__qualname__}", file, line, attributes, {}, defaults, tensors
+            f"{cls.__module__}.{cls.__qualname__}",
+            file,
+            line,
+            attributes,
+            {key: value for key, value in constructed.arguments_of(each).items() if _is_plain(key, value)},
+            defaults,
+            tensors,
         )
     return found
 

@@ -6,21 +6,20 @@ oracle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from trtdsl.importers.names import hints_of
 from trtdsl.importers.program import Program, Ref
 from trtdsl.importers.sketch import Block, Item, Sketch, Statement
 from trtdsl.types import Symbol
 
 
-def flat(program: Program, statements: Sequence[Statement], hints: Mapping[str, str]) -> Sketch:
+def flat(program: Program, statements: Sequence[Statement]) -> Sketch:
     """The sketch of a program as one model."""
-    return of_model(program, tuple(statements), (), hints)
+    return of_model(program, tuple(statements), ())
 
 
-def of_model(
-    program: Program, items: Sequence[Item], blocks: Sequence[Block], hints: Mapping[str, str]
-) -> Sketch:
+def of_model(program: Program, items: Sequence[Item], blocks: Sequence[Block]) -> Sketch:
     """The sketch of a program whose model has these items."""
     outputs = tuple((name, value.value) for name, value in program.outputs if isinstance(value, Ref))
     model = Block(
@@ -30,14 +29,9 @@ def of_model(
         items=tuple(items),
         returns=tuple(value for _, value in outputs),
         documentation=(f"{program.source}.",) if program.source else (),
+        hints={**hints_of(items), **program.input_names},
     )
-    return Sketch(
-        model,
-        tuple(blocks),
-        tuple(map(dimension, program.symbols)),
-        outputs,
-        {**hints, **program.input_names},
-    )
+    return Sketch(model, tuple(blocks), tuple(map(dimension, program.symbols)), outputs)
 
 
 def dimension(symbol: Symbol) -> str:

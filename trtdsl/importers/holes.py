@@ -35,7 +35,19 @@ Hole: TypeAlias = Any
 
 
 ACTIVATIONS = frozenset(
-    {"celu", "elu", "gelu", "hardsigmoid", "hardswish", "leaky_relu", "mish", "relu", "relu6", "selu", "sigmoid"}
+    {
+        "celu",
+        "elu",
+        "gelu",
+        "hardsigmoid",
+        "hardswish",
+        "leaky_relu",
+        "mish",
+        "relu",
+        "relu6",
+        "selu",
+        "sigmoid",
+    }
     | {"silu", "softplus", "tanh"}
 )
 """Functions of one tensor that a block may be given as a parameter."""
@@ -93,7 +105,11 @@ def pruned(apply: Apply) -> Apply:
 
 def activation_of(expression: Expression) -> Function | None:
     """The function that an expression applies to one tensor with its defaults, if a block may be given it."""
-    if not isinstance(expression, Apply) or expression.function not in ACTIVATIONS or expression.label is not None:
+    if (
+        not isinstance(expression, Apply)
+        or expression.function not in ACTIVATIONS
+        or expression.label is not None
+    ):
         return None
     return Function(expression.function) if len(pruned(expression).arguments) == 1 else None
 
@@ -233,7 +249,13 @@ def _operands(expression: Expression) -> list[Expression]:
 
 
 def _activated(function: Expression, operands: Sequence[Expression]) -> Apply:
-    name = function.text if isinstance(function, Text) else str(function.value) if isinstance(function, Literal) else ""
+    name = (
+        function.text
+        if isinstance(function, Text)
+        else str(function.value)
+        if isinstance(function, Literal)
+        else ""
+    )
     return Apply(name, tuple(("input", each) for each in operands), len(operands))
 
 

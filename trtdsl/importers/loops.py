@@ -19,6 +19,7 @@ from trtdsl.importers.sketch import (
     Apply,
     Branch,
     Expression,
+    Infix,
     Item,
     Items,
     Literal,
@@ -166,6 +167,9 @@ class _Row:
 
     def _is_regular(self, holes: list[list[Hole]]) -> bool:
         """Whether the iterations differ in few ways, so that a loop is easier to read than they are."""
+        if all(row == holes[1] for row in holes[1:]) and holes[0] != holes[1]:
+            # Only the first differs: it stands alone.
+            return False
         columns = {tuple(map(repr, column)) for column in zip(*holes, strict=True)}
         varying = sum(len(set(column)) > 1 for column in columns)
         return varying <= (MOST_COLUMNS if len(holes) < LONG else MOST_COLUMNS + 1)
@@ -208,8 +212,11 @@ class _Row:
 def _over(table: Sequence[tuple[str, Sequence[Hole]]], begin: int, count: int) -> tuple[str, Expression]:
     """The targets and what is looped over."""
     if not table:
-        ends = (Literal(count),) if begin == 0 else (Literal(begin), Literal(begin + count))
-        return "i", Apply("range", tuple(("", each) for each in ends))
+        if begin == 0:
+            return "i", Apply("range", (("", Literal(count)),))
+        # The number of iterations may be a block's parameter: it stands alone.
+        end = Infix("+", Literal(count), Literal(begin))
+        return "i", Apply("range", (("", Literal(begin)), ("", end)))
     rows = list(zip(*(values for _, values in table), strict=True))
     items = tuple(Literal(row[0]) if len(row) == 1 else Items(tuple(map(Literal, row))) for row in rows)
     names = ", ".join(name for name, _ in table)

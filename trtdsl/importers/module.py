@@ -15,8 +15,9 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.blocks import structured
 from trtdsl.importers.capture import capture
 from trtdsl.importers.constants import place_constants
+from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.flat import flat, of_model
-from trtdsl.importers.names import hints_of
+from trtdsl.importers.growing import with_growing_lists
 from trtdsl.importers.program import Array, Operation, Program
 from trtdsl.importers.recognise import with_attention
 from trtdsl.importers.simplify import simplify
@@ -47,32 +48,32 @@ def import_module(
     name: str = "",
     source: str = "",
     is_flat: bool = False,
+    constructed: Constructed | None = None,
 ) -> Imported:
     """A module's text; ``dims`` are the dynamic dimensions that the inputs' types name.
+
+    ``constructed`` has the arguments of the modules' constructors, which name the blocks' parameters.
 
     The module is put into eval mode. Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that
     cannot be imported.
     """
     wish = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
-    program = capture(module.eval(), identifier(wish), inputs, dims, source)
+    program = capture(module.eval(), identifier(wish), inputs, dims, source, constructed)
     return import_program(program, is_flat=is_flat)
 
 
 def import_program(program: Program, *, is_flat: bool = False) -> Imported:
     """A captured program's text."""
-    program = with_attention(simplify(place_constants(program, translatable())))
+    program = with_growing_lists(with_attention(simplify(place_constants(program, translatable()))))
     try:
         statements = translate(program)
     except Untranslated as error:
         raise DiagnosticError(*_missing(error.missing)) from None
     if is_flat:
-        sketch = flat(program, statements, hints_of(statements))
+        sketch = flat(program, statements)
     else:
         items, blocks = structured(program, dissolved(tree_of(statements)))
-        hints = hints_of(items)
-        for block in blocks:
-            hints |= hints_of(block.items)
-        sketch = of_model(program, items, blocks, hints)
+        sketch = of_model(program, items, blocks)
     return Imported(format_text(write(sketch)), constants_of(statements, program))
 
 

@@ -84,7 +84,7 @@ class _Inference:
         first = column[0]
         if all(_equal(each, first) for each in column) and not _is_symbolic(first):
             return Literal(first)
-        found = self._attribute(column) or self._size(column) or self._of_parameter(column)
+        found = self._attribute(column) or self._of_parameter(column) or self._size(column)
         if found is not None:
             return found
         if all(isinstance(each, tuple) and len(each) == len(first) for each in column):
@@ -101,7 +101,7 @@ class _Inference:
         for name in dict.fromkeys((*facts[0].defaults, *facts[0].parameters)):
             values = [_plain(each.parameters.get(name, each.attributes.get(name, _ABSENT))) for each in facts]
             if all(_equal(value, each) for value, each in zip(values, column, strict=True)):
-                return self._given(name, column)
+                return self._given(name, values if all(value is not _ABSENT for value in values) else column)
         return None
 
     def _size(self, column: Sequence[Hole]) -> Expression | None:

@@ -1,7 +1,7 @@
 """Modules of torch.nn that run as many operations, found again by their calls.
 
-In: a program.  Out: one in which the operations of a ``MultiheadAttention`` are one, ``multihead_attention``, where
-its inputs are plain to see.
+In: a program.  Out: one in which the operations of a ``MultiheadAttention`` are one, ``multihead_attention``,
+where its inputs are plain to see.
 """
 
 from __future__ import annotations

@@ -126,6 +126,8 @@ class Block(msgspec.Struct, frozen=True):
     documentation: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     """what the first of the tensors are called"""
+    hints: Mapping[str, str] = {}
+    """what the source calls a value"""
 
 
 class Sketch(msgspec.Struct, frozen=True):
@@ -137,8 +139,6 @@ class Sketch(msgspec.Struct, frozen=True):
     """the model's lines for dimensions"""
     outputs: tuple[tuple[str, str], ...]
     """name and value"""
-    hints: Mapping[str, str]
-    """what the source calls a value"""
 
 
 def children(expression: Expression) -> Iterator[Expression]:

@@ -51,17 +51,17 @@ def write(sketch: Sketch) -> str:
     """The text, not laid out yet."""
     lines: list[str] = []
     for block in sketch.blocks:
-        lines += [*_Body(block, sketch.hints).block(), ""]
-    lines += _Body(sketch.model, sketch.hints).model(sketch)
+        lines += [*_Body(block).block(), ""]
+    lines += _Body(sketch.model).model(sketch)
     return "\n".join(lines) + "\n"
 
 
 class _Body:
     """Writes one block, and gives its values names."""
 
-    def __init__(self, block: Block, hints: Mapping[str, str]) -> None:
+    def __init__(self, block: Block) -> None:
         self._block = block
-        self._hints = hints
+        self._hints = block.hints
         self._names: dict[str, str] = {}
         self._holder: dict[str, str] = {}
         """what each name is bound to at the place that is being written"""
