@@ -7,7 +7,7 @@ itself need not keep: a ``BasicBlock`` of torchvision does not know its ``planes
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ class Constructed:
 
 
 @contextmanager
-def recording() -> Iterator[Constructed]:
+def recording() -> Generator[Constructed, None, None]:
     """Record constructors' arguments, read off the frames in which they begin."""
     from torch import nn
 

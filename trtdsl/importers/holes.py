@@ -245,7 +245,7 @@ def _filled(expression: Expression, values: Iterator[Expression]) -> Expression:
 
 def _operands(expression: Expression) -> list[Expression]:
     assert isinstance(expression, Apply)
-    return [each for name, each in expression.arguments if not constant_of(each)[0]]
+    return [each for _, each in expression.arguments if not constant_of(each)[0]]
 
 
 def _activated(function: Expression, operands: Sequence[Expression]) -> Apply:
