@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tests.fuzz.sections import keys_of, lines
+from tests.fuzz.valid import program
 from trtdsl.elaborate.builtins import FUNCTIONS
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 from trtdsl.syntax.grammar import language, marks
@@ -402,6 +403,11 @@ _LAYERS = {
     "out": "Linear(8, bias = false)",
     "body": "Body",
 }
+
+
+def valid(rng: random.Random) -> Text:
+    """A program that is accepted."""
+    return program(rng), ROOT, None
 
 
 def mapped(rng: random.Random) -> Text:

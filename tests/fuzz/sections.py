@@ -78,6 +78,8 @@ def checkpoint(graph: Graph, rng: random.Random) -> dict[str, npt.NDArray[np.flo
         sizes = [size for size in weight.type.shape if isinstance(size, int)]
         if len(sizes) == weight.type.rank and math.prod(sizes) < 10_000 and rng.random() < 0.97:
             arrays[weight.key] = np.ones(sizes if rng.random() < 0.95 else (3, 2), np.float32)
+    for shape in ("8", "1", "32", "8, 8", "4, 8", "32, 8"):
+        arrays[f"s{shape}"] = np.ones(tuple(map(int, shape.split(", "))), np.float32)
     for key in ENTRIES:
         shape = tuple(rng.choice((1, 2, 3, 4, 8)) for _ in range(rng.randint(0, 3)))
         arrays[key] = np.ones(shape, np.float32)

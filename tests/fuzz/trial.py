@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from tests.fuzz.programs import mapped, mutated, plausible
+from tests.fuzz.programs import mapped, mutated, plausible, valid
 from tests.fuzz.sections import checkpoint
 from trtdsl.diagnostics import DiagnosticError, Source, render
 from trtdsl.elaborate import elaborate, elaborate_text, models
@@ -28,7 +28,7 @@ from trtdsl.weights.bind import bind
 SECONDS = 20.0
 """A text that takes longer hangs."""
 
-SOURCES = {"plausible": plausible, "mutated": mutated, "mapped": mapped}
+SOURCES = {"plausible": plausible, "mutated": mutated, "mapped": mapped, "valid": valid}
 
 
 class Hangs(Exception):

@@ -153,6 +153,17 @@ def test_parameters_of_the_model_fill_strings_and_numbers() -> None:
     bind(graph, {"l.1": rand(8, 4), "b": rand(4)})
 
 
+def test_what_a_name_is_bound_to_does_not_hide_a_function() -> None:
+    lines = '"fc.weight" = cat(["a" -> transpose(0, 1), transpose("b", 0, 1)], dim = transpose) * transpose'
+    head = "model m { input x: float32[2, 8] cat = cat([x], 1) transpose = 1 output y = cat -> fc: Linear(4)"
+    graph = elaborate_text(f"{head} weights {{ {lines} }} }}")
+    a, b = rand(4, 4), rand(4, 4)
+    bound = bind(graph, {"a": a, "b": b, "fc.bias": rand(4)})
+    assert np.array_equal(bound_data(bound)["fc.weight"], np.concatenate([a.T, b.T], 1))
+    assert 'cat(["a" -> transpose(0, 1), transpose("b", 0, 1)], dim = 1) * 1' in show(graph)
+    assert difference(graph, elaborate_text(show(graph))) is None
+
+
 def test_one_entry_may_serve_several_weights() -> None:
     graph = graph_of('"a.*" = "shared.*" "b.*" = "shared.*"', "x -> a: Linear(8) -> b: Linear(8)")
     weights = {"shared.weight": rand(8, 8), "shared.bias": rand(8)}

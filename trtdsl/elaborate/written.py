@@ -32,11 +32,22 @@ def written(expr: tree.Expr, scope: Scope, expressions: Expressions, star: str =
 
 
 def names_of(item: object) -> Iterator[tree.Name]:
-    """The names that a part of the tree reads, but for what a comprehension in it binds."""
+    """The names that a part of the tree reads as values, but for what a comprehension in it binds.
+
+    Those that are called are not among them: what a name is bound to does not hide a function.
+    """
     own = {name for each in _find(item, tree.Comprehension) for name in _bound(each)}
+    called = {id(path) for each in _find(item, (tree.Call, tree.Pipe)) for path in _callees(each)}
     for path in _find(item, tree.Path):
-        if path.parts[0].text not in own:
+        if path.parts[0].text not in own and id(path) not in called:
             yield path.parts[0]
+
+
+def _callees(item: tree.Node) -> tuple[tree.Path, ...]:
+    """The names that a call or the stages of a pipe call."""
+    found = (item.callee,) if isinstance(item, tree.Call) else ()
+    found = item.stages if isinstance(item, tree.Pipe) else found
+    return tuple(each for each in found if isinstance(each, tree.Path))
 
 
 def strings_of(item: object) -> Iterator[tree.String]:
@@ -85,8 +96,13 @@ def _replaced(
             known = {name: value for name, value in scope.names.items() if name not in own}
             scope = replace(scope, names=known)
         tight = isinstance(item, (tree.Binary, tree.Unary))
+        called = _callees(item)
         for field in item.__struct_fields__:
-            yield from _replaced(getattr(item, field), scope, expressions, star, tight)
+            part = getattr(item, field)
+            if isinstance(part, tuple):
+                part = tuple(each for each in part if each not in called)  # pyright: ignore[reportUnknownVariableType]
+            if part not in called:
+                yield from _replaced(part, scope, expressions, star, tight)
 
 
 def _last_comma(item: tree.Node) -> int | None:
