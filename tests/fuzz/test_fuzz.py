@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.programs import corpus, mapped, mutated, plausible
+from tests.fuzz.computing import compute
+from tests.fuzz.programs import corpus, mapped, mutated, plausible, valid
 from tests.fuzz.trial import Hangs, attempt, time_limit
 
 FIXED = settings(
@@ -43,6 +44,15 @@ def test_real_programs_changed(rng: random.Random) -> None:
     attempt(*mutated(rng))
 
 
+@settings(FIXED, max_examples=25)
+@given(st.randoms(use_true_random=False))
+def test_valid_programs_compute_the_same_everywhere(rng: random.Random) -> None:
+    text, folder, _ = valid(rng)
+    # Now and then a layer of the `weights` section is in a choice that is not taken.
+    if attempt(text, folder) != "refused":
+        assert compute(text) in ("computed", "ill-conditioned")
+
+
 @FIXED
 @given(st.randoms(use_true_random=False))
 def test_weights_maps(rng: random.Random) -> None:
@@ -67,6 +77,8 @@ def test_texts_are_of_both_kinds() -> None:
     answers = {attempt(*plausible(random.Random(seed))) for seed in range(120)}
     answers |= {attempt(*mapped(random.Random(seed))) for seed in range(60)}
     assert answers == {"accepted", "refused", "bound"}
+    kinds = [attempt(*valid(random.Random(seed))) for seed in range(30)]
+    assert kinds.count("refused") < 3
     assert len(corpus()) > 100
 
 

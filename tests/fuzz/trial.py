@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from tests.fuzz.computing import compute
 from tests.fuzz.programs import mapped, mutated, plausible, valid
 from tests.fuzz.sections import checkpoint
 from trtdsl.diagnostics import DiagnosticError, Source, render
@@ -95,7 +96,8 @@ def main(source: str, count: int, first: int) -> None:
     for seed in range(first, first + count):
         text, folder, lines = SOURCES[source](random.Random(seed))
         try:
-            seen[attempt(text, folder, lines)] += 1
+            answer = attempt(text, folder, lines)
+            seen[compute(text) if source == "valid" and answer != "refused" else answer] += 1
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             way = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"

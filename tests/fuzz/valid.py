@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-_UNARY = ("relu", "tanh", "exp", "sigmoid", "gelu", "silu", "abs", "neg", "softsign", "erf", "flip")
+_UNARY = ("relu", "tanh", "sin", "sigmoid", "gelu", "silu", "abs", "neg", "softsign", "erf", "flip")
 _HIDDEN = ("softsign", "erf", "flip")
 """Operators in whose place a def may stand."""
 
@@ -70,13 +70,13 @@ class Careful:
             lambda: f"({inner} {rng.choice('+-*')} {self.tensor(depth - 1)})",
             lambda: f"({inner} {rng.choice('+*')} {self.number()})",
             lambda: f"({inner}{''.join(self.stage() for _ in range(rng.randint(1, 3)))})",
-            lambda: f"where({inner} > 0, {self.tensor(0)}, {self.number()})",
+            lambda: f"where(x > 0.1, {inner} * {self.tensor(0)}, {self.number()})",
             lambda: f"({inner})[:, 0:8]",
             lambda: f"cat([{inner}, {self.tensor(0)}], 1)[..., ::2]",
             lambda: f"({inner} + ({self.label({'': '8'})}: Parameter(8)))",
             lambda: f"({inner} * ({self.fresh('c')}: Constant(8)))",
             lambda: f"linear({inner}, ({self.label({'': '8, 8'})}: Parameter(8, 8)))",
-            lambda: f"cond(amax({inner}) > 0, {self.branch()}, {self.branch()}, ({self.tensor(0)},))",
+            lambda: f"cond(amax(x) > 0.1, {self.branch()}, {self.branch()}, ({inner},))",
             lambda: f"sum(stack([{self.tensor(0)} * i{self.filter()}], 0), 0)",
         )
         return rng.choice(options)()
