@@ -44,14 +44,14 @@ def random_inputs(example: Example, batch: int, seed: int = 0) -> dict[str, torc
 
 def _fill(name: str, tensor: torch.Tensor, is_norm: bool, random: torch.Generator) -> None:
     """Matrices as He et al. (2015) for what a ReLU reads."""
-    if tensor.dim() > 1:
+    if not tensor.is_floating_point():
+        tensor.zero_()
+    elif tensor.dim() > 1:
         tensor.normal_(0, math.sqrt(2 / math.prod(tensor.shape[1:])), generator=random)
     elif name.endswith(".weight"):
         tensor.uniform_(0.5, 1.0, generator=random)
-    elif tensor.is_floating_point():
-        tensor.normal_(0.5 if is_norm else 0.0, 0.2, generator=random)
     else:
-        tensor.zero_()
+        tensor.normal_(0.5 if is_norm else 0.0, 0.2, generator=random)
 
 
 def _with_statistics(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> nn.Module:

@@ -11,7 +11,7 @@ from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
 from tests.closeness import require_close
-from tests.zoo.test_examples import EXAMPLES
+from tests.zoo.test_examples import EXAMPLES, LARGE, ZOO
 from trtdsl import reference
 from trtdsl.diagnostics import Source
 from trtdsl.elaborate import elaborate
@@ -28,18 +28,24 @@ def mapped(path: Path, lines: str, model: str, **defines: Any) -> Graph:
     return elaborate(path.read_text(), str(path), model, defines, weights_map=source).graph
 
 
-@pytest.mark.parametrize(
-    ("model", "original"),
-    [
-        ("vit_base_patch16_224", models.vit_b_16),
-        ("vit_base_patch32_224", models.vit_b_32),
-        ("vit_large_patch16_224", models.vit_l_16),
-        ("vit_large_patch32_224", models.vit_l_32),
-    ],
-)
-def test_torchvisions_vision_transformers_have_each_weight(model: str, original: Any) -> None:
+NAMES = {
+    "vit_b_16": "vit_base_patch16_224",
+    "vit_b_32": "vit_base_patch32_224",
+    "vit_l_16": "vit_large_patch16_224",
+    "vit_l_32": "vit_large_patch32_224",
+    "vit_h_14": "vit_huge_patch14_224",
+}
+
+
+def test_no_classifier_of_torchvision_is_missing() -> None:
+    written = {example.name for example in ZOO} | {model for _, model, _ in LARGE} | {*NAMES}
+    assert {*models.list_models(models)} <= written
+
+
+@pytest.mark.parametrize(("original", "model"), NAMES.items())
+def test_torchvisions_vision_transformers_have_each_weight(original: str, model: str) -> None:
     with torch.device("meta"):
-        state = original().state_dict()
+        state = models.get_model(original).state_dict()
     assert {*keys_read(mapped(VIT, "torchvision.map", model), state)} == {*state}
 
 
