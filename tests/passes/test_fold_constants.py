@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import tracemalloc
 
+import numpy as np
 import pytest
+import torch
 
+from tests.closeness import require_close
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph
 from trtdsl.passes.fold_constants import LARGEST_GROWTH, fold_constants
+from trtdsl.reference import run
+from trtdsl.weights import bind
 
 
 def graph_of(expression: str) -> Graph:
@@ -31,6 +36,16 @@ def test_what_is_too_large_is_not_computed(expression: str) -> None:
     tracemalloc.stop()
     assert len(folded.nodes) == len(graph.nodes)
     assert most < 2 * LARGEST_GROWTH
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "sin", "cos", "sqrt"])
+def test_functions_are_folded_within_the_tolerance(name: str) -> None:
+    graph = elaborate_text(f"model m() {{ input x: float32[1] output y = x * {name}(w: Parameter(2000)) }}")
+    graph = bind(graph, {"w": np.linspace(0.01, 5, 2000, dtype=np.float32)}).graph
+    folded = fold_constants(graph)
+    assert [node.op.name for node in folded.nodes] == ["Parameter", "mul"]
+    inputs = {"x": torch.ones(1)}
+    require_close(run(folded, inputs)["y"], run(graph, inputs)["y"], fold_constants.tolerance)
 
 
 def test_what_is_small_is_computed() -> None:

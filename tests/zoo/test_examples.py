@@ -43,9 +43,16 @@ DETECTORS = ("yolo/yolov8.trtnet",)
 
 TORCHVISION = {
     "convnext": ("convnext_small", "convnext_base", "convnext_large"),
-    "efficientnet": ("efficientnet_v2_m", "efficientnet_v2_l"),
+    "efficientnet": ("efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l"),
     "regnet": (
-        *("regnet_x_800mf", "regnet_x_1_6gf", "regnet_x_3_2gf", "regnet_x_8gf", "regnet_x_16gf"),
+        *(
+            "regnet_x_400mf",
+            "regnet_x_800mf",
+            "regnet_x_1_6gf",
+            "regnet_x_3_2gf",
+            "regnet_x_8gf",
+            "regnet_x_16gf",
+        ),
         *("regnet_x_32gf", "regnet_y_800mf", "regnet_y_1_6gf", "regnet_y_3_2gf", "regnet_y_8gf"),
         *("regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf"),
     ),
