@@ -14,6 +14,8 @@ Each stage alone::
 or all of them: ``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")``; and
 ``trtdsl.verify("cnn.trtnet", "weights.pth", "package.module:CNN")`` compares with PyTorch.
 
+Modules become such texts: ``trtdsl.import_module(resnet18(), {"x": "float32[N, 3, 224, 224]"}).text``.
+
 Names are imported when first used, so that neither torch nor TensorRT is loaded before it is needed.
 """
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from trtdsl.compile import check_file, compile_file, compile_graph
     from trtdsl.diagnostics import Diagnostic, DiagnosticError
     from trtdsl.elaborate import elaborate_file, elaborate_text
+    from trtdsl.importers.module import Imported, import_module
+    from trtdsl.importers.module import import_exported as import_program
     from trtdsl.ir import Graph, Node, Value, Weight, show
     from trtdsl.ir import verify as verify_graph
     from trtdsl.options import CheckOptions, CompileOptions
@@ -49,6 +53,7 @@ _HOMES = {
     "DiagnosticError": "trtdsl.diagnostics",
     "Engine": "trtdsl.runtime.engine",
     "Graph": "trtdsl.ir",
+    "Imported": "trtdsl.importers.module",
     "Manifest": "trtdsl.trt.manifest",
     "Node": "trtdsl.ir",
     "Value": "trtdsl.ir",
@@ -62,6 +67,8 @@ _HOMES = {
     "elaborate_file": "trtdsl.elaborate",
     "elaborate_text": "trtdsl.elaborate",
     "format_text": "trtdsl.syntax",
+    "import_module": "trtdsl.importers.module",
+    "import_program": "trtdsl.importers.module",
     "load_weights": "trtdsl.weights",
     "lower": "trtdsl.trt.lower",
     "optimize": "trtdsl.passes",
@@ -70,7 +77,11 @@ _HOMES = {
     "verify": "trtdsl.verification",
     "verify_graph": "trtdsl.ir",
 }
-_RENAMED = {"load_weights": "load_checkpoint", "verify_graph": "verify"}
+_RENAMED = {
+    "import_program": "import_exported",
+    "load_weights": "load_checkpoint",
+    "verify_graph": "verify",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -93,6 +104,7 @@ __all__ = [
     "DiagnosticError",
     "Engine",
     "Graph",
+    "Imported",
     "Manifest",
     "Node",
     "Value",
@@ -106,6 +118,8 @@ __all__ = [
     "elaborate_file",
     "elaborate_text",
     "format_text",
+    "import_module",
+    "import_program",
     "load_weights",
     "lower",
     "optimize",

@@ -7,13 +7,14 @@ a command when it is called.
 from __future__ import annotations
 
 import importlib
+import keyword
 from contextlib import suppress
 from typing import Any
 
 import click
 
-COMMANDS = ("check", "compile", "show", "fmt", "verify", "ops", "passes", "run", "bench", "inspect")
-"""In the order of the help. Each is a function in the module of its name."""
+COMMANDS = ("import", "check", "compile", "show", "fmt", "verify", "ops", "passes", "run", "bench", "inspect")
+"""In the order of the help. Each is a function in the module of its name; ``import_`` is `import`."""
 
 
 class Argument(click.Argument):
@@ -48,7 +49,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(f"trtdsl.cli.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        return getattr(importlib.import_module(f"trtdsl.cli.{name}"), name)
 
 
 def _print_versions(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

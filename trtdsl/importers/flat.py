@@ -25,7 +25,10 @@ def of_model(program: Program, items: Sequence[Item], blocks: Sequence[Block]) -
     model = Block(
         name=program.name,
         parameters=(),
-        tensors=tuple((name, str(type)) for name, type in program.inputs.items()),
+        tensors=tuple(
+            (name, f"{type} in {program.values[name]}" if name in program.values else str(type))
+            for name, type in program.inputs.items()
+        ),
         items=tuple(items),
         returns=tuple(value for _, value in outputs),
         documentation=(f"{program.source}.",) if program.source else (),

@@ -1,94 +1,195 @@
 """From a module to text: the whole way.
 
-In: a ``torch.nn.Module`` and the types of its inputs.  Out: an :class:`Imported`, the text and what stands
-in the file beside it.
+In: a ``torch.nn.Module`` and the types of its inputs, or an exported program.  Out: an :class:`Imported`, the
+text and what stands in the file beside it::
+
+    imported = import_module(resnet18(), {"x": "float32[N, 3, 224, 224]"}, {"N": "1 .. 8 .. 64"})
+    imported.save("resnet18.trtnet")
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+import msgspec
+import numpy as np
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.importers.blocks import structured
-from trtdsl.importers.capture import capture
+from trtdsl.importers.capture import Captured, capture, capture_exported
+from trtdsl.importers.checking import checked
 from trtdsl.importers.constants import place_constants
 from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.flat import flat, of_model
 from trtdsl.importers.growing import with_growing_lists
-from trtdsl.importers.program import Array, Operation, Program
+from trtdsl.importers.inputs import Inputs, read_inputs, type_text
+from trtdsl.importers.lacking import lacking
+from trtdsl.importers.program import Array, Program
 from trtdsl.importers.recognise import with_attention
 from trtdsl.importers.simplify import simplify
 from trtdsl.importers.translate import Untranslated, constants_of, translatable, translate
 from trtdsl.importers.tree import dissolved, tree_of
 from trtdsl.importers.write import write
+from trtdsl.ir import Graph
 from trtdsl.ir.names import identifier
+from trtdsl.output import write_together
 from trtdsl.syntax import format_text
 from trtdsl.types import Symbol, TensorType
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+    from torch.export import ExportedProgram
+
+InputLike: TypeAlias = "TensorType | str | torch.Tensor"
+"""A type, as a value or as the language writes it, or an example."""
+
+DimLike: TypeAlias = "Symbol | str | tuple[int, int, int] | Mapping[int, str]"
+"""A range by a dimension's name; or by an input's name which of an example's dimensions are dynamic."""
 
 
-@dataclass(frozen=True)
-class Imported:
+class Imported(msgspec.Struct, frozen=True):
     """A text and the arrays that it needs beside the state dict, by the labels of its constants."""
 
     text: str
     constants: Mapping[str, Array]
+    weights: Mapping[str, Array] = {}
+    """of a program that has its own: the state dict"""
+    notes: tuple[Diagnostic, ...] = ()
+    """what the user may want to know"""
+    dims: tuple[Symbol, ...] = ()
+    """the dynamic dimensions of the text"""
+    sizes: Mapping[str, int] = {}
+    """of the dimensions, those that the module was called with"""
+    graph: Graph | None = None
+    """the text's graph with its weights, where the text was checked"""
+
+    def save(self, path: str | Path) -> tuple[Path, ...]:
+        """Write the text, and beside it the constants and the program's own weights where there are any;
+        gives the paths.
+        """
+        from safetensors.numpy import save
+
+        path = Path(path)
+        files: dict[Path, bytes | memoryview] = {}
+        for beside, arrays in ((weights_path(path), self.weights), (constants_path(path), self.constants)):
+            if arrays:
+                files[beside] = save({key: np.array(array, order="C") for key, array in arrays.items()})
+        files[path] = self.text.encode()
+        write_together(files)
+        return (path, *(each for each in files if each != path))
+
+
+def constants_path(path: Path) -> Path:
+    """The file of the constants beside a text: ``bert.constants.safetensors``."""
+    return path.with_name(f"{path.stem}.constants.safetensors")
+
+
+def weights_path(path: Path) -> Path:
+    """The file of the weights that a program had with it: ``bert.weights.safetensors``."""
+    return path.with_name(f"{path.stem}.weights.safetensors")
 
 
 def import_module(
     module: nn.Module,
-    inputs: Mapping[str, TensorType],
-    dims: Mapping[str, Symbol],
+    inputs: Mapping[str, InputLike],
+    dims: Mapping[str, DimLike] = {},
     *,
     name: str = "",
     source: str = "",
     is_flat: bool = False,
     constructed: Constructed | None = None,
 ) -> Imported:
-    """A module's text; ``dims`` are the dynamic dimensions that the inputs' types name.
+    """A module's text, checked against its state dict; the module is put into eval mode.
 
-    ``constructed`` has the arguments of the modules' constructors, which name the blocks' parameters.
-
-    The module is put into eval mode. Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that
-    cannot be imported.
+    ``inputs`` are types as the language writes them, ``"float32[N, 3, H, W]"``, or example tensors; ``dims``
+    are the ranges of the dimensions by name, ``"1 .. 8 .. 64"``, and of examples the dynamic dimensions:
+    ``{"ids": {0: "N", 1: "S"}}``. A dimension without a range gets a likely one. With ``is_flat`` the text
+    has neither blocks nor loops. ``constructed`` has the arguments of the modules' constructors, which name
+    the blocks' parameters.
+    Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that cannot be imported.
     """
-    wish = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
-    program = capture(module.eval(), identifier(wish), inputs, dims, source, constructed)
-    return import_program(program, is_flat=is_flat)
+    from trtdsl.verification.oracle import require_torch, state_of
+
+    require_torch("importing a module")
+    read = _inputs(inputs, dims)
+    captured = capture(module.eval(), identifier(name or name_of(module)), read, source, constructed)
+    return checked_import(captured, state_of(module), is_flat)
+
+
+def import_exported(
+    exported: ExportedProgram,
+    dims: Mapping[str, Symbol | str] = {},
+    *,
+    name: str = "model",
+    source: str = "",
+    is_flat: bool = False,
+) -> Imported:
+    """The text of a program that ``torch.export`` made or loaded, checked against its own weights.
+
+    Its dynamic dimensions are called N, H, W, S after where they stand; ``dims`` are their ranges where the
+    program has none or too wide ones. Raises :class:`~trtdsl.diagnostics.DiagnosticError`.
+    """
+    from trtdsl.weights.arrays import as_array
+
+    captured = capture_exported(exported, identifier(name), dims, source)
+    state = {key: as_array(key, value) for key, value in exported.state_dict.items()}
+    imported = checked_import(captured, state, is_flat)
+    assert imported.graph
+    keys = [weight.key for weight in imported.graph.weights if not weight.constant]
+    return msgspec.structs.replace(imported, weights={key: state[key] for key in keys if key in state})
 
 
 def import_program(program: Program, *, is_flat: bool = False) -> Imported:
-    """A captured program's text."""
+    """A captured program's text, not yet checked."""
     program = with_growing_lists(with_attention(simplify(place_constants(program, translatable()))))
     try:
         statements = translate(program)
     except Untranslated as error:
-        raise DiagnosticError(*_missing(error.missing)) from None
+        raise DiagnosticError(*lacking(error.missing)) from None
     if is_flat:
         sketch = flat(program, statements)
     else:
         items, blocks = structured(program, dissolved(tree_of(statements)))
         sketch = of_model(program, items, blocks)
-    return Imported(format_text(write(sketch)), constants_of(statements, program))
+    constants = constants_of(statements, program)
+    return Imported(format_text(write(sketch)), constants, dims=program.symbols)
 
 
-def _missing(missing: Sequence[tuple[Operation, str]]) -> list[Diagnostic]:
-    """One message for each operation that the language lacks: how often, where in the module, where in
-    the source.
-    """
-    together: dict[tuple[str, str], list[Operation]] = {}
-    for operation, reason in missing:
-        together.setdefault((operation.name, reason), []).append(operation)
-    found: list[Diagnostic] = []
-    for (name, reason), operations in together.items():
-        first = operations[0]
-        times = "" if len(operations) == 1 else f", {len(operations)} times"
-        place = f" in `{first.calls[-1].path}` ({first.calls[-1].name})" if first.calls else ""
-        lines = tuple(f"{frame}: {frame.code}" for frame in first.frames[-1:])
-        found.append(Diagnostic(f"`{name}`{place} cannot be imported: {reason}{times}", help=lines))
-    return found
+def name_of(module: nn.Module) -> str:
+    """A model's name after the module's class: ``mobile_net`` for ``MobileNet``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
+
+
+def checked_import(captured: Captured, state: Mapping[str, Array], is_flat: bool) -> Imported:
+    """A captured program's text, checked against a state dict."""
+    imported = import_program(captured.program, is_flat=is_flat)
+    graph = checked(imported.text, {**state, **imported.constants})
+    return msgspec.structs.replace(imported, notes=captured.notes, sizes=captured.sizes, graph=graph)
+
+
+def _inputs(inputs: Mapping[str, InputLike], dims: Mapping[str, DimLike]) -> Inputs:
+    """What is given in Python, as the command line gives it."""
+    axes = {key: each for key, each in dims.items() if isinstance(each, Mapping)}
+    for key in axes:
+        if key not in inputs or isinstance(inputs[key], (str, TensorType)):
+            raise UsageError(
+                Diagnostic(f"`dims` names dimensions of `{key}`, which is not an example tensor")
+            )
+    texts = {key: _type_text(each, axes.get(key, {})) for key, each in inputs.items()}
+    ranges = {key: _range_text(each) for key, each in dims.items() if not isinstance(each, Mapping)}
+    return read_inputs(texts, ranges)
+
+
+def _type_text(given: InputLike, axes: Mapping[int, str]) -> str:
+    return str(given) if isinstance(given, (str, TensorType)) else type_text(given, axes)
+
+
+def _range_text(given: Any) -> str:
+    if isinstance(given, Symbol):
+        step = f", step = {given.step}" if given.step > 1 else ""
+        return f"{given.minimum} .. {given.optimum} .. {given.maximum}{step}"
+    return given if isinstance(given, str) else " .. ".join(map(str, given))

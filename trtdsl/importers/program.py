@@ -7,6 +7,7 @@ weight, a constant or an operation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.types import DType, Symbol, SymbolicDim, TensorType
+from trtdsl.types import DType, Symbol, SymbolicDim, TensorType, ValueRange
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -40,6 +41,12 @@ class Call(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The class without its module: ``BasicBlock``."""
         return self.kind.rpartition(".")[2]
+
+
+def kind_of(kind: type | str) -> str:
+    """A class by its module and name; of a script only its name, for its module has none."""
+    name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return re.sub(r"^(__main__|.*\.py)\.", "", name)
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -116,6 +123,8 @@ class Program(msgspec.Struct, frozen=True):
     """of every value that is constant what the source calls it, if it does, and the lines that made it"""
     input_names: Mapping[str, str] = {}
     """what the user calls an input"""
+    values: Mapping[str, ValueRange] = {}
+    """what an input takes, where the user says so"""
     source: str = ""
     """what was imported, for people"""
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.importers.dimensions import Sizes
-from trtdsl.importers.program import Argument, Array, Call, Frame, Operation, Program, Ref
+from trtdsl.importers.dimensions import Sizes, Unwritable
+from trtdsl.importers.lacking import at_run_time
+from trtdsl.importers.program import Argument, Array, Call, Frame, Operation, Program, Ref, kind_of
 from trtdsl.types import Dim, DType, Symbol, TensorType, symbols
 
 if TYPE_CHECKING:
@@ -143,7 +144,11 @@ class _Reader:
         """Reads a graph's operations; gives what it returns."""
         for node in graph_module.graph.nodes:
             if node.op == "call_function":
-                self._node(node, graph_module, calls)
+                try:
+                    self._node(node, graph_module, calls)
+                except Unwritable as error:
+                    what = "a size" if _is_unbacked(error) else f"the size {error}"
+                    raise DiagnosticError(at_run_time(what, _frames(node))) from error
             elif node.op == "get_attr":
                 self._attribute(node, graph_module)
             elif node.op == "output":
@@ -199,13 +204,7 @@ class _Reader:
         if type(value).__name__ in ("SymFloat", "SymBool") or _is_unbacked(value):
             found = self._known.number(node)
             if found is None:
-                raise DiagnosticError(
-                    Diagnostic(
-                        "a number is read from a tensor's values at run time, which decides sizes or flow in"
-                        " Python: write `where` or torch.cond",
-                        help=tuple(f"at {frame}: {frame.code}" for frame in _frames(node)[-1:]),
-                    )
-                )
+                raise DiagnosticError(at_run_time("a number", _frames(node)))
             self._made[node.name] = found
             return
         self._made[node.name] = self._scalar(value)
@@ -458,7 +457,7 @@ def _calls(node: Node) -> tuple[Call, ...]:
     found: list[Call] = []
     for key, (path, kind) in list(stack.items())[1:]:
         _, _, number = key.rpartition("@") if "@" in key else (key, "", "0")
-        name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        name = kind_of(kind)
         found.append(Call(path, name, int(number)))
     return tuple(found)
 

@@ -123,17 +123,19 @@ def widening(wanted: bool) -> AbstractContextManager[Any]:
 
 
 def load_module(
-    against: str | nn.Module | Callable[..., nn.Module], arguments: Mapping[str, Any]
+    against: str | nn.Module | Callable[..., nn.Module],
+    arguments: Mapping[str, Any],
+    what: str = "`--against`",
 ) -> tuple[str, nn.Module]:
     """The module that a path, a constructor with arguments, or a module itself stands for, and its name.
 
-    A path is ``package.module:name``, or ``file.py:name``. Raises :class:`UsageError`.
+    A path is ``package.module:name``, or ``file.py:name``; ``what`` asks for it. Raises :class:`UsageError`.
     """
-    require_torch("`--against`")
+    require_torch(what)
     from torch import nn
 
     name = against if isinstance(against, str) else getattr(against, "__name__", type(against).__name__)
-    found: Any = _imported(against) if isinstance(against, str) else against
+    found: Any = object_at(against) if isinstance(against, str) else against
     if isinstance(found, nn.Module) and arguments:
         raise UsageError(Diagnostic(f"{name} is a module already and does not take arguments"))
     if not isinstance(found, nn.Module):
@@ -155,10 +157,11 @@ def require_torch(what: str) -> None:
         raise UsageError(Diagnostic(f"{what} needs PyTorch, which is not installed", help=help))
 
 
-def _imported(path: str) -> Any:
+def object_at(path: str) -> Any:
+    """What stands at ``package.module:name`` or ``file.py:name``; raises :class:`UsageError`."""
     where, colon, attribute = path.partition(":")
     if not colon or not attribute:
-        text = f"`{path}` is no `package.module:name`, such as torchvision.models:resnet18"
+        text = f"`{path}` is not a `package.module:name`, such as torchvision.models:resnet18"
         raise UsageError(Diagnostic(text))
     found = _import_module(where)
     for part in attribute.split("."):

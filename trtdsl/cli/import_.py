@@ -1,0 +1,200 @@
+"""`trtdsl import`: a PyTorch module as a text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trtdsl.cli.options import PATH, argument, assignments, command
+from trtdsl.diagnostics import Diagnostic, UsageError
+
+if TYPE_CHECKING:
+    from trtdsl.importers.module import Imported
+    from trtdsl.importers.source import Opened
+
+
+@command
+@argument(
+    "source",
+    "What to import: package.module:name or file.py:name, which is a torch.nn.Module or makes one, or a "
+    "program.pt2 that torch.export.save wrote.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    metavar="NAME=TYPE",
+    multiple=True,
+    help="An input as the language writes it: `x=float32[N, 3, 224, 224]`, `ids=int64[N, S] in 0 .. 50256`. "
+    "Names are dynamic dimensions.",
+)
+@click.option(
+    "--dim",
+    "dims",
+    metavar="NAME=RANGE",
+    multiple=True,
+    help="The sizes of a dynamic dimension: `N=1..8..64`, `H='64..256..512, step = 32'`.",
+)
+@click.option("--arg", "arguments", metavar="NAME=VALUE", multiple=True, help="An argument for SOURCE.")
+@click.option(
+    "--weights", type=PATH, metavar="CHECKPOINT", help="Load this checkpoint into the module before."
+)
+@click.option("--name", metavar="NAME", default="", help="The model's name; by default after SOURCE.")
+@click.option(
+    "--output",
+    "-o",
+    type=PATH,
+    metavar="FILE",
+    help="The text; by default it is printed. Constants that no state dict holds go beside it, into "
+    "NAME.constants.safetensors; the weights of a .pt2 into NAME.weights.safetensors.",
+)
+@click.option("--force", is_flag=True, help="Overwrite a text that is there and has been edited since.")
+@click.option("--flat", is_flag=True, help="Write one model without blocks and loops.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Compare with the module at other sizes: in float32, and in float64 with random weights.",
+)
+@click.pass_context
+def import_(
+    context: click.Context,
+    source: str,
+    inputs: Sequence[str],
+    dims: Sequence[str],
+    arguments: Sequence[str],
+    weights: Path | None,
+    name: str,
+    output: Path | None,
+    force: bool,
+    flat: bool,
+    verify: bool,
+) -> None:
+    """Write a PyTorch module or an exported program as a text.
+
+    Blocks are the module's classes, labels the keys of its state dict: the checkpoint is loaded as it is.
+    """
+    from trtdsl.cli.report import report
+    from trtdsl.importers.inputs import split_pairs
+    from trtdsl.importers.source import open_source
+
+    opened = open_source(
+        source,
+        split_pairs(inputs, "--input", "x=float32[N, 3, 224, 224]"),
+        split_pairs(dims, "--dim", "N=1..8..64"),
+        assignments(arguments, "--arg"),
+        weights,
+        name,
+    )
+    with _progress(f"exporting {source}"):
+        imported = opened.imported(is_flat=flat)
+    report(imported.notes)
+    for line in _guesses(opened, imported):
+        print(line, file=sys.stderr)
+    if output is None:
+        print(imported.text, end="")
+        if imported.constants or imported.weights:
+            what = "its weights" if imported.weights else _count(imported)
+            _say(f"the text needs {what} beside it, which `-o FILE` writes")
+    else:
+        _write(imported, output, force)
+        _say(*_written(imported, output))
+    if verify and not _verified(opened, imported):
+        context.exit(1)
+    if output is not None:
+        _say(_next_command(imported, output, weights))
+
+
+def _write(imported: Imported, output: Path, force: bool) -> None:
+    """Write the files, but not over a text that is another."""
+    if output.exists() and not force and output.read_bytes() != imported.text.encode():
+        help = ("`--force` overwrites it",)
+        raise UsageError(Diagnostic(f"`{output}` is there and is another text", help=help))
+    imported.save(output)
+
+
+def _written(imported: Imported, output: Path) -> list[str]:
+    """What was written."""
+    from trtdsl.importers.module import constants_path, weights_path
+
+    lines = [f"wrote {output}: {imported.text.count(chr(10))} lines, {_weights(imported)} weights"]
+    if imported.weights:
+        size = sum(array.nbytes for array in imported.weights.values())
+        lines.append(f"wrote {weights_path(output)}: {size / 1e6:.1f} MB")
+    if imported.constants:
+        size = sum(array.nbytes for array in imported.constants.values())
+        lines.append(f"wrote {constants_path(output)}: {_count(imported)}, {size / 1e6:.1f} MB")
+    return lines
+
+
+def _next_command(imported: Imported, output: Path, weights: Path | None) -> str:
+    """How to go on."""
+    from trtdsl.importers.module import constants_path, weights_path
+
+    files = [output]
+    if imported.weights:
+        files.append(weights_path(output))
+    elif _weights(imported):
+        files.append(weights or Path("weights.pth"))
+    if imported.constants:
+        files.append(constants_path(output))
+    return f"go on with: trtdsl compile {' '.join(map(str, files))}"
+
+
+def _weights(imported: Imported) -> int:
+    assert imported.graph
+    return sum(not weight.constant for weight in imported.graph.weights)
+
+
+def _count(imported: Imported) -> str:
+    count = len(imported.constants)
+    return f"{count} constant{'s' if count > 1 else ''}"
+
+
+def _guesses(opened: Opened, imported: Imported) -> list[str]:
+    """The ranges that nobody gave."""
+    guessed = opened.inputs.guessed if opened.inputs else ()
+    ranges = [
+        f"{each.name} = {each.minimum} .. {each.optimum} .. {each.maximum}"
+        for each in imported.dims
+        if each.name in guessed
+    ]
+    names = " ".join(f"--dim {text.replace(' ', '')}" for text in ranges)
+    return [f"assumed {', '.join(ranges)}; another range is given as {names}"] if ranges else []
+
+
+def _verified(opened: Opened, imported: Imported) -> bool:
+    """Whether the text computes what the module does; says so."""
+    from trtdsl.importers.verifying import compared
+    from trtdsl.verification import show_verification
+
+    equal: list[str] = []
+    with _progress(f"verifying against {opened.source}"):
+        for found in compared(imported, opened.module, is_exported=opened.exported is not None):
+            if not found.verification.equal:
+                print(show_verification(found.verification), file=sys.stderr)
+                return False
+            equal.append(str(found))
+    _say(f"equal to {opened.source}: {'; '.join(equal)}")
+    return True
+
+
+def _say(*lines: str) -> None:
+    """Beside the text, which may go to a pipe."""
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+@contextmanager
+def _progress(what: str) -> Generator[None]:
+    """A line that says what takes so long, on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield

@@ -1,0 +1,130 @@
+"""Why torch.export cannot follow a module, in words.
+
+In: the error that it raised.  Out: the line of the user's at fault, what is wrong there and what to write
+instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trtdsl.diagnostics import Diagnostic
+from trtdsl.importers.examples import arranged
+from trtdsl.importers.inputs import Inputs
+from trtdsl.importers.places import failed_place, span_of
+from trtdsl.types import Symbol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Place = tuple[str, int]
+_FIXED = re.compile(r"^\s*(?P<name>\w+) = (?P<size>\d+)\s*$", re.MULTILINE)
+_EQUAL = re.compile(r"^\s*(?P<name>\w+) = (?P<other>[\w*+\- ]+?)\s*$", re.MULTILINE)
+_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW")
+
+
+def complaint(
+    error: Exception,
+    module: nn.Module,
+    inputs: Inputs,
+    dims: Mapping[str, Symbol],
+    examples: Mapping[str, Any],
+    places: Mapping[str, Place],
+) -> list[Diagnostic]:
+    """What is wrong, as far as torch says."""
+    text = str(error)
+    if fixed := fixed_sizes(text, dims):
+        return [_fixed(name, size, places.get(name)) for name, size in fixed.items()]
+    if equal := _equal_sizes(text, dims):
+        return [_equal(name, other, places.get(name)) for name, other in equal.items()]
+    place = failed_place(error)
+    if type(error).__name__ in _DATA_DEPENDENT:
+        return [_data_dependent(place)]
+    own = _own_error(module, examples)
+    if own is not None:
+        sizes = ", ".join(f"{name}: {list(each.shape)}" for name, each in examples.items())
+        types = ", ".join(f"{name}: {type}" for name, type in inputs.types.items())
+        message = f"the module itself fails on {sizes}: {_first_line(own)}"
+        return [_at(message, failed_place(own), (f"the inputs are {types}",))]
+    message = f"torch.export refuses the module: {_first_line(error)}"
+    return [_at(message, place, ())]
+
+
+def fixed_sizes(text: str, dims: Mapping[str, Symbol]) -> dict[str, int]:
+    """The dimensions that torch says are numbers."""
+    _, _, fixes = text.partition("Suggested fixes:")
+    return {
+        match["name"].removeprefix("_") if match["name"] not in dims else match["name"]: int(match["size"])
+        for match in _FIXED.finditer(fixes)
+        if match["name"] in dims or match["name"].removeprefix("_") in dims
+    }
+
+
+def narrowed(before: Symbol, after: Symbol, place: Place | None) -> Diagnostic:
+    """A note on a dimension of which the module takes fewer sizes than were asked for."""
+    step = f" in steps of {after.step}" if after.step != before.step else ""
+    range = f"{after.minimum} .. {after.maximum}{step}"
+    return _at(f"the module takes `{after.name}` from {range}", place, (), severity="note")
+
+
+def _fixed(name: str, size: int, place: Place | None) -> Diagnostic:
+    help = (
+        f"write the one size for `{name}` in the input's type, such as {size}",
+        "or let the module ask for the size: `x.shape[0]`, -1 in a view, `flatten`",
+    )
+    return _at(f"the module takes one `{name}` only: it becomes a number, {size} in the example", place, help)
+
+
+def _equal_sizes(text: str, dims: Mapping[str, Symbol]) -> dict[str, str]:
+    """The dimensions that must be what others say."""
+    _, _, fixes = text.partition("Suggested fixes:")
+    return {
+        match["name"]: match["other"]
+        for match in _EQUAL.finditer(fixes)
+        if match["name"] in dims
+        and {*re.findall(r"[A-Za-z_]\w*", match["other"])} <= {*dims} - {match["name"]}
+    }
+
+
+def _equal(name: str, other: str, place: Place | None) -> Diagnostic:
+    text = re.sub(r"(?<=\d)\*(?=\w)", " * ", other)
+    message = f"in the module `{name}` is always {text}"
+    return _at(message, place, (f"write {text} for `{name}` in the inputs' types",))
+
+
+def _data_dependent(place: Place | None) -> Diagnostic:
+    span = span_of(*place) if place else None
+    code = span.text if span else ""
+    if re.match(r"(if|elif)\b|.*\bif\b.*\belse\b", code):
+        help = "`torch.where(condition, a, b)` computes both sides and takes of each element one"
+    elif re.match(r"(while|for)\b", code):
+        help = "loop a fixed number of times, and keep what is done already with `torch.where`"
+    elif re.search(r"\.item\(\)|\bint\(|\bfloat\(|\.tolist\(\)", code):
+        help = "keep it a tensor: sizes and Python's numbers are fixed when the network is built"
+    else:
+        help = "compute with tensors alone: `torch.where` chooses, `masked_fill` leaves out"
+    return _at("what runs here depends on values that only the running network has", place, (help,))
+
+
+def _own_error(module: nn.Module, examples: Mapping[str, Any]) -> Exception | None:
+    """What the module raises when it is just called."""
+    import torch
+
+    positional, named = arranged(module, examples)
+    try:
+        with torch.no_grad():
+            module(*positional, **named)
+    except Exception as error:  # the user's own code
+        return error
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    lines = (line.strip() for line in str(error).splitlines())
+    return f"{type(error).__name__}: {next(filter(None, lines), 'without a word')}"
+
+
+def _at(message: str, place: Place | None, help: tuple[str, ...], severity: Any = "error") -> Diagnostic:
+    return Diagnostic(message, span_of(*place) if place else None, help=help, severity=severity)

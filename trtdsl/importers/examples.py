@@ -1,0 +1,91 @@
+"""Tensors to call a module with.
+
+In: the types of its inputs.  Out: example tensors of sizes by which no two dimensions can be confused, and
+the arguments that ``forward`` takes them as.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from math import lcm
+from typing import TYPE_CHECKING, Any
+
+from trtdsl.types import Symbol, TensorType, ValueRange, evaluate_shape
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+STRIDE = 32
+"""Sizes of images differ by multiples of this, which most networks can halve five times."""
+
+
+def example_sizes(
+    inputs: Mapping[str, TensorType], dims: Mapping[str, Symbol], avoid: Mapping[str, int] = {}
+) -> dict[str, int]:
+    """A size of each dimension inside its range, near its optimum: none is 1, none twice, none one that an
+    input fixes or that is to be avoided, as far as the ranges allow.
+    """
+    fixed = {size for type in inputs.values() for size in type.shape if isinstance(size, int)}
+    found: dict[str, int] = {}
+    for name, symbol in dims.items():
+        taken = {1, *fixed, *found.values(), avoid.get(name, 1)}
+        near = list(_near(symbol))
+        fresh = [size for size in near if size not in taken]
+        others = [size for size in near if size != avoid.get(name)]
+        found[name] = next(iter([*fresh, *others, symbol.optimum]))
+    return found
+
+
+def _near(symbol: Symbol) -> Iterator[int]:
+    """The sizes in the range, those near the optimum first."""
+    wide = symbol.optimum % STRIDE == 0 and symbol.maximum - symbol.minimum >= 2 * STRIDE
+    stride = lcm(symbol.step, STRIDE) if wide else symbol.step
+    yield symbol.optimum
+    for distance in range(1, 20):
+        for size in (symbol.optimum + distance * stride, symbol.optimum - distance * stride):
+            if symbol.minimum <= size <= symbol.maximum:
+                yield size
+
+
+def example_inputs(
+    inputs: Mapping[str, TensorType], sizes: Mapping[str, int], values: Mapping[str, ValueRange] = {}
+) -> dict[str, torch.Tensor]:
+    """A tensor for each input: random, integers 1 or the least that the input takes."""
+    import torch
+
+    random = torch.Generator().manual_seed(0)
+    found: dict[str, torch.Tensor] = {}
+    for name, type in inputs.items():
+        shape = evaluate_shape(type.shape, sizes)
+        dtype = getattr(torch, type.dtype.value)
+        if type.dtype.is_floating:
+            found[name] = torch.randn(shape, generator=random).to(dtype)
+        else:
+            least = values[name].low if name in values else 1
+            found[name] = torch.full(shape, max(least, 1), dtype=dtype)
+    return found
+
+
+def arranged(module: nn.Module, tensors: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Tensors as ``forward`` takes them: by name where it has all the names, else in order."""
+    names = parameters_of(module)
+    if all(name in names for name in tensors):
+        first = 0
+        positional: list[Any] = []
+        while first < len(names) and names[first] in tensors:
+            positional.append(tensors[names[first]])
+            first += 1
+        return positional, {name: value for name, value in tensors.items() if name not in names[:first]}
+    return list(tensors.values()), {}
+
+
+def parameters_of(module: nn.Module) -> list[str]:
+    """What a module's ``forward`` takes."""
+    kinds = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    return [name for name, each in inspect.signature(module.forward).parameters.items() if each.kind in kinds]

@@ -1,0 +1,191 @@
+"""A module, called once with example tensors, as torch's exported program.
+
+In: a module in eval mode and the types of its inputs.  Out: an :class:`Exported`: the program, the ranges of
+its dimensions as far as the module takes them, and the lines that say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.importers.complaints import Place, complaint, fixed_sizes
+from trtdsl.importers.examples import arranged, example_inputs, example_sizes, parameters_of
+from trtdsl.importers.guards import Decisions, watched
+from trtdsl.importers.inputs import Inputs
+from trtdsl.types import Dim, Symbol, SymbolicDim, symbol, symbols
+from trtdsl.types.dim import terms_of
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+_SUGGESTED = re.compile(r"^\s*(?P<name>\w+) = (?P<value>.+?)\s*$", re.MULTILINE)
+_STEP = re.compile(r"(?P<step>\d+)\*(?P<base>\w+)$")
+_ENDS = re.compile(r"(?P<end>min|max)=(?P<size>\d+)")
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """torch's program of a module."""
+
+    program: Any
+    dims: Mapping[str, Symbol]
+    """the dimensions, in the ranges and steps that the module takes"""
+    sizes: Mapping[str, int]
+    """those that it was called with"""
+    places: Mapping[str, Place] = {}
+    """the line that decided of a dimension's range or step"""
+
+
+def export(module: nn.Module, inputs: Inputs) -> Exported:
+    """The exported program, undecomposed; raises :class:`DiagnosticError` with the line at fault."""
+    dims = dict(inputs.dims)
+    decided: dict[str, Place] = {}
+    for _ in range(3 * len(dims) + 2):
+        sizes = example_sizes(inputs.types, dims)
+        examples = example_inputs(inputs.types, sizes, inputs.values)
+        shapes = _argument_shapes(module, inputs, examples)
+        with _quiet(), watched() as decisions:
+            try:
+                program = _export(module, inputs, dims, examples)
+            except Exception as error:  # torch's errors have no common base, the module may raise any
+                caught = error
+            else:
+                return Exported(program, dims, sizes, decided)
+        changes = _changes(str(caught), dims)
+        if not changes or fixed_sizes(str(caught), dims):
+            places = _places(decisions, shapes)
+            raise DiagnosticError(*complaint(caught, module, inputs, dims, examples, places)) from caught
+        decided |= {name: place for name, place in _places(decisions, shapes).items() if name in changes}
+        dims |= changes
+    raise DiagnosticError(Diagnostic("torch.export does not settle which sizes the module takes"))
+
+
+def _export(
+    module: nn.Module, inputs: Inputs, dims: Mapping[str, Symbol], examples: Mapping[str, Any]
+) -> ExportedProgram:
+    import torch
+
+    made = _torch_dims(dims)
+    shapes = {
+        name: {number: _torch_dim(dim, made) for number, dim in enumerate(type.shape) if symbols(dim)}
+        for name, type in inputs.types.items()
+    }
+    positional, named = arranged(module, examples)
+    given = {**dict(zip(parameters_of(module), positional, strict=False)), **named}
+    dynamic = {key: shapes[_owner(key, given, examples)] for key in given}
+    with torch.no_grad():
+        return torch.export.export(module, tuple(positional), named, dynamic_shapes=dynamic, strict=False)
+
+
+def _torch_dims(dims: Mapping[str, Symbol]) -> dict[str, Any]:
+    """What torch.export is told of each dimension; one of multiples is a number times another."""
+    from torch.export import Dim
+
+    made: dict[str, Any] = {}
+    for name, each in dims.items():
+        low, high = max(-(-each.minimum // each.step), 1), each.maximum // each.step
+        # sympy reads a bare S or N as one of its own.
+        base = Dim(name if each.step == 1 else f"_{name}", min=low, max=high)
+        made[name] = base if each.step == 1 else each.step * base
+    return made
+
+
+def _torch_dim(dim: Dim, made: Mapping[str, Any]) -> Any:
+    """A size of an input, ``N`` or ``2 * N + 1``, for torch."""
+    assert isinstance(dim, SymbolicDim)
+    terms = dict(terms_of(dim))
+    constant = terms.pop((), 0)
+    if len(terms) != 1 or len(symbols(dim)) != 1:
+        raise DiagnosticError(_not_linear(dim))
+    ((monomial, factor),) = terms.items()
+    (each,) = symbols(dim)
+    if monomial != next(
+        iter(terms_of(symbol(each.name, each.minimum, each.optimum, each.maximum, each.step)))
+    ):
+        raise DiagnosticError(_not_linear(dim))
+    found = made[each.name]
+    found = found if factor == 1 else factor * found
+    return found if constant == 0 else found + constant
+
+
+def _not_linear(dim: Dim) -> Diagnostic:
+    text = f"an input's size may be a multiple of one dimension and a number more, not {dim}"
+    return Diagnostic(text)
+
+
+def _owner(key: str, given: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
+    return next(name for name, value in examples.items() if value is given[key])
+
+
+def _changes(text: str, dims: Mapping[str, Symbol]) -> dict[str, Symbol]:
+    """The dimensions that torch wants in another step or range."""
+    steps, ends = {name: each.step for name, each in dims.items()}, dict[str, dict[str, int]]()
+    _, _, fixes = text.partition("Suggested fixes:")
+    for match in _SUGGESTED.finditer(fixes):
+        name, value = match["name"], match["value"]
+        if step := _STEP.match(value):
+            if name in dims:
+                steps[name] = int(step["step"])
+        elif value.startswith("Dim("):
+            ends[name] = {end["end"]: int(end["size"]) for end in _ENDS.finditer(value)}
+    found: dict[str, Symbol] = {}
+    for name, each in dims.items():
+        step, base = steps[name], ends.get(f"_{name}", {})
+        own = ends.get(name, {})
+        low = max(each.minimum, own.get("min", 0), base.get("min", 0) * step)
+        high = min(each.maximum, own.get("max", each.maximum), base.get("max", each.maximum) * step)
+        low, high = -(-max(low, 1) // step) * step, high // step * step
+        best = min(max(each.optimum // step * step, low), high)
+        changed = Symbol(name, low, best, high, step)
+        if changed != each and low <= high:
+            found[name] = changed
+    return found
+
+
+def _argument_shapes(
+    module: nn.Module, inputs: Inputs, examples: Mapping[str, Any]
+) -> dict[str, tuple[Dim, ...]]:
+    """The sizes of each of ``forward``'s arguments, by its name there."""
+    positional, named = arranged(module, examples)
+    given = {**dict(zip(parameters_of(module), positional, strict=False)), **named}
+    return {key: inputs.types[_owner(key, given, examples)].shape for key in given}
+
+
+def _places(decisions: Decisions, shapes: Mapping[str, tuple[Dim, ...]]) -> dict[str, tuple[str, int]]:
+    """The line that decided about each dimension."""
+    found: dict[str, tuple[str, int]] = {}
+    for argument, shape in shapes.items():
+        for axis, dim in enumerate(shape):
+            for each in symbols(dim):
+                place = decisions.place(argument, axis, each.maximum)
+                if place and each.name not in found:
+                    found[each.name] = place
+    return found
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without what torch prints and logs beside what it raises."""
+    noise = [
+        logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "torch.export", "torch._export")
+    ]
+    levels = [logger.level for logger in noise]
+    for logger in noise:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(noise, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,77 @@
+"""An imported text held against its module.
+
+In: an :class:`~trtdsl.importers.module.Imported` and the module.  Out: verifications at sizes that the module
+was not called with when it was imported: of its own weights in float32, and in float64 of random ones, of a
+size that lets every layer be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from trtdsl.elaborate import elaborate
+from trtdsl.importers.checking import NAME
+from trtdsl.importers.examples import example_sizes
+from trtdsl.importers.module import Imported
+from trtdsl.ir import Graph
+from trtdsl.reference import random_array
+from trtdsl.types import evaluate_shape
+from trtdsl.verification import Verification, verify
+from trtdsl.verification.inputs import INTEGERS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """One comparison: at which sizes, and in which type."""
+
+    verification: Verification
+    sizes: Mapping[str, int]
+    dtype: str
+
+    def __str__(self) -> str:
+        at = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
+        measures = [row.measure for row in self.verification.outputs if row.measure is not None]
+        error = max((measure.relative for measure in measures), default=0.0)
+        return f"{self.dtype}{f' at {at}' if at else ''}, relative error {error:.0e}"
+
+
+def compared(imported: Imported, module: nn.Module, *, is_exported: bool = False) -> Iterator[Compared]:
+    """The comparisons; of a program that was exported, whose types are fixed, only the first."""
+    graph = elaborate(imported.text, NAME).graph
+    types = {value.name: value.type for value in graph.inputs}
+    dims = {each.name: each for each in imported.dims}
+    other = example_sizes(types, dims, avoid=imported.sizes)
+    least = {name: each.minimum for name, each in dims.items()}
+    yield _compared(imported, graph, module, other, "float32")
+    if not is_exported:
+        yield _compared(imported, graph, module, least, "float64")
+
+
+def _compared(
+    imported: Imported, graph: Graph, module: nn.Module, sizes: Mapping[str, int], dtype: Any
+) -> Compared:
+    random = np.random.default_rng(0)
+    inputs = {
+        value.name: random_array(
+            value.type.with_shape(evaluate_shape(value.type.shape, sizes)),
+            random,
+            INTEGERS,
+            values=graph.ranges.get(value.name),
+        )
+        for value in graph.inputs
+    }
+    found = verify(
+        graph,
+        dict(imported.constants) or None,
+        module,
+        inputs=inputs,
+        dtype=dtype,
+        randomize=dtype == "float64",
+    )
+    return Compared(found, sizes, dtype)
