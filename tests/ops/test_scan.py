@@ -222,6 +222,39 @@ def test_builds(graph: Graph) -> None:
     assert len(build(lower(optimize(graph)), CompileOptions(targets=("sm89",)))) > 0
 
 
+INNER = """
+block Inner()(a: [N, C], b) {
+  scan row, other in a, b with s = zeros(C) {
+    s = s + row - other
+    emit rows = s
+  }
+  return rows
+}
+def swapped(a, b) { return b - a }"""
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "with h = left { h = (left, h) -> Inner  emit rows = h }",
+        "with h = o { h = (e, left) -> Inner  emit rows = left }",
+        "with h = left { h = cond(sum(e) > 0, Inner, swapped, (left, h))  emit rows = h }",
+    ],
+)
+def test_what_a_loop_leaves_is_read_by_a_loop_within_another(second: str) -> None:
+    body = f"""input x: float32[T, N, 4]
+input o: float32[N, 4]
+scan e in x with g = o {{ g = g * 0.5 + e }}
+left = g
+scan e in x {second}
+output rows, h"""
+    graph = model(body, INNER)
+    assert len(build(lower(optimize(graph)), CompileOptions(targets=("sm89",)))) > 0
+    x, o = torch.randn(3, 2, 4), torch.randn(2, 4)
+    wanted = run(graph, {"x": x, "o": o})
+    check(graph, {"x": x, "o": o}, wanted)
+
+
 def test_layers_have_names_and_places() -> None:
     lowered = lower(NESTED)
     layers = [lowered.network.get_layer(index) for index in range(lowered.network.num_layers)]
@@ -232,7 +265,9 @@ def test_layers_have_names_and_places() -> None:
 
 def _typed(layer: Any) -> Any:
     """A loop's boundary layer as itself, None for any other."""
-    import tensorrt_rtx as trt
+    import tensorrt_rtx
+
+    trt: Any = tensorrt_rtx
 
     classes = {
         trt.LayerType.TRIP_LIMIT: trt.ITripLimitLayer,

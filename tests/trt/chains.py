@@ -22,7 +22,7 @@ from tests.closeness import LIMIT, NARROW, Expected, IllConditioned, expected, r
 from tests.trt.recording import RecordingDialect
 from tests.trt.releases import LACKING, facts, narrowed
 from trtdsl import reference
-from trtdsl.diagnostics import DiagnosticError, RefusedByTensorRT
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import EvaluationError, evaluate
 from trtdsl.ir import Graph
@@ -127,9 +127,6 @@ def _program(
 def _text(lines: Sequence[str], head: str = "") -> str:
     return f"{head}model m() {{\n" + "".join(f"  {line}\n" for line in lines) + "}\n"
 
-
-CANNOT_ORDER = "makeScopeNodesContiguous"
-"""What TensorRT-RTX 1.7 says of some choices in choices in scans, and between what another scan has left."""
 
 BRANCHES = """
 def first(a, b) { return a }
@@ -301,12 +298,7 @@ def attempt(text: str, rng: random.Random) -> str:
     graph = reference.random_weights(elaborate_text(text), seed=seed)
     optimized = optimize(graph)
     lowered = lower(optimized)
-    try:
-        assert build(lowered)
-    except RefusedByTensorRT as error:
-        if CANNOT_ORDER not in str(error):
-            raise
-        return "choices in scans that TensorRT-RTX cannot order"
+    assert build(lowered)
     inputs = _inputs(graph, rng)
     try:
         wanted = expected(graph, inputs)

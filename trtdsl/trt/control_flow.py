@@ -100,7 +100,15 @@ class ControlFlowNetwork(Network):
         does not find that the one construct stands before the other ("No nesting relationship").
         """
         loop = next((each for each in reversed(self._within) if each.kind == "loop"), None)
-        if tensor not in self._left or loop is None or self._is_in(tensor, loop):
+        return tensor if loop is None or self._is_in(tensor, loop) else self._behind(tensor)
+
+    def _behind(self, tensor: Tensor) -> Tensor:
+        """A tensor, by way of a layer if a loop or a conditional gives it: what another loop begins with.
+
+        Where that reads it as it is, and a loop inside of it by way of the layer, TensorRT-RTX 1.7 finds no
+        order for them ("makeScopeNodesContiguous").
+        """
+        if tensor not in self._left:
             return tensor
         if self._left[tensor] is None:
             # The layer itself reads the tensor as it is.
@@ -113,8 +121,8 @@ class ControlFlowNetwork(Network):
     def scan(
         self, step: Step, sequences: Sequence[Along], initial: Sequence[Tensor]
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        sequences = [replace(each, tensor=self._in_branch(each.tensor)) for each in sequences]
-        initial = [self._in_branch(x) for x in initial]
+        sequences = [replace(each, tensor=self._in_branch(self._behind(each.tensor))) for each in sequences]
+        initial = [self._in_branch(self._behind(x)) for x in initial]
         loop = self.raw.add_loop()
         loop.name = self.construct_name("loop")
         length = sequences[0].length
@@ -183,7 +191,8 @@ class ControlFlowNetwork(Network):
         """A tensor inside of the loop: what does not change with the iterations is carried unchanged."""
         if self._is_in(tensor, inside):
             return tensor
-        layer, (carried,) = self.add_to(loop, "recurrence", tensor, results=(tensor.type,))
+        begins = self._behind(tensor)
+        layer, (carried,) = self.add_to(loop, "recurrence", begins, results=(tensor.type,))
         self.feed(layer, "recurrence", 1, carried, tensor.type)
         return carried
 
