@@ -83,6 +83,23 @@ def test_builds_attentions_that_share(statements: str) -> None:
     assert len(build(lowered)) > 0
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "output y = attend(relu(q), k, v) output z = attend(relu(q), v, k)",
+        "output y = attend(relu(q + 1), k, v) output z = attend(relu(q + 1), v, k)",
+        "output y = module(relu(q[0]), k[0]) output z = module(relu(q[0]), v[0])",
+    ],
+)
+def test_builds_attentions_of_equal_queries(statements: str) -> None:
+    """Where no pass makes one of them, TensorRT does."""
+    graph = optimize(
+        random_weights(elaborate_text(f"{ATTENTIONS}{statements}\n}}")),
+        skip=["merge_common_subexpressions"],
+    )
+    assert len(build(lower(graph))) > 0
+
+
 IN_BODIES = """
 def attend(x) { return scaled_dot_product_attention(x, x, x * 2) }
 

@@ -5,6 +5,7 @@ as a `.trtnet` file that parses back to the same graph, and :func:`rewrite` chan
 """
 
 from trtdsl.ir.builder import Builder
+from trtdsl.ir.computation import computation_key, twins
 from trtdsl.ir.graph import (
     Graph,
     Lookup,
@@ -56,6 +57,7 @@ __all__ = [
     "Violation",
     "Weight",
     "bodies_by_name",
+    "computation_key",
     "difference",
     "graphs",
     "infer",
@@ -70,6 +72,7 @@ __all__ = [
     "rewrite",
     "show",
     "show_call",
+    "twins",
     "verify",
     "walk",
     "with_bodies",

@@ -283,6 +283,7 @@ def apart(net: Network, x: Tensor) -> Tensor:
 
 def scaled_query(net: Network, query: Tensor, factor: float, origin: Tensor) -> Tensor:
     """The query times a number, as no other attention of the same ``origin`` has it (see :func:`apart`)."""
+    origin = net.twins.get(origin, origin)
     is_first, width = origin not in net.attending, query.shape[-1]
     net.attending.add(origin)
     if factor == 1:

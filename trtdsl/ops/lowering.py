@@ -97,6 +97,8 @@ class Network(ABC):
         """what a convolution gives along one dimension, computed as an image"""
         self.attending: set[Tensor] = set()
         """tensors whose attention has been added"""
+        self.twins: dict[Tensor, Tensor] = {}
+        """of tensors that an earlier node computes too, that node's: TensorRT makes one of both"""
 
     @property
     def in_body(self) -> bool:

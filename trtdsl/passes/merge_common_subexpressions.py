@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trtdsl.ir import Graph, Node, Outcome, Surroundings, Value, rewrite
+from trtdsl.ir import Graph, Node, Outcome, Surroundings, computation_key, rewrite
 from trtdsl.passes.declare import graph_pass
 
 
@@ -43,26 +43,4 @@ class _Merge:
         self._first: dict[tuple[object, ...], Node] = {}
 
     def __call__(self, node: Node, around: Surroundings) -> Outcome:
-        return self._first.setdefault(_key(node), node)
-
-
-def _key(node: Node) -> tuple[object, ...]:
-    """Equal for nodes that compute the same. Operators compare by their text too, because Python
-    holds 1, 1.0 and true, or 0.0 and -0.0, for equal."""
-    return *_computation(node), node.operands
-
-
-def _computation(node: Node) -> tuple[object, ...]:
-    types = tuple(result.type for result in node.results)
-    return type(node.op), repr(node.op), node.slots, types, tuple(map(_body_key, node.bodies))
-
-
-def _body_key(body: Graph) -> tuple[object, ...]:
-    """Equal for bodies that compute the same, whatever their values are called."""
-    numbers: dict[Value, object] = {value: number for number, value in enumerate(body.inputs)}
-    keys: list[object] = [value.type for value in body.inputs]
-    for node in body.nodes:
-        keys.append((*_computation(node), tuple(numbers.get(value, value) for value in node.operands)))
-        for result in node.results:
-            numbers[result] = len(numbers)
-    return (*keys, tuple(numbers.get(output.value, output.value) for output in body.outputs))
+        return self._first.setdefault(computation_key(node, node.operands), node)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, misplaced
+from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, misplaced, twins
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.trt.dialect import Dialect, load_runtime
@@ -141,9 +141,11 @@ def _weight(net: NetworkTarget, weight: Weight) -> Tensor:
 
 
 def _lower_nodes(net: NetworkTarget, graph: Graph, tensors: dict[Value, Tensor], names: _TensorNames) -> None:
+    same = twins(graph)
     for node in graph.nodes:
         results = _lower_node(net, node, tensors, names)
         tensors.update(zip(node.results, results, strict=True))
+        net.twins |= {tensors[value]: tensors[same[value]] for value in node.results if value in same}
 
 
 def _lower_node(
