@@ -167,4 +167,5 @@ def users(operations: Sequence[Operation]) -> dict[str, list[int]]:
 def type_of_array(array: Array) -> TensorType | None:
     """The type of a constant; None where the language has no such dtype."""
     name = np.dtype(array.dtype).name
-    return TensorType(DType(name), array.shape) if name in DType else None
+    names = {dtype.value for dtype in DType}
+    return TensorType(DType(name), array.shape) if name in names else None

@@ -1,0 +1,317 @@
+"""A node of an ONNX graph, as the rules that translate it see it.
+
+In: a node whose inputs are known: tensors of the program so far (:class:`~trtdsl.importers.program.Ref`), or
+values that need no running (:class:`Known`).  Out: operations, which a rule emits; it returns their results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from trtdsl.importers.onnx_types import result_types
+from trtdsl.importers.program import Argument, Array, Call, Operation, Ref, type_of_array
+from trtdsl.ops.refused import Refused
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType
+
+
+@dataclass(frozen=True)
+class Known:
+    """A value that no input decides; integers that depend on dynamic dimensions are an array of objects."""
+
+    array: Array
+    dtype: np.dtype[Any]
+    initialiser: str = ""
+    """the tensor of the file that it is, unchanged"""
+    is_transposed: bool = False
+    """whether it is that tensor transposed"""
+
+    @property
+    def is_symbolic(self) -> bool:
+        return self.array.dtype == object
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+
+Value: TypeAlias = Ref | Known
+Results: TypeAlias = Value | tuple[Value | None, ...]
+
+
+def known(value: Any, dtype: Any = None) -> Known:
+    """A known value from an array, numbers or dimensions."""
+    array = np.asarray(value)
+    if array.dtype == object and not any(isinstance(each, SymbolicDim) for each in array.reshape(-1)):
+        array = array.astype(dtype or np.int64)
+    wanted = np.dtype(dtype or (np.int64 if array.dtype == object else array.dtype))
+    return Known(array if array.dtype == object else array.astype(wanted, copy=False), wanted)
+
+
+@dataclass
+class Store:
+    """What the program holds so far."""
+
+    operations: list[Operation] = field(default_factory=list[Operation])
+    types: dict[str, TensorType] = field(default_factory=dict[str, TensorType])
+    constants: dict[str, Array] = field(default_factory=dict[str, Array])
+    weights: dict[str, str] = field(default_factory=dict[str, str])
+    """the key of each value that is a weight"""
+    arrays: dict[str, Array] = field(default_factory=dict[str, Array])
+    """the weights' values by key"""
+    reserved: frozenset[str] = frozenset()
+    """the initialisers' names that are keys, which nothing else is called"""
+    placed: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """the value that an initialiser is, in the layout that it is used in"""
+
+    def name(self, wish: str) -> str:
+        """A name that no value has."""
+        found, number = wish, 1
+        while found in self.types:
+            number += 1
+            found = f"{wish}_{number}"
+        return found
+
+    def constant(self, array: Array, wish: str = "constant") -> Ref:
+        """A tensor that is a constant of the text."""
+        found = type_of_array(array)
+        if found is None:
+            raise Refused(f"it reads a tensor of {array.dtype.name}, which TensorRT lacks")
+        name = self.name(wish)
+        self.types[name] = found
+        self.constants[name] = array
+        return Ref(name)
+
+    def weight(self, array: Array, key: str, identity: tuple[str, str]) -> Ref:
+        """A tensor of the file beside the text, under a key like this."""
+        if identity[0] and identity in self.placed:
+            return Ref(self.placed[identity])
+        found = type_of_array(array)
+        if found is None:
+            raise Refused(f"it reads a weight of {array.dtype.name}, which TensorRT lacks")
+        own = identity[0] == key
+        stem, _, slot = key.rpartition(".")
+        unique, number = key, 1
+        while unique in self.arrays or (unique in self.reserved and not own):
+            number += 1
+            unique = f"{stem}{number}.{slot}" if stem else f"{key}{number}"
+        name = self.name(unique)
+        self.types[name] = found
+        self.weights[name] = unique
+        self.arrays[unique] = array
+        if identity[0]:
+            self.placed[identity] = name
+        return Ref(name)
+
+    def key_of(self, value: Ref) -> str:
+        """The key of a value that is a weight, "" for others."""
+        return self.weights.get(value.value, "")
+
+
+@dataclass
+class Node:
+    """A node whose inputs are known."""
+
+    op: str
+    store: Store
+    inputs: Sequence[Value | None]
+    attributes: Mapping[str, Any]
+    outputs: Sequence[str]
+    opset: int
+    calls: tuple[Call, ...] = ()
+    scope: str = ""
+    """where the weights lie that the node reads, in the names of the state dict"""
+    users: Mapping[str, int] = field(default_factory=dict[str, int])
+    """how many nodes read each value of the file"""
+    names: Sequence[str] = ()
+    """what the file calls the inputs"""
+    proto: Any = None
+    """the node of the file"""
+
+    # --- Inputs -------------------------------------------------------------------------------------------
+
+    def has(self, index: int) -> bool:
+        """Whether an input is given."""
+        return index < len(self.inputs) and self.inputs[index] is not None
+
+    def __getitem__(self, index: int) -> Value:
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if value is None:
+            raise Refused(f"its input {index} is missing")
+        return value
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return self.attributes.get(name, default)
+
+    def tensor(self, value: int | Value) -> Ref:
+        """An input as a tensor of the program."""
+        found = self[value] if isinstance(value, int) else value
+        if isinstance(found, Ref):
+            return found
+        if found.is_symbolic:
+            return self._sizes(found)
+        if found.initialiser and found.array.size > 1 and found.array.dtype.kind not in "bi":
+            name = found.initialiser if found.initialiser in self.store.reserved else ""
+            key = name or f"{self.scope}.constant".lstrip(".")
+            identity = (found.initialiser, "transposed" if found.is_transposed else "")
+            return self.store.weight(found.array, key, identity)
+        return self.store.constant(found.array)
+
+    def tensors(self) -> tuple[Ref, ...]:
+        """All inputs as tensors."""
+        return tuple(self.tensor(each) for each in self.inputs if each is not None)
+
+    def _sizes(self, value: Known) -> Ref:
+        """Integers that depend on dynamic dimensions, as a tensor."""
+        dtype = dtype_of(value.dtype)
+        flat = value.array.reshape(-1)
+        parts = tuple(self.one("full", size=(1,), fill_value=each, dtype=dtype) for each in flat)
+        joined = parts[0] if len(parts) == 1 else self.one("cat", tensors=parts, dim=0)
+        return self.one("reshape", self=joined, shape=value.shape) if value.shape != (1,) else joined
+
+    def operand(self, value: int | Value, rank: int) -> Argument:
+        """An input that meets a tensor of this rank: a number where it is one."""
+        found = self[value] if isinstance(value, int) else value
+        if isinstance(found, Known) and found.array.size == 1 and found.array.ndim <= rank:
+            return number(found)
+        return self.tensor(found)
+
+    def ints(self, index: int, what: str) -> tuple[Dim, ...]:
+        """An input of integers that must be known when the text is written."""
+        value = self[index]
+        if isinstance(value, Ref):
+            raise Refused(f"{what} must be known, but an input of the model decides it")
+        return tuple(
+            each if isinstance(each, SymbolicDim) else int(each) for each in value.array.reshape(-1).tolist()
+        )
+
+    def fixed(self, index: int, what: str) -> tuple[int, ...]:
+        """Integers that must not depend on dynamic dimensions."""
+        found = self.ints(index, what)
+        if any(isinstance(each, SymbolicDim) for each in found):
+            raise Refused(f"{what} must not depend on a dynamic dimension")
+        return tuple(each for each in found if isinstance(each, int))
+
+    def scalar(self, index: int, what: str) -> Any:
+        """An input of one number that must be known."""
+        value = self[index]
+        if isinstance(value, Ref):
+            raise Refused(f"{what} must be known, but an input of the model decides it")
+        if value.array.size != 1:
+            raise Refused(f"{what} must be one number")
+        return number(value)
+
+    def ints_or(self, index: int, name: str, default: Any = None) -> Any:
+        """Integers that newer versions have as an input and older ones as an attribute."""
+        if self.has(index):
+            return self.ints(index, f"`{name}`")
+        found = self.attribute(name, default)
+        return tuple(found) if isinstance(found, list) else found
+
+    # --- Types --------------------------------------------------------------------------------------------
+
+    def type(self, value: int | Value) -> TensorType:
+        """The type of an input or of what was emitted."""
+        found = self[value] if isinstance(value, int) else value
+        if isinstance(found, Ref):
+            return self.store.types[found.value]
+        return TensorType(dtype_of(found.dtype), found.shape)
+
+    def rank(self, value: int | Value) -> int:
+        found = self[value] if isinstance(value, int) else value
+        return found.array.ndim if isinstance(found, Known) else self.type(found).rank
+
+    def axis(self, axis: int, value: int | Value = 0) -> int:
+        """An axis counted from the front."""
+        rank = self.rank(value)
+        if not -rank <= axis < max(rank, 1):
+            raise Refused(f"axis {axis} is not one of {rank}")
+        return axis % rank if rank else 0
+
+    # --- Operations ---------------------------------------------------------------------------------------
+
+    def emit(self, name: str, /, **arguments: Argument) -> tuple[Ref, ...]:
+        """An operation of the program; its results."""
+        types = result_types(name, arguments, self.store.types)
+        names: list[str] = []
+        for type in types:
+            names.append(self.store.name(name))
+            self.store.types[names[-1]] = type
+        self.store.operations.append(Operation(name, arguments, tuple(names), self.calls))
+        return tuple(map(Ref, names))
+
+    def one(self, name: str, /, **arguments: Argument) -> Ref:
+        """An operation's first result."""
+        return self.emit(name, **arguments)[0]
+
+    def reshape(self, value: int | Value, shape: Sequence[Dim]) -> Ref:
+        """A tensor in another shape."""
+        source = self.tensor(value)
+        if self.type(source).shape == tuple(shape):
+            return source
+        return self.one("reshape", self=source, shape=tuple(shape))
+
+    def cast(self, value: Ref, dtype: DType) -> Ref:
+        """A tensor of another dtype."""
+        return value if self.type(value).dtype is dtype else self.one("to", self=value, dtype=dtype)
+
+    def weight(self, index: int, slot: str, label: str, layout: str = "", change: Any = None) -> Ref:
+        """An input that is a module's weight: under its own name, or ``label.slot``.
+
+        ``change`` makes the layout that the module has of the file's, and ``layout`` names it.
+        """
+        value = self[index]
+        if isinstance(value, Ref):
+            return value if change is None else change(value)
+        key = value.initialiser
+        if key not in self.store.reserved or not key.endswith(f".{slot}"):
+            key = f"{label}.{slot}"
+        array = value.array if change is None else change(value.array)
+        if value.is_transposed:
+            layout = "" if layout == "transposed" else "transposed"
+        return self.store.weight(np.ascontiguousarray(array), key, (value.initialiser, layout))
+
+    def label(self, *slots: tuple[int, str]) -> str:
+        """Where the weights of a module lie: what its initialisers' names say, else the node's scope."""
+        for index, slot in slots:
+            value = self.inputs[index] if index < len(self.inputs) else None
+            if isinstance(value, Known) and value.initialiser in self.store.reserved:
+                stem, _, last = value.initialiser.rpartition(".")
+                if last == slot and stem:
+                    return stem
+        return self.scope
+
+
+def number(value: Known) -> Any:
+    """A known value of one element as a number of the language."""
+    (found,) = value.array.reshape(-1).tolist() if value.array.dtype != np.float32 else (
+        float(str(value.array.reshape(-1)[0])),
+    )
+    if isinstance(found, float) and found.is_integer() and abs(found) < 2**20 and (found or not np.signbit(found)):
+        return int(found)
+    return found
+
+
+def dtype_of(dtype: Any) -> DType:
+    """The language's dtype; refused where TensorRT has none."""
+    name = np.dtype(dtype).name
+    if name not in {each.value for each in DType}:
+        raise Refused(f"TensorRT lacks {name}")
+    return DType(name)
+
+
+Rule: TypeAlias = Callable[[Node], Results]
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Registers a rule under the names of ONNX operators."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register

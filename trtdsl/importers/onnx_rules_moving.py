@@ -1,0 +1,478 @@
+"""ONNX's operators that move, join, cut and pick elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trtdsl.importers.onnx_node import Known, Node, Value, dtype_of, rule
+from trtdsl.importers.program import Argument, Ref
+from trtdsl.ops.refused import Refused
+from trtdsl.types import Dim, DType, SymbolicDim, Undecided, equal, less, less_equal, minimum, product
+
+# --- Shapes -----------------------------------------------------------------------------------------------
+
+
+@rule("Reshape")
+def _reshape(node: Node) -> Ref:
+    shape: Any = node.ints_or(1, "shape")
+    source = node.type(0)
+    wanted: list[Dim] = []
+    for axis, size in enumerate(shape):
+        copies = _is_number(size, 0) and not node.attribute("allowzero", 0)
+        wanted.append(source.shape[axis] if copies else size)
+    return node.reshape(0, _without_unknown(wanted, source.size))
+
+
+def _is_number(value: Any, number: int) -> bool:
+    return isinstance(value, int) and value == number
+
+
+def _without_unknown(shape: list[Dim], size: Dim) -> tuple[Dim, ...]:
+    """With what -1 stands for, where that is exact."""
+    if not any(_is_number(each, -1) for each in shape):
+        return tuple(shape)
+    others = product(each for each in shape if not _is_number(each, -1))
+    if _is_number(others, 0):
+        return tuple(shape)
+    rest = size // others
+    try:
+        exact = equal(rest * others, size)
+    except Undecided:
+        exact = False
+    return tuple(rest if exact and _is_number(each, -1) else each for each in shape)
+
+
+@rule("Transpose")
+def _transpose(node: Node) -> Ref:
+    order = node.attribute("perm") or list(range(node.rank(0)))[::-1]
+    if order == list(range(len(order))):
+        return node.tensor(0)
+    return node.one("permute", self=node.tensor(0), dims=tuple(order))
+
+
+@rule("Flatten")
+def _flatten(node: Node) -> Ref:
+    shape = node.type(0).shape
+    axis = node.attribute("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
+    if axis == 1 and len(shape) > 1:
+        return node.one("flatten", self=node.tensor(0), start_dim=1)
+    return node.reshape(0, (product(shape[:axis]), product(shape[axis:])))
+
+
+@rule("Squeeze")
+def _squeeze(node: Node) -> Ref:
+    shape = node.type(0).shape
+    axes = node.ints_or(1, "axes")
+    if axes is None:
+        axes = [axis for axis, size in enumerate(shape) if _is_number(size, 1)]
+    dims = tuple(sorted(node.axis(axis) for axis in axes))
+    for dim in dims:
+        if not _is_number(shape[dim], 1):
+            raise Refused(f"axis {dim} of {node.type(0)} is not 1")
+    return node.one("squeeze", self=node.tensor(0), dim=dims) if dims else node.tensor(0)
+
+
+@rule("Unsqueeze")
+def _unsqueeze(node: Node) -> Ref:
+    axes = node.ints_or(1, "axes", ())
+    rank = node.rank(0) + len(axes)
+    found = node.tensor(0)
+    for axis in sorted(axis % rank for axis in axes):
+        found = node.one("unsqueeze", self=found, dim=axis)
+    return found
+
+
+@rule("Expand")
+def _expand(node: Node) -> Ref:
+    return expanded(node, node.tensor(0), node.ints(1, "`shape`"))
+
+
+def expanded(node: Node, source: Ref, wanted: tuple[Dim, ...]) -> Ref:
+    """A tensor broadcast with a shape."""
+    shape = node.type(source).shape
+    rank = max(len(shape), len(wanted))
+    own, other = (1,) * (rank - len(shape)) + shape, (1,) * (rank - len(wanted)) + wanted
+    sizes = tuple(left if _is_number(right, 1) else right for left, right in zip(own, other, strict=True))
+    return source if sizes == shape else node.one("expand", self=source, size=sizes)
+
+
+@rule("Tile")
+def _tile(node: Node) -> Ref:
+    return node.one("tile", self=node.tensor(0), dims=node.ints_or(1, "repeats"))
+
+
+@rule("Concat")
+def _concat(node: Node) -> Ref:
+    tensors = node.tensors()
+    axis = node.axis(node.attribute("axis", 1))
+    return tensors[0] if len(tensors) == 1 else node.one("cat", tensors=tensors, dim=axis)
+
+
+@rule("Split")
+def _split(node: Node) -> tuple[Ref, ...]:
+    axis = node.axis(node.attribute("axis", 0))
+    sizes = node.ints_or(1, "split")
+    count = len(node.outputs)
+    whole = node.type(0).shape[axis]
+    if sizes is None:
+        parts = node.attribute("num_outputs", count)
+        size = -(-whole // parts)
+        sizes = (*(size for _ in range(parts - 1)), whole - size * (parts - 1))
+    if count == 1:
+        return (node.tensor(0),)
+    if all(isinstance(each, int) for each in sizes) and len(set(sizes)) == 1:
+        return node.emit("split", self=node.tensor(0), split_size=sizes[0], dim=axis)
+    return node.emit("split", self=node.tensor(0), split_sizes=tuple(sizes), dim=axis)
+
+
+@rule("Slice")
+def _slice(node: Node) -> Ref:
+    starts, ends = node.ints_or(1, "starts"), node.ints_or(2, "ends")
+    axes = node.ints_or(3, "axes", tuple(range(len(starts))))
+    steps = node.ints(4, "`steps`") if node.has(4) else (1,) * len(starts)
+    found = node.tensor(0)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        found = cut(node, found, node.axis(axis, found), start, end, step)
+    return found
+
+
+def cut(node: Node, source: Ref, dim: int, start: Dim, end: Dim, step: Dim) -> Ref:
+    """A slice along one axis; a negative step flips what it takes."""
+    size = node.type(source).shape[dim]
+    if not isinstance(step, int):
+        raise Refused("a slice's step must not depend on a dynamic dimension")
+    if step < 0:
+        last = _clipped(start, size, -1, -1)
+        first = _clipped(end, size, -1, -1)
+        taken = cut(node, source, dim, first + 1, last + 1, 1)
+        taken = node.one("flip", self=taken, dims=(dim,))
+        return taken if step == -1 else cut(node, taken, dim, 0, node.type(taken).shape[dim], -step)
+    start, end = _clipped(start, size, 0, 0), _clipped(end, size, 0, 0)
+    if _is_number(start, 0) and step == 1 and (end == size):
+        return source
+    if isinstance(start, int) and isinstance(end, int) and end < start:
+        end = start
+    return node.one("slice", self=source, dim=dim, start=start, end=None if end == size else end, step=step)
+
+
+def _clipped(position: Dim, size: Dim, low: int, over: int) -> Dim:
+    """A position of a slice within the axis, as ONNX and numpy clip it."""
+    if isinstance(position, int) and position > 2**30:
+        return size + over
+    if isinstance(position, int) and position < -(2**30):
+        return low
+    if isinstance(position, int) and position < 0:
+        position = position + size
+        return position if _surely(less_equal, low, position) else _largest(low, position)
+    limit = size + over
+    return position if _surely(less_equal, position, limit) else minimum(position, limit)
+
+
+def _largest(low: int, position: Dim) -> Dim:
+    from trtdsl.types import maximum
+
+    return maximum(low, position)
+
+
+def _surely(relation: Any, left: Dim, right: Dim) -> bool:
+    try:
+        return bool(relation(left, right))
+    except Undecided:
+        return False
+
+
+@rule("Pad")
+def _pad(node: Node) -> Ref:
+    pads: Any = node.ints_or(1, "pads", node.attribute("paddings"))
+    rank = node.rank(0)
+    axes = node.ints(3, "`axes`") if node.has(3) else tuple(range(rank))
+    count = len(axes)
+    before: list[Dim] = [0] * rank
+    after: list[Dim] = [0] * rank
+    for number, axis in enumerate(axes):
+        if not isinstance(axis, int):
+            raise Refused("`axes` must not depend on a dynamic dimension")
+        before[node.axis(axis)], after[node.axis(axis)] = pads[number], pads[count + number]
+    mode = {"edge": "replicate", "wrap": "circular"}.get(found := node.attribute("mode", "constant"), found)
+    value = node.scalar(2, "`constant_value`") if node.has(2) else node.attribute("value", 0)
+    return padded(node, node.tensor(0), before, after, mode, value)
+
+
+def padded(node: Node, source: Ref, before: Any, after: Any, mode: str = "constant", value: Any = 0) -> Ref:
+    """A tensor padded before and after each axis."""
+    pairs = [each for pair in list(zip(before, after, strict=True))[::-1] for each in pair]
+    if mode == "constant" or mode == "reflect":
+        while len(pairs) > 2 and pairs[-1] == 0 and pairs[-2] == 0:
+            del pairs[-2:]
+    if all(_is_number(each, 0) for each in pairs):
+        return source
+    if mode != "constant":
+        return _mirrored(node, source, pairs, mode)
+    if node.type(source).dtype is DType.BOOL:
+        raise Refused("it pads a tensor of truth values")
+    return node.one("pad", self=source, pad=tuple(pairs), mode=mode, value=value)
+
+
+def _mirrored(node: Node, source: Ref, pairs: list[Dim], mode: str) -> Ref:
+    """Modes that the language has for the last axes of a tensor with batch and channels."""
+    while len(pairs) > 2 and pairs[-1] == 0 and pairs[-2] == 0:
+        del pairs[-2:]
+    rank, axes = node.rank(source), len(pairs) // 2
+    if axes > 3:
+        raise Refused(f'it pads {axes} axes in mode "{mode}"')
+    shape = node.type(source).shape
+    if rank in (axes + 1, axes + 2):
+        return node.one("pad", self=source, pad=tuple(pairs), mode=mode)
+    lead = shape[: rank - axes]
+    flat = node.reshape(source, (1, product(lead), *shape[rank - axes :]))
+    found = node.one("pad", self=flat, pad=tuple(pairs), mode=mode)
+    return node.reshape(found, (*lead, *node.type(found).shape[2:]))
+
+
+@rule("DepthToSpace")
+def _depth_to_space(node: Node) -> Ref:
+    block = node.attribute("blocksize")
+    if node.attribute("mode", "DCR") == "CRD":
+        return node.one("pixel_shuffle", self=node.tensor(0), upscale_factor=block)
+    n, c, h, w = node.type(0).shape
+    apart = node.reshape(0, (n, block, block, c // (block * block), h, w))
+    moved = node.one("permute", self=apart, dims=(0, 3, 4, 1, 5, 2))
+    return node.reshape(moved, (n, c // (block * block), h * block, w * block))
+
+
+@rule("SpaceToDepth")
+def _space_to_depth(node: Node) -> Ref:
+    block = node.attribute("blocksize")
+    n, c, h, w = node.type(0).shape
+    apart = node.reshape(0, (n, c, h // block, block, w // block, block))
+    moved = node.one("permute", self=apart, dims=(0, 3, 5, 1, 2, 4))
+    return node.reshape(moved, (n, c * block * block, h // block, w // block))
+
+
+# --- Picking ----------------------------------------------------------------------------------------------
+
+
+@rule("Gather")
+def _gather(node: Node) -> Ref:
+    axis = node.axis(node.attribute("axis", 0))
+    index = node[1]
+    if isinstance(index, Known) and index.array.ndim == 0:
+        return node.one("select", self=node.tensor(0), dim=axis, index=_one(index))
+    if axis == 0 and isinstance(node[0], Known) and node.rank(0) == 2 and node.type(0).dtype.is_floating:
+        label = node.label((0, "weight"))
+        return node.one(
+            "embedding", weight=node.weight(0, "weight", label), indices=_positions(node, 1, 0, axis)
+        )
+    if isinstance(index, Known) and not index.is_symbolic:
+        run = _as_run(index.array)
+        if run is not None:
+            return cut(node, node.tensor(0), axis, run[0], run[1], 1)
+    source = node.tensor(0)
+    indices = _positions(node, 1, 0, axis)
+    if node.rank(indices) == 1:
+        return node.one("index_select", self=source, dim=axis, index=indices)
+    shape, wanted = node.type(source).shape, node.type(indices).shape
+    flat = node.reshape(indices, (product(wanted),))
+    found = node.one("index_select", self=source, dim=axis, index=flat)
+    return node.reshape(found, (*shape[:axis], *wanted, *shape[axis + 1 :]))
+
+
+def _one(index: Known) -> Any:
+    (found,) = index.array.reshape(-1).tolist()
+    return found
+
+
+def _as_run(array: Any) -> tuple[int, int] | None:
+    """Indices that are one behind the other."""
+    if array.ndim != 1 or array.size == 0 or array[0] < 0:
+        return None
+    first = int(array[0])
+    return (first, first + array.size) if (array == np.arange(first, first + array.size)).all() else None
+
+
+def _positions(node: Node, index: int, source: int | Value, axis: int) -> Ref:
+    """Indices, those counted from the end counted from the front."""
+    value = node[index]
+    size = node.type(source).shape[axis]
+    if isinstance(value, Known) and not value.is_symbolic:
+        if not (value.array < 0).any():
+            return node.tensor(value)
+        if isinstance(size, int):
+            array = np.where(value.array < 0, value.array + size, value.array).astype(value.dtype)
+            return node.tensor(Known(array, value.dtype))
+    return node.tensor(value)
+
+
+@rule("GatherElements")
+def _gather_elements(node: Node) -> Ref:
+    axis = node.axis(node.attribute("axis", 0))
+    index = _wrapped(node, 1, node.type(0).shape[axis])
+    return node.one("gather", self=node.tensor(0), dim=axis, index=index)
+
+
+def _wrapped(node: Node, index: int, size: Dim) -> Ref:
+    """Indices counted from the front, in int64."""
+    value = node[index]
+    if isinstance(value, Known) and not value.is_symbolic and isinstance(size, int):
+        array = np.where(value.array < 0, value.array + size, value.array).astype(np.int64)
+        return node.tensor(Known(array, array.dtype))
+    found = node.cast(node.tensor(value), DType.INT64)
+    if isinstance(value, Known):
+        return found
+    behind = node.one("add", input=found, other=size)
+    return node.one("where", condition=node.one("lt", input=found, other=0), self=behind, other=found)
+
+
+@rule("GatherND")
+def _gather_nd(node: Node) -> Ref:
+    if node.attribute("batch_dims", 0):
+        raise Refused("`batch_dims` is not 0")
+    return node.one("index", self=node.tensor(0), indices=_columns(node, 1))
+
+
+def _columns(node: Node, index: int) -> tuple[Ref, ...]:
+    """Indices in the last axis, as one tensor for each axis of what is indexed."""
+    value = node[index]
+    depth = node.type(value).shape[-1]
+    if isinstance(depth, SymbolicDim):
+        raise Refused("how many axes it indexes is dynamic")
+    if isinstance(value, Known) and not value.is_symbolic:
+        shape = node.type(0).shape
+        columns: list[Ref] = []
+        for axis in range(depth):
+            size, array = shape[axis], value.array[..., axis]
+            if isinstance(size, int):
+                array = np.where(array < 0, array + size, array)
+            columns.append(node.tensor(Known(array.astype(np.int64), np.dtype(np.int64))))
+        return tuple(columns)
+    source = node.tensor(value)
+    return tuple(
+        node.one("select", self=source, dim=node.rank(source) - 1, index=axis) for axis in range(depth)
+    )
+
+
+@rule("ScatterND")
+def _scatter_nd(node: Node) -> Ref:
+    reduction = node.attribute("reduction", "none")
+    if reduction not in ("none", "add"):
+        raise Refused(f'the language has no index_put with reduction "{reduction}"')
+    columns = _columns(node, 1)
+    return node.one(
+        "index_put",
+        input=node.tensor(0),
+        indices=columns,
+        values=node.tensor(2),
+        accumulate=reduction == "add",
+    )
+
+
+@rule("ScatterElements", "Scatter")
+def _scatter_elements(node: Node) -> Ref:
+    axis = node.axis(node.attribute("axis", 0))
+    index = _wrapped(node, 1, node.type(0).shape[axis])
+    given: dict[str, Argument] = {"dim": axis, "index": index, "src": node.tensor(2)}
+    reduction = node.attribute("reduction", "none")
+    if reduction == "none":
+        return node.one("scatter", self=node.tensor(0), **given)
+    name = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}[reduction]
+    return node.one("scatter_reduce", self=node.tensor(0), **given, reduce=name)
+
+
+@rule("OneHot")
+def _one_hot(node: Node) -> Ref:
+    depth = node.scalar(1, "`depth`")
+    values = node[2]
+    axis = node.attribute("axis", -1)
+    source = node.cast(node.tensor(0), DType.INT64)
+    rank = node.rank(source) + 1
+    axis = axis % rank
+    # Indices outside -depth .. depth - 1 light nothing, as a comparison has it.
+    count = int(depth)
+    behind = node.one("add", input=source, other=count)
+    inside = node.one(
+        "where", condition=node.one("lt", input=source, other=0), self=behind, other=source
+    )
+    places = node.one("arange", start=0, end=count)
+    places = node.reshape(places, (count, *(1,) * (rank - 1 - axis)))
+    is_lit = node.one("eq", input=node.one("unsqueeze", self=inside, dim=axis), other=places)
+    if isinstance(values, Ref):
+        off = node.one("select", self=values, dim=0, index=0)
+        on = node.one("select", self=values, dim=0, index=1)
+        return node.one("where", condition=is_lit, self=on, other=off)
+    off, on = values.array.tolist()
+    lit = node.cast(is_lit, dtype_of(values.dtype))
+    if (off, on) == (0, 1):
+        return lit
+    return node.one("add", input=node.one("mul", input=lit, other=on - off), other=off)
+
+
+@rule("Trilu")
+def _trilu(node: Node) -> Ref:
+    diagonal = node.scalar(1, "`k`") if node.has(1) else 0
+    if node.type(0).dtype is DType.BOOL:
+        raise Refused("it takes a triangle of truth values")
+    return node.one("triu" if node.attribute("upper", 1) else "tril", self=node.tensor(0), diagonal=diagonal)
+
+
+@rule("ReverseSequence")
+def _reverse_sequence(node: Node) -> Ref:
+    raise Refused("the language does not flip each sequence at a length of its own")
+
+
+@rule("NonZero")
+def _non_zero(node: Node) -> Ref:
+    raise Refused("the size of its result depends on values; a comparison with `where` does not")
+
+
+@rule("Compress")
+def _compress(node: Node) -> Ref:
+    value = node[1]
+    if isinstance(value, Ref):
+        raise Refused("the size of its result depends on values")
+    axis = node.attribute("axis")
+    source = node.tensor(0) if axis is not None else node.reshape(0, (node.type(0).size,))
+    places = np.flatnonzero(value.array).astype(np.int64)
+    index = node.tensor(Known(places, places.dtype))
+    return node.one("index_select", self=source, dim=node.axis(axis or 0, source), index=index)
+
+
+# --- Made from numbers ------------------------------------------------------------------------------------
+
+
+@rule("ConstantOfShape")
+def _constant_of_shape(node: Node) -> Ref:
+    from onnx import numpy_helper
+
+    shape = node.ints(0, "its shape")
+    value = node.attribute("value")
+    array = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
+    dtype = dtype_of(array.dtype)
+    return node.one("full", size=shape, fill_value=array.reshape(-1)[0].item(), dtype=dtype)
+
+
+@rule("Range")
+def _range(node: Node) -> Ref:
+    start, end, step = (node.scalar(index, "`start`, `limit` and `delta` of Range") for index in range(3))
+    found = node.one("arange", start=start, end=end, step=step)
+    return node.cast(found, dtype_of(node.type(0).dtype.numpy))
+
+
+@rule("EyeLike")
+def _eye_like(node: Node) -> Ref:
+    import onnx
+
+    type = node.type(0)
+    kind = node.attribute("dtype")
+    dtype = dtype_of(onnx.helper.tensor_dtype_to_np_dtype(kind)) if kind else type.dtype
+    rows, columns = type.shape
+    if node.attribute("k", 0):
+        raise Refused("its diagonal is not the main one")
+    return node.one("eye", n=rows, m=columns, dtype=dtype)
+
+
+def strictly_less(left: Dim, right: Dim) -> bool:
+    """Whether one size is below another at every size; False where that is not known."""
+    return _surely(less, left, right)

@@ -1,0 +1,86 @@
+"""Where in a model an ONNX node ran, and what its weights are called.
+
+In: a node's name and metadata.  Out: the calls of modules around it, and the path that its weights lie at.
+The old exporter of PyTorch names nodes ``/layer1/layer1.0/conv1/Conv``; the new one has the calls' paths and
+classes in its metadata.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from trtdsl.importers.program import Call
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_CLASSES = "pkg.torch.onnx.class_hierarchy"
+_KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
+_REPEATED = re.compile(r"_\d+$")
+
+
+def is_key(name: str) -> bool:
+    """Whether a name may be a state-dict key as it stands."""
+    return _KEY.fullmatch(name) is not None
+
+
+def calls_of(proto: Any) -> tuple[Call, ...]:
+    """The calls of modules that a node ran in, from the outermost."""
+    metadata = {each.key: each.value for each in getattr(proto, "metadata_props", ())}
+    if _SCOPES in metadata and _CLASSES in metadata:
+        return _of_metadata(metadata[_SCOPES], metadata[_CLASSES])
+    return _of_name(proto.name)
+
+
+def _of_metadata(scopes: str, classes: str) -> tuple[Call, ...]:
+    try:
+        paths, kinds = ast.literal_eval(scopes), ast.literal_eval(classes)
+    except (ValueError, SyntaxError):
+        return ()
+    found: list[Call] = []
+    # The last of both is the operation itself.
+    for path, kind in list(zip(paths, kinds, strict=False))[:-1]:
+        if path and isinstance(path, str):
+            found.append(Call(path, str(kind)))
+    return tuple(found)
+
+
+def _of_name(name: str) -> tuple[Call, ...]:
+    """``/layer1/layer1.0/conv1/Conv``: each part is a path below the last, or repeats it."""
+    parts = [part for part in name.split("/") if part][:-1]
+    if not name.startswith("/") or not all(re.fullmatch(r"[\w.]+", part) for part in parts):
+        return ()
+    found: list[Call] = []
+    path = ""
+    for part in parts:
+        last = path.rpartition(".")[2]
+        if path and part.startswith(f"{last}.") or part.startswith(f"{path}."):
+            # ``layer1/layer1.0``: a container's name before its item's.
+            outer = path.rpartition(".")[0]
+            path = part if part.startswith(f"{path}.") else f"{outer}.{part}".lstrip(".")
+        else:
+            path = f"{path}.{part}".lstrip(".")
+        found.append(Call(path, _kind(part)))
+    return tuple(found)
+
+
+def _kind(part: str) -> str:
+    """A class's name for a module of which only the path is known: ``layer1.0`` is a ``Layer1``."""
+    words = [word for word in part.split(".") if word and not word.isdigit()]
+    last = _REPEATED.sub("", words[-1]) if words else "Module"
+    return "".join(each[:1].upper() + each[1:] for each in last.split("_") if each) or "Module"
+
+
+def scope_of(calls: tuple[Call, ...], name: str, operator: str) -> str:
+    """Where the weights lie that a node reads."""
+    if calls:
+        return _clean(calls[-1].path)
+    parts = [part for part in re.split(r"[/.:]+", name) if part]
+    return _clean(".".join(parts)) or operator.lower()
+
+
+def _clean(path: str) -> str:
+    parts = [re.sub(r"\W", "_", part) for part in path.split(".")]
+    parts = [part if not part[0].isdigit() or number else f"_{part}" for number, part in enumerate(parts) if part]
+    # A later part may be a number, but not begin with one.
+    return ".".join(f"_{part}" if part[0].isdigit() and not part.isdigit() else part for part in parts)
