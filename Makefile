@@ -5,7 +5,7 @@ BIN := .venv/bin
 DEMO := build/demo
 LOWEST := .venv-lowest
 
-.PHONY: demo test lint types unit zoo wheels test-lowest docs clean
+.PHONY: demo test lint types unit zoo onnx-suite wheels test-lowest docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
@@ -28,6 +28,10 @@ unit: .venv/dev
 
 zoo: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m zoo
+
+# ONNX's own tests of its operators, over the importer; minutes.
+onnx-suite: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/onnx_suite.py --write
 
 wheels: .venv/dev
 	$(BIN)/pytest -n 2 -m wheels

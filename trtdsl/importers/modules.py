@@ -22,6 +22,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "conv_transpose2d": "conv_transpose2d", "conv_transpose3d": "conv_transpose3d", "linear": "linear",
     "bilinear": "bilinear", "batch_norm": "batch_norm", "layer_norm": "layer_norm", "rms_norm": "rms_norm",
     "group_norm": "group_norm", "instance_norm": "instance_norm", "embedding": "embedding", "prelu": "prelu",
+    "deform_conv2d": "deform_conv2d",
 }  # fmt: skip
 _NEVER = frozenset({"cudnn_enabled", "cudnn_enable", "momentum", "scale_grad_by_freq", "sparse"})
 _RECURRENT: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}

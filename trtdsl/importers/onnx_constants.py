@@ -21,9 +21,9 @@ _NEVER = frozenset(
 """Operators whose results differ at every run."""
 
 
-def shape_of(node: Node) -> Known | None:
+def shape_of(node: Node) -> Known:
     """What ``Shape`` and ``Size`` give, which the type of a tensor says."""
-    shape = node.type(0).shape if isinstance(node[0], object) else ()
+    shape = node.type(0).shape
     if node.op == "Size":
         return known(np.asarray(reduce(_product, shape, 1), object), np.int64)
     rank = len(shape)
@@ -34,8 +34,7 @@ def shape_of(node: Node) -> Known | None:
 def evaluate(node: Node) -> tuple[Known | None, ...] | None:
     """The results of a node whose inputs are all known."""
     if node.op in ("Shape", "Size"):
-        found = shape_of(node)
-        return None if found is None else (found,)
+        return (shape_of(node),)
     values = [each for each in node.inputs if each is not None]
     if node.op in _NEVER or not all(isinstance(each, Known) for each in values):
         return None
@@ -151,7 +150,7 @@ def _scaled(left: Any, right: Any) -> Dim:
     return _whole(left) * _whole(right)
 
 
-def _exact(left: Dim, divisor: Dim) -> Dim:
+def _exact(left: Any, divisor: Dim) -> Dim:
     """A quotient of floats, where it is a whole number at every size."""
     quotient = left // divisor
     if not equal(quotient * divisor, left):
@@ -194,8 +193,13 @@ def _sliced(node: Node, given: Sequence[Known]) -> Known:
         raise _NotHere
     items: list[Any] = [slice(None)] * given[0].array.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        items[axis] = slice(start, None if step < 0 and end < -(2**31) else end, step)
+        items[axis] = slice(start, None if _is_whole(step, end) else end, step)
     return known(given[0].array[tuple(items)], given[0].dtype)
+
+
+def _is_whole(step: Any, end: Any) -> bool:
+    """Whether a slice backwards takes the first element too."""
+    return step < 0 and end < -(2**31)
 
 
 def _unsqueezed(node: Node, given: Sequence[Known]) -> Known:

@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.importers import (  # noqa: F401  (they register their rules)
+from trtdsl.importers import (
     onnx_rules_images,
     onnx_rules_layers,
     onnx_rules_moving,
+    onnx_rules_picking,
     onnx_rules_pointwise,
     onnx_rules_reducing,
     onnx_rules_sequences,
 )
 from trtdsl.importers.onnx_constants import evaluate
+from trtdsl.importers.onnx_functions import defaults, definition, with_attributes
 from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value, dtype_of, known
 from trtdsl.importers.onnx_scopes import calls_of, is_key, scope_of
 from trtdsl.importers.program import Argument, Array, Program, Ref
@@ -33,11 +35,27 @@ from trtdsl.ir.names import identifier
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, Symbol, TensorType, Undecided, symbol
 
+RULE_FILES = (
+    onnx_rules_pointwise,
+    onnx_rules_layers,  # whose `Add` knows linear layers
+    onnx_rules_moving,
+    onnx_rules_picking,
+    onnx_rules_reducing,
+    onnx_rules_sequences,
+    onnx_rules_images,
+)
+"""Where the rules are: importing them registers them."""
+
+LONGEST_LOOP = 64
+"""Runs of a loop that are written out."""
+
 DYNAMIC = (1, 8, 64)
 """The range of a dynamic axis that the user says nothing of."""
 
 
-def read_model(model: Any, name: str, dims: Mapping[str, Symbol] | None = None) -> tuple[Program, dict[str, Array]]:
+def read_model(
+    model: Any, name: str, dims: Mapping[str, Symbol] | None = None
+) -> tuple[Program, dict[str, Array]]:
     """The program of a ModelProto whose external data are loaded, and its weights by key.
 
     ``dims`` gives the range of each dynamic axis by the name that the file gives it. Raises
@@ -87,7 +105,7 @@ class _Reader:
             operations=tuple(self._store.operations),
             outputs=outputs,
             types=self._store.types,
-            origins={constant: ("", ()) for constant in self._store.constants},
+            origins=dict.fromkeys(self._store.constants, ("", ())),
         )
         return program, self._store.arrays
 
@@ -135,6 +153,7 @@ class _Reader:
         return self._symbols[wish]
 
     def _outputs(self) -> Iterator[tuple[str, Argument]]:
+        taken: set[str] = set()
         for each in self._graph.output:
             value = self._values.get(each.name)
             if isinstance(value, (_Broken, type(None))):
@@ -146,7 +165,13 @@ class _Reader:
                 except Refused as refusal:
                     self._missing.append((f"the output `{each.name}`", "", str(refusal)))
                     continue
-            yield identifier(each.name), value
+            name = each.name if each.name.isidentifier() else "output"
+            wish, number = name, 1
+            while wish in taken:
+                number += 1
+                wish = f"{name}{number}"
+            taken.add(wish)
+            yield wish, value
 
     # --- Nodes --------------------------------------------------------------------------------------------
 
@@ -182,27 +207,132 @@ class _Reader:
 
     def _translated(self, node: Node, proto: Any) -> Results | None:
         """What a node gives; None where it was read as the nodes of its own definition."""
+        if node.op in ("If", "Loop", "Scan"):
+            return self._controlled(node, proto)
         found = None if node.op == "Constant" else evaluate(node)
         if found is not None:
             return found
         if node.op in RULES:
             return RULES[node.op](node)
-        body = _definition(proto, node)
+        body = definition(proto, node)
         if body is None:
-            raise Refused("the importer does not have it")
+            raise Refused("the language has no such operator")
         self._inline(body, proto, node)
         return None
+
+    # --- Bodies -------------------------------------------------------------------------------------------
+
+    def _controlled(self, node: Node, proto: Any) -> Results:
+        """A branch or loop that the file decides, written out."""
+        if node.op == "If":
+            return self._branch(node)
+        return self._loop(node) if node.op == "Loop" else self._scan(node)
+
+    def _run(self, graph: Any, given: Mapping[str, Value], calls: Sequence[Any]) -> list[Value]:
+        """The results of a body, which sees the values around it."""
+        outer, before = self._values, len(self._missing)
+        self._values = {**outer, **{each.name: _initialiser(each) for each in graph.initializer}, **given}
+        for proto in graph.node:
+            self._node(proto, calls)
+        results = [self._values.get(each.name, _Broken()) for each in graph.output]
+        self._values = outer
+        if len(self._missing) > before:
+            name, _, reason = self._missing[before]
+            del self._missing[before:]
+            raise Refused(f"in its body, `{name}`: {reason}")
+        return [each for each in results if not isinstance(each, _Broken)]
+
+    def _branch(self, node: Node) -> Results:
+        condition = node[0]
+        if isinstance(condition, Known):
+            chosen = "then_branch" if condition.array.reshape(-1)[0] else "else_branch"
+            return tuple(self._run(node.attribute(chosen), {}, node.calls))
+        # Neither branch has effects: both are computed, and one is taken.
+        first = self._run(node.attribute("then_branch"), {}, node.calls)
+        second = self._run(node.attribute("else_branch"), {}, node.calls)
+        pairs = [(node.tensor(one), node.tensor(other)) for one, other in zip(first, second, strict=True)]
+        if any(node.type(one) != node.type(other) for one, other in pairs):
+            raise Refused(
+                "its branches give different shapes, and an input of the model decides between them"
+            )
+        return tuple(
+            node.one("where", condition=node.reshape(condition, ()), self=one, other=other)
+            for one, other in pairs
+        )
+
+    def _loop(self, node: Node) -> Results:
+        body = node.attribute("body")
+        count = node.scalar(0, "how often it runs") if node.has(0) else None
+        if not isinstance(count, int) or count > LONGEST_LOOP:
+            raise Refused(
+                f"the importer writes out only loops of a known number of at most {LONGEST_LOOP} runs"
+            )
+        going: Value = node[1] if node.has(1) else known(np.array(True))
+        carried: list[Value] = [each for each in node.inputs[2:] if each is not None]
+        collected: list[list[Value]] = []
+        for number in range(count):
+            if isinstance(going, Ref):
+                raise Refused("the values of a tensor decide how often it runs")
+            if not going.array.reshape(-1)[0]:
+                break
+            names = [each.name for each in body.input]
+            step = known(np.array(number, np.int64))
+            going, *results = self._run(
+                body, dict(zip(names, (step, going, *carried), strict=True)), node.calls
+            )
+            carried = results[: len(carried)]
+            collected.append(results[len(carried) :])
+        return (*carried, *(self._stacked(node, each, 0) for each in zip(*collected, strict=True)))
+
+    def _scan(self, node: Node) -> Results:
+        body, count = node.attribute("body"), node.attribute("num_scan_inputs")
+        if node.opset < 9:
+            raise Refused("before version 9 it runs along a batch")
+        values = [each for each in node.inputs if each is not None]
+        carried, sequences = values[: len(values) - count], values[len(values) - count :]
+        axes = node.attribute("scan_input_axes") or [0] * count
+        reverse = node.attribute("scan_input_directions") or [0] * count
+        length = node.type(sequences[0]).shape[axes[0]]
+        if not isinstance(length, int) or length > LONGEST_LOOP:
+            raise Refused(
+                f"the importer writes out only loops of a known number of at most {LONGEST_LOOP} runs"
+            )
+        collected: list[list[Value]] = []
+        for number in range(length):
+            places = [length - 1 - number if back else number for back in reverse]
+            items = [
+                node.one("select", self=node.tensor(each), dim=node.axis(axis, each), index=place)
+                for each, axis, place in zip(sequences, axes, places, strict=True)
+            ]
+            names = [each.name for each in body.input]
+            results = self._run(body, dict(zip(names, (*carried, *items), strict=True)), node.calls)
+            carried = results[: len(carried)]
+            collected.append(results[len(carried) :])
+        outputs = list(zip(*collected, strict=True))
+        back = node.attribute("scan_output_directions") or [0] * len(outputs)
+        to = node.attribute("scan_output_axes") or [0] * len(outputs)
+        made = zip(outputs, back, to, strict=True)
+        return (
+            *carried,
+            *(self._stacked(node, each[::-1] if over else each, dim) for each, over, dim in made),
+        )
+
+    def _stacked(self, node: Node, values: Sequence[Value], dim: int) -> Ref:
+        tensors = tuple(node.tensor(each) for each in values)
+        return node.one("stack", tensors=tensors, dim=node.axis(dim, tensors[0]) if dim else 0)
 
     def _inline(self, body: Any, proto: Any, node: Node) -> None:
         """Read the function that defines an operator in the place of its node."""
         outer, opsets = self._values, self._opsets
-        attributes = {each.name: each for each in [*_defaults(proto, node), *body.attribute_proto, *proto.attribute]}
+        attributes = {
+            each.name: each for each in [*defaults(proto, node), *body.attribute_proto, *proto.attribute]
+        }
         given = dict(zip(body.input, [outer.get(name) for name in proto.input if True], strict=False))
         self._values = {name: value for name, value in given.items() if value is not None}
         self._opsets = {**opsets, **{each.domain: each.version for each in body.opset_import}}
         before = len(self._missing)
         for inner in body.node:
-            self._node(_with_attributes(inner, attributes), node.calls)
+            self._node(with_attributes(inner, attributes), node.calls)
         results = [self._values.get(name, _Broken()) for name in body.output]
         self._values, self._opsets = outer, opsets
         del self._missing[before + 1 :]
@@ -216,67 +346,6 @@ class _Reader:
         for name, value in zip(proto.output, results, strict=False):
             if name and value is not None:
                 self._values[name] = value
-
-
-def _definition(proto: Any, node: Node) -> Any:
-    """The function by which ONNX defines an operator, None where it has none."""
-    import onnx
-    from onnx import defs
-
-    try:
-        schema = defs.get_schema(proto.op_type, node.opset, proto.domain)
-    except defs.SchemaError:
-        return None
-    body = onnx.FunctionProto()
-    if schema.has_function:
-        body.CopyFrom(schema.function_body)
-        return body
-    if schema.has_context_dependent_function:
-        types = [_type_proto(node, index) for index in range(len(proto.input))]
-        text = schema.get_context_dependent_function_with_opset_version(
-            node.opset, proto.SerializeToString(), [each.SerializeToString() for each in types]
-        )
-        body.ParseFromString(text)
-        return body if body.node else None
-    return None
-
-
-def _defaults(proto: Any, node: Node) -> Iterator[Any]:
-    """The attributes that an operator has where they are not given."""
-    from onnx import defs
-
-    schema = defs.get_schema(proto.op_type, node.opset, proto.domain)
-    yield from (each.default_value for each in schema.attributes.values() if each.default_value.name)
-
-
-def _type_proto(node: Node, index: int) -> Any:
-    import onnx
-
-    if not node.has(index):
-        return onnx.TypeProto()
-    type = node.type(index)
-    kind = onnx.helper.np_dtype_to_tensor_dtype(type.dtype.numpy)
-    shape = [each if isinstance(each, int) else None for each in type.shape]
-    return onnx.helper.make_tensor_type_proto(kind, shape)
-
-
-def _with_attributes(proto: Any, given: Mapping[str, Any]) -> Any:
-    """A node of a function's body with the attributes that it takes from its caller."""
-    import onnx
-
-    if not any(each.ref_attr_name for each in proto.attribute):
-        return proto
-    found = onnx.NodeProto()
-    found.CopyFrom(proto)
-    del found.attribute[:]
-    for each in proto.attribute:
-        if not each.ref_attr_name:
-            found.attribute.append(each)
-        elif each.ref_attr_name in given:
-            copy = found.attribute.add()
-            copy.CopyFrom(given[each.ref_attr_name])
-            copy.name = each.name
-    return found
 
 
 def _attribute(attribute: Any) -> Any:

@@ -1,7 +1,7 @@
 """From an ONNX file to text: the whole way.
 
-In: the path of a `.onnx` file.  Out: an :class:`~trtdsl.importers.module.Imported`, the text and all arrays that
-it asks for, weights and constants, by their keys: what goes into the `.safetensors` beside the text.
+In: the path of a `.onnx` file.  Out: an :class:`~trtdsl.importers.module.Imported`, the text and all arrays
+that it asks for, weights and constants, by their keys: what goes into the `.safetensors` beside the text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def import_onnx(
     name: str = "",
     is_flat: bool = False,
 ) -> Imported:
-    """A file's text and arrays; ``dims`` gives the ranges of the dynamic axes by the names that the file gives.
+    """A file's text and arrays; ``dims`` gives the ranges of the dynamic axes by the file's names for them.
 
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that cannot be imported.
     """

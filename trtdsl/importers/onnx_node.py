@@ -155,8 +155,9 @@ class Node:
             return self._sizes(found)
         if found.initialiser and found.array.size > 1 and found.array.dtype.kind not in "bi":
             name = found.initialiser if found.initialiser in self.store.reserved else ""
-            key = name or f"{self.scope}.constant".lstrip(".")
-            identity = (found.initialiser, "transposed" if found.is_transposed else "")
+            key = self._own_key(name, name) if name else f"{self.scope}.constant".lstrip(".")
+            layout = "transposed" if found.is_transposed else ""
+            identity = (found.initialiser, layout if key in ("", name) else f"{layout} {key}")
             return self.store.weight(found.array, key, identity)
         return self.store.constant(found.array)
 
@@ -266,31 +267,62 @@ class Node:
         value = self[index]
         if isinstance(value, Ref):
             return value if change is None else change(value)
-        key = value.initialiser
-        if key not in self.store.reserved or not key.endswith(f".{slot}"):
-            key = f"{label}.{slot}"
+        key, own = value.initialiser, f"{label}.{slot}"
         array = value.array if change is None else change(value.array)
-        if value.is_transposed:
+        # Exporters merge equal vectors, such as biases of zeros; each module has its own again.
+        is_lent = array.ndim == 1 and key != own and own not in self.store.reserved
+        if key not in self.store.reserved or not key.endswith(f".{slot}") or is_lent:
+            key = own
+        if array.ndim == 1:
+            layout = f"{layout} {key}"
+        elif value.is_transposed:
             layout = "" if layout == "transposed" else "transposed"
         return self.store.weight(np.ascontiguousarray(array), key, (value.initialiser, layout))
 
     def label(self, *slots: tuple[int, str]) -> str:
-        """Where the weights of a module lie: what its initialisers' names say, else the node's scope."""
+        """Where the weights of a module lie: what its initialisers' names say, else the node's scope.
+
+        Vectors that lie elsewhere are some other module's, which the exporter found to be equal.
+        """
         for index, slot in slots:
             value = self.inputs[index] if index < len(self.inputs) else None
             if isinstance(value, Known) and value.initialiser in self.store.reserved:
                 stem, _, last = value.initialiser.rpartition(".")
-                if last == slot and stem:
+                if last == slot and stem and (value.array.ndim > 1 or not self._is_foreign(stem)):
                     return stem
         return self.scope
+
+    def _is_foreign(self, path: str) -> bool:
+        """Whether a path is of another module than the one that runs."""
+        return bool(self.calls) and path != self.scope and not path.startswith(f"{self.scope}.")
+
+    def _own_key(self, initialiser: str, index_name: str) -> str:
+        """The key of a tensor of the file: its name, or its last part at the module that runs where an
+        exporter found it equal to that of another module.
+        """
+        path, _, last = initialiser.rpartition(".")
+        is_lent = self.users.get(index_name, 0) > 1 and not f"{self.scope}.".startswith(f"{path}.")
+        own = f"{self.scope}.{last}"
+        return (
+            own
+            if path and is_lent and self._is_foreign(path) and own not in self.store.reserved
+            else initialiser
+        )
 
 
 def number(value: Known) -> Any:
     """A known value of one element as a number of the language."""
-    (found,) = value.array.reshape(-1).tolist() if value.array.dtype != np.float32 else (
-        float(str(value.array.reshape(-1)[0])),
+    (found,) = (
+        value.array.reshape(-1).tolist()
+        if value.array.dtype != np.float32
+        else (float(str(value.array.reshape(-1)[0])),)
     )
-    if isinstance(found, float) and found.is_integer() and abs(found) < 2**20 and (found or not np.signbit(found)):
+    if (
+        isinstance(found, float)
+        and found.is_integer()
+        and abs(found) < 2**20
+        and (found or not np.signbit(found))
+    ):
         return int(found)
     return found
 

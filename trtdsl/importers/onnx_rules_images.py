@@ -12,6 +12,7 @@ from trtdsl.importers.program import Argument, Ref
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, SymbolicDim, divide_exact
 
+
 @rule("GridSample")
 def _grid_sample(node: Node) -> Ref:
     mode = node.attribute("mode", "linear")
@@ -131,26 +132,44 @@ def _native(node: Node, scales: Sequence[float | None], outputs: Sequence[Dim]) 
     mode = node.attribute("mode", "nearest")
     place = "asymmetric" if old else node.attribute("coordinate_transformation_mode", "half_pixel")
     is_half = place == "half_pixel" or (place == "pytorch_half_pixel" and 1 not in outputs[2:])
-    kept = node.attribute("exclude_outside", 0) or node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch"
+    kept = (
+        node.attribute("exclude_outside", 0)
+        or node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch"
+    )
     smooths = bool(node.attribute("antialias", 0))
-    if kept or smooths:
+    if kept or smooths or (place == "align_corners" and not _are_whole(node, scales)):
         return None
     if mode == "nearest":
         rounding = "floor" if old else node.attribute("nearest_mode", "round_prefer_floor")
         is_whole = all(scale is not None and float(scale).is_integer() for scale in scales)
-        if place == "asymmetric" and (rounding == "floor" or (rounding == "round_prefer_floor" and _doubles(scales))):
+        if place == "asymmetric" and (
+            rounding == "floor" or (rounding == "round_prefer_floor" and _doubles(scales))
+        ):
             return {"mode": "nearest"}
         if is_half and (rounding == "round_prefer_ceil" or (rounding == "round_prefer_floor" and is_whole)):
             return {"mode": "nearest-exact"}
         return None
     rank = len(outputs)
     if mode == "linear" and (is_half or place == "align_corners"):
-        given: dict[str, Argument] = {"mode": ("linear", "bilinear", "trilinear")[rank - 3] if rank in (3, 4, 5) else ""}
+        given: dict[str, Argument] = {
+            "mode": ("linear", "bilinear", "trilinear")[rank - 3] if rank in (3, 4, 5) else ""
+        }
         return {**given, "align_corners": place == "align_corners"}
-    if mode == "cubic" and rank == 4 and node.attribute("cubic_coeff_a", -0.75) == -0.75:
-        if is_half or place == "align_corners":
-            return {"mode": "bicubic", "align_corners": place == "align_corners"}
+    is_cubic = mode == "cubic" and rank == 4 and node.attribute("cubic_coeff_a", -0.75) == -0.75
+    if is_cubic and (is_half or place == "align_corners"):
+        return {"mode": "bicubic", "align_corners": place == "align_corners"}
     return None
+
+
+def _are_whole(node: Node, scales: Sequence[float | None]) -> bool:
+    """Whether scales give whole sizes: ONNX aligns the corners of the size before it is rounded."""
+    pairs = zip(node.type(0).shape, scales, strict=True)
+    return all(
+        scale is None
+        or float(scale).is_integer()
+        or (isinstance(size, int) and float(size * scale).is_integer())
+        for size, scale in pairs
+    )
 
 
 def _doubles(scales: Sequence[float | None]) -> bool:

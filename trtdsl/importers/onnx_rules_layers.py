@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.importers.onnx_node import Known, Node, rule
+from trtdsl.importers.onnx_node import Known, Node, Value, rule
 from trtdsl.importers.onnx_rules_moving import cut, padded
 from trtdsl.importers.onnx_rules_pointwise import between
 from trtdsl.importers.program import Argument, Operation, Ref
@@ -80,7 +80,7 @@ def _conv(node: Node) -> Ref:
         source, before = _fitted(node, source, before, after), [0] * count
     label = node.label((1, "weight"), (2, "bias"))
     given: dict[str, Argument] = {"input": source, "weight": node.weight(1, "weight", label)}
-    if node.has(2):
+    if node.has(2) and not _is_nothing(node[2]):
         given["bias"] = node.weight(2, "bias", label)
     return node.one(
         f"conv{count}d",
@@ -90,6 +90,11 @@ def _conv(node: Node) -> Ref:
         dilation=tuple(_spread(node, "dilations", count)),
         groups=node.attribute("group", 1),
     )
+
+
+def _is_nothing(bias: Value) -> bool:
+    """Whether a bias is zeros that an exporter made up."""
+    return isinstance(bias, Known) and not bias.initialiser and not bias.array.any()
 
 
 @rule("ConvTranspose")
@@ -169,6 +174,24 @@ def _deform_conv(node: Node) -> Ref:
     )
 
 
+@rule("Col2Im")
+def _col2im(node: Node) -> Ref:
+    size, kernel = node.ints(1, "`image_shape`"), node.fixed(2, "`block_shape`")
+    count = len(kernel)
+    pads = node.attribute("pads") or [0] * 2 * count
+    if count != 2 or pads[:2] != pads[2:]:
+        raise Refused("the language folds only two axes, padded alike on both sides")
+    return node.one(
+        "fold",
+        self=node.tensor(0),
+        output_size=tuple(size),
+        kernel_size=kernel,
+        dilation=tuple(_spread(node, "dilations", count)),
+        padding=tuple(pads[:count]),
+        stride=tuple(_spread(node, "strides", count)),
+    )
+
+
 # --- Products ---------------------------------------------------------------------------------------------
 
 
@@ -214,7 +237,11 @@ def _plain_gemm(node: Node, alpha: float, beta: float) -> Ref:
         return found
     if beta == 1:
         return between(node, "add", found, node[2])
-    return node.one("add", input=found, other=between(node, "mul", 2, Known(np.asarray(beta, np.float32), np.dtype(np.float32))))
+    return node.one(
+        "add",
+        input=found,
+        other=between(node, "mul", 2, Known(np.asarray(beta, np.float32), np.dtype(np.float32))),
+    )
 
 
 def _shortest(value: float) -> float:
@@ -224,10 +251,10 @@ def _shortest(value: float) -> float:
 @rule("MatMul")
 def _matmul(node: Node) -> Ref:
     weight = node[1]
-    # A matrix under a key of its own keeps its layout, so that the checkpoint still fits.
-    has_key = isinstance(weight, Known) and "." in weight.initialiser and weight.initialiser in node.store.reserved
-    if isinstance(weight, Known) and weight.array.ndim == 2 and node.type(1).dtype.is_floating and node.rank(0) > 1:
-        if weight.is_transposed or not has_key:
+    if isinstance(weight, Known) and weight.array.ndim == 2 and node.type(1).dtype.is_floating:
+        # A matrix under a key of its own keeps its layout, so that the checkpoint still fits.
+        has_key = "." in weight.initialiser and weight.initialiser in node.store.reserved
+        if node.rank(0) > 1 and (weight.is_transposed or not has_key):
             label = node.label((1, "weight"))
             matrix = node.weight(1, "weight", label, "transposed", _transpose)
             return node.one("linear", input=node.tensor(0), weight=matrix)
@@ -243,7 +270,13 @@ def _add(node: Node) -> Ref:
             last = node.store.operations[-1] if node.store.operations else None
             is_last = last is not None and last.results == (layer.value,) and last.name == "linear"
             is_alone = node.users.get(node.names[index] if node.names else "", 0) == 1
-            if last and is_last and is_alone and "bias" not in last.arguments and not node.attribute("broadcast"):
+            if (
+                last
+                and is_last
+                and is_alone
+                and "bias" not in last.arguments
+                and not node.attribute("broadcast")
+            ):
                 return _with_bias(node, last, 1 - index) or between(node, "add", 0, 1)
     return between(node, "add", 0, 1)
 
@@ -333,7 +366,9 @@ def _group_norm(node: Node) -> Ref:
         return node.one("group_norm", input=source, num_groups=groups, **given, eps=epsilon)
     # Before version 21 there is a scale for each group.
     each = channels // groups
-    factors = [node.one("repeat_interleave", self=node.tensor(index), repeats=each, dim=0) for index in (1, 2)]
+    factors = [
+        node.one("repeat_interleave", self=node.tensor(index), repeats=each, dim=0) for index in (1, 2)
+    ]
     return node.one(
         "group_norm", input=source, num_groups=groups, weight=factors[0], bias=factors[1], eps=epsilon
     )
@@ -388,9 +423,7 @@ def _pool(node: Node) -> Ref:
     return _average_pool(node, given, before, after, fits)
 
 
-def _max_pool(
-    node: Node, given: dict[str, Argument], before: list[int], after: list[int], fits: bool
-) -> Ref:
+def _max_pool(node: Node, given: dict[str, Argument], before: list[int], after: list[int], fits: bool) -> Ref:
     count = len(before)
     source = node.tensor(0)
     if not fits:

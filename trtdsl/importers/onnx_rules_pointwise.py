@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -16,8 +15,8 @@ _SAME = {
     "Atanh": "atanh", "Ceil": "ceil", "Cos": "cos", "Cosh": "cosh", "Erf": "erf", "Exp": "exp",
     "Floor": "floor", "IsNaN": "isnan", "Log": "log", "Mish": "mish", "Neg": "neg",
     "Reciprocal": "reciprocal", "Relu": "relu", "Round": "round", "Sigmoid": "sigmoid", "Sign": "sign",
-    "Sin": "sin", "Sinh": "sinh", "Softplus": "softplus", "Softsign": "softsign", "Sqrt": "sqrt", "Tan": "tan",
-    "Tanh": "tanh", "Not": "logical_not", "BitwiseNot": "bitwise_not", "HardSwish": "hardswish",
+    "Sin": "sin", "Sinh": "sinh", "Softplus": "softplus", "Softsign": "softsign", "Sqrt": "sqrt",
+    "Tan": "tan", "Tanh": "tanh", "Not": "logical_not", "BitwiseNot": "bitwise_not", "HardSwish": "hardswish",
 }  # fmt: skip
 _BINARY = {
     "Add": "add", "Sub": "sub", "Mul": "mul", "Equal": "eq", "Less": "lt", "LessOrEqual": "le",
@@ -122,8 +121,7 @@ def _is_inf(node: Node) -> Ref:
 def _where(node: Node) -> Ref:
     condition = node.tensor(0)
     rank = max(node.rank(index) for index in range(3))
-    first = node[1] if isinstance(node[1], Ref) else node.operand(1, rank)
-    second = node[2] if isinstance(node[2], Ref) else node.operand(2, rank)
+    first, second = node.operand(1, rank), node.operand(2, rank)
     if not isinstance(first, Ref) and not isinstance(second, Ref):
         first = node.tensor(1)
     whole = node.rank(condition) == rank or any(isinstance(each, Ref) for each in (first, second))
@@ -140,7 +138,10 @@ def _cast(node: Node) -> Ref:
 
 
 @rule("CastLike")
-def _cast_like(node: Node) -> Ref:
+def _cast_like(node: Node) -> Value:
+    value, dtype = node[0], node.type(1).dtype
+    if isinstance(value, Known) and not value.is_symbolic and dtype is not DType.FLOAT8:
+        return Known(value.array.astype(dtype.numpy), dtype.numpy)
     return cast(node, node.type(1).dtype)
 
 
@@ -184,7 +185,9 @@ def _clamped(node: Node, source: Ref, low: Any, high: Any) -> Ref:
 
 @rule("LeakyRelu")
 def _leaky(node: Node) -> Ref:
-    return node.one("leaky_relu", self=node.tensor(0), negative_slope=_shortest(node.attribute("alpha", 0.01)))
+    return node.one(
+        "leaky_relu", self=node.tensor(0), negative_slope=_shortest(node.attribute("alpha", 0.01))
+    )
 
 
 @rule("Elu")
@@ -211,7 +214,9 @@ def _selu(node: Node) -> Ref:
 
 @rule("ThresholdedRelu")
 def _thresholded(node: Node) -> Ref:
-    return node.one("threshold", self=node.tensor(0), threshold=_shortest(node.attribute("alpha", 1.0)), value=0)
+    return node.one(
+        "threshold", self=node.tensor(0), threshold=_shortest(node.attribute("alpha", 1.0)), value=0
+    )
 
 
 @rule("Gelu")
@@ -318,13 +323,14 @@ def _identity(node: Node) -> Value | tuple[Value | None, ...]:
     return node[0], mask
 
 
+@rule("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+def _random(node: Node) -> Ref:
+    raise Refused("it draws random numbers")
+
+
 def _trains(node: Node) -> bool:
     training = node.inputs[2] if node.has(2) else None
     ratio = node.inputs[1] if node.has(1) else None
     if isinstance(ratio, Known) and not ratio.array.any():
         return False
     return isinstance(training, Ref) or (isinstance(training, Known) and bool(training.array.any()))
-
-
-def sequence(items: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(items)

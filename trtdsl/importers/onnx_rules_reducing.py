@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trtdsl.importers.onnx_node import Known, Node, rule
+from trtdsl.importers.onnx_node import Node, rule
 from trtdsl.importers.onnx_rules_moving import cut, padded
 from trtdsl.importers.program import Ref
 from trtdsl.ops.refused import Refused
@@ -37,6 +37,8 @@ def _reduce(node: Node) -> Ref:
 def _reduced(node: Node, source: Ref, dims: tuple[int, ...]) -> Ref:
     name, dtype = _REDUCTIONS[node.op], node.type(source).dtype
     keep = bool(node.attribute("keepdims", 1))
+    if name == "mean" and keep and 3 <= node.rank(source) <= 5 and dims == tuple(range(2, node.rank(source))):
+        return node.one(f"adaptive_avg_pool{len(dims)}d", self=source, output_size=1)
     if dtype is DType.BOOL:
         return node.one("any" if name == "amax" else "all", self=source, dim=dims, keepdim=keep)
     if name == "prod":
@@ -95,7 +97,9 @@ def _hardmax(node: Node) -> Ref:
     source, dim = node.tensor(0), node.axis(node.attribute("axis", -1))
     best = node.one("argmax", self=source, dim=dim, keepdim=True)
     size = node.type(source).shape[dim]
-    places = node.reshape(node.one("arange", start=0, end=size), (size, *(1,) * (node.rank(source) - 1 - dim)))
+    places = node.reshape(
+        node.one("arange", start=0, end=size), (size, *(1,) * (node.rank(source) - 1 - dim))
+    )
     return node.cast(node.one("eq", input=best, other=places), node.type(source).dtype)
 
 
@@ -107,7 +111,3 @@ def _sized_by_values(node: Node) -> Ref:
 @rule("Det")
 def _det(node: Node) -> Ref:
     raise Refused("the language has no determinant")
-
-
-def is_known(value: object) -> bool:
-    return isinstance(value, Known)

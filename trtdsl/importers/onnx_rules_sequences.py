@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from trtdsl.importers.onnx_node import Known, Node, Results, rule
-from trtdsl.importers.program import Argument, Ref
+from trtdsl.importers.program import Ref
 from trtdsl.ops.refused import Refused
-from trtdsl.types import DType
 
 # --- Recurrent layers -------------------------------------------------------------------------------------
 
@@ -55,7 +54,9 @@ def _checked(node: Node) -> str:
     """ATen's name for the layer; refused where PyTorch has no such one."""
     directions = 2 if node.attribute("direction") == "bidirectional" else 1
     plain = _ACTIVATIONS[node.op]
-    activations: list[str] = [each.capitalize() for each in node.attribute("activations") or plain * directions]
+    activations: list[str] = [
+        each.capitalize() for each in node.attribute("activations") or plain * directions
+    ]
     is_relu = node.op == "RNN" and set(activations) == {"Relu"}
     if activations != plain * directions and not is_relu:
         raise Refused(f"PyTorch has no {node.op} with the activations {', '.join(activations)}")
@@ -129,11 +130,14 @@ def _einsum(node: Node) -> Ref:
     return node.one("einsum", equation=node.attribute("equation").replace(" ", ""), tensors=node.tensors())
 
 
-@rule("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
-      "ConvInteger", "MatMulInteger")
+@rule(
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+)
 def _quantized(node: Node) -> Ref:
     raise Refused("quantised operators are not imported: import the model before it was quantised")
-
-
-def as_float(value: Ref, node: Node) -> Ref:
-    return node.cast(value, DType.FLOAT32)

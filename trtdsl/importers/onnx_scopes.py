@@ -16,7 +16,7 @@ from trtdsl.importers.program import Call
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
 _KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
-_REPEATED = re.compile(r"_\d+$")
+_CONTAINER = "torch.nn.modules.container.Sequential"
 
 
 def is_key(name: str) -> bool:
@@ -52,22 +52,26 @@ def _of_name(name: str) -> tuple[Call, ...]:
         return ()
     found: list[Call] = []
     path = ""
-    for part in parts:
-        last = path.rpartition(".")[2]
-        if path and part.startswith(f"{last}.") or part.startswith(f"{path}."):
-            # ``layer1/layer1.0``: a container's name before its item's.
-            outer = path.rpartition(".")[0]
-            path = part if part.startswith(f"{path}.") else f"{outer}.{part}".lstrip(".")
+    before = ""
+    for number, part in enumerate(parts):
+        if before and part.startswith(f"{before}."):
+            # ``block/block.0``: a container's name before its item's.
+            path += part.removeprefix(before)
         else:
             path = f"{path}.{part}".lstrip(".")
-        found.append(Call(path, _kind(part)))
+        before = part
+        behind = parts[number + 1] if number + 1 < len(parts) else ""
+        is_container = behind.startswith(f"{part}.")
+        found.append(Call(path, _CONTAINER if is_container else _kind(path)))
     return tuple(found)
 
 
-def _kind(part: str) -> str:
-    """A class's name for a module of which only the path is known: ``layer1.0`` is a ``Layer1``."""
-    words = [word for word in part.split(".") if word and not word.isdigit()]
-    last = _REPEATED.sub("", words[-1]) if words else "Module"
+def _kind(path: str) -> str:
+    """A class's name for a module of which only the path is known: ``layer1.0`` is a ``Layer``."""
+    words = [word for word in path.split(".") if word and not word.isdigit()]
+    last = words[-1].rstrip("0123456789_") if words else ""
+    if path.rpartition(".")[2].isdigit() and last.endswith("s") and not last.endswith("ss"):
+        last = last[:-1]
     return "".join(each[:1].upper() + each[1:] for each in last.split("_") if each) or "Module"
 
 
@@ -81,6 +85,8 @@ def scope_of(calls: tuple[Call, ...], name: str, operator: str) -> str:
 
 def _clean(path: str) -> str:
     parts = [re.sub(r"\W", "_", part) for part in path.split(".")]
-    parts = [part if not part[0].isdigit() or number else f"_{part}" for number, part in enumerate(parts) if part]
+    parts = [
+        part if not part[0].isdigit() or number else f"_{part}" for number, part in enumerate(parts) if part
+    ]
     # A later part may be a number, but not begin with one.
     return ".".join(f"_{part}" if part[0].isdigit() and not part.isdigit() else part for part in parts)

@@ -1,7 +1,7 @@
 """The type of what an operation gives, by the language's own rules.
 
-In: an operation's name and arguments as a :class:`~trtdsl.importers.program.Program` has them.  Out: the types
-of its results, or :class:`~trtdsl.ops.refused.Refused`.
+In: an operation's name and arguments as a :class:`~trtdsl.importers.program.Program` has them.  Out: the
+types of its results, or :class:`~trtdsl.ops.refused.Refused`.
 """
 
 from __future__ import annotations

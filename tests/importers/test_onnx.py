@@ -1,0 +1,281 @@
+"""ONNX files as text: shape arithmetic, labels, scopes, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from trtdsl import DiagnosticError, elaborate_text
+from trtdsl.importers.module import Imported
+from trtdsl.importers.onnx_file import read_model
+from trtdsl.importers.onnx_import import import_onnx, import_onnx_program
+from trtdsl.importers.onnx_scopes import calls_of, scope_of
+from trtdsl.reference import run, to_numpy
+from trtdsl.types import Symbol
+
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+
+
+def model_of(
+    nodes: list[Any],
+    inputs: dict[str, tuple[int, list[Any]]],
+    outputs: list[str],
+    arrays: dict[str, Any] | None = None,
+    opset: int = 18,
+) -> Any:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in outputs],
+        [numpy_helper.from_array(np.asarray(each), name) for name, each in (arrays or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def imported(model: Any, **dims: Symbol) -> Imported:
+    return import_onnx_program(*read_model(model, "m", dims))
+
+
+def computed(found: Imported, **inputs: Any) -> list[Any]:
+    return [to_numpy(each) for each in run(elaborate_text(found.text), inputs, found.constants).values()]
+
+
+def body(found: Imported) -> str:
+    """The text without its head: what stands behind the inputs."""
+    return found.text.partition("\n\n")[2].removesuffix("}\n").strip()
+
+
+def refusal(model: Any) -> list[str]:
+    with pytest.raises(DiagnosticError) as caught:
+        imported(model)
+    return [each.message for each in caught.value.diagnostics]
+
+
+def test_sizes_are_computed_with_dimensions() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["n"]),
+        helper.make_node("Mul", ["n", "two"], ["m"]),
+        helper.make_node("Unsqueeze", ["m", "axes"], ["m1"]),
+        helper.make_node("Concat", ["m1", "rest"], ["wanted"], axis=0),
+        helper.make_node("Reshape", ["x", "wanted"], ["y"]),
+    ]
+    arrays = {"zero": np.int64(0), "two": np.int64(2), "axes": np.array([0]), "rest": np.array([-1])}
+    found = imported(model_of(nodes, {"x": (FLOAT, ["batch", 6])}, ["y"], arrays))
+    assert "dim batch = 1 .. 8 .. 64" in found.text
+    assert body(found) == "output y = reshape(x, 2 * batch, 3)"
+    assert computed(found, x=np.zeros((5, 6), np.float32))[0].shape == (10, 3)
+
+
+def test_a_comparison_of_sizes_is_decided_by_the_ranges() -> None:
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node(operator, ["x"], ["b"])],
+            name,
+            [],
+            [helper.make_tensor_value_info("b", FLOAT, None)],
+        )
+        for name, operator in (("then_branch", "Relu"), ("else_branch", "Neg"))
+    }
+    nodes = [
+        helper.make_node("Size", ["x"], ["size"]),
+        helper.make_node("Greater", ["size", "three"], ["many"]),
+        helper.make_node("If", ["many"], ["y"], **branches),
+    ]
+    model = model_of(nodes, {"x": (FLOAT, ["N", 4])}, ["y"], {"three": np.int64(3)})
+    assert body(imported(model)) == "output y = relu(x)"
+    small = imported(model, N=Symbol("N", 0, 0, 0))
+    assert body(small) == "output y = -x"
+
+
+def test_of_a_branch_that_an_input_decides_both_are_computed() -> None:
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node(operator, ["x"], ["b"])],
+            name,
+            [],
+            [helper.make_tensor_value_info("b", FLOAT, None)],
+        )
+        for name, operator in (("then_branch", "Exp"), ("else_branch", "Neg"))
+    }
+    node = helper.make_node("If", ["c"], ["y"], **branches)
+    found = imported(model_of([node], {"x": (FLOAT, [3]), "c": (BOOL, [1])}, ["y"]))
+    x = np.array([1, 2, 3], np.float32)
+    assert np.allclose(computed(found, x=x, c=np.array([True]))[0], np.exp(x))
+    assert np.allclose(computed(found, x=x, c=np.array([False]))[0], -x)
+
+
+def test_a_loop_of_a_known_number_of_runs_is_written_out() -> None:
+    step = helper.make_graph(
+        [
+            helper.make_node("Mul", ["state", "x"], ["next"]),
+            helper.make_node("Identity", ["going"], ["going_out"]),
+            helper.make_node("Identity", ["next"], ["row"]),
+        ],
+        "step",
+        [
+            helper.make_tensor_value_info("i", INT64, []),
+            helper.make_tensor_value_info("going", BOOL, []),
+            helper.make_tensor_value_info("state", FLOAT, [3]),
+        ],
+        [
+            helper.make_tensor_value_info(name, kind, None)
+            for name, kind in (("going_out", BOOL), ("next", FLOAT), ("row", FLOAT))
+        ],
+    )
+    node = helper.make_node("Loop", ["count", "", "x"], ["last", "rows"], body=step)
+    found = imported(model_of([node], {"x": (FLOAT, [3])}, ["last", "rows"], {"count": np.int64(2)}))
+    x = np.array([1, 2, 3], np.float32)
+    last, rows = computed(found, x=x)
+    assert np.array_equal(last, x**3)
+    assert np.array_equal(rows, np.stack([x**2, x**3]))
+
+
+def test_weights_lie_where_their_names_say() -> None:
+    node = helper.make_node("Conv", ["x", "stem.conv.weight", "stem.conv.bias"], ["y"], pads=[1, 1, 1, 1])
+    arrays = {
+        "stem.conv.weight": np.ones((8, 3, 3, 3), np.float32),
+        "stem.conv.bias": np.ones(8, np.float32),
+    }
+    found = imported(model_of([node], {"x": (FLOAT, [1, 3, 8, 8])}, ["y"], arrays))
+    assert body(found) == "output y = x -> stem.conv: Conv2d(8, 3, padding = 1)"
+    assert found.constants.keys() == arrays.keys()
+
+
+def test_weights_without_names_of_their_own_lie_where_the_node_is() -> None:
+    node = helper.make_node("Conv", ["x", "onnx::Conv_3"], ["y"], name="/layer1/layer1.0/conv1/Conv")
+    arrays = {"onnx::Conv_3": np.ones((8, 3, 3, 3), np.float32)}
+    found = imported(model_of([node], {"x": (FLOAT, [1, 3, 8, 8])}, ["y"], arrays))
+    assert body(found) == "output y = x -> layer1.0.conv1: Conv2d(8, 3, bias = false)"
+    assert list(found.constants) == ["layer1.0.conv1.weight"]
+
+
+def test_a_transposed_matrix_is_a_linear_layer_again() -> None:
+    matrix = np.arange(6, dtype=np.float32).reshape(3, 2)
+    nodes = [
+        helper.make_node("MatMul", ["x", "onnx::MatMul_9"], ["p"], name="/fc/MatMul"),
+        helper.make_node("Add", ["fc.bias", "p"], ["y"], name="/fc/Add"),
+    ]
+    arrays = {"onnx::MatMul_9": matrix, "fc.bias": np.ones(2, np.float32)}
+    found = imported(model_of(nodes, {"x": (FLOAT, [5, 4, 3])}, ["y"], arrays))
+    assert body(found) == "output y = x -> fc: Linear(2)"
+    assert np.array_equal(found.constants["fc.weight"], matrix.T)
+    x = np.ones((5, 4, 3), np.float32)
+    assert np.allclose(computed(found, x=x)[0], x @ matrix + 1)
+
+
+def test_a_matrix_under_its_own_key_keeps_its_layout() -> None:
+    node = helper.make_node("MatMul", ["x", "c_fc.weight"], ["y"])
+    arrays = {"c_fc.weight": np.ones((3, 2), np.float32)}
+    found = imported(model_of([node], {"x": (FLOAT, [5, 3])}, ["y"], arrays))
+    assert body(found) == "output y = matmul(x, (c_fc.weight: Parameter(3, 2)))"
+
+
+def test_vectors_that_an_exporter_merged_are_each_modules_own_again() -> None:
+    names = ["a.weight", "a.bias", "a.running_mean", "a.running_var"]
+    nodes = [
+        helper.make_node("BatchNormalization", ["x", *names], ["h"], name="/a/BatchNormalization"),
+        helper.make_node("BatchNormalization", ["h", *names], ["y"], name="/b/BatchNormalization"),
+    ]
+    arrays = {name: np.full(3, number + 1, np.float32) for number, name in enumerate(names)}
+    found = imported(model_of(nodes, {"x": (FLOAT, [1, 3, 4, 4])}, ["y"], arrays))
+    assert body(found) == "output y = x -> a: BatchNorm2d -> b: BatchNorm2d"
+    assert np.array_equal(found.constants["b.running_mean"], arrays["a.running_mean"])
+
+
+def test_padding_of_unequal_sides_is_a_padding_in_front() -> None:
+    node = helper.make_node("Conv", ["x", "c.weight"], ["y"], auto_pad="SAME_UPPER", strides=[2, 2])
+    arrays = {"c.weight": np.ones((1, 1, 3, 3), np.float32)}
+    found = imported(model_of([node], {"x": (FLOAT, [1, 1, 4, 4])}, ["y"], arrays))
+    assert body(found) == "output y = x -> pad((0, 1, 0, 1)) -> c: Conv2d(1, 3, stride = 2, bias = false)"
+
+
+def test_all_that_is_missing_is_told_at_once() -> None:
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["p"], name="first"),
+        helper.make_node("Cast", ["p"], ["q"], to=FLOAT),
+        helper.make_node("Bernoulli", ["x"], ["r"], name="second"),
+        helper.make_node("Bernoulli", ["r"], ["s"], name="third"),
+        helper.make_node("Bernoulli", ["x"], ["t"], name="fourth"),
+    ]
+    assert refusal(model_of(nodes, {"x": (FLOAT, [3])}, ["q", "s", "t"])) == [
+        "`NonZero` at `first` cannot be imported: the size of its result depends on values; a comparison with"
+        " `where` does not",
+        "`Bernoulli` at `second` cannot be imported: it draws random numbers, 2 times",
+    ]
+
+
+def test_an_input_of_a_dtype_that_tensorrt_lacks_is_named() -> None:
+    node = helper.make_node("Neg", ["x"], ["y"])
+    (message,) = refusal(model_of([node], {"x": (TensorProto.DOUBLE, [3])}, ["y"]))
+    assert message == "the input `x` cannot be imported: TensorRT lacks float64"
+
+
+def test_functions_are_read_as_their_bodies() -> None:
+    function = helper.make_function(
+        "local",
+        "Twice",
+        ["a"],
+        ["b"],
+        [helper.make_node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 18)],
+    )
+    model = model_of([helper.make_node("Twice", ["x"], ["y"], domain="local")], {"x": (FLOAT, [3])}, ["y"])
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    assert body(imported(model)) == "output y = x + x"
+
+
+def test_a_file_with_external_data(tmp_path: Path) -> None:
+    node = helper.make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], transB=1)
+    arrays = {"fc.weight": np.ones((2, 300), np.float32), "fc.bias": np.zeros(2, np.float32)}
+    model = model_of([node], {"x": (FLOAT, ["N", 300])}, ["y"], arrays)
+    path = tmp_path / "two-layers.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="data.bin", size_threshold=0)
+    found = import_onnx(path)
+    assert found.text.splitlines()[0] == "model two_layers {"
+    assert body(found) == "output y = x -> fc: Linear(2)"
+    assert np.array_equal(found.constants["fc.weight"], arrays["fc.weight"])
+
+
+def test_what_is_not_a_model_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(DiagnosticError, match="cannot be read as an ONNX model"):
+        import_onnx(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("/conv1/Conv", "conv1"),
+        ("/layer1/layer1.0/conv1/Conv", "layer1.0.conv1"),
+        ("/features/features.1/block/block.0/block.0.0/Conv", "features.1.block.0.0"),
+        ("/Add_2", ""),
+        ("Conv_12", ""),
+    ],
+)
+def test_a_nodes_name_says_where_it_ran(name: str, path: str) -> None:
+    calls = calls_of(helper.make_node("Conv", [], [], name=name))
+    assert (calls[-1].path if calls else "") == path
+
+
+def test_containers_are_not_blocks() -> None:
+    calls = calls_of(helper.make_node("Conv", [], [], name="/layer1/layer1.0/conv1/Conv"))
+    assert [(call.path, call.name) for call in calls] == [
+        ("layer1", "Sequential"),
+        ("layer1.0", "Layer"),
+        ("layer1.0.conv1", "Conv"),
+    ]
+
+
+def test_a_node_without_modules_gives_its_weights_a_place() -> None:
+    assert scope_of((), "model/conv2d/Conv2D", "Conv") == "model.conv2d.Conv2D"
+    assert scope_of((), "", "Conv") == "conv"
+    assert scope_of((), "3:a b", "Conv") == "_3.a_b"
