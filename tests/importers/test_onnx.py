@@ -19,6 +19,7 @@ from trtdsl.reference import run, to_numpy
 from trtdsl.types import Symbol
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+make_node: Any = helper.make_node
 
 
 def model_of(
@@ -59,12 +60,12 @@ def refusal(model: Any) -> list[str]:
 
 def test_sizes_are_computed_with_dimensions() -> None:
     nodes = [
-        helper.make_node("Shape", ["x"], ["shape"]),
-        helper.make_node("Gather", ["shape", "zero"], ["n"]),
-        helper.make_node("Mul", ["n", "two"], ["m"]),
-        helper.make_node("Unsqueeze", ["m", "axes"], ["m1"]),
-        helper.make_node("Concat", ["m1", "rest"], ["wanted"], axis=0),
-        helper.make_node("Reshape", ["x", "wanted"], ["y"]),
+        make_node("Shape", ["x"], ["shape"]),
+        make_node("Gather", ["shape", "zero"], ["n"]),
+        make_node("Mul", ["n", "two"], ["m"]),
+        make_node("Unsqueeze", ["m", "axes"], ["m1"]),
+        make_node("Concat", ["m1", "rest"], ["wanted"], axis=0),
+        make_node("Reshape", ["x", "wanted"], ["y"]),
     ]
     arrays = {"zero": np.int64(0), "two": np.int64(2), "axes": np.array([0]), "rest": np.array([-1])}
     found = imported(model_of(nodes, {"x": (FLOAT, ["batch", 6])}, ["y"], arrays))
@@ -76,7 +77,7 @@ def test_sizes_are_computed_with_dimensions() -> None:
 def test_a_comparison_of_sizes_is_decided_by_the_ranges() -> None:
     branches = {
         name: helper.make_graph(
-            [helper.make_node(operator, ["x"], ["b"])],
+            [make_node(operator, ["x"], ["b"])],
             name,
             [],
             [helper.make_tensor_value_info("b", FLOAT, None)],
@@ -84,9 +85,9 @@ def test_a_comparison_of_sizes_is_decided_by_the_ranges() -> None:
         for name, operator in (("then_branch", "Relu"), ("else_branch", "Neg"))
     }
     nodes = [
-        helper.make_node("Size", ["x"], ["size"]),
-        helper.make_node("Greater", ["size", "three"], ["many"]),
-        helper.make_node("If", ["many"], ["y"], **branches),
+        make_node("Size", ["x"], ["size"]),
+        make_node("Greater", ["size", "three"], ["many"]),
+        make_node("If", ["many"], ["y"], **branches),
     ]
     model = model_of(nodes, {"x": (FLOAT, ["N", 4])}, ["y"], {"three": np.int64(3)})
     assert body(imported(model)) == "output y = relu(x)"
@@ -97,14 +98,14 @@ def test_a_comparison_of_sizes_is_decided_by_the_ranges() -> None:
 def test_of_a_branch_that_an_input_decides_both_are_computed() -> None:
     branches = {
         name: helper.make_graph(
-            [helper.make_node(operator, ["x"], ["b"])],
+            [make_node(operator, ["x"], ["b"])],
             name,
             [],
             [helper.make_tensor_value_info("b", FLOAT, None)],
         )
         for name, operator in (("then_branch", "Exp"), ("else_branch", "Neg"))
     }
-    node = helper.make_node("If", ["c"], ["y"], **branches)
+    node = make_node("If", ["c"], ["y"], **branches)
     found = imported(model_of([node], {"x": (FLOAT, [3]), "c": (BOOL, [1])}, ["y"]))
     x = np.array([1, 2, 3], np.float32)
     assert np.allclose(computed(found, x=x, c=np.array([True]))[0], np.exp(x))
@@ -114,9 +115,9 @@ def test_of_a_branch_that_an_input_decides_both_are_computed() -> None:
 def test_a_loop_of_a_known_number_of_runs_is_written_out() -> None:
     step = helper.make_graph(
         [
-            helper.make_node("Mul", ["state", "x"], ["next"]),
-            helper.make_node("Identity", ["going"], ["going_out"]),
-            helper.make_node("Identity", ["next"], ["row"]),
+            make_node("Mul", ["state", "x"], ["next"]),
+            make_node("Identity", ["going"], ["going_out"]),
+            make_node("Identity", ["next"], ["row"]),
         ],
         "step",
         [
@@ -129,7 +130,7 @@ def test_a_loop_of_a_known_number_of_runs_is_written_out() -> None:
             for name, kind in (("going_out", BOOL), ("next", FLOAT), ("row", FLOAT))
         ],
     )
-    node = helper.make_node("Loop", ["count", "", "x"], ["last", "rows"], body=step)
+    node = make_node("Loop", ["count", "", "x"], ["last", "rows"], body=step)
     found = imported(model_of([node], {"x": (FLOAT, [3])}, ["last", "rows"], {"count": np.int64(2)}))
     x = np.array([1, 2, 3], np.float32)
     last, rows = computed(found, x=x)
@@ -138,7 +139,7 @@ def test_a_loop_of_a_known_number_of_runs_is_written_out() -> None:
 
 
 def test_weights_lie_where_their_names_say() -> None:
-    node = helper.make_node("Conv", ["x", "stem.conv.weight", "stem.conv.bias"], ["y"], pads=[1, 1, 1, 1])
+    node = make_node("Conv", ["x", "stem.conv.weight", "stem.conv.bias"], ["y"], pads=[1, 1, 1, 1])
     arrays = {
         "stem.conv.weight": np.ones((8, 3, 3, 3), np.float32),
         "stem.conv.bias": np.ones(8, np.float32),
@@ -149,7 +150,7 @@ def test_weights_lie_where_their_names_say() -> None:
 
 
 def test_weights_without_names_of_their_own_lie_where_the_node_is() -> None:
-    node = helper.make_node("Conv", ["x", "onnx::Conv_3"], ["y"], name="/layer1/layer1.0/conv1/Conv")
+    node = make_node("Conv", ["x", "onnx::Conv_3"], ["y"], name="/layer1/layer1.0/conv1/Conv")
     arrays = {"onnx::Conv_3": np.ones((8, 3, 3, 3), np.float32)}
     found = imported(model_of([node], {"x": (FLOAT, [1, 3, 8, 8])}, ["y"], arrays))
     assert body(found) == "output y = x -> layer1.0.conv1: Conv2d(8, 3, bias = false)"
@@ -159,8 +160,8 @@ def test_weights_without_names_of_their_own_lie_where_the_node_is() -> None:
 def test_a_transposed_matrix_is_a_linear_layer_again() -> None:
     matrix = np.arange(6, dtype=np.float32).reshape(3, 2)
     nodes = [
-        helper.make_node("MatMul", ["x", "onnx::MatMul_9"], ["p"], name="/fc/MatMul"),
-        helper.make_node("Add", ["fc.bias", "p"], ["y"], name="/fc/Add"),
+        make_node("MatMul", ["x", "onnx::MatMul_9"], ["p"], name="/fc/MatMul"),
+        make_node("Add", ["fc.bias", "p"], ["y"], name="/fc/Add"),
     ]
     arrays = {"onnx::MatMul_9": matrix, "fc.bias": np.ones(2, np.float32)}
     found = imported(model_of(nodes, {"x": (FLOAT, [5, 4, 3])}, ["y"], arrays))
@@ -171,7 +172,7 @@ def test_a_transposed_matrix_is_a_linear_layer_again() -> None:
 
 
 def test_a_matrix_under_its_own_key_keeps_its_layout() -> None:
-    node = helper.make_node("MatMul", ["x", "c_fc.weight"], ["y"])
+    node = make_node("MatMul", ["x", "c_fc.weight"], ["y"])
     arrays = {"c_fc.weight": np.ones((3, 2), np.float32)}
     found = imported(model_of([node], {"x": (FLOAT, [5, 3])}, ["y"], arrays))
     assert body(found) == "output y = matmul(x, (c_fc.weight: Parameter(3, 2)))"
@@ -180,8 +181,8 @@ def test_a_matrix_under_its_own_key_keeps_its_layout() -> None:
 def test_vectors_that_an_exporter_merged_are_each_modules_own_again() -> None:
     names = ["a.weight", "a.bias", "a.running_mean", "a.running_var"]
     nodes = [
-        helper.make_node("BatchNormalization", ["x", *names], ["h"], name="/a/BatchNormalization"),
-        helper.make_node("BatchNormalization", ["h", *names], ["y"], name="/b/BatchNormalization"),
+        make_node("BatchNormalization", ["x", *names], ["h"], name="/a/BatchNormalization"),
+        make_node("BatchNormalization", ["h", *names], ["y"], name="/b/BatchNormalization"),
     ]
     arrays = {name: np.full(3, number + 1, np.float32) for number, name in enumerate(names)}
     found = imported(model_of(nodes, {"x": (FLOAT, [1, 3, 4, 4])}, ["y"], arrays))
@@ -190,7 +191,7 @@ def test_vectors_that_an_exporter_merged_are_each_modules_own_again() -> None:
 
 
 def test_padding_of_unequal_sides_is_a_padding_in_front() -> None:
-    node = helper.make_node("Conv", ["x", "c.weight"], ["y"], auto_pad="SAME_UPPER", strides=[2, 2])
+    node = make_node("Conv", ["x", "c.weight"], ["y"], auto_pad="SAME_UPPER", strides=[2, 2])
     arrays = {"c.weight": np.ones((1, 1, 3, 3), np.float32)}
     found = imported(model_of([node], {"x": (FLOAT, [1, 1, 4, 4])}, ["y"], arrays))
     assert body(found) == "output y = x -> pad((0, 1, 0, 1)) -> c: Conv2d(1, 3, stride = 2, bias = false)"
@@ -198,11 +199,11 @@ def test_padding_of_unequal_sides_is_a_padding_in_front() -> None:
 
 def test_all_that_is_missing_is_told_at_once() -> None:
     nodes = [
-        helper.make_node("NonZero", ["x"], ["p"], name="first"),
-        helper.make_node("Cast", ["p"], ["q"], to=FLOAT),
-        helper.make_node("Bernoulli", ["x"], ["r"], name="second"),
-        helper.make_node("Bernoulli", ["r"], ["s"], name="third"),
-        helper.make_node("Bernoulli", ["x"], ["t"], name="fourth"),
+        make_node("NonZero", ["x"], ["p"], name="first"),
+        make_node("Cast", ["p"], ["q"], to=FLOAT),
+        make_node("Bernoulli", ["x"], ["r"], name="second"),
+        make_node("Bernoulli", ["r"], ["s"], name="third"),
+        make_node("Bernoulli", ["x"], ["t"], name="fourth"),
     ]
     assert refusal(model_of(nodes, {"x": (FLOAT, [3])}, ["q", "s", "t"])) == [
         "`NonZero` at `first` cannot be imported: the size of its result depends on values; a comparison with"
@@ -212,7 +213,7 @@ def test_all_that_is_missing_is_told_at_once() -> None:
 
 
 def test_an_input_of_a_dtype_that_tensorrt_lacks_is_named() -> None:
-    node = helper.make_node("Neg", ["x"], ["y"])
+    node = make_node("Neg", ["x"], ["y"])
     (message,) = refusal(model_of([node], {"x": (TensorProto.DOUBLE, [3])}, ["y"]))
     assert message == "the input `x` cannot be imported: TensorRT lacks float64"
 
@@ -223,17 +224,17 @@ def test_functions_are_read_as_their_bodies() -> None:
         "Twice",
         ["a"],
         ["b"],
-        [helper.make_node("Add", ["a", "a"], ["b"])],
+        [make_node("Add", ["a", "a"], ["b"])],
         [helper.make_opsetid("", 18)],
     )
-    model = model_of([helper.make_node("Twice", ["x"], ["y"], domain="local")], {"x": (FLOAT, [3])}, ["y"])
+    model = model_of([make_node("Twice", ["x"], ["y"], domain="local")], {"x": (FLOAT, [3])}, ["y"])
     model.functions.append(function)
     model.opset_import.append(helper.make_opsetid("local", 1))
     assert body(imported(model)) == "output y = x + x"
 
 
 def test_a_file_with_external_data(tmp_path: Path) -> None:
-    node = helper.make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], transB=1)
+    node = make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], transB=1)
     arrays = {"fc.weight": np.ones((2, 300), np.float32), "fc.bias": np.zeros(2, np.float32)}
     model = model_of([node], {"x": (FLOAT, ["N", 300])}, ["y"], arrays)
     path = tmp_path / "two-layers.onnx"
@@ -262,12 +263,12 @@ def test_what_is_not_a_model_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_nodes_name_says_where_it_ran(name: str, path: str) -> None:
-    calls = calls_of(helper.make_node("Conv", [], [], name=name))
+    calls = calls_of(make_node("Conv", [], [], name=name))
     assert (calls[-1].path if calls else "") == path
 
 
 def test_containers_are_not_blocks() -> None:
-    calls = calls_of(helper.make_node("Conv", [], [], name="/layer1/layer1.0/conv1/Conv"))
+    calls = calls_of(make_node("Conv", [], [], name="/layer1/layer1.0/conv1/Conv"))
     assert [(call.path, call.name) for call in calls] == [
         ("layer1", "Sequential"),
         ("layer1.0", "Layer"),
