@@ -102,3 +102,33 @@ def test_llama_that_sees_what_follows_is_seen(llama: Any) -> None:
     inputs = step(tokens, torch.zeros(2, 2, 2, 2, 0, 8))
     inputs["mask"] = torch.ones_like(inputs["mask"])
     assert distance(reference.run(graph, inputs)["logits"], wanted[:, -1]) > 100 * LIMIT
+
+
+@pytest.mark.parametrize(
+    ("name", "vocabulary", "width", "depth", "heads", "kv_heads", "hidden"),
+    [
+        ("llama2_7b", 32000, 4096, 32, 32, 32, 11008),
+        ("tinyllama", 32000, 2048, 22, 32, 4, 5632),
+        ("llama3_8b", 128256, 4096, 32, 32, 8, 14336),
+        ("llama3_70b", 128256, 8192, 80, 64, 8, 28672),
+    ],
+)
+def test_published_sizes_have_the_originals_weights(
+    name: str, vocabulary: int, width: int, depth: int, heads: int, kv_heads: int, hidden: int
+) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=hidden,
+    )
+    with torch.device("meta"):
+        state = LlamaForCausalLM(config).state_dict()
+    graph = elaborate_file(EXAMPLES / "llama" / "llama.trtnet", name)
+    assert {weight.key: weight.type.shape for weight in graph.weights} == {
+        key: tuple(value.shape) for key, value in state.items()
+    }
