@@ -205,15 +205,16 @@ TAKEN: Mapping[str, set[str]] = {
     "ELEMENTWISE POW": FLOATS,
     "ELEMENTWISE": NUMBERS,
     "REDUCE": NUMBERS,
-    **dict.fromkeys(["CONCATENATION", "GATHER", "SLICE"], NUMBERS),
-    **dict.fromkeys(["SHAPE", "SHUFFLE"], NUMBERS | {"BOOL"}),
+    **dict.fromkeys(["CONCATENATION", "GATHER", "SHUFFLE", "SLICE"], NUMBERS),
+    "SHAPE": NUMBERS | {"BOOL"},
     "SCATTER": NUMBERS,
     "SELECT": {"BOOL"},
     "CAST": NUMBERS | {"BOOL"},
 }
 """What 8.5 takes as a layer's first operand; floating point of those that are not here.
 
-It is what NvInfer.h says, but for bools that are sliced, gathered or joined: 8.5.3 cannot build all of those.
+It is what NvInfer.h says, but for bools that are sliced, gathered, joined or reshaped: 8.5.3 cannot build all of those, and
+of two dynamic dimensions joined it makes other values.
 """
 
 

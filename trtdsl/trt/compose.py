@@ -69,6 +69,18 @@ class ComposingNetwork(Network):
         make = super().concat
         return self._moved(lambda *each: make(each, dim), *tensors)
 
+    def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
+        if tuple(shape) == x.shape:
+            return x
+        make = super().reshape
+        return self._moved(lambda y: make(y, shape), x)
+
+    def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
+        if list(permutation) == list(range(x.rank)):
+            return x
+        make = super().transpose
+        return self._moved(lambda y: make(y, permutation), x)
+
     def gather(self, x: Tensor, indices: Tensor, dim: int) -> Tensor:
         make = super().gather
         return self._moved(lambda y: make(y, indices, dim), x)

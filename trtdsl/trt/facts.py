@@ -69,8 +69,11 @@ class Facts:
 
     @property
     def moves_bools(self) -> bool:
-        """Whether layers that slice, gather and join take bools wherever they stand: 8.5.3 cannot build some
-        ("requires bool or uint8 I/O but node can not be handled by Myelin")."""
+        """Whether layers that slice, gather, join, reshape and transpose take bools wherever they stand.
+
+        8.5.3 cannot build some ("requires bool or uint8 I/O but node can not be handled by Myelin"), and joins
+        the dynamic dimensions of ``bool[2, 2, 3]`` to other values than there were.
+        """
         return not self.narrow
 
     @property
