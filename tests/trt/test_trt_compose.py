@@ -213,8 +213,8 @@ TAKEN: Mapping[str, set[str]] = {
 }
 """What 8.5 takes as a layer's first operand; floating point of those that are not here.
 
-It is what NvInfer.h says, but for bools that are sliced, gathered, joined or reshaped: 8.5.3 cannot build all of those, and
-of two dynamic dimensions joined it makes other values.
+It is what NvInfer.h says, but for bools that are sliced, gathered, joined or reshaped: 8.5.3 cannot build
+all of those, and of two dynamic dimensions joined it makes other values.
 """
 
 

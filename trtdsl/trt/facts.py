@@ -71,8 +71,8 @@ class Facts:
     def moves_bools(self) -> bool:
         """Whether layers that slice, gather, join, reshape and transpose take bools wherever they stand.
 
-        8.5.3 cannot build some ("requires bool or uint8 I/O but node can not be handled by Myelin"), and joins
-        the dynamic dimensions of ``bool[2, 2, 3]`` to other values than there were.
+        8.5.3 cannot build some ("requires bool or uint8 I/O but node can not be handled by Myelin"),
+        and joins the dynamic dimensions of ``bool[2, 2, 3]`` to other values than there were.
         """
         return not self.narrow
 
