@@ -78,7 +78,7 @@ def read_inputs(inputs: Mapping[str, str], dims: Mapping[str, str]) -> Inputs:
 def type_text(tensor: torch.Tensor, axes: Mapping[int, str]) -> str:
     """The type of an example tensor, some of its dimensions dynamic."""
     dtype = str(tensor.dtype).removeprefix("torch.")
-    if dtype not in DType:
+    if dtype not in map(str, DType):
         raise UsageError(Diagnostic(f"an example is {dtype}, which no input can be"))
     rank = tensor.ndim
     named = {axis % rank if -rank <= axis < rank else axis: name for axis, name in axes.items()}
