@@ -7,6 +7,7 @@ plugin; in its place the recording network has the first input as it is.
 from __future__ import annotations
 
 import dataclasses
+import dataclasses
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +24,13 @@ from tests.trt.recording import RecordingDialect
 from tests.trt.releases import facts
 from tests.trt.test_trt_signatures import problems
 from trtdsl.compile import compile_graph
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, RefusedByTensorRT, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, difference, show, verify
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision, optimize
+from trtdsl.runtime.fitting import require_plugins
+from trtdsl.runtime.inspect import show_manifest
 from trtdsl.trt.dialect import load_runtime
 from trtdsl.trt.lower import LoweredNetwork, lower, lower_into
 from trtdsl.trt.manifest import Manifest, PluginEntry, load_manifest, make_manifest
@@ -378,6 +381,18 @@ def test_the_manifest_names_them(tmp_path: Path) -> None:
     assert made.plugin_libraries == ("libs/a.so", str(tmp_path / "b.so"))
     (tmp_path / "m.engine.json").write_text(made.to_json())
     assert load_manifest(tmp_path / "m.engine") == made
+
+
+def test_an_engine_needs_the_plugins_that_it_was_built_with() -> None:
+    made = make_manifest(placed(f'"SameAsIs", {OUTPUT}'), b"", CompileOptions(plugins="libs/a.so"))
+    require_plugins(made, load_runtime("tensorrt_rtx"), ())
+    other = dataclasses.replace(made, plugins=(PluginEntry("Yolo", "1", "mine"),))
+    with pytest.raises(RefusedByTensorRT, match="the engine has the plugin `Yolo` version 1 of the") as error:
+        require_plugins(other, load_runtime("tensorrt_rtx"), ())
+    assert "`--plugins libs/a.so`" in error.value.diagnostics[0].help[0]
+    with pytest.raises(UsageError, match=r"cannot load the plugin library `nowhere\.so`"):
+        require_plugins(made, load_runtime("tensorrt_rtx"), ["nowhere.so"])
+    assert "plugin     SameAsIs version 1\nlibraries  libs/a.so\n" in show_manifest(made)
 
 
 def test_a_manifest_of_before_has_none(tmp_path: Path) -> None:

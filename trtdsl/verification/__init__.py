@@ -118,15 +118,14 @@ def verify(
     ``against`` is a module, what makes one from ``arguments``, or ``package.module:name``; it gets the same
     weights, rounded as binding rounds them. All inputs must be given where ``outputs`` are, in that file too.
 
-    ``engine``, a file or a loaded :class:`~trtdsl.runtime.engine.Engine`, computes the outputs on the GPU
-    (with the libraries ``plugins``); the network is computed on the CPU only to explain a difference. So
-    where the outputs agree with ``onnx`` or ``outputs``, neither weights nor PyTorch are needed.
+    ``engine``, a file or a loaded :class:`~trtdsl.runtime.engine.Engine`, computes the outputs on the GPU,
+    libraries ``plugins`` loaded; the network is computed on the CPU only to explain a difference. So neither
+    weights nor PyTorch are needed where the outputs agree with ``onnx`` or ``outputs``.
 
     Other inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges.
     Without ``weights`` the module's own are used, which a note says; ``randomize`` gives both sides random
     ones instead, of a size that lets every layer be seen. ``dtype`` is what both sides compute in, but an
-    engine is what it is. ``tolerance`` replaces :data:`TOLERANCES`, :data:`ROUNDED_TOLERANCES` and
-    :data:`ENGINE_TOLERANCES`.
+    engine is what it is. ``tolerance`` replaces those of :mod:`trtdsl.verification.tolerances`.
     Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong or the engine is of
     another model, and as :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
     """
