@@ -7,7 +7,6 @@ plugin; in its place the recording network has the first input as it is.
 from __future__ import annotations
 
 import dataclasses
-import dataclasses
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
