@@ -138,7 +138,7 @@ def _unclosed(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(f"expected `{partner}`, found {found_in_words(stuck)}", stuck.span(), origins=(origin,))
 
 
-_WANTS_MORE = {*OPERATORS, *COMPARISONS, "EQUAL", "ARROW", "NOT"}
+_WANTS_MORE = {*OPERATORS, *COMPARISONS, "EQUAL", "ARROW", "NOT", "IN"}
 
 
 def _missing_operand(stuck: Stuck) -> Diagnostic | None:
