@@ -31,6 +31,12 @@ _LETTERS: Mapping[int, tuple[str, ...]] = {
 _MOST = 8
 """A multiple of a size that is written as one."""
 
+_FEWEST_CHANNELS = 8
+"""What is less than this is by accident a part of some size, where only one use has it."""
+
+_OF_WINDOWS = ("kernel_size", "stride", "padding", "dilation")
+"""Parameters that no number of channels decides."""
+
 
 @dataclass
 class Instance:
@@ -84,7 +90,7 @@ class _Inference:
         first = column[0]
         if all(_equal(each, first) for each in column) and not _is_symbolic(first):
             return Literal(first)
-        found = self._attribute(column) or self._of_parameter(column) or self._size(column)
+        found = self._attribute(column) or self._of_parameter(column) or self._size(column, role)
         if found is not None:
             return found
         if all(isinstance(each, tuple) and len(each) == len(first) for each in column):
@@ -104,7 +110,7 @@ class _Inference:
                 return self._given(name, values if all(value is not _ABSENT for value in values) else column)
         return None
 
-    def _size(self, column: Sequence[Hole]) -> Expression | None:
+    def _size(self, column: Sequence[Hole], role: str) -> Expression | None:
         """A size of a tensor, or a multiple or part of one."""
         if not all(_is_size(each) for each in column):
             return None
@@ -113,7 +119,7 @@ class _Inference:
                 return self._dimension(name, place)
         for name, place, values in self._sizes:
             ratio = _ratio(column, values)
-            if ratio is not None and self._is_channels(place):
+            if ratio is not None and role not in _OF_WINDOWS and self._is_channels(place):
                 return self._scaled(self._dimension(name, place), ratio)
         return None
 
@@ -203,6 +209,8 @@ class _Inference:
 def _without_gaps(column: Sequence[Hole], sizes: Sequence[Any]) -> list[Hole]:
     """A column with values where uses leave the place out: a size's where one explains the others."""
     known = [number for number, each in enumerate(column) if each is not ANYTHING]
+    if all(_is_size(column[number]) and _is_few(column[number]) for number in known):
+        sizes = ()
     for _, _, values in sizes:
         if all(_equal(values[number], column[number]) for number in known):
             return list(values)
@@ -229,6 +237,10 @@ def _sizes(instances: Sequence[Instance]) -> Iterator[tuple[str, tuple[int, int]
 def _letters(rank: int, tensor: int) -> tuple[str, ...]:
     letters = _LETTERS.get(rank) or tuple(f"D{number}" for number in range(rank))
     return letters if tensor == 0 else tuple(f"{letter}{tensor + 1}" for letter in letters)
+
+
+def _is_few(value: Any) -> bool:
+    return isinstance(value, int) and value < _FEWEST_CHANNELS
 
 
 def _ratio(column: Sequence[Any], values: Sequence[Any], one: bool = False) -> tuple[int, int] | None:

@@ -1,0 +1,163 @@
+"""Modules that the tests of the importer import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Residual(nn.Module):
+    """Two layers beside a shortcut, which may have a layer too."""
+
+    def __init__(self, channels: int, planes: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1)
+        self.shortcut = nn.Conv2d(channels, planes, 1, stride) if stride != 1 else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.conv2(torch.relu(self.bn1(self.conv1(x))))
+        identity = x if self.shortcut is None else self.shortcut(x)
+        return torch.relu(out + identity)
+
+
+class Network(nn.Module):
+    """A small residual network."""
+
+    def __init__(self, depth: int = 3, classes: int = 5) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.layers = nn.Sequential(Residual(8, 16, 2), *(Residual(16, 16) for _ in range(depth - 1)))
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.layers(self.stem(x))
+        return self.head(x.mean((2, 3)))
+
+
+class Feed(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, 2 * width)
+        self.fc2 = nn.Linear(2 * width, width)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden + self.fc2(torch.nn.functional.gelu(self.fc1(self.norm(hidden))))
+
+
+class Words(nn.Module):
+    """Several inputs and outputs, a tied weight, a table that no state dict has."""
+
+    def __init__(self, width: int = 8, depth: int = 4) -> None:
+        super().__init__()
+        self.words = nn.Embedding(50, width)
+        self.layers = nn.ModuleList(Feed(width) for _ in range(depth))
+        self.head = nn.Linear(width, 50, bias=False)
+        self.head.weight = self.words.weight
+        table = torch.randn(1, 64, width, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.words(ids) + self.table[:, : ids.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        x = x * mask.unsqueeze(-1)
+        return {"logits": self.head(x), "pooled": x.mean(1)}
+
+
+class Empty(nn.Module):
+    """Without weights."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x * 2, -1)
+
+
+# --- What cannot be imported ------------------------------------------------------------------------------
+
+
+class OneBatch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pairs = x.expand(8, 8, 4) if x.shape[0] == 8 else x[None].expand(9, 9, 4)
+        return pairs.sum(0)
+
+
+class OneBranch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] > 100:
+            return x + 1
+        return x - 1
+
+
+class Multiple(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(-1, 4, x.shape[1] // 4).sum(1)
+
+
+class Equal(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, x.T], 1) if x.shape[0] == x.shape[1] else x
+
+
+class Chooses(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.sum() > 0:
+            return x + 1
+        return x - 1
+
+
+class Loops(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while x.mean() < 1:
+            x = x * 2
+        return x
+
+
+class Reads(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        count = int(x.abs().max())
+        return x[:, :count]
+
+
+class Selects(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[x > 0]
+
+
+class Bessel(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x)
+
+
+class Lacking(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Bessel()
+        self.second = nn.ModuleList(Bessel() for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        for each in self.second:
+            x = each(x)
+        return torch.linalg.svdvals(x) + torch.special.bessel_j0(x).sum()
+
+
+class Fails(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(9, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x)
+
+
+class Leaves(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.from_numpy(x.numpy())
+
+
+def not_a_module() -> Any:
+    return 3
