@@ -99,7 +99,7 @@ class Multiple(nn.Module):
 
 class Equal(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x, x.T], 1) if x.shape[0] == x.shape[1] else x
+        return x + x.T
 
 
 class Chooses(nn.Module):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Place = tuple[str, int]
 _FIXED = re.compile(r"^\s*(?P<name>\w+) = (?P<size>\d+)\s*$", re.MULTILINE)
-_EQUAL = re.compile(r"^\s*(?P<name>\w+) = (?P<other>[\w*+\- ]+?)\s*$", re.MULTILINE)
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW")
 
 
@@ -37,8 +36,6 @@ def complaint(
     text = str(error)
     if fixed := fixed_sizes(text, dims):
         return [_fixed(name, size, places.get(name)) for name, size in fixed.items()]
-    if equal := _equal_sizes(text, dims):
-        return [_equal(name, other, places.get(name)) for name, other in equal.items()]
     place = failed_place(error)
     if type(error).__name__ in _DATA_DEPENDENT:
         return [_data_dependent(place)]
@@ -75,23 +72,6 @@ def _fixed(name: str, size: int, place: Place | None) -> Diagnostic:
         "or let the module ask for the size: `x.shape[0]`, -1 in a view, `flatten`",
     )
     return _at(f"the module takes one `{name}` only: it becomes a number, {size} in the example", place, help)
-
-
-def _equal_sizes(text: str, dims: Mapping[str, Symbol]) -> dict[str, str]:
-    """The dimensions that must be what others say."""
-    _, _, fixes = text.partition("Suggested fixes:")
-    return {
-        match["name"]: match["other"]
-        for match in _EQUAL.finditer(fixes)
-        if match["name"] in dims
-        and {*re.findall(r"[A-Za-z_]\w*", match["other"])} <= {*dims} - {match["name"]}
-    }
-
-
-def _equal(name: str, other: str, place: Place | None) -> Diagnostic:
-    text = re.sub(r"(?<=\d)\*(?=\w)", " * ", other)
-    message = f"in the module `{name}` is always {text}"
-    return _at(message, place, (f"write {text} for `{name}` in the inputs' types",))
 
 
 def _data_dependent(place: Place | None) -> Diagnostic:

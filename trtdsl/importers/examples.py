@@ -22,29 +22,32 @@ STRIDE = 32
 
 
 def example_sizes(
-    inputs: Mapping[str, TensorType], dims: Mapping[str, Symbol], avoid: Mapping[str, int] = {}
+    inputs: Mapping[str, TensorType],
+    dims: Mapping[str, Symbol],
+    avoid: Mapping[str, int] = {},
+    grain: int = 1,
 ) -> dict[str, int]:
     """A size of each dimension inside its range, near its optimum: none is 1, none twice, none one that an
-    input fixes or that is to be avoided, as far as the ranges allow.
+    input fixes or that is to be avoided, all multiples of ``grain``, as far as the ranges allow.
     """
     fixed = {size for type in inputs.values() for size in type.shape if isinstance(size, int)}
     found: dict[str, int] = {}
     for name, symbol in dims.items():
         taken = {1, *fixed, *found.values(), avoid.get(name, 1)}
-        near = list(_near(symbol))
+        near = list(_near(symbol, grain))
         fresh = [size for size in near if size not in taken]
         others = [size for size in near if size != avoid.get(name)]
         found[name] = next(iter([*fresh, *others, symbol.optimum]))
     return found
 
 
-def _near(symbol: Symbol) -> Iterator[int]:
+def _near(symbol: Symbol, grain: int) -> Iterator[int]:
     """The sizes in the range, those near the optimum first."""
     wide = symbol.optimum % STRIDE == 0 and symbol.maximum - symbol.minimum >= 2 * STRIDE
-    stride = lcm(symbol.step, STRIDE) if wide else symbol.step
-    yield symbol.optimum
-    for distance in range(1, 20):
-        for size in (symbol.optimum + distance * stride, symbol.optimum - distance * stride):
+    stride = lcm(symbol.step, STRIDE if wide else grain)
+    best = symbol.optimum if symbol.optimum % stride == 0 or grain == 1 else symbol.optimum // stride * stride
+    for distance in range(20):
+        for size in dict.fromkeys((best + distance * stride, best - distance * stride)):
             if symbol.minimum <= size <= symbol.maximum:
                 yield size
 

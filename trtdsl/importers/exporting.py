@@ -19,7 +19,7 @@ import msgspec
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.complaints import Place, complaint, fixed_sizes
-from trtdsl.importers.examples import arranged, example_inputs, example_sizes, parameters_of
+from trtdsl.importers.examples import STRIDE, arranged, example_inputs, example_sizes, parameters_of
 from trtdsl.importers.guards import Decisions, watched
 from trtdsl.importers.inputs import Inputs
 from trtdsl.types import Dim, Symbol, SymbolicDim, symbol, symbols
@@ -48,10 +48,23 @@ class Exported(msgspec.Struct, frozen=True):
 
 def export(module: nn.Module, inputs: Inputs) -> Exported:
     """The exported program, undecomposed; raises :class:`DiagnosticError` with the line at fault."""
+    try:
+        return _settled(module, inputs, 1)
+    except DiagnosticError as error:
+        first = error
+    # A module that halves or groups a size may fail at the example's, and work at others.
+    with contextlib.suppress(DiagnosticError):
+        if inputs.dims:
+            return _settled(module, inputs, STRIDE)
+    raise first
+
+
+def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
+    """The program with the ranges and steps that torch asks for, at sizes that are multiples of ``grain``."""
     dims = dict(inputs.dims)
     decided: dict[str, Place] = {}
     for _ in range(3 * len(dims) + 2):
-        sizes = example_sizes(inputs.types, dims)
+        sizes = example_sizes(inputs.types, dims, grain=grain)
         examples = example_inputs(inputs.types, sizes, inputs.values)
         shapes = _argument_shapes(module, inputs, examples)
         with _quiet(), watched() as decisions:

@@ -13,7 +13,7 @@ from trtdsl.importers.places import is_inside_torch, span_of
 from trtdsl.importers.program import Frame, Operation
 
 SHOWN = 3
-"""The places of an operation that are shown; the others are counted."""
+"""The lines of an operation that are shown; the others are counted."""
 
 
 def lacking(missing: Sequence[tuple[Operation, str]]) -> list[Diagnostic]:
@@ -38,17 +38,25 @@ def at_run_time(what: str, frames: Sequence[Frame]) -> Diagnostic:
 def _message(name: str, reason: str, operations: Sequence[Operation]) -> Diagnostic:
     times = "" if len(operations) == 1 else f" ({len(operations)} times)"
     message = f"`{name}`{times} cannot be imported: {reason}"
-    places = list(dict.fromkeys((_frame(each), _module(each)) for each in operations))
-    shown = [
-        Origin(span, module)
-        for frame, module in places[:SHOWN]
+    by_line: dict[Frame | None, list[str]] = {}
+    for operation in operations:
+        by_line.setdefault(_frame(operation), []).append(_module(operation))
+    places = [
+        Origin(span, _modules(modules))
+        for frame, modules in by_line.items()
         if frame is not None and (span := span_of(frame.file, frame.line)) is not None
     ]
-    modules = [module for _, module in places if module]
-    help = () if shown else tuple(modules[:SHOWN])
-    if len(places) > SHOWN:
-        help = (*help, f"and at {len(places) - SHOWN} more places")
-    return Diagnostic.at(message, shown, help) if shown else Diagnostic(message, help=help)
+    if not places:
+        return Diagnostic(message, help=tuple(filter(None, map(_modules, by_line.values()))))
+    more = len(places) - SHOWN
+    return Diagnostic.at(message, places[:SHOWN], (f"and on {more} more lines",) if more > 0 else ())
+
+
+def _modules(modules: Sequence[str]) -> str:
+    """The first of the modules that came to a line, and how many others did."""
+    known = list(dict.fromkeys(filter(None, modules)))
+    others = f" and {len(known) - 1} more" if len(known) > 1 else ""
+    return f"in {known[0]}{others}" if known else ""
 
 
 def _frame(operation: Operation) -> Frame | None:
@@ -58,4 +66,4 @@ def _frame(operation: Operation) -> Frame | None:
 
 
 def _module(operation: Operation) -> str:
-    return f"in `{operation.calls[-1].path}`, {operation.calls[-1].name}" if operation.calls else ""
+    return f"`{operation.calls[-1].path}` ({operation.calls[-1].name})" if operation.calls else ""

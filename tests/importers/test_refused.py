@@ -1,0 +1,73 @@
+"""What a user reads of a module that cannot be imported: each case gives exactly the text of its `.err` file.
+
+``UPDATE_GOLDEN=1 pytest tests/importers/test_refused.py`` writes them anew; read what changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.importers import modules
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.importers.module import import_module
+
+HERE = Path(__file__).parent
+
+CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
+    "one_batch": ("OneBatch", {"x": "float32[N, 4]"}, {}),
+    "equal": ("Equal", {"x": "float32[N, M]"}, {"N": "1 .. 8 .. 32", "M": "1 .. 8 .. 32"}),
+    "chooses": ("Chooses", {"x": "float32[N, 4]"}, {}),
+    "loops": ("Loops", {"x": "float32[N, 4]"}, {}),
+    "reads": ("Reads", {"x": "float32[N, 4]"}, {}),
+    "selects": ("Selects", {"x": "float32[N, 4]"}, {}),
+    "lacking": ("Lacking", {"x": "float32[4, 4]"}, {}),
+    "fails": ("Fails", {"x": "float32[N, 4]"}, {}),
+    "leaves": ("Leaves", {"x": "float32[N, 4]"}, {}),
+    "unknown_dtype": ("Empty", {"x": "flaot32[N, 4]"}, {}),
+    "unknown_dimension": ("Empty", {"x": "float32[N, 4]"}, {"M": "1 .. 2 .. 3"}),
+    "short_range": ("Empty", {"x": "float32[N, 4]"}, {"N": "1 .. 2"}),
+    "range_backwards": ("Empty", {"x": "float32[N, 4]"}, {"N": "9 .. 2 .. 1"}),
+    "two_dimensions": ("Empty", {"x": "float32[N + M, 4]", "y": "float32[N, M]"}, {}),
+    "too_many_inputs": ("Empty", {"x": "float32[N, 4]", "y": "float32[N, 4]"}, {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_message(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(HERE.parent.parent)
+    kind, inputs, dims = CASES[name]
+    with pytest.raises(DiagnosticError) as error:
+        import_module(getattr(modules, kind)(), inputs, dims)
+    # What torch and Python say differs from release to release.
+    text = re.sub(r"((?:Runtime|Type)Error: ).*", r"\1…", f"{error.value}\n")
+    golden = HERE / "errors" / f"{name}.err"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def test_no_golden_is_left_over() -> None:
+    assert {path.stem for path in (HERE / "errors").iterdir()} == {*CASES}
+
+
+def test_a_range_that_the_module_narrows_is_noted_with_the_line() -> None:
+    imported = import_module(modules.OneBranch(), {"x": "float32[N, S]"})
+    (note,) = imported.notes
+    assert (note.severity, note.message) == ("note", "the module takes `S` from 101 .. 512")
+    assert note.span and note.span.text == "if x.shape[1] > 100:"
+    assert "dim S = 101 .. 128 .. 512" in imported.text
+
+
+def test_a_step_is_found() -> None:
+    imported = import_module(modules.Multiple(), {"x": "float32[N, S]"}, {"S": "4 .. 30 .. 63"})
+    assert "dim S = 8 .. 28 .. 60, step = 4" in imported.text
+    assert imported.notes[0].message == "the module takes `S` from 8 .. 60 in steps of 4"
+
+
+def test_a_model_without_dimensions_has_no_notes() -> None:
+    imported = import_module(modules.Empty(), {"x": "float32[2, 4]"})
+    assert (imported.notes, imported.dims) == ((), ())
