@@ -1,7 +1,7 @@
 """Random modules from a small grammar: sequences, residuals, branches, repeats, shared layers, options.
 
-In: a seed.  Out: a ``torch.nn.Module`` of tensors ``[N, C, H, W]`` that keeps their shape, the same for the same
-seed.
+In: a seed.  Out: a ``torch.nn.Module`` of tensors ``[N, C, H, W]`` that keeps their shape; for the same seed
+the same.
 """
 
 from __future__ import annotations
