@@ -58,6 +58,7 @@ class Words(nn.Module):
         self.layers = nn.ModuleList(Feed(width) for _ in range(depth))
         self.head = nn.Linear(width, 50, bias=False)
         self.head.weight = self.words.weight
+        self.table: torch.Tensor
         table = torch.randn(1, 64, width, generator=torch.Generator().manual_seed(0))
         self.register_buffer("table", table, persistent=False)
 

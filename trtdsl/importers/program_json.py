@@ -167,11 +167,18 @@ def _read_operation(data: Mapping[str, Any], read: Callable[[Any], Any]) -> Oper
 
 
 def _read_facts(data: Mapping[str, Any], read: Callable[[Any], Any]) -> ModuleFacts:
-    values = [
-        {name: read(value) for name, value in data[part].items()}
-        for part in ("attributes", "parameters", "defaults")
-    ]
-    return ModuleFacts(data["kind"], data["file"], data["line"], *values, tuple(data["tensors"]))
+    def values(part: str) -> dict[str, Any]:
+        return {name: read(value) for name, value in data[part].items()}
+
+    return ModuleFacts(
+        data["kind"],
+        data["file"],
+        data["line"],
+        values("attributes"),
+        values("parameters"),
+        values("defaults"),
+        tuple(data["tensors"]),
+    )
 
 
 def _read_array(data: Mapping[str, Any]) -> Array:
