@@ -56,7 +56,7 @@ TORCHVISION = {
         *("regnet_x_32gf", "regnet_y_800mf", "regnet_y_1_6gf", "regnet_y_3_2gf", "regnet_y_8gf"),
         *("regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf"),
     ),
-    "swin": ("swin_s", "swin_b", "swin_v2_s", "swin_v2_b"),
+    "swin": ("swin_t", "swin_s", "swin_b", "swin_v2_s", "swin_v2_b"),
 }
 TIMM = {
     "vit": (
