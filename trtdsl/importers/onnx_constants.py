@@ -47,7 +47,7 @@ def evaluate(node: Node) -> tuple[Known | None, ...] | None:
         return None
     try:
         return (_SYMBOLIC[node.op](node, given),)
-    except (Undecided, _NotHere):
+    except (Undecided, Refused, _NotHere):
         return None
 
 

@@ -26,6 +26,7 @@ from trtdsl.importers import (
     onnx_rules_reducing,
     onnx_rules_sequences,
 )
+from trtdsl.importers.names import numbered
 from trtdsl.importers.onnx_constants import evaluate
 from trtdsl.importers.onnx_functions import defaults, definition, with_attributes
 from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value, dtype_of, known
@@ -33,7 +34,7 @@ from trtdsl.importers.onnx_scopes import calls_of, is_key, scope_of
 from trtdsl.importers.program import Argument, Array, Program, Ref
 from trtdsl.ir.names import identifier
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, Symbol, TensorType, Undecided, symbol
+from trtdsl.types import Dim, Symbol, TensorType, Undecided, symbol, symbols
 
 RULE_FILES = (
     onnx_rules_pointwise,
@@ -49,8 +50,8 @@ RULE_FILES = (
 LONGEST_LOOP = 64
 """Runs of a loop that are written out."""
 
-DYNAMIC = (1, 8, 64)
-"""The range of a dynamic axis that the user says nothing of."""
+BATCH, IMAGE, LENGTH = (1, 8, 64, 1), (32, 256, 1024, 32), (1, 64, 512, 1)
+"""The ranges of dynamic axes that the user says nothing of."""
 
 
 def read_model(
@@ -82,8 +83,10 @@ class _Reader:
         self._symbols: dict[str, Dim] = {}
         self._values: dict[str, Value | _Broken] = {}
         self._missing: list[tuple[str, str, str]] = []
-        names = [each.name for each in model.graph.initializer]
-        self._store = Store(reserved=frozenset(filter(is_key, names)))
+        names = [*(each.name for each in model.graph.initializer), *_constants(model.graph)]
+        says = "torch" in model.producer_name.lower()
+        is_torch = says or any(name.endswith(".weight") for name in names)
+        self._store = Store(reserved=frozenset(filter(is_key, names)), keeps_layout=is_torch)
         self._users = _users(model.graph)
 
     def program(self, name: str) -> tuple[Program, dict[str, Array]]:
@@ -95,10 +98,10 @@ class _Reader:
         outputs = tuple(self._outputs())
         if self._missing:
             raise DiagnosticError(*_diagnostics(self._missing))
-        symbols = [each for dim in self._symbols.values() for each in _symbols(dim)]
+        found = [each for dim in self._symbols.values() for each in sorted(symbols(dim), key=str)]
         program = Program(
             name=name,
-            symbols=tuple(dict.fromkeys(symbols)),
+            symbols=tuple(dict.fromkeys(found)),
             inputs=inputs,
             weights=self._store.weights,
             constants=self._store.constants,
@@ -136,21 +139,30 @@ class _Reader:
         dtype = dtype_of(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         if not tensor.HasField("shape"):
             raise Refused("the file does not say its rank")
-        shape = [self._dim(dim, each.name, axis) for axis, dim in enumerate(tensor.shape.dim)]
+        shape = [
+            self._dim(dim, each.name, axis, len(tensor.shape.dim))
+            for axis, dim in enumerate(tensor.shape.dim)
+        ]
         return TensorType(dtype, tuple(shape))
 
-    def _dim(self, dim: Any, name: str, axis: int) -> Dim:
+    def _dim(self, dim: Any, name: str, axis: int, rank: int) -> Dim:
         if dim.HasField("dim_value") and dim.dim_value >= 0:
             return dim.dim_value
-        wish = dim.dim_param if re.fullmatch(r"[A-Za-z]\w*", dim.dim_param) else ""
-        wish = identifier(wish or dim.dim_param or ("N" if axis == 0 else f"{name}_{axis}"))
-        if wish not in self._symbols:
-            given = self._dims.get(wish) or self._dims.get(dim.dim_param)
-            low, best, high, step = (
-                (given.minimum, given.optimum, given.maximum, given.step) if given else (*DYNAMIC, 1)
-            )
-            self._symbols[wish] = symbol(wish, low, best, high, step)
-        return self._symbols[wish]
+        # Axes without a name of their own are batches, heights and widths where they stand as those do.
+        said = dim.dim_param if re.search(r"\w", dim.dim_param) else ""
+        image = {2: "H", 3: "W"} if rank == 4 else {}
+        wish = "N" if axis == 0 else image.get(axis, f"{name}_{axis}")
+        wish = identifier(said if said.isidentifier() else wish)
+        key = said or wish
+        if key not in self._symbols:
+            taken = {str(each) for each in self._symbols.values()}
+            wish = next(each for each in numbered(wish) if each not in taken)
+            given = self._dims.get(said) or self._dims.get(wish)
+            natural = IMAGE if wish in ("H", "W") else BATCH if axis == 0 else LENGTH
+            range = (given.minimum, given.optimum, given.maximum, given.step) if given else natural
+            is_fixed = range[0] == range[2]
+            self._symbols[key] = range[0] if is_fixed else symbol(wish, *range)
+        return self._symbols[key]
 
     def _outputs(self) -> Iterator[tuple[str, Argument]]:
         taken: set[str] = set()
@@ -366,6 +378,13 @@ def _initialiser(tensor: Any) -> Known:
     return Known(array, array.dtype, tensor.name)
 
 
+def _constants(graph: Any) -> Iterator[str]:
+    """The names of tensors that the file has as nodes."""
+    for node in graph.node:
+        if node.op_type == "Constant" and any(each.name == "value" for each in node.attribute):
+            yield node.output[0]
+
+
 def _users(graph: Any) -> Counter[str]:
     """How often each value is read."""
     found: Counter[str] = Counter(each.name for each in graph.output)
@@ -375,12 +394,6 @@ def _users(graph: Any) -> Counter[str]:
             for inner in [attribute.g, *attribute.graphs]:
                 found.update(_users(inner))
     return found
-
-
-def _symbols(dim: Dim) -> Iterator[Symbol]:
-    from trtdsl.types import symbols
-
-    yield from sorted(symbols(dim), key=str)
 
 
 def _diagnostics(missing: Sequence[tuple[str, str, str]]) -> list[Diagnostic]:
@@ -403,7 +416,9 @@ def constant_attribute(node: Node) -> Known:
 
     for name, value in node.attributes.items():
         if name == "value":
-            return known(np.array(numpy_helper.to_array(value)))
+            array = np.array(numpy_helper.to_array(value))
+            is_weight = array.dtype.kind not in "iub" and array.size > 1
+            return Known(array, array.dtype, node.outputs[0] if is_weight else "")
         if name in ("value_int", "value_ints"):
             return known(np.array(value, np.int64))
         if name in ("value_float", "value_floats"):

@@ -6,12 +6,17 @@ that it asks for, weights and constants, by their keys: what goes into the `.saf
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from trtdsl.importers.module import Imported, import_program
 from trtdsl.importers.onnx_file import load, read_model
-from trtdsl.importers.program import Array, Program
+from trtdsl.importers.onnx_rewrites import recognized
+from trtdsl.importers.program import Array, Program, Ref
+from trtdsl.importers.simplify import without_unread
 from trtdsl.ir.names import identifier
 from trtdsl.types import Symbol
 
@@ -34,5 +39,28 @@ def import_onnx(
 
 def import_onnx_program(program: Program, arrays: Mapping[str, Array], *, is_flat: bool = False) -> Imported:
     """The text of a program that was read from a file, with the arrays of its weights."""
+    program, arrays = _renamed(without_unread(recognized(program)), arrays)
     imported = import_program(program, is_flat=is_flat)
     return Imported(imported.text, {**arrays, **imported.constants})
+
+
+def _renamed(program: Program, arrays: Mapping[str, Array]) -> tuple[Program, dict[str, Array]]:
+    """With norms' weights where their modules have them, if the file calls them as PaddlePaddle does."""
+    uses = Counter(value for operation in program.operations for value in operation.operands)
+    keys: dict[str, str] = dict(program.weights)
+    changed = dict(arrays)
+    for operation in program.operations:
+        if operation.name not in ("layer_norm", "rms_norm"):
+            continue
+        weight = operation.arguments.get("weight")
+        key = keys.get(weight.value, "") if isinstance(weight, Ref) else ""
+        if not key.endswith(".w_0"):
+            continue
+        for slot in ("weight", "bias"):
+            value = operation.arguments.get(slot)
+            wanted = f"{key.removesuffix('.w_0')}.{slot}"
+            name = value.value if isinstance(value, Ref) else ""
+            if name in keys and uses[name] == 1 and wanted not in changed:
+                changed[wanted] = changed.pop(keys[name])
+                keys[name] = wanted
+    return msgspec.structs.replace(program, weights=keys), changed

@@ -6,12 +6,14 @@ values that need no running (:class:`Known`).  Out: operations, which a rule emi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from trtdsl.importers.onnx_scopes import path_of
 from trtdsl.importers.onnx_types import result_types
 from trtdsl.importers.program import Argument, Array, Call, Operation, Ref, type_of_array
 from trtdsl.ops.refused import Refused
@@ -64,6 +66,8 @@ class Store:
     """the weights' values by key"""
     reserved: frozenset[str] = frozenset()
     """the initialisers' names that are keys, which nothing else is called"""
+    keeps_layout: bool = True
+    """whether the names are of a PyTorch module, whose checkpoint shall still fit"""
     placed: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """the value that an initialiser is, in the layout that it is used in"""
 
@@ -155,7 +159,7 @@ class Node:
             return self._sizes(found)
         if found.initialiser and found.array.size > 1 and found.array.dtype.kind not in "bi":
             name = found.initialiser if found.initialiser in self.store.reserved else ""
-            key = self._own_key(name, name) if name else f"{self.scope}.constant".lstrip(".")
+            key = self._own_key(name, name) if name else f"{self.scope}.tensor".lstrip(".")
             layout = "transposed" if found.is_transposed else ""
             identity = (found.initialiser, layout if key in ("", name) else f"{layout} {key}")
             return self.store.weight(found.array, key, identity)
@@ -290,7 +294,15 @@ class Node:
                 stem, _, last = value.initialiser.rpartition(".")
                 if last == slot and stem and (value.array.ndim > 1 or not self._is_foreign(stem)):
                     return stem
-        return self.scope
+        return self._named_label(slots[0][0]) or self.scope
+
+    def _named_label(self, index: int) -> str:
+        """Where weights lie by what other frameworks call them: ``conv2d_3.w_0``, ``dense/kernel:0``."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if self.store.keeps_layout or not isinstance(value, Known):
+            return ""
+        match = _FOREIGN.fullmatch(value.initialiser)
+        return path_of(match["stem"]) if match else ""
 
     def _is_foreign(self, path: str) -> bool:
         """Whether a path is of another module than the one that runs."""
@@ -334,6 +346,8 @@ def dtype_of(dtype: Any) -> DType:
         raise Refused(f"TensorRT lacks {name}")
     return DType(name)
 
+
+_FOREIGN = re.compile(r"(?P<stem>.+?)[./](w_0|weight|weights|kernel|gamma|depthwise_kernel)(:0)?")
 
 Rule: TypeAlias = Callable[[Node], Results]
 RULES: dict[str, Rule] = {}

@@ -253,7 +253,8 @@ def _matmul(node: Node) -> Ref:
     weight = node[1]
     if isinstance(weight, Known) and weight.array.ndim == 2 and node.type(1).dtype.is_floating:
         # A matrix under a key of its own keeps its layout, so that the checkpoint still fits.
-        has_key = "." in weight.initialiser and weight.initialiser in node.store.reserved
+        is_key = "." in weight.initialiser and weight.initialiser in node.store.reserved
+        has_key = is_key and node.store.keeps_layout
         if node.rank(0) > 1 and (weight.is_transposed or not has_key):
             label = node.label((1, "weight"))
             matrix = node.weight(1, "weight", label, "transposed", _transpose)
@@ -263,38 +264,39 @@ def _matmul(node: Node) -> Ref:
 
 @rule("Add")
 def _add(node: Node) -> Ref:
-    """A sum; where it is the bias of a linear layer right in front, part of that."""
+    """A sum; where it is the bias of a layer right in front, part of that."""
     for index in (0, 1):
         layer, bias = node[index], node[1 - index]
-        if isinstance(layer, Ref) and isinstance(bias, Known) and bias.array.ndim == 1:
-            last = node.store.operations[-1] if node.store.operations else None
-            is_last = last is not None and last.results == (layer.value,) and last.name == "linear"
-            is_alone = node.users.get(node.names[index] if node.names else "", 0) == 1
-            if (
-                last
-                and is_last
-                and is_alone
-                and "bias" not in last.arguments
-                and not node.attribute("broadcast")
-            ):
-                return _with_bias(node, last, 1 - index) or between(node, "add", 0, 1)
+        last = node.store.operations[-1] if node.store.operations else None
+        if not isinstance(layer, Ref) or not isinstance(bias, Known) or last is None:
+            continue
+        is_alone = node.users.get(node.names[index] if node.names else "", 0) == 1
+        if last.results == (layer.value,) and is_alone and not node.attribute("broadcast"):
+            found = _with_bias(node, last, bias, 1 - index)
+            if found is not None:
+                return found
     return between(node, "add", 0, 1)
 
 
-def _with_bias(node: Node, layer: Operation, index: int) -> Ref | None:
-    columns = node.store.types[layer.results[0]].shape[-1]
-    if node.type(index).shape != (columns,):
+def _with_bias(node: Node, layer: Operation, bias: Known, index: int) -> Ref | None:
+    """A linear layer or convolution with a bias, where what is added is one."""
+    is_linear, is_conv = layer.name == "linear", layer.name.startswith("conv")
+    if "bias" in layer.arguments or not (is_linear or is_conv) or node.type(index).dtype.is_integer:
+        return None
+    result = node.store.types[layer.results[0]]
+    channels, behind = (result.shape[-1], 0) if is_linear else (result.shape[1], result.rank - 2)
+    shape = bias.shape[len(bias.shape) - 1 - behind :]
+    if shape != (channels, *(1,) * behind) or bias.array.size != channels:
         return None
     weight = layer.arguments["weight"]
-    assert isinstance(weight, Ref)
-    label = node.store.key_of(weight).rpartition(".")[0]
+    label = node.store.key_of(weight).rpartition(".")[0] if isinstance(weight, Ref) else ""
     if not label:
         return None
     node.store.operations.pop()
     del node.store.types[layer.results[0]]
-    bias = node.weight(index, "bias", label)
     calls, node.calls = node.calls, layer.calls
-    found = node.one("linear", input=layer.arguments["input"], weight=weight, bias=bias)
+    vector = node.weight(index, "bias", label, "flat", lambda array: array.reshape(-1))
+    found = node.one(layer.name, **{**layer.arguments, "bias": vector})
     node.calls = calls
     return found
 

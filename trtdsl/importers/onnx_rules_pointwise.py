@@ -43,7 +43,13 @@ for _operator, _name in _BINARY.items():
 def between(node: Node, name: str, first: int | Value, second: int | Value, **more: Argument) -> Ref:
     """An operation of two operands, either of which may be a number."""
     left, right = _pair(node, first, second)
+    if isinstance(left, Ref) and name == "mul" and _is_one(right):
+        return left
     return node.one(name, self=left, other=right, **more)
+
+
+def _is_one(factor: Argument) -> bool:
+    return isinstance(factor, int) and not isinstance(factor, bool) and factor == 1
 
 
 def _pair(node: Node, first: int | Value, second: int | Value) -> tuple[Argument, Argument]:

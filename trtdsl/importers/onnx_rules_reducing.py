@@ -37,7 +37,7 @@ def _reduce(node: Node) -> Ref:
 def _reduced(node: Node, source: Ref, dims: tuple[int, ...]) -> Ref:
     name, dtype = _REDUCTIONS[node.op], node.type(source).dtype
     keep = bool(node.attribute("keepdims", 1))
-    if name == "mean" and keep and 3 <= node.rank(source) <= 5 and dims == tuple(range(2, node.rank(source))):
+    if name == "mean" and keep and 4 <= node.rank(source) <= 5 and dims == tuple(range(2, node.rank(source))):
         return node.one(f"adaptive_avg_pool{len(dims)}d", self=source, output_size=1)
     if dtype is DType.BOOL:
         return node.one("any" if name == "amax" else "all", self=source, dim=dims, keepdim=keep)

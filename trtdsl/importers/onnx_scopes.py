@@ -79,8 +79,12 @@ def scope_of(calls: tuple[Call, ...], name: str, operator: str) -> str:
     """Where the weights lie that a node reads."""
     if calls:
         return _clean(calls[-1].path)
-    parts = [part for part in re.split(r"[/.:]+", name) if part]
-    return _clean(".".join(parts)) or operator.lower()
+    return path_of(name) or operator.lower()
+
+
+def path_of(name: str) -> str:
+    """A name of another framework as a path: ``model/conv:0`` is ``model.conv``."""
+    return _clean(".".join(part for part in re.split(r"[/.:]+", name.removesuffix(":0")) if part))
 
 
 def _clean(path: str) -> str:
