@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def readme_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("fence", of_kind("console"), ids=str)
 def test_command_prints_what_the_page_shows(fence: Fence, readme_folder: Path) -> None:
     command, _, shown = fence.text.partition("\n")
-    program, *arguments = command.removeprefix("$ ").split()
+    program, *arguments = shlex.split(command.removeprefix("$ "))
     path = Path(sys.executable).with_name(program)
     done = subprocess.run([path, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.stdout == shown
