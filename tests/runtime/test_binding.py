@@ -214,7 +214,7 @@ def test_numpy_in_the_other_byte_order_is_swapped() -> None:
 def test_dlpack_of_other_numbers_is_refused(dtype: torch.dtype) -> None:
     refusals = ["`x` has elements of a type that no engine accepts: DLPack type"]
     if dtype is torch.float8_e4m3fn:
-        # PyTorch 2.4 does not export it.
+        # PyTorch 2.5 does not export it.
         refusals.append("`x` cannot be read through DLPack: float8 types are not supported")
     with pytest.raises(UsageError, match="|".join(refusals)):
         view("x", torch.ones(2).to(dtype))

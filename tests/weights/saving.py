@@ -1,7 +1,7 @@
 """Tensors as newer releases of torch write them, whichever is installed.
 
 A dtype that has no class of storages (``uint16``, the floats of 8 bits) is written beside an untyped storage.
-Torch 2.4 writes only some of these dtypes, though it has and reads the others.
+Torch 2.5 writes only some of these dtypes, though it has and reads the others.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class _Conv(_Convolution, abstract=True):
         return _unfolded(net, maps)
 
     def reference(self, torch: Any, input: Any, weight: Any, bias: Any = None) -> Any:
-        """The module itself, but for padding that PyTorch 2.4 does not compute in float16."""
+        """The module itself, but for padding that PyTorch 2.5 does not compute in float16."""
         if self.padding_mode == "zeros" or input.dtype != torch.float16:
             return None
         window = self.window

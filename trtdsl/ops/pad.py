@@ -89,7 +89,7 @@ def pairs(pad: Sequence[Dim]) -> Amounts:
 def padded_by_torch(torch: Any, x: Any, pad: Sequence[Dim], mode: str) -> Any:
     """PyTorch's padding in a mode that only moves values, of every dtype.
 
-    No release of PyTorch reflects or replicates bools on the CPU, and 2.4 does not do it in float16: float32
+    No release of PyTorch reflects or replicates bools on the CPU, and 2.5 does not do it in float16: float32
     holds both exactly.
     """
     wide = x.float() if x.dtype in (torch.bool, torch.float16) else x

@@ -179,7 +179,7 @@ class Softshrink(Activation):
         return net.elementwise("SUB", input, net.activation("CLIP", input, -self.lambd, self.lambd))
 
     def reference(self, torch: Any, input: Any) -> Any:
-        # PyTorch 2.4 makes 0 of what is not a number.
+        # PyTorch 2.5 makes 0 of what is not a number.
         return torch.where(input.isnan(), input, torch.nn.functional.softshrink(input, self.lambd))
 
 

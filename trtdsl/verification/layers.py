@@ -215,7 +215,7 @@ def _observe(
 def _hooks(reference: TorchReference, hook: Any) -> Generator[None]:
     """Call ``hook(path, arguments, output)`` after every call of every module inside.
 
-    Transformer layers of PyTorch 2.4 call no module inside, though one is watched, but for this switch.
+    Not in every release of PyTorch do transformer layers call the modules inside but for this switch.
     """
     import torch
 
