@@ -134,7 +134,7 @@ def test_an_engine_refuses_others() -> None:
     [
         ("dim H = 64 .. 100 .. 128, step = 32", "`H` goes in steps of 32, which do not reach 100"),
         ("dim H = 64 .. 64 .. 128, step = 0", "a step must be at least 1, not 0"),
-        ("dim H = 64 .. 64 .. 128, step = 0.5", "a dimension is a whole number, not `0.5`"),
+        ("dim H = 64 .. 64 .. 128, step = 0.5", "a step is a whole number, not `0.5`"),
         (
             "dim H = 64 .. 64 .. 128, step = 32 profile p { H = 33 }",
             "`H` goes in steps of 32, which do not reach 33",

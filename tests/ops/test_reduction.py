@@ -76,7 +76,10 @@ def test_dynamic_counts(op: Op, size: int) -> None:
     y = Value("y", node.infer()[0])
     graph = Graph("one", (x,), (Node(op, (x,), ("input",), (y,), "op"),), (Output("y", y),))
     inputs = {"x": torch.randn(2, size, size)}
-    require_outputs(evaluate(lower(graph).network, inputs), expected(graph, inputs), op.tolerance)
+    # The network reads its constants where `lowered` has them, which must outlive it.
+    lowered = lower(graph)
+    found = evaluate(lowered.network, inputs, weights=lowered.weights)
+    require_outputs(found, expected(graph, inputs), op.tolerance)
 
 
 def test_half_precision_norms_do_not_overflow() -> None:
