@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_integers_keep_their_dtype(op: Op, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("cls", [Sum, Mean, Amax, AllTrue, Var, VectorNorm])
 @pytest.mark.parametrize("dim", [None, (), 0, -1, (0, 2), (-1, -3), (1,), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("keepdim", [False, True])
-def test_dims(cls: type[Op], dim: int | tuple[int, ...] | None, keepdim: bool) -> None:
+def test_dims(cls: Any, dim: int | tuple[int, ...] | None, keepdim: bool) -> None:
     check_equals_torch(cls(dim=dim, keepdim=keepdim), torch.randn(2, 3, 4))
 
 
@@ -49,7 +50,7 @@ def test_rank_0(op: Op) -> None:
 
 @pytest.mark.parametrize("correction", [0, 1, 2, 0.5, 3, 5])
 @pytest.mark.parametrize("cls", [Var, Std])
-def test_corrections(cls: type[Op], correction: float) -> None:
+def test_corrections(cls: Any, correction: float) -> None:
     check_equals_torch(cls(dim=1, correction=correction), torch.randn(4, 3))
 
 

@@ -10,6 +10,7 @@ import io
 from collections import OrderedDict
 
 import torch
+from torch._utils import _rebuild_tensor_v3
 
 
 class WithDtype:
@@ -23,7 +24,7 @@ class WithDtype:
         tensor = self.tensor
         place = (tensor.storage_offset(), tuple(tensor.size()), tensor.stride())
         arguments = (tensor.untyped_storage(), *place, tensor.requires_grad, OrderedDict(), self.dtype)
-        return torch._utils._rebuild_tensor_v3, arguments
+        return _rebuild_tensor_v3, arguments
 
 
 def savable(tensor: torch.Tensor) -> torch.Tensor | WithDtype:
