@@ -10,7 +10,7 @@ import io
 from collections import OrderedDict
 
 import torch
-from torch._utils import _rebuild_tensor_v3
+from torch._utils import _rebuild_tensor_v3  # pyright: ignore[reportPrivateUsage]  # what a file names
 
 
 class WithDtype:
