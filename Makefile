@@ -5,7 +5,7 @@ BIN := .venv/bin
 DEMO := build/demo
 LOWEST := .venv-lowest
 
-.PHONY: demo test lint types unit zoo onnx-suite wheels test-lowest docs clean
+.PHONY: demo test lint types unit zoo onnx-suite import-zoo wheels test-lowest docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
@@ -32,6 +32,10 @@ zoo: .venv/dev
 # ONNX's own tests of its operators, over the importer; minutes.
 onnx-suite: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/onnx_suite.py --write
+
+# Published models through the importer, each compared with its module; an hour or more.
+import-zoo: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/import_zoo.py --write
 
 wheels: .venv/dev
 	$(BIN)/pytest -n 2 -m wheels
