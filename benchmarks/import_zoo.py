@@ -1,8 +1,8 @@
 """Published models imported, checked and compared: ``python benchmarks/import_zoo.py [NAME …] [--write]``.
 
 Each model runs in a process of its own: it is made with random weights, imported, its text elaborated, and
-both are computed with another batch size than the import had.  A table is printed, and with ``--write`` kept in
-``benchmarks/import.md``.
+both are computed with another batch size than the import had.  A table is printed, and with ``--write`` kept
+in ``benchmarks/import.md``.
 """
 
 from __future__ import annotations
@@ -149,13 +149,14 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         if "error" in each
     ]
     lines = [each["lines"] for each in done]
+    median = statistics.median(lines) if lines else 0
     worst = max((each["error"] for each in done), default=0.0)
     head = [
         "# Imported models",
         "",
         f"`make import-zoo`, {datetime.date.today().isoformat()}: of {len(results)} models {len(done)} are"
         f" imported and checked; largest relative L2 error {worst:.1e}, with batch 3 where the import had 2;"
-        f" the text has {statistics.median(lines) if lines else 0:g} lines in the median. Weights are random.",
+        f" the text has {median:g} lines in the median. Weights are random.",
         "",
         *(f"- `{name}` is not imported: {reason}" for name, reason in refused.items()),
         *([""] if refused else []),

@@ -37,7 +37,7 @@ from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, 
 from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 
-MOST_VARYING = 8
+MOST_VARYING = 4
 """Ways in which the uses of a block with options may differ beside them."""
 
 
@@ -302,12 +302,22 @@ def _grouped(longest: Body, bodies: Sequence[Body]) -> Group:
 
 
 def _is_plain(alignments: Sequence[Alignment], has_options: bool) -> bool:
-    """Whether one block with options is easier to read than two: its uses differ in few ways."""
+    """Whether one block with options is easier to read than two: its uses differ in few ways beside them.
+
+    Ways in which uses with the same options differ do not count.
+    """
     if not has_options:
         return True
-    rows = [[hole for holes in each.holes for hole in holes] for each in alignments]
-    columns = {tuple(map(repr, column)) for column in zip(*rows, strict=True)}
-    varying = [each for each in columns if len({value for value in each if value != repr(ANYTHING)}) > 1]
+    rows = [[repr(hole) for holes in each.holes for hole in holes] for each in alignments]
+    patterns: dict[tuple[bool, ...], list[int]] = {}
+    for number, each in enumerate(alignments):
+        patterns.setdefault(tuple(each.kept), []).append(number)
+    varying: set[tuple[str, ...]] = set()
+    for column in zip(*rows, strict=True):
+        known = {value for value in column if value != repr(ANYTHING)}
+        alike = all(len({column[number] for number in numbers}) == 1 for numbers in patterns.values())
+        if len(known) > 1 and alike:
+            varying.add(column)
     return len(varying) <= MOST_VARYING
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from trtdsl.importers.holes import Hole, skeleton
-from trtdsl.importers.sketch import Expression, Item, Loop, Statement, Use, replaced
+from trtdsl.importers.sketch import Apply, Expression, Item, Loop, Statement, Use, replaced, walk
 
 MOST_OPTIONS = 3
 """Options of one block; more are blocks of their own."""
@@ -195,11 +195,38 @@ def options(longest: Part, alignments: Sequence[Alignment]) -> list[Option] | No
         if stop < len(columns) and not all(columns[stop]):
             return None
         merges = _merges(longest, number, stop, alignments)
-        if merges is None:
+        if merges is None or not _is_whole(longest.items, number, stop):
             return None
         found.append(Option(number, stop, columns[number], merges))
         number = stop
     return found if len({option.has for option in found}) <= MOST_OPTIONS else None
+
+
+def _is_whole(items: Sequence[Item], start: int, stop: int) -> bool:
+    """Whether a run leaves out no part of a numbered row: the others would be counted anew."""
+    rows = [_row(label) for item in items[start:stop] for label in _labels(item)]
+    others = {_row(label) for item in [*items[:start], *items[stop:]] for label in _labels(item)}
+    return all(row is None or row not in others for row in rows)
+
+
+def _row(label: str) -> str | None:
+    before, _, last = label.rpartition(".")
+    return before if last.isdigit() else None
+
+
+def _labels(item: Item) -> Iterator[str]:
+    match item:
+        case Statement():
+            yield from (
+                each.label
+                for each in walk(item.expression)
+                if isinstance(each, Apply) and isinstance(each.label, str)
+            )
+        case Loop():
+            for each in item.items:
+                yield from _labels(each)
+        case _:
+            pass
 
 
 def _merges(
