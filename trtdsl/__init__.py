@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trtdsl.elaborate import elaborate_file, elaborate_text
     from trtdsl.importers.module import Imported, import_module
     from trtdsl.importers.module import import_exported as import_program
+    from trtdsl.importers.onnx_import import import_onnx
     from trtdsl.ir import Graph, Node, Value, Weight, show
     from trtdsl.ir import verify as verify_graph
     from trtdsl.options import CheckOptions, CompileOptions
@@ -68,6 +69,7 @@ _HOMES = {
     "elaborate_text": "trtdsl.elaborate",
     "format_text": "trtdsl.syntax",
     "import_module": "trtdsl.importers.module",
+    "import_onnx": "trtdsl.importers.onnx_import",
     "import_program": "trtdsl.importers.module",
     "load_weights": "trtdsl.weights",
     "lower": "trtdsl.trt.lower",
@@ -119,6 +121,7 @@ __all__ = [
     "elaborate_text",
     "format_text",
     "import_module",
+    "import_onnx",
     "import_program",
     "load_weights",
     "lower",

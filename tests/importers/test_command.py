@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -116,6 +118,7 @@ def test_a_checkpoint_is_loaded_before(capsys: pytest.CaptureFixture[str]) -> No
         (("torch.nn", *EMPTY[1:]), "`torch.nn` is not a `package.module:name`"),
         ((f"{HERE / 'modules.py'}:not_a_module", *EMPTY[1:]), "makes a int, no torch.nn.Module"),
         (("missing.pt2",), "there is no such file"),
+        (("missing.onnx",), "there is no such file"),
     ],
 )
 def test_wrong_calls(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,3 +151,24 @@ def test_a_difference_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setattr(source.Opened, "imported", imported)
     assert trtdsl("import", *EMPTY, "--verify") == 1
     assert "differs: " in capsys.readouterr().err
+
+
+def test_an_onnx_file(capsys: pytest.CaptureFixture[str]) -> None:
+    weight = np.arange(12, dtype=np.float32).reshape(4, 3)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"]), onnx.helper.make_node("Relu", ["y"], ["z"])],
+        "graph",
+        [value("x", onnx.TensorProto.FLOAT, ["batch", 4])],
+        [value("z", onnx.TensorProto.FLOAT, ["batch", 3])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), "model.onnx")
+    assert trtdsl("import", "model.onnx", "-o", "model.trtnet", "--verify") == 0
+    found = capsys.readouterr().err
+    assert "equal to model.onnx: float32 at batch = " in found
+    assert "go on with: trtdsl compile model.trtnet model.weights.safetensors\n" in found
+    assert trtdsl("check", "model.trtnet", "model.weights.safetensors") == 0
+    assert trtdsl("import", "model.onnx", "--input", "x=float32[4, 4]") == 2
+    assert "`--input` is about a module" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`trtdsl import`: a PyTorch module as a text."""
+"""`trtdsl import`: a PyTorch module, an exported program or an ONNX file as a text."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @command
 @argument(
     "source",
-    "What to import: package.module:name or file.py:name, which is a torch.nn.Module or makes one, or a "
-    "program.pt2 that torch.export.save wrote.",
+    "What to import: package.module:name or file.py:name, which is a torch.nn.Module or makes one, a "
+    "program.pt2 that torch.export.save wrote, or a model.onnx.",
 )
 @click.option(
     "--input",
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     type=PATH,
     metavar="FILE",
     help="The text; by default it is printed. Constants that no state dict holds go beside it, into "
-    "NAME.constants.safetensors; the weights of a .pt2 into NAME.weights.safetensors.",
+    "NAME.constants.safetensors; the weights of a file into NAME.weights.safetensors.",
 )
 @click.option("--force", is_flag=True, help="Overwrite a text that is there and has been edited since.")
 @click.option("--flat", is_flag=True, help="Write one model without blocks and loops.")
@@ -73,7 +73,7 @@ def import_(
     flat: bool,
     verify: bool,
 ) -> None:
-    """Write a PyTorch module or an exported program as a text.
+    """Write a PyTorch module, an exported program or an ONNX file as a text.
 
     Blocks are the module's classes, labels the keys of its state dict: the checkpoint is loaded as it is.
     """
@@ -173,7 +173,8 @@ def _verified(opened: Opened, imported: Imported) -> bool:
 
     equal: list[str] = []
     with _progress(f"verifying against {opened.source}"):
-        for found in compared(imported, opened.module, is_exported=opened.exported is not None):
+        against, is_fixed = opened.onnx or opened.module, opened.inputs is None
+        for found in compared(imported, against, is_fixed=is_fixed):
             if not found.verification.equal:
                 print(show_verification(found.verification), file=sys.stderr)
                 return False

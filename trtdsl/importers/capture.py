@@ -159,7 +159,7 @@ def exported_symbols(exported: ExportedProgram, dims: Mapping[str, str | Symbol]
             wish, range = _role(axis, len(shape), node.meta["val"].dtype.is_floating_point)
             name = next(each for each in _numbered(wish) if each not in taken)
             taken.add(name)
-            wanted = _wanted(name, dims.get(name, range), step)
+            wanted = read_range(name, dims.get(name, range), step)
             found[str(base)] = _limited(wanted, exported.range_constraints.get(base)) // step
     for name in dims:
         if name not in taken:
@@ -175,7 +175,8 @@ def _factor(expression: Any, base: Any) -> int:
     return int(factor) if factor.is_Integer else 1
 
 
-def _wanted(name: str, range: str | Symbol, step: int) -> Symbol:
+def read_range(name: str, range: str | Symbol, step: int = 1) -> Symbol:
+    """A dimension of these sizes, ``1 .. 8 .. 64``; raises :class:`~trtdsl.diagnostics.UsageError`."""
     if isinstance(range, Symbol):
         low, best, high = range.minimum, range.optimum, range.maximum
     else:

@@ -37,7 +37,7 @@ from trtdsl.ir import Graph
 from trtdsl.ir.names import identifier
 from trtdsl.output import write_together
 from trtdsl.syntax import format_text
-from trtdsl.types import Symbol, TensorType
+from trtdsl.types import Symbol, TensorType, symbols
 
 if TYPE_CHECKING:
     import torch
@@ -157,6 +157,15 @@ def import_program(program: Program, *, is_flat: bool = False) -> Imported:
         sketch = of_model(program, items, blocks)
     constants = constants_of(statements, program)
     return Imported(format_text(write(sketch)), constants, dims=program.symbols)
+
+
+def with_own_weights(imported: Imported, arrays: Mapping[str, Array]) -> Imported:
+    """An imported file's text, checked, with the weights that the file has with it."""
+    graph = checked(imported.text, arrays)
+    dims = {each for value in graph.inputs for dim in value.type.shape for each in symbols(dim)}
+    weights = {weight.key: arrays[weight.key] for weight in graph.weights if weight.key in arrays}
+    found = tuple(sorted(dims, key=str))
+    return msgspec.structs.replace(imported, constants={}, weights=weights, graph=graph, dims=found)
 
 
 def name_of(module: nn.Module) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from trtdsl.importers.module import Imported, import_program
+from trtdsl.importers.module import Imported, import_program, with_own_weights
 from trtdsl.importers.onnx_file import load, read_model
 from trtdsl.importers.onnx_rewrites import recognized
 from trtdsl.importers.program import Array, Program, Ref
@@ -28,13 +28,15 @@ def import_onnx(
     name: str = "",
     is_flat: bool = False,
 ) -> Imported:
-    """A file's text and arrays; ``dims`` gives the ranges of the dynamic axes by the file's names for them.
+    """A file's text, checked, and its weights; ``dims`` gives the ranges of the dynamic axes by the file's
+    names for them.
 
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that cannot be imported.
     """
     path = Path(path)
     program, arrays = read_model(load(path), identifier(name or path.stem), dims)
-    return import_onnx_program(program, arrays, is_flat=is_flat)
+    imported = import_onnx_program(program, arrays, is_flat=is_flat)
+    return with_own_weights(imported, imported.constants)
 
 
 def import_onnx_program(program: Program, arrays: Mapping[str, Array], *, is_flat: bool = False) -> Imported:

@@ -1,7 +1,7 @@
 """What the command line imports.
 
-In: ``torchvision.models:resnet18``, ``model.py:Net`` or ``model.pt2``, and what stands behind the options.
-Out: an :class:`~trtdsl.importers.module.Imported` and the module that it is of.
+In: ``torchvision.models:resnet18``, ``model.py:Net``, ``model.pt2`` or ``model.onnx``, and what stands behind
+the options.  Out: an :class:`~trtdsl.importers.module.Imported` and the module that it is of.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.importers.capture import capture
+from trtdsl.importers.capture import capture, read_range
 from trtdsl.importers.constructed import Constructed, recording
 from trtdsl.importers.inputs import Inputs, read_inputs
 from trtdsl.importers.module import Imported, checked_import, import_exported, name_of
+from trtdsl.importers.onnx_import import import_onnx
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+ONNX = ".onnx"
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -35,8 +39,16 @@ class Opened(msgspec.Struct, frozen=True):
     dims: Mapping[str, str] = {}
     constructed: Constructed | None = None
 
+    @property
+    def onnx(self) -> Path | None:
+        """The file, where it is of ONNX."""
+        return Path(self.source) if self.source.endswith(ONNX) else None
+
     def imported(self, *, is_flat: bool = False) -> Imported:
         """Its text, checked."""
+        if self.onnx is not None:
+            dims = {name: read_range(name, range) for name, range in self.dims.items()}
+            return import_onnx(self.onnx, dims, name=self.name, is_flat=is_flat)
         if self.exported is not None:
             return import_exported(
                 self.exported, self.dims, name=self.name, source=self.source, is_flat=is_flat
@@ -61,8 +73,13 @@ def open_source(
     from trtdsl.weights import load_checkpoints
 
     require_torch("`trtdsl import`")
+    if source.endswith(ONNX):
+        _refuse_for_files(input=inputs, arg=arguments, weights=weights)
+        _require_file(source)
+        return Opened(source, name or Path(source).stem, None, dims=dims)
     if source.endswith(".pt2"):
-        _refuse_for_exported(inputs=inputs, arg=arguments, weights=weights)
+        _refuse_for_files(input=inputs, arg=arguments, weights=weights)
+        _require_file(source)
         exported = _load_exported(source)
         return Opened(source, name or Path(source).stem, exported.module(), exported, dims=dims)
     found = object_at(source)
@@ -82,8 +99,6 @@ def open_source(
 def _load_exported(source: str) -> Any:
     import torch
 
-    if not Path(source).is_file():
-        raise UsageError(Diagnostic(f"cannot read `{source}`: there is no such file"))
     try:
         return torch.export.load(source)
     except Exception as error:  # torch's errors have no common base
@@ -91,14 +106,19 @@ def _load_exported(source: str) -> Any:
         raise UsageError(Diagnostic(message)) from error
 
 
+def _require_file(source: str) -> None:
+    if not Path(source).is_file():
+        raise UsageError(Diagnostic(f"cannot read `{source}`: there is no such file"))
+
+
 def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), "")
 
 
-def _refuse_for_exported(**given: Any) -> None:
+def _refuse_for_files(**given: Any) -> None:
     for option, value in given.items():
         if value:
-            text = f"`--{option}` is about a module: an exported program has its inputs and weights already"
+            text = f"`--{option}` is about a module: a file has its inputs and weights already"
             raise UsageError(Diagnostic(text))
 
 

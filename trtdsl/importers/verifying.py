@@ -8,6 +8,7 @@ size that lets every layer be seen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -41,20 +42,22 @@ class Compared(msgspec.Struct, frozen=True):
         return f"{self.dtype}{f' at {at}' if at else ''}, relative error {error:.0e}"
 
 
-def compared(imported: Imported, module: nn.Module, *, is_exported: bool = False) -> Iterator[Compared]:
-    """The comparisons; of a program that was exported, whose types are fixed, only the first."""
+def compared(imported: Imported, against: nn.Module | Path, *, is_fixed: bool = False) -> Iterator[Compared]:
+    """The comparisons with a module, or with an ONNX file; where ``is_fixed``, as in an exported program, the
+    module's types cannot be changed: then there is only the first.
+    """
     graph = elaborate(imported.text, NAME).graph
     types = {value.name: value.type for value in graph.inputs}
     dims = {each.name: each for each in imported.dims}
     other = example_sizes(types, dims, avoid=imported.sizes)
     least = {name: each.minimum for name, each in dims.items()}
-    yield _compared(imported, graph, module, other, "float32")
-    if not is_exported:
-        yield _compared(imported, graph, module, least, "float64")
+    yield _compared(imported, graph, against, other, "float32")
+    if not is_fixed:
+        yield _compared(imported, graph, against, least, "float64")
 
 
 def _compared(
-    imported: Imported, graph: Graph, module: nn.Module, sizes: Mapping[str, int], dtype: Any
+    imported: Imported, graph: Graph, against: nn.Module | Path, sizes: Mapping[str, int], dtype: Any
 ) -> Compared:
     random = np.random.default_rng(0)
     inputs = {
@@ -66,12 +69,9 @@ def _compared(
         )
         for value in graph.inputs
     }
-    found = verify(
-        graph,
-        dict(imported.constants) or None,
-        module,
-        inputs=inputs,
-        dtype=dtype,
-        randomize=dtype == "float64",
-    )
+    if isinstance(against, Path):
+        return Compared(verify(graph, imported.weights, onnx=against, inputs=inputs), sizes, dtype)
+    constants = dict(imported.constants) or None
+    is_random = dtype == "float64"
+    found = verify(graph, constants, against, inputs=inputs, dtype=dtype, randomize=is_random)
     return Compared(found, sizes, dtype)
