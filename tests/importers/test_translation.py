@@ -143,7 +143,7 @@ def test_weights_decide_the_label() -> None:
 @pytest.mark.parametrize(
     ("array", "text"),
     [
-        (np.float32([1.5, 2, 3, 4, 5, 6]), "tensor([1.5, 2.0, 3.0, 4.0, 5.0, 6.0])"),
+        (np.array([1.5, 2, 3, 4, 5, 6], np.float32), "tensor([1.5, 2.0, 3.0, 4.0, 5.0, 6.0])"),
         (np.full((4, 6), 0.5, np.float32), "full((4, 6), 0.5)"),
         (np.arange(24, dtype=np.float32).reshape(4, 6), "c: Constant(4, 6)"),
     ],
