@@ -129,7 +129,7 @@ class _Reader:
             if spec
             else []
         )
-        names = _unique([_path_name(path) for path in paths]) if len(paths) == len(values) else []
+        names = _output_names(paths) if len(paths) == len(values) else []
         for number, value in enumerate(values):
             if value is None:
                 continue
@@ -232,6 +232,10 @@ class _Reader:
                 self._written(node)
         elif _is_view(target):
             self._roots[node.name] = self._root(node.args[0])
+        if overload == "_native_batch_norm_legit_no_training":
+            # What decomposition makes of batch_norm, with the batch's statistics beside the result.
+            overload, results = "batch_norm", results[:1]
+            arguments["training"] = False
         self._operations.append(Operation(overload, arguments, results, calls, _frames(node)))
         if not known:
             for operand in self._operations[-1].operands:
@@ -473,11 +477,17 @@ def _frames(node: Node) -> tuple[Frame, ...]:
     return tuple(found)
 
 
-def _path_name(path: Sequence[Any]) -> str:
-    """A name for an output from where it is in what ``forward`` returns."""
-    keys = [str(getattr(step, "key", getattr(step, "name", getattr(step, "idx", "")))) for step in path]
-    return re.sub(r"\W", "_", "_".join(key for key in keys if key))
+def _output_names(paths: Sequence[Sequence[Any]]) -> list[str]:
+    """Names for outputs from where ``forward`` returns them: the last key on the way, if one has it."""
+    keys = [[str(_step(each)) for each in path] for path in paths]
+    last = [next((key for key in reversed(path) if not key.isdigit()), "") for path in keys]
+    names: list[str] = []
+    for path, name in zip(keys, last, strict=True):
+        if not name or last.count(name) > 1:
+            name = "_".join(("output", *path))
+        names.append(re.sub(r"\W", "_", name))
+    return names
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    return [f"output{name}" if name.isdigit() else name or "output" for name in names]
+def _step(step: Any) -> object:
+    return getattr(step, "key", getattr(step, "name", getattr(step, "idx", "")))

@@ -199,7 +199,9 @@ class _Body:
         decided = getattr(self, "_decided", {}).get(value)
         if decided:
             return decided
-        wish = identifier(self._hints.get(value) or otherwise)
+        plain = self._hints.get(value) or otherwise
+        # A word of the language, such as `model`, names no tensor well.
+        wish = identifier(plain if identifier(plain) == plain or value in self._hints else "x")
         return f"{wish}_" if keyword.iskeyword(wish) or wish in NEVER_NAMES else wish
 
     def _free(self, wish: str, value: str) -> str:
