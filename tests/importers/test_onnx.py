@@ -233,6 +233,60 @@ def test_functions_are_read_as_their_bodies() -> None:
     assert body(imported(model)) == "output y = x + x"
 
 
+def test_pieces_of_a_sequence_are_a_split() -> None:
+    nodes = [
+        make_node("SplitToSequence", ["x", "size"], ["pieces"], axis=1),
+        make_node("SequenceAt", ["pieces", "first"], ["a"]),
+        make_node("SequenceAt", ["pieces", "last"], ["b"]),
+        make_node("Sub", ["a", "b"], ["y"]),
+    ]
+    arrays = {"size": np.int64(3), "first": np.int64(0), "last": np.int64(-1)}
+    found = imported(model_of(nodes, {"x": (FLOAT, ["N", 6])}, ["y"], arrays))
+    x = np.arange(12, dtype=np.float32).reshape(2, 6)
+    assert np.array_equal(computed(found, x=x)[0], x[:, :3] - x[:, 3:])
+
+
+def test_the_least_float_is_written_as_one_that_fits() -> None:
+    node = make_node("Where", ["c", "x", "least"], ["y"])
+    arrays = {"least": np.finfo(np.float32).min}
+    found = imported(model_of([node], {"c": (BOOL, [3]), "x": (FLOAT, [3])}, ["y"], arrays))
+    x = np.ones(3, np.float32)
+    (y,) = computed(found, c=np.zeros(3, bool), x=x)
+    assert (y == arrays["least"]).all()
+
+
+def test_a_projection_keeps_its_key() -> None:
+    nodes = [
+        make_node("Transpose", ["attn.in_proj_weight"], ["turned"], perm=[1, 0]),
+        make_node("MatMul", ["x", "turned"], ["y"], name="/attn/MatMul"),
+    ]
+    arrays = {"attn.in_proj_weight": np.ones((6, 2), np.float32)}
+    found = imported(model_of(nodes, {"x": (FLOAT, [4, 2])}, ["y"], arrays | {"fc.weight": np.ones(1)}))
+    assert body(found) == "output y = linear(x, (attn.in_proj_weight: Parameter(6, 2)))"
+
+
+def test_names_of_other_frameworks_give_labels() -> None:
+    nodes = [
+        make_node("Conv", ["x", "conv2d_3.w_0"], ["h"], name="p2o.Conv.0"),
+        make_node("Add", ["h", "elementwise_1"], ["y"], name="p2o.Add.0"),
+    ]
+    arrays = {
+        "conv2d_3.w_0": np.ones((2, 3, 1, 1), np.float32),
+        "elementwise_1": np.ones((1, 2, 1, 1), np.float32),
+    }
+    found = imported(model_of(nodes, {"x": (FLOAT, [1, 3, 4, 4])}, ["y"], arrays))
+    assert body(found) == "output y = x -> conv2d_3: Conv2d(2, 1)"
+
+
+def test_axes_without_names_are_batches_and_images() -> None:
+    node = make_node("Relu", ["x"], ["y"])
+    found = imported(model_of([node], {"x": (FLOAT, [None, 3, "?", "?"])}, ["y"]))
+    assert "input x: float32[N, 3, H, W]" in found.text
+    assert "dim H = 32 .. 256 .. 1024, step = 32" in found.text
+    fixed = imported(model_of([node], {"x": (FLOAT, [None, 3])}, ["y"]), N=Symbol("N", 2, 2, 2))
+    assert "input x: float32[2, 3]" in fixed.text
+
+
 def test_a_file_with_external_data(tmp_path: Path) -> None:
     node = make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], transB=1)
     arrays = {"fc.weight": np.ones((2, 300), np.float32), "fc.bias": np.zeros(2, np.float32)}

@@ -7,6 +7,7 @@ what no input decides in numpy; each remaining node is translated by its rule.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,8 @@ from trtdsl.importers.names import numbered
 from trtdsl.importers.onnx_constants import evaluate
 from trtdsl.importers.onnx_functions import defaults, definition, with_attributes
 from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value, dtype_of, known
-from trtdsl.importers.onnx_scopes import calls_of, is_key, scope_of
+from trtdsl.importers.onnx_rules_moving import pieces_of
+from trtdsl.importers.onnx_scopes import calls_of, frames_of, is_key, scope_of
 from trtdsl.importers.program import Argument, Array, Program, Ref
 from trtdsl.ir.names import identifier
 from trtdsl.ops.refused import Refused
@@ -83,6 +85,8 @@ class _Reader:
         self._symbols: dict[str, Dim] = {}
         self._values: dict[str, Value | _Broken] = {}
         self._missing: list[tuple[str, str, str]] = []
+        self._pieces: dict[str, tuple[Ref, ...]] = {}
+        """the tensors of each sequence"""
         names = [*(each.name for each in model.graph.initializer), *_constants(model.graph)]
         says = "torch" in model.producer_name.lower()
         is_torch = says or any(name.endswith(".weight") for name in names)
@@ -178,6 +182,7 @@ class _Reader:
                     self._missing.append((f"the output `{each.name}`", "", str(refusal)))
                     continue
             name = each.name if each.name.isidentifier() else "output"
+            name = f"{name}_" if keyword.iskeyword(name) else name
             wish, number = name, 1
             while wish in taken:
                 number += 1
@@ -201,6 +206,7 @@ class _Reader:
             outputs=tuple(proto.output),
             opset=self._opsets.get(proto.domain, self._opsets.get("", 1)),
             calls=calls,
+            frames=frames_of(proto),
             scope=scope_of(calls, proto.name, proto.op_type),
             users=self._users,
             names=tuple(proto.input),
@@ -219,6 +225,8 @@ class _Reader:
 
     def _translated(self, node: Node, proto: Any) -> Results | None:
         """What a node gives; None where it was read as the nodes of its own definition."""
+        if node.op in ("SplitToSequence", "SequenceAt"):
+            return self._piece(node, proto)
         if node.op in ("If", "Loop", "Scan"):
             return self._controlled(node, proto)
         found = None if node.op == "Constant" else evaluate(node)
@@ -231,6 +239,18 @@ class _Reader:
             raise Refused("the language has no such operator")
         self._inline(body, proto, node)
         return None
+
+    def _piece(self, node: Node, proto: Any) -> Results:
+        """A tensor in pieces, or one of them: of sequences these are what the language can say."""
+        if node.op == "SplitToSequence":
+            self._pieces[proto.output[0]] = pieces_of(node)
+            return ()
+        if proto.input[0] not in self._pieces:
+            raise Refused("the language has no sequences")
+        pieces, index = self._pieces[proto.input[0]], node.scalar(1, "which one it takes")
+        if not isinstance(index, int) or not -len(pieces) <= index < len(pieces):
+            raise Refused("it takes a piece that there is not")
+        return pieces[index]
 
     # --- Bodies -------------------------------------------------------------------------------------------
 

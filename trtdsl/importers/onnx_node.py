@@ -15,7 +15,7 @@ import numpy as np
 
 from trtdsl.importers.onnx_scopes import path_of
 from trtdsl.importers.onnx_types import result_types
-from trtdsl.importers.program import Argument, Array, Call, Operation, Ref, type_of_array
+from trtdsl.importers.program import Argument, Array, Call, Frame, Operation, Ref, type_of_array
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType
 
@@ -126,6 +126,7 @@ class Node:
     outputs: Sequence[str]
     opset: int
     calls: tuple[Call, ...] = ()
+    frames: tuple[Frame, ...] = ()
     scope: str = ""
     """where the weights lie that the node reads, in the names of the state dict"""
     users: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -245,7 +246,7 @@ class Node:
         for type in types:
             names.append(self.store.name(name))
             self.store.types[names[-1]] = type
-        self.store.operations.append(Operation(name, arguments, tuple(names), self.calls))
+        self.store.operations.append(Operation(name, arguments, tuple(names), self.calls, self.frames))
         return tuple(map(Ref, names))
 
     def one(self, name: str, /, **arguments: Argument) -> Ref:
@@ -275,13 +276,19 @@ class Node:
         array = value.array if change is None else change(value.array)
         # Exporters merge equal vectors, such as biases of zeros; each module has its own again.
         is_lent = array.ndim == 1 and key != own and own not in self.store.reserved
-        if key not in self.store.reserved or not key.endswith(f".{slot}") or is_lent:
+        is_kept = key in self.store.reserved and (key.endswith(f".{slot}") or self._keeps(value, layout))
+        if not is_kept or is_lent:
             key = own
         if array.ndim == 1:
             layout = f"{layout} {key}"
         elif value.is_transposed:
             layout = "" if layout == "transposed" else "transposed"
         return self.store.weight(np.ascontiguousarray(array), key, (value.initialiser, layout))
+
+    def _keeps(self, value: Known, layout: str) -> bool:
+        """Whether a matrix has a key of another name, ``in_proj_weight``, in the layout that is wanted."""
+        is_as_stored = value.is_transposed == (layout == "transposed")
+        return self.store.keeps_layout and "." in value.initialiser and is_as_stored and value.array.ndim > 1
 
     def label(self, *slots: tuple[int, str]) -> str:
         """Where the weights of a module lie: what its initialisers' names say, else the node's scope.
@@ -323,20 +330,14 @@ class Node:
 
 
 def number(value: Known) -> Any:
-    """A known value of one element as a number of the language."""
-    (found,) = (
-        value.array.reshape(-1).tolist()
-        if value.array.dtype != np.float32
-        else (float(str(value.array.reshape(-1)[0])),)
-    )
-    if (
-        isinstance(found, float)
-        and found.is_integer()
-        and abs(found) < 2**20
-        and (found or not np.signbit(found))
-    ):
-        return int(found)
-    return found
+    """A known value of one element as a number of the language; the shortest that reads back as it."""
+    (found,) = value.array.reshape(-1).tolist()
+    if value.array.dtype == np.float32:
+        short = float(str(value.array.reshape(-1)[0]))
+        # The shortest text of the greatest float32 is more than it.
+        found = found if abs(short) > float(np.finfo(np.float32).max) and np.isfinite(found) else short
+    is_round = isinstance(found, float) and found.is_integer() and abs(found) < 2**20
+    return int(found) if is_round and (found or not np.signbit(found)) else found
 
 
 def dtype_of(dtype: Any) -> DType:

@@ -62,7 +62,7 @@ class _Recognizer:
         found = self._made.get(value.value) if isinstance(value, Ref) else None
         return found if found is not None and found.name in names else None
 
-    def add(self, name: str, calls: Any, **arguments: Argument) -> Ref:
+    def add(self, name: str, calls: Any, /, **arguments: Argument) -> Ref:
         """A further operation in front."""
         result, number = f"{name}_again", 1
         while result in self.types:
@@ -103,13 +103,25 @@ class _Recognizer:
         """Of a matrix the one that it is the transposed of."""
         operation = self.made(value, "permute")
         if operation is None:
-            return None
+            return self._swapped_between(value)
         dims: Any = operation.arguments["dims"]
         source = operation.arguments["self"]
         order = (*dims[:-2], dims[-1], dims[-2])
         if order == tuple(range(len(order))):
             return source if isinstance(source, Ref) else None
         return self.add("permute", operation.calls, self=source, dims=order)
+
+    def _swapped_between(self, value: Argument) -> Ref | None:
+        """The same where the batch's dimensions are one while the last two change places."""
+        behind = self.made(value, "reshape")
+        turned = self.made(behind.arguments["self"], "permute") if behind else None
+        front = self.made(turned.arguments["self"], "reshape") if turned else None
+        if turned is None or front is None or turned.arguments["dims"] != (0, 2, 1):
+            return None
+        source = front.arguments["self"]
+        (*lead, length, width), joined = self.shape(source), self.shape(turned.arguments["self"])
+        is_whole = joined[1:] == (length, width) and self.shape(value) == (*lead, width, length)
+        return source if is_whole and isinstance(source, Ref) else None
 
 
 Found = tuple[str, dict[str, Argument]] | None

@@ -132,6 +132,22 @@ def _split(node: Node) -> tuple[Ref, ...]:
     return node.emit("split", self=node.tensor(0), split_sizes=tuple(sizes), dim=axis)
 
 
+def pieces_of(node: Node) -> tuple[Ref, ...]:
+    """What ``SplitToSequence`` gives."""
+    axis = node.axis(node.attribute("axis", 0))
+    whole = node.type(0).shape[axis]
+    if not isinstance(whole, int):
+        raise Refused("how many pieces it makes depends on a dynamic dimension")
+    sizes = node.fixed(1, "`split`") if node.has(1) else (1,)
+    if not node.has(1) or node.rank(1) == 0:
+        sizes = tuple(min(sizes[0], whole - start) for start in range(0, whole, sizes[0]))
+    source = node.tensor(0)
+    pieces = node.emit("split", self=source, split_sizes=sizes, dim=axis) if len(sizes) > 1 else (source,)
+    if node.has(1) or node.attribute("keepdims", 1):
+        return pieces
+    return tuple(node.one("squeeze", self=each, dim=(axis,)) for each in pieces)
+
+
 @rule("Slice")
 def _slice(node: Node) -> Ref:
     starts, ends = node.ints_or(1, "starts"), node.ints_or(2, "ends")

@@ -42,10 +42,25 @@ for _operator, _name in _BINARY.items():
 
 def between(node: Node, name: str, first: int | Value, second: int | Value, **more: Argument) -> Ref:
     """An operation of two operands, either of which may be a number."""
+    if name.startswith("logical_"):
+        return _logical(node, name, first, second)
     left, right = _pair(node, first, second)
     if isinstance(left, Ref) and name == "mul" and _is_one(right):
         return left
     return node.one(name, self=left, other=right, **more)
+
+
+def _logical(node: Node, name: str, first: int | Value, second: int | Value) -> Ref:
+    """An operation of truth values; one that changes nothing is none."""
+    values = [node[each] if isinstance(each, int) else each for each in (first, second)]
+    neutral = {"logical_and": True, "logical_or": False}.get(name)
+    for value, other in (values, values[::-1]):
+        if isinstance(value, Ref) and isinstance(other, Known) and other.array.size == 1:
+            is_neutral = bool(other.array.reshape(-1)[0]) is neutral
+            if is_neutral and other.array.ndim <= node.rank(value):
+                return value
+    left, right = map(node.tensor, values)
+    return node.one(name, self=left, other=right)
 
 
 def _is_one(factor: Argument) -> bool:

@@ -11,8 +11,10 @@ import ast
 import re
 from typing import Any
 
-from trtdsl.importers.program import Call
+from trtdsl.importers.program import Call, Frame
 
+_STACK = "pkg.torch.onnx.stack_trace"
+_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
 _KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
@@ -30,6 +32,19 @@ def calls_of(proto: Any) -> tuple[Call, ...]:
     if _SCOPES in metadata and _CLASSES in metadata:
         return _of_metadata(metadata[_SCOPES], metadata[_CLASSES])
     return _of_name(proto.name)
+
+
+def frames_of(proto: Any) -> tuple[Frame, ...]:
+    """The lines of the module's source that led to a node, from the outermost."""
+    metadata = {each.key: each.value for each in getattr(proto, "metadata_props", ())}
+    lines = metadata.get(_STACK, "").splitlines()
+    found: list[Frame] = []
+    for number, line in enumerate(lines):
+        match = _FRAME.match(line)
+        if match:
+            code = lines[number + 1].strip() if number + 1 < len(lines) else ""
+            found.append(Frame(match["file"], int(match["line"]), match["function"], code))
+    return tuple(found)
 
 
 def _of_metadata(scopes: str, classes: str) -> tuple[Call, ...]:

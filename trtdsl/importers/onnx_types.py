@@ -68,7 +68,11 @@ def _functional(
 ) -> tuple[TensorType, ...]:
     configure = SPELLINGS[name][1].configure
     assert configure
-    given = {key: value for key, value in arguments.items() if value is not None}
+    given = {
+        "input" if key in ("self", "indices") else key: value
+        for key, value in arguments.items()
+        if value is not None
+    }
     tensors = {key: types[value.value] for key, value in given.items() if isinstance(value, Ref)}
     op = configure(tensors, {key: value for key, value in given.items() if key not in tensors})
     return infer(op, {each.name: tensors[each.name] for each in op.operands if each.name in tensors})

@@ -158,7 +158,12 @@ def _number(value: Array, dtype: DType) -> bool | int | float:
         return bool(value)
     if not dtype.is_floating:
         return int(value)
-    return float(str(np.float32(value)) if dtype is DType.FLOAT32 else value)
+    if dtype is not DType.FLOAT32:
+        return float(value)
+    short = float(str(np.float32(value)))
+    # The shortest text of the greatest float32 is more than it.
+    is_more = abs(short) > float(np.finfo(np.float32).max) and np.isfinite(value)
+    return float(value) if is_more else short
 
 
 def constants_of(statements: list[Statement], program: Program) -> dict[str, Array]:
