@@ -285,7 +285,7 @@ def test_an_original_with_another_layout_is_equal(tmp_path: Path, dtype: torch.d
     outcome = verify_model(text, path, against, weights_dtype=weights_dtype, tolerance=1e-6)
     stripped, apart = outcome.notes
     assert outcome.equal and stripped == "stripped `module.` from all 13 keys"
-    assert apart.startswith("not compared by themselves")
+    assert apart.startswith("not compared on their own")
     state = {key: value.astype(np.float32) for key, value in load_checkpoint(path).items()}
     state["final.bias"] = state["final.bias"] + 1
     graph = bind(elaborate_text(text.read_text()), state).graph

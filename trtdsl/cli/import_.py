@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--arg", "arguments", metavar="NAME=VALUE", multiple=True, help="An argument for SOURCE.")
 @click.option(
-    "--weights", type=PATH, metavar="CHECKPOINT", help="Load this checkpoint into the module before."
+    "--weights", type=PATH, metavar="CHECKPOINT", help="Load this checkpoint into the module first."
 )
 @click.option("--name", metavar="NAME", default="", help="The model's name; by default after SOURCE.")
 @click.option(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, Origin, Span, did_you_mean
 from trtdsl.elaborate.blocks import dtype_named
@@ -237,7 +238,13 @@ class Declarations:
         return value if dtype.is_integer else float(value)
 
     def _input_dim(self, expr: tree.Expr, scope: Scope) -> Dim:
-        value = self.expressions.value(expr, scope)
+        try:
+            value = self.expressions.value(expr, scope)
+        except Mistake as error:
+            if error.diagnostic.help or not _is_unknown(expr, scope):
+                raise
+            help = (f"declare the dimension before the input: `dim {expr.span.text} = 1 .. 8 .. 64`",)
+            raise Mistake(replace(error.diagnostic, help=help), error.around) from error
         return value if isinstance(value, SymbolicDim) else self._size(expr, scope)
 
     def _output(self, statement: tree.Output, scope: Scope) -> None:
@@ -342,3 +349,12 @@ class Declarations:
 def _tells(dim: Dim, wanted: Symbol) -> bool:
     """Whether a symbol's value follows from a dimension's: that is ``scale * symbol + offset``."""
     return isinstance(dim, SymbolicDim) and {*dim.by_monomial} - {()} == {(wanted,)}
+
+
+def _is_unknown(expr: tree.Expr, scope: Scope) -> bool:
+    """Whether it is a name alone that nothing has."""
+    match expr:
+        case tree.Path(parts=(tree.Name(text=name),)):
+            return name not in scope.names and name not in scope.globals
+        case _:
+            return False

@@ -96,7 +96,9 @@ def read_arrays(path: Path) -> Array | dict[str, Array]:
         with found:
             arrays = {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
+        raise UsageError(
+            Diagnostic(f"cannot read `{path}`: {getattr(error, 'strerror', None) or error}")
+        ) from error
     for name, array in arrays.items():
         # Of a file in the archive that is no array, numpy gives the bytes.
         if not isinstance(array, np.ndarray):
@@ -147,7 +149,9 @@ def _pixels(path: Path, channels: int, height: int, width: int) -> Array:
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         # SyntaxError is Pillow's word for a broken PNG.
-        raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
+        raise UsageError(
+            Diagnostic(f"cannot read `{path}`: {getattr(error, 'strerror', None) or error}")
+        ) from error
     return np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
 
 

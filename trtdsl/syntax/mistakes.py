@@ -308,6 +308,19 @@ def _labelled(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(f"expected a layer after the label `{name}`", stuck.span(), help=help)
 
 
+def _label_braces(stuck: Stuck) -> Diagnostic | None:
+    """``layers.{i}: Linear(8)``: only a string has braces for expressions."""
+    if stuck.kind() != "LBRACE" or stuck.kind(-1) != "DOT" or "INTEGER" not in stuck.expected:
+        return None
+    begin = -2
+    while stuck.kind(begin - 1) == "DOT" and stuck.kind(begin - 2) in ("NAME", "INTEGER"):
+        begin -= 2
+    path = "".join(stuck.text(offset) for offset in range(begin, 0))
+    inside = stuck.text(1) if stuck.kind(2) == "RBRACE" else "…"
+    help = (f'a label with an expression is a string: `"{path}{{{inside}}}"`',)
+    return Diagnostic(f"expected a name or an integer, found `{{` after `{path}`", stuck.span(), help=help)
+
+
 def _conditional(stuck: Stuck) -> Diagnostic | None:
     if not {"ELSE", "AND"} <= stuck.expected or stuck.kind() == END:
         return None
@@ -341,6 +354,7 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     misread_range,
     misread_input_type,
     _labelled,
+    _label_braces,
     misread_import,
     misread_step,
     _first_target,

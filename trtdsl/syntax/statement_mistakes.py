@@ -191,6 +191,10 @@ def misread_statement(stuck: Stuck) -> Diagnostic | None:
             f"an input is declared by `input {name}: …`",
         )
         return Diagnostic(f"expected `=`, found `:` after `{name}`", stuck.span(), help=help)
+    if kind == "ARROW":
+        return Diagnostic(
+            "a pipe alone does nothing", stuck.span(-1), help=(f"bind its value: `{name} = {name} -> …`",)
+        )
     return None
 
 

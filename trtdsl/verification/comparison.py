@@ -92,7 +92,7 @@ def _unmatched(graph: Graph, calls: Mapping[str, int]) -> Iterator[str]:
     ]
     if paths:
         listed = ", ".join(f"`{path}`" for path in paths[:5]) + (" …" if len(paths) > 5 else "")
-        yield f"not compared by themselves, for the reference runs no module of that name: {listed}"
+        yield f"not compared on their own, because the reference runs no modules with these names: {listed}"
 
 
 def _tied(seen: Seen) -> Iterator[str]:

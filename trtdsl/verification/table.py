@@ -55,7 +55,7 @@ def _idle(found: Verification) -> Iterator[str]:
         more = f" and {len(operators) - SHOWN} more" if len(operators) > SHOWN else ""
         listed = ", ".join(operators[:SHOWN]) + more
         if number:
-            why = "half of it or half as much again makes the same results within the tolerance"
+            why = "halving it or adding half to it changes no result by more than the tolerance"
             yield f"the check cannot see `{number}` of {listed}: with these inputs, {why}"
         else:
             yield f"the check cannot see that {listed} is there: with these inputs, it changes nothing"
