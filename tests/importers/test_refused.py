@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 
 CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "one_batch": ("OneBatch", {"x": "float32[N, 4]"}, {}),
+    "recurrent": ("Recurrent", {"x": "float32[2, S, 4]"}, {"S": "1 .. 8 .. 32"}),
     "equal": ("Equal", {"x": "float32[N, M]"}, {"N": "1 .. 8 .. 32", "M": "1 .. 8 .. 32"}),
     "chooses": ("Chooses", {"x": "float32[N, 4]"}, {}),
     "loops": ("Loops", {"x": "float32[N, 4]"}, {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,8 @@ def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not value.strip() or not name.strip().isidentifier():
         raise UsageError(Diagnostic(f"`{option} {text}`: a parameter is set as `{option} name=value`"))
+    if iskeyword(name.strip()):
+        raise UsageError(Diagnostic(f"`{option} {text}`: no parameter can be called `{name.strip()}`"))
     try:
         # The value is read as a parameter's default.
         file = parse(f"model define({name.strip()} = {value}) {{}}", f"{option} {text}")
