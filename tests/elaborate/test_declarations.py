@@ -147,6 +147,7 @@ def test_what_is_no_define(text: str) -> None:
     [
         ("a=", "error: `-D a=`: a parameter is set as `-D name=value`"),
         ("a=x", "error: `-D a=x`: unknown name `x`"),
+        ("class=3", "error: `-D class=3`: no parameter can be called `class`"),
         ("a=[1", "error: `-D a=[1`: `[1` is not a value"),
         ("a='x'", "error: `-D a='x'`: `'x'` is not a value\n = help: write `\"…\"`"),
         ("a=1, b=2", "error: `-D a=1, b=2`: a parameter has one value"),
