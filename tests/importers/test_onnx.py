@@ -296,7 +296,7 @@ def test_a_file_with_external_data(tmp_path: Path) -> None:
     found = import_onnx(path)
     assert found.text.splitlines()[0] == "model two_layers {"
     assert body(found) == "output y = x -> fc: Linear(2)"
-    assert np.array_equal(found.constants["fc.weight"], arrays["fc.weight"])
+    assert np.array_equal(found.weights["fc.weight"], arrays["fc.weight"])
 
 
 def test_what_is_not_a_model_is_told(tmp_path: Path) -> None:
