@@ -29,7 +29,7 @@ class Model:
 
 def models() -> list[Model]:
     """All of them."""
-    return [*_torchvision(), *_timm(), *_transformers()]
+    return [*_torchvision(), *_timm(), *_transformers(), *_ultralytics(), *_segmentation()]
 
 
 # --- torchvision ------------------------------------------------------------------------------------------
@@ -46,6 +46,7 @@ _VIDEOS = {
     "mc3_18": (8, 112),
     "r2plus1d_18": (8, 112),
     "s3d": (16, 224),
+    "mvit_v2_s": (16, 224),
     "swin3d_t": (8, 112),
 }
 
@@ -194,3 +195,41 @@ def _of_transformers(
         return getattr(transformers, model)(getattr(transformers, config)(**values))
 
     return Model("transformers", name, make, inputs, dims)
+
+
+# --- ultralytics and segmentation_models_pytorch ----------------------------------------------------------
+
+_YOLOS = {
+    "DetectionModel": "yolov5n yolov8n yolov9t yolov10n yolo11n yolo12n yolo26n",
+    "SegmentationModel": "yolo11n-seg",
+    "PoseModel": "yolo11n-pose",
+    "OBBModel": "yolo11n-obb",
+    "ClassificationModel": "yolov8n-cls",
+}
+_SEGMENTATION = "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet Segformer"
+
+
+def _ultralytics() -> list[Model]:
+    return [_of_ultralytics(kind, name) for kind, names in _YOLOS.items() for name in names.split()]
+
+
+def _of_ultralytics(kind: str, name: str) -> Model:
+    def make() -> Any:
+        from ultralytics.nn import tasks  # pyright: ignore[reportMissingImports]
+
+        return getattr(tasks, kind)(f"{name}.yaml", verbose=False)
+
+    return Model("ultralytics", name, make, {"x": "float32[N, 3, 320, 320]"}, BATCH)
+
+
+def _segmentation() -> list[Model]:
+    return [_of_segmentation(name) for name in _SEGMENTATION.split()]
+
+
+def _of_segmentation(name: str) -> Model:
+    def make() -> Any:
+        import segmentation_models_pytorch as smp  # pyright: ignore[reportMissingImports]
+
+        return getattr(smp, name)("resnet18", encoder_weights=None)
+
+    return Model("smp", f"smp-{name}", make, {"x": "float32[N, 3, 128, 128]"}, BATCH)
