@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.importers.complaints import narrowed
 from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.exporting import Exported, export
@@ -88,8 +88,29 @@ def capture_exported(
 def _read(exported: Any, name: str, found: Mapping[str, Dim]) -> Program:
     try:
         return read_program(exported, name, found)
-    except WritesThroughViews:
-        return read_program(exported.run_decompositions({}), name, found)
+    except WritesThroughViews as writes:
+        try:
+            decomposed = exported.run_decompositions({})
+        except Exception as error:  # torch's errors have no common base
+            raise DiagnosticError(_written_in_place(str(writes))) from error
+        program = read_program(decomposed, name, found)
+        before = {node.name: node.meta["val"].shape for node in _user_nodes(exported)}
+        after = {node.name: node.meta["val"].shape for node in _user_nodes(decomposed)}
+        if any(_numbers(after[each]) > _numbers(before[each]) for each in before):
+            raise DiagnosticError(
+                _written_in_place(f"{writes}, and without that a dimension becomes a number")
+            ) from writes
+        return program
+
+
+def _numbers(shape: Any) -> int:
+    """How many sizes are fixed."""
+    return sum(isinstance(size, int) for size in shape)
+
+
+def _written_in_place(what: str) -> Diagnostic:
+    help = "compute new tensors instead: `x = x + 1` for `x += 1`, `torch.cat` or `torch.where` for slices"
+    return Diagnostic(f"what the module writes in place cannot be followed: {what}", help=(help,))
 
 
 def found_symbols(nodes: list[Any], inputs: Inputs, exported: Exported) -> dict[str, Any]:

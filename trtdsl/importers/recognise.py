@@ -46,13 +46,15 @@ def _as_one(program: Program, call: Call, run: Sequence[Operation]) -> Operation
     given = list(dict.fromkeys(each for operation in run for each in operation.operands if each not in made))
     tensors = [each for each in given if each not in program.weights]
     results = _read_behind(program, run, made)
-    if len(results) != 1 or not 1 <= len(tensors) <= 3 or not _are_sequences(program, tensors, results[0]):
+    if len(results) != 1 or not _are_sequences(program, tensors, results[0]):
         return None
-    key = tensors[1] if len(tensors) > 1 else tensors[0]
+    projected = _projected(run)
+    if set(projected) != set(tensors) or _is_masked(run) or facts.attributes.get("add_zero_attn", False):
+        return None
     arguments: dict[str, Argument] = {
-        "query": Ref(tensors[0]),
-        "key": Ref(key),
-        "value": Ref(tensors[-1]),
+        "query": Ref(projected[0]),
+        "key": Ref(projected[1]),
+        "value": Ref(projected[2]),
         "num_heads": facts.attributes.get("num_heads"),
         "bias": any(each.endswith(".in_proj_bias") for each in keys),
         "batch_first": bool(facts.attributes.get("batch_first", False)),
@@ -67,6 +69,36 @@ def _has_plain_weights(call: Call, keys: set[str]) -> bool:
     own = {key.removeprefix(f"{call.path}.") for key in keys}
     required = {"in_proj_weight", "out_proj.weight"}
     return required <= own <= required | {"in_proj_bias", "out_proj.bias"}
+
+
+def _projected(run: Sequence[Operation]) -> tuple[str, ...]:
+    """What is projected to queries, keys and values; nothing where that cannot be told.
+
+    torch projects three times, or those that are one tensor together: first the query, the value last.
+    """
+    transposed = {each.results[0]: each.arguments["self"] for each in run if each.base == "transpose"}
+    linears = [each for each in run if each.base == "linear"][:-1]
+    sources: list[str] = []
+    for each in linears:
+        source = each.arguments["input"]
+        if not isinstance(source, Ref):
+            return ()
+        plain = transposed.get(source.value, source)
+        sources.append(plain.value if isinstance(plain, Ref) else "")
+    match sources:
+        case [every]:
+            return (every, every, every)
+        case [query, both]:
+            return (query, both, both)
+        case [query, key, value]:
+            return (query, key, value)
+        case _:
+            return ()
+
+
+def _is_masked(run: Sequence[Operation]) -> bool:
+    """Whether it hides what comes later, for which it needs no tensor."""
+    return any(each.arguments.get("is_causal") for each in run)
 
 
 def _are_sequences(program: Program, tensors: Sequence[str], result: str) -> bool:

@@ -435,6 +435,18 @@ def _masked_fill(writing: Writing) -> Expression:
     )
 
 
+@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+def _dropout(writing: Writing) -> Expression:
+    raise Missing("it drops values in eval mode too: give it `training = self.training`")
+
+
+@rule("scaled_dot_product_attention")
+def _attention(writing: Writing) -> Expression:
+    if writing.get("dropout_p"):
+        raise Missing("it drops values in eval mode too: give it `dropout_p` only in training")
+    return writing.apply("scaled_dot_product_attention")
+
+
 @rule("hardtanh")
 def _hardtanh(writing: Writing) -> Expression:
     if (writing["min_val"], writing["max_val"]) == (0, 6):

@@ -29,9 +29,8 @@ _NOTHING = frozenset(
     }
 )
 _CASTS = frozenset({"_to_copy", "to", "type_as"})
-_SHAPES = frozenset(
-    {"expand", "expand_as", "_unsafe_view", "reshape", "view", "view_as", "pad", "constant_pad_nd"}
-)
+_SHAPES = frozenset({"expand", "expand_as", "_unsafe_view", "reshape", "view", "view_as"})
+_PADS = frozenset({"pad", "constant_pad_nd"})
 
 
 def simplify(program: Program) -> Program:
@@ -58,11 +57,20 @@ def _does_nothing(operation: Operation, program: Program) -> bool:
     if not isinstance(operand, Ref) or len(operation.results) != 1:
         return False
     if operation.base in _NOTHING:
-        return True
+        return not operation.arguments.get("train")
+    if operation.base in _PADS:
+        return not any(each != 0 for each in _padding(operation))
     if operation.base not in _CASTS | _SHAPES:
         return False
     before, after = program.types.get(operand.value), program.types.get(operation.results[0])
     return before is not None and before == after
+
+
+def _padding(operation: Operation) -> tuple[Argument, ...]:
+    """By how much it pads, or crops where that is negative: the size may stay where the values move."""
+    found = operation.arguments["pad"]
+    assert isinstance(found, tuple)
+    return found
 
 
 def without_unread(program: Program) -> Program:

@@ -169,6 +169,7 @@ class _Reader:
         calls = _calls(node) or outer
         if name == "getitem":
             self._made[node.name] = self._item(node.args[0], node.args[1])
+            self._is_part(node.name, node.args[0].name)
         elif name in _INLINED:
             self._inline(node, graph_module, calls)
         elif not hasattr(target, "_schema"):
@@ -183,6 +184,12 @@ class _Reader:
     def _item(self, of: Any, index: Any) -> Argument:
         found = self._made.get(of.name)
         return found[index] if isinstance(found, tuple) else Ref(f"{of.name}_{index}")
+
+    def _is_part(self, name: str, of: str) -> None:
+        """Note that a node is one of several views that an operation gives."""
+        for roots in (self._roots, self._known_roots):
+            if of in roots:
+                roots[name] = roots[of]
 
     def _inline(self, node: Node, graph_module: Any, calls: tuple[Call, ...]) -> None:
         body_node = next(each for each in node.args if getattr(each, "op", "") == "get_attr")
@@ -270,6 +277,8 @@ class _Reader:
         (target, *_) = node.args
         assert hasattr(target, "name")
         root = self._root(target)
+        if node.name not in self._order:
+            raise WritesThroughViews(f"{node.target} writes within a context of its own")
         later = self._order[node.name]
         for name, other in [*self._roots.items(), (root, root)]:
             readers = self._readers.get(name, ())
@@ -320,6 +329,8 @@ class _Constants:
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
         self._read: dict[str, Any] = {}
+        self._versions: dict[str, int] = {}
+        """of what is read, how often its memory was written to before"""
 
     def give(self, name: str, value: torch.Tensor) -> None:
         self._values[name] = value.detach().clone()
@@ -378,8 +389,13 @@ class _Constants:
 
     def read(self, name: str) -> None:
         """An operation of unknown values reads it: what it is now is what the program needs."""
-        if name in self._values and name not in self._read:
-            self._read[name] = self._values[name].detach().clone()
+        if name not in self._values:
+            return
+        value = self._values[name]
+        if self._versions.setdefault(name, value._version) != value._version:
+            raise WritesThroughViews(f"`{name}` is read before and after it is written to")
+        if name not in self._read:
+            self._read[name] = value.detach().clone()
 
     def arrays(self) -> dict[str, Array]:
         import torch
