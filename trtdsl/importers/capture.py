@@ -19,7 +19,7 @@ from trtdsl.importers.exporting import Exported, export
 from trtdsl.importers.facts import facts_of, ties_in, ties_of
 from trtdsl.importers.inputs import BATCH, FRAMES, LENGTH, PIXELS, Inputs
 from trtdsl.importers.program import Program
-from trtdsl.importers.torch_export import WritesThroughViews, read_program
+from trtdsl.importers.torch_export import WritesThroughViews, is_view, read_program, writes
 from trtdsl.types import Dim, Symbol, SymbolicDim, symbol, symbols
 
 if TYPE_CHECKING:
@@ -65,7 +65,33 @@ def capture(
         for each in program.symbols
         if (each.minimum, each.maximum, each.step) != _range(inputs.dims[each.name])
     )
-    return Captured(program, exported.sizes, notes)
+    return Captured(program, exported.sizes, (*notes, *_kept_between_calls(exported.program)))
+
+
+def _kept_between_calls(program: ExportedProgram) -> Iterator[Diagnostic]:
+    """A warning of each buffer that ``forward`` writes to, which an engine does not keep."""
+    from torch.export.graph_signature import InputKind, OutputKind
+
+    signature = program.graph_signature
+    kept = {
+        spec.arg.name: str(spec.target) for spec in signature.input_specs if spec.kind is InputKind.BUFFER
+    }
+    written = {str(spec.target) for spec in signature.output_specs if spec.kind is OutputKind.BUFFER_MUTATION}
+    shown: dict[str, str] = {}
+    for node in program.graph.nodes:
+        source: Any = node.args[0] if node.op == "call_function" and node.args else None
+        root = shown.get(getattr(source, "name", ""), getattr(source, "name", ""))
+        if root and (writes(node.target) or is_view(node.target)):
+            shown[node.name] = root
+        if root in kept and writes(node.target):
+            written.add(kept[root])
+    for name in sorted(written):
+        yield Diagnostic(
+            f"the module writes to its buffer `{name}` when it is called, and an engine keeps nothing between"
+            " calls: the text computes what the module's first call does",
+            severity="warning",
+            help=("make what is kept an input, and its new value an output",),
+        )
 
 
 def _range(symbol: Symbol) -> tuple[int, int, int]:

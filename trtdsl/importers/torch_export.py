@@ -233,11 +233,11 @@ class _Reader:
             arguments |= {name: None for name in ("self", "input") if name in arguments}
         if known:
             self._known_operation(node, len(self._operations))
-        if _writes(target):
+        if writes(target):
             overload = overload.replace("_.", ".", 1).removesuffix("_")
             if not known:
                 self._written(node)
-        elif _is_view(target):
+        elif is_view(target):
             self._roots[node.name] = self._root(node.args[0])
         if overload == "_native_batch_norm_legit_no_training":
             # What decomposition makes of batch_norm, with the batch's statistics beside the result.
@@ -252,10 +252,10 @@ class _Reader:
         """Note what is written in place among known values: no expression of the language says how."""
         target: Any = node.target
         operands: list[str] = [str(each.name) for each in node.all_input_nodes]
-        if _writes(target) or _is_view(target):
+        if writes(target) or is_view(target):
             root: str = operands[0] if operands else node.name
             self._known_roots[node.name] = self._known_roots.get(root, root)
-        if _writes(target):
+        if writes(target):
             self._written_roots.add(self._known_roots[node.name])
         self._known_operations.append((number, node.name, operands))
 
@@ -434,13 +434,17 @@ def _overload(target: Any) -> str:
     return str(target).removeprefix("aten.").removesuffix(".default")
 
 
-def _writes(target: Any) -> bool:
+def writes(target: Any) -> bool:
     """Whether an operation writes to its first argument, and gives that."""
+    if not hasattr(target, "_schema"):
+        return False
     first = next(iter(target._schema.arguments), None)
     return first is not None and first.alias_info is not None and first.alias_info.is_write
 
 
-def _is_view(target: Any) -> bool:
+def is_view(target: Any) -> bool:
+    if not hasattr(target, "_schema"):
+        return False
     first = next(iter(target._schema.returns), None)
     return first is not None and first.alias_info is not None and not first.alias_info.is_write
 
