@@ -14,10 +14,11 @@ _BOUNDED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*>=\s*(?P<version>[0-9.]+)"
 
 
 def constraints() -> Iterator[str]:
-    """One line for each requirement with a lower bound."""
+    """One line for each requirement with a lower bound; what importing needs is newer, and not among them."""
     for requirement in requires("trtdsl") or ():
-        bounded = _BOUNDED.match(requirement.partition(";")[0])
-        if bounded:
+        needed, _, where = requirement.partition(";")
+        bounded = _BOUNDED.match(needed)
+        if bounded and not re.search(r"extra == .import.", where):
             yield f"{bounded['name']}=={bounded['version']}"
 
 

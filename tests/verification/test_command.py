@@ -60,7 +60,7 @@ def test_the_command_takes_inputs(folder: Path, capsys: pytest.CaptureFixture[st
     [
         (["net.pth"], 2, "one of `--against`"),
         (["net.pth", "--against", AGAINST, "--onnx", "x.onnx"], 2, "only one may say"),
-        (["net.pth", "--against", "torchvision.models"], 2, "no `package.module:name`"),
+        (["net.pth", "--against", "torchvision.models"], 2, "not a `package.module:name`"),
         (["net.pth", "--against", "no_such_package:Net"], 2, "No module named 'no_such_package'"),
         (["net.pth", "--against", "torchvision.models:resnet19"], 2, "did you mean `resnet18`?"),
         (["net.pth", "--against", "torch:relu"], 2, "torch:relu fails"),

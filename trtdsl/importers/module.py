@@ -112,9 +112,9 @@ def import_module(
     the blocks' parameters.
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that cannot be imported.
     """
-    from trtdsl.verification.oracle import require_torch, state_of
+    from trtdsl.verification.oracle import require_export, state_of
 
-    require_torch("importing a module")
+    require_export("importing a module")
     read = _inputs(inputs, dims)
     captured = capture(module.eval(), identifier(name or name_of(module)), read, source, constructed)
     return checked_import(captured, state_of(module), is_flat)

@@ -69,14 +69,14 @@ def open_source(
     name: str,
 ) -> Opened:
     """What a path stands for; raises :class:`~trtdsl.diagnostics.UsageError`."""
-    from trtdsl.verification.oracle import load_module, load_state, object_at, require_torch, with_ties
+    from trtdsl.verification.oracle import load_module, load_state, object_at, require_export, with_ties
     from trtdsl.weights import load_checkpoints
 
-    require_torch("`trtdsl import`")
     if source.endswith(ONNX):
         _refuse_for_files(input=inputs, arg=arguments, weights=weights)
         _require_file(source)
         return Opened(source, name or Path(source).stem, None, dims=dims)
+    require_export("`trtdsl import`")
     if source.endswith(".pt2"):
         _refuse_for_files(input=inputs, arg=arguments, weights=weights)
         _require_file(source)

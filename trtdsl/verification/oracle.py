@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 Weights: TypeAlias = Checkpoint | Mapping[str, Array]
 UNMENTIONED = "num_batches_tracked"
+OLDEST_EXPORT = (2, 14)
+"""The oldest release of PyTorch whose torch.export the importer reads."""
 
 
 class Reference(Protocol):
@@ -155,6 +158,20 @@ def require_torch(what: str) -> None:
     if importlib.util.find_spec("torch") is None:
         help = ("pip install 'trtdsl[torch]'",)
         raise UsageError(Diagnostic(f"{what} needs PyTorch, which is not installed", help=help))
+
+
+def require_export(what: str) -> None:
+    """Raise :class:`UsageError` where PyTorch is missing or older than what the importer was written for."""
+    require_torch(what)
+    import torch
+
+    version = torch.__version__.partition("+")[0]
+    if tuple(int(each) for each in re.findall(r"\d+", version)[:2]) < OLDEST_EXPORT:
+        oldest = ".".join(map(str, OLDEST_EXPORT))
+        help = ("pip install 'trtdsl[import]'",)
+        raise UsageError(
+            Diagnostic(f"{what} needs PyTorch {oldest} or newer, and {version} is installed", help=help)
+        )
 
 
 def object_at(path: str) -> Any:
