@@ -117,8 +117,8 @@ def test_a_checkpoint_is_loaded_before(capsys: pytest.CaptureFixture[str]) -> No
         (("torch.nn:Lineal", *EMPTY[1:]), "has no `Lineal`, did you mean `Linear`?"),
         (("torch.nn", *EMPTY[1:]), "`torch.nn` is not a `package.module:name`"),
         ((f"{HERE / 'modules.py'}:not_a_module", *EMPTY[1:]), "makes a int, no torch.nn.Module"),
-        (("missing.pt2",), "there is no such file"),
-        (("missing.onnx",), "there is no such file"),
+        (("missing.pt2",), "cannot read `missing.pt2`: no such file"),
+        (("missing.onnx",), "cannot read `missing.onnx`: no such file"),
     ],
 )
 def test_wrong_calls(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:

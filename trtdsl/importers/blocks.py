@@ -29,11 +29,13 @@ from trtdsl.importers.sketch import (
     Loop,
     Statement,
     Use,
+    labels,
+    reading,
     replaced,
     uses,
 )
-from trtdsl.importers.tree import Child, Scope, labels_of, relative
-from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, options, reading
+from trtdsl.importers.tree import Child, Scope, relative
+from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, options
 from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 
@@ -170,7 +172,7 @@ class Structure:
         self, name: str, body: Body, given: Sequence[tuple[str, Any]], defaults: dict[str, Literal | None]
     ) -> Statement:
         required = [each for each in given if defaults[each[0]] is None]
-        arguments = tuple((key, _literal(value)) for key, value in given)
+        arguments = tuple((key, Literal(value)) for key, value in given)
         apply = Apply(
             name,
             arguments,
@@ -323,8 +325,7 @@ def _is_plain(alignments: Sequence[Alignment], has_options: bool) -> bool:
 
 def _option_name(run: Sequence[Item]) -> str:
     """A name for an option: its first label, or what it does first."""
-    labels = [label for item in run if isinstance(item, Statement) for label in labels_of(iter([item]))]
-    for label in labels:
+    for label in (label for item in run for label in labels(item)):
         part = label.partition(".")[0]
         if not part.isdigit() and part:
             return identifier(part)
@@ -347,10 +348,6 @@ def _default(column: Sequence[Hole]) -> Literal | None:
         if plain and len(column) > 1 and 2 * count >= len(column) and count < len(column)
         else None
     )
-
-
-def _literal(value: Any) -> Expression:
-    return Literal(value)
 
 
 def _shared(frames: Sequence[Sequence[Any]]) -> tuple[Any, ...]:

@@ -18,8 +18,11 @@ from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.exporting import Exported, export
 from trtdsl.importers.facts import facts_of, ties_in, ties_of
 from trtdsl.importers.inputs import BATCH, FRAMES, LENGTH, PIXELS, Inputs
+from trtdsl.importers.known_values import WritesThroughViews
+from trtdsl.importers.names import numbered
 from trtdsl.importers.program import Program
-from trtdsl.importers.torch_export import WritesThroughViews, is_view, read_program, writes
+from trtdsl.importers.schemas import is_view, writes
+from trtdsl.importers.torch_export import read_program
 from trtdsl.types import Dim, Symbol, SymbolicDim, symbol, symbols
 
 if TYPE_CHECKING:
@@ -204,7 +207,7 @@ def exported_symbols(exported: ExportedProgram, dims: Mapping[str, str | Symbol]
             if str(base) in found:
                 continue
             wish, range = _role(axis, len(shape), node.meta["val"].dtype.is_floating_point)
-            name = next(each for each in _numbered(wish) if each not in taken)
+            name = next(each for each in numbered(wish) if each not in taken)
             taken.add(name)
             wanted = read_range(name, dims.get(name, range), step)
             found[str(base)] = _limited(wanted, exported.range_constraints.get(base)) // step
@@ -242,11 +245,3 @@ def _role(axis: int, rank: int, is_floating: bool) -> tuple[str, str]:
     if rank >= 4 and is_floating and axis >= rank - 2:
         return "HW"[axis - rank + 2], PIXELS
     return ("T", FRAMES) if rank == 5 and is_floating else ("S", LENGTH)
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}{number}"
-        number += 1

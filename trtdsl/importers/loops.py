@@ -8,7 +8,7 @@ number.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,6 @@ from trtdsl.importers.holes import Hole, filled, roles, skeleton
 from trtdsl.importers.names import numbered
 from trtdsl.importers.sketch import (
     Apply,
-    Branch,
     Expression,
     Infix,
     Item,
@@ -26,8 +25,10 @@ from trtdsl.importers.sketch import (
     Loop,
     Statement,
     Text,
+    labels,
+    reading,
+    reads,
     replaced,
-    uses,
 )
 
 SHORTEST = 3
@@ -98,12 +99,12 @@ class _Row:
 
     def _numbers(self, window: Sequence[Statement]) -> Iterator[tuple[str, int]]:
         """What stands in the labels before a number that may count, and that of the first window."""
-        labels = [label for each in window for label in _labels(each)]
-        if not labels:
+        found = [label for each in window for label in labels(each)]
+        if not found:
             return
-        for match in _COUNTED.finditer(labels[0]):
-            before, number = labels[0][: match.start()], int(match[0])
-            if all(_is_numbered(label, before, number) for label in labels):
+        for match in _COUNTED.finditer(found[0]):
+            before, number = found[0][: match.start()], int(match[0])
+            if all(_is_numbered(label, before, number) for label in found):
                 yield before, number
 
     def _count(self, place: str, begin: int) -> tuple[int, list[Any], list[list[Hole]]]:
@@ -182,7 +183,7 @@ class _Row:
         end = self._start + count * self._period
         read = set(self._behind)
         for item in [*self._items[: self._start], *self._items[end:]]:
-            read |= set(_reads(item))
+            read |= set(reads(item))
         left = {made[-1][number] for number in carried}
         return all(value not in read or value in left for values in made for value in values)
 
@@ -201,7 +202,7 @@ class _Row:
         values = iter(expressions)
         body = [filled(each, values) for each in window if each is not None]
         starts = {initial: f"{first[number]}@start" for number, (initial, _) in carried.items()}
-        body = [_renamed(each, starts) for each in body]
+        body = [reading(each, starts) for each in body]
         listed = tuple(
             (last[number], starts[initial], first[number], initial)
             for number, (initial, _) in carried.items()
@@ -247,16 +248,6 @@ def _table(
     return table, expressions
 
 
-def _labels(statement: Statement) -> list[str]:
-    from trtdsl.importers.sketch import walk
-
-    return [
-        each.label
-        for each in walk(statement.expression)
-        if isinstance(each, Apply) and isinstance(each.label, str)
-    ]
-
-
 _COUNTED = re.compile(r"(?<![0-9])[0-9]+(?=\.|$)")
 """A number at the end of a part of a label: ``layers.0``, ``denseblock1``."""
 
@@ -268,7 +259,7 @@ def _is_numbered(label: str, before: str, number: int) -> bool:
 
 def _relabelled(statement: Statement, before: str, number: int) -> Statement | None:
     """With ``{i}`` for the number in every label; None where a label has another."""
-    if not all(_is_numbered(label, before, number) for label in _labels(statement)):
+    if not all(_is_numbered(label, before, number) for label in labels(statement)):
         return None
     length = len(f"{before}{number}")
 
@@ -279,36 +270,4 @@ def _relabelled(statement: Statement, before: str, number: int) -> Statement | N
         changed = replaced(plain, change)
         return msgspec.structs.replace(changed, label=Text(f"{before}{{i}}{expression.label[length:]}"))
 
-    return msgspec.structs.replace(statement, expression=_changed(statement.expression, change))
-
-
-def _changed(expression: Expression, change: Callable[[Expression], Expression | None]) -> Any:
-    return replaced(expression, change)
-
-
-def _renamed(item: Item, names: Mapping[str, str]) -> Item:
-    from trtdsl.importers.sketch import Use
-
-    def change(expression: Expression) -> Expression | None:
-        return (
-            Use(names[expression.value])
-            if isinstance(expression, Use) and expression.value in names
-            else None
-        )
-
-    assert isinstance(item, Statement)
-    return msgspec.structs.replace(item, expression=replaced(item.expression, change))
-
-
-def _reads(item: Item) -> Iterator[str]:
-    match item:
-        case Statement():
-            yield from uses(item.expression)
-        case Loop():
-            yield from (initial for *_, initial in item.carried)
-            for each in item.items:
-                yield from _reads(each)
-        case Branch():
-            yield from (before for _, _, before in item.merges)
-            for each in item.items:
-                yield from _reads(each)
+    return msgspec.structs.replace(statement, expression=replaced(statement.expression, change))

@@ -53,7 +53,7 @@ LONGEST_LOOP = 64
 """Runs of a loop that are written out."""
 
 BATCH, IMAGE, LENGTH = (1, 8, 64, 1), (32, 256, 1024, 32), (1, 64, 512, 1)
-"""The ranges of dynamic axes that the user says nothing of."""
+"""The ranges of dynamic axes for which the user gives none."""
 
 
 def read_model(

@@ -11,10 +11,9 @@ import ast
 import re
 from typing import Any
 
-from trtdsl.importers.program import Call, Frame
+from trtdsl.importers.program import Call, Frame, frames_of_trace
 
 _STACK = "pkg.torch.onnx.stack_trace"
-_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
 _KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
@@ -37,14 +36,7 @@ def calls_of(proto: Any) -> tuple[Call, ...]:
 def frames_of(proto: Any) -> tuple[Frame, ...]:
     """The lines of the module's source that led to a node, from the outermost."""
     metadata = {each.key: each.value for each in getattr(proto, "metadata_props", ())}
-    lines = metadata.get(_STACK, "").splitlines()
-    found: list[Frame] = []
-    for number, line in enumerate(lines):
-        match = _FRAME.match(line)
-        if match:
-            code = lines[number + 1].strip() if number + 1 < len(lines) else ""
-            found.append(Frame(match["file"], int(match["line"]), match["function"], code))
-    return tuple(found)
+    return frames_of_trace(metadata.get(_STACK, ""))
 
 
 def _of_metadata(scopes: str, classes: str) -> tuple[Call, ...]:

@@ -61,6 +61,21 @@ class Frame(msgspec.Struct, frozen=True):
         return f"{self.file}:{self.line}"
 
 
+_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+
+
+def frames_of_trace(trace: str) -> tuple[Frame, ...]:
+    """The lines of a stack trace as Python prints it, from the outermost."""
+    lines = trace.splitlines()
+    found: list[Frame] = []
+    for number, line in enumerate(lines):
+        match = _FRAME.match(line)
+        if match:
+            code = lines[number + 1].strip() if number + 1 < len(lines) else ""
+            found.append(Frame(match["file"], int(match["line"]), match["function"], code))
+    return tuple(found)
+
+
 class Operation(msgspec.Struct, frozen=True):
     """One operation, by PyTorch's name for it and its overload: ``conv2d``, ``add.Tensor``."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from trtdsl.importers.program import Argument, Operation, Program, Ref
 from trtdsl.importers.sketch import Apply, Cut, Expression, Infix, Items, Literal, Subscript
-from trtdsl.importers.spelling import apply_by_name, expression_of, literal_of
+from trtdsl.importers.spelling import apply_by_name, expression_of
 from trtdsl.types import DType, TensorType
 
 
@@ -417,7 +417,7 @@ def _arange(writing: Writing) -> Expression:
         [end] if (start, step) == (0, 1) else [start, end] if step == 1 else [start, end, step]
     )
     natural = DType.FLOAT32 if any(isinstance(each, float) for each in (start, end, step)) else DType.INT64
-    named = () if dtype is natural else (("dtype", literal_of(dtype)),)
+    named = () if dtype is natural else (("dtype", Literal(dtype)),)
     return Apply("arange", (*(("", expression_of(each)) for each in given), *named))
 
 

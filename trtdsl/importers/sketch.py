@@ -207,3 +207,53 @@ def replaced(expression: Any, change: Callable[[Expression], Expression | None])
             return Subscript(replaced(expression.value, change), items)
         case _:
             return expression
+
+
+def labels(item: Item) -> Iterator[str]:
+    """The labels in an item, but for those that a loop's number makes."""
+    match item:
+        case Statement():
+            for each in walk(item.expression):
+                if isinstance(each, Apply) and isinstance(each.label, str):
+                    yield each.label
+        case Branch() | Loop():
+            for each in item.items:
+                yield from labels(each)
+
+
+def reads(item: Item) -> Iterator[str]:
+    """The values that an item reads, also inside."""
+    match item:
+        case Statement():
+            yield from uses(item.expression)
+        case Branch():
+            yield from (before for _, _, before in item.merges)
+        case Loop():
+            yield from (initial for *_, initial in item.carried)
+    if not isinstance(item, Statement):
+        for each in item.items:
+            yield from reads(each)
+
+
+def reading(item: Item, names: Mapping[str, str]) -> Item:
+    """A statement or loop with other values in the place of those named."""
+
+    def change(expression: Expression) -> Expression | None:
+        return (
+            Use(names[expression.value])
+            if isinstance(expression, Use) and expression.value in names
+            else None
+        )
+
+    match item:
+        case Statement():
+            return msgspec.structs.replace(item, expression=replaced(item.expression, change))
+        case Loop():
+            carried = tuple(
+                (result, start, end, names.get(initial, initial))
+                for result, start, end, initial in item.carried
+            )
+            inner = tuple(reading(each, names) for each in item.items)
+            return msgspec.structs.replace(item, carried=carried, items=inner)
+        case Branch():
+            raise TypeError("a branch is made of items whose values are settled")

@@ -108,7 +108,7 @@ def _load_exported(source: str) -> Any:
 
 def _require_file(source: str) -> None:
     if not Path(source).is_file():
-        raise UsageError(Diagnostic(f"cannot read `{source}`: there is no such file"))
+        raise UsageError(Diagnostic(f"cannot read `{source}`: no such file"))
 
 
 def _first_line(error: Exception) -> str:

@@ -24,10 +24,6 @@ _MEANINGLESS = frozenset(
 """ATen's arguments that no result depends on."""
 
 
-def literal_of(value: Any) -> Expression:
-    return Literal(value)
-
-
 def expression_of(argument: Argument) -> Expression:
     """An argument as an expression; a sequence as a tuple, or as a list where it holds tensors."""
     if isinstance(argument, Ref):

@@ -13,18 +13,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes, Unwritable
+from trtdsl.importers.known_values import SHAPED_LIKE, KnownValues, WritesThroughViews
 from trtdsl.importers.lacking import at_run_time
-from trtdsl.importers.program import Argument, Array, Call, Frame, Operation, Program, Ref, kind_of
+from trtdsl.importers.program import (
+    Argument,
+    Call,
+    Frame,
+    Operation,
+    Program,
+    Ref,
+    frames_of_trace,
+    kind_of,
+)
+from trtdsl.importers.schemas import is_view, overload_of, writes
 from trtdsl.types import Dim, DType, Symbol, TensorType, symbols
 
 if TYPE_CHECKING:
-    import torch
     from torch.export import ExportedProgram
 
 Node: TypeAlias = Any
 """A ``torch.fx.Node``, whose arguments may be anything."""
 
-_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _INLINED = ("wrap_with_autocast", "wrap_with_set_grad_enabled")
 
 
@@ -37,10 +46,6 @@ def read_program(exported: ExportedProgram, name: str, dims: Mapping[str, Dim]) 
     return _Reader(exported, Sizes(dims)).program(name, tuple(found))
 
 
-class WritesThroughViews(Exception):
-    """The program writes to memory that it reads by another name; export decomposes that."""
-
-
 class _Reader:
     def __init__(self, exported: ExportedProgram, sizes: Sizes) -> None:
         self._exported = exported
@@ -50,8 +55,8 @@ class _Reader:
         self._weights: dict[str, str] = {}
         self._operations: list[Operation] = []
         self._made: dict[str, Argument] = {}
-        """what stands for a node that is no operation of its own: an item, a size, an inlined result"""
-        self._known = _Constants()
+        """what stands for a node that is not an operation of its own: an item, a size, an inlined result"""
+        self._known = KnownValues()
         self._origins: dict[str, tuple[str, tuple[Frame, ...]]] = {}
         self._roots: dict[str, str] = {}
         """of a view the node whose memory it shows"""
@@ -227,8 +232,8 @@ class _Reader:
         for result, each in zip(results, [value] if _is_tensor(value) else value, strict=True):
             if each is not None:
                 self._note_type(result, each)
-        overload = _overload(target)
-        if known and overload.startswith(_SHAPED_LIKE):
+        overload = overload_of(target)
+        if known and overload.startswith(SHAPED_LIKE):
             # Of the tensor that it is like only the dtype matters, which the result's type says.
             arguments |= {name: None for name in ("self", "input") if name in arguments}
         if known:
@@ -323,101 +328,6 @@ class _Reader:
             self._types[name] = TensorType(DType(dtype), shape)
 
 
-class _Constants:
-    """The values of nodes that depend on neither inputs nor weights, computed by torch as they come."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
-        self._read: dict[str, Any] = {}
-        self._versions: dict[str, int] = {}
-        """of what is read, how often its memory was written to before"""
-
-    def give(self, name: str, value: torch.Tensor) -> None:
-        self._values[name] = value.detach().clone()
-
-    def alias(self, name: str, other: str) -> None:
-        if other in self._values:
-            self._values[name] = self._values[other]
-
-    def compute(self, node: Node, made: Mapping[str, Argument]) -> bool:
-        """Whether a node's value is known; computes it then."""
-        import torch
-
-        missing = object()
-
-        def value(each: Any) -> Any:
-            if isinstance(each, torch.fx.Node):
-                if each.name in self._values:
-                    return self._values[each.name]
-                number = made.get(each.name, missing)
-                if isinstance(number, Ref):
-                    return self._values.get(number.value, missing)
-                return number if isinstance(number, (int, float, bool)) else missing
-            if isinstance(each, (list, tuple)):
-                items = [value(item) for item in each]
-                return missing if any(item is missing for item in items) else type(each)(items)
-            return each
-
-        arguments = [value(each) for each in node.args]
-        if _overload(node.target).startswith(_SHAPED_LIKE) and arguments[0] is missing:
-            arguments[0] = _stand_in(node.args[0], node.meta["val"], missing)
-        named = {key: value(each) for key, each in node.kwargs.items()}
-        if any(each is missing for each in [*arguments, *named.values()]) or _is_random(node):
-            return False
-        with torch.no_grad():
-            target: Any = node.target
-            result = target(*arguments, **named)
-        if isinstance(result, torch.Tensor):
-            self._values[node.name] = result
-        else:
-            self._values |= {f"{node.name}_{number}": each for number, each in enumerate(result)}
-        return True
-
-    def number(self, node: Node) -> Any:
-        """The number that a node reads of a known tensor, or computes of known numbers; None where it is
-        not.
-        """
-        target: Any = node.target
-        arguments = [
-            self._values.get(each.name, each) if hasattr(each, "name") else each for each in node.args
-        ]
-        if any(hasattr(each, "op") for each in arguments):
-            return None
-        found = target(*arguments)
-        self._values[node.name] = found
-        return found
-
-    def read(self, name: str) -> None:
-        """An operation of unknown values reads it: what it is now is what the program needs."""
-        if name not in self._values:
-            return
-        value = self._values[name]
-        if self._versions.setdefault(name, value._version) != value._version:
-            raise WritesThroughViews(f"`{name}` is read before and after it is written to")
-        if name not in self._read:
-            self._read[name] = value.detach().clone()
-
-    def arrays(self) -> dict[str, Array]:
-        import torch
-
-        from trtdsl.reference import to_numpy
-
-        names = {str(getattr(torch, dtype.value)): dtype for dtype in DType}
-        return {name: to_numpy(value) for name, value in self._read.items() if str(value.dtype) in names}
-
-
-_SHAPED_LIKE = ("new_", "zeros_like", "ones_like", "full_like")
-
-
-def _stand_in(node: Any, result: Any, otherwise: Any) -> Any:
-    """A tensor in the place of one of which only the dtype and a size that is fixed matter."""
-    import torch
-
-    if not all(isinstance(size, int) for size in result.shape):
-        return otherwise
-    return torch.empty(result.shape, dtype=node.meta["val"].dtype)
-
-
 def _bound(node: Node, target: Any) -> Iterator[tuple[str, Any]]:
     """A node's arguments by the names of the schema, those with defaults too."""
     for number, argument in enumerate(target._schema.arguments):
@@ -429,41 +339,14 @@ def _bound(node: Node, target: Any) -> Iterator[tuple[str, Any]]:
             yield argument.name, argument.default_value
 
 
-def _overload(target: Any) -> str:
-    """``conv2d``, ``add.Tensor``; with the namespace where that is not ATen."""
-    return str(target).removeprefix("aten.").removesuffix(".default")
-
-
-def writes(target: Any) -> bool:
-    """Whether an operation writes to its first argument, and gives that."""
-    if not hasattr(target, "_schema"):
-        return False
-    first = next(iter(target._schema.arguments), None)
-    return first is not None and first.alias_info is not None and first.alias_info.is_write
-
-
-def is_view(target: Any) -> bool:
-    if not hasattr(target, "_schema"):
-        return False
-    first = next(iter(target._schema.returns), None)
-    return first is not None and first.alias_info is not None and not first.alias_info.is_write
-
-
 def _effects(target: Any) -> bool:
     """Whether an operation computes something, rather than to assert it."""
     name = str(target)
     return not name.startswith(("aten._assert", "aten.sym_constrain", "aten._check"))
 
 
-def _is_random(node: Node) -> bool:
-    import torch
-
-    tags: Sequence[Any] = getattr(node.target, "tags", ())
-    return torch.Tag.nondeterministic_seeded in tags and "dropout" not in str(node.target)
-
-
 def _is_unbacked(value: Any) -> bool:
-    return re.fullmatch(r"z?uf?\d+", str(value)) is not None or bool(re.search(r"\bz?u[f]?\d+\b", str(value)))
+    return re.search(r"\bz?uf?\d+\b", str(value)) is not None
 
 
 def _is_tensor(value: Any) -> bool:
@@ -487,14 +370,7 @@ def _calls(node: Node) -> tuple[Call, ...]:
 
 
 def _frames(node: Node) -> tuple[Frame, ...]:
-    lines = (node.meta.get("stack_trace") or "").splitlines()
-    found: list[Frame] = []
-    for number, line in enumerate(lines):
-        match = _FRAME.match(line)
-        if match:
-            code = lines[number + 1].strip() if number + 1 < len(lines) else ""
-            found.append(Frame(match["file"], int(match["line"]), match["function"], code))
-    return tuple(found)
+    return frames_of_trace(node.meta.get("stack_trace") or "")
 
 
 def _output_names(paths: Sequence[Sequence[Any]]) -> list[str]:

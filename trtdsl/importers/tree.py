@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from trtdsl.importers.program import Call
-from trtdsl.importers.sketch import Apply, Statement, Text, walk
+from trtdsl.importers.sketch import Apply, Statement, labels
 
 Child: TypeAlias = "Statement | Scope"
 
@@ -63,7 +63,7 @@ def tree_of(statements: Sequence[Statement]) -> Scope:
 
 
 def dissolved(scope: Scope) -> Scope:
-    """The scope with the children of those in place of them that are no block of their own."""
+    """The scope, its children that are not blocks of their own replaced by what is in them."""
     children: list[Child] = []
     for child in scope.children:
         if not isinstance(child, Scope):
@@ -80,21 +80,13 @@ def _is_block(scope: Scope) -> bool:
         return False
     if len([child for child in scope.children if not _is_source(child)]) < 2:
         return False
-    return all(_inside(label, scope.path) for label in labels_of(scope.statements()))
+    return all(_inside(label, scope.path) for each in scope.statements() for label in labels(each))
 
 
 def _is_source(child: Child) -> bool:
     if not isinstance(child, Statement) or not isinstance(child.expression, Apply):
         return False
     return child.expression.function in ("Parameter", "Constant")
-
-
-def labels_of(statements: Iterator[Statement]) -> Iterator[str]:
-    """Every label, in full."""
-    for statement in statements:
-        for each in walk(statement.expression):
-            if isinstance(each, Apply) and each.label is not None and not isinstance(each.label, Text):
-                yield each.label
 
 
 def _inside(label: str, path: str) -> bool:

@@ -14,10 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from trtdsl.importers.holes import Hole, skeleton
-from trtdsl.importers.sketch import Apply, Expression, Item, Loop, Statement, Use, replaced, walk
+from trtdsl.importers.sketch import Item, Loop, Statement, labels
 
 MOST_OPTIONS = 3
 """Options of one block; more are blocks of their own."""
@@ -204,29 +202,14 @@ def options(longest: Part, alignments: Sequence[Alignment]) -> list[Option] | No
 
 def _is_whole(items: Sequence[Item], start: int, stop: int) -> bool:
     """Whether a run leaves out no part of a numbered row: the others would be counted anew."""
-    rows = [_row(label) for item in items[start:stop] for label in _labels(item)]
-    others = {_row(label) for item in [*items[:start], *items[stop:]] for label in _labels(item)}
+    rows = [_row(label) for item in items[start:stop] for label in labels(item)]
+    others = {_row(label) for item in [*items[:start], *items[stop:]] for label in labels(item)}
     return all(row is None or row not in others for row in rows)
 
 
 def _row(label: str) -> str | None:
     before, _, last = label.rpartition(".")
     return before if last.isdigit() else None
-
-
-def _labels(item: Item) -> Iterator[str]:
-    match item:
-        case Statement():
-            yield from (
-                each.label
-                for each in walk(item.expression)
-                if isinstance(each, Apply) and isinstance(each.label, str)
-            )
-        case Loop():
-            for each in item.items:
-                yield from _labels(each)
-        case _:
-            pass
 
 
 def _merges(
@@ -242,27 +225,3 @@ def _merges(
                 if standing not in before or found.setdefault(value, standing) != standing:
                     return None
     return tuple(found.items())
-
-
-def reading(item: Item, names: Mapping[str, str]) -> Item:
-    """The item with other values in the place of those named."""
-
-    def change(expression: Expression) -> Expression | None:
-        return (
-            Use(names[expression.value])
-            if isinstance(expression, Use) and expression.value in names
-            else None
-        )
-
-    match item:
-        case Statement():
-            return msgspec.structs.replace(item, expression=replaced(item.expression, change))
-        case Loop():
-            carried = tuple(
-                (result, start, end, names.get(initial, initial))
-                for result, start, end, initial in item.carried
-            )
-            inner = tuple(reading(each, names) for each in item.items)
-            return msgspec.structs.replace(item, carried=carried, items=inner)
-        case _:
-            return item

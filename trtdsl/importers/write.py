@@ -11,40 +11,29 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from trtdsl.importers.expressions import Expressions, head, is_stage, word
 from trtdsl.importers.sketch import (
     Apply,
     Block,
     Branch,
-    Cut,
     Expression,
-    Infix,
     Item,
-    Items,
     Literal,
     Loop,
     Sketch,
     Statement,
-    Subscript,
-    Text,
     Use,
+    reads,
     uses,
 )
 from trtdsl.ir.names import NEVER_NAMES, identifier
-from trtdsl.ir.show import show_label
 from trtdsl.ops.text import literal
-from trtdsl.types import SymbolicDim
 
 _WIDEST_INLINE = 48
 """Characters of an expression in parentheses within another."""
 
 _WIDEST_START = 40
 """Characters of an expression at the start of a pipe."""
-
-_LEVELS = {
-    "->": 0, "or": 2, "and": 3, "not": 4, "==": 5, "!=": 5, "<": 5, "<=": 5, ">": 5, ">=": 5, "+": 6, "-": 6,
-    "*": 7, "/": 7, "//": 7, "%": 7, "@": 7, "neg": 8, "**": 9,
-}  # fmt: skip
-_ATOM = 10
 
 
 def write(sketch: Sketch) -> str:
@@ -62,10 +51,11 @@ class _Body:
     def __init__(self, block: Block) -> None:
         self._block = block
         self._hints = block.hints
-        self._names: dict[str, str] = {}
+        self._texts = Expressions()
         self._holder: dict[str, str] = {}
         """what each name is bound to at the place that is being written"""
-        self._absorbed: dict[str, Expression] = {}
+        self._decided: dict[str, str] = {}
+        """of values that end a branch or an iteration the names, which what is behind it reads"""
         self._never = NEVER_NAMES | {name for name, _ in block.parameters} | {"_"}
         self._remaining: Counter[str] = Counter()
 
@@ -80,12 +70,13 @@ class _Body:
             wish = block.names[number] if number < len(block.names) else self._wish(value, "x")
             self._bind(value, self._free(identifier(wish), value))
         parameters = ", ".join(_parameter(name, default) for name, default in block.parameters)
+        names = self._texts.names
         tensors = ", ".join(
-            f"{self._names[value]}: {type}" if type else self._names[value] for value, type in block.tensors
+            f"{names[value]}: {type}" if type else names[value] for value, type in block.tensors
         )
         yield f"block {block.name}({parameters})({tensors}) {{"
         yield from self._items(block.items, block.returns)
-        yield f"return {', '.join(self._text(Use(value), 0) for value in block.returns)}"
+        yield f"return {', '.join(self._texts.text(Use(value), 0) for value in block.returns)}"
         yield "}"
 
     def model(self, sketch: Sketch) -> Iterator[str]:
@@ -96,12 +87,12 @@ class _Body:
         self._dimensions(type for _, type in block.tensors)
         for value, type in block.tensors:
             self._bind(value, identifier(self._hints.get(value, value)))
-            yield f"input {self._names[value]}: {type}"
+            yield f"input {self._texts.names[value]}: {type}"
         yield ""
         self._count(block.items, block.returns)
         yield from self._items(block.items, block.returns)
         for name, value in sketch.outputs:
-            yield f"output {name} = {self._text(Use(value), 0)}"
+            yield f"output {name} = {self._texts.text(Use(value), 0)}"
         yield "}"
 
     def _dimensions(self, types: Iterable[str]) -> None:
@@ -114,7 +105,7 @@ class _Body:
         for item in items:
             match item:
                 case Statement():
-                    if not any(result in self._absorbed for result in item.results):
+                    if not any(result in self._texts.absorbed for result in item.results):
                         yield self._statement(item)
                 case Branch():
                     yield from self._branch(item)
@@ -122,7 +113,7 @@ class _Body:
                     yield from self._loop(item)
 
     def _statement(self, statement: Statement) -> str:
-        text = self._text(statement.expression, 0)
+        text = self._texts.text(statement.expression, 0)
         self._spend(statement)
         names = [self._bound(result, statement) for result in statement.results]
         return f"{', '.join(names)} = {text}"
@@ -130,7 +121,7 @@ class _Body:
     def _bound(self, result: str | None, statement: Statement) -> str:
         if result is None or not self._remaining[result]:
             return "_"
-        name = self._free(self._wish(result, _word(statement.expression)), result)
+        name = self._free(self._wish(result, word(statement.expression)), result)
         self._bind(result, name)
         return name
 
@@ -138,52 +129,51 @@ class _Body:
         names: list[str] = []
         for result, inner, before in branch.merges:
             self._remaining[before] -= 1
-            name = self._names.get(before, "")
-            inside = sum(value == before for item in branch.items for value in _reads(item))
+            name = self._texts.names.get(before, "")
+            inside = sum(value == before for item in branch.items for value in reads(item))
             if not name or self._remaining[before] > inside:
                 name = self._free(self._wish(result, "x"), result)
-                yield f"{name} = {self._text(Use(before), 0)}"
+                yield f"{name} = {self._texts.text(Use(before), 0)}"
             names.append(name)
             self._remaining[inner] += 1
-        held = dict(self._holder)
-        yield f"if {branch.condition} {{"
-        yield from self._inner(
-            branch.items, [(inner, name) for (_, inner, _), name in zip(branch.merges, names, strict=True)]
-        )
-        yield "}"
-        self._restore(held)
-        for (result, _, _), name in zip(branch.merges, names, strict=True):
-            self._bind(result, name)
+        merges = zip(branch.merges, names, strict=True)
+        ends = [(result, inner, name) for (result, inner, _), name in merges]
+        yield from self._bodied(f"if {branch.condition}", branch.items, ends)
 
     def _loop(self, loop: Loop) -> Iterator[str]:
         names: list[str] = []
         self._never = self._never | set(re.findall(r"[A-Za-z_]\w*", loop.targets))
         for result, start, _, initial in loop.carried:
             self._remaining[initial] -= 1
-            name = self._names.get(initial, "")
-            if not name or self._remaining[initial] > 0 or initial in self._absorbed:
+            name = self._texts.names.get(initial, "")
+            if not name or self._remaining[initial] > 0 or initial in self._texts.absorbed:
                 name = self._free(self._wish(result, "x"), result)
-                yield f"{name} = {self._text(Use(initial), 0)}"
+                yield f"{name} = {self._texts.text(Use(initial), 0)}"
             names.append(name)
             self._bind(start, name)
+        carried = zip(loop.carried, names, strict=True)
+        ends = [(result, end, name) for (result, _, end, _), name in carried]
+        yield from self._bodied(f"for {loop.targets} in {self._texts.text(loop.over, 1)}", loop.items, ends)
+
+    def _bodied(
+        self, opening: str, items: Sequence[Item], ends: Sequence[tuple[str, str, str]]
+    ) -> Iterator[str]:
+        """A branch or loop; of ``(result, end, name)`` the end has the name inside, the result behind."""
         held = dict(self._holder)
-        yield f"for {loop.targets} in {self._text(loop.over, 1)} {{"
-        yield from self._inner(
-            loop.items, [(end, name) for (_, _, end, _), name in zip(loop.carried, names, strict=True)]
-        )
+        yield f"{opening} {{"
+        yield from self._inner(items, [(end, name) for _, end, name in ends])
         yield "}"
         self._restore(held)
-        for (result, *_), name in zip(loop.carried, names, strict=True):
+        for result, _, name in ends:
             self._bind(result, name)
 
     def _inner(self, items: Sequence[Item], ends: Sequence[tuple[str, str]]) -> Iterator[str]:
         """The items of a branch or loop, whose ``ends`` have their names decided."""
-        decided = dict(ends)
-        outer, self._decided = getattr(self, "_decided", {}), {**getattr(self, "_decided", {}), **decided}
+        outer, self._decided = self._decided, {**self._decided, **dict(ends)}
         yield from self._items(items, [end for end, _ in ends])
         for end, name in ends:
-            if self._names.get(end) != name or end in self._absorbed:
-                yield f"{name} = {self._text(Use(end), 0)}"
+            if self._texts.names.get(end) != name or end in self._texts.absorbed:
+                yield f"{name} = {self._texts.text(Use(end), 0)}"
         self._decided = outer
 
     def _restore(self, held: Mapping[str, str]) -> None:
@@ -196,7 +186,7 @@ class _Body:
     # --- Names --------------------------------------------------------------------------------------------
 
     def _wish(self, value: str, otherwise: str) -> str:
-        decided = getattr(self, "_decided", {}).get(value)
+        decided = self._decided.get(value)
         if decided:
             return decided
         plain = self._hints.get(value) or otherwise
@@ -206,7 +196,7 @@ class _Body:
 
     def _free(self, wish: str, value: str) -> str:
         """The name wished for, or with a number, that no value still to be read has."""
-        if getattr(self, "_decided", {}).get(value) == wish and not self._is_live(wish, value):
+        if self._decided.get(value) == wish and not self._is_live(wish, value):
             return wish
         name, number = wish, 1
         while name in self._never or self._is_live(name, value) or self._is_reserved(name, value):
@@ -219,11 +209,10 @@ class _Body:
         return holder is not None and holder != value and self._remaining[holder] > 0
 
     def _is_reserved(self, name: str, value: str) -> bool:
-        decided: Mapping[str, str] = getattr(self, "_decided", {})
-        return name in decided.values() and decided.get(value) != name
+        return name in self._decided.values() and self._decided.get(value) != name
 
     def _bind(self, value: str, name: str) -> None:
-        self._names[value] = name
+        self._texts.names[value] = name
         self._holder[name] = value
 
     def _count(self, items: Sequence[Item], returns: Sequence[str]) -> None:
@@ -249,8 +238,8 @@ class _Body:
     def _all_uses(self, expression: Expression) -> Iterator[str]:
         for value in uses(expression):
             yield value
-            if value in self._absorbed:
-                yield from self._all_uses(self._absorbed[value])
+            if value in self._texts.absorbed:
+                yield from self._all_uses(self._texts.absorbed[value])
 
     # --- Values written where they are read ---------------------------------------------------------------
 
@@ -269,7 +258,7 @@ class _Body:
     def _absorb_into(self, expression: Expression, waiting: list[Statement]) -> list[Statement]:
         """The statements still waiting behind one that takes those right in front of it."""
         wanted = list(uses(expression))
-        head = _head(expression)
+        first = head(expression)
         left = [each for each in waiting if _is_source(each)]
         near = [each for each in waiting if not _is_source(each)]
         for each in [*reversed(near), *left]:
@@ -280,165 +269,22 @@ class _Body:
                 and wanted.count(result) == 1
                 and self._remaining[result] == 1
             )
-            piped = result == head and self._may_be_piped(each)
+            piped = result == first and self._may_be_piped(each)
             if once and result is not None and (piped or self._fits(each, result)):
-                self._absorbed[result] = each.expression
+                self._texts.absorbed[result] = each.expression
                 left = [other for other in left if other is not each]
             elif not _is_source(each):
                 break
         return left
 
     def _may_be_piped(self, statement: Statement) -> bool:
-        """Whether a chain may begin with an expression: not with a long one that is no chain itself."""
-        return _is_stage(statement.expression) or self._width(statement.expression) <= _WIDEST_START
+        """Whether a chain may begin with an expression: not with a long one that is not a chain itself."""
+        return is_stage(statement.expression) or self._texts.width(statement.expression) <= _WIDEST_START
 
     def _fits(self, statement: Statement, result: str) -> bool:
         if _is_source(statement):
             return True
-        return result not in self._hints and self._width(statement.expression) <= _WIDEST_INLINE
-
-    def _width(self, expression: Expression) -> int:
-        return sum(len(_word(each)) + 4 for each in _parts(expression)) + sum(
-            self._width(self._absorbed[value]) for value in uses(expression) if value in self._absorbed
-        )
-
-    # --- Expressions --------------------------------------------------------------------------------------
-
-    def _text(self, expression: Expression, level: int) -> str:
-        text, own = self._levelled(expression)
-        return f"({text})" if own < level else text
-
-    def _levelled(self, expression: Expression) -> tuple[str, int]:
-        match expression:
-            case Use(value):
-                return (
-                    self._levelled(self._absorbed[value])
-                    if value in self._absorbed
-                    else (self._names[value], _ATOM)
-                )
-            case Literal(value):
-                negative = (
-                    isinstance(value, (int, float))
-                    and not isinstance(value, bool)
-                    and str(value).startswith("-")
-                )
-                return literal(value), _ATOM - 4 if isinstance(
-                    value, SymbolicDim
-                ) else 8 if negative else _ATOM
-            case Text(text):
-                return text, _ATOM if re.fullmatch(r"[\w.]+", text) else 6
-            case Items(items, brackets):
-                inner = ", ".join(self._text(each, 1) for each in items)
-                comma = "," if len(items) == 1 and not brackets else ""
-                return (f"[{inner}]" if brackets else f"({inner}{comma})"), _ATOM
-            case Infix():
-                return self._infix(expression)
-            case Subscript(value, items):
-                return f"{self._text(value, _ATOM)}[{', '.join(map(self._index, items))}]", _ATOM
-            case Cut():
-                return self._index(expression), _ATOM
-            case Apply():
-                return self._applied(expression)
-
-    def _infix(self, expression: Infix) -> tuple[str, int]:
-        if expression.left is None:
-            if expression.operator == "not":
-                return f"not {self._text(expression.right, _LEVELS['not'])}", _LEVELS["not"]
-            return f"-{self._text(expression.right, _LEVELS['neg'])}", _LEVELS["neg"]
-        level = _LEVELS[expression.operator]
-        closed = level == 5
-        left = self._text(expression.left, level + (1 if closed or expression.operator == "**" else 0))
-        right = self._text(expression.right, level + (0 if expression.operator == "**" else 1))
-        return f"{left} {expression.operator} {right}", level
-
-    def _index(self, item: Expression) -> str:
-        if isinstance(item, Cut):
-            parts = [self._text(each, 1) if each is not None else "" for each in (item.start, item.stop)]
-            step = f":{self._text(item.step, 1)}" if item.step is not None else ""
-            return f"{parts[0]}:{parts[1]}{step}"
-        return self._text(item, 1)
-
-    def _applied(self, apply: Apply) -> tuple[str, int]:
-        stages: list[str] = []
-        current: Expression = apply
-        while isinstance(current, Apply):
-            inner = _head(current)
-            if inner is None:
-                if not current.is_module or not current.tensors:
-                    break
-                stages.append(self._stage(current))
-                current = Items(current.tensors)
-                break
-            stages.append(self._stage(current))
-            current = self._absorbed.get(inner, Use(inner))
-        if not stages:
-            return self._call(apply), 0 if apply.label is not None else _ATOM
-        if len(stages) == 1 and not apply.is_module:
-            return self._call(apply), _ATOM
-        return " -> ".join([self._text(current, 1), *reversed(stages)]), 0
-
-    def _stage(self, apply: Apply) -> str:
-        """The call without its first tensor, as it stands behind an arrow."""
-        arguments = apply.arguments if apply.is_module else apply.arguments[1:]
-        positional = apply.positional - (not apply.is_module)
-        inner = self._arguments(arguments, positional)
-        label = f"{apply.label}: " if _is_number_path(apply.label) else _label(apply)
-        named = ", ".join(self._argument(name, value) for name, value in apply.named_tensors)
-        call = f"{label}{apply.function}{f'({inner})' if inner or named else ''}"
-        return f"{call}({named})" if named else call
-
-    def _call(self, apply: Apply) -> str:
-        return f"{_label(apply)}{apply.function}({self._arguments(apply.arguments, apply.positional)})"
-
-    def _arguments(self, arguments: Sequence[tuple[str, Expression]], positional: int) -> str:
-        return ", ".join(
-            self._argument("" if number < positional else name, value)
-            for number, (name, value) in enumerate(arguments)
-        )
-
-    def _argument(self, name: str, value: Expression) -> str:
-        text = self._text(value, 1)
-        return f"{name} = {text}" if name else text
-
-
-def _head(expression: Expression) -> str | None:
-    """The value that may be piped into an expression."""
-    if isinstance(expression, Use):
-        return expression.value
-    if not isinstance(expression, Apply):
-        return None
-    if expression.is_module:
-        (first, *others) = expression.tensors or (None,)
-        return first.value if isinstance(first, Use) and not others else None
-    if not expression.arguments or sum(1 for _ in uses(expression)) != 1:
-        return None
-    name, value = expression.arguments[0]
-    by_position = expression.positional > 0 or not name
-    return value.value if by_position and isinstance(value, Use) else None
-
-
-def _is_number_path(label: object) -> bool:
-    """Whether a label begins with a number, which behind an arrow needs no quotes."""
-    return isinstance(label, str) and re.fullmatch(r"\d+(\.\w+)*", label, re.ASCII) is not None
-
-
-def _is_stage(expression: Expression) -> bool:
-    """Whether it is written behind an arrow."""
-    if not isinstance(expression, Apply):
-        return False
-    return _head(expression) is not None or (expression.is_module and bool(expression.tensors))
-
-
-def _label(apply: Apply) -> str:
-    match apply.label:
-        case None:
-            return ""
-        case Text(text):
-            return f'"{text}": '
-        case "":
-            return "_: "
-        case label:
-            return f"{show_label(label)}: "
+        return result not in self._hints and self._texts.width(statement.expression) <= _WIDEST_INLINE
 
 
 def _is_source(statement: Statement) -> bool:
@@ -447,19 +293,6 @@ def _is_source(statement: Statement) -> bool:
     return isinstance(expression, Apply) and next(uses(expression), None) is None and expression.function in (
         "Parameter", "Constant", "tensor", "full", "arange", "zeros", "ones",
     )  # fmt: skip
-
-
-def _reads(item: Item) -> Iterator[str]:
-    """The values that an item reads, also inside."""
-    match item:
-        case Statement():
-            yield from uses(item.expression)
-        case Branch():
-            yield from (before for _, _, before in item.merges)
-            yield from (value for each in item.items for value in _reads(each))
-        case Loop():
-            yield from (initial for *_, initial in item.carried)
-            yield from (value for each in item.items for value in _reads(each))
 
 
 def _outer(loop: Loop) -> Iterator[str]:
@@ -471,28 +304,6 @@ def _outer(loop: Loop) -> Iterator[str]:
             made |= {result for result in item.results if result}
             read |= dict.fromkeys(uses(item.expression))
     yield from (value for value in read if value not in made)
-
-
-def _parts(expression: Expression) -> Iterator[Expression]:
-    from trtdsl.importers.sketch import walk
-
-    yield from walk(expression)
-
-
-def _word(expression: Expression) -> str:
-    """A name for what an expression makes."""
-    match expression:
-        case Apply(label=str(label)) if label:
-            last = [part for part in label.split(".") if not part.isdigit()]
-            return last[-1] if last else expression.function.lower()
-        case Apply():
-            return expression.function
-        case Subscript():
-            return "part"
-        case Literal(value):
-            return literal(value)
-        case _:
-            return "x"
 
 
 def _parameter(name: str, default: Expression | None) -> str:

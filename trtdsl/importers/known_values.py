@@ -1,0 +1,123 @@
+"""What of a program is known before it runs.
+
+In: its nodes in order.  Out: the values of those that depend on neither inputs nor weights, as torch computes
+them, in-place operations included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trtdsl.importers.program import Argument, Array, Ref
+from trtdsl.importers.schemas import overload_of
+from trtdsl.types import DType
+
+if TYPE_CHECKING:
+    import torch
+
+SHAPED_LIKE = ("new_", "zeros_like", "ones_like", "full_like")
+"""How the names of operations begin that read nothing but the dtype and the size of a tensor."""
+
+
+class WritesThroughViews(Exception):
+    """The program writes to memory that it reads by another name; export decomposes that."""
+
+
+class KnownValues:
+    """The values of nodes that depend on neither inputs nor weights, computed by torch as they come."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self._read: dict[str, Any] = {}
+        self._versions: dict[str, int] = {}
+        """of what is read, how often its memory was written to before"""
+
+    def give(self, name: str, value: torch.Tensor) -> None:
+        self._values[name] = value.detach().clone()
+
+    def alias(self, name: str, other: str) -> None:
+        if other in self._values:
+            self._values[name] = self._values[other]
+
+    def compute(self, node: Any, made: Mapping[str, Argument]) -> bool:
+        """Whether a node's value is known; computes it then."""
+        import torch
+
+        missing = object()
+
+        def value(each: Any) -> Any:
+            if isinstance(each, torch.fx.Node):
+                if each.name in self._values:
+                    return self._values[each.name]
+                number = made.get(each.name, missing)
+                if isinstance(number, Ref):
+                    return self._values.get(number.value, missing)
+                return number if isinstance(number, (int, float, bool)) else missing
+            if isinstance(each, (list, tuple)):
+                items = [value(item) for item in each]
+                return missing if any(item is missing for item in items) else type(each)(items)
+            return each
+
+        arguments = [value(each) for each in node.args]
+        if overload_of(node.target).startswith(SHAPED_LIKE) and arguments[0] is missing:
+            arguments[0] = _stand_in(node.args[0], node.meta["val"], missing)
+        named = {key: value(each) for key, each in node.kwargs.items()}
+        if any(each is missing for each in [*arguments, *named.values()]) or _is_random(node):
+            return False
+        with torch.no_grad():
+            target: Any = node.target
+            result = target(*arguments, **named)
+        if isinstance(result, torch.Tensor):
+            self._values[node.name] = result
+        else:
+            self._values |= {f"{node.name}_{number}": each for number, each in enumerate(result)}
+        return True
+
+    def number(self, node: Any) -> Any:
+        """The number that a node reads of a known tensor, or computes of known numbers; None where it is
+        not.
+        """
+        target: Any = node.target
+        arguments = [
+            self._values.get(each.name, each) if hasattr(each, "name") else each for each in node.args
+        ]
+        if any(hasattr(each, "op") for each in arguments):
+            return None
+        found = target(*arguments)
+        self._values[node.name] = found
+        return found
+
+    def read(self, name: str) -> None:
+        """An operation of unknown values reads it: what it is now is what the program needs."""
+        if name not in self._values:
+            return
+        value = self._values[name]
+        if self._versions.setdefault(name, value._version) != value._version:
+            raise WritesThroughViews(f"`{name}` is read before and after it is written to")
+        if name not in self._read:
+            self._read[name] = value.detach().clone()
+
+    def arrays(self) -> dict[str, Array]:
+        import torch
+
+        from trtdsl.reference import to_numpy
+
+        names = {str(getattr(torch, dtype.value)): dtype for dtype in DType}
+        return {name: to_numpy(value) for name, value in self._read.items() if str(value.dtype) in names}
+
+
+def _stand_in(node: Any, result: Any, otherwise: Any) -> Any:
+    """A tensor in the place of one of which only the dtype and a size that is fixed matter."""
+    import torch
+
+    if not all(isinstance(size, int) for size in result.shape):
+        return otherwise
+    return torch.empty(result.shape, dtype=node.meta["val"].dtype)
+
+
+def _is_random(node: Any) -> bool:
+    import torch
+
+    tags: Sequence[Any] = getattr(node.target, "tags", ())
+    return torch.Tag.nondeterministic_seeded in tags and "dropout" not in str(node.target)
