@@ -17,6 +17,7 @@ from trtdsl.elaborate.builtins import Unsuitable, bounded
 from trtdsl.elaborate.configuring import configure
 from trtdsl.elaborate.mistakes import Mistake, in_terms_of, mistake
 from trtdsl.elaborate.placing import Place, Placer, Use, refused
+from trtdsl.elaborate.tensor_arguments import gathered, may_be_tensors, out_of_tuples, spread
 from trtdsl.elaborate.values import (
     CALLEES,
     Argument,
@@ -69,16 +70,16 @@ class Caller:
 
     def pipe(self, callee: Any, piped: Argument, arguments: Sequence[Argument] | None, call: Call) -> Any:
         """``piped -> callee(arguments)``; ``arguments`` is None where none are written."""
-        tensors = _spread(piped, call.span, callee)
+        tensors = spread(piped, call.span, callee)
         if isinstance(callee, Configured):
             further = tuple(arguments or ())
-            if any(not _may_be_tensors(argument.value) for argument in further):
+            if any(not may_be_tensors(argument.value) for argument in further):
                 text = f"`{callee.callee.name}` is configured already; only tensors can follow"
                 raise mistake(text, call.span)
             return self.place(callee, [*tensors, *further], call)
         if isinstance(callee, BlockRef) or (isinstance(callee, OperatorRef) and callee.is_module):
             return self.place(Configured(callee, tuple(arguments or ()), call.span), tensors, call)
-        return self.call(callee, [*_gathered(callee, tensors), *(arguments or ())], call)
+        return self.call(callee, [*gathered(callee, tensors), *(arguments or ())], call)
 
     def call(self, callee: Any, arguments: Sequence[Argument], call: Call) -> Any:
         """``callee(arguments)`` in an expression."""
@@ -104,10 +105,10 @@ class Caller:
         bodies = {a.name: a for a in configured.arguments if a.name in callee.op.bodies}
         own = [argument for argument in configured.arguments if argument.name not in bodies]
         op, spans = configure(callee, own, call.span)
-        tensors = _out_of_tuples(op, tensors)
+        tensors = out_of_tuples(op, tensors)
         order = tuple(operand.name for operand in callee.op.operands)
         if callee.op.in_two_lists and all(argument.name is None for argument in tensors):
-            tensors = _gathered(callee, list(tensors))
+            tensors = gathered(callee, list(tensors))
         weights = op.slots
         bound = match_arguments(callee.name, order, tensors, call.span, "tensor", by_name=weights)
         for name in weights:
@@ -374,68 +375,6 @@ def _tensor_list(op: Op, name: str, argument: Argument) -> Sequence[Value]:
         if not is_tensor(value):
             raise mistake(f"{what}, but it holds {in_words(value)}", argument.span)
     return values
-
-
-def _spread(piped: Argument, stage: Span, callee: Any) -> list[Argument]:
-    """The piped value as leading arguments: a tuple of tensors, and of `none` for those left out, is several.
-
-    What is wrong with a tensor is shown at the stage, whose note says what is piped in.
-    """
-    values: Any = piped.value
-    nests = _nests(callee)
-    if (
-        isinstance(values, tuple)
-        and values
-        and is_tensor(values[0])
-        and all(_is_optional_tensor(value) or (nests and _is_nested(value)) for value in values[1:])
-    ):
-        return [Argument(value, stage) for value in values]
-    return [Argument(values, stage)] if is_tensor(values) else [piped]
-
-
-def _nests(callee: Any) -> bool:
-    """Whether PyTorch takes some tensors of a module in a tuple."""
-    module = callee.callee if isinstance(callee, Configured) else callee
-    return isinstance(module, OperatorRef) and bool(module.op.tuple_operands)
-
-
-def _is_nested(value: object) -> bool:
-    values: Any = value
-    return isinstance(values, tuple) and all(map(is_tensor, values))
-
-
-def _out_of_tuples(op: Op, tensors: Sequence[Argument]) -> Sequence[Argument]:
-    """The tensors one by one, those that stand in a tuple as PyTorch takes them."""
-    if not op.tuple_operands:
-        return tensors
-    found: list[Argument] = []
-    for argument in tensors:
-        apart = argument.name is None and _is_nested(argument.value)
-        found += [Argument(each, argument.span) for each in argument.value] if apart else [argument]
-    return found
-
-
-def _is_optional_tensor(value: object) -> bool:
-    return value is None or is_tensor(value)
-
-
-def _may_be_tensors(value: object) -> bool:
-    return _is_optional_tensor(value) or isinstance(value, (list, tuple))
-
-
-def _gathered(callee: Any, tensors: list[Argument]) -> list[Argument]:
-    """Tensors piped into a function that takes a list, such as ``cat``, as that list.
-
-    It is given by name where something else comes first, as ``einsum``'s equation does.
-    """
-    operator = callee.operator if isinstance(callee, Builtin) else callee
-    if not isinstance(operator, OperatorRef) or not all(is_tensor(each.value) for each in tensors):
-        return tensors
-    operands, order = operator.op.operands, operator.op.order
-    if not operands or not operands[0].variadic:
-        return tensors
-    name = operands[0].name if order and order[0] != operands[0].name else None
-    return [Argument([argument.value for argument in tensors], tensors[0].span, name)]
 
 
 def _tensor_names(callee: Callee) -> list[str]:

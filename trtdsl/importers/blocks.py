@@ -17,7 +17,7 @@ from trtdsl.importers.holes import Function, Hole, filled, pruned, roles
 from trtdsl.importers.loops import with_loops
 from trtdsl.importers.names import hints_of
 from trtdsl.importers.parameters import Inferred, Instance, infer
-from trtdsl.importers.program import ModuleFacts, Program, refs
+from trtdsl.importers.program import ModuleFacts, Program, common_start, refs
 from trtdsl.importers.sketch import (
     Apply,
     Block,
@@ -181,7 +181,7 @@ class Structure:
             label=body.scope.path,
             tensors=tuple(map(Use, body.tensors)),
         )
-        frames = _shared([each.frames for each in body.scope.statements() if each.frames])
+        frames = common_start([each.frames for each in body.scope.statements() if each.frames])
         return Statement(tuple(body.results), apply, (), frames)
 
     def _facts(self, scope: Scope) -> ModuleFacts:
@@ -348,16 +348,6 @@ def _default(column: Sequence[Hole]) -> Literal | None:
         if plain and len(column) > 1 and 2 * count >= len(column) and count < len(column)
         else None
     )
-
-
-def _shared(frames: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    """The frames that all of these begin with."""
-    found: list[Any] = []
-    for each in zip(*frames, strict=False):
-        if len(set(each)) > 1:
-            break
-        found.append(each[0])
-    return tuple(found)
 
 
 def _documentation(scope: Scope, facts: ModuleFacts) -> tuple[str, ...]:

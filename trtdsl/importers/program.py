@@ -144,6 +144,16 @@ class Program(msgspec.Struct, frozen=True):
     """what was imported, for people"""
 
 
+def common_start(sequences: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    """What all of these begin with."""
+    found: list[Any] = []
+    for each in zip(*sequences, strict=False):
+        if len(set(each)) > 1:
+            break
+        found.append(each[0])
+    return tuple(found)
+
+
 def refs(argument: Argument) -> Iterator[str]:
     """The values in an argument."""
     if isinstance(argument, Ref):

@@ -14,7 +14,7 @@ import numpy as np
 
 from trtdsl.importers.modules import WEIGHTED, module_of
 from trtdsl.importers.names import assigned, numbered
-from trtdsl.importers.program import Array, Call, Operation, Program, refs
+from trtdsl.importers.program import Array, Call, Operation, Program, common_start, refs
 from trtdsl.importers.rules import RULES, Missing, write
 from trtdsl.importers.sketch import Apply, Expression, Items, Literal, Statement, uses
 from trtdsl.ops.base import OPERATORS, SPELLINGS
@@ -72,7 +72,7 @@ def _with_sources(statements: list[Statement], program: Program) -> list[Stateme
     for value, expression in _sources(program).items():
         numbers = readers.get(value, [])
         if numbers:
-            calls = _common([statements[number].calls for number in numbers])
+            calls = common_start([statements[number].calls for number in numbers])
             in_front.setdefault(numbers[0], []).append(_source(value, expression, calls, taken))
         elif any(value in refs(output) for _, output in program.outputs):
             in_front.setdefault(len(statements), []).append(_source(value, expression, (), taken))
@@ -177,13 +177,3 @@ def constants_of(statements: list[Statement], program: Program) -> dict[str, Arr
         and isinstance(each.expression.label, str)
         and value is not None
     }
-
-
-def _common(paths: list[tuple[Call, ...]]) -> tuple[Call, ...]:
-    """The calls that all of these lie in."""
-    found: list[Call] = []
-    for calls in zip(*paths, strict=False):
-        if len(set(calls)) > 1:
-            break
-        found.append(calls[0])
-    return tuple(found)
