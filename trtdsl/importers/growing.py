@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trtdsl.importers.program import Argument, Call, Operation, Program, Ref, renamed, with_refs
+from trtdsl.importers.program import Argument, Call, Operation, Program, Ref, renamed, rewritten, with_refs
 
 
 def with_growing_lists(program: Program) -> Program:
@@ -76,5 +76,4 @@ def _joined_once(program: Program) -> Program:
             arguments = {**operation.arguments, "tensors": (Ref(before), tensors[-1])}
             operation = msgspec.structs.replace(operation, arguments=arguments)
         operations.append(operation)
-    outputs = tuple((name, with_refs(value, names)) for name, value in program.outputs)
-    return msgspec.structs.replace(program, operations=tuple(operations), outputs=outputs)
+    return rewritten(program, operations, names)

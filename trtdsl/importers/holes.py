@@ -62,16 +62,6 @@ class Function(msgspec.Struct, frozen=True):
         return self.name
 
 
-class Numbered:
-    """Gives each value a number when it is first seen, so that names do not matter."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-
-    def __call__(self, value: str) -> int:
-        return self.numbers.setdefault(value, len(self.numbers))
-
-
 def completed(apply: Apply) -> Apply:
     """A call with every parameter, also those that are the operator's defaults."""
     if apply.function not in OPERATORS and apply.function not in SPELLINGS:

@@ -23,7 +23,6 @@ _BINARY = {
     "Greater": "gt", "GreaterOrEqual": "ge", "And": "logical_and", "Or": "logical_or", "Xor": "logical_xor",
     "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor",
 }  # fmt: skip
-_COMMUTES = frozenset({"add", "mul"})
 
 
 def _register_same(operator: str, name: str) -> None:

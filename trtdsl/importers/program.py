@@ -180,13 +180,10 @@ def renamed(operation: Operation, names: Mapping[str, Argument]) -> Operation:
     return msgspec.structs.replace(operation, arguments=arguments)
 
 
-def users(operations: Sequence[Operation]) -> dict[str, list[int]]:
-    """Which operations read each value, by number."""
-    found: dict[str, list[int]] = {}
-    for number, operation in enumerate(operations):
-        for value in dict.fromkeys(operation.operands):
-            found.setdefault(value, []).append(number)
-    return found
+def rewritten(program: Program, operations: Sequence[Operation], names: Mapping[str, Argument]) -> Program:
+    """The program with other operations, its outputs reading what stands for values that are gone."""
+    outputs = tuple((name, with_refs(value, names)) for name, value in program.outputs)
+    return msgspec.structs.replace(program, operations=tuple(operations), outputs=outputs)
 
 
 def type_of_array(array: Array) -> TensorType | None:

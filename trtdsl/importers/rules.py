@@ -92,8 +92,6 @@ def write(operation: Operation, program: Program) -> Expression:
 _RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "view": ("reshape", {"size": "shape"}),
     "_unsafe_view": ("reshape", {"size": "shape"}),
-    "reshape": ("reshape", {}),
-    "t": ("t", {}),
     "split_with_sizes": ("split", {"split_sizes": "split_size_or_sections"}),
     "unsafe_split": ("split", {"split_size": "split_size_or_sections"}),
     "linalg_vector_norm": ("vector_norm", {}),
@@ -107,9 +105,7 @@ _RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "__xor__": ("bitwise_xor", {}),
     "im2col": ("unfold", {}),
     "col2im": ("fold", {}),
-    "grid_sampler": ("grid_sample", {}),
     "conj_physical": ("conj", {}),
-    "numpy_T": ("t", {}),
     "special_logit": ("logit", {}),
     "special_softmax": ("softmax", {}),
     "concat": ("cat", {}),
@@ -118,7 +114,6 @@ _RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "swapaxes": ("transpose", {"axis0": "dim0", "axis1": "dim1"}),
     "swapdims": ("transpose", {}),
     "unsafe_chunk": ("chunk", {}),
-    "flip": ("flip", {}),
 }
 
 
@@ -134,7 +129,7 @@ for _name, (_function, _names) in _RENAMED.items():
 
 _INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "remainder": "%",
-    "floor_divide": "//", "matmul": "@", "pow": "**",
+    "floor_divide": "//", "pow": "**",
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
 
@@ -143,7 +138,7 @@ _INFIX = {
 def _infix(writing: Writing) -> Expression:
     name = writing.operation.base
     plain = writing.get("alpha", 1) == 1 and writing.get("rounding_mode") is None
-    if not plain or name == "matmul":
+    if not plain:
         return writing.apply(name)
     left, right = [
         value for key, value in writing.operation.arguments.items() if key not in ("alpha", "rounding_mode")
@@ -245,11 +240,6 @@ def _index(writing: Writing) -> Expression:
 # --- Shapes -----------------------------------------------------------------------------------------------
 
 
-@rule("expand")
-def _expand(writing: Writing) -> Expression:
-    return writing.given("expand", {"input": writing["self"], "size": writing["size"]})
-
-
 @rule("expand_as", "view_as", "reshape_as")
 def _as(writing: Writing) -> Expression:
     name, parameter = ("expand", "size") if writing.operation.base == "expand_as" else ("reshape", "shape")
@@ -259,13 +249,6 @@ def _as(writing: Writing) -> Expression:
 @rule("numpy_T", "t")
 def _t(writing: Writing) -> Expression:
     return writing.given("transpose", {"input": writing["self"], "dim0": 0, "dim1": 1})
-
-
-@rule("unflatten")
-def _unflatten(writing: Writing) -> Expression:
-    return writing.given(
-        "unflatten", {"input": writing["self"], "dim": writing["dim"], "sizes": writing["sizes"]}
-    )
 
 
 @rule("split", "unsafe_split")
@@ -333,11 +316,6 @@ def _upsample(writing: Writing) -> Expression:
     if name.endswith("_aa"):
         given["antialias"] = True
     return writing.given("interpolate", given)
-
-
-@rule("im2col")
-def _im2col(writing: Writing) -> Expression:
-    return writing.apply("unfold")
 
 
 @rule("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
@@ -419,20 +397,6 @@ def _arange(writing: Writing) -> Expression:
     natural = DType.FLOAT32 if any(isinstance(each, float) for each in (start, end, step)) else DType.INT64
     named = () if dtype is natural else (("dtype", Literal(dtype)),)
     return Apply("arange", (*(("", expression_of(each)) for each in given), *named))
-
-
-@rule("where")
-def _where(writing: Writing) -> Expression:
-    return writing.given(
-        "where", {"condition": writing["condition"], "input": writing["self"], "other": writing["other"]}
-    )
-
-
-@rule("masked_fill")
-def _masked_fill(writing: Writing) -> Expression:
-    return writing.given(
-        "masked_fill", {"input": writing["self"], "mask": writing["mask"], "value": writing["value"]}
-    )
 
 
 @rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")

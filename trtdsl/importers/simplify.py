@@ -5,11 +5,9 @@ In: a :class:`~trtdsl.importers.program.Program` as a reader gives it.  Out: one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
-from trtdsl.importers.program import Argument, Operation, Program, Ref, refs, renamed, with_refs
+from trtdsl.importers.program import Argument, Operation, Program, Ref, refs, renamed, rewritten
 
 _NOTHING = frozenset(
     {
@@ -49,7 +47,7 @@ def without_nothing(program: Program) -> Program:
             names[operation.results[0]] = source
         else:
             kept.append(operation)
-    return _with(program, kept, names)
+    return rewritten(program, kept, names)
 
 
 def _does_nothing(operation: Operation, program: Program) -> bool:
@@ -88,8 +86,3 @@ def without_unread(program: Program) -> Program:
         weights={name: key for name, key in program.weights.items() if name in read},
         constants={name: array for name, array in program.constants.items() if name in read - made},
     )
-
-
-def _with(program: Program, operations: list[Operation], names: Mapping[str, Argument]) -> Program:
-    outputs = tuple((name, with_refs(value, names)) for name, value in program.outputs)
-    return msgspec.structs.replace(program, operations=tuple(operations), outputs=outputs)

@@ -25,7 +25,7 @@ class Form:
     @classmethod
     def fit(cls, value: object) -> tuple[bool, Any]:
         """Whether a value has the form, or can be given it, and the value in it."""
-        raise NotImplementedError
+        raise TypeError(f"{cls.__name__} states no form")
 
 
 class Nested(Form):
