@@ -5,7 +5,7 @@ BIN := .venv/bin
 DEMO := build/demo
 LOWEST := .venv-lowest
 
-.PHONY: demo test lint types unit zoo onnx-suite import-zoo wheels test-lowest docs clean
+.PHONY: demo test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
@@ -36,6 +36,10 @@ onnx-suite: .venv/dev
 # Published models through the importer, each compared with its module; an hour or more.
 import-zoo: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/import_zoo.py --write
+
+# The same models as ONNX files; some hours.
+import-onnx: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/import_onnx.py --write
 
 wheels: .venv/dev
 	$(BIN)/pytest -n 2 -m wheels

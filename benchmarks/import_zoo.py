@@ -21,6 +21,8 @@ from import_models import Model, models
 
 RESULTS = Path(__file__).parent / "import.json"
 TABLE = Path(__file__).parent / "import.md"
+SIZES = {"N": 3, "S": 10}
+"""What the dynamic dimensions are when values are compared."""
 
 
 def imported(model: Model) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def imported(model: Model) -> dict[str, Any]:
     torch.set_num_threads(1)
     with recording() as constructed:
         module = model.make().eval()
-    _randomize(module)
+    randomize(module)
     begin = time.process_time()
     found = import_module(module, model.inputs, model.dims, name=model.name, constructed=constructed)
     seconds = time.process_time() - begin
@@ -48,8 +50,8 @@ def imported(model: Model) -> dict[str, Any]:
     }
 
 
-def _randomize(module: Any) -> None:
-    """Statistics as training leaves them, and no weight that hides what is behind it."""
+def randomize(module: Any) -> None:
+    """Statistics as training leaves them, no weight that hides what follows, no two vectors equal."""
     import torch
 
     for each in module.modules():
@@ -60,6 +62,8 @@ def _randomize(module: Any) -> None:
         for parameter in module.parameters():
             if parameter.numel() and not parameter.any():
                 parameter.normal_(0, 0.02)
+            elif parameter.ndim == 1 and (parameter == parameter[:1]).all():
+                parameter.mul_(torch.empty_like(parameter).uniform_(0.9, 1.1))
 
 
 def _error(module: Any, model: Model, found: Any) -> tuple[float, int]:
@@ -68,7 +72,7 @@ def _error(module: Any, model: Model, found: Any) -> tuple[float, int]:
 
     from trtdsl.reference import run
 
-    values = dict(_values(model))
+    values = dict(values_of(model, SIZES))
     state = {**module.state_dict(), **found.constants}
     with torch.no_grad():
         named = "x" not in values
@@ -85,10 +89,10 @@ def _error(module: Any, model: Model, found: Any) -> tuple[float, int]:
     return max(errors), len(errors)
 
 
-def _values(model: Model) -> Iterator[tuple[str, Any]]:
+def values_of(model: Model, sizes: Mapping[str, int]) -> Iterator[tuple[str, Any]]:
+    """A tensor for each input, at these sizes of the dynamic dimensions."""
     import torch
 
-    sizes = {"N": 3, "S": 10}
     for name, text in model.inputs.items():
         dtype, _, shape = text.partition("[")
         dims = [sizes.get(each.strip()) or int(each) for each in shape.rstrip("]").split(",")]
