@@ -26,9 +26,11 @@ from trtdsl.importers import (
     onnx_rules_pointwise,
     onnx_rules_reducing,
     onnx_rules_sequences,
+    onnx_rules_windows,
 )
 from trtdsl.importers.names import numbered
 from trtdsl.importers.onnx_constants import evaluate
+from trtdsl.importers.onnx_control import controlled
 from trtdsl.importers.onnx_functions import defaults, definition, with_attributes
 from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value, dtype_of, known
 from trtdsl.importers.onnx_rules_moving import pieces_of
@@ -46,11 +48,9 @@ RULE_FILES = (
     onnx_rules_reducing,
     onnx_rules_sequences,
     onnx_rules_images,
+    onnx_rules_windows,
 )
 """Where the rules are: importing them registers them."""
-
-LONGEST_LOOP = 64
-"""Runs of a loop that are written out."""
 
 BATCH, IMAGE, LENGTH = (1, 8, 64, 1), (32, 256, 1024, 32), (1, 64, 512, 1)
 """The ranges of dynamic axes for which the user gives none."""
@@ -228,7 +228,7 @@ class _Reader:
         if node.op in ("SplitToSequence", "SequenceAt"):
             return self._piece(node, proto)
         if node.op in ("If", "Loop", "Scan"):
-            return self._controlled(node, proto)
+            return controlled(node, self._run)
         found = None if node.op == "Constant" else evaluate(node)
         if found is not None:
             return found
@@ -254,12 +254,6 @@ class _Reader:
 
     # --- Bodies -------------------------------------------------------------------------------------------
 
-    def _controlled(self, node: Node, proto: Any) -> Results:
-        """A branch or loop that the file decides, written out."""
-        if node.op == "If":
-            return self._branch(node)
-        return self._loop(node) if node.op == "Loop" else self._scan(node)
-
     def _run(self, graph: Any, given: Mapping[str, Value], calls: Sequence[Any]) -> list[Value]:
         """The results of a body, which sees the values around it."""
         outer, before = self._values, len(self._missing)
@@ -273,85 +267,6 @@ class _Reader:
             del self._missing[before:]
             raise Refused(f"in its body, `{name}`: {reason}")
         return [each for each in results if not isinstance(each, _Broken)]
-
-    def _branch(self, node: Node) -> Results:
-        condition = node[0]
-        if isinstance(condition, Known):
-            chosen = "then_branch" if condition.array.reshape(-1)[0] else "else_branch"
-            return tuple(self._run(node.attribute(chosen), {}, node.calls))
-        # Neither branch has effects: both are computed, and one is taken.
-        first = self._run(node.attribute("then_branch"), {}, node.calls)
-        second = self._run(node.attribute("else_branch"), {}, node.calls)
-        pairs = [(node.tensor(one), node.tensor(other)) for one, other in zip(first, second, strict=True)]
-        if any(node.type(one) != node.type(other) for one, other in pairs):
-            raise Refused(
-                "its branches give different shapes, and an input of the model decides between them"
-            )
-        return tuple(
-            node.one("where", condition=node.reshape(condition, ()), self=one, other=other)
-            for one, other in pairs
-        )
-
-    def _loop(self, node: Node) -> Results:
-        body = node.attribute("body")
-        count = node.scalar(0, "how often it runs") if node.has(0) else None
-        if not isinstance(count, int) or count > LONGEST_LOOP:
-            raise Refused(
-                f"the importer writes out only loops of a known number of at most {LONGEST_LOOP} runs"
-            )
-        going: Value = node[1] if node.has(1) else known(np.array(True))
-        carried: list[Value] = [each for each in node.inputs[2:] if each is not None]
-        collected: list[list[Value]] = []
-        for number in range(count):
-            if isinstance(going, Ref):
-                raise Refused("the values of a tensor decide how often it runs")
-            if not going.array.reshape(-1)[0]:
-                break
-            names = [each.name for each in body.input]
-            step = known(np.array(number, np.int64))
-            going, *results = self._run(
-                body, dict(zip(names, (step, going, *carried), strict=True)), node.calls
-            )
-            carried = results[: len(carried)]
-            collected.append(results[len(carried) :])
-        return (*carried, *(self._stacked(node, each, 0) for each in zip(*collected, strict=True)))
-
-    def _scan(self, node: Node) -> Results:
-        body, count = node.attribute("body"), node.attribute("num_scan_inputs")
-        if node.opset < 9:
-            raise Refused("before version 9 it runs along a batch")
-        values = [each for each in node.inputs if each is not None]
-        carried, sequences = values[: len(values) - count], values[len(values) - count :]
-        axes = node.attribute("scan_input_axes") or [0] * count
-        reverse = node.attribute("scan_input_directions") or [0] * count
-        length = node.type(sequences[0]).shape[axes[0]]
-        if not isinstance(length, int) or length > LONGEST_LOOP:
-            raise Refused(
-                f"the importer writes out only loops of a known number of at most {LONGEST_LOOP} runs"
-            )
-        collected: list[list[Value]] = []
-        for number in range(length):
-            places = [length - 1 - number if back else number for back in reverse]
-            items = [
-                node.one("select", self=node.tensor(each), dim=node.axis(axis, each), index=place)
-                for each, axis, place in zip(sequences, axes, places, strict=True)
-            ]
-            names = [each.name for each in body.input]
-            results = self._run(body, dict(zip(names, (*carried, *items), strict=True)), node.calls)
-            carried = results[: len(carried)]
-            collected.append(results[len(carried) :])
-        outputs = list(zip(*collected, strict=True))
-        back = node.attribute("scan_output_directions") or [0] * len(outputs)
-        to = node.attribute("scan_output_axes") or [0] * len(outputs)
-        made = zip(outputs, back, to, strict=True)
-        return (
-            *carried,
-            *(self._stacked(node, each[::-1] if over else each, dim) for each, over, dim in made),
-        )
-
-    def _stacked(self, node: Node, values: Sequence[Value], dim: int) -> Ref:
-        tensors = tuple(node.tensor(each) for each in values)
-        return node.one("stack", tensors=tensors, dim=node.axis(dim, tensors[0]) if dim else 0)
 
     def _inline(self, body: Any, proto: Any, node: Node) -> None:
         """Read the function that defines an operator in the place of its node."""
