@@ -170,5 +170,15 @@ def test_an_onnx_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "equal to model.onnx: float32 at batch = " in found
     assert "go on with: trtdsl compile model.trtnet model.weights.safetensors\n" in found
     assert trtdsl("check", "model.trtnet", "model.weights.safetensors") == 0
+    assert "assumed batch = 1 .. 8 .. 64; another range is given as --dim batch=1..8..64\n" in found
+    assert trtdsl("import", "model.onnx", "--dim", "batch=4..8..12, step = 4") == 0
+    assert "dim batch = 4 .. 8 .. 12, step = 4" in capsys.readouterr().out
+    assert trtdsl("import", "model.onnx", "--dim", "batch=3") == 0
+    assert "input x: float32[3, 4]" in capsys.readouterr().out
+    for range in ("1..8", "8..4..2", "2..3..3, step = 4"):
+        assert trtdsl("import", "model.onnx", "--dim", f"batch={range}") == 2
+        assert capsys.readouterr().err.startswith(f"error: `{range}`")
+    assert trtdsl("import", "model.onnx", "--dim", "N=3") == 2
+    assert "no input of the file has a dimension `N`" in capsys.readouterr().err
     assert trtdsl("import", "model.onnx", "--input", "x=float32[4, 4]") == 2
     assert "`--input` is about a module" in capsys.readouterr().err

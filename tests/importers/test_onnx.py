@@ -14,6 +14,7 @@ from trtdsl import DiagnosticError, elaborate_text
 from trtdsl.importers.module import Imported
 from trtdsl.importers.onnx_file import read_model
 from trtdsl.importers.onnx_import import import_onnx, import_onnx_program
+from trtdsl.importers.onnx_inputs import Axes
 from trtdsl.importers.onnx_scopes import calls_of, scope_of
 from trtdsl.reference import run, to_numpy
 from trtdsl.types import Symbol
@@ -40,7 +41,7 @@ def model_of(
 
 
 def imported(model: Any, **dims: Symbol) -> Imported:
-    return import_onnx_program(*read_model(model, "m", dims))
+    return import_onnx_program(*read_model(model, "m", Axes(dims)))
 
 
 def computed(found: Imported, **inputs: Any) -> list[Any]:
@@ -285,6 +286,85 @@ def test_axes_without_names_are_batches_and_images() -> None:
     assert "dim H = 32 .. 256 .. 1024, step = 32" in found.text
     fixed = imported(model_of([node], {"x": (FLOAT, [None, 3])}, ["y"]), N=Symbol("N", 2, 2, 2))
     assert "input x: float32[2, 3]" in fixed.text
+
+
+def named(name: str, **dims: Symbol) -> Imported:
+    return imported(model_of([make_node("Relu", ["x"], ["y"])], {"x": (FLOAT, [name, 3])}, ["y"]), **dims)
+
+
+@pytest.mark.parametrize("name", ["unk__214", "p2o.DynamicDimension.0", "?"])
+def test_axes_without_a_name_of_their_own_are_named_by_where_they_stand(name: str) -> None:
+    assert "dim N = 1 .. 8 .. 64" in named(name).text
+
+
+def test_axes_of_one_name_are_one_dimension() -> None:
+    node = make_node("Add", ["a", "b"], ["y"])
+    inputs = {"a": (FLOAT, ["unk__1", 3]), "b": (FLOAT, ["unk__1", 1])}
+    assert body(imported(model_of([node], inputs, ["y"]))) == "output y = a + b"
+
+
+def test_the_sides_of_images_are_multiples() -> None:
+    node = make_node("Relu", ["x"], ["y"])
+    found = imported(model_of([node], {"x": (FLOAT, ["batch", "height", "width", 3])}, ["y"]))
+    assert "dim height = 32 .. 256 .. 1024, step = 32" in found.text
+
+
+def saved(model: Any, path: Path) -> Path:
+    onnx.save(model, path)
+    return path
+
+
+def test_a_guessed_range_begins_where_the_model_fits(tmp_path: Path) -> None:
+    pads = {"pads": np.array([0, 0, 0, 6])}
+    node = make_node("Pad", ["x", "pads"], ["y"], mode="reflect")
+    path = saved(model_of([node], {"x": (FLOAT, [2, "length"])}, ["y"], pads), tmp_path / "m.onnx")
+    found = import_onnx(path)
+    assert "dim length = 8 .. 64 .. 512" in found.text
+    assert found.guessed == ("length",)
+    given = import_onnx(path, {"length": Symbol("length", 7, 7, 9)})
+    assert "dim length = 7 .. 7 .. 9" in given.text
+    assert given.guessed == ()
+    with pytest.raises(
+        DiagnosticError, match="reflection by 6 needs a dimension larger than length"
+    ) as error:
+        import_onnx(path, {"length": Symbol("length", 1, 7, 9)})
+    assert error.value.diagnostics[0].help == ()
+
+
+def test_a_refusal_for_a_guessed_range_says_what_to_give(tmp_path: Path) -> None:
+    node = make_node("Squeeze", ["x", "axes"], ["y"])
+    model = model_of([node], {"x": (FLOAT, [2, "length"])}, ["y"], {"axes": np.array([1])})
+    with pytest.raises(DiagnosticError) as error:
+        import_onnx(saved(model, tmp_path / "m.onnx"))
+    (advice,) = error.value.diagnostics[0].help
+    assert advice == (
+        "the file gives no sizes of `length`, taken to be 1 .. 64 .. 512: give them with"
+        " --dim length=MIN..OPT..MAX, or the only one with --dim length=SIZE"
+    )
+
+
+def test_a_range_for_a_dimension_that_there_is_not(tmp_path: Path) -> None:
+    model = model_of([make_node("Relu", ["x"], ["y"])], {"x": (FLOAT, ["batch", 3])}, ["y"])
+    with pytest.raises(DiagnosticError, match="no input of the file has a dimension `N`") as error:
+        import_onnx(saved(model, tmp_path / "m.onnx"), {"N": Symbol("N", 1, 2, 3)})
+    assert error.value.diagnostics[0].help == ("its dynamic dimensions: `batch`",)
+
+
+def test_what_a_body_gives_of_a_refused_node_is_not_refused_again() -> None:
+    inner = helper.make_graph(
+        [make_node("Identity", ["broken"], ["b"])],
+        "inner",
+        [],
+        [helper.make_tensor_value_info("b", FLOAT, None)],
+    )
+    nodes = [
+        make_node("Det", ["x"], ["broken"]),
+        make_node("If", ["yes"], ["y"], then_branch=inner, else_branch=inner),
+        make_node("Unsqueeze", ["y", "axes"], ["z"]),
+    ]
+    arrays = {"yes": np.array(True), "axes": np.array([0])}
+    model = model_of(nodes, {"x": (FLOAT, [2, 2])}, ["z"], arrays)
+    assert refusal(model) == ["`Det` cannot be imported: the language has no determinant"]
 
 
 def test_a_file_with_external_data(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 if TYPE_CHECKING:
     from trtdsl.importers.module import Imported
     from trtdsl.importers.source import Opened
+    from trtdsl.types import Symbol
 
 
 @command
@@ -156,14 +158,15 @@ def _count(imported: Imported) -> str:
 
 def _guesses(opened: Opened, imported: Imported) -> list[str]:
     """The ranges that nobody gave."""
-    guessed = opened.inputs.guessed if opened.inputs else ()
-    ranges = [
-        f"{each.name} = {each.minimum} .. {each.optimum} .. {each.maximum}"
-        for each in imported.dims
-        if each.name in guessed
-    ]
-    names = " ".join(f"--dim {text.replace(' ', '')}" for text in ranges)
+    guessed = opened.inputs.guessed if opened.inputs else imported.guessed
+    ranges = [_range(each) for each in imported.dims if each.name in guessed]
+    names = " ".join(f"--dim {quote(text.replace(' ', ''))}" for text in ranges)
     return [f"assumed {', '.join(ranges)}; another range is given as {names}"] if ranges else []
+
+
+def _range(dim: Symbol) -> str:
+    step = f", step = {dim.step}" if dim.step > 1 else ""
+    return f"{dim.name} = {dim.minimum} .. {dim.optimum} .. {dim.maximum}{step}"
 
 
 def _verified(opened: Opened, imported: Imported) -> bool:

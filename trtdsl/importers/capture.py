@@ -6,6 +6,7 @@ In: a ``torch.nn.Module`` in eval mode and its inputs, or a ``torch.export.Expor
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -230,12 +231,27 @@ def read_range(name: str, range: str | Symbol, step: int = 1) -> Symbol:
     if isinstance(range, Symbol):
         low, best, high = range.minimum, range.optimum, range.maximum
     else:
-        sizes = re.findall(r"\d+", range)
-        if len(sizes) < 3 or ".." not in range:
-            raise UsageError(Diagnostic(f"`{range}`: a range is `minimum .. optimum .. maximum`"))
-        low, best, high = map(int, sizes[:3])
+        low, best, high, own = _sizes(range)
+        step = math.lcm(step, own)
     low, high = max(-(-low // step) * step, step), high // step * step
+    if low > high:
+        raise UsageError(Diagnostic(f"`{range}` has no multiple of {step}"))
     return Symbol(name, low, min(max(best // step * step, low), high), high, step)
+
+
+def _sizes(range: str) -> tuple[int, int, int, int]:
+    """``64 .. 256 .. 512, step = 32``, or one size, ``48``."""
+    found = re.fullmatch(
+        r"(\d+)(?:\s*\.\.\s*(\d+)\s*\.\.\s*(\d+)(?:\s*,\s*step\s*=\s*(\d+))?)?", range.strip()
+    )
+    if found is None:
+        raise UsageError(Diagnostic(f"`{range}`: a range is `minimum .. optimum .. maximum`, or one size"))
+    low, best, high, step = found.groups()
+    if best is None:
+        return int(low), int(low), int(low), 1
+    if not int(low) <= int(best) <= int(high):
+        raise UsageError(Diagnostic(f"`{range}`: a range is `minimum .. optimum .. maximum`"))
+    return int(low), int(best), int(high), max(int(step or 1), 1)
 
 
 def _role(axis: int, rank: int, is_floating: bool) -> tuple[str, str]:

@@ -66,6 +66,8 @@ class Imported(msgspec.Struct, frozen=True):
     """of the dimensions, those that the module was called with"""
     graph: Graph | None = None
     """the text's graph with its weights, where the text was checked"""
+    guessed: tuple[str, ...] = ()
+    """of a file: the dimensions whose range nobody gave"""
 
     def save(self, path: str | Path) -> tuple[Path, ...]:
         """Write the text, and beside it the constants and the program's own weights where there are any;

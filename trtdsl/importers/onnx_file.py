@@ -8,7 +8,6 @@ what no input decides in numpy; each remaining node is translated by its rule.
 from __future__ import annotations
 
 import keyword
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,17 +27,17 @@ from trtdsl.importers import (
     onnx_rules_sequences,
     onnx_rules_windows,
 )
-from trtdsl.importers.names import numbered
 from trtdsl.importers.onnx_constants import evaluate
 from trtdsl.importers.onnx_control import controlled
 from trtdsl.importers.onnx_functions import defaults, definition, with_attributes
-from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value, dtype_of, known
+from trtdsl.importers.onnx_inputs import Axes, advised
+from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value, known
 from trtdsl.importers.onnx_rules_moving import pieces_of
 from trtdsl.importers.onnx_scopes import calls_of, frames_of, is_key, scope_of
 from trtdsl.importers.program import Argument, Array, Program, Ref
 from trtdsl.ir.names import identifier
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, Symbol, TensorType, Undecided, symbol, symbols
+from trtdsl.types import TensorType, Undecided
 
 RULE_FILES = (
     onnx_rules_pointwise,
@@ -52,23 +51,18 @@ RULE_FILES = (
 )
 """Where the rules are: importing them registers them."""
 
-BATCH, IMAGE, LENGTH = (1, 8, 64, 1), (32, 256, 1024, 32), (1, 64, 512, 1)
-"""The ranges of dynamic axes for which the user gives none."""
 
-
-def read_model(
-    model: Any, name: str, dims: Mapping[str, Symbol] | None = None
-) -> tuple[Program, dict[str, Array]]:
+def read_model(model: Any, name: str, axes: Axes | None = None) -> tuple[Program, dict[str, Array]]:
     """The program of a ModelProto whose external data are loaded, and its weights by key.
 
-    ``dims`` gives the range of each dynamic axis by the name that the file gives it. Raises
+    ``axes`` says what its dynamic axes are. Raises
     :class:`~trtdsl.diagnostics.DiagnosticError` with everything that cannot be imported.
     """
     import onnx.inliner
 
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    reader = _Reader(model, dims or {})
+    reader = _Reader(model, axes or Axes({}))
     return reader.program(name)
 
 
@@ -77,12 +71,15 @@ class _Broken:
     """A value that a node could not give."""
 
 
+class _Dependent(Exception):
+    """A body gives what a refused node would have given it, and that was said there."""
+
+
 class _Reader:
-    def __init__(self, model: Any, dims: Mapping[str, Symbol]) -> None:
+    def __init__(self, model: Any, axes: Axes) -> None:
         self._graph = model.graph
         self._opsets = {each.domain: each.version for each in model.opset_import}
-        self._dims = dict(dims)
-        self._symbols: dict[str, Dim] = {}
+        self._axes = axes
         self._values: dict[str, Value | _Broken] = {}
         self._missing: list[tuple[str, str, str]] = []
         self._pieces: dict[str, tuple[Ref, ...]] = {}
@@ -101,11 +98,10 @@ class _Reader:
             self._node(proto, ())
         outputs = tuple(self._outputs())
         if self._missing:
-            raise DiagnosticError(*_diagnostics(self._missing))
-        found = [each for dim in self._symbols.values() for each in sorted(symbols(dim), key=str)]
+            raise DiagnosticError(*advised(_diagnostics(self._missing), self._axes))
         program = Program(
             name=name,
-            symbols=tuple(dict.fromkeys(found)),
+            symbols=self._axes.symbols,
             inputs=inputs,
             weights=self._store.weights,
             constants=self._store.constants,
@@ -124,7 +120,7 @@ class _Reader:
             if each.name in initialised:
                 continue
             try:
-                type = self._input_type(each)
+                type = self._axes.type_of(each)
             except Refused as refusal:
                 self._missing.append((f"the input `{each.name}`", "", str(refusal)))
                 self._values[each.name] = _Broken()
@@ -133,40 +129,6 @@ class _Reader:
             self._store.types[name] = type
             self._values[each.name] = Ref(name)
             yield name, type
-
-    def _input_type(self, each: Any) -> TensorType:
-        import onnx
-
-        if not each.type.HasField("tensor_type"):
-            raise Refused("it is not a tensor")
-        tensor = each.type.tensor_type
-        dtype = dtype_of(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        if not tensor.HasField("shape"):
-            raise Refused("the file does not say its rank")
-        shape = [
-            self._dim(dim, each.name, axis, len(tensor.shape.dim))
-            for axis, dim in enumerate(tensor.shape.dim)
-        ]
-        return TensorType(dtype, tuple(shape))
-
-    def _dim(self, dim: Any, name: str, axis: int, rank: int) -> Dim:
-        if dim.HasField("dim_value") and dim.dim_value >= 0:
-            return dim.dim_value
-        # Axes without a name of their own are batches, heights and widths where they stand as those do.
-        said = dim.dim_param if re.search(r"\w", dim.dim_param) else ""
-        image = {2: "H", 3: "W"} if rank == 4 else {}
-        wish = "N" if axis == 0 else image.get(axis, f"{name}_{axis}")
-        wish = identifier(said if said.isidentifier() else wish)
-        key = said or wish
-        if key not in self._symbols:
-            taken = {str(each) for each in self._symbols.values()}
-            wish = next(each for each in numbered(wish) if each not in taken)
-            given = self._dims.get(said) or self._dims.get(wish)
-            natural = IMAGE if wish in ("H", "W") else BATCH if axis == 0 else LENGTH
-            range = (given.minimum, given.optimum, given.maximum, given.step) if given else natural
-            is_fixed = range[0] == range[2]
-            self._symbols[key] = range[0] if is_fixed else symbol(wish, *range)
-        return self._symbols[key]
 
     def _outputs(self) -> Iterator[tuple[str, Argument]]:
         taken: set[str] = set()
@@ -213,13 +175,15 @@ class _Reader:
             proto=proto,
         )
         before = len(self._store.operations)
+        results: Sequence[Value | _Broken | None] | Value | None
         try:
             results = self._translated(node, proto)
         except (Refused, Undecided) as refusal:
             del self._store.operations[before:]
             self._missing.append((node.op, proto.name, str(refusal)))
-            self._give(proto, tuple(_Broken() for _ in proto.output))
-            return
+            results = tuple(_Broken() for _ in proto.output)
+        except _Dependent:
+            results = tuple(_Broken() for _ in proto.output)
         if results is not None:
             self._give(proto, results if isinstance(results, tuple) else (results,))
 
@@ -266,7 +230,10 @@ class _Reader:
             name, _, reason = self._missing[before]
             del self._missing[before:]
             raise Refused(f"in its body, `{name}`: {reason}")
-        return [each for each in results if not isinstance(each, _Broken)]
+        found = [each for each in results if not isinstance(each, _Broken)]
+        if len(found) < len(results):
+            raise _Dependent
+        return found
 
     def _inline(self, body: Any, proto: Any, node: Node) -> None:
         """Read the function that defines an operator in the place of its node."""

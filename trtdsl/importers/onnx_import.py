@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.importers.module import Imported, import_program, with_own_weights
 from trtdsl.importers.onnx_file import load, read_model
+from trtdsl.importers.onnx_inputs import Axes, questioned
 from trtdsl.importers.onnx_rewrites import recognized
 from trtdsl.importers.program import Array, Program, Ref
 from trtdsl.importers.simplify import without_unread
 from trtdsl.ir.names import identifier
 from trtdsl.types import Symbol
+
+_TRIES = 4
+"""How often the range of a dimension is guessed."""
 
 
 def import_onnx(
@@ -34,9 +40,38 @@ def import_onnx(
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that cannot be imported.
     """
     path = Path(path)
-    program, arrays = read_model(load(path), identifier(name or path.stem), dims)
+    program, arrays, axes = _read(load(path), identifier(name or path.stem), dims or {})
     imported = import_onnx_program(program, arrays, is_flat=is_flat)
-    return with_own_weights(imported, imported.constants)
+    return replace(with_own_weights(imported, imported.constants), guessed=tuple(axes.guessed))
+
+
+def _read(model: Any, name: str, dims: Mapping[str, Symbol]) -> tuple[Program, Mapping[str, Array], Axes]:
+    """The program of a file; a range that nobody gave begins higher where the model does not fit into it."""
+    raised: Counter[str] = Counter()
+    refusal: DiagnosticError | None = None
+    for _ in range(_TRIES):
+        axes = Axes(dims, raised)
+        try:
+            found = read_model(model, name, axes)
+        except DiagnosticError as error:
+            refusal = refusal or error
+            asked = questioned(error.diagnostics, axes)
+            if not asked:
+                break
+            raised.update(asked)
+        else:
+            _require_used(dims, axes)
+            return *found, axes
+    assert refusal
+    raise refusal
+
+
+def _require_used(dims: Mapping[str, Symbol], axes: Axes) -> None:
+    for name in dims:
+        if name not in axes.used:
+            names = ", ".join(f"`{each}`" for each in axes.symbols) or "none"
+            help = (f"its dynamic dimensions: {names}",)
+            raise UsageError(Diagnostic(f"no input of the file has a dimension `{name}`", help=help))
 
 
 def import_onnx_program(program: Program, arrays: Mapping[str, Array], *, is_flat: bool = False) -> Imported:
@@ -65,4 +100,4 @@ def _renamed(program: Program, arrays: Mapping[str, Array]) -> tuple[Program, di
             if name in keys and uses[name] == 1 and wanted not in changed:
                 changed[wanted] = changed.pop(keys[name])
                 keys[name] = wanted
-    return msgspec.structs.replace(program, weights=keys), changed
+    return replace(program, weights=keys), changed
