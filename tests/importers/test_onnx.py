@@ -299,7 +299,7 @@ def test_axes_without_a_name_of_their_own_are_named_by_where_they_stand(name: st
 
 def test_axes_of_one_name_are_one_dimension() -> None:
     node = make_node("Add", ["a", "b"], ["y"])
-    inputs = {"a": (FLOAT, ["unk__1", 3]), "b": (FLOAT, ["unk__1", 1])}
+    inputs: dict[str, Any] = {"a": (FLOAT, ["unk__1", 3]), "b": (FLOAT, ["unk__1", 1])}
     assert body(imported(model_of([node], inputs, ["y"]))) == "output y = a + b"
 
 
