@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from import_measures import SIZES as OTHER_SIZES
+from import_measures import randomize, values_of
 from import_models import Model, models
-from import_zoo import SIZES as OTHER_SIZES
-from import_zoo import randomize, values_of
 
 RESULTS = Path(__file__).parent / "import_onnx.json"
 TABLE = Path(__file__).parent / "import_onnx.md"

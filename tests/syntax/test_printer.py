@@ -105,6 +105,22 @@ LONG = "a" * 30
             f"x = {LONG} + {LONG}\n    * {LONG} - {LONG}",
         ),
         (
+            f"x = f({LONG}, {LONG}, {LONG}) -> g(c)",
+            f"x = f(\n  {LONG}, {LONG}, {LONG}\n) -> g(c)",
+        ),
+        (
+            f"x = f({LONG}, {LONG}, {LONG},) -> g(c)",
+            f"x = f(\n  {LONG},\n  {LONG},\n  {LONG},\n) -> g(c)",
+        ),
+        (
+            f"x = [{', '.join(['(100, relu)'] * 10)}]",
+            f"x = [\n  {', '.join(['(100, relu)'] * 7)},\n  {', '.join(['(100, relu)'] * 3)}\n]",
+        ),
+        (
+            f"x = [{', '.join(['(100, relu)'] * 10)},]",
+            "x = [\n" + "  (100, relu),\n" * 10 + "]",
+        ),
+        (
             f"x = [{', '.join(['100'] * 30)}]",
             f"x = [\n  {', '.join(['100'] * 19)},\n  {', '.join(['100'] * 11)},\n]",
         ),

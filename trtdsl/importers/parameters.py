@@ -68,12 +68,18 @@ class _Inference:
         self._found = Inferred()
         self._sizes = list(_sizes(instances))
         self._named: set[tuple[int, int]] = set()
+        self._kernel: tuple[Sequence[Hole], Expression] = ((), Literal(None))
+        """the kernel size of the layer whose parameters are being explained"""
         self._taken = {name for name, _, _ in self._sizes} | {"i"} | NEVER_NAMES
 
     def all(self, columns: Sequence[Sequence[Hole]], roles: Sequence[str]) -> Inferred:
         # What nothing explains becomes a parameter, so that later places may be multiples of it.
         for column, role in zip(columns, roles, strict=True):
-            self._found.expressions.append(self._expression(column, role))
+            found = self._half_of_kernel(column) if role == "padding" else None
+            found = found or self._expression(column, role)
+            if role == "kernel_size":
+                self._kernel = column, found
+            self._found.expressions.append(found)
         self._found.headers = self._headers()
         return self._found
 
@@ -82,7 +88,7 @@ class _Inference:
             found = self._known_parameter(column)
             if found is not None and len({str(each) for each in column if each is not ANYTHING}) > 1:
                 return found
-            found = self._multiple_of_parameter(column)
+            found = self._multiple_of_parameter(column) or self._product(column)
             if found is not None:
                 return found
             # What a use leaves out says nothing: it may be what the first of the others is.
@@ -91,6 +97,7 @@ class _Inference:
         if all(_equal(each, first) for each in column) and not _is_symbolic(first):
             return Literal(first)
         found = self._attribute(column) or self._of_parameter(column) or self._size(column, role)
+        found = found or self._product(column)
         if found is not None:
             return found
         if all(isinstance(each, tuple) and len(each) == len(first) for each in column):
@@ -108,6 +115,34 @@ class _Inference:
             values = [_plain(each.parameters.get(name, each.attributes.get(name, _ABSENT))) for each in facts]
             if all(_equal(value, each) for value, each in zip(values, column, strict=True)):
                 return self._given(name, values if all(value is not _ABSENT for value in values) else column)
+        return None
+
+    def _half_of_kernel(self, column: Sequence[Hole]) -> Expression | None:
+        """``kernel_size // 2`` where that is the padding throughout, whatever the kernel size is."""
+        kernels, expression = self._kernel
+        if not isinstance(expression, Text) or len(kernels) != len(column):
+            return None
+        known = [(kernel, each) for kernel, each in zip(kernels, column, strict=True) if each is not ANYTHING]
+        halved = all(type(kernel) is int and kernel // 2 == each for kernel, each in known)
+        return Text(f"{expression.text} // 2") if halved and known else None
+
+    def _product(self, column: Sequence[Hole]) -> Expression | None:
+        """``expand_ratio * C``: a parameter of the class's constructor times a size."""
+        known = [number for number, each in enumerate(column) if each is not ANYTHING]
+        if not all(type(column[number]) is int and column[number] > 0 for number in known):
+            return None
+        facts = [each.facts for each in self._instances]
+        for name in facts[0].parameters:
+            factors = [each.parameters.get(name) for each in facts]
+            if not all(type(each) is int and each > 0 for each in factors) or len(set(factors)) == 1:
+                continue
+            for letter, place, values in self._sizes:
+                if not all(isinstance(each, int) for each in values) or not self._is_channels(place):
+                    continue
+                if all(column[number] == factors[number] * values[number] for number in known):  # pyright: ignore
+                    given = self._given(name, factors)
+                    assert isinstance(given, Text)
+                    return Text(f"{given.text} * {self._dimension(letter, place).text}")
         return None
 
     def _size(self, column: Sequence[Hole], role: str) -> Expression | None:

@@ -1,7 +1,8 @@
 """One statement's tokens → lines of at most :data:`WIDTH` columns.
 
 A statement is a :data:`TokenSequence` of tokens and brackets. It stays on one line where it fits. A pipe
-breaks before ``->``, its arrows one below the other; a bracket breaks after every item::
+breaks before ``->``, its arrows one below the other; the items of a bracket stand on a line of their own
+where they fit on one, else, and where the author wrote a comma behind the last, each on its own::
 
     x = image -> conv1: Conv2d(64, 7, stride = 2) -> relu
               -> head: Head(
@@ -68,6 +69,10 @@ class Bracket:
     """many short items to a line, as in a list of numbers"""
     applied: bool
     """whether it calls or indexes what stands before it"""
+    is_table: bool = False
+    """of tuples of constants, many to a line too unless the author wrote a comma behind the last"""
+    ends_in_comma: bool = False
+    """whether the author wrote a comma behind the last item"""
     width: int = 0
     flat: bool = True
 
@@ -207,13 +212,17 @@ def _write_flat(writer: Writer, sequence: TokenSequence, indent: int) -> None:
             writer.write(element, indent)
             continue
         writer.write(element.opening, indent)
-        for number, item in enumerate(element.items):
-            if number:
-                writer.append(", ")
-            _write_flat(writer, item.sequence, indent)
+        _write_items(writer, element.items, indent)
         if element.comma == "always":
             writer.append(",")
         writer.write(element.closing, indent)
+
+
+def _write_items(writer: Writer, items: list[Item], indent: int) -> None:
+    for number, item in enumerate(items):
+        if number:
+            writer.append(", ")
+        _write_flat(writer, item.sequence, indent)
 
 
 def _split_at_loops(sequence: TokenSequence) -> list[TokenSequence]:
@@ -312,16 +321,24 @@ def _until_break(sequence: TokenSequence, start: int, tail: int, inside: bool) -
 
 
 def _write_bracket(writer: Writer, bracket: Bracket, indent: int, tail: int) -> None:
-    """On one line, or an item a line."""
+    """On one line, or its items on one, or an item a line."""
     if bracket.flat and writer.column + bracket.width + tail <= WIDTH:
         _write_flat(writer, [bracket], indent)
         return
     writer.write(bracket.opening, indent)
     base = writer.lines[-1].indent
     inner = base + INDENT
+    if bracket.flat and bracket.comma == "broken" and not bracket.ends_in_comma:
+        width = bracket.width - bracket.opening.width - bracket.closing.width
+        if inner + width <= WIDTH and bracket.items and not bracket.fills:
+            writer.begin(inner)
+            _write_items(writer, bracket.items, inner)
+            writer.begin(base)
+            writer.write(bracket.closing, base)
+            return
     for number, item in enumerate(bracket.items):
         last = number == len(bracket.items) - 1
-        comma = not last or bracket.comma != "never"
+        comma = not last or (bracket.comma != "never" and not bracket.is_table)
         width, flat = measure(item.sequence)
         if number and bracket.fills and flat and writer.column + 1 + width + comma <= WIDTH:
             writer.append(" ")

@@ -153,6 +153,7 @@ class _Reader:
                 item.trailing += [*comma.above, *comma.trailing]
                 commas += 1
                 self.index += 1
+        bracket.ends_in_comma = commas == len(bracket.items) > 0
         bracket.closing = self.tokens[self.index]
         self.index += 1
         if opening.kind == "LPAR" and not applied and len(bracket.items) == 1:
@@ -162,7 +163,25 @@ class _Reader:
             for item in bracket.items
             for element in item.sequence
         )
+        bracket.is_table = _is_table(bracket)
+        bracket.fills = bracket.fills or bracket.is_table
         return close(bracket)
+
+
+def _is_table(bracket: Bracket) -> bool:
+    """Whether it lists tuples of constants or names, with no comma behind the last."""
+    rows = [item.sequence[0] for item in bracket.items if len(item.sequence) == 1]
+    if bracket.applied or bracket.ends_in_comma or len(rows) < max(len(bracket.items), 2):
+        return False
+    return all(isinstance(row, Bracket) and not row.applied and _is_row(row) for row in rows)
+
+
+def _is_row(bracket: Bracket) -> bool:
+    elements = [element for item in bracket.items for element in item.sequence]
+    return all(
+        _is_row(element) if isinstance(element, Bracket) else element.kind in {*_LITERALS, "NAME"}
+        for element in elements
+    )
 
 
 def _loops(bracket: Bracket) -> bool:

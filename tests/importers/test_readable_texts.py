@@ -1,0 +1,71 @@
+"""What a person would have written: numbers explained, conditions that say why, tables of stages.
+
+Each module is imported with its blocks and flat; both texts are to elaborate to one graph.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from trtdsl.elaborate import elaborate_text
+from trtdsl.importers.constructed import recording
+from trtdsl.importers.module import import_module
+from trtdsl.ir.alike import difference
+
+IMAGE = {"x": "float32[N, 4, 12, 20]"}
+
+
+class Layer(nn.Module):
+    """A convolution that keeps the size, whatever its kernel is."""
+
+    def __init__(self, inp: int, out: int, kernel_size: int, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inp, out, kernel_size, padding=kernel_size // 2, groups=groups)
+        self.bn = nn.BatchNorm2d(out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.bn(self.conv(x)))
+
+
+class Inverted(nn.Module):
+    def __init__(self, inp: int, oup: int, expand_ratio: int) -> None:
+        super().__init__()
+        self.up = nn.Conv2d(inp, inp * expand_ratio, 1)
+        self.down = nn.Conv2d(inp * expand_ratio, oup, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(torch.relu(self.up(x)))
+
+
+def imported(make: type[nn.Module]) -> str:
+    """The text of a module, which means the same as the flat one."""
+    with recording() as constructed:
+        module = make()
+    text, flat = (
+        import_module(module, IMAGE, is_flat=is_flat, constructed=constructed).text
+        for is_flat in (False, True)
+    )
+    assert not difference(elaborate_text(text), elaborate_text(flat))
+    return text
+
+
+class Kernels(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(Layer(4, 6, 3), Layer(6, 8, 1), Layer(8, 9, 5))
+
+
+def test_padding_is_half_of_the_kernel() -> None:
+    text = imported(Kernels)
+    assert "padding = kernel_size // 2" in text
+    assert "Layer(out, kernel_size)(x)" in text
+
+
+class Expanding(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(Inverted(4, 16, 3), Inverted(16, 24, 2), Inverted(24, 8, 6))
+
+
+def test_channels_are_a_parameter_times_a_size() -> None:
+    text = imported(Expanding)
+    assert "up: Conv2d(expand_ratio * C, 1)" in text
