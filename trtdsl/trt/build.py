@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Cancelled, Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
-from trtdsl.ir import Node
+from trtdsl.ir import Node, walk
 from trtdsl.options import CompileOptions
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
@@ -82,7 +82,8 @@ def build_with_facts(
     """What :func:`build` builds, and what its manifest must know of how."""
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
-    dialect.configure(config, float16=_uses_float16(lowered), tf32=options.tf32)
+    float16 = lowered.mixed or _uses(lowered, DType.FLOAT16)
+    dialect.configure(config, float16=float16, int8=_uses(lowered, DType.INT8), tf32=options.tf32)
     _set_targets(dialect, config, options.targets)
     add_profiles(lowered.graph, lowered.builder, config, dialect)
     if tune:
@@ -103,12 +104,10 @@ def _built_for(dialect: Dialect, config: Any) -> tuple[str, ...]:
     return (here,) if here else ()
 
 
-def _uses_float16(lowered: LoweredNetwork) -> bool:
+def _uses(lowered: LoweredNetwork, dtype: DType) -> bool:
     graph = lowered.graph
-    results = (result for node in graph.nodes for result in node.results)
-    return lowered.mixed or any(
-        value.type.dtype is DType.FLOAT16 for value in (*graph.inputs, *graph.weights, *results)
-    )
+    results = (result for node in walk(graph) for result in node.results)
+    return any(value.type.dtype is dtype for value in (*graph.inputs, *graph.weights, *results))
 
 
 def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
