@@ -318,7 +318,7 @@ def type_of(tensor: torch.Tensor) -> TensorType:
 
 
 # numpy has no bfloat16 and no float8, and PyTorch does not know ml_dtypes: their bits travel as integers.
-_BITS = {DType.BFLOAT16: "int16", DType.FLOAT8: "uint8"}
+_BITS = {DType.BFLOAT16: "int16", DType.FLOAT8: "uint8", DType.FLOAT8_E8M0: "uint8"}
 
 
 def to_torch(array: Array | torch.Tensor) -> torch.Tensor:
@@ -326,7 +326,7 @@ def to_torch(array: Array | torch.Tensor) -> torch.Tensor:
     import torch
 
     if isinstance(array, torch.Tensor):
-        return array
+        return array if str(array.dtype) != f"torch.{DType.FLOAT8_E8M0}" else array.float()
     dtype = DType.of_numpy(array.dtype)
     if dtype in _CARRIERS:
         array, dtype = array.astype(_CARRIERS[dtype].numpy), _CARRIERS[dtype]
