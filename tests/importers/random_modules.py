@@ -1,6 +1,6 @@
 """Random modules from a grammar: sequences, residuals, branches, repeats, shared and tied layers, options,
-constructors with defaults, blocks in blocks, loops with tables, growing lists, attention, constants, writes in
-place.
+constructors with defaults, blocks in blocks, loops with tables, growing lists, attention, constants, and what
+is written in place.
 
 In: a seed.  Out: a ``torch.nn.Module`` of tensors ``[N, C, H, W]`` that keeps their shape; for the same seed
 the same.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -285,9 +286,7 @@ def random_module(seed: int, channels: int = 4) -> nn.Module:
 
 def _layer(random: Random, channels: int, depth: int) -> nn.Module:
     """One of the grammar's layers; with no depth left one that has no others inside."""
-    plain = [_pointwise, _convolution, _convolution, _gate, _stored, _in_place, _tied, _tokens, _table]
-    nested = [_residual, _branches, _repeat, _shared, _options, _stages, _stages, _growing, _pair]
-    return random.choice([*plain, *(nested if depth else [])])(random, channels, depth - 1)
+    return random.choice(_PLAIN + _NESTED if depth else _PLAIN)(random, channels, depth - 1)
 
 
 def _sequence(random: Random, channels: int, depth: int) -> nn.Module:
@@ -375,3 +374,13 @@ def _growing(random: Random, channels: int, depth: int) -> nn.Module:
 
 def _pair(random: Random, channels: int, depth: int) -> nn.Module:
     return Pair(channels, _layer(random, channels, depth))
+
+
+_Layer: TypeAlias = Callable[[Random, int, int], nn.Module]
+
+_PLAIN: list[_Layer] = [
+    _pointwise, _convolution, _convolution, _gate, _stored, _in_place, _tied, _tokens, _table,
+]  # fmt: skip
+_NESTED: list[_Layer] = [
+    _residual, _branches, _repeat, _shared, _options, _stages, _stages, _growing, _pair,
+]  # fmt: skip
