@@ -53,6 +53,13 @@ def test_what_begins_with_a_stored_tensor_is_its_values() -> None:
     assert found.constants.keys() == {"d", "table"}
 
 
+def test_what_begins_with_another_operation_is_its_values() -> None:
+    """Only makers that a reader knows begin an expression."""
+    text = "x: float32[N, 3]\na: int64[2, 3] = tril_indices(2, 2)\ny = add.Tensor(x, a)\nreturn y"
+    program = read(text, constants={"a": np.ones((2, 3), np.int64)})
+    assert place_constants(program, translatable()).constants.keys() == {"a"}
+
+
 @pytest.mark.parametrize(
     ("array", "line"),
     [
