@@ -33,6 +33,12 @@ def test_infinity_is_a_number() -> None:
     assert reference.run(graph, {"x": x})["y"].tolist() == [1.0, -torch.inf, 3.0]
 
 
+def test_what_is_not_a_number_is_named() -> None:
+    x = torch.tensor([1.0, -2.0])
+    graph = elaborate_text("model m() { input x: float32[2] output y = where(x > 0, x, nan) }")
+    assert reference.run(graph, {"x": x})["y"].isnan().tolist() == [False, True]
+
+
 def test_a_dynamic_end_of_arange_is_not_called_its_start() -> None:
     graph = graph_of("output y = arange(N)", declared="dim N = 1 .. 4 .. 8\ninput x: float32[N]\n")
     assert str(graph.outputs[0].value.type) == "int64[N]"

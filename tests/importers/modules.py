@@ -164,23 +164,11 @@ def not_a_module() -> Any:
     return 3
 
 
-class Packs(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.GRU(4, 4, batch_first=True)
-
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        y, _ = self.rnn(packed)
-        return nn.utils.rnn.pad_packed_sequence(y, batch_first=True)[0]
-
-
-class CastsInside(nn.Module):
+class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.rnn = nn.GRU(4, 4, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            y, _ = self.rnn(x)
+        y, _ = self.rnn(x)
         return y

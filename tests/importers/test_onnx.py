@@ -367,6 +367,15 @@ def test_what_a_body_gives_of_a_refused_node_is_not_refused_again() -> None:
     assert refusal(model) == ["`Det` cannot be imported: the language has no determinant"]
 
 
+def test_a_tensor_of_what_is_not_a_number() -> None:
+    value = numpy_helper.from_array(np.array([np.nan], np.float32))
+    node = make_node("ConstantOfShape", ["shape"], ["nothing"], value=value)
+    nodes = [make_node("Shape", ["x"], ["shape"]), node, make_node("Add", ["x", "nothing"], ["y"])]
+    found = imported(model_of(nodes, {"x": (FLOAT, ["N", 2])}, ["y"]))
+    assert body(found) == "output y = x + full((N, 2), nan)"
+    assert np.isnan(computed(found, x=np.zeros((3, 2), np.float32))[0]).all()
+
+
 def test_a_file_with_external_data(tmp_path: Path) -> None:
     node = make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], transB=1)
     arrays = {"fc.weight": np.ones((2, 300), np.float32), "fc.bias": np.zeros(2, np.float32)}

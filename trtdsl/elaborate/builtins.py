@@ -137,7 +137,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 @lru_cache(maxsize=1)
 def prelude() -> Mapping[str, Any]:
     """Every predefined name with its value."""
-    names: dict[str, Any] = {str(dtype): dtype for dtype in DType} | {"inf": math.inf}
+    names: dict[str, Any] = {str(dtype): dtype for dtype in DType} | {"inf": math.inf, "nan": math.nan}
     names |= {name: OperatorRef(op, name) for name, op in OPERATORS.items()}
     names |= {name: OperatorRef(op, name, spelling) for name, (op, spelling) in SPELLINGS.items()}
     for name, function in FUNCTIONS.items():

@@ -24,6 +24,7 @@ from trtdsl.importers import (
     onnx_rules_picking,
     onnx_rules_pointwise,
     onnx_rules_reducing,
+    onnx_rules_runtime,
     onnx_rules_sequences,
     onnx_rules_windows,
 )
@@ -33,6 +34,7 @@ from trtdsl.importers.onnx_functions import defaults, definition, with_attribute
 from trtdsl.importers.onnx_inputs import Axes, advised
 from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value, known
 from trtdsl.importers.onnx_rules_moving import pieces_of
+from trtdsl.importers.onnx_rules_runtime import reason_of
 from trtdsl.importers.onnx_scopes import calls_of, frames_of, is_key, scope_of
 from trtdsl.importers.program import Argument, Array, Program, Ref
 from trtdsl.ir.names import identifier
@@ -45,6 +47,7 @@ RULE_FILES = (
     onnx_rules_moving,
     onnx_rules_picking,
     onnx_rules_reducing,
+    onnx_rules_runtime,
     onnx_rules_sequences,
     onnx_rules_images,
     onnx_rules_windows,
@@ -200,7 +203,7 @@ class _Reader:
             return RULES[node.op](node)
         body = definition(proto, node)
         if body is None:
-            raise Refused("the language has no such operator")
+            raise Refused(reason_of(node.op))
         self._inline(body, proto, node)
         return None
 

@@ -184,14 +184,15 @@ def _clip(node: Node) -> Ref:
     low, high = bounds
     source = node.tensor(0)
     if not isinstance(low, Ref) and not isinstance(high, Ref):
-        return _clamped(node, source, low, high)
+        return clamped(node, source, low, high)
     # The upper bound is what counts where the bounds cross.
     if low is not None:
         source = node.one("maximum", input=source, other=node.tensor(1))
     return source if high is None else node.one("minimum", input=source, other=node.tensor(2))
 
 
-def _clamped(node: Node, source: Ref, low: Any, high: Any) -> Ref:
+def clamped(node: Node, source: Ref, low: Any, high: Any) -> Ref:
+    """A tensor between two numbers, either of which may be None."""
     if low is None and high is None:
         return source
     given = {name: value for name, value in (("min", low), ("max", high)) if value is not None}
@@ -256,9 +257,14 @@ def _swish(node: Node) -> Ref:
 @rule("HardSigmoid")
 def _hard_sigmoid(node: Node) -> Ref:
     alpha, beta = _shortest(node.attribute("alpha", 0.2)), _shortest(node.attribute("beta", 0.5))
+    return hard_sigmoid(node, node.tensor(0), alpha, beta)
+
+
+def hard_sigmoid(node: Node, source: Ref, alpha: float, beta: float) -> Ref:
+    """``clip(alpha * x + beta, 0, 1)``."""
     if abs(alpha - 1 / 6) < 1e-7 and beta == 0.5:
-        return node.one("hardsigmoid", self=node.tensor(0))
-    scaled = node.one("mul", input=node.tensor(0), other=alpha)
+        return node.one("hardsigmoid", self=source)
+    scaled = node.one("mul", input=source, other=alpha)
     return node.one("clamp", self=node.one("add", input=scaled, other=beta), min=0, max=1)
 
 

@@ -26,7 +26,6 @@ class Parameter(Module):
     )
     variadic = "shape"
     keys = {"value": ""}
-    takes_quantised = True
 
     shape: tuple[int, ...]
     dtype: DType = DType.FLOAT32
