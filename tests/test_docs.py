@@ -131,7 +131,7 @@ def test_command_prints_what_the_page_shows(fence: Fence, readme_folder: Path) -
 def test_python_runs(fence: Fence, readme_folder: Path) -> None:
     if "import_" in fence.text and not can_import():
         pytest.skip("importing asks for a newer PyTorch than the package's lowest")
-    exec(compile(fence.text, str(fence), "exec"), {})
+    exec(compile(fence.text, str(fence), "exec"), {"__name__": "__main__"})
 
 
 def test_every_error_belongs_to_an_example() -> None:

@@ -91,7 +91,11 @@ def test_the_verifier_sees_what_cannot_be(graph: Graph, ranges: dict[str, ValueR
 FLOATS = [DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16, DType.FLOAT8]
 
 
-@pytest.mark.parametrize("dtype", [d for d in DType if not d.is_bool], ids=str)
+# Too coarse for what is drawn here.
+COARSE = (DType.BOOL, DType.FLOAT4, DType.FLOAT8_E8M0)
+
+
+@pytest.mark.parametrize("dtype", [d for d in DType if d not in COARSE], ids=str)
 def test_drawn_values_are_inside_and_everywhere(dtype: DType) -> None:
     values = ValueRange(0.1, 0.9) if dtype.is_floating else ValueRange(3, 6)
     array = values.draw(dtype, (50, 40), np.random.default_rng(0))

@@ -144,15 +144,15 @@ class _Run:
     def source(self, tensor: torch.Tensor, type: TensorType, what: str) -> torch.Tensor:
         """A tensor from outside, which must be of its declared type."""
         found, wanted = type_of(tensor), type.with_shape(evaluate_shape(type.shape, self.sizes))
-        if found != wanted:
+        if found != carried(wanted):
             raise ValueError(f"{what} is {found}, but it should be {wanted}")
         return self._widened(tensor)
 
     def _promised(self, tensor: torch.Tensor, type: TensorType, what: str) -> torch.Tensor:
         wanted = type.with_shape(evaluate_shape(type.shape, self.sizes))
         is_wide = self.in_float64 and tensor.is_floating_point() and type.dtype.is_floating
-        found = wanted.with_shape(tuple(tensor.shape)) if is_wide else type_of(tensor)
-        if found != wanted:
+        found = carried(wanted).with_shape(tuple(tensor.shape)) if is_wide else type_of(tensor)
+        if found != carried(wanted):
             raise ReferenceMismatch(
                 f"{what} is {found} in PyTorch, but the graph says {type}, which is {wanted}"
             )
@@ -293,10 +293,23 @@ def resolve(path: str) -> Any:
 
 
 def torch_dtype(dtype: DType) -> torch.dtype:
-    """PyTorch's dtype of the same name."""
+    """PyTorch's dtype of the same name, or the one that carries its numbers where PyTorch has none."""
     import torch
 
-    return getattr(torch, dtype.value)
+    return getattr(torch, _CARRIERS.get(dtype, dtype).value)
+
+
+def carried(type: TensorType) -> TensorType:
+    """The type that a torch tensor of this type has."""
+    return type.with_dtype(_CARRIERS.get(type.dtype, type.dtype))
+
+
+_CARRIERS = {
+    DType.INT4: DType.INT8,
+    DType.FLOAT4: DType.FLOAT32,
+    DType.FLOAT8_E8M0: DType.FLOAT32,
+}
+"""What holds the numbers of a type that PyTorch lacks, or packs two to a byte: each exactly."""
 
 
 def type_of(tensor: torch.Tensor) -> TensorType:
@@ -305,7 +318,7 @@ def type_of(tensor: torch.Tensor) -> TensorType:
 
 
 # numpy has no bfloat16 and no float8, and PyTorch does not know ml_dtypes: their bits travel as integers.
-_BITS = {DType.BFLOAT16: "int16", DType.FLOAT8: "uint8"}
+_BITS = {DType.BFLOAT16: "int16", DType.FLOAT8: "uint8", DType.FLOAT8_E8M0: "uint8"}
 
 
 def to_torch(array: Array | torch.Tensor) -> torch.Tensor:
@@ -313,8 +326,10 @@ def to_torch(array: Array | torch.Tensor) -> torch.Tensor:
     import torch
 
     if isinstance(array, torch.Tensor):
-        return array
+        return array if str(array.dtype) != f"torch.{DType.FLOAT8_E8M0}" else array.float()
     dtype = DType.of_numpy(array.dtype)
+    if dtype in _CARRIERS:
+        array, dtype = array.astype(_CARRIERS[dtype].numpy), _CARRIERS[dtype]
     bits = np.ascontiguousarray(array).reshape(array.shape).view(_BITS.get(dtype, array.dtype))
     with warnings.catch_warnings():
         # Weights are mapped read-only; nothing here writes to them.
@@ -349,6 +364,8 @@ def random_array(
         return values.draw(type.dtype, shape, random)
     if type.dtype.is_bool:
         return np.asarray(random.integers(0, 2, shape), dtype=bool)
+    if type.dtype is DType.FLOAT8_E8M0:
+        return np.exp2(random.integers(-3, 4, shape), dtype=np.float32).astype(type.dtype.numpy)
     if type.dtype.is_integer:
         low, high = integers
         low = max(low, 0) if type.dtype is DType.UINT8 else low
@@ -396,5 +413,9 @@ def random_weight(key: str, type: TensorType, random: np.random.Generator) -> Ar
     if name == "running_var" or (name == "weight" and type.rank == 1):
         shape = evaluate_shape(type.shape, {})
         return np.asarray(random.uniform(0.5, 1.5, shape), np.float32).astype(type.dtype.numpy)
+    if name.endswith("_scale"):
+        # Of quantised numbers, which TensorRT takes positive ones of only.
+        shape = evaluate_shape(type.shape, {})
+        return np.asarray(random.uniform(0.01, 0.02, shape), np.float32).astype(type.dtype.numpy)
     fan_in = math.prod(evaluate_shape(type.shape[1:], {})) if type.rank > 1 else 100
     return random_array(type, random, scale=1 / math.sqrt(max(fan_in, 1)))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-Types = Mapping[str, tuple[str, list[int]]]
-"""Key → dtype and shape."""
+Types = Mapping[str, Sequence[Any]]
+"""Key → dtype and shape, and the numbers where they are not all 0."""
 
 CANARY = "CODE_WAS_EXECUTED"
 """The file that a hostile checkpoint makes if anything in it is run."""
@@ -26,9 +26,12 @@ class Bomb:
 
 
 def write_weights(path: Path, types: Types) -> None:
-    """A safetensors file with zeros."""
-    tensors = {key: torch.zeros(shape, dtype=getattr(torch, name)) for key, (name, shape) in types.items()}
-    save_file(tensors, path)
+    """A safetensors file with zeros, or the numbers that are given."""
+    save_file({key: _tensor(*stated) for key, stated in types.items()}, path)
+
+
+def _tensor(name: str, shape: Sequence[int], numbers: Any = 0) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=getattr(torch, name)).expand(shape).clone()
 
 
 def write_bad(path: Path, kind: str) -> None:

@@ -164,11 +164,23 @@ def not_a_module() -> Any:
     return 3
 
 
-class Recurrent(nn.Module):
+class Packs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, _ = self.rnn(packed)
+        return nn.utils.rnn.pad_packed_sequence(y, batch_first=True)[0]
+
+
+class CastsInside(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.rnn = nn.GRU(4, 4, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y, _ = self.rnn(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y, _ = self.rnn(x)
         return y

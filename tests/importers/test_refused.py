@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 
 CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "one_batch": ("OneBatch", {"x": "float32[N, 4]"}, {}),
-    "recurrent": ("Recurrent", {"x": "float32[2, S, 4]"}, {"S": "1 .. 8 .. 32"}),
+    "packs": ("Packs", {"x": "float32[N, S, 4]", "lengths": "int64[N] in 1 .. 8"}, {"S": "8 .. 8 .. 32"}),
+    "casts_inside": ("CastsInside", {"x": "float32[N, S, 4]"}, {}),
     "equal": ("Equal", {"x": "float32[N, M]"}, {"N": "1 .. 8 .. 32", "M": "1 .. 8 .. 32"}),
     "chooses": ("Chooses", {"x": "float32[N, 4]"}, {}),
     "loops": ("Loops", {"x": "float32[N, 4]"}, {}),

@@ -286,6 +286,7 @@ _NUMBERS = (
     "cumulative",
     "statistics",
     "distance",
+    "quantization",
 )
 assert set(_NUMBERS) <= set(ops.__all__), "a family has another name"
 _DIVISIONS = ("div", "floor_divide", "remainder", "fmod")
@@ -323,6 +324,9 @@ def sample(
         return np.broadcast_to(np.arange(shape[-1]), shape).astype(type.dtype.numpy)
     if name == "acosh":
         return np.asarray(1 + np.abs(random_array(type, random)), dtype=type.dtype.numpy)
+    if family == "quantization" and slot == "scale" and type.dtype is not DType.FLOAT8_E8M0:
+        shape = evaluate_shape(type.shape, {})
+        return np.asarray(random.uniform(0.05, 0.2, shape), np.float32).astype(type.dtype.numpy)
     if slot == "boxes" and type.shape[-1] == 5:
         return random_boxes(type, random)
     return random_array(type, random, (-5, 6) if family in _NUMBERS else (0, 2))

@@ -22,6 +22,9 @@ _PARTS = (trt.ILoop, trt.IIfConditional, trt.IAttention)
 _RECORDED = (trt.INetworkDefinition, trt.ILayer, trt.ITensor, *_PARTS)
 
 
+_QUANTISED = {"add_quantize": trt.DataType.INT8, "add_dequantize": trt.DataType.FLOAT}
+
+
 class Use(NamedTuple):
     """``owner.member`` was called with ``arguments`` (their types, enums with the member), set, or read."""
 
@@ -105,6 +108,9 @@ class Recorded:
 
     def _call(self, member: str, function: Any, arguments: tuple[Any, ...]) -> Any:
         self._note(member, "call", tuple(map(_spell, arguments)))
+        if len(arguments) == 2 and member in _QUANTISED:
+            # A layer that is not told its type.
+            arguments = (*arguments, _QUANTISED[member])
         result = function(*map(_real, arguments))
         if member == "mark_output" and not self.dialect.facts.strongly_typed:
             # An output of a weakly typed network is float32, whatever makes it, unless it is told.

@@ -178,7 +178,7 @@ def test_operators_use_what_the_release_has(release: str) -> None:
             refused[example.text] = error.diagnostics[0].message.removeprefix(f"{dialect} ")
     assert problems(release, dialect) == []
     if not dialect.facts.has("DataType.BF16"):
-        halves = {each.text for each in EXAMPLES if "bfloat16" in each.text}
+        halves = {each.text for each in EXAMPLES if "bfloat16" in each.text} - NARROW.keys()
         assert {refused.pop(text) for text in halves} == {"does not support bfloat16"}
     # What a release lacks else is said by name, and the list can only change on purpose.
     assert refused == REFUSED[release]
@@ -194,6 +194,32 @@ VOLUMES = dict.fromkeys(
 PLUGINS = {
     example: f"has no plugin `{example.split(chr(34))[1]}`" for example in OPERATORS["plugin"].examples
 }
+NARROW = {
+    "quantize(float8_e4m3fn)(float16[N, 8], float16[]) -> float8_e4m3fn[N, 8]": (
+        "TensorRT 8 quantises to int8 only, not to float8_e4m3fn"
+    ),
+    "quantize(int4, axis = 1)(float16[4, 64], float16[4, 2]) -> int4[4, 64]": (
+        "TensorRT 8 quantises to int8 only, not to int4"
+    ),
+    "dequantize()(float8_e4m3fn[N, 8], bfloat16[]) -> bfloat16[N, 8]": "does not support float8_e4m3fn",
+    "dequantize(axis = 1)(int4[4, 64], float16[4, 2]) -> float16[4, 64]": "does not support int4",
+    "dequantize(axis = 1)(float4_e2m1fn[4, 64], float16[4, 4]) -> float16[4, 64]": (
+        "does not support float4_e2m1fn"
+    ),
+    "dequantize(float16, axis = 1)(float8_e4m3fn[4, 64], float8_e8m0fnu[4, 2]) -> float16[4, 64]": (
+        "does not support float8_e4m3fn"
+    ),
+    # What is quantised in the network may be dequantised; an input of int8 or a reshaped tensor may not.
+    **dict.fromkeys(
+        (
+            "quantize()(float32[], float32[]) -> int8[]",
+            "dequantize()(int8[N, 8], float32[]) -> float32[N, 8]",
+            "dequantize(axis = 0)(int8[8, 4, 3, 3], float16[8]) -> float16[8, 4, 3, 3]",
+            "dequantize()(int8[], float32[]) -> float32[]",
+        ),
+        "supports int8 for quantised values only",
+    ),
+}
 WIDE = (
     "bitwise_or(int64[N, 8], int32[8])",
     "bitwise_left_shift(int64[N, 8], int64[])",
@@ -204,6 +230,7 @@ REFUSED: dict[str, dict[str, str]] = {
         **{call: reason for call, reason in CACHES.items() if "bfloat16" not in call},
         **VOLUMES,
         **PLUGINS,
+        **NARROW,
         **dict.fromkeys(
             (f"{call} -> int64[N, 8]" for call in WIDE),
             "has 32-bit integers only, and a constant here does not fit",

@@ -177,7 +177,10 @@ class Placer:
 
     def scalar(self, value: Number, beside: Sequence[TensorType], span: Span, place: Place) -> Value:
         """A constant of rank 0 with the dtype that a Python number, or a size, takes beside these tensors."""
-        return self.filled(TensorType(weak_dtype(value, beside), ()), value, span, place)
+        dtype = weak_dtype(value, beside)
+        # Where nothing is computed in the tensors' own dtype, the operator says so.
+        dtype = DType.FLOAT32 if dtype.is_quantised else dtype
+        return self.filled(TensorType(dtype, ()), value, span, place)
 
     def filled(self, type: TensorType, value: Number, span: Span, place: Place) -> Value:
         """A constant of this type, the same number everywhere."""
@@ -248,13 +251,16 @@ def _fitting(use: Use, slot: str, value: Value, type: TensorType) -> Value:
     """A computed weight of the type that the operator needs."""
     if value.type == type:
         return value
-    cast = value.type.with_dtype(type.dtype) == type
     span = use.spans.get(slot, use.span)
+    help = ""
+    if value.type.with_dtype(type.dtype) == type:
+        quantised = value.type.dtype.is_quantised
+        help = "`dequantize` it first" if quantised else f"cast it: `to({span.text}, {type.dtype})`"
     raise mistake(
         f"the weight `{slot}` of `{use.op.name}` must be {type}, not {value.type}",
         span,
         "",
-        f"cast it: `to({span.text}, {type.dtype})`" if cast else "",
+        help,
     )
 
 

@@ -136,8 +136,10 @@ def _as_tensor(given: ArrayLike) -> torch.Tensor:
     if isinstance(given, torch.Tensor):
         return given.detach().cpu().clone()
     array = np.array(given)
-    # Types of ml_dtypes (bfloat16, float8) are unknown to torch; float32 holds all their values.
-    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "V" else array)
+    # Types of ml_dtypes (bfloat16, float8, int4) are unknown to torch; wider ones hold all their values.
+    if array.dtype.kind == "V":
+        array = array.astype(np.int8 if array.dtype.name == "int4" else np.float32)
+    return torch.from_numpy(array)
 
 
 def _kind(dtype: torch.dtype) -> str:

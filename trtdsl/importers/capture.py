@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.importers.complaints import narrowed
 from trtdsl.importers.constructed import Constructed
+from trtdsl.importers.contexts import without_contexts
 from trtdsl.importers.exporting import Exported, export
 from trtdsl.importers.facts import facts_of, ties_in, ties_of
 from trtdsl.importers.inputs import BATCH, FRAMES, LENGTH, PIXELS, Inputs
-from trtdsl.importers.known_values import WritesThroughViews
 from trtdsl.importers.names import numbered
 from trtdsl.importers.program import Program
+from trtdsl.importers.reading import Reading, user_nodes
 from trtdsl.importers.schemas import is_view, writes
-from trtdsl.importers.torch_export import read_program
-from trtdsl.types import Dim, Symbol, SymbolicDim, symbol, symbols
+from trtdsl.types import Symbol, SymbolicDim, symbol, symbols
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,6 +38,9 @@ class Captured(msgspec.Struct, frozen=True):
     sizes: Mapping[str, int]
     """of the dimensions, those that the module was called with"""
     notes: tuple[Diagnostic, ...] = ()
+    in_parts: Callable[[frozenset[str]], Program | None] = lambda names: None
+    """The program with the operations of these names, and those before, as what PyTorch makes them of; None
+    where it makes them of nothing."""
 
 
 def capture(
@@ -50,26 +53,27 @@ def capture(
     """
     exported = export(module, inputs)
     nodes = _input_nodes(exported.program, inputs)
-    program = _read(exported.program, name, found_symbols(nodes, inputs, exported))
+    plain, idle = without_contexts(exported.program)
     names = [node.name for node in nodes]
-    program = msgspec.structs.replace(
-        program,
-        modules=facts_of(module, constructed),
-        ties=ties_of(module),
-        input_names=dict(zip(names, inputs.types, strict=True)),
-        values={
+    known = {
+        "modules": facts_of(module, constructed),
+        "ties": ties_of(module),
+        "input_names": dict(zip(names, inputs.types, strict=True)),
+        "values": {
             node: inputs.values[name]
             for node, name in zip(names, inputs.types, strict=True)
             if name in inputs.values
         },
-        source=source,
-    )
+        "source": source,
+    }
+    reading = Reading(plain, name, found_symbols(nodes, inputs, exported), known)
+    program = reading.program()
     notes = tuple(
         narrowed(inputs.dims[each.name], each, exported.places.get(each.name))
         for each in program.symbols
         if (each.minimum, each.maximum, each.step) != _range(inputs.dims[each.name])
     )
-    return Captured(program, exported.sizes, (*notes, *_kept_between_calls(exported.program)))
+    return Captured(program, exported.sizes, (*notes, *idle, *_kept_between_calls(plain)), reading.in_parts)
 
 
 def _kept_between_calls(program: ExportedProgram) -> Iterator[Diagnostic]:
@@ -109,38 +113,11 @@ def capture_exported(
     get: N for a batch, H and W for an image, S for a length.
     """
     found = exported_symbols(exported, dims)
-    program = _read(exported, name, found)
-    names = {str(placeholder): str(placeholder) for placeholder in program.inputs}
-    ties = ties_in(exported.state_dict)
-    return Captured(msgspec.structs.replace(program, input_names=names, ties=ties, source=source), {})
-
-
-def _read(exported: Any, name: str, found: Mapping[str, Dim]) -> Program:
-    try:
-        return read_program(exported, name, found)
-    except WritesThroughViews as writes:
-        try:
-            decomposed = exported.run_decompositions({})
-        except Exception as error:  # torch's errors have no common base
-            raise DiagnosticError(_written_in_place(str(writes))) from error
-        program = read_program(decomposed, name, found)
-        before = {node.name: node.meta["val"].shape for node in _user_nodes(exported)}
-        after = {node.name: node.meta["val"].shape for node in _user_nodes(decomposed)}
-        if any(_numbers(after[each]) > _numbers(before[each]) for each in before):
-            raise DiagnosticError(
-                _written_in_place(f"{writes}, and without that a dimension becomes a number")
-            ) from writes
-        return program
-
-
-def _numbers(shape: Any) -> int:
-    """How many sizes are fixed."""
-    return sum(isinstance(size, int) for size in shape)
-
-
-def _written_in_place(what: str) -> Diagnostic:
-    help = "compute new tensors instead: `x = x + 1` for `x += 1`, `torch.cat` or `torch.where` for slices"
-    return Diagnostic(f"what the module writes in place cannot be followed: {what}", help=(help,))
+    plain, idle = without_contexts(exported)
+    names = {node.name: node.name for node in user_nodes(exported)}
+    known = {"input_names": names, "ties": ties_in(exported.state_dict), "source": source}
+    reading = Reading(plain, name, found, known)
+    return Captured(reading.program(), {}, tuple(idle), reading.in_parts)
 
 
 def found_symbols(nodes: list[Any], inputs: Inputs, exported: Exported) -> dict[str, Any]:
@@ -174,21 +151,10 @@ def _finite(limit: Any, otherwise: int) -> int:
 
 def _input_nodes(exported: ExportedProgram, inputs: Inputs) -> list[Any]:
     """The placeholder of each input."""
-    nodes = list(_user_nodes(exported))
+    nodes = list(user_nodes(exported))
     by_name = {node.name: node for node in nodes}
     names = inputs.types
     return [by_name[name] for name in names] if all(name in by_name for name in names) else nodes
-
-
-def _user_nodes(exported: ExportedProgram) -> Iterator[Any]:
-    from torch.export.graph_signature import InputKind
-
-    user = {
-        spec.arg.name for spec in exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT
-    }
-    for node in exported.graph.nodes:
-        if node.op == "placeholder" and node.name in user and hasattr(node.meta.get("val"), "shape"):
-            yield node
 
 
 # --- Exported programs ------------------------------------------------------------------------------------
@@ -198,7 +164,7 @@ def exported_symbols(exported: ExportedProgram, dims: Mapping[str, str | Symbol]
     """A dimension for each of an exported program's symbols, named after where it stands."""
     found: dict[str, Any] = {}
     taken: set[str] = set()
-    for node in _user_nodes(exported):
+    for node in user_nodes(exported):
         shape = node.meta["val"].shape
         for axis, size in enumerate(shape):
             if isinstance(size, int) or len(size.node.expr.free_symbols) != 1:

@@ -35,7 +35,7 @@ def complaint(
     """What is wrong, as far as torch says."""
     text = str(error)
     if fixed := fixed_sizes(text, dims):
-        return [_fixed(name, size, places.get(name), module) for name, size in fixed.items()]
+        return [_fixed(name, size, places.get(name)) for name, size in fixed.items()]
     place = failed_place(error)
     if type(error).__name__ in _DATA_DEPENDENT:
         return [_data_dependent(place)]
@@ -66,20 +66,11 @@ def narrowed(before: Symbol, after: Symbol, place: Place | None) -> Diagnostic:
     return _at(f"the module takes `{after.name}` from {range}", place, (), severity="note")
 
 
-def _fixed(name: str, size: int, place: Place | None, module: nn.Module) -> Diagnostic:
-    from torch import nn
-
+def _fixed(name: str, size: int, place: Place | None) -> Diagnostic:
     help = (
         f"write the one size for `{name}` in the input's type, such as {size}",
         "or let the module ask for the size: `x.shape[0]`, -1 in a view, `flatten`",
     )
-    if any(isinstance(each, nn.RNNBase) for each in module.modules()):
-        # torch.export unrolls these over the sequence, whose length is a number then.
-        help = (
-            *help,
-            f"LSTM, GRU and RNN fix the length of their sequence in torch.export: import it with {size},"
-            f" then declare `dim {name}` in the text and write `{name}` in the input's type",
-        )
     return _at(f"the module takes one `{name}` only: it becomes a number, {size} in the example", place, help)
 
 

@@ -58,11 +58,13 @@ def example_inputs(
     """A tensor for each input: random, integers 1 or the least that the input takes."""
     import torch
 
+    from trtdsl.reference import torch_dtype
+
     random = torch.Generator().manual_seed(0)
     found: dict[str, torch.Tensor] = {}
     for name, type in inputs.items():
         shape = evaluate_shape(type.shape, sizes)
-        dtype = getattr(torch, type.dtype.value)
+        dtype = torch_dtype(type.dtype)
         if type.dtype.is_floating:
             found[name] = torch.randn(shape, generator=random).to(dtype)
         else:

@@ -22,6 +22,7 @@ from trtdsl.importers.complaints import Place, complaint, fixed_sizes
 from trtdsl.importers.examples import STRIDE, arranged, example_inputs, example_sizes, parameters_of
 from trtdsl.importers.guards import Decisions, watched
 from trtdsl.importers.inputs import Inputs
+from trtdsl.importers.opaque import recurrences_kept
 from trtdsl.types import Dim, Symbol, SymbolicDim, symbol, symbols
 from trtdsl.types.dim import terms_of
 
@@ -70,6 +71,8 @@ def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
         with _quiet(), watched() as decisions:
             try:
                 program = _export(module, inputs, dims, examples)
+            except DiagnosticError:
+                raise
             except Exception as error:  # torch's errors have no common base, the module may raise any
                 caught = error
             else:
@@ -96,7 +99,7 @@ def _export(
     positional, named = arranged(module, examples)
     given = {**dict(zip(parameters_of(module), positional, strict=False)), **named}
     dynamic = {key: shapes[_owner(key, given, examples)] for key in given}
-    with torch.no_grad():
+    with torch.no_grad(), recurrences_kept():
         return torch.export.export(module, tuple(positional), named, dynamic_shapes=dynamic, strict=False)
 
 

@@ -21,7 +21,12 @@ def flat(program: Program, statements: Sequence[Statement]) -> Sketch:
 
 def of_model(program: Program, items: Sequence[Item], blocks: Sequence[Block]) -> Sketch:
     """The sketch of a program whose model has these items."""
-    outputs = tuple((name, value.value) for name, value in program.outputs if isinstance(value, Ref))
+    taken = {program.input_names.get(each, each) for each in program.inputs}
+    outputs = tuple(
+        (f"output_{name}" if name in taken else name, value.value)
+        for name, value in program.outputs
+        if isinstance(value, Ref)
+    )
     model = Block(
         name=program.name,
         parameters=(),

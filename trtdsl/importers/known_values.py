@@ -99,11 +99,9 @@ class KnownValues:
             self._read[name] = value.detach().clone()
 
     def arrays(self) -> dict[str, Array]:
-        import torch
-
         from trtdsl.reference import to_numpy
 
-        names = {str(getattr(torch, dtype.value)): dtype for dtype in DType}
+        names = {f"torch.{dtype}" for dtype in DType}
         return {name: to_numpy(value) for name, value in self._read.items() if str(value.dtype) in names}
 
 

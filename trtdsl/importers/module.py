@@ -20,15 +20,16 @@ import numpy as np
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.importers.blocks import structured
 from trtdsl.importers.capture import Captured, capture, capture_exported
-from trtdsl.importers.checking import checked
+from trtdsl.importers.checking import WrongText, checked
 from trtdsl.importers.constants import place_constants
 from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.flat import flat, of_model
 from trtdsl.importers.growing import with_growing_lists
 from trtdsl.importers.inputs import Inputs, read_inputs, type_text
 from trtdsl.importers.lacking import lacking
-from trtdsl.importers.program import Array, Program
+from trtdsl.importers.program import Array, Operation, Program
 from trtdsl.importers.recognise import with_attention
+from trtdsl.importers.refusals import refused
 from trtdsl.importers.simplify import simplify
 from trtdsl.importers.translate import Untranslated, constants_of, translatable, translate
 from trtdsl.importers.tree import dissolved, tree_of
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
     from torch.export import ExportedProgram
+
+ROUNDS = 3
+"""How often what the language lacks is taken apart."""
 
 InputLike: TypeAlias = "TensorType | str | torch.Tensor"
 """A type, as a value or as the language writes it, or an example."""
@@ -147,11 +151,20 @@ def import_exported(
 
 def import_program(program: Program, *, is_flat: bool = False) -> Imported:
     """A captured program's text, not yet checked."""
-    program = with_growing_lists(with_attention(simplify(place_constants(program, translatable()))))
     try:
-        statements = translate(program)
+        return _written(_prepared(program), is_flat)
     except Untranslated as error:
         raise DiagnosticError(*lacking(error.missing)) from None
+
+
+def _prepared(program: Program) -> Program:
+    """A program as it is translated."""
+    return with_growing_lists(with_attention(simplify(place_constants(program, translatable()))))
+
+
+def _written(program: Program, is_flat: bool) -> Imported:
+    """A prepared program's text; raises :class:`~trtdsl.importers.translate.Untranslated`."""
+    statements = translate(program)
     if is_flat:
         sketch = flat(program, statements)
     else:
@@ -177,9 +190,36 @@ def name_of(module: nn.Module) -> str:
 
 def checked_import(captured: Captured, state: Mapping[str, Array], is_flat: bool) -> Imported:
     """A captured program's text, checked against a state dict."""
-    imported = import_program(captured.program, is_flat=is_flat)
-    graph = checked(imported.text, {**state, **imported.constants})
+    program, imported = _with_parts(captured, is_flat)
+    try:
+        graph = checked(imported.text, {**state, **imported.constants})
+    except WrongText as error:
+        missing = list(refused(program))
+        if missing:
+            raise DiagnosticError(*lacking(missing)) from error
+        raise
     return msgspec.structs.replace(imported, notes=captured.notes, sizes=captured.sizes, graph=graph)
+
+
+def _with_parts(captured: Captured, is_flat: bool) -> tuple[Program, Imported]:
+    """A text in which what the language lacks is written as what PyTorch makes it of, where that helps."""
+    program = captured.program
+    first: list[tuple[Operation, str]] = []
+    missing: list[tuple[Operation, str]] = []
+    for _ in range(ROUNDS):
+        prepared = _prepared(program)
+        try:
+            return prepared, _written(prepared, is_flat)
+        except Untranslated as error:
+            missing = error.missing
+        first = first or missing
+        parts = captured.in_parts(frozenset(each.name for each, _ in missing))
+        if parts is None:
+            break
+        program = parts
+    # What PyTorch makes of an operation is not what the user wrote.
+    lines = {operation.frames[-1:] for operation, _ in missing}
+    raise DiagnosticError(*lacking([each for each in first if each[0].frames[-1:] in lines] or first))
 
 
 def _inputs(inputs: Mapping[str, InputLike], dims: Mapping[str, DimLike]) -> Inputs:

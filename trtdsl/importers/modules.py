@@ -11,7 +11,7 @@ from typing import Any
 
 from trtdsl.importers.program import Argument, Call, Operation, Program, Ref
 from trtdsl.importers.rules import Missing, Writing
-from trtdsl.importers.sketch import Apply, Expression, Literal, Use
+from trtdsl.importers.sketch import Apply, Expression, Literal
 from trtdsl.importers.spelling import collapsed, expression_of
 from trtdsl.ops.base import OPERATORS, REQUIRED, SPELLINGS, Op
 from trtdsl.ops.refused import Refused
@@ -26,7 +26,10 @@ _FUNCTIONS: Mapping[str, str] = {
 }  # fmt: skip
 _NEVER = frozenset({"cudnn_enabled", "cudnn_enable", "momentum", "scale_grad_by_freq", "sparse"})
 _RECURRENT: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
-WEIGHTED = frozenset({*_FUNCTIONS, *_RECURRENT, "multihead_attention"})
+_CELLS: Mapping[str, str] = {
+    "lstm_cell": "LSTMCell", "gru_cell": "GRUCell", "rnn_tanh_cell": "RNNCell", "rnn_relu_cell": "RNNCell",
+}  # fmt: skip
+WEIGHTED = frozenset({*_FUNCTIONS, *_RECURRENT, *_CELLS, "multihead_attention"})
 """ATen's operations that take weights."""
 
 
@@ -35,6 +38,8 @@ def module_of(operation: Operation, program: Program) -> Expression:
     writing = Writing(operation, program)
     if operation.base in _RECURRENT:
         return _recurrent(writing, _RECURRENT[operation.base])
+    if operation.base in _CELLS:
+        return _cell(writing, _CELLS[operation.base])
     if operation.base == "multihead_attention":
         return _attention(writing)
     name = _FUNCTIONS[operation.base]
@@ -143,43 +148,71 @@ def _attention(writing: Writing) -> Expression:
 def _recurrent(writing: Writing, name: str) -> Expression:
     """``y, h, c = (x, h0, c0) -> label: LSTM(…)``."""
     weights: Any = writing["params"]
-    keys = [writing.program.weights.get(each.value, "") for each in weights]
-    label = keys[0].rpartition(".")[0]
-    if any(key.rpartition(".")[0] != label for key in keys):
-        raise Missing("its weights do not lie where torch.nn has them")
-    hidden = writing.type(weights[1]).shape[1]
     op = OPERATORS[name]
+    gates: int = getattr(op, "gates")  # noqa: B009
+    hidden, width = writing.type(weights[0]).shape[0], writing.type(weights[1]).shape[1]
+    assert isinstance(hidden, int)
     wanted: dict[str, Any] = {
-        "hidden_size": hidden,
+        "hidden_size": hidden // gates,
         "num_layers": writing["num_layers"],
         "bias": writing["has_biases"],
         "batch_first": writing["batch_first"],
         "bidirectional": writing["bidirectional"],
+        "proj_size": width if width != hidden // gates else 0,
     }
     if writing.operation.base == "rnn_relu":
         wanted["nonlinearity"] = "relu"
-    given: list[tuple[str, Expression]] = []
-    for parameter, value in wanted.items():
-        default = op.default(parameter)
-        if default is REQUIRED or default != value:
-            given.append((parameter, Literal(value)))
     states: Any = writing["hx"]
-    states = states if isinstance(states, tuple) else (states,)
-    zero = [_is_zero(each, writing.program) for each in states]
-    tensors = [writing["input"], *(() if all(zero) else states)]
+    tensors = [writing["input"], *(states if isinstance(states, tuple) else (states,))]
+    return _cell_or_network(writing, op, wanted, tensors, weights)
+
+
+def _cell(writing: Writing, name: str) -> Expression:
+    """``h, c = (x, h, c) -> label: LSTMCell(…)``."""
+    op = OPERATORS[name]
+    kinds = ("w_ih", "w_hh", *(("b_ih", "b_hh") if writing.get("b_ih") is not None else ()))
+    wanted: dict[str, Any] = {
+        "hidden_size": writing.type(writing["w_hh"]).shape[1],
+        "bias": len(kinds) == 4,
+    }
+    if writing.operation.base == "rnn_relu_cell":
+        wanted["nonlinearity"] = "relu"
+    states: Any = writing["hx"]
+    tensors = [writing["input"], *(states if isinstance(states, tuple) else (states,))]
+    return _cell_or_network(writing, op, wanted, tensors, [writing[kind] for kind in kinds])
+
+
+def _cell_or_network(
+    writing: Writing,
+    op: type[Op],
+    wanted: Mapping[str, Any],
+    tensors: Sequence[Argument],
+    weights: Sequence[Argument],
+) -> Expression:
+    """The module, with its weights as tensors where they do not lie where torch.nn has them."""
+    known = {key: value for key, value in wanted.items() if key in op.parameters}
+    given = [
+        (key, Literal(value))
+        for key, value in known.items()
+        if op.default(key) is REQUIRED or op.default(key) != value
+    ]
+    slots = _slots(op, known, writing.type(tensors[0]), len(weights))
+    label = _label(slots, dict(zip(slots, weights, strict=True)), writing)
+    named = () if label is not None else tuple(zip(slots, map(expression_of, weights), strict=True))
     return Apply(
-        name,
+        op.name,
         tuple(given),
         1,
         is_module=True,
         label=label,
-        tensors=tuple(Use(each.value) for each in tensors),  # pyright: ignore
+        tensors=tuple(map(expression_of, tensors)),
+        named_tensors=named,
     )
 
 
-def _is_zero(value: Ref, program: Program) -> bool:
-    for operation in program.operations:
-        if value.value in operation.results:
-            return operation.base in ("zeros", "new_zeros", "zeros_like")
-    array = program.constants.get(value.value)
-    return array is not None and not array.any()
+def _slots(op: type[Op], known: Mapping[str, Any], input: TensorType, count: int) -> tuple[str, ...]:
+    """What the module calls its weights, in torch's order."""
+    slots = tuple(op(**known).weights(input))
+    if len(slots) != count:
+        raise Missing(f"it has {count} weights, and `{op.name}` takes {len(slots)}")
+    return slots

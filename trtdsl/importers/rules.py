@@ -114,6 +114,13 @@ _RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "swapaxes": ("transpose", {"axis0": "dim0", "axis1": "dim1"}),
     "swapdims": ("transpose", {}),
     "unsafe_chunk": ("chunk", {}),
+    "__lshift__": ("bitwise_left_shift", {}),
+    "__rshift__": ("bitwise_right_shift", {}),
+    "tensor_split": ("tensor_split", {"sections": "indices_or_sections", "indices": "indices_or_sections"}),
+    "hsplit": ("hsplit", {"sections": "indices_or_sections", "indices": "indices_or_sections"}),
+    "vsplit": ("vsplit", {"sections": "indices_or_sections", "indices": "indices_or_sections"}),
+    "dsplit": ("dsplit", {"sections": "indices_or_sections", "indices": "indices_or_sections"}),
+    "scatter": ("scatter", {"value": "src"}),
 }
 
 
@@ -229,6 +236,64 @@ def _slice(writing: Writing) -> Expression:
     return _at(writing, dim, Cut(*parts))
 
 
+@rule("slice_scatter")
+def _slice_scatter(writing: Writing) -> Expression:
+    dim, end = writing["dim"], writing.get("end")
+    assert isinstance(dim, int)
+    given = dict(writing.operation.arguments)
+    if end == writing.type(writing["self"]).shape[dim] or (isinstance(end, int) and end >= 2**31 - 1):
+        given["end"] = None
+    return writing.given("slice_scatter", given)
+
+
+@rule("index_put", "_unsafe_index_put")
+def _index_put(writing: Writing) -> Expression:
+    """``index_put`` writes to the first dimensions: those that the indices name are moved there."""
+    indices: Any = writing["indices"]
+    named = [dim for dim, each in enumerate(indices) if each is not None]
+    x, values = writing.type(writing["self"]), writing.type(writing["values"])
+    if named == list(range(len(named))):
+        return writing.given("index_put", {**writing.operation.arguments, "indices": indices[: len(named)]})
+    masks = [writing.type(indices[dim]) for dim in named if writing.type(indices[dim]).dtype is DType.BOOL]
+    if masks and (len(named) > 1 or values.rank > 0):
+        raise Missing("a mask behind other dimensions takes a single number: write `torch.where`")
+    width = masks[0].rank if masks else 1
+    front = [dim + number for dim in named for number in range(width)]
+    order = (*front, *(dim for dim in range(x.rank) if dim not in front))
+    moved = Apply("permute", (("", writing.expression("self")), ("", Items(tuple(map(Literal, order))))))
+    put = Apply(
+        "index_put",
+        (
+            ("", moved),
+            ("", Items(tuple(expression_of(indices[dim]) for dim in named), brackets=True)),
+            ("", _values_in_front(writing, named)),
+            *((("accumulate", Literal(True)),) if writing.get("accumulate") else ()),
+        ),
+        3,
+    )
+    back = tuple(Literal(order.index(dim)) for dim in range(x.rank))
+    return Apply("permute", (("", put), ("", Items(back))))
+
+
+def _values_in_front(writing: Writing, named: list[int]) -> Expression:
+    """The values that are put, with the dimensions of the indices before the others."""
+    indices: Any = writing["indices"]
+    values, x = writing.type(writing["values"]), writing.type(writing["self"])
+    rank = max(writing.type(indices[dim]).rank for dim in named)
+    are_together = named == list(range(named[0], named[-1] + 1))
+    # Where they are not together PyTorch itself has them in front.
+    whole = rank + x.rank - len(named)
+    if values.rank == 0 or not are_together or values.rank <= whole - named[0] - rank:
+        return writing.expression("values")
+    spread = (Literal(None),) * (whole - values.rank)
+    expression = writing.expression("values")
+    if spread:
+        expression = Subscript(expression, spread)
+    places = range(named[0], named[0] + rank)
+    order = (*places, *(dim for dim in range(whole) if dim not in places))
+    return Apply("permute", (("", expression), ("", Items(tuple(map(Literal, order))))))
+
+
 @rule("index")
 def _index(writing: Writing) -> Expression:
     indices = writing["indices"]
@@ -248,7 +313,38 @@ def _as(writing: Writing) -> Expression:
 
 @rule("numpy_T", "t")
 def _t(writing: Writing) -> Expression:
+    rank = writing.type(writing["self"]).rank
+    if rank < 2:
+        return writing.expression("self")
+    if rank > 2:
+        return writing.given("permute", {"input": writing["self"], "dims": tuple(reversed(range(rank)))})
     return writing.given("transpose", {"input": writing["self"], "dim0": 0, "dim1": 1})
+
+
+@rule("mT", "mH", "matrix_H", "adjoint")
+def _transposed(writing: Writing) -> Expression:
+    return writing.given("transpose", {"input": writing["self"], "dim0": -2, "dim1": -1})
+
+
+@rule("unfold")
+def _unfold(writing: Writing) -> Expression:
+    """The windows of one dimension, which ``Tensor.unfold`` puts behind the others."""
+    x, dim, size, step = (writing[name] for name in ("self", "dimension", "size", "step"))
+    type = writing.type(x)
+    assert isinstance(dim, int)
+    assert isinstance(size, int)
+    assert isinstance(step, int)
+    dim, length = dim % type.rank, type.shape[dim % type.rank]
+    count = (length - size) // step + 1
+    first = Apply("arange", (("", Literal(0)), ("", Literal(count * step)), ("", Literal(step))))
+    if step == 1:
+        first = Apply("arange", (("", Literal(count)),))
+    within = Apply("arange", (("", Literal(size)),))
+    places = Infix("+", Subscript(first, (Cut(), Literal(None))), within)
+    windows = Subscript(expression_of(x), (*(Cut() for _ in range(dim)), places))
+    if dim == type.rank - 1:
+        return windows
+    return Apply("movedim", (("", windows), ("", Literal(dim + 1)), ("", Literal(-1))))
 
 
 @rule("split", "unsafe_split")
@@ -347,7 +443,9 @@ def _grid_sample(writing: Writing) -> Expression:
     "zeros_like",
     "ones_like",
     "full_like",
+    "empty",
     "empty_like",
+    "new_empty",
 )
 def _filled(writing: Writing) -> Expression:
     value: Any = writing.get("fill_value", 1 if "ones" in writing.operation.base else 0)
@@ -448,6 +546,19 @@ def _extreme(writing: Writing) -> Expression:
     if isinstance(writing.get("other"), Ref):
         return writing.apply("maximum" if writing.operation.base == "max" else "minimum")
     return writing.apply(writing.operation.base)
+
+
+@rule("clamp", "clip")
+def _clamp(writing: Writing) -> Expression:
+    """Between tensors it is the larger, then the smaller of two."""
+    bounds = {"maximum": writing.get("min"), "minimum": writing.get("max")}
+    if not any(isinstance(each, Ref) for each in bounds.values()):
+        return writing.apply("clamp")
+    found = writing.expression("self")
+    for name, bound in bounds.items():
+        if bound is not None:
+            found = Apply(name, (("", found), ("", expression_of(bound))), 2)
+    return found
 
 
 @rule("stack", "cat", "concat", "concatenate", "hstack", "vstack", "dstack")

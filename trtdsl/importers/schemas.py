@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+NAMESPACE = "trtdsl_import"
+"""of the operations that the importer keeps whole"""
+
 
 def overload_of(target: Any) -> str:
-    """``conv2d``, ``add.Tensor``; with the namespace where that is not ATen."""
-    return str(target).removeprefix("aten.").removesuffix(".default")
+    """``conv2d``, ``add.Tensor``; with the namespace where that is neither ATen nor the importer's own."""
+    return str(target).removeprefix("aten.").removeprefix(f"{NAMESPACE}.").removesuffix(".default")
 
 
 def writes(target: Any) -> bool:

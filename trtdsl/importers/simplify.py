@@ -5,9 +5,12 @@ In: a :class:`~trtdsl.importers.program.Program` as a reader gives it.  Out: one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from trtdsl.importers.program import Argument, Operation, Program, Ref, refs, renamed, rewritten
+from trtdsl.types import DType, TensorType
 
 _NOTHING = frozenset(
     {
@@ -30,27 +33,65 @@ _CASTS = frozenset({"_to_copy", "to", "type_as"})
 _SHAPES = frozenset({"expand", "expand_as", "_unsafe_view", "reshape", "view", "view_as"})
 _PADS = frozenset({"pad", "constant_pad_nd"})
 
+_PUT_BACK = {"select_scatter": "select", "slice_scatter": "slice"}
+_SHAPED_LIKE = {
+    **dict.fromkeys(("copy", "fill", "zero"), "self"),
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like", "empty_like"), "self"),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), "self"),
+    **dict.fromkeys(("expand_as", "view_as", "reshape_as", "type_as"), "other"),
+}
+"""Operations and the argument of which they read the shape or dtype only."""
+_NORMS = frozenset({"layer_norm", "group_norm", "batch_norm", "instance_norm", "rms_norm"})
+_ZEROS = frozenset({"zeros", "new_zeros", "zeros_like"})
+_RECURRENT = frozenset(
+    {"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
+)
+
 
 def simplify(program: Program) -> Program:
     """The program without operations that do nothing or that nobody reads."""
-    return without_unread(without_nothing(program))
+    program = with_norms_in_their_weights_type(without_nothing(program))
+    return without_unread(without_zero_states(program))
 
 
 def without_nothing(program: Program) -> Program:
-    """Without copies, dropout, casts to the type that a tensor has, and reshapes to the shape that it has."""
+    """Without copies, dropout, casts to the type that a tensor has, reshapes to the shape that it has, and
+    parts put back where they are from.
+    """
     names: dict[str, Argument] = {}
     kept: list[Operation] = []
+    made: dict[str, Operation] = {}
     for operation in program.operations:
-        operation = renamed(operation, names)
-        if _does_nothing(operation, program):
+        operation = _without_shapes(renamed(operation, names))
+        source = _copied(operation, program)
+        if source is None and _does_nothing(operation, program, made):
             source = next(iter(operation.arguments.values()))
+        if source is not None:
             names[operation.results[0]] = source
         else:
             kept.append(operation)
+            made |= dict.fromkeys(operation.results, operation)
     return rewritten(program, kept, names)
 
 
-def _does_nothing(operation: Operation, program: Program) -> bool:
+def _without_shapes(operation: Operation) -> Operation:
+    """An operation that does not read what it only has its shape or dtype of; its result's type says that."""
+    name = _SHAPED_LIKE.get(operation.base)
+    if name is None or operation.arguments.get(name) is None:
+        return operation
+    return msgspec.structs.replace(operation, arguments={**operation.arguments, name: None})
+
+
+def _copied(operation: Operation, program: Program) -> Argument:
+    """What a copy gives as it is."""
+    source = operation.arguments.get("src") if operation.base == "copy" else None
+    if not isinstance(source, Ref):
+        return None
+    before, after = program.types.get(source.value), program.types.get(operation.results[0])
+    return source if before is not None and before == after else None
+
+
+def _does_nothing(operation: Operation, program: Program, made: Mapping[str, Operation]) -> bool:
     operand = next(iter(operation.arguments.values()), None)
     if not isinstance(operand, Ref) or len(operation.results) != 1:
         return False
@@ -58,10 +99,21 @@ def _does_nothing(operation: Operation, program: Program) -> bool:
         return not operation.arguments.get("train")
     if operation.base in _PADS:
         return not any(each != 0 for each in _padding(operation))
+    if operation.base in _PUT_BACK:
+        return _is_put_back(operation, made)
     if operation.base not in _CASTS | _SHAPES:
         return False
     before, after = program.types.get(operand.value), program.types.get(operation.results[0])
     return before is not None and before == after
+
+
+def _is_put_back(operation: Operation, made: Mapping[str, Operation]) -> bool:
+    """Whether a part is written to where it was read."""
+    part = operation.arguments["src"]
+    taken = made.get(part.value) if isinstance(part, Ref) else None
+    if taken is None or taken.base != _PUT_BACK[operation.base]:
+        return False
+    return taken.arguments == {name: operation.arguments.get(name) for name in taken.arguments}
 
 
 def _padding(operation: Operation) -> tuple[Argument, ...]:
@@ -69,6 +121,46 @@ def _padding(operation: Operation) -> tuple[Argument, ...]:
     found = operation.arguments["pad"]
     assert isinstance(found, tuple)
     return found
+
+
+def without_zero_states(program: Program) -> Program:
+    """Without the zeros that a recurrent network begins with by itself."""
+    zeros = {name for name, array in program.constants.items() if not array.any()}
+    operations: list[Operation] = []
+    for operation in program.operations:
+        if operation.base in _ZEROS:
+            zeros.update(operation.results)
+        if operation.base in _RECURRENT and zeros.issuperset(refs(operation.arguments["hx"])):
+            operation = msgspec.structs.replace(operation, arguments={**operation.arguments, "hx": ()})
+        operations.append(operation)
+    return msgspec.structs.replace(program, operations=tuple(operations))
+
+
+def with_norms_in_their_weights_type(program: Program) -> Program:
+    """Norms of a tensor of half the width of their weights compute in the weights' type, as PyTorch's do."""
+    operations: list[Operation] = []
+    types = dict(program.types)
+    for operation in program.operations:
+        input, result = _first_operand(operation), operation.results[0]
+        weights = [types[each] for each in operation.operands if each in program.weights]
+        wide = {each.dtype for each in weights} - {types[result].dtype} if result in types else set[DType]()
+        if operation.base not in _NORMS or input is None or len(wide) != 1:
+            operations.append(operation)
+            continue
+        dtype, outer = wide.pop(), (operation.calls, operation.frames)
+        before, after = f"{result}_input", f"{result}_normed"
+        types[before] = TensorType(dtype, types[input].shape)
+        types[after] = TensorType(dtype, types[result].shape)
+        operations += [
+            Operation("_to_copy", {"self": Ref(input)}, (before,), *outer),
+            msgspec.structs.replace(renamed(operation, {input: Ref(before)}), results=(after,)),
+            Operation("_to_copy", {"self": Ref(after)}, (result,), *outer),
+        ]
+    return msgspec.structs.replace(program, operations=tuple(operations), types=types)
+
+
+def _first_operand(operation: Operation) -> str | None:
+    return next(iter(operation.operands), None)
 
 
 def without_unread(program: Program) -> Program:

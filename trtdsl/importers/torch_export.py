@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 Node: TypeAlias = Any
 """A ``torch.fx.Node``, whose arguments may be anything."""
 
-_INLINED = ("wrap_with_autocast", "wrap_with_set_grad_enabled")
-
 
 def read_program(exported: ExportedProgram, name: str, dims: Mapping[str, Dim]) -> Program:
     """The program. ``dims`` says which dimension each of torch's own symbols (``s77``) is.
@@ -175,8 +173,6 @@ class _Reader:
         if name == "getitem":
             self._made[node.name] = self._item(node.args[0], node.args[1])
             self._is_part(node.name, node.args[0].name)
-        elif name in _INLINED:
-            self._inline(node, graph_module, calls)
         elif not hasattr(target, "_schema"):
             self._number(node)
         elif not _effects(target):
@@ -195,18 +191,6 @@ class _Reader:
         for roots in (self._roots, self._known_roots):
             if of in roots:
                 roots[name] = roots[of]
-
-    def _inline(self, node: Node, graph_module: Any, calls: tuple[Call, ...]) -> None:
-        body_node = next(each for each in node.args if getattr(each, "op", "") == "get_attr")
-        body = getattr(graph_module, str(body_node.target))
-        given = node.args[node.args.index(body_node) + 1 :]
-        places = [each for each in body.graph.nodes if each.op == "placeholder"]
-        for place, value in zip(places, given, strict=True):
-            self._made[place.name] = self._argument(value)
-            if isinstance(found := self._made[place.name], Ref):
-                self._known.alias(place.name, found.value)
-        results = self._body(body, calls)
-        self._made[node.name] = tuple(self._argument(each) for each in results)
 
     def _number(self, node: Node) -> None:
         """A node whose value is a size or a number."""

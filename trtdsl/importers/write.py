@@ -56,7 +56,7 @@ class _Body:
         """what each name is bound to at the place that is being written"""
         self._decided: dict[str, str] = {}
         """of values that end a branch or an iteration the names, which what is behind it reads"""
-        self._never = NEVER_NAMES | {name for name, _ in block.parameters} | {"_"}
+        self._never = NEVER_NAMES | {name for name, _ in block.parameters} | {"_"} | {*_targets(block.items)}
         self._remaining: Counter[str] = Counter()
 
     # --- Whole bodies -------------------------------------------------------------------------------------
@@ -142,7 +142,6 @@ class _Body:
 
     def _loop(self, loop: Loop) -> Iterator[str]:
         names: list[str] = []
-        self._never = self._never | set(re.findall(r"[A-Za-z_]\w*", loop.targets))
         for result, start, _, initial in loop.carried:
             self._remaining[initial] -= 1
             name = self._texts.names.get(initial, "")
@@ -293,6 +292,15 @@ def _is_source(statement: Statement) -> bool:
     return isinstance(expression, Apply) and next(uses(expression), None) is None and expression.function in (
         "Parameter", "Constant", "tensor", "full", "arange", "zeros", "ones",
     )  # fmt: skip
+
+
+def _targets(items: Sequence[Item]) -> Iterator[str]:
+    """The names that loops bind, which no tensor may have: it might be read in the loop."""
+    for item in items:
+        if isinstance(item, Loop):
+            yield from re.findall(r"[A-Za-z_]\w*", item.targets)
+        if not isinstance(item, Statement):
+            yield from _targets(item.items)
 
 
 def _outer(loop: Loop) -> Iterator[str]:

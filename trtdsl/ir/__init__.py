@@ -6,6 +6,7 @@ as a `.trtnet` file that parses back to the same graph, and :func:`rewrite` chan
 
 from trtdsl.ir.builder import Builder
 from trtdsl.ir.computation import computation_key, twins
+from trtdsl.ir.constants import unusable
 from trtdsl.ir.graph import (
     Graph,
     Lookup,
@@ -73,6 +74,7 @@ __all__ = [
     "show",
     "show_call",
     "twins",
+    "unusable",
     "verify",
     "walk",
     "with_bodies",

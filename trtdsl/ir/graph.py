@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
 from trtdsl.ops.base import Op, Signature
+from trtdsl.ops.refused import Refused
 from trtdsl.types import Symbol, TensorType, ValueRange
 
 if TYPE_CHECKING:
@@ -164,8 +165,21 @@ def bodies_by_name(op: Op, bodies: Sequence[T]) -> dict[str, T]:
 def infer(op: Op, types: Mapping[str, Any], bodies: Sequence[Graph] = ()) -> tuple[TensorType, ...]:
     """The types of an operator's results, from its operands' by name and its bodies."""
     extra = {"bodies": {name: body.signature for name, body in bodies_by_name(op, bodies).items()}}
+    _require_computed(op, types)
     inferred = op.infer(**types, **(extra if op.bodies else {}))
-    return inferred if isinstance(inferred, tuple) else (inferred,)
+    results = inferred if isinstance(inferred, tuple) else (inferred,)
+    if not op.takes_quantised and (made := next((t for t in results if t.dtype.is_quantised), None)):
+        raise Refused(f"`{op.name}` does not make {made.dtype}", "dtype", "a `Parameter` holds such numbers")
+    return results
+
+
+def _require_computed(op: Op, types: Mapping[str, Any]) -> None:
+    """Refuse operands of types in which nothing is computed, but for operators that take them."""
+    for name, given in () if op.takes_quantised else types.items():
+        for type in given if isinstance(given, (list, tuple)) else (given,):
+            if isinstance(type, TensorType) and type.dtype.is_quantised:
+                text = f"`{op.name}` does not compute in {type.dtype}"
+                raise Refused(text, name, "`dequantize` it first")
 
 
 class Output(Part, frozen=True, eq=False):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgspec
 import msgspec.structs
@@ -92,6 +92,13 @@ class Spelling(msgspec.Struct, frozen=True, dict=True):
         return self.torch.rpartition(".")[2]
 
 
+class Unusable(NamedTuple):
+    """An element of an array that an operator cannot use: where it is, and what it is, ``is 0``."""
+
+    place: tuple[int, ...]
+    problem: str
+
+
 OPERATORS: dict[str, type[Op]] = {}
 """Every operator by the name the language calls it."""
 
@@ -160,6 +167,8 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     only the first parameter is then given by position"""
     keeps_types: ClassVar[bool] = False
     """whether its operands and results have the types of the text whatever is computed in"""
+    takes_quantised: ClassVar[bool] = False
+    """whether its operands and results may be of the types in which nothing is computed, such as int4"""
     constant: ClassVar[bool] = False
     """whether its weights belong to the text, and a file beside the checkpoint has them"""
     keys: ClassVar[Mapping[str, str]] = {}
@@ -238,6 +247,10 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     def divisors(self, *operands: Any, **named: Any) -> Sequence[str]:
         """The operands of integers that must not be 0, for operands of these types."""
         return ()
+
+    def unusable(self, slot: str, array: Any) -> Unusable | None:
+        """An element of an operand, known at compile time, that cannot be used; None where all can."""
+        return None
 
     def caution(self, *operands: Any, **named: Any) -> str | None:
         """A warning for a use that is valid but seldom meant, or None."""

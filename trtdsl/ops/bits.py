@@ -35,7 +35,7 @@ def _wide(dtype: DType) -> DType:
 
 def _bit_count(dtype: DType) -> int:
     """Bits beside the sign; the sign is the last of those of int8, which is computed in int32."""
-    return 8 * _wide(dtype).itemsize - 1 if dtype in (DType.INT32, DType.INT64) else 8
+    return _wide(dtype).bits - 1 if dtype in (DType.INT32, DType.INT64) else 8
 
 
 def _powers(emit: Emit, count: int, dtype: DType) -> Part:
@@ -138,7 +138,7 @@ class _Shift(Composed, abstract=True):
         if dtype.is_bool:
             raise Refused(f"{self.name} does not take two bool tensors", "input")
         wide = _wide(dtype)
-        most = 8 * wide.itemsize - 2
+        most = wide.bits - 2
         shift = emit(Clamp(0, most), emit(To(wide), emit(To(dtype), other)))
         powers = _powers(emit, most + 1, wide)
         flat = emit(Reshape((-1,)), shift) if other.rank else emit(Reshape((1,)), shift)
@@ -174,6 +174,6 @@ class BitwiseRightShift(_Shift):
         dtype, number, shift, power = self.parts(emit, input, other)
         divided = emit(FloorDivide(), number, power)
         # By more than the table has, nothing but the sign is left.
-        far = emit(Gt(), shift, 8 * number.dtype.itemsize - 2)
+        far = emit(Gt(), shift, number.dtype.bits - 2)
         sign = emit(Sub(), 0, emit(To(number.dtype), emit(Lt(), number, 0)))
         return emit(To(dtype), emit(Where(), far, sign, divided))

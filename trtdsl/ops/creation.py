@@ -26,6 +26,7 @@ class Parameter(Module):
     )
     variadic = "shape"
     keys = {"value": ""}
+    takes_quantised = True
 
     shape: tuple[int, ...]
     dtype: DType = DType.FLOAT32

@@ -14,6 +14,7 @@ _FAMILIES = {
     "Attention": ("multihead_attention", "attention", "rotary", "kv_cache"),
     "Recurrent layers": ("recurrent", "recurrent_cells"),
     "Embeddings": ("embedding",),
+    "Quantisation": ("quantization",),
     "Dropout and identity": ("dropout",),
     "Images and patches": ("resize", "pixels", "patches", "sampling", "regions"),
     "Control flow": ("control_flow",),

@@ -24,6 +24,7 @@ class Cat(Function):
 
     torch = "torch.cat"
     moves = True
+    takes_quantised = True
     examples = (
         "cat(dim = 1)([float32[N, 2], float32[N, 3]]) -> float32[N, 5]",
         "cat()([float32[N, 2], float32[3, 2]]) -> float32[N + 3, 2]",

@@ -351,6 +351,18 @@ class Network(ABC):
             result=a.type.with_shape((*batch, rows, columns)),
         )
 
+    # Quantisation
+
+    def quantize(self, x: Tensor, scale: Tensor, dtype: DType, axis: int | None) -> Tensor:
+        """``x / scale`` rounded to a narrow type. ``axis`` is that of the scales where there are several."""
+        given: dict[str, Any] = {} if axis is None else {"axis": axis}
+        return self.add("quantize", x, scale, dtype, result=x.type.with_dtype(dtype), **given)
+
+    def dequantize(self, x: Tensor, scale: Tensor, dtype: DType, axis: int | None) -> Tensor:
+        """``x * scale`` in a type of floating-point numbers."""
+        given: dict[str, Any] = {} if axis is None else {"axis": axis}
+        return self.add("dequantize", x, scale, dtype, result=x.type.with_dtype(dtype), **given)
+
     # Shape and data movement
 
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:

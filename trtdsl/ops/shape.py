@@ -29,6 +29,7 @@ class _Reshaping(Function, abstract=True):
     """A function whose result has the input's elements in order."""
 
     moves = True
+    takes_quantised = True
 
     def infer(self, input: TensorType) -> TensorType:
         raise TypeError(f"{type(self).__name__} states no type rule")
@@ -225,6 +226,7 @@ class _Permuting(Function, abstract=True):
     """A function whose result has the input's dimensions in another order."""
 
     moves = True
+    takes_quantised = True
 
     def permutation(self, rank: int) -> tuple[int, ...]:
         """Which dimension of the input each one of the result is."""

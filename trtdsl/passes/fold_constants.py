@@ -79,7 +79,7 @@ class _Fold:
 
 def _bytes(type: TensorType) -> int:
     """What an array of this static type takes."""
-    return math.prod(evaluate_shape(type.shape, {})) * type.dtype.itemsize
+    return math.prod(evaluate_shape(type.shape, {})) * type.dtype.numpy.itemsize
 
 
 def _computed(op: Op, operands: dict[str, Any]) -> tuple[Array, ...] | None:

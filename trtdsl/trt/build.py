@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Cancelled, Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
-from trtdsl.ir import Node
+from trtdsl.ir import Node, walk
 from trtdsl.options import CompileOptions
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
 from trtdsl.trt.gpu import compute_capability, current_gpu, work_on
+from trtdsl.trt.kernels import Kernel, read_kernels
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.profiles import add_profiles
 from trtdsl.types import DType
@@ -47,12 +48,13 @@ class Built:
     """An engine's bytes, and what the builder configuration had to do with them at last.
 
     ``tactic_sources`` are the sources of kernels that were allowed; ``targets`` are the compute capabilities
-    that the engine is for, none where TensorRT decides.
+    that the engine is for, none where TensorRT decides; ``kernels`` are listed where that was asked for.
     """
 
     data: memoryview
     tactic_sources: tuple[str, ...]
     targets: tuple[str, ...]
+    kernels: tuple[Kernel, ...] = ()
 
 
 def build(
@@ -78,13 +80,17 @@ def build_with_facts(
     *,
     progress: ProgressCallback | None = None,
     tune: Callable[[Any], object] | None = None,
+    kernels: bool = False,
 ) -> Built:
-    """What :func:`build` builds, and what its manifest must know of how."""
+    """What :func:`build` builds, and what its manifest must know of how; with its ``kernels`` if asked."""
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
-    dialect.configure(config, float16=_uses_float16(lowered), tf32=options.tf32)
+    float16 = lowered.mixed or _uses(lowered, DType.FLOAT16)
+    dialect.configure(config, float16=float16, int8=_uses(lowered, DType.INT8), tf32=options.tf32)
     _set_targets(dialect, config, options.targets)
     add_profiles(lowered.graph, lowered.builder, config, dialect)
+    if kernels:
+        config.profiling_verbosity = dialect.enum("ProfilingVerbosity.DETAILED")
     if tune:
         tune(config)
     dialect.log.clear()
@@ -92,7 +98,9 @@ def build_with_facts(
     if engine is None:
         raise RefusedByTensorRT(_failure(lowered, config, options.targets))
     targets = tuple(options.targets) or _built_for(dialect, config)
-    return Built(memoryview(engine), dialect.tactic_sources(config), targets)
+    listing = dialect.log.take_listing()
+    listed = read_kernels(listing) if kernels and listing else ()
+    return Built(memoryview(engine), dialect.tactic_sources(config), targets, listed)
 
 
 def _built_for(dialect: Dialect, config: Any) -> tuple[str, ...]:
@@ -103,12 +111,10 @@ def _built_for(dialect: Dialect, config: Any) -> tuple[str, ...]:
     return (here,) if here else ()
 
 
-def _uses_float16(lowered: LoweredNetwork) -> bool:
+def _uses(lowered: LoweredNetwork, dtype: DType) -> bool:
     graph = lowered.graph
-    results = (result for node in graph.nodes for result in node.results)
-    return lowered.mixed or any(
-        value.type.dtype is DType.FLOAT16 for value in (*graph.inputs, *graph.weights, *results)
-    )
+    results = (result for node in walk(graph) for result in node.results)
+    return any(value.type.dtype is dtype for value in (*graph.inputs, *graph.weights, *results))
 
 
 def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from trtdsl.ops.arithmetic_layers import less_equal, negate
-from trtdsl.ops.lowering import Network, Tensor
+from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.running import running_sum
 from trtdsl.ops.windows import Window
 from trtdsl.trt.facts import Facts
 from trtdsl.types import Dim, DType
+from trtdsl.types.arrays import np
 
 
 class ComposingNetwork(Network):
@@ -98,6 +101,29 @@ class ComposingNetwork(Network):
             return x
         return self.cast(x, DType.INT32)
 
+    def quantize(self, x: Tensor, scale: Tensor, dtype: DType, axis: int | None) -> Tensor:
+        if self.facts.quantize_names_dtype:
+            return super().quantize(x, scale, dtype, axis)
+        if dtype is not DType.INT8:
+            raise Refused(f"TensorRT 8 quantises to int8 only, not to {dtype}", help=_NARROW)
+        given: dict[str, Any] = {} if axis is None else {"axis": axis}
+        numbers, scale = self.cast(x, DType.FLOAT32), self.cast(scale, DType.FLOAT32)
+        return self.add("quantize", numbers, scale, result=x.type.with_dtype(dtype), **given)
+
+    def dequantize(self, x: Tensor, scale: Tensor, dtype: DType, axis: int | None) -> Tensor:
+        if self.facts.quantize_names_dtype:
+            return super().dequantize(x, scale, dtype, axis)
+        if x.dtype is not DType.INT8:
+            raise Refused(f"TensorRT 8 has quantised numbers in int8 only, not in {x.dtype}", help=_NARROW)
+        given: dict[str, Any] = {} if axis is None else {"axis": axis}
+        scale = self.cast(scale, DType.FLOAT32)
+        if x.array is not None:
+            # It has no constants of int8: the numbers that they stand for, quantised again.
+            numbers = x.array.astype(np.float32) * _along(scale, x.rank, axis)
+            x = self.quantize(self.constant(numbers), scale, DType.INT8, axis)
+        result = x.type.with_dtype(DType.FLOAT32)
+        return self.cast(self.add("dequantize", x, scale, result=result, **given), dtype)
+
     @property
     def hoists_products(self) -> bool:
         return self.facts.hoists_products
@@ -107,6 +133,16 @@ class ComposingNetwork(Network):
 
     def _composition(self, operation: str, x: Tensor) -> Callable[[Network, Tensor], Tensor] | None:
         return None if self.facts.takes(operation, x.dtype) else OPERATIONS.get(operation)
+
+
+_NARROW = "TensorRT 10 and TensorRT-RTX have float8 and int4"
+
+
+def _along(scale: Tensor, rank: int, axis: int | None) -> Array:
+    """The constant scales of a constant, in a shape that broadcasts with it."""
+    if scale.array is None:
+        raise Refused("TensorRT 8 quantises constants by constant scales only", "scale")
+    return scale.array if axis is None else scale.array.reshape([-1 if d == axis else 1 for d in range(rank)])
 
 
 def _gelu(net: Network, x: Tensor, inner: Tensor) -> Tensor:

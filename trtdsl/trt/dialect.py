@@ -30,6 +30,9 @@ DATA_TYPES = {
     DType.FLOAT16: "HALF",
     DType.BFLOAT16: "BF16",
     DType.FLOAT8: "FP8",
+    DType.FLOAT8_E8M0: "E8M0",
+    DType.FLOAT4: "FP4",
+    DType.INT4: "INT4",
     DType.INT8: "INT8",
     DType.INT32: "INT32",
     DType.INT64: "INT64",
@@ -155,13 +158,16 @@ class Dialect:
             raise LookupError(f"{self} has no {path}")
         return functools.reduce(getattr, path.split("."), self.trt)
 
-    def weights(self, data_type: Any, array: Array) -> Any:
-        """``trt.Weights`` over the array's own memory, which the caller keeps alive."""
+    def weights(self, data_type: Any, array: Array, count: int | None = None) -> Any:
+        """``trt.Weights`` over the array's own memory, which the caller keeps alive.
+
+        Of a type of four bits the array is the packed bytes of ``count`` elements.
+        """
         if array.size == 0:
             # TensorRT refuses an address where there is nothing to read.
             return self.trt.Weights(data_type)
         if self.facts.weights_by_address:
-            return self.trt.Weights(data_type, array.ctypes.data, array.size)
+            return self.trt.Weights(data_type, array.ctypes.data, array.size if count is None else count)
         return self.trt.Weights(array)
 
     # Creating things
@@ -186,11 +192,11 @@ class Dialect:
         flag = flags.STRONGLY_TYPED if self.facts.strongly_typed else flags.EXPLICIT_BATCH
         return builder.create_network(1 << int(flag))
 
-    def configure(self, config: Any, *, float16: bool, tf32: bool | None = None) -> None:
+    def configure(self, config: Any, *, float16: bool, int8: bool = False, tf32: bool | None = None) -> None:
         """Set up a builder configuration. ``tf32`` lets float32 products round to 10 bits.
 
-        A weakly typed network is told to obey the types that :meth:`pin` fixed, to use no ``float16``
-        unless it may, and no kernels of libraries that cannot be loaded.
+        A weakly typed network is told to obey the types that :meth:`pin` fixed, to use no ``float16`` or
+        ``int8`` unless it may, and no kernels of libraries that cannot be loaded.
         """
         flags = self.trt.BuilderFlag
         if tf32 is not None:
@@ -200,6 +206,8 @@ class Dialect:
         config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
         if float16:
             config.set_flag(flags.FP16)
+        if int8:
+            config.set_flag(flags.INT8)
         for source in self.unusable_tactics:
             bit = 1 << int(self.enum(f"TacticSource.{source}"))
             config.set_tactic_sources(config.get_tactic_sources() & ~bit)
@@ -235,6 +243,9 @@ class Dialect:
         return bool(handle.dtype == data_type)
 
 
-_TYPED_BY_THEMSELVES = frozenset({"shape", *ADDED_BY})
+QUANTISING = frozenset({"quantize", "dequantize"})
+"""Layers that make and read quantised numbers, those of int8 where nothing else has that type."""
+
+_TYPED_BY_THEMSELVES = frozenset({"shape", *QUANTISING, *ADDED_BY})
 _COPIES = frozenset({"constant", "identity", "shuffle", "slice", "concatenation"})
 """Layers that compute nothing: the types of their results say all."""

@@ -22,6 +22,10 @@ from typing import Any, NamedTuple
 _SPURIOUS = ("cudaError 35", "Thread context has not been set")
 
 
+_LISTING = "Layers:"
+"""How the list of an engine's kernels begins, which is said in the lowest voice."""
+
+
 class _Line(NamedTuple):
     text: str
     is_error: bool
@@ -33,21 +37,31 @@ class Log:
 
     def __init__(self, trt: Any) -> None:
         self._lines: list[_Line] = []
+        self._listings: list[_Line] = []
         # Not by the thread's identifier, which is another's as soon as it has ended.
         self._thread = threading.local()
         # Of the same thread's too: what the garbage collector frees meanwhile may have something to say.
         self._lock = threading.RLock()
-        self.logger = _make_logger(trt, self._note)
+        self.logger = _make_logger(trt, self._note, self._keep)
 
     def clear(self) -> None:
         """Forget what was said so far in this thread."""
         self._take_own()
+        self.take_listing()
 
     def take(self) -> tuple[str, ...]:
         """The errors in this thread since the last look, or where there are none the warnings; each once."""
         lines = self._take_own()
         said = [line for line in lines if line.is_error] or lines
         return tuple(dict.fromkeys(line.text.strip() for line in said))
+
+    def take_listing(self) -> str:
+        """The last list of kernels that a build in this thread gave, as it does if told to be detailed."""
+        me = self.owner
+        with self._lock:
+            own = [line.text for line in self._listings if line.owner in (me, None)]
+            self._listings = [line for line in self._listings if line.owner not in (me, None)]
+        return own[-1] if own else ""
 
     @property
     def owner(self) -> object:
@@ -71,8 +85,12 @@ class Log:
         with self._lock:
             self._lines.append(_Line(text, is_error, getattr(self._thread, "owner", None)))
 
+    def _keep(self, text: str) -> None:
+        with self._lock:
+            self._listings.append(_Line(text, False, getattr(self._thread, "owner", None)))
 
-def _make_logger(trt: Any, note: Callable[[str, bool], None]) -> Any:
+
+def _make_logger(trt: Any, note: Callable[[str, bool], None], keep: Callable[[str], None]) -> Any:
     """An ``ILogger``: its class cannot be written down before the module is known."""
     warning = trt.ILogger.Severity.WARNING
 
@@ -82,8 +100,10 @@ def _make_logger(trt: Any, note: Callable[[str, bool], None]) -> Any:
 
         def log(self, severity: Any, msg: str) -> None:
             # Called from inside TensorRT, from any of its threads: nothing here may raise.
-            if severity > warning or any(text in msg for text in _SPURIOUS):
-                return
-            note(msg, severity != warning)
+            if severity > warning:
+                if msg.startswith(_LISTING):
+                    keep(msg)
+            elif not any(text in msg for text in _SPURIOUS):
+                note(msg, severity != warning)
 
     return Logger()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, misplaced, twins
+from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, misplaced, twins, unusable
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.trt.dialect import Dialect, load_runtime
@@ -88,10 +88,10 @@ def lower(
 def lower_into(graph: Graph, target: NetworkTarget) -> Mapping[Value, Tensor]:
     """Emit a graph into any network, which is the target's afterwards: what each value became.
 
-    Raises what the target does, DiagnosticError where an operator cannot work in place, CompilerBug where a
-    lowering contradicts its type rule, ValueError if a weight has no data.
+    Raises what the target does, DiagnosticError where an operator cannot work in place or with a constant,
+    CompilerBug where a lowering contradicts its type rule, ValueError if a weight has no data.
     """
-    for node, problem in misplaced(graph):
+    for node, problem in (*misplaced(graph), *unusable(graph)):
         raise DiagnosticError(Diagnostic.at(problem, node.origins))
     names = _tensor_names(graph)
     target.reserve(names.given.values())

@@ -19,7 +19,7 @@ from trtdsl.ir import Node
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.control_flow import ADDED_BY, ControlFlowNetwork
-from trtdsl.trt.dialect import Dialect
+from trtdsl.trt.dialect import QUANTISING, Dialect
 from trtdsl.trt.facts import Facts
 from trtdsl.trt.lacks import lacks
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
@@ -27,7 +27,7 @@ from trtdsl.trt.plugins import PLUGINS, PluginNetwork
 from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import CompilerBug, NetworkTarget
-from trtdsl.types import Dim, DType, TensorType
+from trtdsl.types import Dim, DType, TensorType, packed
 
 _WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
     "constant": {1: "weights"},
@@ -62,6 +62,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         self.raw.name = name
         self.weights: dict[str, dict[str, Array]] = {}
         self.nodes: dict[str, Node] = {}
+        self._packed: list[Array] = []
         self._layer_names = TensorRTNames()
         self._tensor_names = TensorRTNames()
         self._shapes = ShapeTensors(self)
@@ -292,12 +293,12 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
 
-    def data_type(self, dtype: DType) -> Any:
-        """TensorRT's DataType; refused where this release lacks it."""
+    def data_type(self, dtype: DType, kind: str = "") -> Any:
+        """TensorRT's DataType, of what a kind of layer makes; refused where this release lacks it."""
         found = self.dialect.data_types.get(dtype)
         if found is None:
             raise self.refused(f"{self.dialect} does not support {dtype}", "cast to another type first")
-        if not self.facts.computes(dtype):
+        if not self.facts.computes(dtype) and kind not in QUANTISING:
             raise self.refused(
                 f"{self.dialect} supports {dtype} for quantised values only", "use int32 instead"
             )
@@ -333,6 +334,9 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         ]
         for type in results:
             self._check_rank(type)
+        if kind in QUANTISING and "axis" not in properties and arguments[1].rank:
+            # TensorRT takes a scale of shape [1], and computes no convolution in the narrow type.
+            raise self.bug(f"this `{kind}` layer has the scales {arguments[1].type} along no axis")
         self.dialect.log.clear()
         layer = self._create(kind, arguments, owner)
         layer.name = name = self._layer_names.claim(name or f"{self._scope}/{kind.removesuffix('_nd')}")
@@ -401,7 +405,11 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
 
     def _weights(self, array: Array) -> Any:
         """``trt.Weights`` over the array's own memory, which :meth:`_record` keeps alive."""
-        return self.dialect.weights(self.data_type(DType.of_numpy(array.dtype)), array)
+        dtype = DType.of_numpy(array.dtype)
+        if dtype.bits >= 8:
+            return self.dialect.weights(self.data_type(dtype), array)
+        self._packed.append(packed(array))
+        return self.dialect.weights(self.data_type(dtype), self._packed[-1], array.size)
 
     def _record(self, kind: str, name: str, layer: Any, arguments: Sequence[Any]) -> None:
         if kind != "constant":
@@ -440,7 +448,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         if kind in PLUGINS and not all(dtype.is_floating for dtype in (*given, *(r.dtype for r in results))):
             # Pinned to floating point, one that has integers too is found no format for (8.5.3).
             return
-        types = [self.data_type(result.dtype) for result in results]
+        types = [self.data_type(result.dtype, kind) for result in results]
         self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, self._mixed)
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
@@ -460,7 +468,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         except (RuntimeError, ValueError) as error:
             # ValueError is 8.5's: a rank of -1 that is no length of a tuple.
             raise self._rejected(f"TensorRT cannot compute this `{kind}` layer") from error
-        typed = self.dialect.has_type(handle, self.data_type(expected.dtype))
+        typed = self.dialect.has_type(handle, self.data_type(expected.dtype, kind))
         if not typed or not agrees(shape, expected.shape):
             found = (
                 f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"

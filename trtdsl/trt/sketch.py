@@ -13,7 +13,7 @@ from typing import Any
 from trtdsl.ops.lowering import Along, Array, Branch, Step, Tensor
 from trtdsl.ops.plugin import Plugin
 from trtdsl.trt.compose import ComposingNetwork
-from trtdsl.trt.dialect import DATA_TYPES
+from trtdsl.trt.dialect import DATA_TYPES, QUANTISING
 from trtdsl.trt.facts import Facts
 from trtdsl.trt.lacks import lacks
 from trtdsl.trt.target import NetworkTarget
@@ -90,18 +90,18 @@ class SketchNetwork(ComposingNetwork, NetworkTarget):
         if lack := lacks(self._facts, layer, members, arguments):
             raise self.refused(f"{self._release} {lack.message}", lack.help)
         for type in results:
-            self._check(type)
+            self._check(type, layer)
         self.layers.append(layer)
         return tuple(map(_tensor, results))
 
-    def _check(self, type: TensorType) -> None:
+    def _check(self, type: TensorType, layer: str = "") -> None:
         # uint8 is of inputs and outputs only; within the network it is int32.
         dtype = DType.INT32 if type.dtype is DType.UINT8 else type.dtype
         # Before TensorRT 10 int64 is computed as int32.
         name = "INT32" if dtype is DType.INT64 and self._facts.narrow else DATA_TYPES[dtype]
         if not self._facts.has(f"DataType.{name}"):
             raise self.refused(f"{self._release} does not support {type.dtype}")
-        if not self._facts.computes(dtype):
+        if not self._facts.computes(dtype) and layer not in QUANTISING:
             raise self.refused(f"{self._release} supports {type.dtype} for quantised values only")
 
     def constant(self, array: Array) -> Tensor:

@@ -29,6 +29,7 @@ from trtdsl.types.dim import (
     symbols,
 )
 from trtdsl.types.dtype import PRECISIONS, DType
+from trtdsl.types.packing import packed, unpacked
 from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
 from trtdsl.types.tensor import LARGEST_DIM, TensorType
 from trtdsl.types.value_range import ValueRange
@@ -55,8 +56,10 @@ __all__ = [
     "less_equal",
     "maximum",
     "minimum",
+    "packed",
     "product",
     "symbol",
     "symbols",
+    "unpacked",
     "within",
 ]

@@ -18,6 +18,9 @@ class DType(enum.Enum):
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
     FLOAT8 = "float8_e4m3fn"
+    FLOAT8_E8M0 = "float8_e8m0fnu"
+    FLOAT4 = "float4_e2m1fn"
+    INT4 = "int4"
     INT8 = "int8"
     INT32 = "int32"
     INT64 = "int64"
@@ -30,7 +33,7 @@ class DType(enum.Enum):
 
     @property
     def is_integer(self) -> bool:
-        """Whether this is int8, int32, int64 or uint8 (bool is not an integer)."""
+        """Whether this is int4, int8, int32, int64 or uint8 (bool is not an integer)."""
         return "int" in self.value
 
     @property
@@ -38,24 +41,33 @@ class DType(enum.Enum):
         return self is DType.BOOL
 
     @property
-    def itemsize(self) -> int:
-        """Bytes of one element."""
-        return {"float32": 4, "int32": 4, "int64": 8, "float16": 2, "bfloat16": 2}.get(self.value, 1)
+    def is_quantised(self) -> bool:
+        """Whether its numbers stand for others by a scale and nothing is computed in it.
+
+        int8 is not one of these: TensorRT computes in it, and where it holds quantised numbers only their
+        user knows.
+        """
+        return self in _QUANTISED
+
+    @property
+    def bits(self) -> int:
+        """Bits of one element, in a file as on a GPU; numpy's int4 and float4 take a byte each."""
+        return _BITS.get(self, 8)
 
     @property
     def limits(self) -> tuple[int, int]:
         """The smallest and the largest number of an integer dtype."""
         if self is DType.UINT8:
             return 0, 255
-        half = 1 << (8 * self.itemsize - 1)
+        half = 1 << (self.bits - 1)
         return -half, half - 1
 
     @property
     def numpy(self) -> np.dtype:
-        """The numpy dtype; bfloat16 and float8_e4m3fn are those of ml_dtypes."""
+        """The numpy dtype; bfloat16 and the quantised ones are those of ml_dtypes."""
         import numpy as np
 
-        if self in (DType.BFLOAT16, DType.FLOAT8):
+        if self is DType.BFLOAT16 or self.is_quantised:
             import ml_dtypes
 
             return np.dtype(getattr(ml_dtypes, self.value))
@@ -92,10 +104,20 @@ PRECISIONS = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
 """The types that stand for real numbers, from fine to coarse; float8 carries its scale elsewhere."""
 
 
+_QUANTISED = frozenset((DType.FLOAT8, DType.FLOAT8_E8M0, DType.FLOAT4, DType.INT4))
+_BITS = {
+    **dict.fromkeys((DType.FLOAT4, DType.INT4), 4),
+    **dict.fromkeys((DType.FLOAT16, DType.BFLOAT16), 16),
+    **dict.fromkeys((DType.FLOAT32, DType.INT32), 32),
+    DType.INT64: 64,
+}
+
 _LARGEST = {
     DType.FLOAT32: float.fromhex("0x1.fffffefffffffp+127"),
     DType.FLOAT16: float.fromhex("0x1.ffdffffffffffp+15"),
     DType.BFLOAT16: float.fromhex("0x1.fefffefffffffp+127"),
     DType.FLOAT8: float.fromhex("0x1.d00001p+8"),
+    DType.FLOAT8_E8M0: float.fromhex("0x1.7ffffefffffffp+127"),
+    DType.FLOAT4: 7.0,
 }
 """The largest float64 that rounds to a finite number of each; to the narrow two by way of float32."""

@@ -46,7 +46,8 @@ class ValueRange(NamedTuple):
         if dtype.is_integer:
             least, most = dtype.limits
             low, high = (min(max(int(end), least), most) for end in self)
-            return np.asarray(random.integers(low, high, shape, dtype.numpy, endpoint=True), dtype.numpy)
+            drawn = np.int8 if dtype is DType.INT4 else dtype.numpy
+            return np.asarray(random.integers(low, high, shape, drawn, endpoint=True), dtype.numpy)
         # Rounding keeps the order, so that what is inside stays between the rounded ends.
         inside = np.clip(random.uniform(self.low, self.high, shape), self.low, self.high)
         return np.asarray(inside, np.float64).astype(dtype.numpy)

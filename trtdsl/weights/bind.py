@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Node, Value, Weight, rebuild, walk
+from trtdsl.ir import Graph, Node, Value, Weight, rebuild, unusable, walk
 from trtdsl.options import WeightsDType
 from trtdsl.types import DType
 from trtdsl.weights.absent import Absent, unread
@@ -83,7 +83,10 @@ def bind(
     warnings += unread(given, entries.read, owner)
     if to_come:
         warnings.append(_note_to_come(to_come))
-    return Bound(rebuild(graph, graph.nodes, bound), tuple(warnings), entries.keys)
+    graph = rebuild(graph, graph.nodes, bound)
+    if problems := [Diagnostic.at(problem, node.origins) for node, problem in unusable(graph)]:
+        raise DiagnosticError(*problems)
+    return Bound(graph, tuple(warnings), entries.keys)
 
 
 def _to_come(graph: Graph, weights: Given) -> Sequence[Weight]:

@@ -1,0 +1,73 @@
+"""What does nothing goes, and what nobody reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.importers.programs import listed, read
+from trtdsl.importers.program import Ref
+from trtdsl.importers.simplify import simplify, without_nothing, without_unread
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "alias(x)",
+        "clone(x)",
+        "contiguous(x)",
+        "detach(x)",
+        "dropout(x, 0.5, False)",
+        "feature_dropout(x, 0.5, False)",
+        "_to_copy(x, dtype=float32)",
+        "reshape(x, (N, 4))",
+        "expand(x, (N, 4))",
+        "pad(x, (0, 0))",
+        "constant_pad_nd(x, (0, 0))",
+    ],
+)
+def test_it_does_nothing(nothing: str) -> None:
+    found = without_nothing(read(f"x: float32[N, 4]\na = {nothing}\nb = relu(a)\nreturn b"))
+    assert listed(found) == ["b = relu(x)"]
+
+
+@pytest.mark.parametrize(
+    "something",
+    [
+        "a = dropout(x, 0.5, True)",
+        "a: float16[N, 4] = _to_copy(x, dtype=float16)",
+        "a: float32[N, 2, 2] = reshape(x, (N, 2, 2))",
+        "a = pad(x, (1, -1))",
+        "a = relu(x)",
+    ],
+)
+def test_it_does_something(something: str) -> None:
+    program = read(f"x: float32[N, 4]\n{something}\nreturn a")
+    assert without_nothing(program) == program
+
+
+def test_an_output_that_was_a_copy_is_the_original() -> None:
+    found = without_nothing(read("x: float32[N, 4]\na = relu(x)\nb = clone(a)\nreturn b"))
+    assert (listed(found), found.outputs) == (["a = relu(x)"], (("out_b", Ref("a")),))
+
+
+def test_what_nobody_reads_goes_with_all_behind_it() -> None:
+    program = read(
+        """
+x: float32[N, 4]
+a = add.Tensor(x, table)
+b = linear(a, w("unread.weight", 4, 4))
+c = linear(x, w("read.weight", 4, 4))
+return c
+""",
+        constants={"table": np.ones(4, np.float32)},
+    )
+    found = without_unread(program)
+    assert [each.base for each in found.operations] == ["linear"]
+    assert list(found.weights.values()) == ["read.weight"]
+    assert not found.constants
+
+
+def test_one_result_that_is_read_keeps_the_others() -> None:
+    program = read("x: float32[N, 4]\na, b = chunk(x, 2, 1)\nreturn b")
+    assert listed(simplify(program)) == ["a, b = chunk(x)"]

@@ -1,0 +1,117 @@
+"""Exported programs read as they are, and with some of their operations taken apart.
+
+In: a ``torch.export.ExportedProgram`` without regions.  Out: its
+:class:`~trtdsl.importers.program.Program`; where the program writes through views, or where asked for,
+that of what ``run_decompositions`` makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.importers.known_values import WritesThroughViews
+from trtdsl.importers.program import Program
+from trtdsl.importers.schemas import overload_of
+from trtdsl.importers.torch_export import read_program
+from trtdsl.types import Dim
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+@dataclass
+class Reading:
+    """An exported program to be read, and what is known of it beside."""
+
+    exported: Any
+    name: str
+    dims: Mapping[str, Dim]
+    known: Mapping[str, Any]
+    """fields of the :class:`~trtdsl.importers.program.Program`"""
+    apart: set[str] = field(default_factory=set[str])
+    """the operations that are taken apart so far"""
+
+    def program(self) -> Program:
+        """The program; raises :class:`~trtdsl.diagnostics.DiagnosticError` where it cannot be followed."""
+        try:
+            return self._read(self.exported)
+        except WritesThroughViews as writes:
+            try:
+                return self._decomposed({})
+            except _Fixed as error:
+                text = f"{writes}, and without that a dimension becomes a number"
+                raise DiagnosticError(_written_in_place(text)) from error
+            except DiagnosticError:
+                raise
+            except Exception as error:  # torch's errors have no common base
+                raise DiagnosticError(_written_in_place(str(writes))) from error
+
+    def in_parts(self, names: frozenset[str]) -> Program | None:
+        """The program with these operations as what PyTorch makes them of; None where it has nothing."""
+        before = len(self.apart)
+        self.apart |= names
+        table = {target: parts for target, parts in _parts() if overload_of(target) in self.apart}
+        if not table or len(self.apart) == before:
+            return None
+        try:
+            return self._decomposed(table)
+        except Exception:  # torch's errors have no common base; then the operation itself is what is lacking
+            return None
+
+    def _decomposed(self, table: Mapping[Any, Any]) -> Program:
+        decomposed = self.exported.run_decompositions(dict(table))
+        before, after = _input_shapes(self.exported), _input_shapes(decomposed)
+        if any(_numbers(after[each]) > _numbers(before[each]) for each in before):
+            raise _Fixed
+        return self._read(decomposed)
+
+    def _read(self, exported: ExportedProgram) -> Program:
+        return msgspec.structs.replace(read_program(exported, self.name, self.dims), **self.known)
+
+
+class _Fixed(Exception):
+    """A dimension becomes a number."""
+
+
+def _parts() -> Iterator[tuple[Any, Any]]:
+    """Each of PyTorch's operations that it makes of others, and how."""
+    import torch
+    from torch._decomp import decomposition_table
+
+    default: Mapping[Any, Any] = torch.export.default_decompositions()
+    for target in default:
+        yield target, default[target]
+    for target, parts in decomposition_table.items():
+        if target not in default:
+            yield target, parts
+
+
+def user_nodes(exported: ExportedProgram) -> Iterator[Any]:
+    """The placeholders of the tensors that the user gives."""
+    from torch.export.graph_signature import InputKind
+
+    user = {
+        spec.arg.name for spec in exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT
+    }
+    for node in exported.graph.nodes:
+        if node.op == "placeholder" and node.name in user and hasattr(node.meta.get("val"), "shape"):
+            yield node
+
+
+def _input_shapes(exported: ExportedProgram) -> dict[str, Any]:
+    return {node.name: node.meta["val"].shape for node in user_nodes(exported)}
+
+
+def _numbers(shape: Any) -> int:
+    """How many sizes are fixed."""
+    return sum(isinstance(size, int) for size in shape)
+
+
+def _written_in_place(what: str) -> Diagnostic:
+    help = "compute new tensors instead: `x = x + 1` for `x += 1`, `torch.cat` or `torch.where` for slices"
+    return Diagnostic(f"what the module writes in place cannot be followed: {what}", help=(help,))

@@ -1,0 +1,56 @@
+"""Operations that the language has, and refuses as they are used.
+
+In: a program whose text is wrong.  Out: those of its operations that are wrong each by itself, with what the
+language says of them: `adaptive_avg_pool2d` to a size that depends on the input's, say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate
+from trtdsl.importers.flat import flat
+from trtdsl.importers.program import Operation, Program, Ref
+from trtdsl.importers.translate import translate
+from trtdsl.importers.write import write
+from trtdsl.types import symbols
+
+
+def refused(program: Program) -> Iterator[tuple[Operation, str]]:
+    """Each operation that the language refuses, with its reason."""
+    for operation in program.operations:
+        reason = _reason(_alone(program, operation))
+        if reason:
+            yield operation, reason
+
+
+def _alone(program: Program, operation: Operation) -> Program:
+    """A program of one operation, which is given all that it reads but weights and constants."""
+    stored = {*program.weights, *program.constants}
+    given = [value for value in dict.fromkeys(operation.operands) if value not in stored]
+    types = {value: program.types[value] for value in given}
+    results = [value for value in operation.results if value in program.types]
+    outputs = tuple((f"output{number}", Ref(value)) for number, value in enumerate(results))
+    names = {value: f"operand{number}" for number, value in enumerate(given)}
+    found = {each for type in types.values() for dim in type.shape for each in symbols(dim)}
+    return msgspec.structs.replace(
+        program,
+        inputs=types,
+        operations=(operation,),
+        outputs=outputs,
+        input_names=names,
+        values={},
+        symbols=tuple(each for each in program.symbols if each in found) or program.symbols,
+    )
+
+
+def _reason(program: Program) -> str:
+    """What the language says against a program."""
+    try:
+        elaborate(write(flat(program, translate(program))), "<operation>")
+    except DiagnosticError as error:
+        return next((each.message for each in error.diagnostics if each.severity == "error"), "")
+    return ""
