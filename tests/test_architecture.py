@@ -20,6 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"ir"}),
     frozenset({"syntax"}),
     frozenset({"elaborate", "weights", "passes", "reference", "trt", "evaluate"}),
+    frozenset({"precision"}),
     frozenset({"runtime", "compile", "support"}),
     frozenset({"verification"}),
     frozenset({"importers"}),
@@ -31,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 ALONE = ("evaluate",)
 """Parts that import nothing of trtdsl but themselves."""
 
-TORCH = ("reference.py", "evaluate/", "verification/", "importers/")
+TORCH = ("reference.py", "evaluate/", "precision/", "verification/", "importers/")
 TENSORRT = ("trt/", "evaluate/", "runtime/")
 
 
@@ -83,7 +84,7 @@ def circles(paths: list[Path]) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     "part",
-    ["diagnostics", "elaborate", "evaluate", "importers", "passes", "runtime", "trt", "weights"],
+    ["diagnostics", "elaborate", "evaluate", "importers", "passes", "precision", "runtime", "trt", "weights"],
 )
 def test_no_files_import_each_other(part: str) -> None:
     assert circles([path for path in files() if path.relative_to(PACKAGE).parts[0] == part]) == []

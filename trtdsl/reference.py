@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 ProfilePoint: TypeAlias = Literal["min", "opt", "max"]
+Observer: TypeAlias = "Callable[[Value, torch.Tensor], object]"
+"""Is shown a value of a graph and its tensor, those of bodies once for each time that these run."""
 
 
 class ReferenceMismatch(Exception):
@@ -56,21 +58,25 @@ def run(
     inputs: Mapping[str, Array | torch.Tensor],
     weights: Mapping[str, Array | torch.Tensor] | None = None,
     in_float64: bool = False,
+    observe: Observer | None = None,
 ) -> dict[str, torch.Tensor]:
     """The outputs by name. ``weights`` by state-dict key stand in for, or replace, those bound to the graph.
 
     ``in_float64`` computes and keeps in float64 whatever the graph has as floats of any size, which shows
-    how much of a result is their rounding. Raises ValueError for an input or weight that is missing or does
-    not fit its declaration.
+    how much of a result is their rounding. ``observe`` is shown every tensor as soon as it is known. Raises
+    ValueError for an input or weight that is missing or does not fit its declaration.
     """
     import torch
 
     given = {value.name: to_torch(inputs[value.name]) for value in graph.inputs if value.name in inputs}
     sizes = symbol_values(graph, given)
-    run = _Run(sizes, weights or {}, in_float64)
+    run = _Run(sizes, weights or {}, in_float64, observe)
     values: dict[Value, torch.Tensor] = {
         value: run.source(given[value.name], value.type, f"input `{value.name}`") for value in graph.inputs
     }
+    if observe:
+        for value, tensor in values.items():
+            observe(value, tensor)
     with torch.no_grad(), _default_dtype(torch.float64 if in_float64 else torch.float32):
         run.nodes(graph, values)
     return {output.name: run.value(output.value, values) for output in graph.outputs}
@@ -118,12 +124,13 @@ def _solve_one(dim: Dim, size: int, symbol: Symbol, sizes: Mapping[str, int]) ->
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """One computation: the sizes of the dynamic dimensions, weights by key that replace bound ones, and
-    whether all floats are of 64 bits."""
+    """One computation: the sizes of the dynamic dimensions, weights by key that replace bound ones, whether
+    all floats are of 64 bits, and who is shown each tensor."""
 
     sizes: Mapping[str, int]
     weights: Mapping[str, Array | torch.Tensor]
     in_float64: bool
+    observe: Observer | None = None
 
     def nodes(self, graph: Graph, values: dict[Value, torch.Tensor]) -> None:
         """Compute every node of a graph into ``values``."""
@@ -131,6 +138,8 @@ class _Run:
             results = self.node(node, [self.value(operand, values) for operand in node.operands])
             for value, result in zip(node.results, results, strict=True):
                 values[value] = self._promised(result, value.type, f"`{node.op.name}` (`{value.name}`)")
+                if self.observe:
+                    self.observe(value, values[value])
 
     def value(self, value: Value, values: Mapping[Value, torch.Tensor]) -> torch.Tensor:
         """An operand: computed before, or a weight."""

@@ -1,0 +1,207 @@
+"""Ranges of tensors: the same however the data come, what the methods make of them, and their file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trtdsl.diagnostics import UsageError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph
+from trtdsl.precision.calibrate import Observed, calibrate
+from trtdsl.precision.histogram import BINS, Histogram, Method, rounded
+from trtdsl.precision.ranges import digest, ranges_of, read_ranges
+from trtdsl.reference import random_weights
+from trtdsl.types import DType
+
+MODEL = """
+model m() {
+  dim N = 1 .. 8 .. 64
+  input x: float32[N, 3, 8, 8]
+  h = x -> conv1: Conv2d(16, 3) -> relu -> conv2: Conv2d(16, 3, groups = 2) -> relu
+  h = permute(h, (0, 2, 3, 1)) -> fc: Linear(8) -> relu
+  output y = h -> tied: Linear(8) -> tied: Linear(8)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return random_weights(elaborate_text(MODEL))
+
+
+@pytest.fixture(scope="module")
+def data() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).normal(0, 1, (48, 3, 8, 8)).astype(np.float32)
+
+
+def same(one: dict[str, Observed], other: dict[str, Observed]) -> bool:
+    """Whether two calibrations agree to the bit."""
+    return one.keys() == other.keys() and all(
+        a.magnitudes.largest == b.magnitudes.largest
+        and np.array_equal(a.magnitudes.counts, b.magnitudes.counts)
+        and np.array_equal(a.channels, b.channels)
+        for a, b in zip(one.values(), other.values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("size", [1, 8, 48])
+def test_batches_and_order_change_nothing(graph: Graph, data: np.ndarray[Any, Any], size: int) -> None:
+    whole = calibrate(graph, {"x": data})
+    parts = [{"x": data[start : start + size]} for start in range(0, 48, size)]
+    assert same(calibrate(graph, parts), whole)
+    assert same(calibrate(graph, {"x": data[::-1]}), whole)
+    assert not same(calibrate(graph, {"x": data * np.float32(1.0001)}), whole)
+    assert not same(calibrate(graph, {"x": data}, samples=47), whole)
+
+
+def test_what_is_observed(graph: Graph, data: np.ndarray[Any, Any]) -> None:
+    found = calibrate(graph, {"x": data})
+    assert list(found) == ["conv1", "conv2", "fc", "tied"]
+    assert found["conv1"].magnitudes.largest == float(np.abs(data).max())
+    np.testing.assert_array_equal(found["conv1"].channels, np.abs(data).max((0, 2, 3)))
+    assert {label: len(each.channels) for label, each in found.items()} == {
+        "conv1": 3,
+        "conv2": 16,
+        "fc": 16,
+        "tied": 8,
+    }
+    # Both uses of one label are in its counts.
+    assert found["tied"].magnitudes.counts.sum() == 2 * 48 * 4 * 4 * 8
+    seen = found["conv1"].magnitudes
+    bins = np.minimum((np.abs(data).astype(float) * (BINS / seen.largest)).astype(int), BINS - 1)
+    np.testing.assert_array_equal(seen.counts, np.bincount(bins.ravel(), minlength=BINS))
+
+
+def test_progress_is_told(graph: Graph, data: np.ndarray[Any, Any]) -> None:
+    told: list[tuple[int, int]] = []
+    calibrate(graph, {"x": data[:3]}, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
+
+
+def test_what_stands_for_infinity_is_left_out(graph: Graph, data: np.ndarray[Any, Any]) -> None:
+    masked = data[:2].copy()
+    masked[0, 0, 0, :3] = -np.inf, -3.4e38, 1e31
+    found = calibrate(model_on_masks(), {"x": masked})["fc"]
+    rest = np.abs(masked)[np.abs(masked) < 1e30]
+    assert found.infinite == 3
+    assert found.magnitudes.largest == float(rest.max())
+    assert found.magnitudes.counts.sum() == rest.size
+
+
+def model_on_masks() -> Graph:
+    text = (
+        "model m {\n  dim N = 1 .. 2 .. 4\n  input x: float32[N, 3, 8, 8]\n  output y = fc: Linear(4)(x)\n}"
+    )
+    return random_weights(elaborate_text(text))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"z": np.zeros((2, 3, 8, 8), np.float32)}, "the model has no input `z`"),
+        ({}, "the data have no `x`"),
+        ({"x": np.zeros((2, 3, 8), np.float32)}, r"input `x` is float32\[N, 3, 8, 8\]"),
+        ({"x": np.zeros((2, 3, 8, 8))}, "but the data are float64"),
+        ({"x": np.zeros((0, 3, 8, 8), np.float32)}, "the data have 0 samples, and the model takes 1"),
+        ({"x": np.full((1, 3, 8, 8), np.nan, np.float32)}, "the input of `conv1` has NaN"),
+    ],
+)
+def test_data_that_do_not_fit(graph: Graph, data: Any, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        calibrate(graph, data)
+
+
+def test_a_fixed_batch_is_filled() -> None:
+    text = "model m {\n  input x: float32[4, 8]\n  output y = fc: Linear(4)(x)\n}"
+    graph = random_weights(elaborate_text(text))
+    data = np.random.default_rng(0).normal(0, 1, (11, 8)).astype(np.float32)
+    parts = [{"x": data[:3]}, {"x": data[3:]}]
+    assert same(calibrate(graph, parts), calibrate(graph, {"x": data}))
+    assert calibrate(graph, parts)["fc"].magnitudes.largest == float(np.abs(data[:8]).max())
+    with pytest.raises(UsageError, match="3 samples, and the model takes 4"):
+        calibrate(graph, {"x": data[:3]})
+
+
+# --- Methods -----------------------------------------------------------------------------------------------
+
+
+def histogram(numbers: np.ndarray[Any, Any]) -> Histogram:
+    largest = float(np.abs(numbers).max())
+    bins = np.minimum((np.abs(numbers) / largest * BINS).astype(int), BINS - 1)
+    return Histogram(largest, np.bincount(bins.ravel(), minlength=BINS))
+
+
+def error(numbers: np.ndarray[Any, Any], end: float, dtype: DType) -> float:
+    """The squared error of rounding numbers to a type by a range."""
+    levels = {DType.INT8: 127.0, DType.FLOAT8: 448.0}[dtype]
+    back = rounded(np.abs(numbers) / (end / levels), dtype) * (end / levels)
+    return float(((np.abs(numbers) - back) ** 2).sum())
+
+
+def test_a_few_large_numbers_are_cut_off_by_all_methods_but_one() -> None:
+    numbers = np.random.default_rng(0).normal(0, 1, 200_000)
+    numbers[:3] = 40.0
+    found = histogram(numbers)
+    assert found.range("max") == 40.0
+    assert 3.5 < found.range("percentile", percentile=99.99) < 4.5
+    assert 4.0 < found.range("mse") < 30.0
+    assert 2.0 < found.range("entropy") < 10.0
+    assert found.share_beyond(20.0) == pytest.approx(3 / 200_000)
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.FLOAT8], ids=str)
+def test_mse_has_the_least_error(dtype: DType) -> None:
+    numbers = np.random.default_rng(0).laplace(0, 1, 100_000)
+    found = histogram(numbers)
+    best = found.range("mse", dtype)
+    others = [found.largest * share for share in np.linspace(0.1, 1, 40)]
+    assert error(numbers, best, dtype) <= 1.01 * min(error(numbers, end, dtype) for end in others)
+
+
+@pytest.mark.parametrize("method", ["max", "percentile", "mse", "entropy"])
+def test_zeros_have_the_range_0_and_equal_numbers_their_own(method: Method) -> None:
+    assert Histogram(0.0, np.zeros(BINS, np.int64)).range(method) == 0.0
+    assert histogram(np.full(1000, 2.5)).range(method) == 2.5
+
+
+# --- The file ----------------------------------------------------------------------------------------------
+
+
+def test_the_file_is_read_back(graph: Graph, data: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    found = ranges_of(calibrate(graph, {"x": data}), "m", "percentile", 48, digest({"x": data}))
+    found.write(tmp_path / "r.json")
+    text = (tmp_path / "r.json").read_text()
+    assert read_ranges(tmp_path / "r.json").text() == text
+    assert sum(line.startswith('    "') for line in text.splitlines()) == 4
+    assert all(
+        np.float32(read.input) == np.float32(kept.input)
+        for read, kept in zip(
+            read_ranges(tmp_path / "r.json").layers.values(), found.layers.values(), strict=True
+        )
+    )
+    assert digest({"x": data}) != digest({"x": data[:47]})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[]", "it is not a JSON object"),
+        ("{", "it is not valid JSON"),
+        ('{"format": 2}', "its format is 2, not 1"),
+        ('{"format": 1}', "it has no object `layers`"),
+        ('{"format": 1, "layers": {"fc": {}}}', "`input` of `fc` must be a number from 0 on, not None"),
+        ('{"format": 1, "layers": {"fc": {"input": -1}}}', "must be a number from 0 on, not -1"),
+        ('{"format": 1, "layers": {"fc": {"input": NaN}}}', "must be a number from 0 on, not nan"),
+        ('{"format": 1, "layers": {"fc": {"input": 1}, "fc": {"input": 2}}}', "`fc` is there twice"),
+    ],
+)
+def test_what_is_not_a_file_of_ranges(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(UsageError, match=reason):
+        read_ranges(tmp_path / "r.json")
+    with pytest.raises(UsageError, match="cannot read"):
+        read_ranges(tmp_path / "none.json")

@@ -1,0 +1,51 @@
+"""The layers that can be quantised: convolutions and linear layers, by their labels.
+
+In: a graph.  Out: a :class:`QuantisableLayer` for each, with what it reads and which dimension its channels
+are in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trtdsl.ir import Graph, Node, Value
+from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d
+from trtdsl.ops.linear import Linear
+
+CONVOLUTIONS = (Conv1d, Conv2d, Conv3d)
+
+
+@dataclass(frozen=True)
+class QuantisableLayer:
+    """A layer with a weight of the checkpoint. Its input is summed over the dimension ``channels``."""
+
+    node: Node
+    input: Value
+    channels: int
+
+    @property
+    def label(self) -> str:
+        """The state-dict path at which it stands."""
+        return self.node.scope
+
+    @property
+    def is_convolution(self) -> bool:
+        return isinstance(self.node.op, CONVOLUTIONS)
+
+
+def quantisable_layers(graph: Graph) -> Iterator[QuantisableLayer]:
+    """The model's own layers whose weights are the checkpoint's, in order; those of bodies are left out."""
+    for node in graph.nodes:
+        if not isinstance(node.op, (*CONVOLUTIONS, Linear)) or "weight" not in node.weights:
+            continue
+        input = node.operand("input")
+        if input is not None and input.type.dtype.is_floating:
+            yield QuantisableLayer(node, input, _channels(node, input))
+
+
+def _channels(node: Node, input: Value) -> int:
+    if isinstance(node.op, Linear):
+        return input.type.rank - 1
+    # An image may come without a batch.
+    return input.type.rank - node.op.spatial - 1  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]

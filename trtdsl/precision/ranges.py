@@ -1,0 +1,167 @@
+"""The ranges of a model's tensors as a file that one can read, change and keep.
+
+In: what :func:`~trtdsl.precision.calibrate.calibrate` has seen, and a method.  Out: a JSON file with a line
+for each layer::
+
+    {
+      "format": 1, "model": "cnn", "method": "max", "samples": 128, "data": "sha256:…",
+      "layers": {
+        "conv1": {"input": 2.64, "max": 2.64, "p99.99": 2.6311},
+        "fc": {"input": 11.25, "max": 11.25, "p99.99": 9.0312}
+      }
+    }
+
+``input`` is the magnitude that the layer's input is cut off at, and becomes the largest number of a narrow
+type, whichever that is; the others are there to compare it with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.json_object import NotAnObject, json_object
+from trtdsl.output import write_atomically
+from trtdsl.precision.calibrate import Observed
+from trtdsl.precision.histogram import Method
+from trtdsl.types import DType
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LayerRange:
+    """A layer's input: where it is cut off, the largest magnitude seen, and that of all but one number in ten
+    thousand.
+
+    ``infinite`` numbers stood for infinity, and were left out.
+    """
+
+    input: float
+    largest: float
+    percentile: float
+    infinite: int = 0
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The ranges of a model by the labels of its layers, and what they were found with."""
+
+    model: str
+    method: str
+    samples: int
+    data: str
+    layers: Mapping[str, LayerRange]
+
+    def text(self) -> str:
+        """The file's text; numbers are those of float32 in their shortest form."""
+        head = {"model": self.model, "method": self.method, "samples": self.samples, "data": self.data}
+        lines = [
+            f"    {json.dumps(label)}: {json.dumps(_entry(layer))}" for label, layer in self.layers.items()
+        ]
+        stated = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items())
+        layers = ",\n".join(lines)
+        return f'{{\n  "format": {FORMAT}, {stated},\n  "layers": {{\n{layers}\n  }}\n}}\n'
+
+    def write(self, path: Path | str) -> None:
+        """Write the file; UsageError where it cannot be written."""
+        write_atomically(path, self.text().encode())
+
+
+def ranges_of(
+    observed: Mapping[str, Observed],
+    model: str,
+    method: Method,
+    samples: int,
+    data: str = "",
+    *,
+    dtype: DType = DType.INT8,
+    percentile: float = 99.99,
+) -> Ranges:
+    """The ranges that a method gives to what was observed."""
+    layers = {
+        label: LayerRange(
+            each.magnitudes.range(method, dtype, percentile),
+            each.magnitudes.largest,
+            each.magnitudes.percentile(99.99),
+            each.infinite,
+        )
+        for label, each in observed.items()
+    }
+    stated = f"percentile {percentile}" if method == "percentile" else method
+    return Ranges(model, stated, samples, data, layers)
+
+
+def digest(data: Mapping[str, npt.NDArray[Any]]) -> str:
+    """What tells data from other data: ``sha256:`` of all names, types, shapes and elements."""
+    found = hashlib.sha256()
+    for name in sorted(data):
+        array = np.ascontiguousarray(data[name])
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(array.view(np.uint8).data if array.size else b"")
+    return f"sha256:{found.hexdigest()[:16]}"
+
+
+def _entry(layer: LayerRange) -> dict[str, float]:
+    entry = {"input": _short(layer.input), "max": _short(layer.largest), "p99.99": _short(layer.percentile)}
+    return {**entry, "infinite": layer.infinite} if layer.infinite else entry
+
+
+def _short(number: float) -> float:
+    """The number with as many digits as tell it from its neighbours in float32."""
+    return float(str(np.float32(number)))
+
+
+def read_ranges(path: Path | str) -> Ranges:
+    """A file of ranges; raises UsageError for what is not one, with what is wrong with it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
+    try:
+        found = json_object(text.encode(), _unique)
+    except NotAnObject as error:
+        raise _wrong(path, str(error)) from error
+    if found.get("format") != FORMAT:
+        raise _wrong(path, f"its format is {found.get('format')!r}, not {FORMAT}")
+    layers = found.get("layers")
+    if not isinstance(layers, dict):
+        raise _wrong(path, "it has no object `layers`")
+    entries: dict[str, Any] = layers
+    head = (str(found.get("model", "")), str(found.get("method", "")), int(found.get("samples", 0)))
+    return Ranges(*head, str(found.get("data", "")), {k: _layer(path, k, v) for k, v in entries.items()})
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise NotAnObject(f"`{twice}` is there twice")
+    return found
+
+
+def _layer(path: Path | str, label: str, entry: Any) -> LayerRange:
+    numbers: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    value = numbers.get("input")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or value < 0
+    ):
+        raise _wrong(path, f"`input` of `{label}` must be a number from 0 on, not {value!r}")
+    largest, percentile = (float(numbers.get(key, value)) for key in ("max", "p99.99"))
+    return LayerRange(float(value), largest, percentile, int(numbers.get("infinite", 0)))
+
+
+def _wrong(path: Path | str, why: str) -> UsageError:
+    return UsageError(Diagnostic(f"`{path}` is not a file of ranges: {why}"))
