@@ -14,6 +14,7 @@ from trtdsl.ops.base import Function
 from trtdsl.ops.lowering import Network, Tensor
 from trtdsl.ops.pointwise import Add
 from trtdsl.reference import (
+    ProfilePoint,
     ReferenceMismatch,
     carried,
     random_inputs,
@@ -130,7 +131,8 @@ def test_random_values_are_reproducible_and_fit() -> None:
     graph = random_weights(
         elaborate_text(MODEL.replace("2 * S", "8").replace("reshape(x, N, S, 2)", "x")), seed=3
     )
-    for at, size in (("min", 1), ("opt", 2), ("max", 3)):
+    points: tuple[tuple[ProfilePoint, int], ...] = (("min", 1), ("opt", 2), ("max", 3))
+    for at, size in points:
         inputs = random_inputs(graph, at, seed=1)
         assert inputs["x"].shape == (size, 8)
         assert np.array_equal(inputs["x"], random_inputs(graph, at, seed=1)["x"])
