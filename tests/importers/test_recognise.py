@@ -76,6 +76,21 @@ def test_it_stays_many(way: str, options: dict[str, bool]) -> None:
     assert with_attention(program) == program
 
 
-def test_without_its_configuration_it_stays_many() -> None:
-    program = msgspec.structs.replace(captured("itself"), modules={})
+@pytest.mark.parametrize("way", ["itself", "another", "values"])
+def test_shapes_tell_a_configuration_that_is_not_known(way: str) -> None:
+    program = captured(way)
+    alone = msgspec.structs.replace(program, modules={})
+    found = [each for each in with_attention(alone).operations if each.base == "multihead_attention"]
+    wanted = [each for each in with_attention(program).operations if each.base == "multihead_attention"]
+    assert [each.arguments for each in found] == [each.arguments for each in wanted]
+
+
+@pytest.mark.parametrize("way", ["weights", "mask"])
+def test_without_its_configuration_it_stays_many(way: str) -> None:
+    program = msgspec.structs.replace(captured(way), modules={})
+    assert with_attention(program) == program
+
+
+def test_zeros_that_it_attends_to_are_seen_without_its_configuration() -> None:
+    program = msgspec.structs.replace(captured("itself", add_zero_attn=True), modules={})
     assert with_attention(program) == program

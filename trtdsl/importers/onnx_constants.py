@@ -40,7 +40,10 @@ def evaluate(node: Node) -> tuple[Known | None, ...] | None:
         return None
     given = [each for each in values if isinstance(each, Known)]
     if node.op in ("Identity", "Transpose") and len(given) == 1:
-        return _moved(node, given[0])
+        found = _moved(node, given[0])
+        return found if not given[0].is_weight or found[0].initialiser else None
+    if any(each.is_weight for each in given):
+        return None
     if not any(each.is_symbolic for each in given):
         return _by_reference(node)
     if node.op not in _SYMBOLIC:
@@ -58,7 +61,8 @@ def _moved(node: Node, value: Known) -> tuple[Known, ...]:
     array = value.array.transpose(order)
     is_matrix = value.array.ndim == 2 and order == [1, 0]
     name = value.initialiser if is_matrix else ""
-    return (Known(array, value.dtype, name, not value.is_transposed if name else False),)
+    turned = not value.is_transposed if name else False
+    return (Known(array, value.dtype, name, turned, value.is_weight and bool(name)),)
 
 
 def _by_reference(node: Node) -> tuple[Known | None, ...] | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import keyword
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
@@ -28,14 +29,17 @@ from trtdsl.importers import (
     onnx_rules_sequences,
     onnx_rules_windows,
 )
+from trtdsl.importers.onnx_calls import as_called
 from trtdsl.importers.onnx_constants import evaluate
 from trtdsl.importers.onnx_control import controlled
 from trtdsl.importers.onnx_functions import defaults, definition, with_attributes
 from trtdsl.importers.onnx_inputs import Axes, advised
-from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value, known
+from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value
+from trtdsl.importers.onnx_rewrites import recognized
 from trtdsl.importers.onnx_rules_moving import pieces_of
 from trtdsl.importers.onnx_rules_runtime import reason_of
-from trtdsl.importers.onnx_scopes import calls_of, frames_of, is_key, scope_of
+from trtdsl.importers.onnx_scopes import call_text, calls_of, frames_of, is_key, numbered_calls, scope_of
+from trtdsl.importers.onnx_signature import signature_of
 from trtdsl.importers.program import Argument, Array, Program, Ref
 from trtdsl.ir.names import identifier
 from trtdsl.ops.refused import Refused
@@ -90,13 +94,16 @@ class _Reader:
         names = [*(each.name for each in model.graph.initializer), *_constants(model.graph)]
         says = "torch" in model.producer_name.lower()
         is_torch = says or any(name.endswith(".weight") for name in names)
+        self._signature = signature_of(model)
+        if self._signature.is_known:
+            names = [name for name in names if name in self._signature.weights]
         self._store = Store(reserved=frozenset(filter(is_key, names)), keeps_layout=is_torch)
         self._users = _users(model.graph)
 
     def program(self, name: str) -> tuple[Program, dict[str, Array]]:
         inputs = dict(self._inputs())
         for tensor in self._graph.initializer:
-            self._values[tensor.name] = _initialiser(tensor)
+            self._values[tensor.name] = self._of_signature(_initialiser(tensor))
         for proto in self._graph.node:
             self._node(proto, ())
         outputs = tuple(self._outputs())
@@ -108,12 +115,26 @@ class _Reader:
             inputs=inputs,
             weights=self._store.weights,
             constants=self._store.constants,
-            operations=tuple(self._store.operations),
+            operations=numbered_calls(self._store.operations),
             outputs=outputs,
             types=self._store.types,
-            origins=dict.fromkeys(self._store.constants, ("", ())),
         )
-        return program, self._store.arrays
+        program = recognized(program, self._store.called)
+        if self._signature.is_known:
+            program = as_called(program, self._store, self._values, self._signature)
+        origins = {**dict.fromkeys(self._store.constants, ("", ())), **self._store.origins}
+        return msgspec.structs.replace(program, origins=origins), self._store.arrays
+
+    def _of_signature(self, tensor: Known) -> Known:
+        """A tensor of the file as what the exported program had it for."""
+        name = tensor.initialiser
+        if not self._signature.is_known:
+            return tensor
+        if name in self._signature.weights:
+            self._store.state[name] = tensor.array
+            return replace(tensor, is_weight=True)
+        self._store.origins[name] = (self._signature.labels.get(name, ""), ())
+        return replace(tensor, name=name)
 
     # --- Inputs and outputs -------------------------------------------------------------------------------
 
@@ -176,6 +197,7 @@ class _Reader:
             users=self._users,
             names=tuple(proto.input),
             proto=proto,
+            called=call_text(proto) if self._signature.is_known else "",
         )
         before = len(self._store.operations)
         results: Sequence[Value | _Broken | None] | Value | None
@@ -188,7 +210,19 @@ class _Reader:
         except _Dependent:
             results = tuple(_Broken() for _ in proto.output)
         if results is not None:
-            self._give(proto, results if isinstance(results, tuple) else (results,))
+            self._give(proto, self._named(node, results if isinstance(results, tuple) else (results,)))
+
+    def _named(
+        self, node: Node, results: Sequence[Value | _Broken | None]
+    ) -> Sequence[Value | _Broken | None]:
+        """Constants under the names of the calls that made them."""
+        found: list[Value | _Broken | None] = []
+        for name, value in zip(node.outputs, results, strict=False):
+            if node.called and isinstance(value, Known) and _is_new(value, node):
+                self._store.origins[name] = ("", node.frames)
+                value = replace(value, name=name)
+            found.append(value)
+        return found
 
     def _translated(self, node: Node, proto: Any) -> Results | None:
         """What a node gives; None where it was read as the nodes of its own definition."""
@@ -265,6 +299,12 @@ class _Reader:
                 self._values[name] = value
 
 
+def _is_new(value: Known, node: Node) -> bool:
+    """Whether a constant is made by a node, rather than handed on."""
+    has_name = value.name or value.initialiser or value.is_symbolic
+    return not has_name and not any(value is each for each in node.inputs)
+
+
 def _attribute(attribute: Any) -> Any:
     import onnx
 
@@ -313,25 +353,6 @@ def _diagnostics(missing: Sequence[tuple[str, str, str]]) -> list[Diagnostic]:
         what = operator if " " in operator else f"`{operator}`"
         found.append(Diagnostic(f"{what}{place} cannot be imported: {reason}{times}"))
     return found
-
-
-def constant_attribute(node: Node) -> Known:
-    """What a ``Constant`` holds."""
-    from onnx import numpy_helper
-
-    for name, value in node.attributes.items():
-        if name == "value":
-            array = np.array(numpy_helper.to_array(value))
-            is_weight = array.dtype.kind not in "iub" and array.size > 1
-            return Known(array, array.dtype, node.outputs[0] if is_weight else "")
-        if name in ("value_int", "value_ints"):
-            return known(np.array(value, np.int64))
-        if name in ("value_float", "value_floats"):
-            return known(np.array(value, np.float32))
-    raise Refused("it holds neither a tensor nor numbers")
-
-
-RULES["Constant"] = constant_attribute
 
 
 def load(path: Path) -> Any:

@@ -17,7 +17,6 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.importers.module import Imported, import_program, with_own_weights
 from trtdsl.importers.onnx_file import load, read_model
 from trtdsl.importers.onnx_inputs import Axes, questioned
-from trtdsl.importers.onnx_rewrites import recognized
 from trtdsl.importers.program import Array, Program, Ref
 from trtdsl.importers.simplify import without_unread
 from trtdsl.ir.names import identifier
@@ -76,7 +75,7 @@ def _require_used(dims: Mapping[str, Symbol], axes: Axes) -> None:
 
 def import_onnx_program(program: Program, arrays: Mapping[str, Array], *, is_flat: bool = False) -> Imported:
     """The text of a program that was read from a file, with the arrays of its weights."""
-    program, arrays = _renamed(without_unread(recognized(program)), arrays)
+    program, arrays = _renamed(without_unread(program), arrays)
     imported = import_program(program, is_flat=is_flat)
     return Imported(imported.text, {**arrays, **imported.constants})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,10 @@ class Known:
     """the tensor of the file that it is, unchanged"""
     is_transposed: bool = False
     """whether it is that tensor transposed"""
+    is_weight: bool = False
+    """whether the file says that it is of the module's state dict: then it stays a tensor of that key"""
+    name: str = ""
+    """what a constant is called, where the file knows the call that made it"""
 
     @property
     def is_symbolic(self) -> bool:
@@ -70,6 +74,14 @@ class Store:
     """whether the names are of a PyTorch module, whose checkpoint shall still fit"""
     placed: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """the value that an initialiser is, in the layout that it is used in"""
+    state: dict[str, Array] = field(default_factory=dict[str, Array])
+    """the module's state dict, where the file has it"""
+    called: dict[str, str] = field(default_factory=dict[str, str])
+    """of a value the call of PyTorch that it is a part of, where the file says so"""
+    origins: dict[str, tuple[str, tuple[Frame, ...]]] = field(
+        default_factory=dict[str, tuple[str, tuple[Frame, ...]]]
+    )
+    """of a constant that has a name of its own what the source calls it, and the lines that made it"""
 
     def name(self, wish: str) -> str:
         """A name that no value has."""
@@ -80,7 +92,9 @@ class Store:
         return found
 
     def constant(self, array: Array, wish: str = "constant") -> Ref:
-        """A tensor that is a constant of the text."""
+        """A tensor that is a constant of the text; one with a name of its own is there once."""
+        if wish in self.origins and wish in self.constants:
+            return Ref(wish)
         found = type_of_array(array)
         if found is None:
             raise Refused(f"it reads a tensor of {array.dtype.name}, which TensorRT lacks")
@@ -135,6 +149,8 @@ class Node:
     """what the file calls the inputs"""
     proto: Any = None
     """the node of the file"""
+    called: str = ""
+    """the call of PyTorch that it is a part of, as the file has it"""
 
     # --- Inputs -------------------------------------------------------------------------------------------
 
@@ -158,6 +174,10 @@ class Node:
             return found
         if found.is_symbolic:
             return self._sizes(found)
+        if found.is_weight:
+            return self._of_state(found)
+        if found.name:
+            return self.store.constant(found.array, found.name)
         if found.initialiser and found.array.size > 1 and found.array.dtype.kind not in "bi":
             name = found.initialiser if found.initialiser in self.store.reserved else ""
             key = self._own_key(name, name) if name else f"{self.scope}.tensor".lstrip(".")
@@ -165,6 +185,15 @@ class Node:
             identity = (found.initialiser, layout if key in ("", name) else f"{layout} {key}")
             return self.store.weight(found.array, key, identity)
         return self.store.constant(found.array)
+
+    def _of_state(self, value: Known) -> Ref:
+        """A tensor of the state dict, as it is there."""
+        key = value.initialiser
+        array = self.store.state[key]
+        found = self.store.weight(
+            np.ascontiguousarray(array), key, (key, f" {key}" if array.ndim == 1 else "")
+        )
+        return self.one("permute", self=found, dims=(1, 0)) if value.is_transposed else found
 
     def tensors(self) -> tuple[Ref, ...]:
         """All inputs as tensors."""
@@ -246,6 +275,8 @@ class Node:
         for type in types:
             names.append(self.store.name(name))
             self.store.types[names[-1]] = type
+            if self.called:
+                self.store.called[names[-1]] = self.called
         self.store.operations.append(Operation(name, arguments, tuple(names), self.calls, self.frames))
         return tuple(map(Ref, names))
 
@@ -272,6 +303,10 @@ class Node:
         value = self[index]
         if isinstance(value, Ref):
             return value if change is None else change(value)
+        if value.is_weight and not (layout == "flat" and value.array.ndim > 1):
+            return self._of_state(
+                replace(value, is_transposed=value.is_transposed != (layout == "transposed"))
+            )
         key, own = value.initialiser, f"{label}.{slot}"
         array = value.array if change is None else change(value.array)
         # Exporters merge equal vectors, such as biases of zeros; each module has its own again.

@@ -23,9 +23,12 @@ from trtdsl.types import TensorType
 _ROOTS = frozenset({"mul", "div", "add", "matmul"})
 
 
-def recognized(program: Program) -> Program:
-    """The program with what its operations together are."""
-    found = _Recognizer(program)
+def recognized(program: Program, called: Mapping[str, str] = {}) -> Program:
+    """The program with what its operations together are.
+
+    ``called`` says of a value which call of the source it is a part of: operations of several are left apart.
+    """
+    found = _Recognizer(program, called)
     for operation in program.operations:
         found.take(operation)
     return msgspec.structs.replace(program, operations=tuple(found.operations), types=found.types)
@@ -34,13 +37,16 @@ def recognized(program: Program) -> Program:
 class _Recognizer:
     """Operations so far, and what made each value."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, called: Mapping[str, str]) -> None:
+        self._called = called
+        self._call = ""
         self.types: dict[str, TensorType] = dict(program.types)
         self.operations: list[Operation] = []
         self._made: dict[str, Operation] = {}
 
     def take(self, operation: Operation) -> None:
         """The next operation, or what it is the last part of."""
+        self._call = self._called.get(operation.results[0], "")
         if operation.name in _ROOTS:
             for rule in _RULES:
                 found = rule(self, operation)
@@ -60,7 +66,9 @@ class _Recognizer:
     def made(self, value: Argument, *names: str) -> Operation | None:
         """The operation that made a value, where it is one of these."""
         found = self._made.get(value.value) if isinstance(value, Ref) else None
-        return found if found is not None and found.name in names else None
+        if found is None or found.name not in names:
+            return None
+        return found if self._called.get(found.results[0], "") == self._call else None
 
     def add(self, name: str, calls: Any, /, **arguments: Argument) -> Ref:
         """A further operation in front."""

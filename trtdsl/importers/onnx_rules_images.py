@@ -154,10 +154,10 @@ def _native(node: Node, scales: Sequence[float | None], outputs: Sequence[Dim]) 
         given: dict[str, Argument] = {
             "mode": ("linear", "bilinear", "trilinear")[rank - 3] if rank in (3, 4, 5) else ""
         }
-        return {**given, "align_corners": place == "align_corners"}
+        return {**given, **({"align_corners": True} if place == "align_corners" else {})}
     is_cubic = mode == "cubic" and rank == 4 and node.attribute("cubic_coeff_a", -0.75) == -0.75
     if is_cubic and (is_half or place == "align_corners"):
-        return {"mode": "bicubic", "align_corners": place == "align_corners"}
+        return {"mode": "bicubic", **({"align_corners": True} if place == "align_corners" else {})}
     return None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.importers.onnx_node import Node, dtype_of, rule
+from trtdsl.importers.onnx_node import Known, Node, dtype_of, known, rule
 from trtdsl.importers.program import Ref
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, DType, Undecided, equal, less_equal, maximum, minimum, product
@@ -301,3 +301,20 @@ def _eye_like(node: Node) -> Ref:
     if node.attribute("k", 0):
         raise Refused("its diagonal is not the main one")
     return node.one("eye", n=rows, m=columns, dtype=dtype)
+
+
+@rule("Constant")
+def _constant(node: Node) -> Known:
+    """What a ``Constant`` holds."""
+    from onnx import numpy_helper
+
+    for name, value in node.attributes.items():
+        if name == "value":
+            array = np.array(numpy_helper.to_array(value))
+            is_weight = array.dtype.kind not in "iub" and array.size > 1
+            return Known(array, array.dtype, node.outputs[0] if is_weight else "")
+        if name in ("value_int", "value_ints"):
+            return known(np.array(value, np.int64))
+        if name in ("value_float", "value_floats"):
+            return known(np.array(value, np.float32))
+    raise Refused("it holds neither a tensor nor numbers")

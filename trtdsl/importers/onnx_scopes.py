@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from trtdsl.importers.program import Call, Frame, frames_of_trace
+import msgspec
+
+from trtdsl.importers.program import Call, Frame, Operation, frames_of_trace, kind_of
 
 _STACK = "pkg.torch.onnx.stack_trace"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
+_CALL = "pkg.torch.onnx.fx_node"
+_NOWHERE = "_empty_nn_module_stack_from_metadata_hook"
 _KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 _CONTAINER = "torch.nn.modules.container.Sequential"
 
@@ -47,8 +52,33 @@ def _of_metadata(scopes: str, classes: str) -> tuple[Call, ...]:
     found: list[Call] = []
     # The last of both is the operation itself.
     for path, kind in list(zip(paths, kinds, strict=False))[:-1]:
-        if path and isinstance(path, str):
-            found.append(Call(path, str(kind)))
+        if path and isinstance(path, str) and path != _NOWHERE:
+            found.append(Call(path, kind_of(str(kind))))
+    return tuple(found)
+
+
+def call_text(proto: Any) -> str:
+    """The call of PyTorch that a node is a part of, as its exporter prints it."""
+    return next((each.value for each in getattr(proto, "metadata_props", ()) if each.key == _CALL), "")
+
+
+def numbered_calls(operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """Operations whose calls are told apart where a module is called again after others have run."""
+    counts: dict[tuple[Call, ...], int] = {}
+    before: tuple[Call, ...] = ()
+    found: list[Operation] = []
+    for operation in operations:
+        calls: list[Call] = []
+        for depth, call in enumerate(operation.calls):
+            above = tuple(calls)
+            key = (*above, call)
+            again = before[: depth + 1]
+            is_running = again[:depth] == above and len(again) > depth and again[depth].path == call.path
+            if not is_running:
+                counts[key] = counts.get(key, -1) + 1
+            calls.append(msgspec.structs.replace(call, number=counts[key]))
+        before = tuple(calls)
+        found.append(msgspec.structs.replace(operation, calls=before))
     return tuple(found)
 
 

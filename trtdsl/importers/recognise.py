@@ -12,7 +12,7 @@ import msgspec
 
 from trtdsl.importers.program import Argument, Call, Frame, ModuleFacts, Operation, Program, Ref, refs
 
-_ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
+ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
 
 
 def with_attention(program: Program) -> Program:
@@ -32,16 +32,16 @@ def with_attention(program: Program) -> Program:
 
 
 def _attention_call(operation: Operation) -> Call | None:
-    return next((call for call in operation.calls if call.kind == _ATTENTION), None)
+    return next((call for call in operation.calls if call.kind == ATTENTION), None)
 
 
 def _as_one(program: Program, call: Call, run: Sequence[Operation]) -> Operation | None:
     """The one operation, or None where what the call was given cannot be told."""
-    facts = program.modules.get(call.path)
+    facts = program.modules.get(call.path, ModuleFacts(call.kind))
     made = {result for each in run for result in each.results}
     weights = [each for operation in run for each in operation.operands if each in program.weights]
     keys = {program.weights[each] for each in weights}
-    if facts is None or not _has_plain_weights(call, keys):
+    if not _has_plain_weights(call, keys):
         return None
     given = list(dict.fromkeys(each for operation in run for each in operation.operands if each not in made))
     tensors = [each for each in given if each not in program.weights]
@@ -49,15 +49,16 @@ def _as_one(program: Program, call: Call, run: Sequence[Operation]) -> Operation
     if len(results) != 1 or not _are_sequences(program, tensors, results[0]):
         return None
     projected = _projected(run)
-    if set(projected) != set(tensors) or _is_masked(run) or facts.attributes.get("add_zero_attn", False):
+    heads = facts.attributes.get("num_heads", _heads(program, run, projected))
+    if set(projected) != set(tensors) or _is_masked(run) or _has_zeros(facts, run) or not heads:
         return None
     arguments: dict[str, Argument] = {
         "query": Ref(projected[0]),
         "key": Ref(projected[1]),
         "value": Ref(projected[2]),
-        "num_heads": facts.attributes.get("num_heads"),
+        "num_heads": heads,
         "bias": any(each.endswith(".in_proj_bias") for each in keys),
-        "batch_first": bool(facts.attributes.get("batch_first", False)),
+        "batch_first": bool(facts.attributes.get("batch_first", _turns(run, projected))),
         "label": call.path,
     }
     outer = run[0].calls[: run[0].calls.index(call)]
@@ -99,6 +100,29 @@ def _projected(run: Sequence[Operation]) -> tuple[str, ...]:
 def _is_masked(run: Sequence[Operation]) -> bool:
     """Whether it hides what comes later, for which it needs no tensor."""
     return any(each.arguments.get("is_causal") for each in run)
+
+
+def _has_zeros(facts: ModuleFacts, run: Sequence[Operation]) -> bool:
+    """Whether it attends to zeros too, beside what it is given."""
+    return bool(facts.attributes.get("add_zero_attn", any(each.base == "cat" for each in run)))
+
+
+def _heads(program: Program, run: Sequence[Operation], projected: Sequence[str]) -> int:
+    """How many heads share the width of the queries, by the first product of them; 0 where it is not seen."""
+    products = {"scaled_dot_product_attention": "query", "bmm": "self", "baddbmm": "batch1"}
+    for each in run:
+        query = each.arguments.get(products.get(each.base, ""))
+        if isinstance(query, Ref) and projected:
+            width, part = (program.types[name].shape[-1] for name in (projected[0], query.value))
+            if isinstance(width, int) and isinstance(part, int) and width % part == 0:
+                return width // part
+    return 0
+
+
+def _turns(run: Sequence[Operation], projected: Sequence[str]) -> bool:
+    """Whether it puts sequences in front of batches before it projects them."""
+    sources = [each.arguments["self"] for each in run if each.base == "transpose"]
+    return any(Ref(name) in sources for name in projected)
 
 
 def _are_sequences(program: Program, tensors: Sequence[str], result: str) -> bool:

@@ -32,6 +32,8 @@ _NOTHING = frozenset(
 _CASTS = frozenset({"_to_copy", "to", "type_as"})
 _SHAPES = frozenset({"expand", "expand_as", "_unsafe_view", "reshape", "view", "view_as"})
 _PADS = frozenset({"pad", "constant_pad_nd"})
+_NEUTRAL = {"mul": 1, "div": 1, "true_divide": 1, "bitwise_and": True, "logical_and": True, "__and__": True}
+"""The operand that changes nothing."""
 
 _PUT_BACK = {"select_scatter": "select", "slice_scatter": "slice"}
 _SHAPED_LIKE = {
@@ -63,7 +65,7 @@ def without_nothing(program: Program) -> Program:
     made: dict[str, Operation] = {}
     for operation in program.operations:
         operation = _without_shapes(renamed(operation, names))
-        source = _copied(operation, program)
+        source = _copied(operation, program) or _beside_neutral(operation, program)
         if source is None and _does_nothing(operation, program, made):
             source = next(iter(operation.arguments.values()))
         if source is not None:
@@ -89,6 +91,22 @@ def _copied(operation: Operation, program: Program) -> Argument:
         return None
     before, after = program.types.get(source.value), program.types.get(operation.results[0])
     return source if before is not None and before == after else None
+
+
+def _beside_neutral(operation: Operation, program: Program) -> Ref | None:
+    """The operand beside one that changes neither values nor the type."""
+    if operation.base not in _NEUTRAL or operation.arguments.get("rounding_mode") is not None:
+        return None
+    left, right, *_ = operation.arguments.values()
+    swapped = ((right, left),) if "div" not in operation.base else ()
+    for operand, other in ((left, right), *swapped):
+        array = program.constants.get(other.value) if isinstance(other, Ref) else None
+        value = array.item() if array is not None and array.ndim == 0 else other
+        if not isinstance(operand, Ref) or isinstance(value, Ref) or value != _NEUTRAL[operation.base]:
+            continue
+        if program.types.get(operand.value) == program.types.get(operation.results[0]):
+            return operand
+    return None
 
 
 def _does_nothing(operation: Operation, program: Program, made: Mapping[str, Operation]) -> bool:

@@ -1,0 +1,320 @@
+"""ONNX files of PyTorch's exporter: the text of the module, unless the file says otherwise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+from torch import nn
+from torch.nn import functional as F
+
+from trtdsl import elaborate_text
+from trtdsl.importers.fx_calls import bound, parsed_call
+from trtdsl.importers.module import import_exported
+from trtdsl.importers.onnx_file import read_model
+from trtdsl.importers.onnx_import import import_onnx, import_onnx_program
+from trtdsl.importers.onnx_inputs import Axes
+from trtdsl.reference import run, to_numpy
+from trtdsl.types import Symbol
+
+RANGES = {"N": "1 .. 2 .. 16", "S": "2 .. 8 .. 64"}
+DIMS = {
+    "image": {"N": Symbol("N", 1, 2, 16)},
+    "text": {"N": Symbol("N", 1, 2, 16), "S": Symbol("S", 2, 8, 64)},
+}
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels // stride, channels, 3, stride, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.short = nn.Conv2d(channels // stride, channels, 1, stride) if stride > 1 else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.norm(self.conv(x)))
+        return y + (x if self.short is None else self.short(x))
+
+
+class Image(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(Residual(8), Residual(8), Residual(16, 2))
+        self.act = nn.Hardswish()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.act(self.layers(x))
+        left, right = self.act(x).chunk(2, 1)
+        mixed = torch.cat([left.roll(1, 2), F.pad(right, (1, 1, 0, 0))[:, :, :, 2:]], 1)
+        wide = F.interpolate(mixed * 0.5, scale_factor=2.0, mode="bilinear")
+        return self.fc(torch.flatten(self.pool(x), 1)), wide
+
+
+class Norm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+        return self.weight * (x * scale)
+
+
+class Layer(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = Norm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.after = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.final = nn.LayerNorm(width)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        batch, length, _ = x.shape
+        y = self.norm(x)
+        query = self.query(y).view(batch, length, -1, 8).transpose(1, 2)
+        key, value = self.key_value(y).view(batch, length, 2, -1, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = x + y.transpose(1, 2).reshape(batch, length, -1)
+        x = x + self.after(x, x, x, need_weights=False)[0]
+        return F.gelu(self.final(x), approximate="tanh")
+
+
+class Text(nn.Module):
+    table: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(40, 16)
+        self.register_buffer("table", torch.randn(64, 16), persistent=False)
+        self.register_buffer("scale", torch.rand(16))
+        self.layers = nn.ModuleList(Layer(16) for _ in range(3))
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids) * self.scale.sqrt() + self.table[: ids.shape[1]]
+        hidden = mask[:, None, None, :] > 0
+        for layer in self.layers:
+            x = layer(x, hidden)
+        return x[:, 0]
+
+
+def image() -> tuple[nn.Module, tuple[Any, ...], Any]:
+    return Image().eval(), (torch.randn(2, 8, 12, 16),), ({0: "N"},)
+
+
+def text() -> tuple[nn.Module, tuple[Any, ...], Any]:
+    ids, mask = torch.ones(2, 7, dtype=torch.int64), torch.ones(2, 7, dtype=torch.int64)
+    return Text().eval(), (ids, mask), ({0: "N", 1: "S"}, {0: "N", 1: "S"})
+
+
+class Exported:
+    """A module as a file, and the text that its exported program gives."""
+
+    def __init__(self, make: Callable[[], tuple[nn.Module, tuple[Any, ...], Any]], folder: Path) -> None:
+        torch.manual_seed(0)
+        module, arguments, axes = make()
+        with torch.no_grad():
+            for each in module.parameters():
+                each.add_(0.01 * torch.randn_like(each))
+        ranges = {"N": torch.export.Dim("N", min=1, max=16), "S": torch.export.Dim("S_", min=2, max=64)}
+        shapes = tuple({axis: ranges[name] for axis, name in each.items()} for each in axes)
+        program = torch.export.export(module, arguments, dynamic_shapes=shapes)
+        used = {name: each for name, each in RANGES.items() if name in str(axes)}
+        self.module = module
+        self.wanted = import_exported(program, used, name="net")
+        self.paths: dict[bool, Path] = {}
+        for is_optimized in (False, True):
+            self.paths[is_optimized] = folder / f"model{is_optimized}.onnx"
+            assert self.wanted.graph
+            outputs = [each.name for each in self.wanted.graph.outputs]
+            torch.onnx.export(
+                module, arguments, self.paths[is_optimized], dynamic_shapes=axes, output_names=outputs,
+                dynamo=True, optimize=is_optimized, verbose=False, external_data=False,
+            )  # fmt: skip
+
+    def read(self, *, is_optimized: bool = False) -> Any:
+        return onnx.load(str(self.paths[is_optimized]))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
+    return {make.__name__: Exported(make, tmp_path_factory.mktemp(make.__name__)) for make in (image, text)}
+
+
+@pytest.mark.parametrize("name", ["image", "text"])
+def test_a_file_gives_the_text_of_the_module(exported: dict[str, Exported], name: str) -> None:
+    each = exported[name]
+    found = import_onnx(each.paths[False], DIMS[name], name="net")
+    assert found.text == each.wanted.text
+    state = each.module.state_dict()
+    for key, array in each.wanted.weights.items():
+        assert np.array_equal(found.weights[key], np.asarray(array))
+        assert np.array_equal(found.weights[key], state[key].numpy())
+
+
+def test_an_optimized_file_has_the_keys_of_the_state_dict(exported: dict[str, Exported]) -> None:
+    each = exported["text"]
+    found = import_onnx(each.paths[True], DIMS["text"], name="net")
+    state = each.module.state_dict()
+    weights = {key for key in found.weights if not key.startswith("table")}
+    assert weights == {key for key in state if key != "scale"}  # whose root the exporter has computed
+    for key in weights:
+        assert np.array_equal(found.weights[key], state[key].numpy())
+
+
+def test_torch_is_not_imported(exported: dict[str, Exported]) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from trtdsl.importers.onnx_import import import_onnx\n"
+        "from trtdsl.types import Symbol\n"
+        "dims = {'N': Symbol('N', 1, 2, 16), 'S': Symbol('S', 2, 8, 64)}\n"
+        "print(import_onnx(sys.argv[1], dims, name='net').text, end='')\n"
+    )
+    command = [sys.executable, "-c", script, str(exported["text"].paths[False])]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == exported["text"].wanted.text
+
+
+# --- Files that were edited -------------------------------------------------------------------------------
+
+
+def call_of(node: Any) -> str:
+    return next((each.value for each in node.metadata_props if each.key.endswith("fx_node")), "")
+
+
+def last_of(model: Any, call: str) -> Any:
+    """The node that gives what a call gives."""
+    return [node for node in model.graph.node if call_of(node).startswith(f"%{call} ")][-1]
+
+
+def attribute(node: Any, name: str) -> Any:
+    return next(each for each in node.attribute if each.name == name)
+
+
+def turn_otherwise(model: Any) -> None:
+    attribute(last_of(model, "permute"), "perm").ints[:] = [3, 0, 2, 1, 4]
+
+
+def normalise_less(model: Any) -> None:
+    attribute(last_of(model, "layer_norm"), "epsilon").f = 0.25
+
+
+def scale_attention(model: Any) -> None:
+    product = [node for node in model.graph.node if "%scaled_dot_product_attention_1 " in call_of(node)]
+    mul = next(node for node in product if node.op_type == "Mul")
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "other_scale"))
+    mul.input[1] = "other_scale"
+
+
+def leave_out(model: Any) -> None:
+    gelu = last_of(model, "gelu")
+    for node in model.graph.node:
+        node.input[:] = [gelu.input[0] if each == gelu.output[0] else each for each in node.input]
+
+
+def negate(model: Any) -> None:
+    place = next(n for n, node in enumerate(model.graph.node) if node.output[0] == "linear")
+    model.graph.node[place].output[0] = "negated"
+    model.graph.node.insert(place + 1, onnx.helper.make_node("Neg", ["negated"], ["linear"]))
+
+
+def lie(model: Any) -> None:
+    for node in model.graph.node:
+        for each in node.metadata_props:
+            each.value = each.value.replace("(%view, 1, 2)", "(%view, 1, 3)")
+
+
+@pytest.mark.parametrize(
+    ("edit", "is_in", "is_gone"),
+    [
+        (turn_otherwise, "dims2 = ", "for i in range(3)"),
+        (normalise_less, "eps = 0.25", "for i in range(3)"),
+        (scale_attention, "block MultiheadAttention2", "for i in range(3)"),
+        (leave_out, "if with_gelu", "for i in range(3)"),
+        (negate, "block Layer3", "for i in range(3)"),
+        (lie, "permute(0, 2, 1, 3)", "transpose(1, 3)"),
+    ],
+)
+def test_the_operators_decide(
+    exported: dict[str, Exported], edit: Callable[[Any], None], is_in: str, is_gone: str
+) -> None:
+    model = exported["text"].read()
+    edit(model)
+    found = import_onnx_program(*read_model(model, "net", Axes(DIMS["text"])))
+    assert is_in in found.text and is_in not in exported["text"].wanted.text
+    assert is_gone not in found.text
+    ids = np.arange(18).reshape(3, 6)
+    mask = np.ones((3, 6), np.int64)
+    mask[1, 4:] = 0
+    (wanted,) = ReferenceEvaluator(model).run(None, {"ids": ids, "mask": mask})
+    (computed,) = run(elaborate_text(found.text), {"ids": ids, "mask": mask}, found.constants).values()
+    assert np.allclose(to_numpy(computed), wanted, atol=1e-5)
+
+
+def test_other_values_of_weights_are_the_files(exported: dict[str, Exported]) -> None:
+    model = exported["image"].read()
+    weight = next(each for each in model.graph.initializer if each.name == "fc.weight")
+    weight.CopyFrom(numpy_helper.from_array(np.full((5, 16), 2.0, np.float32), "fc.weight"))
+    found = import_onnx_program(*read_model(model, "net", Axes(DIMS["image"])))
+    assert found.text == exported["image"].wanted.text
+    assert (found.constants["fc.weight"] == 2).all()
+
+
+def test_without_metadata_it_is_read_by_its_operators(exported: dict[str, Exported]) -> None:
+    model = exported["image"].read()
+    del model.graph.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    found = import_onnx_program(*read_model(model, "net", Axes(DIMS["image"]))).text
+    assert "layers.0.conv: Conv2d(8, 3, padding = 1, bias = false)" in found
+
+
+# --- Calls as text ----------------------------------------------------------------------------------------
+
+
+def test_a_call_is_read() -> None:
+    line = (
+        "%mean : [num_users=1] = call_function[target=torch.ops.aten.mean.dim]"
+        "(args = (%relu, [-1, -2], True), kwargs = {dtype: torch.float16})"
+    )
+    call = parsed_call(line)
+    assert call and call.name == "mean" and call.target == "mean.dim" and call.is_tensor
+    given = bound(call)
+    assert given and list(given) == ["self", "dim", "keepdim", "dtype"]
+    assert given["dim"] == (-1, -2) and given["keepdim"] is True and str(given["dtype"]) == "float16"
+    equation = (
+        "call_function[target=torch.ops.aten.einsum.default](args = (bi,ij->bj, [%x, %w]), kwargs = {})"
+    )
+    call = parsed_call(f"%e : [num_users=1] = {equation}")
+    assert call and (bound(call) or {})["equation"] == "bi,ij->bj"
+
+
+@pytest.mark.parametrize("line", ["", "x", "%x : = call_function[target=f](args = (", "%x : placeholder"])
+def test_what_is_not_a_call_is_none(line: str) -> None:
+    assert parsed_call(line) is None
+
+
+def test_schemas_are_those_of_torch() -> None:
+    path = Path(__file__).parents[2] / "trtdsl" / "importers" / "aten_schemas.txt"
+    for line in path.read_text().splitlines():
+        base, _, overload = line.partition("(")[0].partition(".")
+        schema = torch._C._get_schema(f"aten::{base}", overload)  # pyright: ignore[reportPrivateUsage]
+        parts: list[str] = []
+        for argument in schema.arguments:
+            if argument.kwarg_only and "*" not in parts:
+                parts.append("*")
+            has_default = argument.has_default_value()
+            parts.append(f"{argument.name}={argument.default_value!r}" if has_default else argument.name)
+        assert line == f"{base}{f'.{overload}' if overload else ''}({', '.join(parts)})"

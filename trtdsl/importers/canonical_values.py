@@ -1,0 +1,208 @@
+"""Operations that compute, pick or make values, each said in one way.
+
+In: a :class:`~trtdsl.importers.canonical.Call`.  Out: its expression.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trtdsl.importers.canonical import Call, Expression, Unclear, number, rounded, rule
+from trtdsl.importers.canonical_moving import permuted, positions, strided
+from trtdsl.importers.program import Ref
+from trtdsl.types import Dim, SymbolicDim
+
+
+@rule("to", "_to_copy", "type_as")
+def _cast(call: Call) -> Expression:
+    value = call.tensor()
+    if value.name == "to" and value.type.dtype is call.type.dtype:
+        return value
+    return value if value.type.dtype is call.type.dtype else Expression("to", value, call.type)
+
+
+@rule("add", "sub", "rsub")
+def _sum(call: Call) -> Expression:
+    names = list(call.operation.arguments)[:2]
+    left, right = map(call.operand, names[::-1] if call.operation.base == "rsub" else names)
+    if call.get("alpha", 1) != 1:
+        right = Expression("mul", frozenset((right, number(call.get("alpha")))), right.type)
+    if call.operation.base == "add":
+        return Expression("add", frozenset((left, right)) if left != right else (left, right), call.type)
+    return Expression("sub", (left, right), call.type)
+
+
+@rule("linear")
+def _linear(call: Call) -> Expression:
+    value, weight = call.tensor("input"), call.tensor("weight")
+    product = Expression("matmul", ((value, permuted(weight, (1, 0))), frozenset()), call.type)
+    if call.get("bias") is None:
+        return product
+    return Expression("add", frozenset((product, call.tensor("bias"))), call.type)
+
+
+@rule("addmm")
+def _addmm(call: Call) -> Expression:
+    if call.get("alpha", 1) != 1 or call.get("beta", 1) != 1:
+        raise Unclear(call.operation.name)
+    factors = (call.tensor("mat1"), call.tensor("mat2"))
+    product = Expression("matmul", (factors, frozenset()), call.type)
+    return Expression("add", frozenset((product, call.tensor("self"))), call.type)
+
+
+@rule("where", "masked_fill")
+def _where(call: Call) -> Expression:
+    if call.operation.base == "masked_fill":
+        operands = (call.tensor("mask"), call.operand("value"), call.tensor("self"))
+    else:
+        operands = (call.tensor("condition"), call.operand("self"), call.operand("other"))
+    return Expression("where", operands, call.type)
+
+
+@rule("pow", "square")
+def _power(call: Call) -> Expression:
+    power = number(2) if call.operation.base == "square" else call.operand("exponent")
+    return Expression("pow", (call.tensor(), power), call.type)
+
+
+@rule("rsqrt")
+def _inverse_root(call: Call) -> Expression:
+    root = Expression("sqrt", ((call.tensor(),), frozenset()), call.type)
+    return Expression("reciprocal", ((root,), frozenset()), call.type)
+
+
+@rule("clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6")
+def _clamp(call: Call) -> Expression:
+    base = call.operation.base
+    low = 0 if base == "relu6" else call.get("min", call.get("min_val", -1 if base == "hardtanh" else None))
+    high = 6 if base == "relu6" else call.get("max", call.get("max_val", 1 if base == "hardtanh" else None))
+    if isinstance(low, Ref) or isinstance(high, Ref):
+        raise Unclear(call.operation.name)
+    return Expression("clamp", (call.tensor(), rounded(low), rounded(high)), call.type)
+
+
+@rule("full", "zeros", "ones", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like")
+def _filled(call: Call) -> Expression:
+    value = call.get("fill_value", 1 if "ones" in call.operation.base else 0)
+    found = number(value)
+    return found if not call.type.shape else Expression("expand", found, call.type)
+
+
+@rule("scalar_tensor")
+def _scalar(call: Call) -> Expression:
+    return number(call.get("s"))
+
+
+@rule("arange")
+def _arange(call: Call) -> Expression:
+    numbers = (call.get("start", 0), call.get("end"), call.get("step", 1))
+    return Expression("arange", tuple(map(rounded, numbers)), call.type)
+
+
+@rule(
+    "interpolate", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
+    "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact1d",
+    "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
+)  # fmt: skip
+def _resized(call: Call) -> Expression:
+    """By the mode and the size; a scale that is no whole number decides where it is taken from too."""
+    value, base = call.tensor(), call.operation.base
+    mode = base.lstrip("_").removeprefix("upsample_").removesuffix("_aa").rstrip("d").rstrip("123")
+    mode = call.get("mode", mode.replace("_", "-"))
+    smooths = bool(call.get("antialias", base.endswith("_aa")))
+    scales: Any = call.get("scale_factor", call.get("scale_factors"))
+    if scales is None:
+        names = ("scales_d", "scales_h", "scales_w", "scales")
+        scales = tuple(call.get(name) for name in names if call.get(name) is not None)
+    rank = len(scales)
+    ends = list(zip(value.shape[-rank:], call.type.shape[-rank:], strict=True)) if rank else []
+    is_whole = all(_is_scaled(*pair, each) for pair, each in zip(ends, scales, strict=True))
+    said = tuple(map(rounded, scales)) if rank and not is_whole else ()
+    return Expression("resized", (value, mode, bool(call.get("align_corners")), smooths, said), call.type)
+
+
+@rule("gather")
+def _gather(call: Call) -> Expression:
+    (dim,) = call.dims()
+    index = call.tensor("index")
+    return Expression("gather", (call.tensor(), dim, _from_front(index)), call.type)
+
+
+def _from_front(index: Expression) -> Expression:
+    """Positions without what a file does for those that count from the end, which torch's call has not."""
+    if index.name != "where":
+        return index
+    condition, behind, own = index.operands
+    is_negative = condition.name == "lt" and number(0) in condition.operands[0]
+    return own if is_negative and behind.name == "add" and own in behind.operands else index
+
+
+@rule("index_select", "embedding", "index")
+def _picked(call: Call) -> Expression:
+    """Whole rows along one axis, whichever name says so; several positions at once in any other way."""
+    base = call.operation.base
+    if base == "index":
+        indices: Any = call.get("indices")
+        given = [(dim, each) for dim, each in enumerate(indices) if each is not None]
+        found = tuple(map(_unexpanded, call.values([each for _, each in given])))
+        dims = tuple(dim for dim, _ in given)
+        if len(given) > 1:
+            return Expression("index", (call.tensor(), dims, found), call.type)
+        strides = positions(found[0]) if dims == (0,) and len(call.tensor().shape) == 1 else None
+        whole = strided(call.tensor(), call.type.shape, strides, 0) if strides else None
+        return whole or Expression("pick", (call.tensor(), dims[0], found[0]), call.type)
+    if base == "embedding":
+        return Expression("pick", (call.tensor("weight"), 0, call.tensor("indices")), call.type)
+    (dim,) = call.dims()
+    return Expression("pick", (call.tensor(), dim, call.tensor("index")), call.type)
+
+
+def _is_scaled(before: Dim, after: Dim, scale: float) -> bool:
+    """Whether a size is exactly another times a number."""
+    if isinstance(before, SymbolicDim) or isinstance(after, SymbolicDim):
+        return float(scale).is_integer() and before * int(scale) == after
+    return before * scale == after
+
+
+def _unexpanded(index: Expression) -> Expression:
+    """Positions before they were repeated to the shape that several have together."""
+    return index.operands if index.name == "expand" else index
+
+
+@rule("mean", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+def _mean(call: Call) -> Expression:
+    value = call.tensor()
+    rank = len(value.shape)
+    if call.operation.base == "mean":
+        dims = tuple(sorted(call.dims()))
+        return Expression("mean", (value, dims), call.type)
+    count = int(call.operation.base[-2])
+    if any(each != 1 for each in call.type.shape[rank - count :]):
+        return call.plain(call.operation.base)[0]._replace(type=call.type)
+    return Expression("mean", (value, tuple(range(rank - count, rank))), call.type)
+
+
+@rule("scaled_dot_product_attention")
+def _attention(call: Call) -> Expression:
+    query, key, value = (call.tensor(name) for name in ("query", "key", "value"))
+    if call.get("is_causal") or call.get("dropout_p") or call.get("enable_gqa"):
+        raise Unclear(call.operation.name)
+    mask = call.tensor("attn_mask") if call.get("attn_mask") is not None else None
+    width = query.shape[-1]
+    scale: Any = call.get("scale")
+    if scale is None and isinstance(width, int):
+        scale = width**-0.5
+    operands = (query, key, value, _as_truth(mask), float(f"{scale:.5g}"))
+    return Expression("attention", operands, call.type)
+
+
+def _as_truth(mask: Expression | None) -> Expression | None:
+    """What is added to hide positions, as the truth values by which it was made."""
+    if mask is None or mask.name != "where":
+        return mask
+    condition, shown, hidden = mask.operands
+    least = (rounded(float(np.finfo(np.float32).min)), "-inf")
+    is_mask = shown == number(0) and hidden.name == "number" and hidden.operands in least
+    return condition if is_mask else mask
