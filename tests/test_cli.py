@@ -46,6 +46,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_an_engine_is_called_after_the_file(folder: Path) -> None:
+    (folder / "tiny.trtnet").rename(folder / "other.trtnet")
+    assert trtdsl("compile", "other.trtnet", "tiny.safetensors") == 0
+    assert (folder / "other.engine").exists()
+    assert trtdsl("compile", "other.trtnet", "tiny.safetensors", "--model", "tiny") == 0
+    assert (folder / "tiny.engine").exists()
+
+
 def test_check_says_what_the_model_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("check", "tiny.trtnet", "tiny.safetensors") == 0
     printed = capsys.readouterr()

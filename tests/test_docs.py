@@ -24,7 +24,7 @@ from trtdsl.elaborate import elaborate, elaborate_file
 from trtdsl.ir import difference, show
 from trtdsl.ops.describe import operator_pages
 from trtdsl.syntax import format_text
-from trtdsl.verification.oracle import require_export
+from trtdsl.verification.loading import require_export
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,7 +7,7 @@ import torch
 
 from trtdsl.diagnostics import UsageError
 from trtdsl.importers.inputs import type_text
-from trtdsl.verification.oracle import require_export
+from trtdsl.verification.loading import require_export
 
 
 def test_an_example_tensor_says_a_type() -> None:

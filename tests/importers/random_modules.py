@@ -103,7 +103,7 @@ class Gate(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         squeezed = functional.relu(self.fc1(x.mean((2, 3))))
         if self.fc2 is None:
-            return x * squeezed.sum(1)[:, None, None, None]
+            return x * torch.tanh(squeezed.sum(1))[:, None, None, None]
         return x * torch.sigmoid(self.fc2(squeezed))[:, :, None, None]
 
 

@@ -50,9 +50,27 @@ def test_files_are_written_checked_and_verified(capsys: pytest.CaptureFixture[st
     assert lines[2].startswith(f"equal to {WORDS[0]}: float32 at N = 3, S = ")
     assert "; float64 at N = 1, S = 2, relative error " in lines[2]
     assert lines[3] == "go on with: trtdsl compile words.trtnet weights.pth words.constants.safetensors"
+    assert lines[4].startswith(
+        'where weights.pth is what torch.save(module.state_dict(), "weights.pth") writes'
+    )
     torch.save(modules.Words(depth=2).state_dict(), "weights.pth")
     assert trtdsl("check", "words.trtnet", "weights.pth", "words.constants.safetensors") == 0
     assert trtdsl("fmt", "--check", "words.trtnet") == 0
+
+
+def test_the_weights_are_written_beside_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("import", *WORDS, *LENGTH, "-o", "words.trtnet", "--with-weights") == 0
+    (*_, step) = capsys.readouterr().err.splitlines()
+    command = "words.trtnet words.weights.safetensors words.constants.safetensors"
+    assert step == f"go on with: trtdsl compile {command}"
+    assert trtdsl("check", *command.split()) == 0
+
+
+def test_a_range_is_written_as_a_person_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("import", EMPTY[0], "--input", "x=float32[N, 4] in 0 .. 0.5") == 0
+    assert "input x: float32[N, 4] in 0 .. 0.5\n" in capsys.readouterr().out
+    assert trtdsl("import", EMPTY[0], "--input", "x=float32[N, 4] in -1 .. 1") == 0
+    assert "input x: float32[N, 4] in -1 .. 1\n" in capsys.readouterr().out
 
 
 def test_constants_without_a_file_are_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +134,7 @@ def test_a_checkpoint_is_loaded_before(capsys: pytest.CaptureFixture[str]) -> No
         ((*EMPTY, *EMPTY[1:]), "`--input x` is given twice"),
         (("torch.nn:Lineal", *EMPTY[1:]), "has no `Lineal`, did you mean `Linear`?"),
         (("torch.nn", *EMPTY[1:]), "`torch.nn` is not a `package.module:name`"),
-        ((f"{HERE / 'modules.py'}:not_a_module", *EMPTY[1:]), "makes a int, no torch.nn.Module"),
+        ((f"{HERE / 'modules.py'}:not_a_module", *EMPTY[1:]), "makes `int`, which is not a torch.nn.Module"),
         (("missing.pt2",), "cannot read `missing.pt2`: no such file"),
         (("missing.onnx",), "cannot read `missing.onnx`: no such file"),
     ],

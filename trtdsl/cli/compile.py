@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "-o",
     type=PATH,
     metavar="PATH",
-    help="The engine; by default MODEL.engine in the current folder, after the model's name. What is "
+    help="The engine; by default FILE.engine in the current folder, with --model MODEL.engine. What is "
     "there is overwritten only if it is an engine, its manifest beside it, or empty.",
 )
 @with_options(CheckOptions, "choice")
@@ -55,7 +55,7 @@ def compile(
 
     return_large_blocks()
     graph = without_warnings(check_file(file, weights, choice))
-    engine = output or Path(f"{graph.name}.engine")
+    engine = output or Path(f"{choice.model or file.stem}.engine")
     with _progress(quiet) as progress:
         compiled = compile_graph(
             graph,

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from trtdsl.types import Symbol
 
 
+_UNNAMED = Path("weights.pth")
+"""The checkpoint of a module that was imported without one."""
+
+
 @command
 @argument(
     "source",
@@ -54,6 +58,11 @@ if TYPE_CHECKING:
     help="The text; by default it is printed. Constants that no state dict holds go beside it, into "
     "NAME.constants.safetensors; the weights of a file into NAME.weights.safetensors.",
 )
+@click.option(
+    "--with-weights",
+    is_flag=True,
+    help="Write the module's weights beside the text too, into NAME.weights.safetensors.",
+)
 @click.option("--force", is_flag=True, help="Overwrite a text that is there and has been edited since.")
 @click.option("--flat", is_flag=True, help="Write one model without blocks and loops.")
 @click.option(
@@ -71,6 +80,7 @@ def import_(
     weights: Path | None,
     name: str,
     output: Path | None,
+    with_weights: bool,
     force: bool,
     flat: bool,
     verify: bool,
@@ -83,6 +93,8 @@ def import_(
     from trtdsl.importers.inputs import split_pairs
     from trtdsl.importers.source import open_source
 
+    if output is not None and not output.parent.is_dir():
+        raise UsageError(Diagnostic(f"cannot write `{output}`: there is no folder `{output.parent}`"))
     opened = open_source(
         source,
         split_pairs(inputs, "--input", "x=float32[N, 3, 224, 224]"),
@@ -93,6 +105,8 @@ def import_(
     )
     with _progress(f"exporting {source}"):
         imported = opened.imported(is_flat=flat)
+        if with_weights:
+            imported = opened.with_weights(imported)
     report(imported.notes)
     for line in _guesses(opened, imported):
         print(line, file=sys.stderr)
@@ -107,7 +121,7 @@ def import_(
     if verify and not _verified(opened, imported):
         context.exit(1)
     if output is not None:
-        _say(_next_command(imported, output, weights))
+        _say(*_next_steps(imported, output, weights))
 
 
 def _write(imported: Imported, output: Path, force: bool) -> None:
@@ -132,18 +146,24 @@ def _written(imported: Imported, output: Path) -> list[str]:
     return lines
 
 
-def _next_command(imported: Imported, output: Path, weights: Path | None) -> str:
-    """How to go on."""
+def _next_steps(imported: Imported, output: Path, weights: Path | None) -> list[str]:
+    """How to go on, and where the weights come from that are not there yet."""
     from trtdsl.importers.module import constants_path, weights_path
 
     files = [output]
     if imported.weights:
         files.append(weights_path(output))
     elif _weights(imported):
-        files.append(weights or Path("weights.pth"))
+        files.append(weights or _UNNAMED)
     if imported.constants:
         files.append(constants_path(output))
-    return f"go on with: trtdsl compile {' '.join(map(str, files))}"
+    steps = [f"go on with: trtdsl compile {' '.join(map(str, files))}"]
+    if _UNNAMED in files and not _UNNAMED.exists():
+        steps.append(
+            f'where {_UNNAMED} is what torch.save(module.state_dict(), "{_UNNAMED}") writes;'
+            " `--with-weights` writes the module's weights beside the text"
+        )
+    return steps
 
 
 def _weights(imported: Imported) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from trtdsl.importers.names import hints_of
 from trtdsl.importers.program import Program, Ref
 from trtdsl.importers.sketch import Block, Item, Sketch, Statement
-from trtdsl.types import Symbol
+from trtdsl.types import Symbol, ValueRange
 
 
 def flat(program: Program, statements: Sequence[Statement]) -> Sketch:
@@ -31,7 +31,7 @@ def of_model(program: Program, items: Sequence[Item], blocks: Sequence[Block]) -
         name=program.name,
         parameters=(),
         tensors=tuple(
-            (name, f"{type} in {program.values[name]}" if name in program.values else str(type))
+            (name, f"{type} in {_range(program.values[name])}" if name in program.values else str(type))
             for name, type in program.inputs.items()
         ),
         items=tuple(items),
@@ -40,6 +40,12 @@ def of_model(program: Program, items: Sequence[Item], blocks: Sequence[Block]) -
         hints={**hints_of(items), **program.input_names},
     )
     return Sketch(model, tuple(blocks), tuple(map(dimension, program.symbols)), outputs)
+
+
+def _range(values: ValueRange) -> str:
+    """``0 .. 1`` for floats too, as it is written by hand."""
+    whole = [int(each) if float(each).is_integer() and abs(each) < 1e15 else each for each in values]
+    return f"{whole[0]} .. {whole[1]}"
 
 
 def dimension(symbol: Symbol) -> str:

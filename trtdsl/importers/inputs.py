@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, Source, Span, UsageError
 from trtdsl.elaborate import elaborate
 from trtdsl.syntax import tree
 from trtdsl.syntax.parser import parse
@@ -28,6 +29,7 @@ LENGTH = "1 .. 128 .. 512"
 """The ranges of dimensions that nobody gave one."""
 
 _MODEL = "inputs"
+_NAME = "<inputs>"
 _BATCHES = ("n", "b", "batch", "batch_size")
 _LENGTHS = ("s", "l", "t", "seq", "length", "sequence")
 _SIDES = ("h", "w", "height", "width")
@@ -53,7 +55,7 @@ def read_inputs(inputs: Mapping[str, str], dims: Mapping[str, str]) -> Inputs:
         if not name.isidentifier():
             raise UsageError(Diagnostic(f"`{name}` cannot be a name in a model"))
     for name, range in dims.items():
-        if ".." in range and range.count("..") != 2:
+        if range.count("..") != 2 and not range.strip().isdecimal():
             text = f"`{name} = {range}`: a range is `minimum .. optimum .. maximum`"
             raise UsageError(Diagnostic(text))
     try:
@@ -62,14 +64,14 @@ def read_inputs(inputs: Mapping[str, str], dims: Mapping[str, str]) -> Inputs:
             if name not in letters:
                 raise UsageError(Diagnostic(f"no input has a dimension `{name}`"))
         guesses = {name: _guess(name, places) for name, places in letters.items() if name not in dims}
-        graph = elaborate(_text(inputs, {**dims, **guesses}), "<inputs>").graph
+        graph = elaborate(_text(inputs, {**dims, **guesses}), _NAME).graph
     except UsageError:
         raise
     except Exception as error:
         if not hasattr(error, "diagnostics"):
             raise
         diagnostics: Sequence[Diagnostic] = getattr(error, "diagnostics", ())
-        raise UsageError(*(each for each in diagnostics if each.severity == "error")) from error
+        raise UsageError(*(_as_written(each) for each in diagnostics if each.severity == "error")) from error
     types = {value.name: value.type for value in graph.inputs}
     found = {each.name: each for type in types.values() for dim in type.shape for each in _sorted(dim)}
     return Inputs(types, found, dict(graph.ranges), tuple(name for name in guesses if name in found))
@@ -103,16 +105,50 @@ def split_pairs(texts: Sequence[str], option: str, example: str) -> dict[str, st
 
 def _text(inputs: Mapping[str, str], dims: Mapping[str, str]) -> str:
     """The inputs as a model, for the language to read."""
-    lines = [f"  dim {name} = {range}" for name, range in dims.items()]
-    lines += [f"  input {name}: {type}" for name, type in inputs.items()]
+    lines = [f"  dim {name} = {' '.join(range.split())}" for name, range in dims.items()]
+    lines += [f"  input {name}: {' '.join(type.split())}" for name, type in inputs.items()]
     lines += [f"  output _ = {next(iter(inputs))}"] if inputs else []
     return "\n".join([f"model {_MODEL} {{", *lines, "}", ""])
+
+
+def _as_written(diagnostic: Diagnostic) -> Diagnostic:
+    """A message about the model, on the input or the range that the user wrote."""
+    span, is_end = _place(diagnostic.span)
+    message = diagnostic.message
+    if is_end:
+        message = re.sub(r"found `[^`]*`$", "found the end", message)
+    origins = tuple(replace(each, span=_place(each.span)[0]) for each in diagnostic.origins)
+    return replace(diagnostic, message=message, span=span, origins=origins)
+
+
+def _place(span: Span | None) -> tuple[Span | None, bool]:
+    """A place in the model as one in ``x: float32[N, 3]``; and whether that ended there too soon."""
+    if span is None or span.source.name != _NAME:
+        return span, False
+    lines = span.source.text.split("\n")
+    line, column = span.line - 1, span.column - 1
+    found = _WRITTEN.match(lines[line])
+    is_end = found is None or column < found.end()
+    if is_end:
+        line -= 1
+        column = len(lines[line])
+        found = _WRITTEN.match(lines[line])
+    if found is None:
+        return None, False
+    text = lines[line][found.end() :]
+    name = re.split(r"\W", text, maxsplit=1)[0]
+    start = column - found.end()
+    stop = start + 1 if is_end else min(start + span.end - span.start, len(text))
+    return Span(Source(f"{found['kind']} {name}", text), start, stop), is_end
+
+
+_WRITTEN = re.compile(r"  (?P<kind>input|dim) ")
 
 
 def _letters(text: str) -> Iterator[tuple[str, list[tuple[tree.Input, int]]]]:
     """The names in the inputs' shapes, each with the inputs and dimensions where it stands."""
     found: dict[str, list[tuple[tree.Input, int]]] = {}
-    for item in parse(text, "<inputs>").items:
+    for item in parse(text, _NAME).items:
         for statement in item.body if isinstance(item, tree.Model) else ():
             if isinstance(statement, tree.Input):
                 for number, size in enumerate(statement.type.shape):

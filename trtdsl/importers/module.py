@@ -118,7 +118,8 @@ def import_module(
     the blocks' parameters.
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that cannot be imported.
     """
-    from trtdsl.verification.oracle import require_export, state_of
+    from trtdsl.verification.loading import require_export
+    from trtdsl.verification.oracle import state_of
 
     require_export("importing a module")
     read = _inputs(inputs, dims)

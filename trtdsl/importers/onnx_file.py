@@ -361,6 +361,10 @@ def load(path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load(str(path))
+        found = onnx.load(str(path))
     except (DecodeError, OSError, onnx.checker.ValidationError) as error:
         raise DiagnosticError(Diagnostic(f"{path} cannot be read as an ONNX model: {error}")) from error
+    if not found.graph.output:
+        # Whatever bytes may read as a message without any field that is known.
+        raise DiagnosticError(Diagnostic(f"{path} is not an ONNX model: it has no outputs"))
+    return found

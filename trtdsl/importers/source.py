@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 import msgspec
 
@@ -59,6 +60,17 @@ class Opened(msgspec.Struct, frozen=True):
 
         return checked_import(captured, state_of(self.module), is_flat)
 
+    def with_weights(self, imported: Imported) -> Imported:
+        """With the module's own weights too, to be written beside the text."""
+        from trtdsl.verification.oracle import state_of
+
+        if self.inputs is None:
+            return imported
+        assert imported.graph
+        state = state_of(self.module)
+        keys = [weight.key for weight in imported.graph.weights if not weight.constant]
+        return msgspec.structs.replace(imported, weights={key: state[key] for key in keys})
+
 
 def open_source(
     source: str,
@@ -69,7 +81,8 @@ def open_source(
     name: str,
 ) -> Opened:
     """What a path stands for; raises :class:`~trtdsl.diagnostics.UsageError`."""
-    from trtdsl.verification.oracle import load_module, load_state, object_at, require_export, with_ties
+    from trtdsl.verification.loading import load_module, object_at, require_export
+    from trtdsl.verification.oracle import load_state, with_ties
     from trtdsl.weights import load_checkpoints
 
     if source.endswith(ONNX):
@@ -82,11 +95,14 @@ def open_source(
         _require_file(source)
         exported = _load_exported(source)
         return Opened(source, name or Path(source).stem, exported.module(), exported, dims=dims)
+    if Path(source).suffix in _CHECKPOINTS:
+        raise UsageError(_of_weights(source))
     found = object_at(source)
     with recording() as constructed:
-        _, module = load_module(found, arguments, "`trtdsl import`")
+        _, module = load_module(found, arguments, "`trtdsl import`", name=source)
     if not inputs:
         raise UsageError(_without_inputs(source, module))
+    _require_all(source, module, inputs)
     if weights is not None:
         state = with_ties(module, load_checkpoints((weights,)))
         load_state(source, module, state)
@@ -96,9 +112,22 @@ def open_source(
     return Opened(source, name or called, module.eval(), inputs=read, constructed=constructed)
 
 
+_CHECKPOINTS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
+
+
+def _of_weights(source: str) -> Diagnostic:
+    help = f"name what makes the module: `trtdsl import package.module:Class --weights {source}`"
+    return Diagnostic(f"`{source}` holds weights, not the network that they belong to", help=(help,))
+
+
 def _load_exported(source: str) -> Any:
     import torch
 
+    if not is_zipfile(source):
+        # torch prints a traceback of its own before it raises.
+        raise UsageError(
+            Diagnostic(f"torch.export cannot load `{source}`: torch.export.save did not write it")
+        )
     try:
         return torch.export.load(source)
     except Exception as error:  # torch's errors have no common base
@@ -122,9 +151,32 @@ def _refuse_for_files(**given: Any) -> None:
             raise UsageError(Diagnostic(text))
 
 
-def _without_inputs(source: str, module: nn.Module) -> Diagnostic:
+def _require_all(source: str, module: nn.Module, inputs: Mapping[str, str]) -> None:
+    """Refuse inputs without one that ``forward`` needs."""
+    parameters = inspect.signature(module.forward).parameters
+    known = [each for each in parameters.values() if each.kind in _NAMED]
+    by_name = all(name in parameters for name in inputs)
+    left = [each for each in known if each.name not in inputs] if by_name else known[len(inputs) :]
+    missing = [each.name for each in left if each.default is inspect.Parameter.empty]
+    if missing:
+        text = f"{source} takes {_signature(module)}: `{missing[0]}` is not given"
+        raise UsageError(Diagnostic(text, help=(f"--input '{missing[0]}=float32[N, 3, 224, 224]'",)))
+
+
+_NAMED = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
+
+
+def _signature(module: nn.Module) -> str:
     signature = re.sub(r"'|torch\.(?=Tensor)", "", str(inspect.signature(module.forward)))
-    takes = f"it is called with {signature.partition(' ->')[0]}"
+    return signature.partition(" ->")[0]
+
+
+def _without_inputs(source: str, module: nn.Module) -> Diagnostic:
+    takes = f"it is called with {_signature(module)}"
     first = next(iter(inspect.signature(module.forward).parameters), "x")
     advice = f"--input '{first}=float32[N, 3, 224, 224]', with letters for dynamic dimensions"
     return Diagnostic(f"what {source} takes is not known: give the type of each input", help=(takes, advice))

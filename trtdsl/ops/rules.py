@@ -88,11 +88,15 @@ def same_dim(left: Dim, right: Dim, what: str, about: str | None = None) -> bool
     try:
         return equal(left, right)
     except Undecided as undecided:
-        raise Refused(
-            f"{what}: whether `{left}` equals `{right}` depends on the input's size",
-            about,
-            undecided.help or None,
-        ) from undecided
+        raise Refused(f"{what}: {_may_differ(left, right)}", about, undecided.help or None) from undecided
+
+
+def _may_differ(left: Dim, right: Dim) -> str:
+    if isinstance(left, int):
+        left, right = right, left
+    if isinstance(right, int):
+        return f"`{left}` is not always {right}"
+    return f"whether `{left}` equals `{right}` depends on the input's size"
 
 
 def broadcast_shapes(left: Sequence[Dim], right: Sequence[Dim]) -> tuple[Dim, ...]:

@@ -14,6 +14,10 @@ MOST_BYTES = 32 * 1024 * 1024
 """of a text: reading it takes some hundred times as much memory"""
 
 
+_IMPORTED = {".py": "Python", ".onnx": "an ONNX model", ".pt2": "an exported program"}
+"""What a file of another kind holds that can be imported."""
+
+
 def read_source(path: Path, name: str) -> str:
     """A `.trtnet` file's text; raises UsageError for a path that leads to no file."""
     try:
@@ -21,11 +25,15 @@ def read_source(path: Path, name: str) -> str:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "no such file" if missing else (error.strerror or str(error)).lower()
-        raise UsageError(Diagnostic(f"cannot read `{name}`: {reason}")) from error
+        help = _importing(name) if missing and ":" in name else ()
+        raise UsageError(Diagnostic(f"cannot read `{name}`: {reason}", help=help)) from error
     except ValueError as error:
         raise UsageError(Diagnostic(f"cannot read `{name}`: not a path")) from error
     if data is None:
         raise UsageError(Diagnostic(f"cannot read `{name}`: it is not a file"))
+    if path.suffix in _IMPORTED:
+        text = f"`{name}` is {_IMPORTED[path.suffix]}, not a text of the language"
+        raise UsageError(Diagnostic(text, help=_importing(f"{name}:NAME" if path.suffix == ".py" else name)))
     if len(data) > MOST_BYTES:
         text = f"cannot read `{name}`: it is longer than {MOST_BYTES // 2**20} MiB"
         raise DiagnosticError(Diagnostic(text))
@@ -36,6 +44,11 @@ def read_source(path: Path, name: str) -> str:
     if "\0" in text:
         raise DiagnosticError(Diagnostic(f"cannot read `{name}`: it is not a text, it holds zero bytes"))
     return text
+
+
+def _importing(source: str) -> tuple[str, ...]:
+    inputs = "" if source.endswith((".onnx", ".pt2")) else ' --input "x=float32[N, 3, 224, 224]"'
+    return (f"`trtdsl import {source}{inputs} -o model.trtnet` writes a text",)
 
 
 def _content(path: Path) -> bytes | None:

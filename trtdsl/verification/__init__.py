@@ -29,18 +29,17 @@ from trtdsl.reference import ProfilePoint
 from trtdsl.verification.comparison import compare_with
 from trtdsl.verification.engine import EngineLike, compare_engine, engine_of, loaded
 from trtdsl.verification.inputs import Array, choose_inputs, input_advice, load_inputs
+from trtdsl.verification.loading import load_module, require_torch
 from trtdsl.verification.oracle import (
     OnnxReference,
     Reference,
     TorchReference,
     Weights,
     load_constants,
-    load_module,
     load_reference_arrays,
     load_state,
     load_weights,
     moved,
-    require_torch,
     state_of,
     tensors_in,
     with_ties,

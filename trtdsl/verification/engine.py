@@ -24,7 +24,8 @@ from trtdsl.trt.manifest import Binding, Manifest
 from trtdsl.types import DType, TensorType
 from trtdsl.verification.comparison import compare_with, notes_on_outputs, with_advice
 from trtdsl.verification.hidden import ROUNDINGS
-from trtdsl.verification.oracle import Array, Reference, require_torch
+from trtdsl.verification.loading import require_torch
+from trtdsl.verification.oracle import Array, Reference
 from trtdsl.verification.outputs import paired, require_all
 from trtdsl.verification.result import (
     Difference,

@@ -10,9 +10,7 @@ import copy
 import dataclasses
 import importlib
 import importlib.util
-import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 Weights: TypeAlias = Checkpoint | Mapping[str, Array]
 UNMENTIONED = "num_batches_tracked"
-OLDEST_EXPORT = (2, 14)
-"""The oldest release of PyTorch whose torch.export the importer reads."""
 
 
 class Reference(Protocol):
@@ -123,88 +119,6 @@ def widening(wanted: bool) -> AbstractContextManager[Any]:
             return wide(result) if isinstance(result, torch.Tensor) else result
 
     return Widening() if wanted else nullcontext()
-
-
-def load_module(
-    against: str | nn.Module | Callable[..., nn.Module],
-    arguments: Mapping[str, Any],
-    what: str = "`--against`",
-) -> tuple[str, nn.Module]:
-    """The module that a path, a constructor with arguments, or a module itself stands for, and its name.
-
-    A path is ``package.module:name``, or ``file.py:name``; ``what`` asks for it. Raises :class:`UsageError`.
-    """
-    require_torch(what)
-    from torch import nn
-
-    name = against if isinstance(against, str) else getattr(against, "__name__", type(against).__name__)
-    found: Any = object_at(against) if isinstance(against, str) else against
-    if isinstance(found, nn.Module) and arguments:
-        raise UsageError(Diagnostic(f"{name} is a module already and does not take arguments"))
-    if not isinstance(found, nn.Module):
-        if not callable(found):
-            raise UsageError(Diagnostic(f"{name} is neither a torch.nn.Module nor makes one"))
-        try:
-            found = found(**arguments)
-        except Exception as error:  # the user's own code
-            raise UsageError(Diagnostic(f"{name} fails: {type(error).__name__}: {error}")) from error
-    if not isinstance(found, nn.Module):
-        raise UsageError(Diagnostic(f"{name} makes a {type(found).__name__}, no torch.nn.Module"))
-    return name, found
-
-
-def require_torch(what: str) -> None:
-    """Raise :class:`UsageError` where PyTorch is not installed, which ``what`` needs."""
-    if importlib.util.find_spec("torch") is None:
-        help = ("pip install 'trtdsl[torch]'",)
-        raise UsageError(Diagnostic(f"{what} needs PyTorch, which is not installed", help=help))
-
-
-def require_export(what: str) -> None:
-    """Raise :class:`UsageError` where PyTorch is missing or older than what the importer was written for."""
-    require_torch(what)
-    import torch
-
-    version = torch.__version__.partition("+")[0]
-    if tuple(int(each) for each in re.findall(r"\d+", version)[:2]) < OLDEST_EXPORT:
-        oldest = ".".join(map(str, OLDEST_EXPORT))
-        help = ("pip install 'trtdsl[import]'",)
-        raise UsageError(
-            Diagnostic(f"{what} needs PyTorch {oldest} or newer, and {version} is installed", help=help)
-        )
-
-
-def object_at(path: str) -> Any:
-    """What stands at ``package.module:name`` or ``file.py:name``; raises :class:`UsageError`."""
-    where, colon, attribute = path.partition(":")
-    if not colon or not attribute:
-        text = f"`{path}` is not a `package.module:name`, such as torchvision.models:resnet18"
-        raise UsageError(Diagnostic(text))
-    found = _import_module(where)
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            near = did_you_mean(part, [each for each in dir(found) if not each.startswith("_")])
-            raise UsageError(Diagnostic(f"`{where}` has no `{attribute}`{near}"))
-        found = getattr(found, part)
-    return found
-
-
-def _import_module(where: str) -> Any:
-    # A script's own folder is on the path, the folder it is called in is not.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        if not where.endswith(".py"):
-            return importlib.import_module(where)
-        spec = importlib.util.spec_from_file_location(where, where)
-        assert spec and spec.loader
-        # Dataclasses look their module up there; by its path it hides no other.
-        sys.modules[where] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    except Exception as error:  # the user's own code
-        raise UsageError(Diagnostic(f"cannot import `{where}`: {type(error).__name__}: {error}")) from error
 
 
 def moved(module: nn.Module, dtype: torch.dtype) -> nn.Module:
