@@ -7,13 +7,14 @@ instead.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.diagnostics import Diagnostic
 from trtdsl.importers.examples import arranged
 from trtdsl.importers.inputs import Inputs
 from trtdsl.importers.places import failed_place, span_of
+from trtdsl.importers.violations import guards_in
 from trtdsl.types import Symbol
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Place = tuple[str, int]
 _FIXED = re.compile(r"^\s*(?P<name>\w+) = (?P<size>\d+)\s*$", re.MULTILINE)
+_SIZE = re.compile(r"(?P<name>\w+) = (?P<size>L\['\w+'\]\.size\(\)\[\d+\])")
+_MAKES_NUMBER = re.compile(r"\b((?:math\.\w+|int|float|round|len)(?=\())")
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW")
 
 
@@ -36,6 +39,8 @@ def complaint(
     text = str(error)
     if fixed := fixed_sizes(text, dims):
         return [_fixed(name, size, places.get(name)) for name, size in fixed.items()]
+    if guards := guards_in(text):
+        return [_violated(guards, text, dims, places)]
     place = failed_place(error)
     if type(error).__name__ in _DATA_DEPENDENT:
         return [_data_dependent(place)]
@@ -66,12 +71,43 @@ def narrowed(before: Symbol, after: Symbol, place: Place | None) -> Diagnostic:
     return _at(f"the module takes `{after.name}` from {range}", place, (), severity="note")
 
 
+def too_narrow(found: Symbol, place: Place | None) -> Diagnostic:
+    """That the module is made for about one size."""
+    text = f"the module takes `{found.name}` from {found.minimum} .. {found.maximum} only"
+    return _at(text, place, (_instead(place) or f"write one size for `{found.name}` in the input's type",))
+
+
 def _fixed(name: str, size: int, place: Place | None) -> Diagnostic:
     help = (
         f"write the one size for `{name}` in the input's type, such as {size}",
-        "or let the module ask for the size: `x.shape[0]`, -1 in a view, `flatten`",
+        _instead(place) or "or let the module ask for the size: `x.shape[0]`, -1 in a view, `flatten`",
     )
     return _at(f"the module takes one `{name}` only: it becomes a number, {size} in the example", place, help)
+
+
+def _violated(
+    guards: Sequence[str], text: str, dims: Mapping[str, Symbol], places: Mapping[str, Place]
+) -> Diagnostic:
+    """That the module does other things at other sizes."""
+    sizes = {match["size"]: match["name"] for match in _SIZE.finditer(text)}
+    names = [name for name in dict.fromkeys(sizes.values()) if name in dims]
+    place = next((places[name] for name in names if name in places), None)
+    shown = guards[0]
+    for size, name in sizes.items():
+        shown = shown.replace(size, name)
+    about = " and ".join(f"`{name}`" for name in names) or "a size"
+    message = f"the module does other things at other sizes of {about}: it is the same only where `{shown}`"
+    return _at(message, place, (_instead(place) or "give a range in which that holds",))
+
+
+def _instead(place: Place | None) -> str:
+    """What to write in place of what makes a number of a size."""
+    span = span_of(*place) if place else None
+    found = _MAKES_NUMBER.search(span.text) if span else None
+    if not found:
+        return ""
+    other = "`S // 2` for `int(S / 2)`, `S ** 0.5` for `math.sqrt(S)`, `x.shape[0]` for `len(x)`"
+    return f"`{found[1]}` makes a number of a size: write {other}"
 
 
 def _data_dependent(place: Place | None) -> Diagnostic:

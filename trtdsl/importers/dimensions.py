@@ -6,10 +6,13 @@ In: a SymInt such as ``64*s77`` and which of the language's symbols ``s77`` is. 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+from trtdsl.importers.program import Argument
+from trtdsl.importers.size_numbers import NotOfSizes, Operate, computed, rounded
 from trtdsl.types import Dim, maximum, minimum
 
 
@@ -28,7 +31,28 @@ class Sizes:
         if isinstance(value, int):
             return value
         expression = value.node.expr if hasattr(value, "node") else value
-        return self._expression(expression)
+        try:
+            return self._expression(expression)
+        except Unwritable as error:
+            raise Unwritable(self._named(expression)) from error
+
+    def number(self, value: Any, operate: Operate) -> Argument:
+        """A SymFloat as what operations make of sizes."""
+        try:
+            return computed(value.node.expr, self._expression, operate)
+        except (NotOfSizes, Unwritable) as error:
+            raise Unwritable(self._named(value.node.expr)) from error
+
+    def is_of_sizes(self, value: Any) -> bool:
+        """Whether a SymInt or a SymFloat depends on sizes alone."""
+        return all(str(each) in self._dims for each in value.node.expr.free_symbols)
+
+    def _named(self, expression: Any) -> str:
+        """An expression by the names of the language's dimensions, for people."""
+        text = str(expression)
+        for name, dim in self._dims.items():
+            text = re.sub(rf"\b{name}\b", str(dim), text)
+        return re.sub(r"\bToFloat\((\w+)\)", r"\1", text)
 
     def _expression(self, value: Any) -> Dim:
         if value.is_Integer:
@@ -37,6 +61,9 @@ class Sizes:
             if str(value) not in self._dims:
                 raise Unwritable(f"{value}")
             return self._dims[str(value)]
+        whole = rounded(value, self._dims, self._expression)
+        if whole is not None:
+            return whole
         parts = [self._fraction(each) for each in value.args]
         kind = type(value).__name__
         if kind == "Mul":

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.importers.complaints import Place, complaint, fixed_sizes
+from trtdsl.importers.complaints import Place, complaint, fixed_sizes, too_narrow
 from trtdsl.importers.examples import STRIDE, arranged, example_inputs, example_sizes, parameters_of
 from trtdsl.importers.guards import Decisions, watched
 from trtdsl.importers.inputs import Inputs
-from trtdsl.importers.opaque import recurrences_kept
+from trtdsl.importers.opaque import sizes_kept
+from trtdsl.importers.violations import guards_in, is_fixed, where_they_hold
 from trtdsl.types import Dim, Symbol, SymbolicDim, symbol, symbols
 from trtdsl.types.dim import terms_of
 
@@ -64,31 +65,46 @@ def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
     """The program with the ranges and steps that torch asks for, at sizes that are multiples of ``grain``."""
     dims = dict(inputs.dims)
     decided: dict[str, Place] = {}
-    for _ in range(3 * len(dims) + 2):
+    is_tried = False
+    for _ in range(3 * len(dims) + 3):
         sizes = example_sizes(inputs.types, dims, grain=grain)
         examples = example_inputs(inputs.types, sizes, inputs.values)
         shapes = _argument_shapes(module, inputs, examples)
         with _quiet(), watched() as decisions:
             try:
-                program = _export(module, inputs, dims, examples)
+                program = _export(module, inputs, dims, examples, is_tried=is_tried)
             except DiagnosticError:
                 raise
             except Exception as error:  # torch's errors have no common base, the module may raise any
                 caught = error
             else:
                 return Exported(program, dims, sizes, decided)
-        changes = _changes(str(caught), dims)
-        if not changes or fixed_sizes(str(caught), dims):
-            places = _places(decisions, shapes)
-            raise DiagnosticError(*complaint(caught, module, inputs, dims, examples, places)) from caught
-        decided |= {name: place for name, place in _places(decisions, shapes).items() if name in changes}
+        text, places = str(caught), _places(decisions, shapes)
+        changes = _changes(text, dims)
+        if not changes or fixed_sizes(text, dims):
+            guards = guards_in(text)
+            tried = where_they_hold(guards, dims, shapes, sizes) if guards and not is_tried else None
+            if tried is None:
+                raise DiagnosticError(*complaint(caught, module, inputs, dims, examples, places)) from caught
+            changes = {name: each for name, each in tried.items() if each != dims[name]}
+            # What holds for every size that was tried need not be proved by torch.
+            is_tried = not changes
+        if fixed := [each for name, each in changes.items() if is_fixed(inputs.dims[name], each)]:
+            raise DiagnosticError(*(too_narrow(each, places.get(each.name)) for each in fixed)) from caught
+        decided |= {name: place for name, place in places.items() if name in changes}
         dims |= changes
     raise DiagnosticError(Diagnostic("torch.export does not settle which sizes the module takes"))
 
 
 def _export(
-    module: nn.Module, inputs: Inputs, dims: Mapping[str, Symbol], examples: Mapping[str, Any]
+    module: nn.Module,
+    inputs: Inputs,
+    dims: Mapping[str, Symbol],
+    examples: Mapping[str, Any],
+    *,
+    is_tried: bool,
 ) -> ExportedProgram:
+    """torch's program. With ``is_tried`` what it cannot prove of the sizes is left to the running program."""
     import torch
 
     made = _torch_dims(dims)
@@ -99,8 +115,15 @@ def _export(
     positional, named = arranged(module, examples)
     given = {**dict(zip(parameters_of(module), positional, strict=False)), **named}
     dynamic = {key: shapes[_owner(key, given, examples)] for key in given}
-    with torch.no_grad(), recurrences_kept():
-        return torch.export.export(module, tuple(positional), named, dynamic_shapes=dynamic, strict=False)
+    with torch.no_grad(), sizes_kept():
+        return torch.export.export(
+            module,
+            tuple(positional),
+            named,
+            dynamic_shapes=dynamic,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=is_tried,
+        )
 
 
 def _torch_dims(dims: Mapping[str, Symbol]) -> dict[str, Any]:

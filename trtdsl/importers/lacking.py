@@ -35,6 +35,14 @@ def at_run_time(what: str, frames: Sequence[Frame]) -> Diagnostic:
     return Diagnostic(f"{what} depends here on a tensor's values at run time", span, help=help)
 
 
+def not_of_sizes(size: str, frames: Sequence[Frame]) -> Diagnostic:
+    """That the language cannot compute a number of sizes, with the line where it is."""
+    own = [frame for frame in frames if not is_inside_torch(frame.file)]
+    span = span_of(own[-1].file, own[-1].line) if own else None
+    help = ("the language has `+ - * // %`, `max` and `min` of sizes, and all of its functions of tensors",)
+    return Diagnostic(f"the language cannot say the size `{size}`", span, help=help)
+
+
 def _message(name: str, reason: str, operations: Sequence[Operation]) -> Diagnostic:
     times = "" if len(operations) == 1 else f" ({len(operations)} times)"
     message = f"`{name}`{times} cannot be imported: {reason}"

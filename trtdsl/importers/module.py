@@ -28,9 +28,9 @@ from trtdsl.importers.growing import with_growing_lists
 from trtdsl.importers.inputs import Inputs, read_inputs, type_text
 from trtdsl.importers.lacking import lacking
 from trtdsl.importers.program import Array, Operation, Program
-from trtdsl.importers.recognise import with_attention
+from trtdsl.importers.recognise import with_attention, with_bags
 from trtdsl.importers.refusals import refused
-from trtdsl.importers.simplify import simplify
+from trtdsl.importers.simplify import simplify, without_unread
 from trtdsl.importers.translate import Untranslated, constants_of, translatable, translate
 from trtdsl.importers.tree import dissolved, tree_of
 from trtdsl.importers.write import write
@@ -160,7 +160,9 @@ def import_program(program: Program, *, is_flat: bool = False) -> Imported:
 
 def _prepared(program: Program) -> Program:
     """A program as it is translated."""
-    return with_growing_lists(with_attention(simplify(place_constants(program, translatable()))))
+    return without_unread(
+        with_growing_lists(with_bags(with_attention(simplify(place_constants(program, translatable())))))
+    )
 
 
 def _written(program: Program, is_flat: bool) -> Imported:

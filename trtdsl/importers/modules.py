@@ -7,6 +7,7 @@ Weights decide, not the class that an operation ran in: ``conv2d`` with ``featur
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from trtdsl.importers.program import Argument, Call, Operation, Program, Ref
@@ -22,7 +23,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "conv_transpose2d": "conv_transpose2d", "conv_transpose3d": "conv_transpose3d", "linear": "linear",
     "bilinear": "bilinear", "batch_norm": "batch_norm", "layer_norm": "layer_norm", "rms_norm": "rms_norm",
     "group_norm": "group_norm", "instance_norm": "instance_norm", "embedding": "embedding", "prelu": "prelu",
-    "deform_conv2d": "deform_conv2d",
+    "deform_conv2d": "deform_conv2d", "embedding_bag": "embedding_bag",
 }  # fmt: skip
 _NEVER = frozenset({"cudnn_enabled", "cudnn_enable", "momentum", "scale_grad_by_freq", "sparse"})
 _RECURRENT: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
@@ -42,6 +43,8 @@ def module_of(operation: Operation, program: Program) -> Expression:
         return _cell(writing, _CELLS[operation.base])
     if operation.base == "multihead_attention":
         return _attention(writing)
+    if operation.name == "embedding_bag.padding_idx":
+        raise Missing("its bags are of several lengths: give it a row for each, and `padding_idx`")
     name = _FUNCTIONS[operation.base]
     spelling = SPELLINGS[name][1]
     assert spelling.configure
@@ -73,9 +76,19 @@ def module_of(operation: Operation, program: Program) -> Expression:
             *parameters(op),
             is_module=True,
             label=label,
-            tensors=tuple(expression_of(value) for value in operands.values()),
+            **_tensors(op, operands),
         )
     return _function(name, given, op)
+
+
+def _tensors(op: Op, given: Mapping[str, Argument]) -> dict[str, Any]:
+    """What a module is called with: by position as far as nothing before it is left out, else by name."""
+    names = [operand.name for operand in op.operands]
+    if not given.keys() <= set(names):
+        return {"tensors": tuple(map(expression_of, given.values()))}
+    positional = list(takewhile(given.__contains__, names))
+    named = tuple((key, expression_of(value)) for key, value in given.items() if key not in positional)
+    return {"tensors": tuple(expression_of(given[key]) for key in positional), "named_tensors": named}
 
 
 def _function(name: str, given: Mapping[str, Argument], op: Op) -> Expression:

@@ -1,13 +1,14 @@
-"""Recurrent networks kept whole while ``torch.export`` runs a module.
+"""Functions that would fix a size while ``torch.export`` runs a module, replaced by some that do not.
 
 In: a module being exported.  Out: the same, in which ``torch.lstm``, ``gru`` and ``rnn`` are single
 operations of their own, ``trtdsl_import::lstm``: PyTorch's unroll along the sequence where tensors have no
-values, which would fix its length.
+values, which would fix its length. So is ``torch.linspace`` of a dynamic number of steps; a ``torch.tensor``
+of sizes is stacked from single ones, and ``max_pool1d`` asks for no number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -24,24 +25,37 @@ _SCHEMA = (
 
 
 @contextmanager
-def recurrences_kept() -> Generator[None]:
-    """In the meantime each call of a recurrent network is one operation.
+def sizes_kept() -> Generator[None]:
+    """In the meantime no function makes a number of a size that another could keep.
 
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` where one is called with a packed sequence.
     """
     import torch
     from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_leaves
 
     functions = {getattr(torch, name): name for name in _NAMES}
+    others: dict[Any, Callable[..., Any]] = {
+        torch.tensor: _tensor,
+        torch.as_tensor: _tensor,
+        torch.Tensor.new_tensor: lambda x, data, dtype=None, **_: _tensor(data, dtype or x.dtype),
+        torch.linspace: _linspace,
+    }
+    pools = (torch.max_pool1d, torch.nn.functional.max_pool1d)
     packing: Any = getattr(torch, "_pack_padded_sequence")  # noqa: B009
 
     class Kept(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            named = kwargs or {}
             if func is packing:
                 raise DiagnosticError(_packed())
-            if func not in functions:
-                return func(*args, **(kwargs or {}))
-            return _call(functions[func], *args, **(kwargs or {}))
+            if func in functions:
+                return _call(functions[func], *args, **named)
+            if func in pools and not named.pop("return_indices", False):
+                return _pool(*args, **named)
+            if func in others and any(map(_is_symbolic, tree_leaves((args, named)))):
+                return others[func](*args, **named)
+            return func(*args, **named)
 
     _define()
     with Kept():
@@ -70,6 +84,37 @@ def _call(
     return operation(input, states, list(params), has_biases, num_layers, bidirectional, bool(batch_first))
 
 
+def _is_symbolic(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, (torch.SymInt, torch.SymFloat))
+
+
+def _tensor(data: Any, dtype: Any = None, **_: Any) -> Any:
+    """``torch.tensor`` of numbers of which some are sizes."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    is_float = any(isinstance(each, (float, torch.SymFloat)) for each in tree_leaves(data))
+    dtype = dtype or (torch.get_default_dtype() if is_float else torch.int64)
+    if isinstance(data, (list, tuple)):
+        items: Any = data
+        return torch.stack([_tensor(each, dtype) for each in items])
+    return data.to(dtype) if isinstance(data, torch.Tensor) else torch.full((), data, dtype=dtype)
+
+
+def _linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **_: Any) -> Any:
+    """``torch.linspace``, as a line from 0 to 1 where its ends are sizes."""
+    import torch
+
+    line: Any = getattr(torch.ops, NAMESPACE).linspace
+    if _is_symbolic(start) or _is_symbolic(end):
+        found = line(0.0, 1.0, steps) * (end - start) + start
+    else:
+        found = line(float(start), float(end), steps)
+    return found if dtype is None else found.to(dtype)
+
+
 def _packed() -> Diagnostic:
     place = running_place()
     return Diagnostic(
@@ -93,7 +138,47 @@ def _define() -> Any:
         library.define(f"{name}{_SCHEMA}({results})")
         library.impl(name, _run(name), "CPU")
         library.impl(name, _shaped, "Meta")
+    library.define(
+        "max_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=0,"
+        " int[1] dilation=1, bool ceil_mode=False) -> Tensor"
+    )
+    library.impl("max_pool1d", _pooled, "CompositeExplicitAutograd")
+    library.define("linspace(float start, float end, SymInt steps) -> Tensor")
+    library.impl("linspace", lambda start, end, steps: torch.linspace(start, end, steps), "CPU")
+    library.impl("linspace", lambda start, end, steps: torch.empty(steps, device="meta"), "Meta")
     return library
+
+
+def _pool(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: Any = False
+) -> Any:
+    import torch
+
+    if not any(map(_is_symbolic, x.shape)):
+        return torch.max_pool1d(x, kernel_size, stride, padding, dilation, ceil_mode)
+    # PyTorch asks here whether the size is a certain number.
+    given = (kernel_size, stride or (), padding, dilation)
+    return getattr(torch.ops, NAMESPACE).max_pool1d(x, *map(_sequence, given), ceil_mode)
+
+
+def _sequence(value: Any) -> Any:
+    return [value] if isinstance(value, int) else list(value)
+
+
+def _pooled(
+    x: Any,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = (0,),
+    dilation: Any = (1,),
+    ceil: Any = False,
+) -> Any:
+    """``max_pool1d`` as the ``max_pool2d`` of a single row, whose size may be dynamic."""
+    import torch
+
+    strides = (1, *stride) if stride else ()
+    row = x.unsqueeze(-2)
+    return torch.max_pool2d(row, (1, *kernel), strides, (0, *padding), (1, *dilation), ceil).squeeze(-2)
 
 
 def _run(name: str) -> Any:

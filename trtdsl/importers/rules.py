@@ -403,6 +403,8 @@ def _upsample(writing: Writing) -> Expression:
             for key in ("scales_d", "scales_h", "scales_w", "scales")
             if key in writing.operation.arguments
         )
+    if any(isinstance(scale, Ref) for scale in scales or ()):
+        raise Missing("its scale is computed of sizes: give `size`")
     if scales and all(scale is not None for scale in scales):
         given["scale_factor"] = tuple(map(float, scales))
     else:
@@ -450,22 +452,38 @@ def _grid_sample(writing: Writing) -> Expression:
 def _filled(writing: Writing) -> Expression:
     value: Any = writing.get("fill_value", 1 if "ones" in writing.operation.base else 0)
     dtype = writing.result.dtype
+    if isinstance(value, Ref):
+        return _spread(writing, value)
     given: dict[str, Argument] = {"size": writing.result.shape}
     if dtype is not DType.FLOAT32:
         given["dtype"] = dtype
     if value == 0 or value == 1:
         return writing.given("ones" if value else "zeros", given)
-    return writing.given("full", {**given, "fill_value": float(value) if dtype.is_floating else value})
+    return writing.given(
+        "full",
+        {**given, "fill_value": float(value) if dtype.is_floating and isinstance(value, int) else value},
+    )
 
 
 @rule("zero", "fill")
 def _fill(writing: Writing) -> Expression:
     value: Any = writing.get("value", 0)
     if isinstance(value, Ref):
-        return writing.given("expand", {"input": value, "size": writing.result.shape})
+        return _spread(writing, value)
     return writing.given(
         "full", {"size": writing.result.shape, "fill_value": value, "dtype": writing.result.dtype}
     )
+
+
+def _spread(writing: Writing, value: Ref) -> Expression:
+    """A tensor without dimensions in the result's type."""
+    result = writing.result
+    single = expression_of(value)
+    if writing.type(value).dtype is not result.dtype:
+        single = Apply("to", (("", single), ("", Literal(result.dtype))), 2)
+    if not result.shape:
+        return single
+    return Apply("expand", (("", single), ("", Items(tuple(map(Literal, result.shape))))), 2)
 
 
 @rule("copy")
@@ -480,6 +498,8 @@ def _copy(writing: Writing) -> Expression:
 
 @rule("scalar_tensor")
 def _scalar_tensor(writing: Writing) -> Expression:
+    if isinstance(value := writing["s"], Ref):
+        return _spread(writing, value)
     return writing.given("full", {"size": (), "fill_value": writing["s"], "dtype": writing.result.dtype})
 
 

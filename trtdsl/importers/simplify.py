@@ -6,6 +6,7 @@ In: a :class:`~trtdsl.importers.program.Program` as a reader gives it.  Out: one
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -52,7 +53,7 @@ _RECURRENT = frozenset(
 
 def simplify(program: Program) -> Program:
     """The program without operations that do nothing or that nobody reads."""
-    program = with_norms_in_their_weights_type(without_nothing(program))
+    program = with_norms_in_their_weights_type(with_parts_as_slices(without_nothing(program)))
     return without_unread(without_zero_states(program))
 
 
@@ -139,6 +140,34 @@ def _padding(operation: Operation) -> tuple[Argument, ...]:
     found = operation.arguments["pad"]
     assert isinstance(found, tuple)
     return found
+
+
+def with_parts_as_slices(program: Program) -> Program:
+    """Parts of a size that depends on the input's are slices, for `split` takes numbers."""
+    operations: list[Operation] = []
+    for operation in program.operations:
+        sizes = operation.arguments.get("split_sizes")
+        if operation.base != "split_with_sizes" or not isinstance(sizes, tuple) or _are_numbers(sizes):
+            operations.append(operation)
+            continue
+        start: Any = 0
+        for result, size in zip(operation.results, sizes, strict=True):
+            arguments = {
+                "self": operation.arguments["self"],
+                "dim": operation.arguments["dim"],
+                "start": start,
+                "end": start + size,
+                "step": 1,
+            }
+            start = start + size
+            operations.append(
+                Operation("slice.Tensor", arguments, (result,), operation.calls, operation.frames)
+            )
+    return msgspec.structs.replace(program, operations=tuple(operations))
+
+
+def _are_numbers(sizes: tuple[Any, ...]) -> bool:
+    return all(isinstance(each, int) for each in sizes)
 
 
 def without_zero_states(program: Program) -> Program:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes, Unwritable
 from trtdsl.importers.known_values import SHAPED_LIKE, KnownValues, WritesThroughViews
-from trtdsl.importers.lacking import at_run_time
+from trtdsl.importers.lacking import at_run_time, not_of_sizes
 from trtdsl.importers.program import (
     Argument,
     Call,
@@ -61,6 +61,7 @@ class _Reader:
         self._known_roots: dict[str, str] = {}
         self._written_roots: set[str] = set()
         self._known_operations: list[tuple[int, str, list[str]]] = []
+        self._numbers = 0
         nodes = list(exported.graph.nodes)
         self._order = {node.name: number for number, node in enumerate(nodes)}
         self._readers = {node.name: [user.name for user in node.users] for node in nodes}
@@ -150,8 +151,9 @@ class _Reader:
                 try:
                     self._node(node, graph_module, calls)
                 except Unwritable as error:
-                    what = "a size" if _is_unbacked(error) else f"the size {error}"
-                    raise DiagnosticError(at_run_time(what, _frames(node))) from error
+                    if _is_unbacked(error):
+                        raise DiagnosticError(at_run_time("a size", _frames(node))) from error
+                    raise DiagnosticError(not_of_sizes(str(error), _frames(node))) from error
             elif node.op == "get_attr":
                 self._attribute(node, graph_module)
             elif node.op == "output":
@@ -199,11 +201,21 @@ class _Reader:
             return
         if type(value).__name__ in ("SymFloat", "SymBool") or _is_unbacked(value):
             found = self._known.number(node)
+            if found is None and type(value).__name__ == "SymFloat" and self._sizes.is_of_sizes(value):
+                found = self._sizes.number(value, lambda name, given: self._of_sizes(node, name, given))
             if found is None:
                 raise DiagnosticError(at_run_time("a number", _frames(node)))
             self._made[node.name] = found
             return
         self._made[node.name] = self._scalar(value)
+
+    def _of_sizes(self, node: Node, name: str, arguments: Mapping[str, Argument]) -> Ref:
+        """An operation on sizes, whose result has no dimensions."""
+        self._numbers += 1
+        result = f"size_{self._numbers}"
+        self._types[result] = TensorType(DType.FLOAT32, ())
+        self._operations.append(Operation(name, arguments, (result,), _calls(node), _frames(node)))
+        return Ref(result)
 
     def _operation(self, node: Node, calls: tuple[Call, ...]) -> None:
         target: Any = node.target
