@@ -87,7 +87,8 @@ def import_(
 ) -> None:
     """Write a PyTorch module, an exported program or an ONNX file as a text.
 
-    Blocks are the module's classes, labels the keys of its state dict: the checkpoint is loaded as it is.
+    Blocks are the module's classes and labels the keys of its state dict, so the
+    checkpoint is loaded as it is.
     """
     from trtdsl.cli.report import report
     from trtdsl.importers.inputs import split_pairs

@@ -44,7 +44,7 @@ from trtdsl.options import CheckOptions
     "--engine",
     type=PATH,
     metavar="PATH",
-    help="Compute the outputs with this engine, on the GPU; by default on the CPU.",
+    help="Compute the outputs with this engine, on the GPU; without it they are computed on the CPU.",
 )
 @ENGINE_PLUGINS
 @click.option(
@@ -103,7 +103,7 @@ def verify(
 ) -> None:
     """Compare a model with PyTorch, layer by layer, or with other outputs; exit 1 where they differ.
 
-    What nothing can be said of is not equal either: outputs that are NaN or infinite throughout.
+    Outputs that are NaN or infinite throughout count as unknown, not as equal.
 
     With --engine the engine computes the outputs on the GPU. Where they differ, the network is computed on
     the CPU to find out why; where they agree, neither a checkpoint nor PyTorch is needed for --outputs and
