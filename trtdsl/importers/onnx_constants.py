@@ -36,7 +36,7 @@ def evaluate(node: Node) -> tuple[Known | None, ...] | None:
     if node.op in ("Shape", "Size"):
         return (shape_of(node),)
     values = [each for each in node.inputs if each is not None]
-    if node.op in _NEVER or not all(isinstance(each, Known) for each in values):
+    if node.op in (*_NEVER, "DequantizeLinear") or not all(isinstance(each, Known) for each in values):
         return None
     given = [each for each in values if isinstance(each, Known)]
     if node.op in ("Identity", "Transpose") and len(given) == 1:

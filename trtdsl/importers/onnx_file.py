@@ -24,6 +24,7 @@ from trtdsl.importers import (
     onnx_rules_moving,
     onnx_rules_picking,
     onnx_rules_pointwise,
+    onnx_rules_quantized,
     onnx_rules_reducing,
     onnx_rules_runtime,
     onnx_rules_sequences,
@@ -37,6 +38,7 @@ from trtdsl.importers.onnx_inputs import Axes, advised
 from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value
 from trtdsl.importers.onnx_rewrites import recognized
 from trtdsl.importers.onnx_rules_moving import pieces_of
+from trtdsl.importers.onnx_rules_quantized import AROUND
 from trtdsl.importers.onnx_rules_runtime import reason_of
 from trtdsl.importers.onnx_scopes import call_text, calls_of, frames_of, is_key, numbered_calls, scope_of
 from trtdsl.importers.onnx_signature import signature_of
@@ -50,6 +52,7 @@ RULE_FILES = (
     onnx_rules_layers,  # whose `Add` knows linear layers
     onnx_rules_moving,
     onnx_rules_picking,
+    onnx_rules_quantized,
     onnx_rules_reducing,
     onnx_rules_runtime,
     onnx_rules_sequences,
@@ -184,6 +187,8 @@ class _Reader:
             self._give(proto, tuple(_Broken() for _ in proto.output))
             return
         calls = calls_of(proto) or tuple(outer)
+        # They stand around a module's call, with its name.
+        calls = calls[:-1] if proto.op_type in AROUND else calls
         node = Node(
             op=proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}",
             store=self._store,

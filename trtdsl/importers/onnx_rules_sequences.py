@@ -128,16 +128,3 @@ def _laid_out(
 @rule("Einsum")
 def _einsum(node: Node) -> Ref:
     return node.one("einsum", equation=node.attribute("equation").replace(" ", ""), tensors=node.tensors())
-
-
-@rule(
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-)
-def _quantized(node: Node) -> Ref:
-    raise Refused("quantised operators are not imported: import the model before it was quantised")
