@@ -150,6 +150,21 @@ def _expand(call: Call) -> Expression:
     return value if value.shape == call.type.shape else Expression("expand", value, call.type)
 
 
+@rule("repeat_interleave")
+def _repeat(call: Call) -> Expression:
+    """Each element several times behind itself: along an axis of its own behind the one."""
+    value, times = call.tensor(), call.get("repeats")
+    if isinstance(times, Ref) or call.get("dim") is None:
+        raise Unclear(call.operation.name)
+    (dim,) = call.dims()
+    front, back = value.shape[: dim + 1], value.shape[dim + 1 :]
+    apart = reshaped(value, (*front, 1, *back))
+    if times == 1:
+        return value
+    wide = Expression("expand", apart, value.type.with_shape((*front, times, *back)))
+    return reshaped(wide, call.type.shape)
+
+
 @rule("select")
 def _select(call: Call) -> Expression:
     value = call.tensor()

@@ -67,6 +67,63 @@ def _power(call: Call) -> Expression:
     return Expression("pow", (call.tensor(), power), call.type)
 
 
+@rule("mul")
+def _product(call: Call) -> Expression:
+    """A product; by one it is the other factor."""
+    names = list(call.operation.arguments)[:2]
+    left, right = map(call.operand, names)
+    for factor, other in ((left, right), (right, left)):
+        if other == number(1) and factor.type == call.type:
+            return factor
+    (found,) = call.plain("mul")
+    return found
+
+
+@rule("linalg_vector_norm", "vector_norm")
+def _vector_norm(call: Call) -> Expression:
+    """A Euclidean norm is the root of a sum of squares."""
+    value = call.tensor()
+    if call.get("ord", 2) != 2:
+        return call.plain("vector_norm")[0]
+    square = Expression("mul", ((value, value), frozenset()), value.type)
+    return Expression("sqrt", ((_summed(square, call),), frozenset()), call.type)
+
+
+@rule("sum")
+def _sum_of(call: Call) -> Expression:
+    return _summed(call.tensor(), call)
+
+
+def _summed(value: Expression, call: Call) -> Expression:
+    return Expression("sum", (value, tuple(sorted(call.dims()))), call.type)
+
+
+@rule("addcmul")
+def _added_product(call: Call) -> Expression:
+    if call.get("value", 1) != 1:
+        raise Unclear(call.operation.name)
+    factors = [call.tensor("tensor1"), call.tensor("tensor2")]
+    product: Any = frozenset(factors) if factors[0] != factors[1] else tuple(factors)
+    return Expression(
+        "add",
+        frozenset((call.tensor(), Expression("mul", (product, frozenset()), call.type))),
+        call.type,
+    )
+
+
+@rule("cumsum", "cumprod")
+def _so_far(call: Call) -> Expression:
+    value = call.tensor()
+    cast = value if value.type.dtype is call.type.dtype else Expression("to", value, call.type)
+    return Expression(call.operation.base, (cast, call.dims()), call.type)
+
+
+@rule("ne")
+def _unequal(call: Call) -> Expression:
+    (equal,) = call.plain("eq")
+    return Expression("not", ((equal,), frozenset()), call.type)
+
+
 @rule("rsqrt")
 def _inverse_root(call: Call) -> Expression:
     root = Expression("sqrt", ((call.tensor(),), frozenset()), call.type)

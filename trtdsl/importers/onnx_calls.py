@@ -72,11 +72,9 @@ _TAKEN_APART = {
 def _is_plainer(operation: Operation, call: FxCall) -> bool:
     """Whether an operator is what the source says, and the call what export made of it."""
     base = call.target.partition(".")[0]
-    line = operation.frames[-1].code if operation.frames else ""
-    if f"{base}(" in line:
+    line = _line(operation)
+    if base not in _TAKEN_APART.get(operation.base, ()) or f"{base}(" in line:
         return False
-    if base not in _TAKEN_APART.get(operation.base, ()):
-        return f"{operation.base}(" in line
     if operation.base != "flatten" or "flatten(" in line:
         return True
     # What is flattened behind the batch is a head; a size of -1 is what somebody wrote.
@@ -206,6 +204,12 @@ class _Calls:
             found = Canonical(types, constants, self._inner).results(proposed, given_types)
         except (Unclear, Refused, KeyError, TypeError, ValueError):
             return None
+        if name == "split.Tensor" and _is_chunked(live[0], arguments, types):
+            chunks: dict[str, Argument] = {"chunks": len(proposed.results), "dim": arguments["dim"]}
+            proposed = Operation("chunk", {"self": arguments["self"], **chunks}, *_rest(proposed))
+        if name == "avg_pool2d" and _is_divided(live[0], arguments, types):
+            size: dict[str, Argument] = {"output_size": shape[2:]}
+            proposed = Operation("adaptive_avg_pool2d", {"self": arguments["self"], **size}, *_rest(proposed))
         if name == "as_strided":
             proposed = Operation("reshape", {"self": arguments["self"], "shape": shape}, *_rest(proposed))
         if len(live) == 1:
@@ -275,6 +279,32 @@ class _Calls:
             (size,) = found.array.reshape(-1).tolist()
             return size if isinstance(size, SymbolicDim) else number(found)
         return self._store.constant(found.array, found.name or "constant")
+
+
+def _is_chunked(operation: Operation, given: Mapping[str, Argument], types: Mapping[str, TensorType]) -> bool:
+    """Whether what export has as pieces of a size is what the source calls a number of them."""
+    line = _line(operation)
+    source, dim, size = given["self"], given["dim"], given["split_size"]
+    if "chunk(" not in line or not isinstance(source, Ref) or not isinstance(dim, int):
+        return False
+    whole, count = types[source.value].shape[dim], len(operation.results)
+    return isinstance(whole, int) and isinstance(size, int) and -(-whole // count) == size
+
+
+def _is_divided(operation: Operation, pool: Mapping[str, Argument], types: Mapping[str, TensorType]) -> bool:
+    """Whether a pool's windows lie side by side over a whole image, as export has an adaptive pool."""
+    kernel, source = pool["kernel_size"], pool["self"]
+    if "adaptive_avg_pool2d(" not in _line(operation) or not isinstance(kernel, tuple):
+        return False
+    if pool["stride"] not in ((), kernel) or pool["padding"] != (0, 0) or not isinstance(source, Ref):
+        return False
+    sizes = zip(types[source.value].shape[2:], types[operation.results[0]].shape[2:], kernel, strict=True)
+    return all(before == after * length for before, after, length in sizes)
+
+
+def _line(operation: Operation) -> str:
+    """The line of the source that an operation is on."""
+    return operation.frames[-1].code if operation.frames else ""
 
 
 def _rest(operation: Operation) -> tuple[Any, ...]:

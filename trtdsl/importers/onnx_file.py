@@ -123,6 +123,8 @@ class _Reader:
             types=self._store.types,
         )
         program = recognized(program, self._store.called)
+        self._store.types.update(program.types)
+        program = msgspec.structs.replace(program, types=self._store.types)
         if self._signature.is_known:
             program = as_called(program, self._store, self._values, self._signature)
         origins = {**dict.fromkeys(self._store.constants, ("", ())), **self._store.origins}
