@@ -104,8 +104,8 @@ def test_another_value_of_the_same_role_gets_a_number() -> None:
 
 
 def test_true_is_not_one() -> None:
-    found = inferred(("groups", [1, 3]), ("bias", [True, False]))
-    assert found.expressions == [Text("groups"), Text("bias")]
+    found = inferred(("padding", [1, 0]), ("bias", [True, False]))
+    assert found.expressions == [Text("padding"), Text("bias")]
 
 
 def test_a_function_is_a_parameter() -> None:

@@ -34,6 +34,9 @@ class Attention(nn.Module):
             case "weights":
                 out, weights = self.attention(x, y, y, need_weights=True)
                 return out + weights.sum()
+            case "masks":
+                masks = y[:, :, :5].repeat_interleave(2, 0)
+                return self.attention(x, x, x, attn_mask=masks, need_weights=False)[0]
             case _:
                 mask = torch.ones(5, 5, dtype=torch.bool).triu(1)
                 out, _ = self.attention(x, x, x, attn_mask=mask, need_weights=False)
@@ -67,6 +70,7 @@ def test_it_is_one_operation(way: str, options: dict[str, bool], line: str) -> N
     [
         ("weights", {}),
         ("mask", {}),
+        ("masks", {}),
         ("itself", {"add_zero_attn": True}),
         ("itself", {"add_bias_kv": True}),
     ],
