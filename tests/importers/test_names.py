@@ -54,9 +54,6 @@ def test_the_line_of_the_user_counts_not_that_of_torch() -> None:
 def test_what_a_loop_carries_has_one_name() -> None:
     loop = Loop("i", Literal(3), (statement("x = f(x)", "end"),), (("result", "start", "end", "initial"),))
     assert hints_of([loop]) == {"end": "x", "start": "x", "result": "x"}
-    before = statement("y = f(x)", "initial")
-    plain = Loop("i", Literal(3), (statement("f(x)", "end"),), (("result", "start", "end", "initial"),))
-    assert hints_of([before, plain])["result"] == "y"
 
 
 def test_what_a_branch_joins_has_one_name() -> None:
