@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from tests.command import trtdsl
 from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph
@@ -153,6 +155,12 @@ def test_a_few_large_numbers_are_cut_off_by_all_methods_but_one() -> None:
     assert found.share_beyond(20.0) == pytest.approx(3 / 200_000)
 
 
+def test_zeros_do_not_decide_a_range() -> None:
+    numbers = np.maximum(np.random.default_rng(0).normal(0, 1, 200_000), 0)
+    assert histogram(numbers).range("entropy") > 2.5
+    assert histogram(numbers).range("mse") > 2.5
+
+
 @pytest.mark.parametrize("dtype", [DType.INT8, DType.FLOAT8], ids=str)
 def test_mse_has_the_least_error(dtype: DType) -> None:
     numbers = np.random.default_rng(0).laplace(0, 1, 100_000)
@@ -205,3 +213,21 @@ def test_what_is_not_a_file_of_ranges(text: str, reason: str, tmp_path: Path) ->
         read_ranges(tmp_path / "r.json")
     with pytest.raises(UsageError, match="cannot read"):
         read_ranges(tmp_path / "none.json")
+
+
+def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.trtnet").write_text(MODEL.strip() + "\n")
+    graph = random_weights(elaborate_text(MODEL))
+    save_file({weight.key: np.asarray(weight.data) for weight in graph.weights}, tmp_path / "m.safetensors")
+    data = np.random.default_rng(0).normal(0, 1, (5, 3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", data)
+    np.savez(tmp_path / "x.npz", x=data)
+    files = [str(tmp_path / name) for name in ("m.trtnet", "m.safetensors")]
+    for name in ("x.npy", "x.npz"):
+        told = ["--data", str(tmp_path / name), "-o", str(tmp_path / f"{name}.json"), "--samples", "4"]
+        assert trtdsl("calibrate", *files, *told) == 0
+    assert "the ranges of 4 layers, from 4 samples" in capsys.readouterr().out
+    found = read_ranges(tmp_path / "x.npz.json")
+    assert found.text() == read_ranges(tmp_path / "x.npy.json").text()
+    assert np.float32(found.layers["conv1"].input) == np.abs(data[:4]).max()
+    assert trtdsl("calibrate", *files, "--data", str(tmp_path / "none.npz")) == 2

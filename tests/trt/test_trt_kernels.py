@@ -85,6 +85,13 @@ def test_turing_computes_quantised_convolutions_in_float16() -> None:
     assert (reading.input, reading.weight) == (HALF, HALF)
 
 
+@pytest.mark.parametrize("dtype", [INT8, FLOAT8], ids=str)
+def test_transposed_convolutions_are_computed_in_float16(dtype: DType) -> None:
+    text = CONV.replace("(64, 32, 3, 3)", "(32, 64, 3, 3)").replace("Conv2d(64, 3)", "ConvTranspose2d(64, 3)")
+    (reading,) = computed(made(text.replace("Parameter(64", "Parameter(32"), dtype), "sm89")
+    assert (reading.input, reading.weight) == (HALF, HALF)
+
+
 @pytest.mark.parametrize(
     ("dtype", "scales", "axis"), [(INT8, "128", "0"), (FLOAT8, "128", "0"), (INT4, "128, 2", "1")], ids=str
 )

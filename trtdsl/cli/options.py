@@ -123,9 +123,9 @@ def _option(field: str, flag: Flag) -> Decorator:
 def _weights_dtype(name: str | None) -> Any:
     if name is None or name == "model":
         return name
-    from trtdsl.types import DType
+    from trtdsl.types import PRECISIONS, DType
 
-    floats = {str(dtype): dtype for dtype in DType if dtype.is_floating}
+    floats = {str(dtype): dtype for dtype in (*PRECISIONS, DType.FLOAT8)}
     if name not in floats:
         raise UsageError(Diagnostic(f"`--weights-dtype {name}`: choose one of model, {', '.join(floats)}"))
     return floats[name]

@@ -13,7 +13,10 @@ from typing import Any
 
 import click
 
-COMMANDS = ("import", "check", "compile", "show", "fmt", "verify", "ops", "passes", "run", "bench", "inspect")
+COMMANDS = (
+    *("import", "check", "compile", "calibrate", "show", "fmt", "verify"),
+    *("ops", "passes", "run", "bench", "inspect"),
+)
 """In the order of the help. Each is a function in the module of its name; ``import_`` is `import`."""
 
 

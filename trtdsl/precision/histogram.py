@@ -88,6 +88,8 @@ def _errors(centres: _Floats, end: int, dtype: DType) -> _Floats:
 
 def _least_divergence(counts: _Counts, dtype: DType) -> int:
     """How many bins the range has whose distribution, in 128 levels, tells most of the whole."""
+    # Zeros, as relu makes, are exact in any range, and would outweigh all others.
+    counts = np.concatenate([counts[1:2], counts[1:]])
     ends = range(_FIRST, len(counts) + 1, 8)
     divergences = [_divergence(counts, end) for end in ends]
     return ends[int(np.argmin(divergences))]

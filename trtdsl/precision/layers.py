@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trtdsl.ir import Graph, Node, Value
+from trtdsl.ir import Graph, Node, Value, Weight
 from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d
 from trtdsl.ops.linear import Linear
 
@@ -28,6 +28,11 @@ class QuantisableLayer:
     def label(self) -> str:
         """The state-dict path at which it stands."""
         return self.node.scope
+
+    @property
+    def weight(self) -> Weight:
+        """The checkpoint's weight."""
+        return self.node.weights["weight"]
 
     @property
     def is_convolution(self) -> bool:

@@ -1,0 +1,109 @@
+"""`trtdsl calibrate`: the ranges of a model's tensors, from data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, with_options
+from trtdsl.cli.report import without_warnings
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.options import CheckOptions, CompileOptions
+
+
+@command
+@FILE
+@WEIGHTS
+@click.option(
+    "--data",
+    type=PATH,
+    metavar="PATH",
+    required=True,
+    help="A .npz file with an array for each input, samples along the first dimension; of a model with one "
+    "input a .npy file will do.",
+)
+@click.option("--output", "-o", type=PATH, metavar="PATH", help="The file; by default MODEL.ranges.json.")
+@click.option(
+    "--method",
+    type=click.Choice(["max", "percentile", "mse", "entropy"]),
+    default="max",
+    show_default=True,
+    help="How a range is chosen.",
+)
+@click.option(
+    "--percentile",
+    type=click.FloatRange(50, 100),
+    default=99.99,
+    show_default=True,
+    help="The share of the numbers that --method percentile keeps whole.",
+)
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="Use the first N samples only.")
+@with_options(CheckOptions, "choice")
+@with_options(CompileOptions, "options", "passes", "skip", "only")
+def calibrate(
+    file: Path,
+    weights: Sequence[Path],
+    data: Path,
+    output: Path | None,
+    method: Any,
+    percentile: float,
+    samples: int | None,
+    choice: CheckOptions,
+    options: CompileOptions,
+) -> None:
+    """Find the ranges of the tensors that a model's layers read, for int8 and float8."""
+    from trtdsl.compile import check_file, optimize_graph, require_values
+    from trtdsl.precision.calibrate import calibrate as observe
+    from trtdsl.precision.ranges import digest, ranges_of
+
+    graph = without_warnings(check_file(file, weights, choice))
+    require_values(graph)
+    arrays = _read(data, [value.name for value in graph.inputs])
+    optimized = optimize_graph(graph, options).graph
+    with _progress() as progress:
+        observed = observe(optimized, arrays, samples=samples, progress=progress)
+    if not observed:
+        raise UsageError(Diagnostic(f"model `{graph.name}` has neither convolutions nor linear layers"))
+    count = min(samples or sys.maxsize, *(len(array) for array in arrays.values()))
+    found = ranges_of(observed, graph.name, method, count, digest(arrays), percentile=percentile)
+    path = output or Path(f"{graph.name}.ranges.json")
+    found.write(path)
+    print(f"wrote {path}: the ranges of {len(found.layers)} layers, from {count} samples")
+
+
+def _read(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The arrays of a file by the inputs' names."""
+    from trtdsl.runtime.files import read_arrays
+
+    found = read_arrays(path)
+    if isinstance(found, dict):
+        return found
+    if len(names) != 1:
+        told = f"`{path}` holds one array, but the model has the inputs {', '.join(names)}"
+        raise UsageError(Diagnostic(told, help=("give a .npz file with an array for each",)))
+    return {names[0]: found}
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[int, int], object] | None, None, None]:
+    """A progress bar, on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("calibrating", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,127 @@
+"""Which layers are computed in a narrow type: the policy, a rule at a time, each with its reason.
+
+In: a layer, the type, and where the model is to run.  Out: why it stays in floating point, or None.
+The rules are what TensorRT's own list of kernels, and the error that each layer adds, have shown; ``allow``
+names layers for which those of size do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from trtdsl.precision.layers import QuantisableLayer
+from trtdsl.types import DType
+
+FEWEST_CHANNELS = 16
+"""Layers with fewer on a side cost accuracy, and gain no time: a kernel computes as many at once."""
+
+LARGEST_KERNEL = 32
+"""Elements of a kernel beyond which a convolution is not put into float8, as NVIDIA's ModelOpt has it."""
+
+FIRST_CAPABILITY = {DType.INT8: 75, DType.FLOAT8: 89}
+"""The least compute capability that has kernels of a type at all."""
+
+FIRST_INT8_CONVOLUTION = 86
+"""What is older computes int8 convolutions in float16, and converts their tensors besides."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is asked for: the narrow type, the labels that are kept or allowed whatever the rules say, as
+    patterns with a star, and the compute capabilities, ``sm89``, that the engine is for."""
+
+    dtype: DType
+    keep: Sequence[str] = ()
+    allow: Sequence[str] = ()
+    targets: Sequence[str] = ()
+
+    def reason(self, layer: QuantisableLayer) -> str | None:
+        """Why the layer stays in floating point; None where it becomes narrow."""
+        if pattern := _matching(layer.label, self.keep):
+            return f"`{pattern}` keeps it"
+        if why := _lacking(layer, self):
+            return why
+        if _matching(layer.label, self.allow):
+            return None
+        shape = _shape(layer)
+        return next((why for rule in _RULES if (why := rule(shape, self.dtype))), None)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What the rules look at: channels that one output sums over, outputs, groups, elements of the kernel,
+    and whether there is one row only."""
+
+    inputs: int
+    outputs: int
+    groups: int
+    kernel: int
+    one_row: bool
+
+    @property
+    def depthwise(self) -> bool:
+        return self.groups > 1 and self.inputs == 1
+
+
+def _shape(layer: QuantisableLayer) -> _Shape:
+    outputs, inputs, *kernel = (int(size) for size in layer.weight.type.shape)  # pyright: ignore[reportArgumentType]
+    count = 1
+    for size in kernel:
+        count *= size
+    rows = layer.input.type.shape[:-1]
+    one_row = not layer.is_convolution and all(size == 1 for size in rows)
+    op: Any = layer.node.op
+    return _Shape(inputs, outputs, op.groups if layer.is_convolution else 1, count, one_row)
+
+
+def _lacking(layer: QuantisableLayer, policy: Policy) -> str | None:
+    """Why a target cannot compute the layer in the type."""
+    for target in policy.targets:
+        capability = int("".join(filter(str.isdigit, target)) or 0)
+        if capability < FIRST_CAPABILITY[policy.dtype]:
+            return f"{target} has no {policy.dtype}"
+        if layer.is_convolution and policy.dtype is DType.INT8 and capability < FIRST_INT8_CONVOLUTION:
+            return f"{target} would compute an int8 convolution in float16, with added conversions"
+    return None
+
+
+def _narrow(shape: _Shape, dtype: DType) -> str | None:
+    if shape.depthwise:
+        return None
+    for count, what in ((shape.inputs, "inputs"), (shape.outputs, "outputs")):
+        if count < FEWEST_CHANNELS:
+            return f"{count} {what}: fewer than {FEWEST_CHANNELS}"
+    return None
+
+
+def _uneven(shape: _Shape, dtype: DType) -> str | None:
+    if dtype is DType.INT8 and (shape.inputs * shape.groups * shape.outputs) % 8:
+        return f"{shape.inputs * shape.groups} inputs times {shape.outputs} outputs are not a multiple of 8"
+    return None
+
+
+def _vector(shape: _Shape, dtype: DType) -> str | None:
+    return "it has one row: reading the weights is all its time" if shape.one_row else None
+
+
+def _of_float8(shape: _Shape, dtype: DType) -> str | None:
+    if dtype is not DType.FLOAT8:
+        return None
+    if shape.depthwise:
+        return "it is depthwise, which float8 is left out for"
+    if shape.kernel > LARGEST_KERNEL:
+        return f"a kernel of {shape.kernel} elements: float8 is left out for more than {LARGEST_KERNEL}"
+    few = min(shape.inputs, shape.outputs)
+    return (
+        f"{few} channels: {FEWEST_CHANNELS} or fewer do not pay in float8" if few <= FEWEST_CHANNELS else None
+    )
+
+
+_RULES: Sequence[Callable[[_Shape, DType], str | None]] = (_narrow, _uneven, _vector, _of_float8)
+
+
+def _matching(label: str, patterns: Sequence[str]) -> str | None:
+    return next((pattern for pattern in patterns if fnmatchcase(label, pattern)), None)

@@ -1,0 +1,178 @@
+"""Layers in int8 or float8: their tensors and weights quantised, by ranges and a policy.
+
+In: a graph with its weights' values, the ranges of its layers' inputs, and what is asked for.  Out: the graph
+with `quantize` and `dequantize` before what the layers read, the quantised weights and the scales beside the
+others as `LABEL.weight`, `LABEL.weight_scale` and `LABEL.input_scale`; and for each layer what was decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.ir import Builder, Graph, Node, Value, ValueNames, Weight
+from trtdsl.ops.creation import Parameter
+from trtdsl.ops.quantization import Dequantize, Quantize
+from trtdsl.precision.histogram import LEVELS
+from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
+from trtdsl.precision.placement import Policy
+from trtdsl.precision.ranges import Ranges
+from trtdsl.types import DType, TensorType
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a layer: the type in which it is computed, and why it stays in floating point."""
+
+    label: str
+    dtype: DType
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """The graph, and a decision for each layer that could be quantised, in order."""
+
+    graph: Graph
+    decisions: tuple[Decision, ...]
+
+
+def quantize(graph: Graph, ranges: Ranges, policy: Policy, around: DType | None = None) -> Quantised:
+    """The graph with the policy's layers in its narrow type.
+
+    ``around`` is the type that the rest will be computed in where that is not the graph's own: scales are
+    rounded to it before weights are quantised by them. Raises UsageError for a layer without a range.
+    """
+    layers = list(quantisable_layers(graph))
+    reasons = {layer.node: policy.reason(layer) for layer in layers}
+    _require_ranges([layer for layer in layers if reasons[layer.node] is None], ranges)
+    chosen = [layer for layer in layers if reasons[layer.node] is None]
+    decisions = tuple(_decision(layer, reasons[layer.node], policy.dtype) for layer in layers)
+    return Quantised(_Quantisation(graph, chosen, ranges, policy.dtype, around).graph(), decisions)
+
+
+def _decision(layer: QuantisableLayer, reason: str | None, dtype: DType) -> Decision:
+    if reason is None:
+        return Decision(layer.label, dtype)
+    return Decision(layer.label, layer.input.type.dtype, reason)
+
+
+def _require_ranges(layers: Sequence[QuantisableLayer], ranges: Ranges) -> None:
+    missing = [layer.label for layer in layers if layer.label not in ranges.layers]
+    if missing:
+        text = f"there is no range for the input of `{missing[0]}`{did_you_mean(missing[0], ranges.layers)}"
+        raise UsageError(Diagnostic(text, help=("`trtdsl calibrate` finds it with data",)))
+
+
+def _ends(layers: Sequence[QuantisableLayer], ranges: Ranges) -> dict[Value, float]:
+    """Where each tensor is cut off: one end for all readers of a tensor, and for all tensors of one label."""
+    ends = {layer.input: 0.0 for layer in layers}
+    by_label = {layer.label: ranges.layers[layer.label].input for layer in layers}
+    before: dict[Value, float] | None = None
+    while before != ends:
+        before = dict(ends)
+        for layer in layers:
+            by_label[layer.label] = ends[layer.input] = max(by_label[layer.label], ends[layer.input])
+    return ends
+
+
+class _Quantisation:
+    """One graph's new nodes. A tensor is quantised once, by the largest range of its readers."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        layers: Sequence[QuantisableLayer],
+        ranges: Ranges,
+        dtype: DType,
+        around: DType | None,
+    ) -> None:
+        self._graph = graph
+        self._layers = {layer.node: layer for layer in layers}
+        self._dtype = dtype
+        self._around = around
+        self._builder = Builder(ValueNames.of(graph))
+        self._inputs: dict[Value, Value] = {}
+        self._weights: dict[Weight, Value] = {}
+        self._parameters: dict[str, Value] = {}
+        self._ends = _ends(layers, ranges)
+        self._kept = {
+            value
+            for node in graph.nodes
+            for value in node.operands
+            if isinstance(value, Weight) and node not in self._layers
+        }
+
+    def graph(self) -> Graph:
+        """The graph with the chosen layers on dequantised tensors."""
+        for node in self._graph.nodes:
+            layer = self._layers.get(node)
+            self._builder.nodes.append(node if layer is None else self._layer(layer))
+        return self._graph.replace(nodes=tuple(self._builder.nodes))
+
+    def _layer(self, layer: QuantisableLayer) -> Node:
+        new = {"input": self._input(layer), "weight": self._weight(layer)}
+        node = layer.node
+        pairs = zip(node.slots, node.operands, strict=True)
+        return node.replace(operands=tuple(new.get(slot, value) for slot, value in pairs))
+
+    def _input(self, layer: QuantisableLayer) -> Value:
+        value = layer.input
+        if value not in self._inputs:
+            number = self._scale(np.float32(self._ends[value] / LEVELS[self._dtype]), value.type.dtype)
+            scale = self._parameter(layer, "input_scale", number, f"{value.name}_scale")
+            place = self._builder.value
+            origins = layer.node.origins
+            q = place(Quantize(self._dtype), value, scale, name=f"{value.name}_q", origins=origins)
+            self._inputs[value] = place(Dequantize(), q, scale, name=f"{value.name}_d", origins=origins)
+        return self._inputs[value]
+
+    def _weight(self, layer: QuantisableLayer) -> Value:
+        weight = layer.weight
+        if weight not in self._weights:
+            data, dtype = weight.data, weight.type.dtype
+            if data is None:
+                raise ValueError(f"weight `{weight.key}` has no data: bind the graph to a checkpoint first")
+            rows = np.abs(data.astype(np.float32)).reshape(len(data), -1).max(axis=1, initial=0)
+            scales = self._scale(rows / np.float32(LEVELS[self._dtype]), dtype)
+            codes = Quantize(self._dtype, axis=0).fold(data, scales)
+            if codes is None:
+                raise ValueError(f"the weight `{weight.key}` has numbers that are not finite")
+            # A weight that another layer reads as it is keeps its key.
+            slot = "weight_quantised" if weight in self._kept else "weight"
+            q = self._parameter(layer, slot, codes, f"{layer.label}_w")
+            scale = self._parameter(layer, "weight_scale", scales, f"{layer.label}_ws")
+            origins = layer.node.origins
+            named = f"{layer.label}_wd"
+            self._weights[weight] = self._builder.value(
+                Dequantize(axis=0), q, scale, name=named, origins=origins
+            )
+        return self._weights[weight]
+
+    def _scale(self, scales: Any, dtype: DType) -> Array:
+        """Scales in the type of the graph, such that they have all their digits in that around it too."""
+        final = (self._around or dtype).numpy
+        least = 2.0**-14 if final == np.float16 else 2.0**-126
+        # Of zeros only the scale does not matter.
+        scales = np.where(np.asarray(scales) == 0, 1.0, np.maximum(scales, least))
+        return np.asarray(scales, np.float32).astype(final).astype(dtype.numpy)
+
+    def _parameter(self, layer: QuantisableLayer, slot: str, array: Array, name: str) -> Value:
+        key = f"{layer.label}.{slot}" if layer.label else slot
+        if key not in self._parameters:
+            self._parameters[key] = self._placed(layer, key, array, name)
+        return self._parameters[key]
+
+    def _placed(self, layer: QuantisableLayer, key: str, array: Array, name: str) -> Value:
+        type = TensorType(DType.of_numpy(array.dtype), array.shape)
+        weight = Weight(key, type, key, array)
+        op = Parameter(tuple(array.shape), type.dtype)
+        options: Mapping[str, Any] = {"name": name, "scope": key, "origins": layer.node.origins}
+        return self._builder.value(op, value=weight, **options)
