@@ -131,7 +131,6 @@ NOT_REACHED: Mapping[str, str] = {
     "attention": "its second version, `attention_v2`",
     "constant": "weights and numbers become constants where a layer needs them",
     "dist_collective": "an engine here runs on one GPU",
-    "dynamic_quantize": "the language has no quantised networks yet",
     "dynamic_quantize_v2": "its blocks in two dimensions, which TensorRT dequantises to float16 first",
     "einsum": "matrix products, which take every subscript, dtype and release",
     "fill": "constants, cut to the size that is needed at run time",

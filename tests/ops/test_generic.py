@@ -14,6 +14,7 @@ import torch
 
 from tests.closeness import as_evaluated, expected, require_close, require_outputs
 from tests.ops.examples import EXAMPLES, POINTS, Example, make
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Weight, difference, show
@@ -123,6 +124,11 @@ def test_builds(example: Example) -> None:
     """TensorRT's own compiler takes the layers: what it refuses, it refuses only here."""
     has_float4 = any(type.dtype is DType.FLOAT4 for type in (*example.inputs.values(), *example.results))
     options = CompileOptions(targets=("sm120" if has_float4 else "sm89",))
+    if example.name == "dynamic_quantize":
+        # Its scale is an input here; one that is known is built in the tests of kernels.
+        with pytest.raises(DiagnosticError, match="must be a build-time constant"):
+            build(_lowered(example), options)
+        return
     assert len(build(_lowered(example), options)) > 0
 
 

@@ -20,7 +20,7 @@ from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Value, Weight, difference, rebuild, show, verify
 from trtdsl.ops.joining import Cat
-from trtdsl.ops.quantization import Dequantize, Quantize
+from trtdsl.ops.quantization import Dequantize, DynamicQuantize, Quantize
 from trtdsl.ops.shape import Permute, Reshape
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision, optimize
@@ -124,6 +124,29 @@ def test_what_types_refuse() -> None:
     assert "32 elements" in refused(Dequantize(axis=1), t("float8_e4m3fn[4, 32]"), t(powers))
     assert "blocks of float8_e4m3fn" in refused(Dequantize(axis=1), t("int8[4, 64]"), t(powers))
     assert "blocks of float8_e4m3fn" in refused(Dequantize(), t("float8_e4m3fn[4, 64]"), t(powers))
+
+
+def test_what_dynamic_quantisation_refuses() -> None:
+    one = t("float32[]")
+    assert "rank 2 or 3, not 1" in refused(DynamicQuantize(), t("float32[16]"), one)
+    assert "last two dimensions" in refused(DynamicQuantize(0), t("float32[16, 2, 2]"), one)
+    assert "20 elements of dimension 1" in refused(DynamicQuantize(), t("float32[2, 20]"), one)
+    assert "must be float32, not float16" in refused(DynamicQuantize(), t("float32[2, 16]"), t("float16[]"))
+    assert "rank 0, not 1" in refused(DynamicQuantize(), t("float32[2, 16]"), t("float32[1]"))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_blocks_are_quantised_as_they_come(axis: int) -> None:
+    """12 and its block have the scale 12 / 6 / 0.5, and zeros 0; -5 is a tie between -4 and -6."""
+    x = torch.zeros(1, 32)
+    x[0, :4] = torch.tensor([12.0, -5.0, 2.4, 0.4])
+    x = x if axis else x.T.contiguous()
+    q, scales = run_node(DynamicQuantize(axis), {"input": x, "scale": torch.tensor(0.5)})
+    assert scales.float().reshape(-1).tolist() == [4.0, 0.0]
+    assert q.reshape(-1)[:4].tolist() == [6.0, -2.0, 1.0, 0.0]
+    back = run_node(Dequantize(), {"input": scales, "scale": torch.tensor(0.5)})[0]
+    (y,) = run_node(Dequantize(axis=axis), {"input": q, "scale": back})
+    assert y.reshape(-1)[:5].tolist() == [12.0, -4.0, 2.0, 0.0, 0.0]
 
 
 def model(body: str, inputs: str = "input x: float32[2, 64]") -> Graph:

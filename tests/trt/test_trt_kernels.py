@@ -101,6 +101,24 @@ def test_quantised_weights_alone_stay_narrow(dtype: DType, scales: str, axis: st
     assert (reading.input, reading.weight) == (HALF, dtype), str(reading.kernel)
 
 
+def test_products_of_float4_are_computed_in_it() -> None:
+    text = """
+    model m() {
+      input x: float16[32, 256]
+      g = fc.input_scale: Parameter((), dtype = float16)
+      q, s = dynamic_quantize(x, g)
+      xd = dequantize(q, dequantize(s, g), axis = 1)
+      w = fc.weight: Parameter((128, 256), dtype = float4_e2m1fn)
+      ws = fc.weight_scale: Parameter((128, 16), dtype = float8_e4m3fn)
+      wg = fc.outer_scale: Parameter((), dtype = float16)
+      output y = fc: Linear(128)(xd, weight = dequantize(w, dequantize(ws, wg), axis = 1))
+    }
+    """
+    graph = made(text, HALF)
+    (reading,) = computed(graph, "sm120")
+    assert (reading.input, reading.weight) == (DType.FLOAT4, DType.FLOAT4), str(reading.kernel)
+
+
 def test_weights_that_the_text_quantises_are_held_narrow() -> None:
     text = """
     model m() {

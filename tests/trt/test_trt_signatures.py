@@ -201,6 +201,10 @@ NARROW = {
     "quantize(int4, axis = 1)(float16[4, 64], float16[4, 2]) -> int4[4, 64]": (
         "TensorRT 8 quantises to int8 only, not to int4"
     ),
+    **dict.fromkeys(
+        (each for each in OPERATORS["dynamic_quantize"].examples if "bfloat16" not in each),
+        "nothing is quantised as it comes before TensorRT 10.8",
+    ),
     "dequantize()(float8_e4m3fn[N, 8], bfloat16[]) -> bfloat16[N, 8]": "does not support float8_e4m3fn",
     "dequantize(axis = 1)(int4[4, 64], float16[4, 2]) -> float16[4, 64]": "does not support int4",
     "dequantize(axis = 1)(float4_e2m1fn[4, 64], float16[4, 4]) -> float16[4, 64]": (

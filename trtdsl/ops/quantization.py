@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtdsl.ops.base import Function, Unusable, static
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_floating, same_dim, wrap_dim
+from trtdsl.ops.rules import require_floating, require_rank, same_dim, wrap_dim
 from trtdsl.types import PRECISIONS, Dim, DType, TensorType
 from trtdsl.types.arrays import np
 
@@ -28,6 +28,9 @@ QUANTISED = (DType.INT8, DType.INT4, DType.FLOAT8, DType.FLOAT4)
 INTEGERS = (DType.INT8, DType.INT4)
 LARGEST = {DType.FLOAT8: 448.0, DType.FLOAT4: 6.0}
 """The largest numbers of the floating-point ones; what is larger becomes these."""
+
+BLOCK = 16
+"""Elements that share a scale of float4."""
 
 OF_BLOCKS = (DType.INT4, DType.FLOAT4)
 """Types too coarse for a tensor with one scale, which TensorRT does not compute with."""
@@ -160,6 +163,61 @@ class Dequantize(Function):
         if wide == torch.float64:
             return numbers
         return numbers.to(getattr(torch, self.dtype.value) if self.dtype else scale.dtype)
+
+
+class DynamicQuantize(Function):
+    """Blocks of 16 elements along ``axis`` in float4_e2m1fn, and a scale of each in float8_e4m3fn, found from
+    the largest of the block while the network runs: `q, s = dynamic_quantize(x, g)` stands for
+    `dequantize(q, dequantize(s, g), axis = -1)`.
+
+    A block's scale is its largest magnitude divided by 6 and by ``scale``, so that ``scale`` is about the
+    tensor's largest magnitude divided by 6 * 448; it must be known when the engine is built. A product of two
+    tensors that are kept so is computed in float4 from sm100 on.
+    """
+
+    name = "dynamic_quantize"
+    takes_quantised = True
+    examples = (
+        "dynamic_quantize()(float16[4, 64], float16[]) -> float4_e2m1fn[4, 64], float8_e4m3fn[4, 4]",
+        "dynamic_quantize()(float32[N, S, 32], float32[]) -> float4_e2m1fn[N, S, 32], float8_e4m3fn[N, S, 2]",
+        "dynamic_quantize(axis = 0)(bfloat16[32, 8], bfloat16[])"
+        " -> float4_e2m1fn[32, 8], float8_e4m3fn[2, 8]",
+    )
+
+    axis: int = -1
+
+    def infer(self, input: TensorType, scale: TensorType) -> tuple[TensorType, TensorType]:
+        require_floating(input, self.name, "input")
+        require_rank(input, (2, 3), "`dynamic_quantize`", "input")
+        axis = wrap_dim(self.axis, input.rank, "axis")
+        if axis < input.rank - 2:
+            raise Refused("TensorRT quantises blocks along the last two dimensions only", "axis")
+        _require_scale_dtype(scale, input.dtype)
+        require_rank(scale, (0,), "`scale`", "scale")
+        size = static(input.shape[axis], f"dimension {axis}, which is in blocks,", "input")
+        if size % BLOCK:
+            raise Refused(f"the {size} elements of dimension {axis} do not make blocks of {BLOCK}", "input")
+        scales = (*input.shape[:axis], size // BLOCK, *input.shape[axis + 1 :])
+        return input.with_dtype(DType.FLOAT4), TensorType(DType.FLOAT8, scales)
+
+    def unusable(self, slot: str, array: Array) -> Unusable | None:
+        return problem_of_scales(array) if slot == "scale" else None
+
+    def lower(self, net: Network, input: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+        if not net.has(self.name):
+            raise Refused("nothing is quantised as it comes before TensorRT 10.8", help="use tensorrt_rtx")
+        kinds = self.axis % input.rank, BLOCK, DType.FLOAT4, DType.FLOAT8
+        return net.add_multiple(self.name, input, *kinds, results=net.results, inputs={1: scale})
+
+    def reference(self, torch: Any, input: Any, scale: Any) -> Any:
+        axis, wide = self.axis % input.ndim, torch.promote_types(torch.float32, scale.dtype)
+        numbers, outer = input.to(wide), scale.to(wide)
+        largest = numbers.unflatten(axis, (-1, BLOCK)).abs().amax(axis + 1)
+        scales = rounded(torch, largest / LARGEST[DType.FLOAT4] / outer, DType.FLOAT8)
+        divisor = (scales.to(wide) * outer).repeat_interleave(BLOCK, axis)
+        # A block whose scale is rounded to 0 is 0.
+        quotient = torch.where(divisor == 0, 0.0, numbers / torch.where(divisor == 0, 1.0, divisor))
+        return rounded(torch, quotient, DType.FLOAT4), scales
 
 
 # --- Scales ------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ _DTYPES = {
     "BFloat16": DType.BFLOAT16,
     "FP8": DType.FLOAT8,
     "E8M0": DType.FLOAT8_E8M0,
-    "FP4": DType.FLOAT4,
+    "FP4E2M1": DType.FLOAT4,
     "Int4": DType.INT4,
     "Int8": DType.INT8,
     "Int32": DType.INT32,
