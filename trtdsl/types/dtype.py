@@ -84,6 +84,8 @@ class DType(enum.Enum):
             number = float(value)
         except OverflowError:
             return False
+        if self is DType.FLOAT8_E8M0 and number <= 0:
+            return False
         return not math.isfinite(number) or abs(number) <= _LARGEST[self]
 
     @classmethod
