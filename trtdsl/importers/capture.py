@@ -15,6 +15,7 @@ import msgspec
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.importers.complaints import narrowed
+from trtdsl.importers.complex_numbers import without_complex
 from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.contexts import without_contexts
 from trtdsl.importers.exporting import Exported, export
@@ -66,7 +67,7 @@ def capture(
         },
         "source": source,
     }
-    reading = Reading(plain, name, found_symbols(nodes, inputs, exported), known)
+    reading = Reading(without_complex(plain), name, found_symbols(nodes, inputs, exported), known)
     program = reading.program()
     notes = tuple(
         narrowed(inputs.dims[each.name], each, exported.places.get(each.name))
@@ -116,7 +117,7 @@ def capture_exported(
     plain, idle = without_contexts(exported)
     names = {node.name: node.name for node in user_nodes(exported)}
     known = {"input_names": names, "ties": ties_in(exported.state_dict), "source": source}
-    reading = Reading(plain, name, found, known)
+    reading = Reading(without_complex(plain), name, found, known)
     return Captured(reading.program(), {}, tuple(idle), reading.in_parts)
 
 

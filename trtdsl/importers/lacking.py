@@ -43,6 +43,14 @@ def not_of_sizes(size: str, frames: Sequence[Frame]) -> Diagnostic:
     return Diagnostic(f"the language cannot say the size `{size}`", span, help=help)
 
 
+def of_complex(name: str, frames: Sequence[Frame]) -> Diagnostic:
+    """That an operation has a complex number beside it, with the line."""
+    own = [frame for frame in frames if not is_inside_torch(frame.file)]
+    span = span_of(own[-1].file, own[-1].line) if own else None
+    help = ("write it with the real and the imaginary parts, `torch.complex(-z.imag, z.real)` for `z * 1j`",)
+    return Diagnostic(f"`{name}` with a complex number cannot be imported", span, help=help)
+
+
 def _message(name: str, reason: str, operations: Sequence[Operation]) -> Diagnostic:
     times = "" if len(operations) == 1 else f" ({len(operations)} times)"
     message = f"`{name}`{times} cannot be imported: {reason}"

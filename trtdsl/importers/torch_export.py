@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes, Unwritable
 from trtdsl.importers.known_values import SHAPED_LIKE, KnownValues, WritesThroughViews
-from trtdsl.importers.lacking import at_run_time, not_of_sizes
+from trtdsl.importers.lacking import at_run_time, not_of_sizes, of_complex
 from trtdsl.importers.program import (
     Argument,
     Call,
@@ -219,6 +219,8 @@ class _Reader:
 
     def _operation(self, node: Node, calls: tuple[Call, ...]) -> None:
         target: Any = node.target
+        if any(isinstance(each, complex) for each in node.args):
+            raise DiagnosticError(of_complex(overload_of(target), _frames(node)))
         known = self._known.compute(node, self._made)
         if known:
             self._origins[node.name] = ("", _frames(node))

@@ -1,0 +1,65 @@
+"""Complex tensors are two real ones, as far as rotary embeddings and their kind need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.importers.comparing import Calls, held
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.importers.module import import_module
+
+
+def turns(length: int) -> torch.Tensor:
+    angles = torch.outer(torch.arange(length).float(), torch.tensor([1.0, 0.1, 0.01]))
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def rotated(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * by).flatten(2).type_as(x)
+
+
+class Rotary(nn.Module):
+    """Llama's, with its table in a buffer."""
+
+    table: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", turns(32), persistent=False)
+        self.query = nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return rotated(self.query(x), self.table[: x.shape[1]].view(1, x.shape[1], 3))
+
+
+def test_rotary_of_a_table() -> None:
+    held(Rotary(), {"x": "float32[N, S, 6]"}, {"S": "1 .. 8 .. 32"})
+
+
+def as_complex(x: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_complex(x.reshape(-1, 4, 3, 2))
+
+
+FUNCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "made as it is needed": lambda x: rotated(x, turns(x.shape[1])),
+    "abs": lambda x: as_complex(x).abs(),
+    "terms": lambda x: (lambda z: torch.view_as_real(z + z * 2 - z * z))(as_complex(x)),
+    "parts": lambda x: torch.complex(x, x * 2).real + torch.complex(x * 3, x).imag,
+    "conjugate": lambda x: torch.view_as_real(as_complex(x).conj().resolve_conj() * as_complex(x)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_complex(name: str) -> None:
+    held(Calls(FUNCTIONS[name]), {"x": "float32[N, 4, 6]"})
+
+
+def test_what_else_is_complex_is_lacking() -> None:
+    with pytest.raises(DiagnosticError, match="cannot be imported"):
+        import_module(Calls(lambda x: (as_complex(x) * 1j).abs()), {"x": "float32[N, 4, 6]"})
