@@ -69,3 +69,55 @@ class Expanding(nn.Sequential):
 def test_channels_are_a_parameter_times_a_size() -> None:
     text = imported(Expanding)
     assert "up: Conv2d(expand_ratio * C, 1)" in text
+
+
+class Shortcut(nn.Module):
+    """A residual layer as torchvision's, which says itself when it has a layer beside it."""
+
+    def __init__(self, inp: int, planes: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inp, planes, 3, stride, 1)
+        needs_one = stride != 1 or inp != planes
+        self.side = nn.Conv2d(inp, planes, 1, stride) if needs_one else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        identity = x if self.side is None else self.side(x)
+        return torch.relu(self.conv(x) + identity)
+
+
+class Shortcuts(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            Shortcut(4, 8), Shortcut(8, 8), Shortcut(8, 16, 2), Shortcut(16, 16, 2), Shortcut(16, 24)
+        )
+
+
+def test_conditions_say_why() -> None:
+    text = imported(Shortcuts)
+    assert "if stride != 1 or C != planes {" in text
+    assert "side: Conv2d(planes, 1, stride = stride)" in text
+
+
+class Counting(nn.Module):
+    """Asserts something of a tensor's values, which is no part of what it computes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._check((x != 0).sum((1, 2, 3)).max().item() <= 960)
+        return x * 2
+
+
+def test_a_number_that_only_an_assertion_reads_does_not_matter() -> None:
+    assert "output output = x * 2" in imported(Counting)
+
+
+class Cached(nn.Module):
+    """``cat`` with an empty tensor, as caches begin."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"x": torch.cat([torch.tensor([]), x.flatten(2)], -2) * 2}
+
+
+def test_empty_tensors_are_joined_to_nothing() -> None:
+    text = imported(Cached)
+    assert "cat" not in text
+    assert "output output_x" in text

@@ -113,6 +113,10 @@ LONG = "a" * 30
             f"x = f(\n  {LONG},\n  {LONG},\n  {LONG},\n) -> g(c)",
         ),
         (
+            f"x = f({', '.join(['width // 2'] * 12)}) -> g(c)",
+            f"x = f(\n  {', '.join(['width // 2'] * 8)},\n  {', '.join(['width // 2'] * 4)}\n) -> g(c)",
+        ),
+        (
             f"x = [{', '.join(['(100, relu)'] * 10)}]",
             f"x = [\n  {', '.join(['(100, relu)'] * 7)},\n  {', '.join(['(100, relu)'] * 3)}\n]",
         ),

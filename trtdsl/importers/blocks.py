@@ -39,6 +39,9 @@ from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, 
 from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 
+_SECOND = "kernel_size"
+"""What is given by position behind what is required, as everyone does."""
+
 MOST_VARYING = 4
 """Ways in which the uses of a block with options may differ beside them."""
 
@@ -152,6 +155,11 @@ class Structure:
             if all(isinstance(each, bool) for each in values) and tuple(values) == option.has:
                 return name
         facts = [self._facts(body.scope) for body in group.bodies]
+        own = [each.parameters for each in facts]
+        given = [name for name in own[0] if tuple(each.get(name) for each in own) == option.has]
+        condition = inferred.condition(option.has)
+        if not given and condition is not None:
+            return condition
         plain = dict.fromkeys((*facts[0].defaults, *facts[0].attributes))
         known = [
             name
@@ -173,10 +181,13 @@ class Structure:
     ) -> Statement:
         required = [each for each in given if defaults[each[0]] is None]
         arguments = tuple((key, Literal(value)) for key, value in given)
+        by_position = len(required) + (
+            given[len(required) : len(required) + 1] != [] and given[len(required)][0] == _SECOND
+        )
         apply = Apply(
             name,
             arguments,
-            len(required),
+            by_position,
             is_module=True,
             label=body.scope.path,
             tensors=tuple(map(Use, body.tensors)),
@@ -386,12 +397,15 @@ def _without_defaults(item: Item, blocks: Sequence[Block]) -> Item:
         if defaults is None:
             plain = pruned(expression)
         else:
+            last = expression.arguments[expression.positional - 1] if expression.positional else ("", None)
+            is_left_out = defaults.get(last[0]) is not None and defaults[last[0]] == last[1]
+            positional = expression.positional - is_left_out
             kept = tuple(
                 (name, value)
                 for number, (name, value) in enumerate(expression.arguments)
-                if number < expression.positional or defaults.get(name) != value
+                if number < positional or defaults.get(name) != value
             )
-            plain = msgspec.structs.replace(expression, arguments=kept)
+            plain = msgspec.structs.replace(expression, arguments=kept, positional=positional)
         return None if plain == expression else replaced(plain, change)
 
     match item:

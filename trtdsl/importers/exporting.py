@@ -6,12 +6,13 @@ its dimensions as far as the module takes them, and the lines that say so.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
 import re
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 
 _SUGGESTED = re.compile(r"^\s*(?P<name>\w+) = (?P<value>.+?)\s*$", re.MULTILINE)
 _STEP = re.compile(r"(?P<step>\d+)\*(?P<base>\w+)$")
+_UNMET = re.compile(
+    r"Not all values of _?(?P<name>\w+) = (?P<size>.+?) in the specified range .*?"
+    r"satisfy the generated guard (?P<guard>.+?)\.$",
+    re.MULTILINE,
+)
+_ARITHMETIC = (
+    ast.Expression, ast.Compare, ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop, ast.cmpop,
+)  # fmt: skip
 _ENDS = re.compile(r"(?P<end>min|max)=(?P<size>\d+)")
 
 
@@ -177,6 +186,8 @@ def _changes(text: str, dims: Mapping[str, Symbol]) -> dict[str, Symbol]:
                 steps[name] = int(step["step"])
         elif value.startswith("Dim("):
             ends[name] = {end["end"]: int(end["size"]) for end in _ENDS.finditer(value)}
+    for name, least in _least_sizes(text, dims):
+        ends.setdefault(name, {}).setdefault("min", least)
     found: dict[str, Symbol] = {}
     for name, each in dims.items():
         step, base = steps[name], ends.get(f"_{name}", {})
@@ -189,6 +200,28 @@ def _changes(text: str, dims: Mapping[str, Symbol]) -> dict[str, Symbol]:
         if changed != each and low <= high:
             found[name] = changed
     return found
+
+
+def _least_sizes(text: str, dims: Mapping[str, Symbol]) -> Iterator[tuple[str, int]]:
+    """One more than a dimension's minimum, where torch says only what the minimum itself does not meet."""
+    for match in _UNMET.finditer(text):
+        each = dims.get(match["name"])
+        if each is None or each.step > 1:
+            continue
+        met = [_is_met(match["guard"], match["size"], each.minimum + more) for more in (0, 1)]
+        if met == [False, True]:
+            yield each.name, each.minimum + 1
+
+
+def _is_met(guard: str, size: str, value: int) -> bool | None:
+    """Whether a condition such as ``((-1) + size) != 1`` holds; None where it is not about numbers alone."""
+    try:
+        parsed = ast.parse(guard.replace(size, str(value)), mode="eval")
+    except SyntaxError:
+        return None
+    if not all(isinstance(node, _ARITHMETIC) for node in ast.walk(parsed)):
+        return None
+    return bool(eval(compile(parsed, "<guard>", "eval"), {"__builtins__": {}}))
 
 
 def _argument_shapes(

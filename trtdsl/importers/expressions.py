@@ -32,6 +32,14 @@ _LEVELS = {
 }  # fmt: skip
 _ATOM = 10
 
+_NAMELESS = frozenset({
+    "adaptive_avg_pool2d", "avg_pool2d", "cat", "clamp", "dropout", "einsum", "elu", "expand", "flatten",
+    "gelu", "hardswish", "hardtanh", "interpolate", "leaky_relu", "matmul", "max_pool2d", "mish", "movedim",
+    "pad", "permute", "relu", "relu6", "reshape", "roll", "silu", "squeeze", "stack", "to", "transpose",
+    "unflatten", "unsqueeze", "where",
+})  # fmt: skip
+"""Functions whose names say nothing of what they make: it is called x, or y where x is taken."""
+
 
 class Expressions:
     """Writes the expressions of one block."""
@@ -184,6 +192,16 @@ def _label(apply: Apply) -> str:
             return "_: "
         case label:
             return f"{show_label(label)}: "
+
+
+def name_for(expression: Expression) -> str:
+    """What a value is called that the source gives no name: after what makes it, if that says something."""
+    if isinstance(expression, Apply):
+        name = expression.function
+        is_layer = expression.is_module and ("Norm" in name or name.startswith("Conv"))
+        if word(expression) in (name, name.lower()) and (name in _NAMELESS or is_layer):
+            return "x"
+    return word(expression)
 
 
 def word(expression: Expression) -> str:

@@ -66,7 +66,8 @@ def _joined_once(program: Program) -> Program:
             operations.append(operation)
             continue
         dim = operation.arguments.get("dim", 0)
-        tensors = with_refs(tensors, names)
+        tensors = _without_empty(with_refs(tensors, names), program)
+        operation = msgspec.structs.replace(operation, arguments={**operation.arguments, "tensors": tensors})
         if len(tensors) == 1 and isinstance(tensors[0], Ref):
             names[operation.results[0]] = tensors[0]
             continue
@@ -77,3 +78,13 @@ def _joined_once(program: Program) -> Program:
             operation = msgspec.structs.replace(operation, arguments=arguments)
         operations.append(operation)
     return rewritten(program, operations, names)
+
+
+def _without_empty(tensors: tuple[Argument, ...], program: Program) -> tuple[Argument, ...]:
+    """``cat`` takes empty tensors of one dimension beside any others, as caches begin with."""
+    types = [program.types.get(each.value) if isinstance(each, Ref) else None for each in tensors]
+    if all(type is None or type.rank == 1 for type in types):
+        return tensors
+    return tuple(
+        each for each, type in zip(tensors, types, strict=True) if type is None or type.shape != (0,)
+    )

@@ -6,42 +6,33 @@ In: statements with the lines that they came from.  Out: the name that the last 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from trtdsl.importers.program import Frame
-from trtdsl.importers.sketch import Branch, Item, Loop, Statement
+from trtdsl.importers.sketch import Branch, Item, Loop, Statement, reads
 
 _ASSIGNED = re.compile(r"^(?P<names>[A-Za-z_]\w*(\s*,\s*[A-Za-z_]\w*)*)(\s*:\s*[\w.\[\], |]+)?\s*=(?!=)\s*")
 _INSIDE = ("/torch/nn/modules/", "/torch/nn/functional.py", "/torch/_", "/torch/functional.py")
 
 
-def hints_of(items: Iterable[Item]) -> dict[str, str]:
+def hints_of(items: Sequence[Item]) -> dict[str, str]:
     """The name of each value that the source assigns to one."""
     found: dict[str, str] = {}
     lines: dict[tuple[str, int], list[tuple[Statement, Frame]]] = {}
     for item in items:
-        if isinstance(item, Loop):
-            inner = hints_of(item.items)
-            found |= inner
-            for result, start, end, initial in item.carried:
-                name = inner.get(end) or found.get(initial)
-                if name:
-                    found |= {result: name, start: name, end: name}
-            continue
-        if isinstance(item, Branch):
-            inner = hints_of(item.items)
-            found |= inner
-            for result, end, before in item.merges:
-                name = inner.get(end) or found.get(before)
-                if name:
-                    found |= {result: name, end: name}
-                    found.setdefault(before, name)
-            continue
-        frame = _own(item.frames)
-        if frame:
+        frame = _own(item.frames) if isinstance(item, Statement) else None
+        if frame and isinstance(item, Statement):
             lines.setdefault((frame.file, frame.line), []).append((item, frame))
+    readers = _readers(items)
     for statements in lines.values():
         statement, frame = statements[-1]
+        inside = {id(each) for each, _ in statements}
+        left = [
+            value
+            for each, _ in statements
+            for value in each.results
+            if value and not inside.issuperset(readers.get(value, ()))
+        ]
         match = _ASSIGNED.match(frame.code)
         if not match:
             continue
@@ -53,7 +44,7 @@ def hints_of(items: Iterable[Item]) -> dict[str, str]:
                 for value, name in zip(statement.results, names, strict=True)
                 if value and name != "_"
             }
-        elif len(names) == 1 and len(results) == 1:
+        elif len(names) == 1 and len(results) == 1 and len(left) <= 1:
             found[results[0]] = names[0]
         elif len(names) <= len(statements):
             # ``q, k, v = qkv[0], qkv[1], qkv[2]``
@@ -62,6 +53,31 @@ def hints_of(items: Iterable[Item]) -> dict[str, str]:
                 found |= {
                     value: name for (value,), name in zip(last, names, strict=True) if value and name != "_"
                 }
+    for item in items:
+        if isinstance(item, Loop):
+            inner = hints_of(item.items)
+            found |= inner
+            for result, start, end, initial in item.carried:
+                name = inner.get(end) or found.get(initial)
+                if name:
+                    found |= {result: name, start: name, end: name}
+        elif isinstance(item, Branch):
+            inner = hints_of(item.items)
+            found |= inner
+            for result, end, before in item.merges:
+                name = inner.get(end) or found.get(before)
+                if name:
+                    found |= {result: name, end: name}
+                    found.setdefault(before, name)
+    return found
+
+
+def _readers(items: Iterable[Item]) -> dict[str, set[int]]:
+    """Which of the items read each value, by their identities."""
+    found: dict[str, set[int]] = {}
+    for item in items:
+        for value in reads(item):
+            found.setdefault(value, set()).add(id(item))
     return found
 
 

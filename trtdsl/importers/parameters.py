@@ -6,10 +6,12 @@ block's parameters with the value that each use gives.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trtdsl.importers.conditions import condition_of
 from trtdsl.importers.holes import Function, Hole
 from trtdsl.importers.names import numbered
 from trtdsl.importers.program import ModuleFacts
@@ -34,6 +36,9 @@ _MOST = 8
 _FEWEST_CHANNELS = 8
 """What is less than this is by accident a part of some size, where only one use has it."""
 
+_WIDTHS = ("out_channels", "out_features", "num_features", "normalized_shape")
+"""Parameters that are numbers of channels."""
+
 _OF_WINDOWS = ("kernel_size", "stride", "padding", "dilation")
 """Parameters that no number of channels decides."""
 
@@ -53,8 +58,18 @@ class Inferred:
     expressions: list[Expression] = field(default_factory=list[Expression])
     parameters: dict[str, list[Hole]] = field(default_factory=dict[str, list[Hole]])
     """the values of each in every use"""
-    headers: list[str] = field(default_factory=list[str])
-    """the type of each tensor as it is written, "" where nothing needs it"""
+    widths: dict[str, Sequence[Hole]] = field(default_factory=dict[str, Sequence[Hole]])
+    """what the layers' channels are, by their texts, in every use"""
+    _inference: _Inference | None = None
+
+    @property
+    def headers(self) -> list[str]:
+        """The type of each tensor as it is written, "" where nothing needs it."""
+        return self._inference.headers() if self._inference else []
+
+    def condition(self, has: Sequence[bool]) -> str | None:
+        """When a use has an option, in words of the parameters and of the first tensor's channels."""
+        return self._inference.condition(has) if self._inference else None
 
 
 def infer(holes: Sequence[Sequence[Hole]], roles: Sequence[str], instances: Sequence[Instance]) -> Inferred:
@@ -73,18 +88,40 @@ class _Inference:
         self._taken = {name for name, _, _ in self._sizes} | {"i"} | NEVER_NAMES
 
     def all(self, columns: Sequence[Sequence[Hole]], roles: Sequence[str]) -> Inferred:
-        # What nothing explains becomes a parameter, so that later places may be multiples of it.
-        for column, role in zip(columns, roles, strict=True):
-            found = self._half_of_kernel(column) if role == "padding" else None
-            found = found or self._expression(column, role)
-            if role == "kernel_size":
-                self._kernel = column, found
-            self._found.expressions.append(found)
-        self._found.headers = self._headers()
+        # What nothing explains becomes a parameter, so that later places may be multiples of it; places that
+        # some uses leave out may be what any other is.
+        found: dict[int, Expression] = {}
+        for number in sorted(range(len(columns)), key=lambda each: ANYTHING in columns[each]):
+            found[number] = self._place(columns[number], roles[number])
+        self._found.expressions = [found[number] for number in range(len(columns))]
+        self._found._inference = self
         return self._found
+
+    def _place(self, column: Sequence[Hole], role: str) -> Expression:
+        found = self._half_of_kernel(column) if role == "padding" else None
+        found = found or self._expression(column, role)
+        if role == "kernel_size":
+            self._kernel = column, found
+        if role in _WIDTHS and isinstance(found, Text) and ANYTHING not in column:
+            self._found.widths.setdefault(found.text, column)
+        return found
+
+    def condition(self, has: Sequence[bool]) -> str | None:
+        for letter, place, values in self._sizes:
+            if place[0] == 0 and self._is_channels(place):
+                widths = {**self._found.widths, letter: values}
+                found = condition_of(has, self._found.parameters, widths, letter)
+                if found:
+                    if re.search(rf"\b{letter}\b", found):
+                        self._named.add(place)
+                    return found
+        return condition_of(has, self._found.parameters, {}, "")
 
     def _expression(self, column: Sequence[Hole], role: str) -> Expression:
         if any(each is ANYTHING for each in column):
+            found = self._own_parameter(column, role)
+            if found is not None:
+                return found
             found = self._known_parameter(column)
             if found is not None and len({str(each) for each in column if each is not ANYTHING}) > 1:
                 return found
@@ -164,6 +201,16 @@ class _Inference:
                 return Text(name)
         return None
 
+    def _own_parameter(self, column: Sequence[Hole], role: str) -> Expression | None:
+        """Where uses leave a place out, the parameter of its name, or for channels one that is equal."""
+        known = self._found.parameters.get(role)
+        if known is not None and all(map(_equal, known, column)):
+            return Text(role)
+        wide = [each for each in column if each is not ANYTHING and type(each) is int]
+        if role not in _WIDTHS or not wide or min(wide) < _FEWEST_CHANNELS:
+            return None
+        return self._known_parameter(column)
+
     def _of_parameter(self, column: Sequence[Hole]) -> Expression | None:
         known = self._known_parameter(column)
         if known is not None:
@@ -231,13 +278,14 @@ class _Inference:
         text = f"{up} * {base.text}" if up > 1 else base.text
         return Text(f"{text} // {down}" if down > 1 else text)
 
-    def _headers(self) -> list[str]:
+    def headers(self) -> list[str]:
         found: list[str] = []
-        for tensor, type in enumerate(self._instances[0].tensors):
-            if type is None or not any(place[0] == tensor for place in self._named):
+        for tensor, types in enumerate(zip(*(each.tensors for each in self._instances), strict=True)):
+            known = [each for each in types if each is not None]
+            if not known or not any(place[0] == tensor for place in self._named):
                 found.append("")
                 continue
-            found.append(f"[{', '.join(_letters(type.rank, tensor))}]")
+            found.append(f"[{', '.join(_letters(known, tensor))}]")
         return found
 
 
@@ -265,12 +313,17 @@ def _sizes(instances: Sequence[Instance]) -> Iterator[tuple[str, tuple[int, int]
         known = [each for each in types if each is not None]
         if len(known) < len(types) or len({each.rank for each in known}) != 1:
             continue
-        for position, name in enumerate(_letters(known[0].rank, tensor)):
+        for position, name in enumerate(_letters(known, tensor)):
             yield name, (tensor, position), [each.shape[position] for each in known]
 
 
-def _letters(rank: int, tensor: int) -> tuple[str, ...]:
+def _letters(types: Sequence[TensorType], tensor: int) -> tuple[str, ...]:
+    """The dimensions of a tensor, whose types in all uses tell whether its channels come last."""
+    rank = types[0].rank
     letters = _LETTERS.get(rank) or tuple(f"D{number}" for number in range(rank))
+    is_square = rank == 4 and all(type.shape[1] == type.shape[2] for type in types)
+    if is_square and any(type.shape[2] != type.shape[3] for type in types):
+        letters = ("N", "H", "W", "C")
     return letters if tensor == 0 else tuple(f"{letter}{tensor + 1}" for letter in letters)
 
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
+
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes, Unwritable
 from trtdsl.importers.known_values import SHAPED_LIKE, KnownValues, WritesThroughViews
@@ -42,6 +44,12 @@ def read_program(exported: ExportedProgram, name: str, dims: Mapping[str, Dim]) 
     """
     found = dict.fromkeys(each for dim in dims.values() for each in sorted(symbols(dim), key=str))
     return _Reader(exported, Sizes(dims)).program(name, tuple(found))
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A number that depends on a tensor's values, which may be read by an assertion but by no operation."""
+
+    frames: tuple[Frame, ...]
 
 
 class _Reader:
@@ -121,18 +129,12 @@ class _Reader:
         self._inputs[node.name] = self._types[node.name]
 
     def _outputs(self) -> Iterator[tuple[str, Argument]]:
-        import torch.utils._pytree as pytree
         from torch.export.graph_signature import OutputKind
 
         results = next(node for node in self._exported.graph.nodes if node.op == "output").args[0]
         kinds = [spec.kind for spec in self._exported.graph_signature.output_specs]
         values = [each for each, kind in zip(results, kinds, strict=True) if kind is OutputKind.USER_OUTPUT]
-        spec: Any = self._exported.call_spec.out_spec
-        paths = (
-            [path for path, _ in pytree.tree_flatten_with_path(spec.unflatten([0] * spec.num_leaves))[0]]
-            if spec
-            else []
-        )
+        paths = _output_paths(self._exported.call_spec.out_spec)
         names = _output_names(paths) if len(paths) == len(values) else []
         for number, value in enumerate(values):
             if value is None:
@@ -203,9 +205,7 @@ class _Reader:
             found = self._known.number(node)
             if found is None and type(value).__name__ == "SymFloat" and self._sizes.is_of_sizes(value):
                 found = self._sizes.number(value, lambda name, given: self._of_sizes(node, name, given))
-            if found is None:
-                raise DiagnosticError(at_run_time("a number", _frames(node)))
-            self._made[node.name] = found
+            self._made[node.name] = Unknown(_frames(node)) if found is None else found
             return
         self._made[node.name] = self._scalar(value)
 
@@ -304,7 +304,10 @@ class _Reader:
         import torch
 
         if isinstance(value, torch.fx.Node):
-            return self._made.get(value.name, Ref(value.name))
+            found = self._made.get(value.name, Ref(value.name))
+            if isinstance(found, Unknown):
+                raise DiagnosticError(at_run_time("a number", found.frames))
+            return found
         if isinstance(value, (list, tuple)):
             return tuple(self._argument(each) for each in value)
         if isinstance(value, torch.dtype):
@@ -369,6 +372,19 @@ def _calls(node: Node) -> tuple[Call, ...]:
 
 def _frames(node: Node) -> tuple[Frame, ...]:
     return frames_of_trace(node.meta.get("stack_trace") or "")
+
+
+def _output_paths(spec: Any) -> list[Sequence[Any]]:
+    """Where each output stands in what ``forward`` returns; nothing where a class does not tell."""
+    import torch.utils._pytree as pytree
+
+    if not spec:
+        return []
+    whole = spec.unflatten([0] * spec.num_leaves)
+    try:
+        return [path for path, _ in pytree.tree_flatten_with_path(whole)[0]]
+    except ValueError:  # of classes that say how they are flattened, but no keys
+        return [(pytree.MappingKey(key),) for key in whole] if isinstance(whole, Mapping) else []
 
 
 def _output_names(paths: Sequence[Sequence[Any]]) -> list[str]:

@@ -6,12 +6,14 @@ is read once, right behind where it is made, is written where it is read: in a p
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from trtdsl.importers.expressions import Expressions, head, is_stage, word
+from trtdsl.importers.expressions import Expressions, head, is_stage, name_for
+from trtdsl.importers.names import numbered
 from trtdsl.importers.sketch import (
     Apply,
     Block,
@@ -121,7 +123,7 @@ class _Body:
     def _bound(self, result: str | None, statement: Statement) -> str:
         if result is None or not self._remaining[result]:
             return "_"
-        name = self._free(self._wish(result, word(statement.expression)), result)
+        name = self._free(self._wish(result, name_for(statement.expression)), result)
         self._bind(result, name)
         return name
 
@@ -197,11 +199,12 @@ class _Body:
         """The name wished for, or with a number, that no value still to be read has."""
         if self._decided.get(value) == wish and not self._is_live(wish, value):
             return wish
-        name, number = wish, 1
-        while name in self._never or self._is_live(name, value) or self._is_reserved(name, value):
-            number += 1
-            name = f"{wish}{number}"
-        return name
+        others = ["x", "y"] if wish == "x" else []
+        return next(
+            name
+            for name in itertools.chain(others, numbered(wish))
+            if not (name in self._never or self._is_live(name, value) or self._is_reserved(name, value))
+        )
 
     def _is_live(self, name: str, value: str) -> bool:
         holder = self._holder.get(name)

@@ -70,7 +70,7 @@ class Bracket:
     applied: bool
     """whether it calls or indexes what stands before it"""
     is_table: bool = False
-    """of tuples of constants, many to a line too unless the author wrote a comma behind the last"""
+    """of short arguments or tuples of constants: many to a line, and no comma behind the last"""
     ends_in_comma: bool = False
     """whether the author wrote a comma behind the last item"""
     width: int = 0
@@ -330,7 +330,7 @@ def _write_bracket(writer: Writer, bracket: Bracket, indent: int, tail: int) -> 
     inner = base + INDENT
     if bracket.flat and bracket.comma == "broken" and not bracket.ends_in_comma:
         width = bracket.width - bracket.opening.width - bracket.closing.width
-        if inner + width <= WIDTH and bracket.items and not bracket.fills:
+        if inner + width <= WIDTH and bracket.items and (bracket.is_table or not bracket.fills):
             writer.begin(inner)
             _write_items(writer, bracket.items, inner)
             writer.begin(base)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trtdsl.syntax.layout import Bracket, Item, Token, TokenSequence, close
+from trtdsl.syntax.layout import Bracket, Item, Token, TokenSequence, close, measure
 from trtdsl.syntax.tokens import Tokens
 from trtdsl.syntax.tree import Comment
+
+SHORT = 30
+"""Columns of an argument that shares its line with others where a call is broken."""
 
 _CALLABLE = {"NAME", "WORD", "INTEGER", "STRING", "RPAR", "RSQB"}
 _COMMAS = {"COMMA", "TARGET_COMMA"}
@@ -165,7 +168,16 @@ class _Reader:
         )
         bracket.is_table = _is_table(bracket)
         bracket.fills = bracket.fills or bracket.is_table
-        return close(bracket)
+        close(bracket)
+        # Many short arguments too stand several to a line, unless the author wrote a comma behind the last.
+        if applied and bracket.comma == "broken" and not bracket.ends_in_comma:
+            bracket.fills = bracket.is_table = all(_is_short(item) for item in bracket.items)
+        return bracket
+
+
+def _is_short(item: Item) -> bool:
+    width, is_flat = measure(item.sequence)
+    return is_flat and not item.trailing and width < SHORT
 
 
 def _is_table(bracket: Bracket) -> bool:
