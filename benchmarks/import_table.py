@@ -52,9 +52,10 @@ def _summary(records: Records, models: Sequence[Model], today: datetime.date) ->
     again = [name for name, each in records.items() if "text" in each.get("again", {}) and name in done]
     same = sum(records[name]["again"]["text"] == done[name]["text"] for name in again)
     yield f"- Imported again in another process, {same} of {len(again)} give the same bytes."
-    laid_out = sum(each["laid_out"] for each in done.values())
-    flat = sum(each["flat"] == "same" for each in done.values())
-    yield f"- `fmt` leaves {laid_out} of {len(done)} texts as they are; {flat} elaborate to the"
+    asked = [each for each in done.values() if "flat" in each]
+    laid_out = sum(each["laid_out"] for each in asked)
+    flat = sum(each["flat"] == "same" for each in asked)
+    yield f"- `fmt` leaves {laid_out} of {len(asked)} texts as they are; {flat} elaborate to the"
     yield "  graph of the text with `--flat`."
     engines = [each["engine"] for each in records.values() if "engine" in each]
     built = sum("layers" in each for each in engines)
@@ -70,6 +71,9 @@ def _summary(records: Records, models: Sequence[Model], today: datetime.date) ->
 
 def _costs(done: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What an import takes beyond torch.export."""
+    done = [each for each in done if "beyond" in each]
+    if not done:
+        return
     slow = [each["beyond"] for each in done]
     over = sum(each > _SLOW for each in slow)
     yield f"- CPU time beyond torch.export's own: {statistics.median(slow):.2f} s in the median,"
@@ -102,7 +106,7 @@ def _section(group: str, members: Sequence[Model], records: Records) -> Iterator
         if "error" in record:
             yield (
                 f"| {model.name} | {model.family} | {record['lines']} | {record['constants']} |"
-                f" {record['error']:.1e} | {record['seconds']} | {record['beyond']:.2f} |"
+                f" {record['error']:.1e} | {record['seconds']} | {record.get('beyond', '')} |"
                 f" {_engine(records[model.name])} |"
             )
 

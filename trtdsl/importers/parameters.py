@@ -60,16 +60,17 @@ class Inferred:
     """the values of each in every use"""
     widths: dict[str, Sequence[Hole]] = field(default_factory=dict[str, Sequence[Hole]])
     """what the layers' channels are, by their texts, in every use"""
-    _inference: _Inference | None = None
+    inference: _Inference | None = None
+    """what knows the sizes by name"""
 
     @property
     def headers(self) -> list[str]:
         """The type of each tensor as it is written, "" where nothing needs it."""
-        return self._inference.headers() if self._inference else []
+        return self.inference.headers() if self.inference else []
 
     def condition(self, has: Sequence[bool]) -> str | None:
         """When a use has an option, in words of the parameters and of the first tensor's channels."""
-        return self._inference.condition(has) if self._inference else None
+        return self.inference.condition(has) if self.inference else None
 
 
 def infer(holes: Sequence[Sequence[Hole]], roles: Sequence[str], instances: Sequence[Instance]) -> Inferred:
@@ -94,7 +95,7 @@ class _Inference:
         for number in sorted(range(len(columns)), key=lambda each: ANYTHING in columns[each]):
             found[number] = self._place(columns[number], roles[number])
         self._found.expressions = [found[number] for number in range(len(columns))]
-        self._found._inference = self
+        self._found.inference = self
         return self._found
 
     def _place(self, column: Sequence[Hole], role: str) -> Expression:

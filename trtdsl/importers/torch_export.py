@@ -60,7 +60,7 @@ class _Reader:
         self._inputs: dict[str, TensorType] = {}
         self._weights: dict[str, str] = {}
         self._operations: list[Operation] = []
-        self._made: dict[str, Argument] = {}
+        self._made: dict[str, Any] = {}
         """what stands for a node that is not an operation of its own: an item, a size, an inlined result"""
         self._known = KnownValues()
         self._origins: dict[str, tuple[str, tuple[Frame, ...]]] = {}
