@@ -105,14 +105,14 @@ def _make_vision(name: str) -> Any:
 
 
 _ANY_SIZE = (
-    "alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 mnasnet1_0 mobilenet_v2"
-    " mobilenet_v3_large regnet_y_400mf resnet18 shufflenet_v2_x1_0 squeezenet1_1 vgg11 swin_t"
+    "convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 mnasnet1_0 mobilenet_v2"
+    " mobilenet_v3_large regnet_y_400mf resnet18 shufflenet_v2_x1_0 squeezenet1_1 swin_t"
     " deeplabv3_resnet50 fcn_resnet50 lraspp_mobilenet_v3_large"
 )
 
 
 def _dynamic() -> list[Model]:
-    """Networks for images of any size, height and width dynamic."""
+    """Networks for images of any size, height and width dynamic: those whose heads ask for no size."""
     dims = {**BATCH, "H": "96 .. 192 .. 320", "W": "96 .. 192 .. 320"}
     return [
         Model(

@@ -121,3 +121,27 @@ def test_empty_tensors_are_joined_to_nothing() -> None:
     text = imported(Cached)
     assert "cat" not in text
     assert "output output_x" in text
+
+
+class Turned(nn.Module):
+    """A layer that computes tables of its own, of which torch numbers the parts over the whole network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(20, 20)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        angles = torch.outer(torch.arange(12.0), torch.linspace(0.1, 1, 40)).sin().exp()
+        a, b = angles.chunk(2, -1)
+        return self.fc(x * a) + b
+
+
+class Turning(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(Turned(), Turned(), Turned(), Turned())
+
+
+def test_layers_with_tables_of_their_own_are_one_block() -> None:
+    text = imported(Turning)
+    assert text.count("block ") == 1
+    assert "for i in range(4)" in text

@@ -113,7 +113,7 @@ def _sources(program: Program) -> Mapping[str, Expression]:
 def _constant_name(name: str, program: Program) -> str:
     """What a constant is called below the call that reads it: what the source calls it, or what makes it."""
     called, frames = program.origins.get(name, ("", ()))
-    return called or assigned(frames) or re.sub(r"_\d+$", "", name)
+    return called or assigned(frames) or re.sub(r"(_\d+)+$", "", name)
 
 
 def stored(function: str, program: Program, name: str, key: str) -> Expression:
