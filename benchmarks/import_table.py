@@ -48,6 +48,10 @@ def _summary(records: Records, models: Sequence[Model], today: datetime.date) ->
         yield f"- {len(done)} of {len(models)} models are imported, checked and equal at other sizes than the"
         yield f"  import had; the largest relative L2 error is {worst:.1e}."
         yield f"- The text has {statistics.median(lines or [0]):g} lines in the median."
+        older = sum("beyond" not in each for each in done.values())
+        if older:
+            yield f"- {older} records, those without a time beyond export, are of an importer whose texts"
+            yield "  were longer, and are to be made anew."
         yield from _costs(list(done.values()))
     again = [name for name, each in records.items() if "text" in each.get("again", {}) and name in done]
     same = sum(records[name]["again"]["text"] == done[name]["text"] for name in again)
