@@ -376,6 +376,14 @@ def test_a_tensor_of_what_is_not_a_number() -> None:
     assert np.isnan(computed(found, x=np.zeros((3, 2), np.float32))[0]).all()
 
 
+def test_elements_are_written_at_places() -> None:
+    node = make_node("ScatterND", ["x", "places", "values"], ["y"])
+    inputs: dict[str, Any] = {"x": (FLOAT, ["N", 3]), "values": (FLOAT, [2, 3])}
+    found = imported(model_of([node], inputs, ["y"], {"places": np.array([[0], [2]])}))
+    x, values = np.zeros((4, 3), np.float32), np.ones((2, 3), np.float32)
+    assert computed(found, x=x, values=values)[0].sum(1).tolist() == [3, 0, 3, 0]
+
+
 def test_a_file_with_external_data(tmp_path: Path) -> None:
     node = make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], transB=1)
     arrays = {"fc.weight": np.ones((2, 300), np.float32), "fc.bias": np.zeros(2, np.float32)}

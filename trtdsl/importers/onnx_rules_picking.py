@@ -119,7 +119,7 @@ def _scatter_nd(node: Node) -> Ref:
     columns = _columns(node, 1)
     return node.one(
         "index_put",
-        input=node.tensor(0),
+        self=node.tensor(0),
         indices=columns,
         values=node.tensor(2),
         accumulate=reduction == "add",
