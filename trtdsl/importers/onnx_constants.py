@@ -5,6 +5,7 @@ In: an ONNX node whose inputs are known.  Out: the values that it gives; None wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
@@ -19,6 +20,9 @@ _NEVER = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
 """Operators whose results differ at every run."""
+
+_RECURRENT = re.compile(r"aten\.(lstm|gru|rnn_)")
+"""Calls whose weights ONNX has in another order, which the exporter computes of them in the file."""
 
 
 def shape_of(node: Node) -> Known:
@@ -42,7 +46,7 @@ def evaluate(node: Node) -> tuple[Known | None, ...] | None:
     if node.op in ("Identity", "Transpose") and len(given) == 1:
         found = _moved(node, given[0])
         return found if not given[0].is_weight or found[0].initialiser else None
-    if any(each.is_weight for each in given):
+    if any(each.is_weight for each in given) and not _RECURRENT.search(node.called):
         return None
     if not any(each.is_symbolic for each in given):
         return _by_reference(node)
