@@ -89,6 +89,7 @@ CASES = {
     "constructor_raises": f"import model.py:Broken {X}",
     "no_inputs": "import model.py:Masked",
     "input_missing": f"import model.py:Masked {X}",
+    "input_misspelt": f"import model.py:Masked {X} --input 'msk=float32[N, 4]'",
     # What the inputs are.
     "bracket_open": "import model.py:Net --input x=float32[N,3,224,224",
     "comma_missing": "import model.py:Net --input 'x=float32[N 3]'",
@@ -104,6 +105,8 @@ CASES = {
     "no_program": "import text.pt2",
     "no_onnx": "import text.onnx",
     "no_folder": f"import model.py:Net {X} -o missing/net.trtnet",
+    "folder": f"import model.py:Net {X} -o .",
+    "name_of_two_words": f"import model.py:Net {X} --name 'my net'",
     "no_checkpoint": f"import model.py:Net {X} --weights missing.pth",
     "check_script": "check model.py",
     "check_name": "check model.py:Net",

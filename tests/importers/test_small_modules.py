@@ -88,6 +88,8 @@ FIXED: dict[str, Function] = {
     "var": lambda x: torch.var(x, dim=(1, 2), correction=0, keepdim=True),
     "an index and an ellipsis": lambda x: x[..., [1, 0]] + x[:, None, ..., :2].squeeze(1),
     "the input itself": lambda x: {"x": x, "y": x + 1, "none": None},
+    "a log-sigmoid": lambda x: functional.logsigmoid(x.ravel()),
+    "a random slope in eval mode": lambda x: functional.rrelu(x),
     "a rounded size": lambda x: x.masked_fill(x > 0, -1).cumsum(1),
 }
 LONG: dict[str, Function] = {

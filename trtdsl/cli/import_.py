@@ -93,9 +93,14 @@ def import_(
     from trtdsl.cli.report import report
     from trtdsl.importers.inputs import split_pairs
     from trtdsl.importers.source import open_source
+    from trtdsl.ir.names import identifier
 
     if output is not None and not output.parent.is_dir():
         raise UsageError(Diagnostic(f"cannot write `{output}`: there is no folder `{output.parent}`"))
+    if output is not None and output.is_dir():
+        raise UsageError(Diagnostic(f"cannot write `{output}`: it is a folder"))
+    if name and identifier(name) != name:
+        raise UsageError(Diagnostic(f"`--name {name}`: a model cannot have this name"))
     opened = open_source(
         source,
         split_pairs(inputs, "--input", "x=float32[N, 3, 224, 224]"),

@@ -7,10 +7,11 @@ the arguments that ``forward`` takes them as.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import lcm
 from typing import TYPE_CHECKING, Any
 
+from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.types import Symbol, TensorType, ValueRange, evaluate_shape
 
 if TYPE_CHECKING:
@@ -84,6 +85,20 @@ def arranged(module: nn.Module, tensors: Mapping[str, Any]) -> tuple[list[Any], 
             first += 1
         return positional, {name: value for name, value in tensors.items() if name not in names[:first]}
     return list(tensors.values()), {}
+
+
+def require_names(module: nn.Module, inputs: Iterable[str]) -> None:
+    """Refuse names of which ``forward`` has some: the others would be taken for what stands there in order.
+
+    Raises :class:`~trtdsl.diagnostics.UsageError`.
+    """
+    known = parameters_of(module)
+    strange = [name for name in inputs if name not in known]
+    if strange and any(name in known for name in inputs):
+        listed = ", ".join(f"`{name}`" for name in known)
+        text = f"`forward` takes {listed}, and no `{strange[0]}`"
+        help = ("inputs have the names of `forward`, or all have others and are given in order",)
+        raise UsageError(Diagnostic(text, help=help))
 
 
 def parameters_of(module: nn.Module) -> list[str]:

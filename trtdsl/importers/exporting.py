@@ -20,7 +20,7 @@ import msgspec
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.complaints import Place, complaint, fixed_sizes, too_narrow
-from trtdsl.importers.examples import STRIDE, arranged, example_inputs, example_sizes, parameters_of
+from trtdsl.importers.examples import STRIDE, arranged, example_inputs, example_sizes, parameters_of, require_names
 from trtdsl.importers.guards import Decisions, watched
 from trtdsl.importers.inputs import Inputs
 from trtdsl.importers.opaque import sizes_kept
@@ -59,6 +59,7 @@ class Exported(msgspec.Struct, frozen=True):
 
 def export(module: nn.Module, inputs: Inputs) -> Exported:
     """The exported program, undecomposed; raises :class:`DiagnosticError` with the line at fault."""
+    require_names(module, inputs.types)
     try:
         return _settled(module, inputs, 1)
     except DiagnosticError as error:

@@ -320,13 +320,19 @@ def _attribute(attribute: Any) -> Any:
         return value.decode("utf-8", "replace")
     if isinstance(value, (int, float, str)):
         return value
-    return list(value) if hasattr(value, "__iter__") else value
+    if hasattr(value, "__iter__"):
+        return [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in value]
+    return value
 
 
 def _initialiser(tensor: Any) -> Known:
     from onnx import numpy_helper
 
-    array = np.array(numpy_helper.to_array(tensor))
+    try:
+        array = np.array(numpy_helper.to_array(tensor))
+    except ValueError as error:
+        text = f"the tensor `{tensor.name}` of the file does not have the data of its shape: {error}"
+        raise DiagnosticError(Diagnostic(text)) from error
     return Known(array, array.dtype, tensor.name)
 
 

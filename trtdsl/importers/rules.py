@@ -121,6 +121,7 @@ _RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "vsplit": ("vsplit", {"sections": "indices_or_sections", "indices": "indices_or_sections"}),
     "dsplit": ("dsplit", {"sections": "indices_or_sections", "indices": "indices_or_sections"}),
     "scatter": ("scatter", {"value": "src"}),
+    "log_sigmoid": ("logsigmoid", {}),
 }
 
 
@@ -303,6 +304,11 @@ def _index(writing: Writing) -> Expression:
 
 
 # --- Shapes -----------------------------------------------------------------------------------------------
+
+
+@rule("ravel")
+def _ravel(writing: Writing) -> Expression:
+    return writing.given("reshape", {"input": writing["self"], "shape": (-1,)})
 
 
 @rule("expand_as", "view_as", "reshape_as")
@@ -534,6 +540,16 @@ def _hardtanh(writing: Writing) -> Expression:
     if (writing["min_val"], writing["max_val"]) == (0, 6):
         return writing.given("relu6", {"input": writing["self"]})
     return writing.apply("hardtanh")
+
+
+@rule("rrelu", "rrelu_with_noise")
+def _rrelu(writing: Writing) -> Expression:
+    lower, upper = writing.get("lower", 1 / 8), writing.get("upper", 1 / 3)
+    assert isinstance(lower, (int, float)) and isinstance(upper, (int, float))
+    if writing.get("training"):
+        raise Missing("it draws its slopes in eval mode too: give it `training` only in training")
+    slope = (lower + upper) / 2
+    return writing.given("leaky_relu", {"input": writing["self"], "negative_slope": slope})
 
 
 @rule("square")
