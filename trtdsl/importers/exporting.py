@@ -20,7 +20,14 @@ import msgspec
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.complaints import Place, complaint, fixed_sizes, too_narrow
-from trtdsl.importers.examples import STRIDE, arranged, example_inputs, example_sizes, parameters_of, require_names
+from trtdsl.importers.examples import (
+    STRIDE,
+    arranged,
+    example_inputs,
+    example_sizes,
+    parameters_of,
+    require_names,
+)
 from trtdsl.importers.guards import Decisions, watched
 from trtdsl.importers.inputs import Inputs
 from trtdsl.importers.opaque import sizes_kept
