@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,90 @@ def test_what_is_not_a_model_is_told(tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
     with pytest.raises(DiagnosticError, match="cannot be read as an ONNX model"):
         import_onnx(path)
+
+
+def edited(change: Callable[[Any], object]) -> Any:
+    """A small model, `relu(x @ W)`, as an edit left it."""
+    nodes = [make_node("MatMul", ["x", "W"], ["m"], name="first"), make_node("Relu", ["m"], ["y"])]
+    model = model_of(nodes, {"x": (FLOAT, ["N", 8])}, ["y"], {"W": np.ones((8, 4), np.float32)})
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", FLOAT, ["N", 4]))
+    change(model)
+    return model
+
+
+def softmax(model: Any) -> None:
+    model.graph.node.append(make_node("Softmax", ["y"], ["q"], axis=1.5))
+    model.graph.output[0].name = "q"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: setattr(model.graph.output[0], "name", "q"), "nothing makes its output `q`"),
+        (
+            lambda model: setattr(model.graph.input[0], "name", "X"),
+            "`MatMul` at `first` reads `x`, which nothing makes",
+        ),
+        (
+            lambda model: model.graph.node.append(make_node("Sigmoid", ["m"], ["y"])),
+            "`Relu` and `Sigmoid` both make `y`",
+        ),
+        (
+            lambda model: model.graph.node.append(make_node("Sigmoid", ["m"], ["W"])),
+            "`Sigmoid` makes `W`, which is there already",
+        ),
+        (
+            lambda model: model.graph.node.append(make_node("Add", ["q", "y"], ["q"])),
+            "`Add` reads what is computed of its own result",
+        ),
+        (lambda model: model.ClearField("opset_import"), "it does not say of which opset its operators are"),
+        (
+            lambda model: setattr(model.opset_import[0], "version", 999),
+            f"it is of opset 999, and the installed `onnx` knows them up to {onnx.defs.onnx_opset_version()};"
+            " a newer `onnx` may know it",
+        ),
+        (softmax, "`Softmax` has a value of type FLOAT for `axis`, which is of type INT"),
+        (
+            lambda model: setattr(model.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 7),
+            ", as `onnx.checker` says: [ShapeInferenceError] Inference error(s): (op_type:MatMul,"
+            " node name: first):"
+            " [ShapeInferenceError] Incompatible dimensions for matrix multiplication",
+        ),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_told(
+    change: Callable[[Any], object], message: str, tmp_path: Path
+) -> None:
+    path = saved(edited(change), tmp_path / "x.onnx")
+    with pytest.raises(DiagnosticError) as caught:
+        import_onnx(path)
+    (found,) = [each.message for each in caught.value.diagnostics]
+    separator = "" if message.startswith(",") else ": "
+    assert found.startswith(f"{path} is not a sound ONNX model{separator}{message}")
+
+
+def test_nodes_in_any_order_are_read(tmp_path: Path) -> None:
+    def reverse(model: Any) -> None:
+        nodes = list(model.graph.node)[::-1]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+
+    path = tmp_path / "x.onnx"
+    text = import_onnx(saved(edited(lambda _: None), path)).text
+    assert import_onnx(saved(edited(reverse), path)).text == text
+
+
+def test_a_module_whose_own_operations_stand_beside_its_items() -> None:
+    """A subclass of `Sequential`, as the old exporter names what it runs."""
+    nodes = [
+        make_node("Relu", ["x"], ["a"], name="/mid/mid.0/Relu"),
+        make_node("Sigmoid", ["a"], ["b"], name="/mid/mid.1/Sigmoid"),
+        make_node("Concat", ["a", "b"], ["y"], name="/mid/Concat", axis=1),
+    ]
+    found = imported(model_of(nodes, {"x": (FLOAT, ["N", 8])}, ["y"]))
+    x = np.ones((2, 8), np.float32)
+    assert computed(found, x=x)[0].shape == (2, 16)
+    assert "block Mid" in found.text
 
 
 @pytest.mark.parametrize(

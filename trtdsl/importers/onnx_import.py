@@ -14,9 +14,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.importers.checking import WrongText
 from trtdsl.importers.module import Imported, import_program, with_own_weights
 from trtdsl.importers.onnx_file import load, read_model
 from trtdsl.importers.onnx_inputs import Axes, questioned
+from trtdsl.importers.onnx_sound import explained, sound
 from trtdsl.importers.program import Array, Program, Ref
 from trtdsl.importers.simplify import without_unread
 from trtdsl.ir.names import identifier
@@ -39,9 +41,14 @@ def import_onnx(
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` with all that cannot be imported.
     """
     path = Path(path)
-    program, arrays, axes = _read(load(path), identifier(name or path.stem), dims or {})
-    imported = import_onnx_program(program, arrays, is_flat=is_flat)
-    return replace(with_own_weights(imported, imported.constants), guessed=tuple(axes.guessed))
+    model = sound(load(path), path)
+    program, arrays, axes = _read(model, identifier(name or path.stem), dims or {})
+    try:
+        imported = import_onnx_program(program, arrays, is_flat=is_flat)
+        imported = with_own_weights(imported, imported.constants)
+    except WrongText as error:
+        raise explained(model, path, error) from error
+    return replace(imported, guessed=tuple(axes.guessed))
 
 
 def _read(model: Any, name: str, dims: Mapping[str, Symbol]) -> tuple[Program, Mapping[str, Array], Axes]:

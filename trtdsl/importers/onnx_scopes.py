@@ -64,12 +64,14 @@ def call_text(proto: Any) -> str:
 
 def numbered_calls(operations: Sequence[Operation]) -> tuple[Operation, ...]:
     """Operations whose calls are told apart where a module is called again after others have run."""
+    kinds = _kinds(operations)
     counts: dict[tuple[Call, ...], int] = {}
     before: tuple[Call, ...] = ()
     found: list[Operation] = []
     for operation in operations:
         calls: list[Call] = []
-        for depth, call in enumerate(operation.calls):
+        for depth, given in enumerate(operation.calls):
+            call = msgspec.structs.replace(given, kind=kinds[given.path])
             above = tuple(calls)
             key = (*above, call)
             again = before[: depth + 1]
@@ -80,6 +82,17 @@ def numbered_calls(operations: Sequence[Operation]) -> tuple[Operation, ...]:
         before = tuple(calls)
         found.append(msgspec.structs.replace(operation, calls=before))
     return tuple(found)
+
+
+def _kinds(operations: Sequence[Operation]) -> dict[str, str]:
+    """The class of the module at each path: one that runs more than its items is not a plain container,
+    though the items' names look like it.
+    """
+    found: dict[str, str] = {}
+    for call in (call for operation in operations for call in operation.calls):
+        if found.get(call.path, _CONTAINER) == _CONTAINER:
+            found[call.path] = call.kind
+    return found
 
 
 def _of_name(name: str) -> tuple[Call, ...]:
