@@ -66,6 +66,13 @@ def test_the_weights_are_written_beside_the_text(capsys: pytest.CaptureFixture[s
     assert trtdsl("check", *command.split()) == 0
 
 
+def test_a_file_of_two_words_is_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("import", *WORDS, *LENGTH, "-o", "two words.trtnet", "--with-weights") == 0
+    (*_, step) = capsys.readouterr().err.splitlines()
+    files = "'two words.trtnet' 'two words.weights.safetensors' 'two words.constants.safetensors'"
+    assert step == f"go on with: trtdsl compile {files}"
+
+
 def test_a_range_is_written_as_a_person_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("import", EMPTY[0], "--input", "x=float32[N, 4] in 0 .. 0.5") == 0
     assert "input x: float32[N, 4] in 0 .. 0.5\n" in capsys.readouterr().out

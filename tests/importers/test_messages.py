@@ -62,6 +62,7 @@ net = Net()
     "lacks.py": "import nonesuch\n",
     "text.pt2": "not a program",
     "text.onnx": "x",
+    "a text.onnx": "x",
     "model.pth": "not a checkpoint",
 }
 X = "--input 'x=float32[N, 4]'"
@@ -111,6 +112,7 @@ CASES = {
     "check_script": "check model.py",
     "check_name": "check model.py:Net",
     "check_onnx": "check text.onnx",
+    "check_onnx_quoted": "check 'a text.onnx'",
     "check_program": "check text.pt2",
     "compile_script": "compile model.py model.pth",
 }

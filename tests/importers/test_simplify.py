@@ -71,3 +71,45 @@ return c
 def test_one_result_that_is_read_keeps_the_others() -> None:
     program = read("x: float32[N, 4]\na, b = chunk(x, 2, 1)\nreturn b")
     assert listed(simplify(program)) == ["a, b = chunk(x)"]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (4,)])
+def test_times_ones_is_nothing_where_the_shape_stays(shape: tuple[int, ...]) -> None:
+    ones = {"ones": np.ones(shape, np.float32)}
+    text = "x: float32[N, 4]\na = mul.Tensor(x, ones)\nb = relu(a)\nreturn b"
+    assert listed(without_nothing(read(text, constants=ones))) == ["b = relu(x)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("a: float32[1, N, 4] = mul.Tensor(x, c)", [[[1.0]]]),
+        ("a: float16[N, 4] = mul.Tensor(x, c)", [1.0]),
+        ("a = mul.Tensor(x, c)", [1.0, 1.0, 1.0, 2.0]),
+        ("a = div.Tensor(c, x)", [1.0]),
+    ],
+)
+def test_times_other_arrays_is_something(text: str, values: list[float]) -> None:
+    program = read(f"x: float32[N, 4]\n{text}\nreturn a", constants={"c": np.array(values, np.float32)})
+    assert without_nothing(program) == program
+
+
+@pytest.mark.parametrize(
+    ("state", "count"),
+    [
+        ("full((1, N, 8), 0.0, dtype=float32)", 1),
+        ("zeros((1, N, 8), dtype=float32)", 1),
+        ("full((1, N, 8), 1.0, dtype=float32)", 2),
+    ],
+)
+def test_zeros_that_a_recurrent_layer_begins_with_anyway_go(state: str, count: int) -> None:
+    weights = 'w("a", 24, 4), w("b", 24, 8), w("c", 24), w("d", 24)'
+    program = read(
+        f"""
+x: float32[S, N, 4]
+h: float32[1, N, 8] = {state}
+y: float32[S, N, 8] = gru.input(x, h, ({weights}), True, 1, 0.0, False, False, False)
+return y
+"""
+    )
+    assert len(simplify(program).operations) == count

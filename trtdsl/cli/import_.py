@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 from typing import TYPE_CHECKING
 
 import click
@@ -163,7 +163,7 @@ def _next_steps(imported: Imported, output: Path, weights: Path | None) -> list[
         files.append(weights or _UNNAMED)
     if imported.constants:
         files.append(constants_path(output))
-    steps = [f"go on with: trtdsl compile {' '.join(map(str, files))}"]
+    steps = [f"go on with: trtdsl compile {join(map(str, files))}"]
     if _UNNAMED in files and not _UNNAMED.exists():
         steps.append(
             f'where {_UNNAMED} is what torch.save(module.state_dict(), "{_UNNAMED}") writes;'

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from trtdsl.importers.program import Argument, Operation, Program, Ref, refs, renamed, rewritten
+from trtdsl.importers.program import Argument, Array, Operation, Program, Ref, refs, renamed, rewritten
 from trtdsl.types import DType, TensorType
 
 _NOTHING = frozenset(
@@ -46,6 +46,7 @@ _SHAPED_LIKE = {
 """Operations and the argument of which they read the shape or dtype only."""
 _NORMS = frozenset({"layer_norm", "group_norm", "batch_norm", "instance_norm", "rms_norm"})
 _ZEROS = frozenset({"zeros", "new_zeros", "zeros_like"})
+_FULL = frozenset({"full", "new_full", "full_like"})
 _RECURRENT = frozenset(
     {"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
 )
@@ -102,12 +103,17 @@ def _beside_neutral(operation: Operation, program: Program) -> Ref | None:
     swapped = ((right, left),) if "div" not in operation.base else ()
     for operand, other in ((left, right), *swapped):
         array = program.constants.get(other.value) if isinstance(other, Ref) else None
-        value = array.item() if array is not None and array.ndim == 0 else other
+        # An array of one value is that value: whether it makes the result larger is for the types to say.
+        value = array.flat[0] if array is not None and _is_uniform(array) else other
         if not isinstance(operand, Ref) or isinstance(value, Ref) or value != _NEUTRAL[operation.base]:
             continue
         if program.types.get(operand.value) == program.types.get(operation.results[0]):
             return operand
     return None
+
+
+def _is_uniform(array: Array) -> bool:
+    return array.size > 0 and bool((array == array.flat[0]).all())
 
 
 def _does_nothing(operation: Operation, program: Program, made: Mapping[str, Operation]) -> bool:
@@ -175,7 +181,8 @@ def without_zero_states(program: Program) -> Program:
     zeros = {name for name, array in program.constants.items() if not array.any()}
     operations: list[Operation] = []
     for operation in program.operations:
-        if operation.base in _ZEROS:
+        is_full = operation.base in _FULL and operation.arguments["fill_value"] == 0
+        if operation.base in _ZEROS or is_full:
             zeros.update(operation.results)
         if operation.base in _RECURRENT and zeros.issuperset(refs(operation.arguments["hx"])):
             operation = msgspec.structs.replace(operation, arguments={**operation.arguments, "hx": ()})

@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
@@ -116,7 +117,7 @@ _CHECKPOINTS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
 
 
 def _of_weights(source: str) -> Diagnostic:
-    help = f"name what makes the module: `trtdsl import package.module:Class --weights {source}`"
+    help = f"name what makes the module: `trtdsl import package.module:Class --weights {quote(source)}`"
     return Diagnostic(f"`{source}` holds weights, not the network that they belong to", help=(help,))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from shlex import quote
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 
@@ -48,7 +49,7 @@ def read_source(path: Path, name: str) -> str:
 
 def _importing(source: str) -> tuple[str, ...]:
     inputs = "" if source.endswith((".onnx", ".pt2")) else ' --input "x=float32[N, 3, 224, 224]"'
-    return (f"`trtdsl import {source}{inputs} -o model.trtnet` writes a text",)
+    return (f"`trtdsl import {quote(source)}{inputs} -o model.trtnet` writes a text",)
 
 
 def _content(path: Path) -> bytes | None:
