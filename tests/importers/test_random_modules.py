@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import lru_cache
 
@@ -23,6 +24,8 @@ from trtdsl.weights import bind
 
 INPUTS = {"x": "float32[N, 4, 6, 10]"}
 SEEDS = range(12)
+OPTIONAL = 25
+"""A module whose class is called with an option and without."""
 
 
 def bound(imported: Imported, module: nn.Module) -> Graph:
@@ -114,10 +117,11 @@ def test_another_module_is_told_apart() -> None:
 
 
 def test_repeats_become_loops_and_options_branches() -> None:
-    texts = [imported(seed).text for seed in SEEDS]
+    texts = [imported(seed).text for seed in (*SEEDS, OPTIONAL)]
     assert any("for " in text for text in texts)
     assert any("if " in text for text in texts)
-    assert any("= 0.5" in text for text in texts)
+    assert any(re.search(r"^block .*\w = \d", text, re.MULTILINE) for text in texts)
+    assert any(re.search(r"^block .*\w = (true|false)", text, re.MULTILINE) for text in texts)
 
 
 def test_depth_does_not_change_the_length() -> None:

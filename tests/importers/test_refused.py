@@ -33,7 +33,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "unknown_dimension": ("Empty", {"x": "float32[N, 4]"}, {"M": "1 .. 2 .. 3"}),
     "short_range": ("Empty", {"x": "float32[N, 4]"}, {"N": "1 .. 2"}),
     "range_backwards": ("Empty", {"x": "float32[N, 4]"}, {"N": "9 .. 2 .. 1"}),
-    "two_dimensions": ("Empty", {"x": "float32[N + M, 4]", "y": "float32[N, M]"}, {}),
+    "two_dimensions": ("Empty", {"a": "float32[N + M, 4]", "b": "float32[N, M]"}, {}),
     "too_many_inputs": ("Empty", {"x": "float32[N, 4]", "y": "float32[N, 4]"}, {}),
 }
 

@@ -47,6 +47,8 @@ class Calling(nn.Module):
     def forward(self, *tensors: torch.Tensor) -> Any:
         found = self.function(*tensors)
         found = [found] if isinstance(found, torch.Tensor) else found
+        if self.factor == 1:
+            return found
         return [each * self.factor if each.is_floating_point() else each for each in found]
 
 

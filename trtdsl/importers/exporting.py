@@ -144,21 +144,22 @@ def _export(
 
 
 def _torch_dims(dims: Mapping[str, Symbol]) -> dict[str, Any]:
-    """torch's dimension for each: its sizes, or what they are multiples of, divided by the step."""
+    """What torch.export is told of each dimension; one of multiples is a number times another."""
     from torch.export import Dim
 
     made: dict[str, Any] = {}
     for name, each in dims.items():
         low, high = max(-(-each.minimum // each.step), 1), each.maximum // each.step
         # sympy reads a bare S or N as one of its own.
-        made[name] = Dim(name if each.step == 1 else f"_{name}", min=low, max=high)
+        base = Dim(name if each.step == 1 else f"_{name}", min=low, max=high)
+        made[name] = base if each.step == 1 else each.step * base
     return made
 
 
 def _torch_dim(dim: Dim, made: Mapping[str, Any]) -> Any:
     """A size of an input, ``N`` or ``2 * N + 1``, for torch."""
     assert isinstance(dim, SymbolicDim)
-    terms = dict(terms_of(dim))  # in steps: that of an ``H`` in steps of 8 is 8 times the symbol
+    terms = dict(terms_of(dim))
     constant = terms.pop((), 0)
     if len(terms) != 1 or len(symbols(dim)) != 1:
         raise DiagnosticError(_not_linear(dim))
@@ -169,6 +170,7 @@ def _torch_dim(dim: Dim, made: Mapping[str, Any]) -> Any:
     ):
         raise DiagnosticError(_not_linear(dim))
     found = made[each.name]
+    factor //= each.step  # ``H`` in steps of 8 is 8 times what the terms are of
     found = found if factor == 1 else factor * found
     return found if constant == 0 else found + constant
 
