@@ -307,7 +307,7 @@ def test_print_after_prints_the_converted_graph(folder: Path, capsys: pytest.Cap
         ),
         (["tiny.safetensors", "--target", "sm00"], 2, "sm00"),
         (["tiny.safetensors", "--runtime", "tensorflow"], 2, "tensorflow"),
-        (["tiny.safetensors", "-o", "no/such/x.engine"], 2, "there is no folder `no/such`"),
+        (["tiny.safetensors", "-o", "no/such/x.engine"], 2, "the folder `no/such` does not exist"),
         (["tiny.safetensors", "-o", "."], 2, "it is a folder"),
         (["tiny.safetensors", "-o", "a" * 300], 2, "file name too long"),
         (["tiny.safetensors", "-o", "pipe"], 2, "it is not a regular file"),

@@ -77,3 +77,29 @@ def _is_running(process: int) -> bool:
         # Another user's.
         return True
     return True
+
+
+def require_writable(path: Path) -> None:
+    """Refuse, before the work, a path that no file can be written to."""
+    folder = path.parent
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        # A name that is too long, say, or a loop of links.
+        raise cannot_write(path, (error.strerror or str(error)).lower()) from error
+    if path.is_dir():
+        raise cannot_write(path, "it is a folder")
+    if path.exists() and not path.is_file():
+        # A device, say, which a file would replace.
+        raise cannot_write(path, "it is not a regular file")
+    if not folder.is_dir():
+        raise cannot_write(path, f"the folder `{folder}` does not exist")
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise cannot_write(path, "permission denied")
+
+
+def cannot_write(path: Path, reason: str, *advice: str) -> UsageError:
+    """The error of a path that is not to be written."""
+    return UsageError(Diagnostic(f"cannot write `{path}`: {reason}", help=advice))

@@ -166,7 +166,7 @@ def test_a_layer_without_a_range_is_named() -> None:
     graph = model()
     known = ranges(graph)
     layers = {label: each for label, each in known.layers.items() if label != "fc1"}
-    with pytest.raises(UsageError, match="no range for the input of `fc1`, did you mean `fc1b`"):
+    with pytest.raises(UsageError, match="the input of `fc1` has no range, did you mean `fc1b`"):
         quantize(graph, Ranges("m", "max", 16, "", layers), Policy(INT8))
 
 

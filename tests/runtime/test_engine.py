@@ -170,7 +170,7 @@ def test_run_without_a_gpu(engine: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["run", "ENGINE", "--input", "data=none.npy"], "cannot read `none.npy`"),
         (["run", "ENGINE", "--input", "dat=none.npy"], "cannot read `none.npy`"),
         (["run", "ENGINE", "--output", "y.txt"], "outputs are written to .npz"),
-        (["run", "ENGINE", "--output", "none/y.npz"], "there is no folder `none`"),
+        (["run", "ENGINE", "--output", "none/y.npz"], "the folder `none` does not exist"),
         (["run", "ENGINE", "--normalize", "1,2,3"], "give the means, then as many standard deviations"),
         (["bench", "ENGINE", "--shape", "data=8x3x32"], "4 dimensions are expected"),
         (["bench", "ENGINE", "--shape", "data=999x3x32x32"], "the engine does not accept data = 999x3x32x32"),

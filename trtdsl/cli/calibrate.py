@@ -14,6 +14,7 @@ from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, with_options
 from trtdsl.cli.report import without_warnings
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.options import CheckOptions, CompileOptions
+from trtdsl.output import require_writable
 
 
 @command
@@ -63,6 +64,8 @@ def calibrate(
 
     graph = without_warnings(check_file(file, weights, choice))
     require_values(graph)
+    path = output or Path(f"{graph.name}.ranges.json")
+    require_writable(path)
     arrays = _read(data, [value.name for value in graph.inputs])
     optimized = optimize_graph(graph, options).graph
     with _progress() as progress:
@@ -71,7 +74,6 @@ def calibrate(
         raise UsageError(Diagnostic(f"model `{graph.name}` has neither convolutions nor linear layers"))
     count = min(samples or sys.maxsize, *(len(array) for array in arrays.values()))
     found = ranges_of(observed, graph.name, method, count, digest(arrays), percentile=percentile)
-    path = output or Path(f"{graph.name}.ranges.json")
     found.write(path)
     print(f"wrote {path}: the ranges of {len(found.layers)} layers, from {count} samples")
 

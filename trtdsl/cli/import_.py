@@ -13,6 +13,7 @@ import click
 
 from trtdsl.cli.options import PATH, argument, assignments, command
 from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.output import require_writable
 
 if TYPE_CHECKING:
     from trtdsl.importers.module import Imported
@@ -95,10 +96,8 @@ def import_(
     from trtdsl.importers.source import open_source
     from trtdsl.ir.names import identifier
 
-    if output is not None and not output.parent.is_dir():
-        raise UsageError(Diagnostic(f"cannot write `{output}`: there is no folder `{output.parent}`"))
-    if output is not None and output.is_dir():
-        raise UsageError(Diagnostic(f"cannot write `{output}`: it is a folder"))
+    if output is not None:
+        require_writable(output)
     if name and identifier(name) != name:
         raise UsageError(Diagnostic(f"`--name {name}`: a model cannot have this name"))
     opened = open_source(

@@ -178,7 +178,7 @@ class Placer:
     def scalar(self, value: Number, beside: Sequence[TensorType], span: Span, place: Place) -> Value:
         """A constant of rank 0 with the dtype that a Python number, or a size, takes beside these tensors."""
         dtype = weak_dtype(value, beside)
-        # Where nothing is computed in the tensors' own dtype, the operator says so.
+        # No operator computes in a quantised dtype, and each refuses it in its own words.
         dtype = DType.FLOAT32 if dtype.is_quantised else dtype
         return self.filled(TensorType(dtype, ()), value, span, place)
 

@@ -164,7 +164,7 @@ def _arange(call: Call) -> Expression:
     "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
 )  # fmt: skip
 def _resized(call: Call) -> Expression:
-    """By the mode and the size; a scale that is no whole number decides where it is taken from too."""
+    """By the mode and the size; a scale that is not a whole number also decides which elements are read."""
     value, base = call.tensor(), call.operation.base
     mode = base.lstrip("_").removeprefix("upsample_").removesuffix("_aa").rstrip("d").rstrip("123")
     mode = call.get("mode", mode.replace("_", "-"))

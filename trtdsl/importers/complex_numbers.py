@@ -13,7 +13,7 @@ What is complex and none of these stays, and is what the language lacks.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtdsl.importers.schemas import overload_of
@@ -88,7 +88,7 @@ class _Parts:
                 return self._call(node, "sqrt", self._call(node, "add.Tensor", *squares))
 
     def _pair(self, node: Node, base: str) -> Pair | None:
-        call: Callable[..., Node] = lambda name, *given: self._call(node, name, *given)  # noqa: E731
+        call = partial(self._call, node)
         first, *others = node.args or (None,)
         if any(isinstance(each, complex) for each in node.args):
             return None
@@ -120,7 +120,7 @@ class _Parts:
 
     def _product(self, node: Node) -> Pair:
         left, right = node.args
-        times: Callable[[Any, Any], Node] = lambda a, b: self._call(node, "mul.Tensor", a, b)  # noqa: E731
+        times = partial(self._call, node, "mul.Tensor")
         if not (hasattr(right, "op") and _is_complex(right)):
             re, im = self._of(node, left)
             return times(re, right), times(im, right)

@@ -161,8 +161,8 @@ def _attention(writing: Writing) -> Expression:
 def _recurrent(writing: Writing, name: str) -> Expression:
     """``y, h, c = (x, h0, c0) -> label: LSTM(…)``."""
     weights: Any = writing["params"]
-    op = OPERATORS[name]
-    gates: int = getattr(op, "gates")  # noqa: B009
+    op: Any = OPERATORS[name]
+    gates: int = op.gates
     hidden, width = writing.type(weights[0]).shape[0], writing.type(weights[1]).shape[1]
     assert isinstance(hidden, int)
     wanted: dict[str, Any] = {

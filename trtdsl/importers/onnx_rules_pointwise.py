@@ -247,7 +247,12 @@ def _gelu(node: Node) -> Ref:
 
 @rule("Swish")
 def _swish(node: Node) -> Ref:
-    source, alpha = node.tensor(0), _shortest(node.attribute("alpha", 1.0))
+    return swish(node, _shortest(node.attribute("alpha", 1.0)))
+
+
+def swish(node: Node, alpha: float) -> Ref:
+    """``x * sigmoid(alpha * x)``."""
+    source = node.tensor(0)
     if alpha == 1:
         return node.one("silu", self=source)
     gate = node.one("sigmoid", self=node.one("mul", input=source, other=alpha))

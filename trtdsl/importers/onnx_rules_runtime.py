@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trtdsl.importers.onnx_node import RULES, Node, rule
-from trtdsl.importers.onnx_rules_pointwise import between, clamped, hard_sigmoid
+from trtdsl.importers.onnx_rules_pointwise import between, clamped, hard_sigmoid, swish
 from trtdsl.importers.program import Argument, Ref
 from trtdsl.ops.refused import Refused
 from trtdsl.types import DType
@@ -98,11 +98,7 @@ def _gelu(node: Node) -> Ref:
 
 @rule(f"{DOMAIN}.QuickGelu")
 def _quick_gelu(node: Node) -> Ref:
-    source, alpha = node.tensor(0), _shortest(node.attribute("alpha", 1.702))
-    if alpha == 1:
-        return node.one("silu", self=source)
-    gate = node.one("sigmoid", self=node.one("mul", input=source, other=alpha))
-    return node.one("mul", input=source, other=gate)
+    return swish(node, _shortest(node.attribute("alpha", 1.702)))
 
 
 @rule(f"{DOMAIN}.BiasSoftmax")

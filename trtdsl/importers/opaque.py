@@ -42,7 +42,8 @@ def sizes_kept() -> Generator[None]:
         torch.linspace: _linspace,
     }
     pools = (torch.max_pool1d, torch.nn.functional.max_pool1d)
-    packing: Any = getattr(torch, "_pack_padded_sequence")  # noqa: B009
+    namespace: Any = torch
+    packing = namespace._pack_padded_sequence
 
     class Kept(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

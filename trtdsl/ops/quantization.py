@@ -2,7 +2,7 @@
 
 In: a tensor and the scales of it.  Out: what the scales make of it.  A scale is for the whole tensor, for
 each index of one dimension (``axis``), or for each block of elements along it; TensorRT finds these operators
-around a layer and computes the layer in the narrow type.  There is no zero point: TensorRT has none.
+around a layer and computes the layer in the narrow type.  Zero points do not exist in TensorRT.
 
 TensorRT takes whatever scales it is given, and gives what is computed by a scale of 0 without a word. So what
 is known of them at compile time is checked here.

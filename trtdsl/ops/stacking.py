@@ -162,7 +162,7 @@ class Combinations(Composed):
         return emit(Reshape((count, self.r)), emit(IndexSelect(0), input, emit(Listed(places))))
 
     def reference(self, torch: Any, input: Any) -> Any:
-        # Positions are combined: some releases of PyTorch lose the shape where there are no values.
+        # Combine positions, not values: some releases of PyTorch lose the shape of an empty result.
         places = torch.combinations(torch.arange(len(input)), self.r, self.with_replacement)
         return input.index_select(0, places.flatten().to(input.device)).reshape(places.shape)
 

@@ -67,7 +67,7 @@ def _decision(layer: QuantisableLayer, reason: str | None, dtype: DType) -> Deci
 def _require_ranges(layers: Sequence[QuantisableLayer], ranges: Ranges) -> None:
     missing = [layer.label for layer in layers if layer.label not in ranges.layers]
     if missing:
-        text = f"there is no range for the input of `{missing[0]}`{did_you_mean(missing[0], ranges.layers)}"
+        text = f"the input of `{missing[0]}` has no range{did_you_mean(missing[0], ranges.layers)}"
         raise UsageError(Diagnostic(text, help=("`trtdsl calibrate` finds it with data",)))
 
 

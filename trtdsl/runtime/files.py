@@ -20,6 +20,7 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ops.lowering import Array
+from trtdsl.output import require_writable
 from trtdsl.runtime.binding import show_binding, size_of
 from trtdsl.trt.manifest import Binding, Manifest
 from trtdsl.types import DType
@@ -184,5 +185,4 @@ def require_savable(path: Path, count: int) -> None:
         raise UsageError(Diagnostic(f"`{path}`: outputs are written to .npz, a single one also to .npy"))
     if path.suffix == ".npy" and count != 1:
         raise UsageError(Diagnostic(f"`{path}`: the engine has {count} outputs, write them to a .npz file"))
-    if not path.absolute().parent.is_dir():
-        raise UsageError(Diagnostic(f"cannot write `{path}`: there is no folder `{path.parent}`"))
+    require_writable(path)

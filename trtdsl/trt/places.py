@@ -7,12 +7,11 @@ In: the engine's path and the files it is made of.  Out: nothing, or a UsageErro
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.output import cannot_write, require_writable
 from trtdsl.trt.manifest import manifest_path
 
 _MANIFEST = re.compile(rb'\s*\{\s*"format"\s*:')
@@ -27,42 +26,22 @@ def require_place(engine: Path | str, sources: Collection[Path | str] = ()) -> N
     """
     engine = Path(engine)
     # Before its manifest is asked for: `.` has no name to which `.json` could be added.
-    _require_writable(engine)
+    require_writable(engine)
     manifest = manifest_path(engine)
-    _require_writable(manifest)
+    require_writable(manifest)
     for path in (engine, manifest):
         if any(_same(path, Path(source)) for source in sources):
-            raise _cannot_write(path, "the engine is made from it")
+            raise cannot_write(path, "the engine is made from it")
     if engine.suffix == ".json":
-        raise _cannot_write(engine, "names that end in `.json` are for manifests", "call it `NAME.engine`")
+        raise cannot_write(engine, "names that end in `.json` are for manifests", "call it `NAME.engine`")
     if _holds_data(manifest) and not _is_manifest(manifest):
-        raise _cannot_write(manifest, "it already exists and is not a manifest", _ANOTHER)
+        raise cannot_write(manifest, "it already exists and is not a manifest", _ANOTHER)
     if _holds_data(engine) and not manifest.exists():
         reason = f"it already exists and is not an engine of trtdsl: `{manifest}` is missing"
-        raise _cannot_write(engine, reason, _ANOTHER)
+        raise cannot_write(engine, reason, _ANOTHER)
 
 
 _ANOTHER = "choose another name, or delete the file if nobody needs it"
-
-
-def _require_writable(path: Path) -> None:
-    folder = path.parent
-    try:
-        path.stat()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        # A name that is too long, say, or a loop of links.
-        raise _cannot_write(path, (error.strerror or str(error)).lower()) from error
-    if path.is_dir():
-        raise _cannot_write(path, "it is a folder")
-    if path.exists() and not path.is_file():
-        # A device, say, which a file would replace.
-        raise _cannot_write(path, "it is not a regular file")
-    if not folder.is_dir():
-        raise _cannot_write(path, f"there is no folder `{folder}`")
-    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise _cannot_write(path, "permission denied")
 
 
 def _same(path: Path, other: Path) -> bool:
@@ -76,7 +55,3 @@ def _holds_data(path: Path) -> bool:
 def _is_manifest(path: Path) -> bool:
     with path.open("rb") as file:
         return _MANIFEST.match(file.read(64)) is not None
-
-
-def _cannot_write(path: Path, reason: str, *advice: str) -> UsageError:
-    return UsageError(Diagnostic(f"cannot write `{path}`: {reason}", help=advice))

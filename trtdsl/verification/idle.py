@@ -51,7 +51,7 @@ def idle_numbers(graph: Graph, computed: Computed, known: Values) -> Iterator[tu
     try:
         with torch.no_grad():
             yield from _idle_numbers(graph, computed, known)
-    except (RuntimeError, NotImplementedError, ReferenceMismatch):
+    except (RuntimeError, ReferenceMismatch):
         # What PyTorch cannot compute on this machine, such as an operator in float16, says nothing here.
         return
 

@@ -149,7 +149,7 @@ def _inside(folder: Path) -> tuple[str, ...]:
 def _neighbours(path: Path) -> tuple[str, ...]:
     """The checkpoint beside a missing one whose name is most like it."""
     if not path.parent.is_dir():
-        return (f"there is no folder `{path.parent}`",)
+        return (f"the folder `{path.parent}` does not exist",)
     found = nearest(path.name, (entry.name for entry in _entries(path.parent) if entry.is_file()))
     return (f"did you mean `{path.with_name(found)}`?",) if found else ()
 
