@@ -15,7 +15,6 @@ import datetime
 import difflib
 import io
 import json
-import multiprocessing
 import tempfile
 import time
 import warnings
@@ -27,6 +26,7 @@ from typing import Any
 from import_measures import SIZES as OTHER_SIZES
 from import_measures import randomize, values_of
 from import_models import Model, models
+from import_processes import in_a_process
 
 RESULTS = Path(__file__).parent / "import_onnx.json"
 TABLE = Path(__file__).parent / "import_onnx.md"
@@ -194,29 +194,6 @@ def _error(path: Path, model: Model, found: Any) -> float:
 # --- All --------------------------------------------------------------------------------------------------
 
 
-def _work(name: str, by: str, connection: Any) -> None:
-    model = next(each for each in models() if each.name == name)
-    try:
-        connection.send(measured(model, by))
-    except Exception as error:
-        connection.send({"refused": f"{type(error).__name__}: {error}".splitlines()[0][:300]})
-
-
-def in_a_process(model: Model, by: str) -> dict[str, Any]:
-    """The same in a process of its own, whose memory goes with it."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(model.name, by, theirs))
-    process.start()
-    theirs.close()
-    try:
-        return ours.recv()
-    except EOFError:
-        return {"refused": "the process ended"}
-    finally:
-        process.join()
-
-
 def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """All results as a page."""
     head = [
@@ -276,7 +253,7 @@ def main() -> None:
         for by in options.by or WAYS:
             if options.write and not options.names and by in known.get(model.name, {}):
                 continue
-            found = in_a_process(model, by)
+            found = in_a_process(measured, model, by)
             print(f"{model.name:28} {by:6} {json.dumps(found)}", flush=True)
             known.setdefault(model.name, {})[by] = found
             if options.write:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import multiprocessing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from import_measures import engine_of, imported_again, measured
 from import_models import Model, models
+from import_processes import in_a_process
 from import_table import table
 
 RESULTS = Path(__file__).parent / "import.json"
@@ -30,29 +30,6 @@ STAGES: Mapping[str, Callable[[Model], dict[str, Any]]] = {
     "again": imported_again,
     "engine": engine_of,
 }
-
-
-def _work(name: str, stage: str, connection: Any) -> None:
-    model = next(each for each in models() if each.name == name)
-    try:
-        connection.send(STAGES[stage](model))
-    except Exception as error:
-        connection.send({"refused": f"{type(error).__name__}: {error}".splitlines()[0][:300]})
-
-
-def in_a_process(model: Model, stage: str) -> dict[str, Any]:
-    """A model's record, made in a process of its own, whose memory goes with it."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(model.name, stage, theirs))
-    process.start()
-    theirs.close()
-    try:
-        return ours.recv()
-    except EOFError:
-        return {"refused": "the process ended"}
-    finally:
-        process.join()
 
 
 def read() -> dict[str, dict[str, Any]]:
@@ -89,7 +66,7 @@ def main() -> None:
             continue
         if options.write and not (options.names or options.anew) and stage in read().get(model.name, {}):
             continue
-        record = in_a_process(model, stage)
+        record = in_a_process(STAGES[stage], model)
         print(f"{model.name:32} {json.dumps(record)}", flush=True)
         if options.write:
             keep(model, stage, record)
