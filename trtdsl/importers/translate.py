@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
+from trtdsl.importers import rules_moving
 from trtdsl.importers.modules import WEIGHTED, module_of
 from trtdsl.importers.names import assigned, numbered
 from trtdsl.importers.program import Array, Call, Operation, Program, common_start, refs
@@ -19,6 +20,9 @@ from trtdsl.importers.rules import RULES, Missing, write
 from trtdsl.importers.sketch import Apply, Expression, Items, Literal, Statement, uses
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 from trtdsl.types import DType
+
+_FAMILIES = (rules_moving,)
+"""Where more rules are: importing them registers them."""
 
 LONGEST_LITERAL = 16
 """Numbers of a constant that is written out."""
