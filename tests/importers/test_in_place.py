@@ -11,22 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tests.importers.comparing import Calls
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.importers.module import import_module
 from trtdsl.reference import run
 
 Function = Callable[..., Any]
-
-
-class Calls(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.function(x)
 
 
 def part_of_a_chunk(x: torch.Tensor) -> torch.Tensor:

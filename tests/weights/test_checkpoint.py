@@ -117,11 +117,10 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, data: bytes, message: st
 
 def test_paths_that_are_no_files(tmp_path: Path):
     (tmp_path / "resnet18.pth").write_bytes(SAMPLES["torch zip"])
+    gone = tmp_path / "gone"
     for path, message in {
         tmp_path / "resnet81.pth": f"does not exist\n  = help: did you mean `{tmp_path / 'resnet18.pth'}`?",
-        tmp_path
-        / "gone"
-        / "w.pth": f"does not exist\n  = help: the folder `{tmp_path / 'gone'}` does not exist",
+        gone / "w.pth": f"does not exist\n  = help: the folder `{gone}` does not exist",
         tmp_path / "resnet18.pth" / "w": "cannot be read: Not a directory",
         tmp_path: f"is a directory, not a checkpoint file\n  = help: did you mean `{tmp_path}/resnet18.pth`?",
         Path("/dev/null"): "is not a regular file",

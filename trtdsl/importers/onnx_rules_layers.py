@@ -8,6 +8,7 @@ import numpy as np
 
 from trtdsl.importers.onnx_node import Known, Node, rule
 from trtdsl.importers.onnx_rules_pointwise import between
+from trtdsl.importers.onnx_types import shortest
 from trtdsl.importers.program import Argument, Operation, Ref
 from trtdsl.ops.refused import Refused
 
@@ -51,7 +52,7 @@ def _plain_gemm(node: Node, alpha: float, beta: float) -> Ref:
         right = node.one("permute", self=right, dims=(1, 0))
     found = node.one("matmul", input=left, other=right)
     if alpha != 1:
-        found = node.one("mul", input=found, other=_shortest(alpha))
+        found = node.one("mul", input=found, other=shortest(alpha))
     if not node.has(2) or beta == 0:
         return found
     if beta == 1:
@@ -61,10 +62,6 @@ def _plain_gemm(node: Node, alpha: float, beta: float) -> Ref:
         input=found,
         other=between(node, "mul", 2, Known(np.asarray(beta, np.float32), np.dtype(np.float32))),
     )
-
-
-def _shortest(value: float) -> float:
-    return float(str(np.float32(value)))
 
 
 @rule("MatMul")
@@ -131,7 +128,7 @@ def _batch_norm(node: Node) -> Ref:
     label = node.label(*slots)
     source = node.tensor(0)
     given: dict[str, Argument] = {slot: node.weight(index, slot, label) for index, slot in slots}
-    epsilon = _shortest(node.attribute("epsilon", 1e-5))
+    epsilon = shortest(node.attribute("epsilon", 1e-5))
     if node.rank(source) > 5:
         raise Refused(f"it normalises a tensor of rank {node.rank(source)}")
     return node.one("batch_norm", input=source, **given, training=False, eps=epsilon)
@@ -146,7 +143,7 @@ def _instance_norm(node: Node) -> Ref:
         weight=node.weight(1, "weight", label),
         bias=node.weight(2, "bias", label),
         use_input_stats=True,
-        eps=_shortest(node.attribute("epsilon", 1e-5)),
+        eps=shortest(node.attribute("epsilon", 1e-5)),
     )
 
 
@@ -155,7 +152,7 @@ def _layer_norm(node: Node) -> tuple[Ref, ...]:
     source = node.tensor(0)
     shape = node.type(source).shape
     axis = node.axis(node.attribute("axis", -1))
-    epsilon = _shortest(node.attribute("epsilon", 1e-5))
+    epsilon = shortest(node.attribute("epsilon", 1e-5))
     name = "layer_norm" if node.op == "LayerNormalization" else "rms_norm"
     given: dict[str, Argument] = {"input": source, "normalized_shape": shape[axis:]}
     slots = [(1, "weight"), (2, "bias")]
@@ -179,7 +176,7 @@ def _layer_norm(node: Node) -> tuple[Ref, ...]:
 def _group_norm(node: Node) -> Ref:
     source = node.tensor(0)
     groups, channels = node.attribute("num_groups"), node.type(0).shape[1]
-    epsilon = _shortest(node.attribute("epsilon", 1e-5))
+    epsilon = shortest(node.attribute("epsilon", 1e-5))
     slots = ((1, "weight"), (2, "bias"))
     if node.type(1).shape == (channels,):
         label = node.label(*slots)
@@ -204,9 +201,9 @@ def _lrn(node: Node) -> Ref:
         "local_response_norm",
         self=node.tensor(0),
         size=size,
-        alpha=_shortest(node.attribute("alpha", 1e-4)),
-        beta=_shortest(node.attribute("beta", 0.75)),
-        k=_shortest(node.attribute("bias", 1.0)),
+        alpha=shortest(node.attribute("alpha", 1e-4)),
+        beta=shortest(node.attribute("beta", 0.75)),
+        k=shortest(node.attribute("bias", 1.0)),
     )
 
 

@@ -6,6 +6,7 @@ from functools import reduce
 from typing import Any
 
 from trtdsl.importers.onnx_node import RULES, Known, Node, Value, dtype_of, rule
+from trtdsl.importers.onnx_types import shortest
 from trtdsl.importers.program import Argument, Ref
 from trtdsl.ops.refused import Refused
 from trtdsl.types import DType
@@ -206,19 +207,17 @@ def clamped(node: Node, source: Ref, low: Any, high: Any) -> Ref:
 
 @rule("LeakyRelu")
 def _leaky(node: Node) -> Ref:
-    return node.one(
-        "leaky_relu", self=node.tensor(0), negative_slope=_shortest(node.attribute("alpha", 0.01))
-    )
+    return node.one("leaky_relu", self=node.tensor(0), negative_slope=shortest(node.attribute("alpha", 0.01)))
 
 
 @rule("Elu")
 def _elu(node: Node) -> Ref:
-    return node.one("elu", self=node.tensor(0), alpha=_shortest(node.attribute("alpha", 1.0)))
+    return node.one("elu", self=node.tensor(0), alpha=shortest(node.attribute("alpha", 1.0)))
 
 
 @rule("Celu")
 def _celu(node: Node) -> Ref:
-    return node.one("celu", self=node.tensor(0), alpha=_shortest(node.attribute("alpha", 1.0)))
+    return node.one("celu", self=node.tensor(0), alpha=shortest(node.attribute("alpha", 1.0)))
 
 
 _SELU = 1.67326319217681884765625, 1.05070102214813232421875
@@ -229,14 +228,14 @@ def _selu(node: Node) -> Ref:
     alpha, gamma = node.attribute("alpha", _SELU[0]), node.attribute("gamma", _SELU[1])
     if abs(alpha - _SELU[0]) < 1e-6 and abs(gamma - _SELU[1]) < 1e-6:
         return node.one("selu", self=node.tensor(0))
-    grown = node.one("elu", self=node.tensor(0), alpha=_shortest(alpha))
-    return node.one("mul", input=grown, other=_shortest(gamma))
+    grown = node.one("elu", self=node.tensor(0), alpha=shortest(alpha))
+    return node.one("mul", input=grown, other=shortest(gamma))
 
 
 @rule("ThresholdedRelu")
 def _thresholded(node: Node) -> Ref:
     return node.one(
-        "threshold", self=node.tensor(0), threshold=_shortest(node.attribute("alpha", 1.0)), value=0
+        "threshold", self=node.tensor(0), threshold=shortest(node.attribute("alpha", 1.0)), value=0
     )
 
 
@@ -247,7 +246,7 @@ def _gelu(node: Node) -> Ref:
 
 @rule("Swish")
 def _swish(node: Node) -> Ref:
-    return swish(node, _shortest(node.attribute("alpha", 1.0)))
+    return swish(node, shortest(node.attribute("alpha", 1.0)))
 
 
 def swish(node: Node, alpha: float) -> Ref:
@@ -261,7 +260,7 @@ def swish(node: Node, alpha: float) -> Ref:
 
 @rule("HardSigmoid")
 def _hard_sigmoid(node: Node) -> Ref:
-    alpha, beta = _shortest(node.attribute("alpha", 0.2)), _shortest(node.attribute("beta", 0.5))
+    alpha, beta = shortest(node.attribute("alpha", 0.2)), shortest(node.attribute("beta", 0.5))
     return hard_sigmoid(node, node.tensor(0), alpha, beta)
 
 
@@ -275,7 +274,7 @@ def hard_sigmoid(node: Node, source: Ref, alpha: float, beta: float) -> Ref:
 
 @rule("Shrink")
 def _shrink(node: Node) -> Ref:
-    bias, lambd = _shortest(node.attribute("bias", 0.0)), _shortest(node.attribute("lambd", 0.5))
+    bias, lambd = shortest(node.attribute("bias", 0.0)), shortest(node.attribute("lambd", 0.5))
     source = node.tensor(0)
     if not node.type(source).dtype.is_floating:
         raise Refused("it shrinks integers")
@@ -309,13 +308,6 @@ def _prelu(node: Node) -> Ref:
     given = node.tensor(0)
     below = node.one("mul", input=given, other=node.tensor(1))
     return node.one("where", condition=node.one("lt", input=given, other=0), self=below, other=given)
-
-
-def _shortest(value: float) -> float:
-    """A float32 attribute as the shortest number that reads back as it."""
-    import numpy as np
-
-    return float(str(np.float32(value)))
 
 
 def softmax_like(node: Node, name: str) -> Ref:

@@ -9,19 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from trtdsl.importers.onnx_node import RULES, Node, rule
 from trtdsl.importers.onnx_rules_pointwise import between, clamped, hard_sigmoid, swish
+from trtdsl.importers.onnx_types import shortest
 from trtdsl.importers.program import Argument, Ref
 from trtdsl.ops.refused import Refused
 from trtdsl.types import DType
 
 DOMAIN = "com.microsoft"
-
-
-def _shortest(value: float) -> float:
-    return float(str(np.float32(value)))
 
 
 def _refuse_inputs(node: Node, what: str, *indices: int) -> None:
@@ -48,7 +43,7 @@ def _fused_layer(node: Node) -> Ref:
         for name in ("alpha", "beta", "gamma")
         if node.attribute(f"activation_{name}") is not None
     ]
-    return _activated(node, found, node.attribute("activation", ""), [_shortest(each) for each in numbers])
+    return _activated(node, found, node.attribute("activation", ""), [shortest(each) for each in numbers])
 
 
 def _activated(node: Node, value: Ref, name: str, numbers: list[float]) -> Ref:
@@ -76,7 +71,7 @@ def _fused_matmul(node: Node) -> Ref:
         for index, name in enumerate("AB")
     ]
     found = node.one("matmul", input=operands[0], other=operands[1])
-    factor = _shortest(node.attribute("alpha", 1.0))
+    factor = shortest(node.attribute("alpha", 1.0))
     return found if factor == 1 else node.one("mul", input=found, other=factor)
 
 
@@ -98,7 +93,7 @@ def _gelu(node: Node) -> Ref:
 
 @rule(f"{DOMAIN}.QuickGelu")
 def _quick_gelu(node: Node) -> Ref:
-    return swish(node, _shortest(node.attribute("alpha", 1.702)))
+    return swish(node, shortest(node.attribute("alpha", 1.702)))
 
 
 @rule(f"{DOMAIN}.BiasSoftmax")
@@ -128,7 +123,7 @@ def _normalized(node: Node, source: Ref, name: str, *slots: tuple[int, str]) -> 
     given: Mapping[str, Argument] = {
         slot: node.weight(index, slot, label) for index, slot in slots if node.has(index)
     }
-    epsilon = _shortest(node.attribute("epsilon", 1e-12))
+    epsilon = shortest(node.attribute("epsilon", 1e-12))
     return node.one(name, input=source, normalized_shape=node.type(source).shape[-1:], **given, eps=epsilon)
 
 
@@ -211,7 +206,7 @@ def _attended(node: Node, parts: Any, *, mask: int, bias: int) -> Ref:
     elif allowed is not None:
         given["attn_mask"] = allowed
     if node.attribute("scale"):
-        given["scale"] = _shortest(node.attribute("scale"))
+        given["scale"] = shortest(node.attribute("scale"))
     found = node.one("permute", self=node.one("scaled_dot_product_attention", **given), dims=(0, 2, 1, 3))
     batch, length, heads, width = node.type(found).shape
     return node.reshape(found, (batch, length, heads * width))

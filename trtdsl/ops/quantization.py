@@ -36,7 +36,14 @@ OF_BLOCKS = (DType.INT4, DType.FLOAT4)
 """Types too coarse for a tensor with one scale, which TensorRT does not compute with."""
 
 
-class Quantize(Function):
+class _Scaled(Function, abstract=True):
+    """Quantised numbers on one side, beside their ``scale``."""
+
+    def unusable(self, slot: str, array: Array) -> Unusable | None:
+        return problem_of_scales(array) if slot == "scale" else None
+
+
+class Quantize(_Scaled):
     """``input / scale`` in a narrow type, rounded to the nearest number of it, halves to even; what is out of
     range becomes its largest or least.
 
@@ -68,9 +75,6 @@ class Quantize(Function):
         _require_scales(input.with_dtype(self.dtype), scale, self.axis)
         return input.with_dtype(self.dtype)
 
-    def unusable(self, slot: str, array: Array) -> Unusable | None:
-        return problem_of_scales(array) if slot == "scale" else None
-
     def lower(self, net: Network, input: Tensor, scale: Tensor) -> Tensor:
         scale, axis = _simplest(net, input.type, scale, self.axis)
         if input.rank == 0:
@@ -93,7 +97,7 @@ class Quantize(Function):
         return rounded(torch, numbers, self.dtype)
 
 
-class Dequantize(Function):
+class Dequantize(_Scaled):
     """``input * scale``: the numbers that quantised ones stand for, in the scale's type.
 
     Scales stand for what they do in `quantize`. Those of float8_e8m0fnu, which are powers of two, are of
@@ -146,9 +150,6 @@ class Dequantize(Function):
         if not same_dim(scale.shape[axis] * 32, input.shape[axis], "blocks of 32 elements", "scale"):
             raise Refused(f"scales of {scale.dtype} are those of 32 elements each: {scale}", "scale")
 
-    def unusable(self, slot: str, array: Array) -> Unusable | None:
-        return problem_of_scales(array) if slot == "scale" else None
-
     def lower(self, net: Network, input: Tensor, scale: Tensor) -> Tensor:
         dtype = net.result.dtype
         scale, axis = _simplest(net, input.type, scale, self.axis)
@@ -165,7 +166,7 @@ class Dequantize(Function):
         return numbers.to(getattr(torch, self.dtype.value) if self.dtype else scale.dtype)
 
 
-class DynamicQuantize(Function):
+class DynamicQuantize(_Scaled):
     """Blocks of 16 elements along ``axis`` in float4_e2m1fn, and a scale of each in float8_e4m3fn, found from
     the largest of the block while the network runs: `q, s = dynamic_quantize(x, g)` stands for
     `dequantize(q, dequantize(s, g), axis = -1)`.
@@ -199,9 +200,6 @@ class DynamicQuantize(Function):
             raise Refused(f"the {size} elements of dimension {axis} do not make blocks of {BLOCK}", "input")
         scales = (*input.shape[:axis], size // BLOCK, *input.shape[axis + 1 :])
         return input.with_dtype(DType.FLOAT4), TensorType(DType.FLOAT8, scales)
-
-    def unusable(self, slot: str, array: Array) -> Unusable | None:
-        return problem_of_scales(array) if slot == "scale" else None
 
     def lower(self, net: Network, input: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
         if not net.has(self.name):
