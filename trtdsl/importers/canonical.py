@@ -18,7 +18,7 @@ import numpy as np
 
 from trtdsl.importers.fx_calls import defaults_of
 from trtdsl.importers.program import Argument, Array, Operation, Ref
-from trtdsl.types import Dim, DType, TensorType
+from trtdsl.types import Dim, DType, TensorType, shortest
 
 
 class Expression(NamedTuple):
@@ -102,7 +102,7 @@ def rounded(value: Any) -> Any:
     if isinstance(value, int):
         return value
     with np.errstate(over="ignore"):
-        found = float(str(np.float32(value)))
+        found = shortest(np.float32(value))
     return int(found) if math.isfinite(found) and found.is_integer() and abs(found) < 2**53 else found
 
 

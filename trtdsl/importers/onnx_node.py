@@ -17,7 +17,7 @@ from trtdsl.importers.onnx_scopes import path_of
 from trtdsl.importers.onnx_types import result_types
 from trtdsl.importers.program import Argument, Array, Call, Frame, Operation, Ref, type_of_array
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, shortest
 
 
 @dataclass(frozen=True)
@@ -368,9 +368,7 @@ def number(value: Known) -> Any:
     """A known value of one element as a number of the language; the shortest that reads back as it."""
     (found,) = value.array.reshape(-1).tolist()
     if value.array.dtype == np.float32:
-        short = float(str(value.array.reshape(-1)[0]))
-        # The shortest text of the greatest float32 is more than it.
-        found = found if abs(short) > float(np.finfo(np.float32).max) and np.isfinite(found) else short
+        found = shortest(found)
     is_round = isinstance(found, float) and found.is_integer() and abs(found) < 2**20
     return int(found) if is_round and (found or not np.signbit(found)) else found
 

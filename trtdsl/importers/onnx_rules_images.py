@@ -10,7 +10,7 @@ import numpy as np
 from trtdsl.importers.onnx_node import Known, Node, rule
 from trtdsl.importers.program import Argument, Ref
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, SymbolicDim, divide_exact
+from trtdsl.types import Dim, SymbolicDim, divide_exact, shortest
 
 
 @rule("GridSample")
@@ -50,7 +50,7 @@ def _roi_align(node: Node) -> Ref:
         self=node.tensor(0),
         boxes=node.one("cat", tensors=(numbers, boxes), dim=1),
         output_size=(node.attribute("output_height", 1), node.attribute("output_width", 1)),
-        spatial_scale=float(str(np.float32(node.attribute("spatial_scale", 1.0)))),
+        spatial_scale=shortest(node.attribute("spatial_scale", 1.0)),
         sampling_ratio=node.attribute("sampling_ratio", 0) or -1,
         aligned=aligned,
     )
@@ -89,7 +89,7 @@ def _wanted(node: Node) -> tuple[list[float | None], list[Dim]]:
     outputs: list[Dim] = list(shape)
     if factors:
         for axis, factor in zip(axes, factors, strict=True):
-            factor = float(str(np.float32(factor))) if not isinstance(factor, SymbolicDim) else factor
+            factor = shortest(factor) if not isinstance(factor, SymbolicDim) else factor
             scales[axis], outputs[axis] = factor, _scaled(shape[axis], factor)
         return scales, outputs
     sizes = _kept(node, node.ints(3, "`sizes`"), axes)

@@ -8,9 +8,9 @@ import numpy as np
 
 from trtdsl.importers.onnx_node import Known, Node, rule
 from trtdsl.importers.onnx_rules_pointwise import between
-from trtdsl.importers.onnx_types import shortest
 from trtdsl.importers.program import Argument, Operation, Ref
 from trtdsl.ops.refused import Refused
+from trtdsl.types import shortest
 
 # --- Products ---------------------------------------------------------------------------------------------
 

@@ -6,10 +6,9 @@ from functools import reduce
 from typing import Any
 
 from trtdsl.importers.onnx_node import RULES, Known, Node, Value, dtype_of, rule
-from trtdsl.importers.onnx_types import shortest
 from trtdsl.importers.program import Argument, Ref
 from trtdsl.ops.refused import Refused
-from trtdsl.types import DType
+from trtdsl.types import DType, shortest
 
 _SAME = {
     "Abs": "abs", "Acos": "acos", "Acosh": "acosh", "Asin": "asin", "Asinh": "asinh", "Atan": "atan",

@@ -11,10 +11,9 @@ from typing import Any
 
 from trtdsl.importers.onnx_node import RULES, Node, rule
 from trtdsl.importers.onnx_rules_pointwise import between, clamped, hard_sigmoid, swish
-from trtdsl.importers.onnx_types import shortest
 from trtdsl.importers.program import Argument, Ref
 from trtdsl.ops.refused import Refused
-from trtdsl.types import DType
+from trtdsl.types import DType, shortest
 
 DOMAIN = "com.microsoft"
 

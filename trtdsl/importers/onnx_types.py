@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from trtdsl.importers.program import Argument, Ref
 from trtdsl.ir import infer
 from trtdsl.ops.base import OPERATORS, SPELLINGS, Op
@@ -108,8 +106,3 @@ def _indexed(arguments: Mapping[str, Argument], types: Mapping[str, TensorType])
         raise Refused("a mask as an index gives a tensor whose size depends on values")
     op: Any = OPERATORS["index"]
     return infer(op(dims=dims), {"input": types[source.value], "indices": given})
-
-
-def shortest(value: float) -> float:
-    """A float32 attribute as the shortest number that reads back as it."""
-    return float(str(np.float32(value)))

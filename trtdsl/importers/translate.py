@@ -19,7 +19,7 @@ from trtdsl.importers.program import Array, Call, Operation, Program, common_sta
 from trtdsl.importers.rules import RULES, Missing, write
 from trtdsl.importers.sketch import Apply, Expression, Items, Literal, Statement, uses
 from trtdsl.ops.base import OPERATORS, SPELLINGS
-from trtdsl.types import DType
+from trtdsl.types import DType, shortest
 
 _FAMILIES = (rules_moving,)
 """Where more rules are: importing them registers them."""
@@ -164,10 +164,7 @@ def _number(value: Array, dtype: DType) -> bool | int | float:
         return int(value)
     if dtype is not DType.FLOAT32:
         return float(value)
-    short = float(str(np.float32(value)))
-    # The shortest text of the greatest float32 is more than it.
-    is_more = abs(short) > float(np.finfo(np.float32).max) and np.isfinite(value)
-    return float(value) if is_more else short
+    return shortest(value)
 
 
 def constants_of(statements: list[Statement], program: Program) -> dict[str, Array]:

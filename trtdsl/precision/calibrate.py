@@ -143,13 +143,17 @@ class _Largest:
     def __call__(self, value: Value, tensor: torch.Tensor) -> None:
         import torch
 
-        for layer in self.readers.get(value, ()):
-            sizes = magnitudes(tensor, layer.label)
+        readers = self.readers.get(value)
+        if not readers:
+            return
+        sizes = magnitudes(tensor, readers[0].label)
+        infinite = int((tensor.abs() >= INFINITE).sum())
+        for layer in readers:
             channels = torch.movedim(sizes, layer.channels, 0).flatten(1).amax(1).numpy()
             known = self.channels.get(layer.label)
             self.channels[layer.label] = channels if known is None else np.maximum(known, channels)
             self.total[layer.label] = max(self.total[layer.label], float(sizes.max()))
-            self.infinite[layer.label] += int((tensor.abs() >= INFINITE).sum())
+            self.infinite[layer.label] += infinite
 
 
 class _Counts:
@@ -162,21 +166,23 @@ class _Counts:
     def __call__(self, value: Value, tensor: torch.Tensor) -> None:
         import torch
 
-        for layer in self._largest.readers.get(value, ()):
+        readers = self._largest.readers.get(value)
+        if not readers:
+            return
+        sizes = magnitudes(tensor, readers[0].label).double().flatten()
+        for layer in readers:
             largest = self._largest.total[layer.label]
-            if not largest:
-                continue
-            sizes = magnitudes(tensor, layer.label).double().flatten()
-            bins = (sizes * (BINS / largest)).long().clamp(max=BINS - 1)
-            # What stands for infinity was made 0, and is not counted among the numbers.
-            infinite = int((tensor.abs() >= INFINITE).sum())
-            counts = torch.bincount(bins, minlength=BINS).numpy()
-            counts[0] -= infinite
-            self._counts[layer.label] += counts
+            if largest:
+                bins = (sizes * (BINS / largest)).long().clamp(max=BINS - 1)
+                self._counts[layer.label] += torch.bincount(bins, minlength=BINS).numpy()
 
     def observed(self, label: str) -> Observed:
-        histogram = Histogram(self._largest.total[label], self._counts[label])
-        return Observed(histogram, self._largest.channels[label], self._largest.infinite[label])
+        largest, infinite = self._largest.total[label], self._largest.infinite[label]
+        counts = self._counts[label].copy()
+        if largest:
+            # What stands for infinity was made 0, and is not counted among the numbers.
+            counts[0] -= infinite
+        return Observed(Histogram(largest, counts), self._largest.channels[label], infinite)
 
 
 def magnitudes(tensor: torch.Tensor, label: str) -> torch.Tensor:

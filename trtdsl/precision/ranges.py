@@ -33,7 +33,7 @@ from trtdsl.json_object import NotAnObject, json_object
 from trtdsl.output import write_atomically
 from trtdsl.precision.calibrate import Observed
 from trtdsl.precision.histogram import Method
-from trtdsl.types import DType
+from trtdsl.types import DType, shortest
 
 FORMAT = 1
 
@@ -112,13 +112,12 @@ def digest(data: Mapping[str, npt.NDArray[Any]]) -> str:
 
 
 def _entry(layer: LayerRange) -> dict[str, float]:
-    entry = {"input": _short(layer.input), "max": _short(layer.largest), "p99.99": _short(layer.percentile)}
+    entry = {
+        "input": shortest(layer.input),
+        "max": shortest(layer.largest),
+        "p99.99": shortest(layer.percentile),
+    }
     return {**entry, "infinite": layer.infinite} if layer.infinite else entry
-
-
-def _short(number: float) -> float:
-    """The number with as many digits as tell it from its neighbours in float32."""
-    return float(str(np.float32(number)))
 
 
 def read_ranges(path: Path | str) -> Ranges:

@@ -31,6 +31,7 @@ from trtdsl.types.dim import (
 from trtdsl.types.dtype import PRECISIONS, DType
 from trtdsl.types.packing import packed, unpacked
 from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
+from trtdsl.types.shortest import shortest
 from trtdsl.types.tensor import LARGEST_DIM, TensorType
 from trtdsl.types.value_range import ValueRange
 
@@ -58,6 +59,7 @@ __all__ = [
     "minimum",
     "packed",
     "product",
+    "shortest",
     "symbol",
     "symbols",
     "unpacked",
