@@ -12,6 +12,7 @@ import numpy as np
 from trtdsl.importers.canonical import Call, Expression, Unclear, number, rounded, rule
 from trtdsl.importers.canonical_moving import permuted, positions, strided
 from trtdsl.importers.program import Ref
+from trtdsl.importers.upsampling import SCALES, UPSAMPLING, is_antialiased, mode_of
 from trtdsl.types import Dim, SymbolicDim
 
 
@@ -158,21 +159,15 @@ def _arange(call: Call) -> Expression:
     return Expression("arange", tuple(map(rounded, numbers)), call.type)
 
 
-@rule(
-    "interpolate", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
-    "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact1d",
-    "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
-)  # fmt: skip
+@rule("interpolate", *UPSAMPLING)
 def _resized(call: Call) -> Expression:
     """By the mode and the size; a scale that is not a whole number also decides which elements are read."""
     value, base = call.tensor(), call.operation.base
-    mode = base.lstrip("_").removeprefix("upsample_").removesuffix("_aa").rstrip("d").rstrip("123")
-    mode = call.get("mode", mode.replace("_", "-"))
-    smooths = bool(call.get("antialias", base.endswith("_aa")))
+    mode = call.get("mode", mode_of(base))
+    smooths = bool(call.get("antialias", is_antialiased(base)))
     scales: Any = call.get("scale_factor", call.get("scale_factors"))
     if scales is None:
-        names = ("scales_d", "scales_h", "scales_w", "scales")
-        scales = tuple(call.get(name) for name in names if call.get(name) is not None)
+        scales = tuple(call.get(name) for name in SCALES if call.get(name) is not None)
     rank = len(scales)
     ends = list(zip(value.shape[-rank:], call.type.shape[-rank:], strict=True)) if rank else []
     is_whole = all(_is_scaled(*pair, each) for pair, each in zip(ends, scales, strict=True))

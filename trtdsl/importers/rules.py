@@ -12,6 +12,7 @@ from typing import Any
 from trtdsl.importers.program import Argument, Operation, Program, Ref
 from trtdsl.importers.sketch import Apply, Expression, Infix, Items, Literal
 from trtdsl.importers.spelling import apply_by_name, expression_of
+from trtdsl.importers.upsampling import SCALES, UPSAMPLING, is_antialiased, mode_of
 from trtdsl.types import DType, TensorType
 
 
@@ -213,25 +214,16 @@ def _pool(writing: Writing) -> Expression:
     return writing.given(writing.operation.base, given)
 
 
-@rule(
-    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
-    "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d",
-    "_upsample_nearest_exact1d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
-)  # fmt: skip
+@rule(*UPSAMPLING)
 def _upsample(writing: Writing) -> Expression:
     name = writing.operation.base
-    mode = name.lstrip("_").removeprefix("upsample_").removesuffix("_aa").rstrip("d").rstrip("123")
     given: dict[str, Argument] = {
         "input": writing.get("input", writing.get("self")),
-        "mode": mode.replace("_", "-"),
+        "mode": mode_of(name),
     }
     scales = writing.get("scale_factors")
     if scales is None:
-        scales = tuple(
-            writing.get(key)
-            for key in ("scales_d", "scales_h", "scales_w", "scales")
-            if key in writing.operation.arguments
-        )
+        scales = tuple(writing.get(key) for key in SCALES if key in writing.operation.arguments)
     if any(isinstance(scale, Ref) for scale in scales or ()):
         raise Missing("its scale is computed of sizes: give `size`")
     if scales and all(scale is not None for scale in scales):
@@ -240,7 +232,7 @@ def _upsample(writing: Writing) -> Expression:
         given["size"] = writing.get("output_size")
     if writing.get("align_corners"):
         given["align_corners"] = True
-    if name.endswith("_aa"):
+    if is_antialiased(name):
         given["antialias"] = True
     return writing.given("interpolate", given)
 
