@@ -15,7 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "trtdsl"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"diagnostics", "types"}),
-    frozenset({"json_object", "options", "output"}),
+    frozenset({"array_files", "flags", "json_object", "output"}),
+    frozenset({"recipe"}),
+    frozenset({"options"}),
     frozenset({"ops"}),
     frozenset({"ir"}),
     frozenset({"syntax"}),

@@ -18,8 +18,9 @@ from safetensors.numpy import load_file, save_file
 from tests.command import trtdsl
 from trtdsl import compile as compilation
 from trtdsl.cli.program import COMMANDS, Argument, program
+from trtdsl.flags import flags
 from trtdsl.ops.convolution import Conv2d
-from trtdsl.options import CheckOptions, CompileOptions, flags
+from trtdsl.options import CheckOptions, CompileOptions
 from trtdsl.passes import PIPELINE
 
 TEXT = """model tiny(classes = 4) {
@@ -317,7 +318,8 @@ def test_print_after_prints_the_converted_graph(folder: Path, capsys: pytest.Cap
         (["tiny.safetensors", "-m", "large"], 2, "its models are tiny"),
         (["tiny.safetensors", "-D", "classes=5"], 1, "`fc.weight` is [4, 8], not [5, 8]"),
         (["tiny.safetensors", "--weights-dtype", "float64"], 2, "choose one of model"),
-        (["tiny.safetensors", "--precision", "int8"], 2, "choose one of float32, float16, bfloat16"),
+        (["tiny.safetensors", "--precision", "int4"], 2, "choose one of float32, float16, bfloat16"),
+        (["tiny.safetensors", "--precision", "int8"], 2, "int8 needs the ranges of the model's tensors"),
         (["missing.pth"], 2, "missing.pth"),
         (["folder"], 2, "is a directory"),
         (["empty.pth"], 1, "is empty"),

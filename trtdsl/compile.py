@@ -19,14 +19,19 @@ import msgspec
 
 from trtdsl.diagnostics import Diagnostic, Source, UsageError
 from trtdsl.elaborate import elaborate, elaborate_models, read_source
+from trtdsl.flags import flags
 from trtdsl.ir import Graph, RefusedNode, require_valid
 from trtdsl.ops.text import literal
-from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, files_of, flags
+from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, files_of
+from trtdsl.recipe import Recipe
 from trtdsl.types import DType
 
 if TYPE_CHECKING:
-    from trtdsl.trt.build import ProgressCallback
+    from trtdsl.precision.pipeline import Narrowed, Told
+    from trtdsl.precision.report import PrecisionReport
+    from trtdsl.trt.build import Built, ProgressCallback
     from trtdsl.trt.dialect import Dialect
+    from trtdsl.trt.lower import LoweredNetwork
     from trtdsl.trt.manifest import Manifest
 
 
@@ -38,25 +43,30 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Compiled(msgspec.Struct, frozen=True):
-    """An engine on disk: its path, manifest and notes, and the operators' counts before and after passes."""
+    """An engine on disk: its path, manifest and notes, and the operators' counts before and after passes.
+
+    ``precision`` says what became of the layers that a recipe wants in int8 or float8.
+    """
 
     engine: Path
     manifest: Manifest
     before: Counter[str]
     after: Counter[str]
     notes: tuple[Diagnostic, ...] = ()
+    precision: PrecisionReport | None = None
 
 
 class Optimized(msgspec.Struct, frozen=True):
     """The graph to lower, the names of the passes that made it, and whether its network is a mixed one.
 
-    ``notes`` say what the precision changed.
+    ``notes`` say what the precision changed, ``narrowed`` how layers came to int8 or float8.
     """
 
     graph: Graph
     passes: tuple[str, ...]
     mixed: bool = False
     notes: tuple[Diagnostic, ...] = ()
+    narrowed: Narrowed | None = None
 
 
 def check_file(
@@ -119,20 +129,22 @@ def compile_command(
     return ("compile", *map(str, (path, *files_of(weights))), *arguments(check), *arguments(options))
 
 
-def arguments(options: CheckOptions | CompileOptions) -> list[str]:
+def arguments(options: CheckOptions | CompileOptions | Recipe) -> list[str]:
     """How the command line is told these choices; those that are the default are left out."""
     names = {field: flag.names[0] for field, flag in flags(type(options)).items()}
     given = {field.name: field.default for field in dataclasses.fields(options)}
     found: list[str] = []
     for field, name in names.items():
         value = getattr(options, field)
-        if not _is_default(value, given[field]):
+        if isinstance(value, Recipe):
+            found += arguments(value)
+        elif not _is_default(value, given[field]):
             found += _spelled(name, value)
     return found
 
 
 def _is_default(value: Any, default: Any) -> bool:
-    return value is None or (isinstance(default, tuple) and tuple(value) == default)
+    return value is None or value == default or (isinstance(default, tuple) and tuple(value) == default)
 
 
 def _spelled(name: str, value: Any) -> list[str]:
@@ -141,10 +153,15 @@ def _spelled(name: str, value: Any) -> list[str]:
         yes, _, no = name.partition("/")
         return [yes if value else no]
     if isinstance(value, Mapping):
-        items = cast(Mapping[str, Any], value).items()
-        return [part for key, each in items for part in (name, f"{key}={literal(each)}")]
+        items = cast(Mapping[Any, Any], value).items()
+        return [part for key, each in items for part in (name, f"{key}={_value(key, each)}")]
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return [name, ",".join(map(str, cast(Sequence[Any], value))) if several else str(value)]
+
+
+def _value(key: object, value: Any) -> str:
+    """What stands behind a name: a parameter's value, or labels by a type."""
+    return literal(value) if isinstance(key, str) else ",".join(value)
 
 
 def compile_graph(
@@ -167,29 +184,55 @@ def compile_graph(
     whoever compiles again.
     Raises :class:`DiagnosticError`, and :class:`~trtdsl.diagnostics.Cancelled` on Ctrl-C.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     from trtdsl.output import write_together
     from trtdsl.passes import operator_counts
-    from trtdsl.trt.build import build_with_facts
+    from trtdsl.trt.build import require_targets
     from trtdsl.trt.dialect import load_runtime
     from trtdsl.trt.lower import lower
-    from trtdsl.trt.manifest import describe_weights, make_manifest, manifest_path
+    from trtdsl.trt.manifest import manifest_path
     from trtdsl.trt.places import require_place
     from trtdsl.weights import release_pages
 
     engine = Path(engine)
     require_place(engine, sources)
+    scales = _place_of_scales(options, engine, sources)
     dialect = load_runtime(options.runtime)
+    require_targets(dialect, options.targets)
     _load_plugins(dialect, options.plugins)
     require_values(graph)
-    optimized = optimize_graph(graph, options, dialect, after=after, refused=refused)
+    optimized = optimize_graph(
+        graph, options, dialect, after=after, refused=refused, progress=_as_told(progress)
+    )
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
     lowered = lower(optimized.graph, dialect, mixed=optimized.mixed)
+    built, manifest = _built(lowered, optimized, options, progress, tune, command)
+    ranges = optimized.narrowed.ranges.text().encode() if optimized.narrowed else b""
+    # The manifest first: an engine that has none is never overwritten, also if this is killed in between.
+    files = {manifest_path(engine): manifest.to_json().encode(), engine: built.data}
+    write_together({scales: ranges, **files} if scales else files)
+    counts = operator_counts(graph), operator_counts(optimized.graph)
+    return Compiled(engine, manifest, *counts, optimized.notes, _report(optimized, lowered, built))
+
+
+def _built(
+    lowered: LoweredNetwork,
+    optimized: Optimized,
+    options: CompileOptions,
+    progress: ProgressCallback | None,
+    tune: Callable[[Any], object] | None,
+    command: Sequence[str],
+) -> tuple[Built, Manifest]:
+    """The engine and its manifest, whose hashes are computed while TensorRT builds."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from trtdsl.trt.build import build_with_facts
+    from trtdsl.trt.manifest import describe_weights, make_manifest
+
+    narrowed = optimized.narrowed
     with ThreadPoolExecutor(1) as pool:
         weights = pool.submit(describe_weights, optimized.graph)
-        built = build_with_facts(lowered, options, progress=progress, tune=tune)
+        built = build_with_facts(lowered, options, progress=progress, tune=tune, kernels=narrowed is not None)
         manifest = make_manifest(
             lowered,
             built.data,
@@ -199,11 +242,44 @@ def compile_graph(
             passes=optimized.passes,
             command=command,
             weights=weights.result(),
+            recipe=narrowed and narrowed.recipe,
         )
-    # The manifest first: an engine that has none is never overwritten, also if this is killed in between.
-    write_together({manifest_path(engine): manifest.to_json().encode(), engine: built.data})
-    counts = operator_counts(graph), operator_counts(optimized.graph)
-    return Compiled(engine, manifest, *counts, optimized.notes)
+    return built, manifest
+
+
+def _report(optimized: Optimized, lowered: LoweredNetwork, built: Built) -> PrecisionReport | None:
+    if optimized.narrowed is None:
+        return None
+    from trtdsl.precision.report import report_of
+
+    return report_of(optimized.narrowed, lowered.graph, built.kernels)
+
+
+def _place_of_scales(options: CompileOptions, engine: Path, sources: Sequence[str | Path]) -> Path | None:
+    """Where the ranges are to be written; refused where they would overwrite something else."""
+    if options.recipe is None or options.recipe.save_scales is None:
+        return None
+    from trtdsl.output import require_writable
+    from trtdsl.trt.manifest import manifest_path
+
+    path = Path(options.recipe.save_scales)
+    for other in (engine, manifest_path(engine), *map(Path, sources), Path(options.recipe.calibrate or "")):
+        if path.resolve() == other.resolve():
+            raise UsageError(Diagnostic(f"`--save-scales {path}` would overwrite `{other}`"))
+    require_writable(path)
+    return path
+
+
+def _as_told(progress: ProgressCallback | None) -> Told | None:
+    """The callback of the build, told of what is done before it."""
+    if progress is None:
+        return None
+    from trtdsl.trt.build import Progress
+
+    def told(phase: str, done: int, total: int) -> None:
+        progress(Progress(phase, None, done, total))
+
+    return told
 
 
 def _load_plugins(dialect: Dialect, libraries: Sequence[str | Path]) -> None:
@@ -221,27 +297,37 @@ def optimize_graph(
     *,
     after: Callable[[str, Graph], None] | None = None,
     refused: Callable[[str, Sequence[RefusedNode]], None] | None = None,
+    progress: Told | None = None,
 ) -> Optimized:
     """The graph as the chosen passes and the precision leave it, for a strongly typed network or a dialect's.
 
-    Raises :class:`DiagnosticError` for an unknown pass and for what the precision cannot hold.
+    ``progress`` is told of runs over data. Raises :class:`DiagnosticError` for an unknown pass and for what
+    the precision cannot hold.
     """
-    from trtdsl.passes import CONVERT_PRECISION, optimize, selected, with_passes
+    from trtdsl.passes import CONVERT_PRECISION, QUANTIZE, optimize, selected, with_passes
     from trtdsl.passes.masks import within_range
 
     steps = selected(options.skip, options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
     optimized = optimize(graph, steps, after=after, refused=refused)
-    if options.precision is None:
+    if (recipe := options.recipe) is None:
         return Optimized(optimized, passes)
+    precision, narrowed = DType(recipe.precision), None
+    if recipe.is_narrow:
+        from trtdsl.precision.pipeline import narrow
+
+        narrowed = narrow(optimized, recipe, options.targets, progress)
+        optimized, precision, passes = narrowed.graph, narrowed.around, (*passes, QUANTIZE)
+        if after:
+            after(QUANTIZE, optimized)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
-    notes = within_range(optimized, DType(options.precision)).notes
-    optimized, mixed = in_precision(optimized, DType(options.precision), dialect)
+    notes = (*within_range(optimized, precision).notes, *(narrowed.notes if narrowed else ()))
+    optimized, mixed = in_precision(optimized, precision, dialect)
     if mixed:
-        return Optimized(optimized, passes, mixed, notes)
+        return Optimized(optimized, passes, mixed, notes, narrowed)
     if after:
         after(CONVERT_PRECISION, optimized)
-    return Optimized(optimized, (*passes, CONVERT_PRECISION), notes=notes)
+    return Optimized(optimized, (*passes, CONVERT_PRECISION), notes=notes, narrowed=narrowed)
 
 
 def in_precision(graph: Graph, precision: DType, dialect: Dialect | None) -> tuple[Graph, bool]:

@@ -4,24 +4,24 @@ In: keyword arguments, or the flags of the command line, which are made from the
 
     CheckOptions(model="resnet18", defines={"classes": 10})
     CompileOptions(targets="sm89", precision="float16")     # --target sm89 --precision float16
+    Recipe(precision="int8", calibrate="samples.npz")       # --precision int8 --calibrate samples.npz
 
 Out: frozen values that travel whole from there to the engine's manifest.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.flags import choice, chosen
+from trtdsl.recipe import Recipe, dtype_of
 
 if TYPE_CHECKING:
     from trtdsl.types import DType
-
-T = TypeVar("T")
 
 RUNTIMES = ("tensorrt_rtx", "tensorrt")
 """The modules that can build engines, preferred first."""
@@ -33,51 +33,31 @@ WeightsDType: TypeAlias = "DType | Literal['model'] | None"
 """The floating-point dtype to convert a checkpoint to: none, one, or what each layer needs."""
 
 
-class Flag(NamedTuple):
-    """How the command line spells an option, and what its help says."""
-
-    names: tuple[str, ...]
-    metavar: str | None
-    help: str
-
-
-_FLAG = "flag"
-
-
-def _choice(default: T, *names: str, help: str, metavar: str | None = None) -> T:
-    """A field of an options class and its flag."""
-    metadata = {_FLAG: Flag(names, metavar, help)}
-    if isinstance(default, Mapping):
-        # A dictionary cannot be a default itself, since instances would share it.
-        return cast(T, dataclasses.field(default_factory=lambda: dict(default), metadata=metadata))
-    return dataclasses.field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
     """Which model of a file, with which parameters, and how its checkpoint is read."""
 
-    model: str | None = _choice(None, "--model", "-m", metavar="NAME", help="Which of the file's models.")
-    defines: Mapping[str, Any] = _choice({}, "-D", metavar="NAME=VALUE", help="Set a parameter of the model.")
-    weights_dtype: WeightsDType = _choice(
+    model: str | None = choice(None, "--model", "-m", metavar="NAME", help="Which of the file's models.")
+    defines: Mapping[str, Any] = choice({}, "-D", metavar="NAME=VALUE", help="Set a parameter of the model.")
+    weights_dtype: WeightsDType = choice(
         None,
         "--weights-dtype",
         metavar="DTYPE",
         help="Convert the checkpoint's floats to this dtype, or to `model` for what each layer needs.",
     )
-    section: str | None = _choice(
+    section: str | None = choice(
         None,
         "--section",
         metavar="NAME",
         help="The dict in the checkpoint that holds the weights, such as `ema`.",
     )
-    weights_prefix: str | None = _choice(
+    weights_prefix: str | None = choice(
         None,
         "--weights-prefix",
         metavar="PREFIX",
         help="Strip this from the checkpoint's keys, `model.` of Lightning; keys without it are left out.",
     )
-    weights_map: str | Path | None = _choice(
+    weights_map: str | Path | None = choice(
         None,
         "--weights-map",
         metavar="FILE",
@@ -89,54 +69,55 @@ class CheckOptions:
 class CompileOptions:
     """What the engine is built with and for, and what is done to the graph before.
 
-    ``targets`` may be one name, ``precision`` a dtype's name; UsageError for another precision. On TensorRT
-    8.5, whose networks are weakly typed, float16 is what TensorRT may compute in where that is faster.
+    ``targets`` may be one name. ``precision``, a dtype or its name, stands for a recipe that says no more;
+    UsageError for another precision than the recipe's. On TensorRT 8.5, whose networks are weakly typed,
+    float16 is what TensorRT may compute in where that is faster.
     """
 
-    runtime: str | None = _choice(
+    runtime: str | None = choice(
         None, "--runtime", metavar="NAME", help="tensorrt_rtx, or tensorrt where it is installed."
     )
-    targets: Sequence[str] = _choice(
+    targets: Sequence[str] = choice(
         (),
         "--target",
         metavar="SM,...",
         help="Compute capabilities to build for: sm89,sm120. TensorRT's choice by default.",
     )
-    precision: DType | str | None = _choice(
+    precision: DType | str | None = None
+    recipe: Recipe | None = choice(
         None,
-        "--precision",
-        metavar="DTYPE",
-        help="Compute in float32, float16 or bfloat16; inputs and outputs keep their types.",
+        "--recipe",
+        metavar="FILE",
+        help="Read the choices of precision from this TOML file; those on the command line count more.",
     )
-    tf32: bool | None = _choice(
+    tf32: bool | None = choice(
         None,
         "--tf32/--no-tf32",
         help="Let float32 products round to 10 bits, as TensorRT does by default.",
     )
-    plugins: Sequence[str | Path] = _choice(
+    plugins: Sequence[str | Path] = choice(
         (),
         "--plugins",
         metavar="LIBRARY,...",
         help="Load these libraries, whose plugins the model may then place.",
     )
-    passes: Sequence[str] = _choice(
+    passes: Sequence[str] = choice(
         (),
         "--pass",
         metavar="FILE.py:NAME",
         help="Add a pass of your own: a function from graph to graph in a file or module, or the name of an "
         "entry point in the group trtdsl.passes.",
     )
-    skip: Sequence[str] = _choice((), "--skip", metavar="PASS,...", help="Leave out passes, of {passes}.")
-    only: Sequence[str] | None = _choice(
+    skip: Sequence[str] = choice((), "--skip", metavar="PASS,...", help="Leave out passes, of {passes}.")
+    only: Sequence[str] | None = choice(
         None, "--only", metavar="PASS,...", help="Run no passes but these, of {passes}."
     )
 
     def __post_init__(self) -> None:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
         plugins = (self.plugins,) if isinstance(self.plugins, (str, Path)) else tuple(self.plugins)
-        object.__setattr__(self, "targets", targets)
-        object.__setattr__(self, "plugins", plugins)
-        object.__setattr__(self, "precision", _precision(self.precision))
+        recipe = _recipe(self.precision, self.recipe)
+        chosen(self, targets=targets, plugins=plugins, recipe=recipe, precision=recipe and recipe.precision)
 
 
 def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:
@@ -144,19 +125,9 @@ def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:
     return (weights,) if isinstance(weights, (str, Path)) else tuple(weights or ())
 
 
-def flags(options: type[CheckOptions | CompileOptions]) -> Mapping[str, Flag]:
-    """The flag of each field of an options class."""
-    return {field.name: field.metadata[_FLAG] for field in dataclasses.fields(options)}
-
-
-def _precision(wanted: DType | str | None) -> DType | None:
-    if wanted is None:
-        return None
-    # The command line declares its flags without them, and prints its help sooner.
-    from trtdsl.types import PRECISIONS
-
-    found = next((dtype for dtype in PRECISIONS if wanted in (dtype, str(dtype))), None)
-    if found is None:
-        text = f"the precision is `{wanted}`: choose one of {', '.join(map(str, PRECISIONS))}"
-        raise UsageError(Diagnostic(text))
-    return found
+def _recipe(precision: DType | str | None, recipe: Recipe | None) -> Recipe | None:
+    if precision is None or recipe is None:
+        return recipe if precision is None else Recipe(precision=precision)
+    if (wanted := dtype_of(precision, "the precision is", narrow=True)) is not recipe.precision:
+        raise UsageError(Diagnostic(f"the precision is {wanted}, but {recipe.precision} in the recipe"))
+    return recipe

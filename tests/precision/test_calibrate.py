@@ -14,8 +14,9 @@ from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph
 from trtdsl.precision.calibrate import Observed, calibrate
-from trtdsl.precision.histogram import BINS, Histogram, Method, rounded
+from trtdsl.precision.histogram import BINS, Histogram, rounded
 from trtdsl.precision.ranges import digest, ranges_of, read_ranges
+from trtdsl.recipe import Method
 from trtdsl.reference import random_weights
 from trtdsl.types import DType
 

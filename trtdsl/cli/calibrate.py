@@ -58,6 +58,7 @@ def calibrate(
     options: CompileOptions,
 ) -> None:
     """Find the ranges of the tensors that a model's layers read, for int8 and float8."""
+    from trtdsl.array_files import read_named
     from trtdsl.compile import check_file, optimize_graph, require_values
     from trtdsl.precision.calibrate import calibrate as observe
     from trtdsl.precision.ranges import digest, ranges_of
@@ -66,7 +67,7 @@ def calibrate(
     require_values(graph)
     path = output or Path(f"{graph.name}.ranges.json")
     require_writable(path)
-    arrays = _read(data, [value.name for value in graph.inputs])
+    arrays = read_named(data, [value.name for value in graph.inputs])
     optimized = optimize_graph(graph, options).graph
     with _progress() as progress:
         observed = observe(optimized, arrays, samples=samples, progress=progress)
@@ -76,19 +77,6 @@ def calibrate(
     found = ranges_of(observed, graph.name, method, count, digest(arrays), percentile=percentile)
     found.write(path)
     print(f"wrote {path}: the ranges of {len(found.layers)} layers, from {count} samples")
-
-
-def _read(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """The arrays of a file by the inputs' names."""
-    from trtdsl.runtime.files import read_arrays
-
-    found = read_arrays(path)
-    if isinstance(found, dict):
-        return found
-    if len(names) != 1:
-        told = f"`{path}` holds one array, but the model has the inputs {', '.join(names)}"
-        raise UsageError(Diagnostic(told, help=("give a .npz file with an array for each",)))
-    return {names[0]: found}
 
 
 @contextmanager

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 @with_options(CompileOptions, "options")
 @pass_option(
     "--print-after",
-    help="Print the graph after these passes: {passes}; with --precision also convert_precision.",
+    help="Print the graph after these passes: {passes}; with --precision also convert_precision, "
+    "with int8 or float8 quantize.",
 )
 @pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes.")
@@ -75,9 +76,11 @@ def compile(
 def _printer(names: Sequence[str], options: CompileOptions) -> Callable[[str, Graph], None]:
     """What prints the graph after these passes; unknown ones are refused."""
     from trtdsl.ir import show as show_graph
-    from trtdsl.passes import CONVERT_PRECISION, selected, with_passes
+    from trtdsl.passes import CONVERT_PRECISION, QUANTIZE, selected, with_passes
 
-    asked = [name for name in names if not (options.precision and name == CONVERT_PRECISION)]
+    narrow = options.recipe is not None and options.recipe.is_narrow
+    stages = (CONVERT_PRECISION,) if options.precision else ()
+    asked = [name for name in names if name not in (*stages, *((QUANTIZE,) if narrow else ()))]
     selected(only=asked, passes=with_passes(options.passes))
 
     def after(name: str, graph: Graph) -> None:
@@ -105,6 +108,10 @@ def _print_compiled(compiled: Compiled) -> None:
         f"wrote {compiled.engine}: {manifest.size / 1e6:.1f} MB, {len(manifest.layers)} layers,"
         f" {manifest.runtime} {manifest.runtime_version} for {show_targets(manifest)}"
     )
+    if compiled.precision:
+        from trtdsl.precision.report import show_report
+
+        print(f"\n{show_report(compiled.precision)}")
 
 
 @contextmanager

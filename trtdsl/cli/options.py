@@ -17,7 +17,9 @@ import click
 
 from trtdsl.cli.program import Argument, Command
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.options import CheckOptions, CompileOptions, Flag, flags
+from trtdsl.flags import Flag, flags
+from trtdsl.options import CheckOptions, CompileOptions
+from trtdsl.recipe import Recipe, recipe_of
 
 Callback: TypeAlias = Callable[..., None]
 Decorator: TypeAlias = Callable[[Callback], Callback]
@@ -57,17 +59,28 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def with_options(kind: type[CheckOptions | CompileOptions], name: str, *fields: str) -> Decorator:
-    """The flags of an options class, or of some of its fields; the command gets a value of it as ``name``."""
+    """The flags of an options class, or of some of its fields; the command gets a value of it as ``name``.
+
+    Where a recipe is one of these, its own flags are added, those of files that are written only to whoever
+    takes all fields.
+    """
     chosen = {field: flag for field, flag in flags(kind).items() if not fields or field in fields}
+    words = dict(flags(Recipe)) if "recipe" in chosen else {}
+    if fields:
+        words.pop("save_scales", None)
+    every = {**words, **chosen}
 
     def decorate(function: Callback) -> Callback:
         @functools.wraps(function)
         def call(**values: Any) -> None:
-            read = {field: _read(field, values.pop(field)) for field in chosen}
+            read = {field: _read(field, values.pop(field)) for field in every}
+            if "recipe" in chosen:
+                stated = {word: value for word in words if (value := read.pop(word)) not in (None, {})}
+                read["recipe"] = recipe_of(read["recipe"], stated)
             function(**values, **{name: kind(**read)})
 
         decorated: Callback = call
-        for field, flag in reversed(chosen.items()):
+        for field, flag in reversed(every.items()):
             decorated = _option(field, flag)(decorated)
         return decorated
 
@@ -138,11 +151,46 @@ def _passes(texts: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+def _labels(option: str) -> Callable[[Sequence[str]], dict[str, tuple[str, ...]]]:
+    """What reads ``float16=head.*,stem`` into patterns of labels by a type."""
+
+    def read(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for text in texts:
+            dtype, equals, labels = text.partition("=")
+            if not equals or not names_in([labels]):
+                advice = f"write `{option} {'int8' if option == '--allow' else 'float16'}='head.*'`"
+                raise UsageError(Diagnostic(f"`{option} {text}` names no layers", help=(advice,)))
+            found[dtype] = (*found.get(dtype, ()), *names_in([labels]))
+        return found
+
+    return read
+
+
+def _number(option: str, kind: Callable[[str], Any]) -> Callable[[str | None], Any]:
+    """What reads a number behind an option."""
+
+    def read(text: str | None) -> Any:
+        try:
+            return None if text is None else kind(text)
+        except ValueError:
+            what = "an integer" if kind is int else "a number"
+            raise UsageError(Diagnostic(f"`{option} {text}`: {what} is expected")) from None
+
+    return read
+
+
 def _names_or_none(texts: Sequence[str]) -> tuple[str, ...] | None:
     return names_in(texts) if texts else None
 
 
-_READ_ONE: Mapping[str, Callable[[Any], Any]] = {"weights_dtype": _weights_dtype}
+_READ_ONE: Mapping[str, Callable[[Any], Any]] = {
+    "weights_dtype": _weights_dtype,
+    "samples": _number("--samples", int),
+    "percentile": _number("--percentile", float),
+    "max_error": _number("--max-error", float),
+    "equalise": _number("--equalise", float),
+}
 _READ_SEVERAL: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "defines": assignments,
     "targets": names_in,
@@ -150,6 +198,8 @@ _READ_SEVERAL: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "passes": _passes,
     "skip": names_in,
     "only": _names_or_none,
+    "keep": _labels("--keep"),
+    "allow": _labels("--allow"),
 }
 """How what stands behind a flag becomes the value of its field, where that is more than its text; what takes
 several is read from all of its texts."""

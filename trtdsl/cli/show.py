@@ -14,7 +14,7 @@ from trtdsl.options import CheckOptions, CompileOptions
 @FILE
 @WEIGHTS
 @with_options(CheckOptions, "choice")
-@with_options(CompileOptions, "options", "precision", "passes", "skip", "only")
+@with_options(CompileOptions, "options", "recipe", "passes", "skip", "only")
 @pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
 def show(
     file: Path,

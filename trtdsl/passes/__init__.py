@@ -38,6 +38,10 @@ CONVERT_PRECISION = convert_precision(DType.FLOAT32).name
 """The pass that `--precision` asks for, and nothing else does: it runs after the pipeline."""
 
 
+QUANTIZE = "quantize"
+"""What a precision of int8 or float8 does between the two; :mod:`trtdsl.precision.pipeline` has it."""
+
+
 def optimize(
     graph: Graph,
     passes: Sequence[Pass] | None = None,
@@ -100,8 +104,9 @@ def selected(
     passes = PIPELINE if passes is None else tuple(passes)
     known = [step.name for step in passes]
     for name, advice in [*((name, "leave out") for name in skip), *((name, "give") for name in only or ())]:
-        if name == CONVERT_PRECISION and name not in known:
-            text = f"`{name}` runs where a precision is asked for, and only there"
+        if name in (CONVERT_PRECISION, QUANTIZE) and name not in known:
+            which = "a precision" if name == CONVERT_PRECISION else "int8 or float8"
+            text = f"`{name}` runs where {which} is asked for, and only there"
             raise UsageError(Diagnostic(text, help=(f"{advice} `--precision`",)))
         if name not in known:
             help = f"the passes are {', '.join(known)}"
@@ -134,6 +139,7 @@ def operator_counts(graph: Graph) -> Counter[str]:
 __all__ = [
     "CONVERT_PRECISION",
     "PIPELINE",
+    "QUANTIZE",
     "Pass",
     "convert_precision",
     "disorder",

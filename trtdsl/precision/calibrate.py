@@ -50,14 +50,14 @@ class Observed:
 
 
 def calibrate(
-    graph: Graph, data: Data, *, samples: int | None = None, progress: Progress | None = None
+    graph: Graph, data: Data | Batches, *, samples: int | None = None, progress: Progress | None = None
 ) -> dict[str, Observed]:
     """What the input of each layer was like, by the layer's label; all uses of one label are put together.
 
     ``samples`` are the first ones of the data. Raises :class:`~trtdsl.diagnostics.UsageError` for data that
     do not fit, and for a tensor with NaN in it.
     """
-    batches = _Batches(graph, data, samples)
+    batches = data if isinstance(data, Batches) else Batches(graph, data, samples)
     layers = list(quantisable_layers(graph))
     tick = progress or (lambda done, total: None)
     largest = _Largest(layers)
@@ -71,16 +71,19 @@ def calibrate(
     return {label: counts.observed(label) for label in largest.total}
 
 
-class _Batches:
-    """The data in the smallest batches that the model takes."""
+class Batches:
+    """Data in the smallest batches that a model takes, ``size`` samples each; the first ``samples`` of them.
 
-    def __init__(self, graph: Graph, data: Data, samples: int | None) -> None:
+    Raises UsageError for data that do not fit the model's inputs.
+    """
+
+    def __init__(self, graph: Graph, data: Data, samples: int | None = None) -> None:
         self._data = [data] if isinstance(data, Mapping) else data
-        self._size = _batch_size(graph)
+        self.size = _batch_size(graph)
         found = sum(_length(graph, batch) for batch in self._data)
-        self._count = min(samples or found, found) // self._size
+        self._count = min(samples or found, found) // self.size
         if self._count == 0:
-            text = f"the data have {found} samples, and the model takes {self._size} at a time"
+            text = f"the data have {found} samples, and the model takes {self.size} at a time"
             raise UsageError(Diagnostic(text))
 
     def __len__(self) -> int:
@@ -89,7 +92,7 @@ class _Batches:
     def __iter__(self) -> Iterator[dict[str, Array]]:
         groups = iter(self._samples())
         for _ in range(self._count):
-            group = list(islice(groups, self._size))
+            group = list(islice(groups, self.size))
             yield {name: np.concatenate([sample[name] for sample in group]) for name in group[0]}
 
     def _samples(self) -> Iterator[dict[str, Array]]:

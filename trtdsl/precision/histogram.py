@@ -12,15 +12,15 @@ type shall hold; larger ones are cut off to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from trtdsl.recipe import Method
 from trtdsl.types import DType
 
 BINS = 2048
-Method: TypeAlias = Literal["max", "percentile", "mse", "entropy"]
 LEVELS = {DType.INT8: 127.0, DType.FLOAT8: 448.0}
 """The largest number of each type, to which a range is scaled."""
 

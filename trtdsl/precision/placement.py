@@ -80,10 +80,10 @@ def _shape(layer: QuantisableLayer) -> _Shape:
 def _lacking(layer: QuantisableLayer, policy: Policy) -> str | None:
     """Why a target cannot compute the layer in the type."""
     for target in policy.targets:
-        capability = int("".join(filter(str.isdigit, target)) or 0)
-        if capability < FIRST_CAPABILITY[policy.dtype]:
+        if capability(target) < FIRST_CAPABILITY[policy.dtype]:
             return f"{target} has no {policy.dtype}"
-        if layer.is_convolution and policy.dtype is DType.INT8 and capability < FIRST_INT8_CONVOLUTION:
+        old = capability(target) < FIRST_INT8_CONVOLUTION
+        if layer.is_convolution and policy.dtype is DType.INT8 and old:
             return f"{target} would compute an int8 convolution in float16, with added conversions"
     return None
 
@@ -124,4 +124,20 @@ _RULES: Sequence[Callable[[_Shape, DType], str | None]] = (_narrow, _uneven, _ve
 
 
 def _matching(label: str, patterns: Sequence[str]) -> str | None:
-    return next((pattern for pattern in patterns if fnmatchcase(label, pattern)), None)
+    return next((pattern for pattern in patterns if matches(label, pattern)), None)
+
+
+def matches(label: str, pattern: str) -> bool:
+    """Whether a pattern is of a layer: of its label, or of one that was folded into it, as `bn1` is into
+    `conv1+bn1`."""
+    return any(fnmatchcase(part, pattern) for part in parts(label))
+
+
+def parts(label: str) -> Sequence[str]:
+    """A label, and those that it was put together of."""
+    return tuple(dict.fromkeys((label, *label.split("+"))))
+
+
+def capability(target: str) -> int:
+    """The compute capability of a target: 89 of `sm89`."""
+    return int("".join(filter(str.isdigit, target)) or 0)

@@ -32,7 +32,7 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.json_object import NotAnObject, json_object
 from trtdsl.output import write_atomically
 from trtdsl.precision.calibrate import Observed
-from trtdsl.precision.histogram import Method
+from trtdsl.recipe import Method
 from trtdsl.types import DType, shortest
 
 FORMAT = 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from trtdsl.array_files import read_arrays
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ops.lowering import Array
 from trtdsl.output import require_writable
@@ -84,27 +84,6 @@ def read_array(path: Path, name: str) -> Array:
         held = f"`{path}` holds {len(found)} arrays, none of which is called `{name}`"
         raise UsageError(Diagnostic(held, help=(f"it holds {', '.join(found)}",) if found else ()))
     return found.get(name, next(iter(found.values())))
-
-
-def read_arrays(path: Path) -> Array | dict[str, Array]:
-    """What a ``.npy`` or a ``.npz`` file holds, one array or several by name; raises UsageError."""
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError("it is not a regular file")  # reading a pipe or a device need never end
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
-            arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(
-            Diagnostic(f"cannot read `{path}`: {getattr(error, 'strerror', None) or error}")
-        ) from error
-    for name, array in arrays.items():
-        # Of a file in the archive that is no array, numpy gives the bytes.
-        if not isinstance(array, np.ndarray):
-            raise UsageError(Diagnostic(f"cannot read `{path}`: `{name}` in it is not an array"))
-    return arrays
 
 
 def read_picture(path: Path, binding: Binding, normalization: Normalization) -> Array:

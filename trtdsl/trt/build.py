@@ -117,11 +117,10 @@ def _uses(lowered: LoweredNetwork, dtype: DType) -> bool:
     return any(value.type.dtype is dtype for value in (*graph.inputs, *graph.weights, *results))
 
 
-def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
-    if not targets:
-        return
+def require_targets(dialect: Dialect, targets: Sequence[str]) -> None:
+    """Refuse targets that a runtime cannot build for; UsageError."""
     known = dialect.targets
-    if not known:
+    if targets and not known:
         raise UsageError(
             Diagnostic(
                 f"{dialect} builds for the GPU it runs on and cannot be given a target",
@@ -131,6 +130,13 @@ def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
     unknown = [target for target in targets if target.lower() not in known]
     if unknown:
         raise UsageError(*(_unknown_target(target, dialect) for target in unknown))
+
+
+def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
+    require_targets(dialect, targets)
+    if not targets:
+        return
+    known = dialect.targets
     wanted = tuple(dict.fromkeys(target.lower() for target in targets))
     config.num_compute_capabilities = len(wanted)
     for index, target in enumerate(wanted):

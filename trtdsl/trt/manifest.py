@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -104,6 +104,8 @@ class Manifest:
     was allowed to take. ``plugins`` must be in TensorRT's registry before the engine is loaded; the
     ``plugin_libraries`` are those that it was compiled with. Of a dimension in ``steps`` only multiples are
     taken. ``command`` builds the engine again: the arguments of `trtdsl`, where a file was compiled.
+    ``recipe`` says how layers came to a narrow type, in the words of a file of a recipe, with the hash of
+    their ``ranges``.
     """
 
     format: int
@@ -127,6 +129,7 @@ class Manifest:
     weights: tuple[WeightEntry, ...]
     plugins: tuple[PluginEntry, ...] = ()
     plugin_libraries: tuple[str, ...] = ()
+    recipe: Mapping[str, Any] | None = None
 
     @property
     def arithmetic(self) -> str:
@@ -149,10 +152,12 @@ def make_manifest(
     passes: Sequence[str] = (),
     command: Sequence[str] = (),
     weights: tuple[WeightEntry, ...] | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """The manifest of an engine that :func:`trtdsl.trt.build.build` made with these options.
 
     ``passes`` are those that ran, ``weights`` what the engine holds, where that is described already;
+    ``recipe`` is what layers in a narrow type were made with;
     ``targets`` are the options' own unless the engine is for others, as for the GPU at hand.
     """
     graph = lowered.graph
@@ -194,6 +199,7 @@ def make_manifest(
         weights=describe_weights(graph) if weights is None else weights,
         plugins=tuple(PluginEntry(*plugin) for plugin in lowered.plugins),
         plugin_libraries=tuple(map(str, options.plugins)),
+        recipe=recipe,
     )
 
 
@@ -310,6 +316,7 @@ def _read(fields: dict[str, Any]) -> Manifest:
             for plugin in _list(fields.get("plugins", []))
         ),
         plugin_libraries=_texts(fields.get("plugin_libraries", [])),
+        recipe=_table(fields["recipe"]) if "recipe" in fields else None,
     )
 
 
@@ -337,6 +344,12 @@ def _read_weight(data: Any) -> WeightEntry:
     return WeightEntry(
         _text(data["key"]), _text(data["dtype"]), _integers(data["shape"]), _text(data["sha256"])
     )
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"a table is expected, not {value!r}")
+    return cast(dict[str, Any], value)
 
 
 def _text(value: Any) -> str:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from trtdsl.array_files import read_arrays
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
 from trtdsl.reference import to_torch
-from trtdsl.runtime.files import read_arrays
 from trtdsl.verification.arguments import Matching, match_arguments, match_inputs
 from trtdsl.verification.result import CannotCompute
 from trtdsl.verification.returned import DTYPES, Returned, from_runtime, is_number, returned

@@ -1,0 +1,140 @@
+"""`compile --precision int8`: the whole way from a model and data to an engine, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.command import trtdsl
+from trtdsl.elaborate import elaborate_text
+from trtdsl.reference import random_weights
+from trtdsl.trt.manifest import load_manifest
+
+MODEL = """model m() {
+  dim N = 1 .. 4 .. 8
+  input x: float32[N, 16, 12, 12]
+  h = x -> conv1: Conv2d(32, 3) -> bn1: BatchNorm2d -> relu
+  h = relu((h -> left: Conv2d(32, 1)) + (h -> right: Conv2d(32, 3, padding = 1))) -> max_pool2d(2)
+  y = permute(h, (0, 2, 3, 1)) -> fc1: Linear(64) -> relu -> fc1b: Linear(64)
+  output y = y -> tied: Linear(64) -> tied: Linear(64) -> head: Linear(10)
+}
+"""
+FILES = ("m.trtnet", "m.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model, its checkpoint and data for it; the current folder."""
+    monkeypatch.chdir(tmp_path)
+    graph = random_weights(elaborate_text(MODEL), 1)
+    Path("m.trtnet").write_text(MODEL)
+    save_file({weight.key: np.asarray(weight.data) for weight in graph.weights}, "m.safetensors")
+    data = np.random.default_rng(0).normal(0, 1, (12, 16, 12, 12)).astype(np.float32)
+    np.savez("d.npz", x=data)
+    return tmp_path
+
+
+def closing(capsys: pytest.CaptureFixture[str]) -> str:
+    """What `compile` says behind the line of what it wrote."""
+    return capsys.readouterr().out.partition("default targets\n\n")[2]
+
+
+def test_the_closing_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("compile", *FILES, "--precision", "int8", "--calibrate", "d.npz") == 0
+    told = closing(capsys)
+    # The last digits of an error may differ with the machine.
+    found = re.fullmatch(r"(.*error    )([\d.]+)( of y.* is sample )(\d+), ([\d.]+)\n(.*)", told, re.DOTALL)
+    assert found, told
+    assert found[1] + found[3] + found[6] == (
+        "layers   int8 6, float16 1\n"
+        "weights  int8 25.1 kB, float16 2.5 kB\n"
+        "pairs    6 tensors are quantised and read back\n"
+        "error     of y, in relative L2 on 12 samples; the worst is sample "
+        "kernels  TensorRT computes 6 of 6 planned layers in int8\n"
+        "1 of 7 layers stay in floating point\n"
+        "  head: float16, because 10 outputs: fewer than 16\n"
+    )
+    assert 0.01 < float(found[2]) <= float(found[5]) < 0.1
+
+
+def test_inputs_and_outputs_keep_their_types(folder: Path) -> None:
+    assert trtdsl("compile", *FILES, "--precision", "int8", "--calibrate", "d.npz", "-q") == 0
+    manifest = load_manifest("m.engine")
+    assert [each.dtype for each in (*manifest.inputs, *manifest.outputs)] == ["float32", "float32"]
+    assert manifest.passes[-2:] == ("quantize", "convert_precision")
+
+
+def test_ranges_are_written_and_read_back(folder: Path) -> None:
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--save-scales", "s.json")
+    assert trtdsl("compile", *FILES, *told, "-o", "a.engine", "-q") == 0
+    assert trtdsl("compile", *FILES, "--precision", "int8", "--scales", "s.json", "-q") == 0
+    first, second = (load_manifest(name).recipe for name in ("a.engine", "m.engine"))
+    assert first and second
+    assert first["ranges"] == second["ranges"]
+    assert {name: first[name] for name in ("precision", "around", "method", "samples")} == {
+        "precision": "int8",
+        "around": "float16",
+        "method": "max",
+        "samples": 12,
+    }
+    # What is changed by hand counts, and shows in the hash.
+    ranges = json.loads(Path("s.json").read_text())
+    ranges["layers"]["fc1"]["input"] *= 2
+    Path("s.json").write_text(json.dumps(ranges))
+    assert trtdsl("compile", *FILES, "--precision", "int8", "--scales", "s.json", "-q") == 0
+    changed = load_manifest("m.engine").recipe
+    assert changed and changed["ranges"] != first["ranges"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--precision", "int8"], "give data with `--calibrate samples.npz`, or ranges"),
+        (["--precision", "int8", "--scales", "none.json"], "cannot read `none.json`"),
+        (["--precision", "int8", "--calibrate", "none.npz"], "cannot read `none.npz`"),
+        (["--keep", "float16=fc1"], "`--keep` says nothing without a precision"),
+        (["--precision", "int8", "--calibrate", "d.npz", "--keep", "fc1"], "`--keep fc1` names no layers"),
+        (
+            ["--precision", "int8", "--calibrate", "d.npz", "--keep", "float16=righ"],
+            "no label of `m` is like that, did you mean `right`?",
+        ),
+        (["--precision", "int8", "--calibrate", "d.npz", "--keep", "float16=*"], "7 of 7: `*` keeps it"),
+        (
+            ["--precision", "fp8", "--calibrate", "d.npz", "--target", "sm86"],
+            "sm86 does not compute in float8_e4m3fn: sm89 is the first that does",
+        ),
+        (["--precision", "int8", "--calibrate", "d.npz", "--target", "sm99"], "cannot build for `sm99`"),
+        (
+            ["--precision", "int8", "--calibrate", "d.npz", "--save-scales", "m.engine.json"],
+            "`--save-scales m.engine.json` would overwrite",
+        ),
+    ],
+)
+def test_what_is_refused_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    before = sorted(folder.iterdir())
+    assert trtdsl("compile", *FILES, *arguments) == 2
+    assert says in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_folded_layer_is_kept_by_either_label(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in ("conv1", "bn1", "conv1+bn1", "bn*"):
+        told: list[Any] = ["--precision", "int8", "--calibrate", "d.npz", "--samples", "1"]
+        assert trtdsl("compile", *FILES, *told, "--keep", f"float16={label}") == 0
+        assert f"conv1+bn1: float16, because `{label}` keeps it" in closing(capsys)
+
+
+def test_around_float32_is_warned_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--samples", "1", "--around", "float32")
+    assert trtdsl("compile", *FILES, *told) == 0
+    assert "int8 around float32 is slower than float16 as a rule" in capsys.readouterr().err
+    recipe = load_manifest("m.engine").recipe
+    assert recipe and recipe["around"] == "float32"

@@ -1,0 +1,46 @@
+"""Choices declared once: a field of a dataclass that knows how the command line spells it.
+
+In: fields of a frozen class of options, declared by :func:`choice`.  Out: the flags that are made of them::
+
+    skip: Sequence[str] = choice((), "--skip", metavar="PASS,...", help="Leave out passes.")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class Flag(NamedTuple):
+    """How the command line spells an option, and what its help says."""
+
+    names: tuple[str, ...]
+    metavar: str | None
+    help: str
+
+
+FLAG = "flag"
+
+
+def choice(default: T, *names: str, help: str, metavar: str | None = None) -> T:
+    """A field of an options class and its flag."""
+    metadata = {FLAG: Flag(names, metavar, help)}
+    if isinstance(default, Mapping):
+        # A dictionary cannot be a default itself, since instances would share it.
+        return cast(T, dataclasses.field(default_factory=lambda: dict(default), metadata=metadata))
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def chosen(options: object, **values: Any) -> None:
+    """Set fields of a frozen object that is being made."""
+    for name, value in values.items():
+        object.__setattr__(options, name, value)
+
+
+def flags(options: type[Any]) -> Mapping[str, Flag]:
+    """The flag of each field of an options class that has one."""
+    fields = dataclasses.fields(options)
+    return {field.name: field.metadata[FLAG] for field in fields if FLAG in field.metadata}

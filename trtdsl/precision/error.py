@@ -1,0 +1,78 @@
+"""How far the outputs of a changed graph are from those of the graph as it was, over data.
+
+In: two graphs of the same inputs and outputs, and samples.  Out: the relative L2 error of each output over
+all samples, and that of each run, so that the worst sample can be named.  Both are computed by PyTorch on the
+CPU, one run at a time: nothing is kept but sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trtdsl.ir import Graph
+from trtdsl.precision.calibrate import Batches, Progress
+from trtdsl.reference import run
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """The relative L2 error of each output by name, and for each run of ``batch`` samples that of the output
+    which is furthest off."""
+
+    outputs: Mapping[str, float]
+    runs: tuple[float, ...]
+    batch: int = 1
+
+    @property
+    def largest(self) -> float:
+        """That of the output which is furthest off."""
+        return max(self.outputs.values(), default=0.0)
+
+    @property
+    def samples(self) -> int:
+        return len(self.runs) * self.batch
+
+    @property
+    def worst(self) -> int:
+        """The run that is furthest off."""
+        return max(range(len(self.runs)), key=self.runs.__getitem__)
+
+
+def output_error(
+    graph: Graph, changed: Graph, batches: Batches, progress: Progress | None = None
+) -> OutputError:
+    """The error of a changed graph's outputs; places where both have the same infinity or NaN are equal."""
+    totals = {output.name: (0.0, 0.0) for output in graph.outputs}
+    runs: list[float] = []
+    for done, batch in enumerate(batches, 1):
+        exact, found = run(graph, batch), run(changed, batch)
+        squares = {name: _squares(tensor, found[name]) for name, tensor in exact.items()}
+        runs.append(max((_relative(*each) for each in squares.values()), default=0.0))
+        for name, (difference, size) in squares.items():
+            totals[name] = totals[name][0] + difference, totals[name][1] + size
+        if progress:
+            progress(done, len(batches))
+    return OutputError({name: _relative(*each) for name, each in totals.items()}, tuple(runs), batches.size)
+
+
+def _squares(exact: torch.Tensor, found: torch.Tensor) -> tuple[float, float]:
+    """The sums of squares of the differences, and of the exact numbers."""
+    import torch
+
+    exact, found = exact.double(), found.double()
+    same = (exact == found) | (exact.isnan() & found.isnan())
+    difference = torch.where(same, 0.0, found - exact)
+    size = torch.where(exact.isfinite(), exact, 0.0)
+    return float(difference.square().sum()), float(size.square().sum())
+
+
+def _relative(difference: float, size: float) -> float:
+    if math.isnan(difference):
+        return math.inf
+    return math.sqrt(difference / size) if size else (math.inf if difference else 0.0)

@@ -1,0 +1,218 @@
+"""The whole way from a recipe to a quantised graph, as one call.
+
+In: an optimised graph with its weights' values, and a recipe that asks for int8 or float8.  Out: the graph
+with the chosen layers on quantised tensors, its other parts in the types that they had, and what was found on
+the way::
+
+    narrowed = narrow(graph, Recipe(precision="int8", calibrate="samples.npz"), targets=["sm89"])
+    narrowed.graph, narrowed.decisions, narrowed.error
+
+The steps of :func:`narrow` are its lines: ranges, equalisation, the layers that the error allows,
+quantisation, and the error of the outputs. Each takes and gives plain values (a graph, :class:`Ranges`, a
+:class:`Policy`), so that one more is one more line:
+
+- what rewrites the float graph and its ranges goes where ``_equalised`` is called: ``(graph, ranges) ->
+(graph,
+  ranges)``;
+- what decides, by measuring, that layers stay in floating point goes where ``_within_error`` is called: it
+  returns the policy with more labels in ``keep``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from trtdsl.array_files import Array, read_named
+from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.ir import Graph, require_valid, walk
+from trtdsl.precision.calibrate import Batches, Observed, calibrate
+from trtdsl.precision.error import OutputError, output_error
+from trtdsl.precision.layers import quantisable_layers
+from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability, matches, parts
+from trtdsl.precision.quantize import Decision, quantize
+from trtdsl.precision.ranges import Ranges, digest, ranges_of, read_ranges
+from trtdsl.recipe import Recipe
+from trtdsl.types import DType
+
+Told: TypeAlias = Callable[[str, int, int], object]
+"""Is told what is being done, how many runs of it are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A quantised graph, what was decided of each layer, and why.
+
+    ``around`` is the type that the rest is to be computed in, ``words`` are the recipe's; ``clipped`` is the
+    share of a layer's input that its range cuts off, and ``error`` that of the outputs with all else in
+    float32, where there were data.
+    """
+
+    graph: Graph
+    dtype: DType
+    around: DType
+    words: Mapping[str, Any]
+    decisions: tuple[Decision, ...]
+    ranges: Ranges
+    clipped: Mapping[str, float]
+    error: OutputError | None
+    notes: tuple[Diagnostic, ...] = ()
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe's words with what they left open, and hashes of the data and of the file of ranges."""
+        found = {
+            "samples": self.ranges.samples,
+            "data": self.ranges.data,
+            "ranges": f"sha256:{hashlib.sha256(self.ranges.text().encode()).hexdigest()[:16]}",
+        }
+        return {**self.words, "around": str(self.around), "method": self.ranges.method, **found}
+
+
+def narrow(
+    graph: Graph, recipe: Recipe, targets: Sequence[str] = (), progress: Told | None = None
+) -> Narrowed:
+    """Quantise a graph as the recipe says; UsageError for what it lacks, and for what a target cannot run."""
+    told = progress or (lambda phase, done, total: None)
+    dtype, around = DType(recipe.precision), around_of(recipe, graph)
+    policy = policy_of(recipe, targets)
+    _require_source(recipe)
+    _require_labels(graph, recipe)
+    require_runnable(graph, policy)
+    data = _data(graph, recipe)
+    batches = None if data is None else Batches(graph, data, recipe.samples)
+    observed = _observed(graph, batches, told)
+    ranges = _ranges(graph, recipe, observed, "" if data is None else digest(data), batches)
+    balanced, balanced_ranges = _equalised(graph, ranges, recipe)
+    policy = _within_error(balanced, balanced_ranges, policy, batches, recipe)
+    found = quantize(balanced, balanced_ranges, policy, around)
+    require_valid(found.graph, "bound")
+    error = None
+    if batches is not None:
+        error = output_error(graph, found.graph, batches, lambda *done: told("measuring the error", *done))
+    clipped = {
+        label: each.magnitudes.share_beyond(ranges.layers[label].input)
+        for label, each in observed.items()
+        if label in ranges.layers
+    }
+    return Narrowed(
+        found.graph,
+        dtype,
+        around,
+        recipe.words(),
+        found.decisions,
+        ranges,
+        clipped,
+        error,
+        _notes(dtype, around),
+    )
+
+
+def _equalised(graph: Graph, ranges: Ranges, recipe: Recipe) -> tuple[Graph, Ranges]:
+    if recipe.equalise:
+        raise UsageError(Diagnostic("this release does not equalise", help=("leave out `--equalise`",)))
+    return graph, ranges
+
+
+def _within_error(
+    graph: Graph, ranges: Ranges, policy: Policy, batches: Batches | None, recipe: Recipe
+) -> Policy:
+    if recipe.max_error is not None:
+        raise UsageError(
+            Diagnostic("this release does not search by error", help=("leave out `--max-error`",))
+        )
+    return policy
+
+
+# --- Choices -----------------------------------------------------------------------------------------------
+
+
+def around_of(recipe: Recipe, graph: Graph) -> DType:
+    """What is computed around narrow layers: what the recipe says, or float16, or the model's bfloat16."""
+    if recipe.around is not None:
+        return DType(recipe.around)
+    has = {weight.type.dtype for weight in graph.weights}
+    return DType.BFLOAT16 if DType.BFLOAT16 in has else DType.FLOAT16
+
+
+def policy_of(recipe: Recipe, targets: Sequence[str]) -> Policy:
+    """What the recipe asks for, as what places quantised tensors takes it."""
+    keep = [pattern for patterns in recipe.keep.values() for pattern in patterns]
+    allow = [pattern for patterns in recipe.allow.values() for pattern in patterns]
+    return Policy(DType(recipe.precision), keep, allow, [target.lower() for target in targets])
+
+
+def _require_labels(graph: Graph, recipe: Recipe) -> None:
+    """Refuse patterns that no label of the model fits."""
+    labels = {part for node in walk(graph) for part in parts(node.scope)}
+    for option, chosen in (("--keep", recipe.keep), ("--allow", recipe.allow)):
+        for dtype, patterns in chosen.items():
+            for pattern in patterns:
+                if not any(matches(label, pattern) for label in labels):
+                    text = f"`{option} {dtype}='{pattern}'`: no label of `{graph.name}` is like that"
+                    raise UsageError(Diagnostic(text + did_you_mean(pattern, labels)))
+
+
+def require_runnable(graph: Graph, policy: Policy) -> None:
+    """Refuse a type that a target lacks, and one that no layer of the model would be computed in."""
+    for target in policy.targets:
+        if capability(target) < (least := FIRST_CAPABILITY[policy.dtype]):
+            text = f"{target} does not compute in {policy.dtype}: sm{least} is the first that does"
+            raise UsageError(Diagnostic(text, help=("leave the target out, or choose another precision",)))
+    layers = {layer.label: layer for layer in quantisable_layers(graph)}
+    reasons = [policy.reason(layer) for layer in layers.values()]
+    if not reasons:
+        text = (
+            f"model `{graph.name}` has neither convolutions nor linear layers with weights of the checkpoint"
+        )
+        raise UsageError(Diagnostic(text))
+    if None not in reasons:
+        counts = Counter(reason for reason in reasons if reason)
+        told = tuple(f"{count} of {len(reasons)}: {reason}" for reason, count in counts.most_common(3))
+        advice = f"`--allow {policy.dtype}='*'` lets rules of size not count"
+        text = f"no layer of `{graph.name}` would be computed in {policy.dtype}"
+        raise UsageError(Diagnostic(text, help=(*told, advice)))
+
+
+def _notes(dtype: DType, around: DType) -> tuple[Diagnostic, ...]:
+    if around is not DType.FLOAT32:
+        return ()
+    text = f"{dtype} around float32 is slower than float16 as a rule"
+    return (Diagnostic(text, severity="warning", help=("leave out `--around`",)),)
+
+
+# --- Ranges ------------------------------------------------------------------------------------------------
+
+
+def _require_source(recipe: Recipe) -> None:
+    if recipe.calibrate is None and recipe.scales is None:
+        text = f"{recipe.precision} needs the ranges of the model's tensors"
+        help = "give data with `--calibrate samples.npz`, or ranges that were found with `--scales FILE`"
+        raise UsageError(Diagnostic(text, help=(help,)))
+
+
+def _data(graph: Graph, recipe: Recipe) -> dict[str, Array] | None:
+    if recipe.calibrate is None:
+        return None
+    return read_named(Path(recipe.calibrate), [value.name for value in graph.inputs])
+
+
+def _observed(graph: Graph, batches: Batches | None, told: Told) -> Mapping[str, Observed]:
+    if batches is None:
+        return {}
+    return calibrate(graph, batches, progress=lambda *done: told("calibrating", *done))
+
+
+def _ranges(
+    graph: Graph, recipe: Recipe, observed: Mapping[str, Observed], data: str, batches: Batches | None
+) -> Ranges:
+    """Those of the file, or what the method makes of the data."""
+    if recipe.scales is not None:
+        return read_ranges(recipe.scales)
+    kept, dtype = recipe.percentile or 99.99, DType(recipe.precision)
+    count = 0 if batches is None else len(batches) * batches.size
+    return ranges_of(observed, graph.name, recipe.method, count, data, dtype=dtype, percentile=kept)
