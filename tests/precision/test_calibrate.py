@@ -185,7 +185,15 @@ def test_the_file_is_read_back(graph: Graph, data: np.ndarray[Any, Any], tmp_pat
     found.write(tmp_path / "r.json")
     text = (tmp_path / "r.json").read_text()
     assert read_ranges(tmp_path / "r.json").text() == text
-    assert sum(line.startswith('    "') for line in text.splitlines()) == 4
+    assert sum(line.startswith('    "') for line in text.splitlines()) == 4 + 4
+    read = read_ranges(tmp_path / "r.json").layers
+    assert all(read[label].channels == layer.channels for label, layer in found.layers.items())
+    # Channels are rounded up, to four digits.
+    for label, each in calibrate(graph, {"x": data}).items():
+        told = np.array(found.layers[label].channels)
+        assert (told >= each.channels * (1 - 1e-6)).all() and (told <= each.channels * 1.0011).all()
+        assert max(told) == np.float32(each.channels.max())
+        assert all(len(f"{size:g}".replace(".", "").lstrip("0")) <= 4 for size in told[told < max(told)])
     assert all(
         np.float32(read.input) == np.float32(kept.input)
         for read, kept in zip(
@@ -206,6 +214,8 @@ def test_the_file_is_read_back(graph: Graph, data: np.ndarray[Any, Any], tmp_pat
         ('{"format": 1, "layers": {"fc": {"input": -1}}}', "must be a number from 0 on, not -1"),
         ('{"format": 1, "layers": {"fc": {"input": NaN}}}', "must be a number from 0 on, not nan"),
         ('{"format": 1, "layers": {"fc": {"input": 1}, "fc": {"input": 2}}}', "`fc` is there twice"),
+        ('{"format": 1, "layers": {}, "channels": {"fc": "a"}}', "the channels of `fc` must be numbers"),
+        ('{"format": 1, "layers": {}, "channels": {"fc": [1, -1]}}', "the channels of `fc` must be numbers"),
     ],
 )
 def test_what_is_not_a_file_of_ranges(text: str, reason: str, tmp_path: Path) -> None:
@@ -214,6 +224,19 @@ def test_what_is_not_a_file_of_ranges(text: str, reason: str, tmp_path: Path) ->
         read_ranges(tmp_path / "r.json")
     with pytest.raises(UsageError, match="cannot read"):
         read_ranges(tmp_path / "none.json")
+
+
+def test_channels_of_one_tensor_stand_in_the_file_once(tmp_path: Path) -> None:
+    text = (
+        "model m {\n  dim N = 1 .. 2 .. 4\n  input x: float32[N, 8]\n"
+        "  output y = (x -> a: Linear(4)) + (x -> b: Linear(4))\n}"
+    )
+    graph = random_weights(elaborate_text(text))
+    inputs = {"x": np.eye(8, dtype=np.float32) * 2}
+    found = ranges_of(calibrate(graph, inputs), "m", "max", 8)
+    assert '"a": [2, 2, 2, 2, 2, 2, 2, 2],\n    "b": "a"' in found.text()
+    found.write(tmp_path / "r.json")
+    assert read_ranges(tmp_path / "r.json").layers["b"].channels == (2.0,) * 8
 
 
 def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

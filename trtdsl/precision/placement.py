@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from trtdsl.precision.layers import QuantisableLayer
+from trtdsl.ir import Graph
+from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
 from trtdsl.types import DType
 
 FEWEST_CHANNELS = 16
@@ -48,6 +49,10 @@ class Policy:
             return None
         shape = _shape(layer)
         return next((why for rule in _RULES if (why := rule(shape, self.dtype))), None)
+
+    def chosen(self, graph: Graph) -> list[str]:
+        """The labels of the layers that become narrow."""
+        return [layer.label for layer in quantisable_layers(graph) if self.reason(layer) is None]
 
 
 @dataclass(frozen=True)
