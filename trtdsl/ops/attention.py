@@ -130,7 +130,11 @@ class ScaledDotProductAttention(Function):
     ) -> Tensor:
         query, key = apart(net, query), apart(net, key)
         query = scaled_query(net, query, self._factor(query.type), query)
-        mask = None if attn_mask is None else _mask(net, attn_mask, query.dtype)
+        mask = None
+        if attn_mask is not None:
+            # Of all layers of a model mostly the same.
+            given, dtype = attn_mask, query.dtype
+            mask = net.once(("mask", given, dtype), lambda: _mask(net, given, dtype))
         heads = _heads_of_layer(net, query.shape, key.shape, value.shape, mask)
         if heads is None:
             y = _composed(net, query, key, value, mask.tensor if mask else None, self.is_causal)
@@ -303,11 +307,7 @@ def _by_layer(
     query, key, value = (net.reshape(x, (*pair, *x.shape[-2:])) for x, pair in zip(parts, heads, strict=True))
     properties: dict[str, Any] = {}
     if mask is not None:
-        tensor = mask.tensor
-        if mask.empty is not None and tensor.dtype is DType.BOOL:
-            # What the layer computes where it may attend to nothing is not stated.
-            tensor = net.elementwise("OR", tensor, mask.empty)
-        properties["mask"] = net.to_rank(tensor, 4)
+        properties["mask"] = net.once(("mask of layers", mask.tensor), lambda: _mask_of_layer(net, mask))
     if net.has("attention_v2"):
         kind, layer = net.enum(f"CausalMaskKind.{'UPPER_LEFT' if causal else 'NONE'}"), "attention_v2"
     else:
@@ -316,6 +316,17 @@ def _by_layer(
     # Without a kernel of its own, as in float32 and for unusual widths, it is made of other layers.
     y = net.add(layer, query, key, value, softmax, kind, result=query.type, decomposable=True, **properties)
     return net.reshape(y, parts[0].shape)
+
+
+def _mask_of_layer(net: Network, mask: _Mask) -> Tensor:
+    """A mask of rank 4, true everywhere in rows that allow nothing.
+
+    What the layer computes where it may attend to nothing is not stated.
+    """
+    tensor = mask.tensor
+    if mask.empty is not None and tensor.dtype is DType.BOOL:
+        tensor = net.elementwise("OR", tensor, mask.empty)
+    return net.to_rank(tensor, 4)
 
 
 # --- Products and a softmax -------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ _FAMILIES = {
     "Reduction": ("reduction", "statistics", "cumulative", "vector_norm"),
     "Sorting and searching": ("ordering", "comparing"),
     "Products and distances": ("matrix", "products", "einsum", "distance"),
-    "Shape": ("shape", "views"),
+    "Shape": ("shape", "views", "shuffle"),
     "Joining and splitting": ("joining", "stacking", "splitting"),
     "Reordering and repetition": ("movement",),
     "Indexing": ("indexing", "gathering", "scattering", "index_writing", "slices"),

@@ -9,14 +9,14 @@ axes, PyTorch's negative dimensions, dynamic shapes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType, bounds
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, bounds, evaluate_shape
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trtdsl.ops.windows import Window
 
 Array: TypeAlias = "npt.NDArray[Any]"
+T = TypeVar("T")
 
 
 class Tensor:
@@ -99,6 +100,7 @@ class Network(ABC):
         """tensors whose attention has been added"""
         self.twins: dict[Tensor, Tensor] = {}
         """of tensors that an earlier node computes too, that node's: TensorRT makes one of both"""
+        self._shared: dict[Hashable, Any] = {}
 
     @property
     def in_body(self) -> bool:
@@ -147,6 +149,17 @@ class Network(ABC):
         finally:
             self._applied.pop()
         return lowered
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` emits, which later nodes that ask for the same key read too.
+
+        Within a body each emits its own: what stands there cannot be read from outside.
+        """
+        if self.in_body:
+            return make()
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     @abstractmethod
     def check_results(self, tensors: Sequence[Tensor]) -> None:
@@ -370,11 +383,31 @@ class Network(ABC):
         if tuple(shape) == x.shape:
             return x
         result = x.type.with_shape(tuple(shape))
-        fixed = _placeholders(x.shape, shape)
+        if x.array is not None and result.is_static:
+            return self.constant(x.array.reshape(evaluate_shape(result.shape, {})))
+        return self._shuffle(x, shape, result)
+
+    def _shuffle(self, x: Tensor, shape: Sequence[Dim], result: TensorType, **transposes: Any) -> Tensor:
+        """A shuffle layer that gives ``shape``, between the transposes that are given."""
+        first = transposes.get("first_transpose", range(x.rank))
+        fixed = _placeholders([x.shape[axis] for axis in first], shape)
         if fixed is not None:
-            return self.add("shuffle", x, result=result, reshape_dims=fixed)
+            return self.add("shuffle", x, result=result, reshape_dims=fixed, **transposes)
         spelling = {} if all(map(_is_positive, shape)) else {"zero_is_placeholder": False}
-        return self.add("shuffle", x, result=result, inputs={1: self.shape_tensor(shape)}, **spelling)
+        given = {1: self.shape_tensor(shape)}
+        return self.add("shuffle", x, result=result, inputs=given, **spelling, **transposes)
+
+    def shuffle(self, x: Tensor, first: Sequence[int], shape: Sequence[Dim], second: Sequence[int]) -> Tensor:
+        """``x.permute(first).reshape(shape).permute(second)``, as one layer."""
+        turned = tuple(x.shape[axis] for axis in first)
+        if turned == tuple(shape):
+            return self.transpose(x, [first[axis] for axis in second])
+        orders = {"first_transpose": tuple(first), "second_transpose": tuple(second)}
+        kept = {name: order for name, order in orders.items() if list(order) != list(range(len(order)))}
+        if not kept:
+            return self.reshape(x, shape)
+        result = x.type.with_shape(tuple(shape[axis] for axis in second))
+        return self._shuffle(x, shape, result, **kept)
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
         """``x.permute(permutation)``."""
@@ -387,8 +420,6 @@ class Network(ABC):
         """``x`` with dimensions of size 1 in front until it has ``rank`` dimensions."""
         if x.rank == rank:
             return x
-        if x.array is not None:
-            return self.constant(x.array.reshape((1,) * (rank - x.rank) + x.array.shape))
         return self.reshape(x, (1,) * (rank - x.rank) + x.shape)
 
     def slice(

@@ -194,7 +194,7 @@ class MultiheadAttention(Module):
             q = scaled_query(net, q, 1 / math.sqrt(_width(q.type, "query")), query)
             op = ScaledDotProductAttention(is_causal=causal, scale=1.0)
             y = net.apply(op, q, k, v, *([] if causal or merged is None else [merged]))
-        joined = net.reshape(net.transpose(y, (0, 2, 1, 3)), (batch, q.shape[2], query.shape[-1]))
+        joined = net.shuffle(y, (0, 2, 1, 3), (batch, q.shape[2], query.shape[-1]), (0, 1, 2))
         y = self._outside(net, _affine(net, joined, out_proj_weight, out_proj_bias), query)
         return y if weights is None else (y, self._shown(net, weights, query))
 
@@ -281,7 +281,7 @@ class MultiheadAttention(Module):
         """``[N, heads, L, E // heads]``."""
         batch, length, _ = x.shape
         width = _width(x.type, "query") // self.num_heads
-        return net.transpose(net.reshape(x, (batch, length, self.num_heads, width)), (0, 2, 1, 3))
+        return net.shuffle(x, (0, 1, 2), (batch, length, self.num_heads, width), (0, 2, 1, 3))
 
     def _weights(self, net: Network, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
         factor = 1 / math.sqrt(_width(q.type, "query"))

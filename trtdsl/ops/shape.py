@@ -25,7 +25,7 @@ from trtdsl.types import (
 from trtdsl.types.arrays import np
 
 
-class _Reshaping(Function, abstract=True):
+class Reshaping(Function, abstract=True):
     """A function whose result has the input's elements in order."""
 
     moves = True
@@ -44,7 +44,7 @@ class _Reshaping(Function, abstract=True):
         return input.reshape(self.infer(type_of(input)).shape)
 
 
-class Flatten(_Reshaping):
+class Flatten(Reshaping):
     """Dimensions ``start_dim`` to ``end_dim`` joined into one."""
 
     torch = "torch.flatten"
@@ -71,7 +71,7 @@ class Flatten(_Reshaping):
         return input.with_shape((*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :]))
 
 
-class Unflatten(_Reshaping):
+class Unflatten(Reshaping):
     """Dimension ``dim`` split into ``sizes``, of which one may be -1."""
 
     torch = "torch.unflatten"
@@ -90,7 +90,7 @@ class Unflatten(_Reshaping):
         return input.with_shape((*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
 
 
-class Reshape(_Reshaping):
+class Reshape(Reshaping):
     """The input's elements in order in another shape; one size may be -1."""
 
     torch = "torch.reshape"
@@ -179,7 +179,7 @@ def _text(shape: tuple[Dim, ...]) -> str:
     return ", ".join(map(str, shape))
 
 
-class Squeeze(_Reshaping):
+class Squeeze(Reshaping):
     """Without dimensions of size 1: all of them, or those of ``dim`` that are."""
 
     torch = "torch.squeeze"
@@ -205,7 +205,7 @@ class Squeeze(_Reshaping):
         return torch.squeeze(input) if self.dim is None else torch.squeeze(input, self.dim)
 
 
-class Unsqueeze(_Reshaping):
+class Unsqueeze(Reshaping):
     """A dimension of size 1 inserted at ``dim``."""
 
     torch = "torch.unsqueeze"
@@ -222,7 +222,7 @@ class Unsqueeze(_Reshaping):
         return input.with_shape((*input.shape[:dim], 1, *input.shape[dim:]))
 
 
-class _Permuting(Function, abstract=True):
+class Permuting(Function, abstract=True):
     """A function whose result has the input's dimensions in another order."""
 
     moves = True
@@ -245,7 +245,7 @@ class _Permuting(Function, abstract=True):
         return input.transpose(self.permutation(input.ndim))
 
 
-class Permute(_Permuting):
+class Permute(Permuting):
     """The dimensions in the order ``dims``."""
 
     torch = "torch.permute"
@@ -266,7 +266,7 @@ class Permute(_Permuting):
         return order
 
 
-class Transpose(_Permuting):
+class Transpose(Permuting):
     """Dimensions ``dim0`` and ``dim1`` exchanged."""
 
     torch = "torch.transpose"
@@ -286,7 +286,7 @@ class Transpose(_Permuting):
         return tuple(order)
 
 
-class Movedim(_Permuting):
+class Movedim(Permuting):
     """Dimensions ``source`` moved to the places ``destination``, the others in order around them."""
 
     torch = "torch.movedim"

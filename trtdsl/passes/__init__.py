@@ -21,6 +21,7 @@ from trtdsl.passes.fold_batch_norm import fold_batch_norm
 from trtdsl.passes.fold_constants import fold_constants
 from trtdsl.passes.load import load_pass
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
+from trtdsl.passes.merge_moves import merge_moves
 from trtdsl.passes.remove_dead_nodes import remove_dead_nodes
 from trtdsl.passes.remove_identities import remove_identities
 from trtdsl.types import DType, TensorType, ValueRange
@@ -30,6 +31,7 @@ PIPELINE: tuple[Pass, ...] = (
     fold_constants,
     merge_common_subexpressions,
     fold_batch_norm,
+    merge_moves,
     remove_dead_nodes,
 )
 """The passes of `compile`, in order; each one says itself what it must stand before or after, and why."""
@@ -149,6 +151,7 @@ __all__ = [
     "inserted",
     "load_pass",
     "merge_common_subexpressions",
+    "merge_moves",
     "operator_counts",
     "optimize",
     "remove_dead_nodes",

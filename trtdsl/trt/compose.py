@@ -73,8 +73,8 @@ class ComposingNetwork(Network):
         return self._moved(lambda *each: make(each, dim), *tensors)
 
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
-        if tuple(shape) == x.shape:
-            return x
+        if tuple(shape) == x.shape or x.array is not None:
+            return super().reshape(x, shape)
         make = super().reshape
         return self._moved(lambda y: make(y, shape), x)
 
@@ -83,6 +83,10 @@ class ComposingNetwork(Network):
             return x
         make = super().transpose
         return self._moved(lambda y: make(y, permutation), x)
+
+    def shuffle(self, x: Tensor, first: Sequence[int], shape: Sequence[Dim], second: Sequence[int]) -> Tensor:
+        make = super().shuffle
+        return self._moved(lambda y: make(y, first, shape, second), x)
 
     def gather(self, x: Tensor, indices: Tensor, dim: int) -> Tensor:
         make = super().gather

@@ -24,14 +24,19 @@ class ShapeTensors:
     def __init__(self, net: NetworkTarget) -> None:
         self._net = net
         self._dims: dict[Dim, Tensor] = {}
+        self._joined: dict[tuple[Dim, ...], Tensor] = {}
         self._shapes: dict[str, Tensor] = {}
 
     def of(self, dims: Sequence[Dim]) -> Tensor:
         """A tensor ``int64[len(dims)]``."""
         if all(isinstance(dim, int) for dim in dims):
             return self._constant(*dims)
-        parts = [self._of_dim(dim) for dim in dims]
-        return parts[0] if len(parts) == 1 else self._net.concat(parts, 0)
+        if len(dims) == 1:
+            return self._of_dim(dims[0])
+        key = tuple(dims)
+        if key not in self._joined:
+            self._joined[key] = self._net.concat([self._of_dim(dim) for dim in dims], 0)
+        return self._joined[key]
 
     def _constant(self, *values: Dim) -> Tensor:
         return self._net.constant(np.array(values, dtype=np.int64))
