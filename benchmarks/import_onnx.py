@@ -1,10 +1,11 @@
 """Published models as ONNX files, imported: ``python benchmarks/import_onnx.py [NAME …] [--by WAY]``.
 
-Each model is made with random weights and exported by each of PyTorch's ways, in a process of its own; the
-file is imported.  Two things are asked: whether the text is the one that the same module's exported program
-gives (``trtdsl import program.pt2``, which like a file knows no constructors), and whether the text computes
-what ``onnxruntime`` does, with another batch size.  With ``--write`` results are kept in
-``benchmarks/import_onnx.json`` and ``import_onnx.md``, and a run goes on where the last one ended.
+Each model is made with random weights and exported by each of PyTorch's ways, in a process of its own; each
+file, whose outputs are called as in the text of the module, is imported.  Two things are asked: whether the
+text is the one that the same module's exported program gives (``trtdsl import program.pt2``, which like a
+file knows no constructors), and whether the text computes what ``onnxruntime`` does, with another batch size.
+With ``--write`` results are kept in ``benchmarks/import_onnx.json`` and ``import_onnx.md``, and a run goes on
+where the last one ended.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,12 @@ SIZES = {"N": 2, "S": 7}
 """What the dynamic dimensions are when a model is exported."""
 
 
-@dataclass(frozen=True)
-class Way:
-    """One of PyTorch's ways to an ONNX file."""
-
-    title: str
-    export: Callable[[Any, Model, Path], None]
+WAYS: Mapping[str, str] = {
+    "plain": "new exporter, `optimize=False`",
+    "new": "new exporter",
+    "old": "old exporter",
+}
+"""PyTorch's ways to an ONNX file."""
 
 
 def _examples(model: Model) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -60,27 +60,25 @@ def _axes(model: Model) -> dict[str, dict[int, str]]:
     return found
 
 
-def _new(is_optimized: bool) -> Callable[[Any, Model, Path], None]:
-    def export(module: Any, model: Model, path: Path) -> None:
-        import torch
+def _new(module: Any, model: Model, outputs: Sequence[str]) -> Any:
+    """The new exporter's program, not optimized."""
+    import torch
 
-        positional, named = _examples(model)
-        axes: Any = _axes(model)
-        torch.onnx.export(
-            module,
-            positional,
-            path,
-            kwargs=named or None,
-            dynamic_shapes=tuple(axes.values()) if positional else axes,
-            dynamo=True,
-            optimize=is_optimized,
-            verbose=False,
-        )
-
-    return export
+    positional, named = _examples(model)
+    axes: Any = _axes(model)
+    return torch.onnx.export(
+        module,
+        positional,
+        kwargs=named or None,
+        dynamic_shapes=tuple(axes.values()) if positional else axes,
+        output_names=outputs,
+        dynamo=True,
+        optimize=False,
+        verbose=False,
+    )
 
 
-def _old(module: Any, model: Model, path: Path) -> None:
+def _old(module: Any, model: Model, path: Path, outputs: Sequence[str]) -> None:
     import torch
 
     positional, named = _examples(model)
@@ -89,52 +87,84 @@ def _old(module: Any, model: Model, path: Path) -> None:
         (*positional, named) if named else positional,
         path,
         input_names=list(model.inputs),
+        output_names=outputs,
         dynamic_axes=_axes(model),
         dynamo=False,
     )
 
 
-WAYS: Mapping[str, Way] = {
-    "plain": Way("new exporter, `optimize=False`", _new(is_optimized=False)),
-    "new": Way("new exporter", _new(is_optimized=True)),
-    "old": Way("old exporter", _old),
-}
-
-
 # --- One model --------------------------------------------------------------------------------------------
 
 
-def measured(model: Model, by: str) -> dict[str, Any]:
-    """What came of one model's file, or why there is no text."""
-    import onnx
-    import torch
+def measured(model: Model, ways: str, texts: str) -> dict[str, dict[str, Any]]:
+    """What came of one model's files by way, or why there is no text; ``texts`` is a folder for them, or "".
 
-    from trtdsl.importers.onnx_import import import_onnx
+    Of the new exporter's program the optimized file is made as well, by the call that exporting with
+    ``optimize=True`` ends with.
+    """
+    import torch
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
     module = model.make().eval()
     randomize(module)
-    text, dims = _text_of_program(module, model) if by != "old" else ("", _symbols(model))
+    wanted = _of_program(module, model)
+    outputs = [each.name for each in wanted.graph.outputs]
+    records: dict[str, dict[str, Any]] = {}
+    program: Any = None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{model.name}.onnx"
-        with _quiet():
+        for by in ways.split():
+            path = Path(folder) / f"{model.name}.{by}.onnx"
             try:
-                WAYS[by].export(module, model, path)
+                with _quiet():
+                    program = _write(module, model, by, path, outputs, program)
             except Exception as error:  # torch's errors have no common base
-                return {"unexported": f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]}
-        begin = time.process_time()
-        found = import_onnx(path, dims, name=model.name)
-        result: dict[str, Any] = {
-            "seconds": round(time.process_time() - begin, 1),
-            "nodes": len(onnx.load(str(path), load_external_data=False).graph.node),
-            "lines": len(found.text.splitlines()),
-        }
-        if text:
-            result["same"] = found.text == text
-            result["differing"] = _differing(found.text, text)
-        result["error"] = _error(path, model, found)
-    return result
+                records[by] = {"unexported": _first_line(error)}
+                continue
+            try:
+                records[by] = _imported(model, by, path, wanted, texts)
+            except Exception as error:  # whatever it is, it is what came of this model
+                records[by] = {"refused": _first_line(error)}
+    return records
+
+
+def _write(module: Any, model: Model, by: str, path: Path, outputs: Sequence[str], program: Any) -> Any:
+    """Write a file; gives the new exporter's program."""
+    if by == "old":
+        _old(module, model, path, outputs)
+        return program
+    program = program or _new(module, model, outputs)
+    if by == "new":
+        program.optimize()
+    program.save(path, external_data=True)
+    return program
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+
+
+def _imported(model: Model, by: str, path: Path, wanted: Any, texts: str) -> dict[str, Any]:
+    """The record of one file."""
+    import onnx
+
+    from trtdsl.importers.onnx_import import import_onnx
+
+    dims = _symbols(model) if by == "old" else {each.name: each for each in wanted.dims}
+    begin = time.process_time()
+    found = import_onnx(path, dims, name=model.name)
+    result: dict[str, Any] = {
+        "seconds": round(time.process_time() - begin, 1),
+        "nodes": len(onnx.load(str(path), load_external_data=False).graph.node),
+        "lines": len(found.text.splitlines()),
+    }
+    if by != "old":
+        result["same"] = found.text == wanted.text
+        result["differing"] = _differing(found.text, wanted.text)
+    if texts:
+        (Path(texts) / f"{model.name}.{by}.trtnet").write_text(found.text)
+        (Path(texts) / f"{model.name}.trtnet").write_text(wanted.text)
+    return {**result, "error": _error(path, model, found)}
 
 
 def _symbols(model: Model) -> dict[str, Any]:
@@ -143,15 +173,14 @@ def _symbols(model: Model) -> dict[str, Any]:
     return dict(read_inputs(model.inputs, model.dims).dims)
 
 
-def _text_of_program(module: Any, model: Model) -> tuple[str, dict[str, Any]]:
-    """The text of the module's exported program, and its dimensions, as narrow as export finds them."""
+def _of_program(module: Any, model: Model) -> Any:
+    """What the module's exported program gives; its dimensions are as narrow as export finds them."""
     from trtdsl.importers.exporting import export
     from trtdsl.importers.inputs import read_inputs
     from trtdsl.importers.module import import_exported
 
     exported = export(module, read_inputs(model.inputs, model.dims))
-    found = import_exported(exported.program, exported.dims, name=model.name)
-    return found.text, {each.name: each for each in found.dims}
+    return import_exported(exported.program, exported.dims, name=model.name)
 
 
 def _differing(found: str, wanted: str) -> int:
@@ -207,7 +236,7 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         "|---|--:|--:|--:|--:|",
         *(_summary(by, [each[by] for each in results.values() if by in each]) for by in WAYS),
         "",
-        "| model | " + " | ".join(f"{way.title}: same | error" for way in WAYS.values()) + " |",
+        "| model | " + " | ".join(f"{title}: same | error" for title in WAYS.values()) + " |",
         "|---|" + "--:|--:|" * len(WAYS),
     ]
     rows = [
@@ -215,7 +244,7 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         for name, ways in results.items()
     ]
     reasons = [
-        f"- `{name}`, {WAYS[by].title}: {found.get('refused') or found.get('unexported')}"
+        f"- `{name}`, {WAYS[by]}: {found.get('refused') or found.get('unexported')}"
         for name, ways in results.items()
         for by, found in ways.items()
         if "lines" not in found
@@ -228,7 +257,7 @@ def _summary(by: str, found: list[Mapping[str, Any]]) -> str:
     done = [each for each in files if "lines" in each]
     same = sum(bool(each.get("same")) for each in done) if by != "old" else "-"
     worst = max((each["error"] for each in done), default=0.0)
-    return f"| {WAYS[by].title} | {len(files)} | {len(done)} | {same} | {worst:.1e} |"
+    return f"| {WAYS[by]} | {len(files)} | {len(done)} | {same} | {worst:.1e} |"
 
 
 def _cell(found: Mapping[str, Any]) -> str:
@@ -244,22 +273,30 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="models; all without")
     parser.add_argument("--by", choices=list(WAYS), action="append", help="one way; all without")
     parser.add_argument("--write", action="store_true", help="keep the results, and go on where they end")
+    parser.add_argument("--texts", default="", help="a folder for the texts")
+    parser.add_argument("--group", help="only those: held out, dynamic or depth; '' for the first ones")
     options = parser.parse_args()
     known: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     order = [each.name for each in models()]
     for model in models():
         if options.names and model.name not in options.names:
             continue
-        for by in options.by or WAYS:
-            if options.write and not options.names and by in known.get(model.name, {}):
-                continue
-            found = in_a_process(measured, model, by)
-            print(f"{model.name:28} {by:6} {json.dumps(found)}", flush=True)
-            known.setdefault(model.name, {})[by] = found
-            if options.write:
-                known = dict(sorted(known.items(), key=lambda each: order.index(each[0])))
-                RESULTS.write_text(json.dumps(known, indent=1) + "\n")
-                TABLE.write_text(table(known))
+        if options.group is not None and model.group != options.group:
+            continue
+        before = {} if options.names or not options.write else known.get(model.name, {})
+        ways = [by for by in options.by or WAYS if by not in before]
+        if not ways:
+            continue
+        found = in_a_process(measured, model, " ".join(ways), options.texts)
+        if "refused" in found:
+            found = dict.fromkeys(ways, found)
+        for by, record in found.items():
+            print(f"{model.name:28} {by:6} {json.dumps(record)}", flush=True)
+        known.setdefault(model.name, {}).update(found)
+        if options.write:
+            known = dict(sorted(known.items(), key=lambda each: order.index(each[0])))
+            RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+            TABLE.write_text(table(known))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ from trtdsl.importers.module import import_exported
 from trtdsl.importers.onnx_file import read_model
 from trtdsl.importers.onnx_import import import_onnx, import_onnx_program
 from trtdsl.importers.onnx_inputs import Axes
+from trtdsl.importers.onnx_lines import as_written
+from trtdsl.importers.onnx_scopes import placed_calls
+from trtdsl.importers.program import Call, Frame, Operation, Ref
 from trtdsl.reference import run, to_numpy
 from trtdsl.types import Symbol
 
@@ -30,6 +33,8 @@ RANGES = {"N": "1 .. 2 .. 16", "S": "2 .. 8 .. 64"}
 DIMS = {
     "image": {"N": Symbol("N", 1, 2, 16)},
     "text": {"N": Symbol("N", 1, 2, 16), "S": Symbol("S", 2, 8, 64)},
+    "windows": {"N": Symbol("N", 1, 2, 16)},
+    "positions": {"N": Symbol("N", 1, 2, 16), "S": Symbol("S", 2, 8, 64)},
 }
 
 
@@ -110,6 +115,57 @@ class Text(nn.Module):
         return x[:, 0]
 
 
+class Standardised(nn.Conv2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, training=True, momentum=0.0, eps=1e-6)
+        return F.conv2d(input, weight.reshape_as(self.weight), self.bias, self.stride, self.padding)
+
+
+class Blur(nn.Module):
+    kernel: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("kernel", torch.rand(channels, 1, 3, 3), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel, stride=2, groups=x.shape[1])
+
+
+class Windows(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = Standardised(8, 8, 3, padding=1)
+        self.blur = Blur(8)
+        self.pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+        self.unfold = nn.Unfold(3, dilation=1, padding=1, stride=2)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batch, channels, *_ = x.shape
+        x = self.pool(self.blur(self.conv(x)))
+        columns = self.unfold(x).reshape(batch, channels, -1, 4)
+        rows = F.interpolate(x, size=(3, 4), mode="bilinear").transpose(1, 3)
+        largest = rows.reshape(batch, -1, channels).max(1)[0]
+        return columns, largest
+
+
+class Positions(nn.Module):
+    def forward(self, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        shown = (mask != 1).int()
+        places = (torch.cumsum(shown, dim=1).type_as(shown) + 0) * shown
+        hidden = (~mask.bool()).cumsum(1, dtype=torch.float32)
+        return places, hidden / 4, mask * 0.5
+
+
+def windows() -> tuple[nn.Module, tuple[Any, ...], Any]:
+    return Windows().eval(), (torch.randn(2, 8, 12, 16),), ({0: "N"},)
+
+
+def positions() -> tuple[nn.Module, tuple[Any, ...], Any]:
+    return Positions().eval(), (torch.ones(2, 7, dtype=torch.int64),), ({0: "N", 1: "S"},)
+
+
 def image() -> tuple[nn.Module, tuple[Any, ...], Any]:
     return Image().eval(), (torch.randn(2, 8, 12, 16),), ({0: "N"},)
 
@@ -150,10 +206,11 @@ class Exported:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
-    return {make.__name__: Exported(make, tmp_path_factory.mktemp(make.__name__)) for make in (image, text)}
+    makers = (image, text, windows, positions)
+    return {make.__name__: Exported(make, tmp_path_factory.mktemp(make.__name__)) for make in makers}
 
 
-@pytest.mark.parametrize("name", ["image", "text"])
+@pytest.mark.parametrize("name", ["image", "text", "windows", "positions"])
 def test_a_file_gives_the_text_of_the_module(exported: dict[str, Exported], name: str) -> None:
     each = exported[name]
     found = import_onnx(each.paths[False], DIMS[name], name="net")
@@ -279,6 +336,48 @@ def test_without_metadata_it_is_read_by_its_operators(exported: dict[str, Export
         del node.metadata_props[:]
     found = import_onnx_program(*read_model(model, "net", Axes(DIMS["image"]))).text
     assert "layers.0.conv: Conv2d(8, 3, padding = 1, bias = false)" in found
+
+
+# --- What a file says otherwise than the module -----------------------------------------------------------
+
+
+def at(path: str, kind: str, file: str) -> Operation:
+    frames = (Frame("/site/timm/models/net.py", 9, "forward"), Frame(f"/site/{file}", 5, "forward"))
+    return Operation(
+        "relu", {"self": Ref("x")}, ("y",), (Call("", "timm.models.net.Net"), Call(path, kind)), frames
+    )
+
+
+def test_an_operation_is_not_in_a_call_whose_class_it_did_not_run_in() -> None:
+    kind = "timm.layers.linear.Linear"
+    inside, outside = at("fc", kind, "timm/layers/linear.py"), at("fc", kind, "torch/nn/modules/flatten.py")
+    found = placed_calls([outside, inside])
+    assert [[call.path for call in each.calls] for each in found] == [[""], ["", "fc"]]
+    inherited = at("fc", "timm.layers.linear.Own", "torch/nn/modules/linear.py")
+    assert placed_calls([inherited]) == (inherited,)
+
+
+@pytest.mark.parametrize(
+    ("line", "sizes", "found"),
+    [
+        ("x = x.reshape(batch, -1, 4)", ("N", 6, 4), ("N", -1, 4)),
+        ("x = x.view((batch, width, -1)).relu()", ("N", 6, 4), ("N", 6, -1)),
+        ("return torch.reshape(x, [*x.shape[:2], -1])", ("N", 6, 4), ("N", 6, -1)),
+        ("x = x.reshape(-1, *shape)", ("N", 6, 4), (-1, 6, 4)),
+        ("x = x.reshape(batch, -1, 5)", ("N", 6, 4), None),
+        ("x = x.reshape(batch, -1)", ("N", 6, 4), None),
+        ("x = x.reshape(batch, width, 4)", ("N", 6, 4), None),
+        ("x = x.reshape(a, 6, -1).mT.reshape(a, -1, 4)", ("N", 6, 4), None),
+        ("x = x.reshape(batch,", ("N", 6, 4), None),
+    ],
+)
+def test_a_size_is_left_open_as_on_its_line(line: str, sizes: tuple[Any, ...], found: Any) -> None:
+    shape = tuple(Symbol("N", 1, 2, 16) if each == "N" else each for each in sizes)
+    frames = (Frame("net.py", 3, "forward", line),)
+    operation = Operation("view", {"self": Ref("x"), "size": shape}, ("y",), (), frames)
+    written = as_written(operation, {}).arguments["size"]
+    assert isinstance(written, tuple)
+    assert tuple("N" if isinstance(each, Symbol) else each for each in written) == (found or sizes)
 
 
 # --- Calls as text ----------------------------------------------------------------------------------------

@@ -32,6 +32,22 @@ def test_it_does_nothing(nothing: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("upsampling", "is_nothing"),
+    [
+        ("upsample_bilinear2d.vec(x, (8, 8), False, None)", True),
+        ("upsample_nearest2d.vec(x, None, (1.0, 1.0))", True),
+        ("upsample_bicubic2d(x, (8, 8), True)", True),
+        ("upsample_bilinear2d.vec(x, None, False, (1.1, 1.1))", False),
+        ("upsample_bilinear2d(x, (8, 8), False, 1.1, 1.1)", False),
+    ],
+)
+def test_an_image_of_its_own_size_is_not_resized(upsampling: str, is_nothing: bool) -> None:
+    program = read(f"x: float32[N, 4, 8, 8]\na = {upsampling}\nb = relu(a)\nreturn b")
+    found = without_nothing(program)
+    assert listed(found) == ["b = relu(x)"] if is_nothing else found == program
+
+
+@pytest.mark.parametrize(
     "something",
     [
         "a = dropout(x, 0.5, True)",

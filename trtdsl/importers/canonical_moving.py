@@ -12,7 +12,7 @@ import numpy as np
 
 from trtdsl.importers.canonical import Call, Expression, Results, Unclear, rounded, rule
 from trtdsl.importers.program import Ref
-from trtdsl.types import Dim, TensorType
+from trtdsl.types import Dim, DType, TensorType
 
 
 def reshaped(value: Expression, shape: tuple[Dim, ...]) -> Expression:
@@ -232,11 +232,40 @@ def _roll(call: Call) -> Expression:
 @rule("pad", "constant_pad_nd")
 def _pad(call: Call) -> Expression:
     pad: Any = call.get("pad")
+    mode = call.get("mode", "constant")
+    value = rounded(call.get("value") or 0) if mode == "constant" else 0
+    return _padded(call.tensor(), pad, mode, value, call.type)
+
+
+def _padded(source: Expression, pad: Sequence[Dim], mode: str, value: Any, type: TensorType) -> Expression:
     pad = list(pad)
     while len(pad) > 2 and pad[-2:] == [0, 0]:
         pad = pad[:-2]
     if not any(each != 0 for each in pad):
-        return call.tensor()
-    mode = call.get("mode", "constant")
-    value = rounded(call.get("value") or 0) if mode == "constant" else 0
-    return Expression("pad", (call.tensor(), tuple(pad), mode, value), call.type)
+        return source
+    return Expression("pad", (source, tuple(pad), mode, value), type)
+
+
+@rule("im2col")
+def _unfold(call: Call) -> Expression:
+    """Windows of an image as columns: its rows, then its columns, picked for each place of a kernel."""
+    value, kernel = call.tensor(), call.get("kernel_size")
+    dilation, padding, stride = (call.get(name) for name in ("dilation", "padding", "stride"))
+    batch, channels, *image = value.shape
+    if len(image) != 2 or not all(isinstance(each, int) for each in image):
+        raise Unclear(call.operation.name)
+    sizes = [int(str(size)) + 2 * margin for size, margin in zip(image, padding, strict=True)]
+    margins = (padding[1], padding[1], padding[0], padding[0])
+    value = _padded(value, margins, "constant", 0, value.type.with_shape((batch, channels, *sizes)))
+    for axis, *window in zip((2, 4), sizes, kernel, dilation, stride, strict=True):
+        places = _places(*window)
+        shape = (*value.shape[:axis], *places.shape, *value.shape[axis + 1 :])
+        value = Expression("pick", (value, axis, places), value.type.with_shape(shape))
+    return reshaped(permuted(value, (0, 1, 2, 4, 3, 5)), call.type.shape)
+
+
+def _places(size: int, kernel: int, dilation: int, stride: int) -> Expression:
+    """Which elements of a line each place of a kernel sees, from the first window to the last."""
+    first = np.arange(0, size - dilation * (kernel - 1), stride)
+    found = np.arange(kernel)[:, None] * dilation + first[None]
+    return Expression("constant", found.astype(np.int64).tobytes(), TensorType(DType.INT64, found.shape))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.importers.canonical import Call, Expression, Unclear, number, rounded, rule
+from trtdsl.importers.canonical import Call, Expression, Results, Unclear, number, rounded, rule
 from trtdsl.importers.canonical_moving import permuted, positions, strided
 from trtdsl.importers.program import Ref
 from trtdsl.importers.upsampling import SCALES, UPSAMPLING, is_antialiased, mode_of
@@ -234,6 +234,64 @@ def _mean(call: Call) -> Expression:
     if any(each != 1 for each in call.type.shape[rank - count :]):
         return call.plain(call.operation.base)[0]._replace(type=call.type)
     return Expression("mean", (value, tuple(range(rank - count, rank))), call.type)
+
+
+@rule("max", "min", "amax", "amin")
+def _extreme(call: Call) -> Expression | Results:
+    """The larger of two tensors, or the largest along dimensions, and where that is."""
+    base = call.operation.base.removeprefix("a")
+    if call.get("other") is not None:
+        return call.plain(f"{base}imum")
+    found = Expression(f"a{base}", (call.tensor(), tuple(sorted(call.dims()))), call.types[0])
+    if len(call.types) == 1:
+        return found
+    return found, Expression(f"arg{base}", (call.tensor(), call.dims()), call.types[1])
+
+
+@rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def _average_pool(call: Call) -> Expression:
+    """A pool; whether it counts what it pads with matters only where it pads."""
+    padding = call.get("padding", 0)
+    (found,) = call.plain(call.operation.base)
+    if any(padding) if isinstance(padding, tuple) else padding:
+        return found
+    operands, given = found.operands
+    return found._replace(operands=(operands, frozenset(each for each in given if each[0] != _COUNTS)))
+
+
+_COUNTS = "count_include_pad"
+
+
+@rule("batch_norm")
+def _batch_norm(call: Call) -> Expression:
+    """A normalisation by statistics that are given, or are those of the batch."""
+    value = call.tensor("input")
+    if call.get("training"):
+        mean, variance = _statistics(value)
+    else:
+        mean, variance = call.tensor("running_mean"), call.tensor("running_var")
+    weight = _uniform(call.tensor("weight")) if call.get("weight") is not None else number(1)
+    bias = _uniform(call.tensor("bias")) if call.get("bias") is not None else number(0)
+    operands = (value, weight, bias, mean, variance, rounded(call.get("eps", 1e-5)))
+    return Expression("batch_norm", operands, call.type)
+
+
+def _statistics(value: Expression) -> tuple[Expression, Expression]:
+    """The mean of each channel, and of the squares of the distances from it."""
+    dims = (0, *range(2, len(value.shape)))
+    kept = value.type.with_shape(tuple(1 if dim in dims else size for dim, size in enumerate(value.shape)))
+    each = value.type.with_shape(value.shape[1:2])
+    centred = Expression("sub", (value, Expression("mean", (value, dims), kept)), value.type)
+    square = Expression("mul", ((centred, centred), frozenset()), value.type)
+    return Expression("mean", (value, dims), each), Expression("mean", (square, dims), each)
+
+
+def _uniform(vector: Expression) -> Expression:
+    """A constant whose elements are all the same as that number."""
+    if vector.name != "constant":
+        return vector
+    array = np.frombuffer(vector.operands, vector.type.dtype.numpy)
+    return number(array[0].item()) if array.size and (array == array[0]).all() else vector
 
 
 @rule("scaled_dot_product_attention")

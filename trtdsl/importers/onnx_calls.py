@@ -22,10 +22,12 @@ import msgspec
 from trtdsl.importers import canonical_moving, canonical_values
 from trtdsl.importers.canonical import Canonical, Unclear
 from trtdsl.importers.fx_calls import FxCall, bound, parsed_call
+from trtdsl.importers.onnx_lines import as_written, line_of
 from trtdsl.importers.onnx_node import Known, Store, number
+from trtdsl.importers.onnx_promotions import is_number, without_promotions
 from trtdsl.importers.onnx_signature import Signature
 from trtdsl.importers.onnx_types import result_types
-from trtdsl.importers.program import Argument, Call, Operation, Program, Ref, refs, renamed
+from trtdsl.importers.program import Argument, Array, Call, Operation, Program, Ref, refs, renamed
 from trtdsl.importers.recognise import ATTENTION
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, SymbolicDim, TensorType
@@ -34,7 +36,7 @@ from trtdsl.types import Dim, SymbolicDim, TensorType
 def as_called(program: Program, store: Store, values: Mapping[str, Any], signature: Signature) -> Program:
     """The program by the calls of its source; ``values`` are those of the file by its names."""
     reader = _Calls(program, store, values, signature)
-    operations = tuple(reader.operations())
+    operations = without_promotions(tuple(reader.operations()), store.called, program.types)
     return msgspec.structs.replace(program, operations=operations, ties=_ties(operations, store))
 
 
@@ -57,6 +59,15 @@ def _ties(operations: Sequence[Operation], store: Store) -> Mapping[str, tuple[s
 RULE_FILES = (canonical_moving, canonical_values)
 """Where it is said what operations compute: importing them registers them."""
 
+_BATCH_NORMS: Mapping[str, Mapping[str, Argument]] = {
+    "_native_batch_norm_legit_no_training": {"training": False},
+    "_native_batch_norm_legit.no_stats": {"running_mean": None, "running_var": None, "training": True},
+}
+"""What export makes of ``batch_norm``, and what it leaves out of its arguments."""
+
+_SEVERAL = frozenset({"max.dim", "min.dim"})
+"""Calls with several results, of which a file may have one."""
+
 MOST_GONE = 3
 """The arguments of a call that are looked for where an optimizer has taken their names away."""
 
@@ -72,7 +83,7 @@ _TAKEN_APART = {
 def _is_plainer(operation: Operation, call: FxCall) -> bool:
     """Whether an operator is what the source says, and the call what export made of it."""
     base = call.target.partition(".")[0]
-    line = _line(operation)
+    line = line_of(operation)
     if base not in _TAKEN_APART.get(operation.base, ()) or f"{base}(" in line:
         return False
     if operation.base != "flatten" or "flatten(" in line:
@@ -186,39 +197,39 @@ class _Calls:
         inside: Mapping[str, Operation],
         trial: Mapping[str, str],
     ) -> Operation | None:
-        types, constants = self._program.types, self._store.constants
+        types, constants = self._program.types, self._constants()
         results = tuple(result for operation in live for result in operation.results)
         known = {**self._found, **trial}
         try:
             shape = types[results[0]].shape
             arguments = {name: self._argument(value, shape, known) for name, value in given.items()}
             name = call.target
-            if name == "_native_batch_norm_legit_no_training":
-                name, arguments = "batch_norm", {**arguments, "training": False}
+            if name in _BATCH_NORMS:
+                name, arguments = "batch_norm", {**arguments, **_BATCH_NORMS[name]}
             operators = Canonical(types, constants, inside)
             wanted = {operators.value(result): result for result in results}
             given_types = tuple(types[result] for result in results)
-            if len(live) > 1:
+            if len(live) > 1 or name in _SEVERAL:
                 given_types = result_types(name.partition(".")[0], arguments, types)
             proposed = Operation(name, arguments, results, live[0].calls, live[0].frames)
             found = Canonical(types, constants, self._inner).results(proposed, given_types)
-        except (Unclear, Refused, KeyError, TypeError, ValueError):
+        except (Unclear, Refused, LookupError, TypeError, ValueError):
             return None
-        if name == "split.Tensor" and _is_chunked(live[0], arguments, types):
-            chunks: dict[str, Argument] = {"chunks": len(proposed.results), "dim": arguments["dim"]}
-            proposed = Operation("chunk", {"self": arguments["self"], **chunks}, *_rest(proposed))
-        if name == "avg_pool2d" and _is_divided(live[0], arguments, types):
-            size: dict[str, Argument] = {"output_size": shape[2:]}
-            proposed = Operation("adaptive_avg_pool2d", {"self": arguments["self"], **size}, *_rest(proposed))
-        if name == "as_strided":
-            proposed = Operation("reshape", {"self": arguments["self"], "shape": shape}, *_rest(proposed))
-        if len(live) == 1:
+        proposed = as_written(proposed, types)
+        if len(found) == 1:
             return proposed if list(found) == list(wanted) else None
         if not wanted.keys() <= set(found):
             return None
         pairs = zip(found, given_types, strict=True)
         names = tuple(wanted.get(each) or self._unread(type) for each, type in pairs)
         return msgspec.structs.replace(proposed, results=names)
+
+    def _constants(self) -> Mapping[str, Array]:
+        """The program's constants, and those weights of it that are computed in the file."""
+        store = self._store
+        in_file = set(store.placed.values())
+        computed = {name: store.arrays[key] for name, key in store.weights.items() if name not in in_file}
+        return {**store.constants, **computed}
 
     def _restored(self, trial: Mapping[str, str]) -> dict[str, str]:
         """The values of weights whose names an optimizer took away, or whose values it found equal to those
@@ -275,40 +286,10 @@ class _Calls:
             return found
         assert isinstance(found, Known)
         call = self._calls.get(name)
-        if found.is_symbolic or (call is not None and not call.is_tensor):
+        if found.is_symbolic or is_number(name) or (call is not None and not call.is_tensor):
             (size,) = found.array.reshape(-1).tolist()
             return size if isinstance(size, SymbolicDim) else number(found)
         return self._store.constant(found.array, found.name or "constant")
-
-
-def _is_chunked(operation: Operation, given: Mapping[str, Argument], types: Mapping[str, TensorType]) -> bool:
-    """Whether what export has as pieces of a size is what the source calls a number of them."""
-    line = _line(operation)
-    source, dim, size = given["self"], given["dim"], given["split_size"]
-    if "chunk(" not in line or not isinstance(source, Ref) or not isinstance(dim, int):
-        return False
-    whole, count = types[source.value].shape[dim], len(operation.results)
-    return isinstance(whole, int) and isinstance(size, int) and -(-whole // count) == size
-
-
-def _is_divided(operation: Operation, pool: Mapping[str, Argument], types: Mapping[str, TensorType]) -> bool:
-    """Whether a pool's windows lie side by side over a whole image, as export has an adaptive pool."""
-    kernel, source = pool["kernel_size"], pool["self"]
-    if "adaptive_avg_pool2d(" not in _line(operation) or not isinstance(kernel, tuple):
-        return False
-    if pool["stride"] not in ((), kernel) or pool["padding"] != (0, 0) or not isinstance(source, Ref):
-        return False
-    sizes = zip(types[source.value].shape[2:], types[operation.results[0]].shape[2:], kernel, strict=True)
-    return all(before == after * length for before, after, length in sizes)
-
-
-def _line(operation: Operation) -> str:
-    """The line of the source that an operation is on."""
-    return operation.frames[-1].code if operation.frames else ""
-
-
-def _rest(operation: Operation) -> tuple[Any, ...]:
-    return operation.results, operation.calls, operation.frames
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -40,7 +40,15 @@ from trtdsl.importers.onnx_rewrites import recognized
 from trtdsl.importers.onnx_rules_moving import pieces_of
 from trtdsl.importers.onnx_rules_quantized import AROUND
 from trtdsl.importers.onnx_rules_runtime import reason_of
-from trtdsl.importers.onnx_scopes import call_text, calls_of, frames_of, is_key, numbered_calls, scope_of
+from trtdsl.importers.onnx_scopes import (
+    call_text,
+    calls_of,
+    frames_of,
+    is_key,
+    numbered_calls,
+    placed_calls,
+    scope_of,
+)
 from trtdsl.importers.onnx_signature import signature_of
 from trtdsl.importers.program import Argument, Array, Program, Ref
 from trtdsl.ir.names import identifier
@@ -118,7 +126,7 @@ class _Reader:
             inputs=inputs,
             weights=self._store.weights,
             constants=self._store.constants,
-            operations=numbered_calls(self._store.operations),
+            operations=numbered_calls(placed_calls(self._store.operations)),
             outputs=outputs,
             types=self._store.types,
         )
@@ -138,8 +146,9 @@ class _Reader:
         if name in self._signature.weights:
             self._store.state[name] = tensor.array
             return replace(tensor, is_weight=True)
-        self._store.origins[name] = (self._signature.labels.get(name, ""), ())
-        return replace(tensor, name=name)
+        labels = self._signature.labels
+        self._store.origins[name] = (labels.get(name, ""), ())
+        return replace(tensor, name=name, is_constant=name in labels)
 
     # --- Inputs and outputs -------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ class Known:
     """whether the file says that it is of the module's state dict: then it stays a tensor of that key"""
     name: str = ""
     """what a constant is called, where the file knows the call that made it"""
+    is_constant: bool = False
+    """whether the file says that no state dict has it: then it is not a weight, wherever it stands"""
 
     @property
     def is_symbolic(self) -> bool:
@@ -307,6 +309,9 @@ class Node:
             return self._of_state(
                 replace(value, is_transposed=value.is_transposed != (layout == "transposed"))
             )
+        if value.is_constant and layout in ("", "transposed"):
+            constant = self.tensor(value)
+            return self.one("permute", self=constant, dims=(1, 0)) if layout else constant
         key, own = value.initialiser, f"{label}.{slot}"
         array = value.array if change is None else change(value.array)
         # Exporters merge equal vectors, such as biases of zeros; each module has its own again.

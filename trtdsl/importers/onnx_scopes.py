@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import msgspec
@@ -60,6 +60,30 @@ def _of_metadata(scopes: str, classes: str) -> tuple[Call, ...]:
 def call_text(proto: Any) -> str:
     """The call of PyTorch that a node is a part of, as its exporter prints it."""
     return next((each.value for each in getattr(proto, "metadata_props", ()) if each.key == _CALL), "")
+
+
+def placed_calls(operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """Operations without a call of a module whose class is not on any of their lines, though it is on those
+    of others of that call: an exporter that takes a module apart may say that it ran in the next one.
+    """
+    inside = {each.calls[-1] for each in operations if each.calls and _is_on_a_line(each)}
+    return tuple(
+        msgspec.structs.replace(each, calls=each.calls[:-1]) if _is_elsewhere(each, inside) else each
+        for each in operations
+    )
+
+
+def _is_elsewhere(operation: Operation, inside: Set[Call]) -> bool:
+    is_known = bool(operation.calls and operation.frames) and operation.calls[-1] in inside
+    return is_known and not _is_on_a_line(operation)
+
+
+def _is_on_a_line(operation: Operation) -> bool:
+    """Whether a line is in the file that the class of the last call is in, as its module's name says."""
+    module, _, _ = operation.calls[-1].kind.rpartition(".")
+    path = module.replace(".", "/")
+    ends = (f"/{path}.py", f"/{path}/__init__.py")
+    return bool(path) and any(each.file.endswith(ends) for each in operation.frames)
 
 
 def numbered_calls(operations: Sequence[Operation]) -> tuple[Operation, ...]:

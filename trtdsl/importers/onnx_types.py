@@ -58,9 +58,14 @@ def _split(
         elif isinstance(value, Ref):
             operands[key] = types[value.value]
         elif value is not None:
-            # A number takes the dtype of the tensor that it meets.
-            operands[key] = TensorType(dtype or DType.FLOAT32, ())
+            operands[key] = TensorType(_dtype_of_number(value, dtype), ())
     return operands, parameters
+
+
+def _dtype_of_number(value: Any, dtype: DType | None) -> DType:
+    """That of the tensor that a number meets; a fraction makes integers of 32 bits floating point."""
+    is_fraction = isinstance(value, float) and dtype is not None and not dtype.is_floating
+    return DType.FLOAT32 if dtype is None or is_fraction else dtype
 
 
 def _functional(

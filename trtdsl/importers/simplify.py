@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from trtdsl.importers.program import Argument, Array, Operation, Program, Ref, refs, renamed, rewritten
+from trtdsl.importers.upsampling import SCALES, UPSAMPLING
 from trtdsl.types import DType, TensorType
 
 _NOTHING = frozenset(
@@ -126,10 +127,18 @@ def _does_nothing(operation: Operation, program: Program, made: Mapping[str, Ope
         return not any(each != 0 for each in _padding(operation))
     if operation.base in _PUT_BACK:
         return _is_put_back(operation, made)
-    if operation.base not in _CASTS | _SHAPES:
+    is_plain = operation.base in UPSAMPLING and not _is_scaled(operation)
+    if operation.base not in _CASTS | _SHAPES and not is_plain:
         return False
     before, after = program.types.get(operand.value), program.types.get(operation.results[0])
     return before is not None and before == after
+
+
+def _is_scaled(operation: Operation) -> bool:
+    """Whether it reads between the elements of an image, though the size may stay."""
+    given: Any = operation.arguments.get("scale_factors")
+    scales = given if given is not None else [operation.arguments.get(name) for name in SCALES]
+    return any(each not in (None, 1) for each in scales)
 
 
 def _is_put_back(operation: Operation, made: Mapping[str, Operation]) -> bool:

@@ -1,0 +1,61 @@
+"""Without the casts that PyTorch's exporter writes where PyTorch casts by itself.
+
+In: operations of a file of the exporter, and the calls that they are of.  Out: the operations on what was
+cast, where they are of the same type without the cast::
+
+    before: cumsum(to(mask, float32), 1, dtype = float32)
+    after:  cumsum(mask, 1, dtype = float32)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from trtdsl.importers.fx_calls import FxCall, parsed_call
+from trtdsl.importers.onnx_types import result_types
+from trtdsl.importers.program import Operation, Ref, renamed
+from trtdsl.ops.refused import Refused
+from trtdsl.types import TensorType
+
+_UNTYPED = frozenset({"alpha", "device", "layout", "memory_format", "pin_memory"})
+"""Arguments that no result's type depends on, and that the language does not have."""
+
+
+def without_promotions(
+    operations: Sequence[Operation], called: Mapping[str, str], types: Mapping[str, TensorType]
+) -> tuple[Operation, ...]:
+    """The operations, each on what its exporter cast for it; the casts are left for others to drop."""
+    sources: dict[str, str] = {}
+    for operation in operations:
+        call = parsed_call(called.get(operation.results[0], ""))
+        source = next(iter(operation.arguments.values()), None)
+        if operation.base == "to" and call and _is_promotion(call) and isinstance(source, Ref):
+            sources[operation.results[0]] = source.value
+    return tuple(_plain(each, sources, types) for each in operations)
+
+
+def is_number(name: str) -> bool:
+    """Whether the exporter made a tensor of a number to have operands of one type."""
+    return re.fullmatch(r"scalar_tensor_default(_\d+)?", name) is not None
+
+
+def _is_promotion(call: FxCall) -> bool:
+    is_own = call.name.startswith("convert_element_type_default")
+    return is_own and call.target == "prims.convert_element_type.default"
+
+
+def _plain(operation: Operation, sources: Mapping[str, str], types: Mapping[str, TensorType]) -> Operation:
+    cast = {each: Ref(sources[each]) for each in operation.operands if each in sources}
+    wanted = tuple(types[result] for result in operation.results)
+    # In that type it computes with the cast and, if it is so by itself, without.
+    if not cast or any(types[each].dtype is not result.dtype for each in cast for result in wanted):
+        return operation
+    plain = renamed(operation, cast)
+    given = {name: each for name, each in plain.arguments.items() if each is not None}
+    given = {name: each for name, each in given.items() if name not in _UNTYPED}
+    try:
+        found = result_types(plain.base, given, types)
+    except (Refused, KeyError, TypeError, ValueError):
+        return operation
+    return plain if found == wanted else operation
