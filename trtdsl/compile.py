@@ -186,26 +186,13 @@ def compile_graph(
     """
     from trtdsl.output import write_together
     from trtdsl.passes import operator_counts
-    from trtdsl.trt.build import require_targets
-    from trtdsl.trt.dialect import load_runtime
-    from trtdsl.trt.lower import lower
     from trtdsl.trt.manifest import manifest_path
     from trtdsl.trt.places import require_place
-    from trtdsl.weights import release_pages
 
     engine = Path(engine)
     require_place(engine, sources)
     scales = _place_of_scales(options, engine, sources)
-    dialect = load_runtime(options.runtime)
-    require_targets(dialect, options.targets)
-    _load_plugins(dialect, options.plugins)
-    require_values(graph)
-    optimized = optimize_graph(
-        graph, options, dialect, after=after, refused=refused, progress=_as_told(progress)
-    )
-    # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
-    release_pages(weight.data for weight in graph.weights if weight.data is not None)
-    lowered = lower(optimized.graph, dialect, mixed=optimized.mixed)
+    optimized, lowered = _lowered(graph, options, after=after, refused=refused, progress=progress)
     built, manifest = _built(lowered, optimized, options, progress, tune, command)
     ranges = optimized.narrowed.ranges.text().encode() if optimized.narrowed else b""
     # The manifest first: an engine that has none is never overwritten, also if this is killed in between.
@@ -213,6 +200,51 @@ def compile_graph(
     write_together({scales: ranges, **files} if scales else files)
     counts = operator_counts(graph), operator_counts(optimized.graph)
     return Compiled(engine, manifest, *counts, optimized.notes, _report(optimized, lowered, built))
+
+
+def explain_graph(
+    graph: Graph, options: CompileOptions, *, progress: ProgressCallback | None = None
+) -> PrecisionReport:
+    """What becomes of each layer by a recipe for int8 or float8: all that `compile` does but to write.
+
+    Raises what :func:`compile_graph` does.
+    """
+    from trtdsl.precision.report import report_of
+    from trtdsl.trt.build import build_with_facts
+
+    if options.recipe is None or not options.recipe.is_narrow:
+        text = "there is nothing to explain but layers in int8 and float8"
+        raise UsageError(Diagnostic(text, help=("give `--precision int8`",)))
+    optimized, lowered = _lowered(graph, options, progress=progress)
+    built = build_with_facts(lowered, options, progress=progress, kernels=True)
+    if optimized.narrowed is None:
+        raise ValueError("a pass has lost what was quantised")
+    return report_of(optimized.narrowed, lowered.graph, built.kernels)
+
+
+def _lowered(
+    graph: Graph,
+    options: CompileOptions,
+    *,
+    after: Callable[[str, Graph], None] | None = None,
+    refused: Callable[[str, Sequence[RefusedNode]], None] | None = None,
+    progress: ProgressCallback | None = None,
+) -> tuple[Optimized, LoweredNetwork]:
+    """The graph as it is built, and its network."""
+    from trtdsl.trt.build import require_targets
+    from trtdsl.trt.dialect import load_runtime
+    from trtdsl.trt.lower import lower
+    from trtdsl.weights import release_pages
+
+    dialect = load_runtime(options.runtime)
+    require_targets(dialect, options.targets)
+    _load_plugins(dialect, options.plugins)
+    require_values(graph)
+    told = _as_told(progress)
+    optimized = optimize_graph(graph, options, dialect, after=after, refused=refused, progress=told)
+    # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
+    release_pages(weight.data for weight in graph.weights if weight.data is not None)
+    return optimized, lower(optimized.graph, dialect, mixed=optimized.mixed)
 
 
 def _built(

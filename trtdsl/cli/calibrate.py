@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, with_options
+from trtdsl.cli.progress import run_progress
 from trtdsl.cli.report import without_warnings
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.options import CheckOptions, CompileOptions
@@ -69,7 +69,7 @@ def calibrate(
     require_writable(path)
     arrays = read_named(data, [value.name for value in graph.inputs])
     optimized = optimize_graph(graph, options).graph
-    with _progress() as progress:
+    with run_progress() as progress:
         observed = observe(optimized, arrays, samples=samples, progress=progress)
     if not observed:
         raise UsageError(Diagnostic(f"model `{graph.name}` has neither convolutions nor linear layers"))
@@ -77,23 +77,3 @@ def calibrate(
     found = ranges_of(observed, graph.name, method, count, digest(arrays), percentile=percentile)
     found.write(path)
     print(f"wrote {path}: the ranges of {len(found.layers)} layers, from {count} samples")
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[int, int], object] | None, None, None]:
-    """A progress bar, on a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("calibrating", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, names_in, pass_option, with_options
+from trtdsl.cli.progress import build_progress
 from trtdsl.cli.report import explainer, report, without_warnings
 from trtdsl.options import CheckOptions, CompileOptions
 
 if TYPE_CHECKING:
     from trtdsl.compile import Compiled
     from trtdsl.ir import Graph
-    from trtdsl.trt.build import Progress, ProgressCallback
 
 
 @command
@@ -57,7 +55,7 @@ def compile(
     return_large_blocks()
     graph = without_warnings(check_file(file, weights, choice))
     engine = output or Path(f"{choice.model or file.stem}.engine")
-    with _progress(quiet) as progress:
+    with build_progress(quiet) as progress:
         compiled = compile_graph(
             graph,
             engine,
@@ -112,28 +110,3 @@ def _print_compiled(compiled: Compiled) -> None:
         from trtdsl.precision.report import show_report
 
         print(f"\n{show_report(compiled.precision)}")
-
-
-@contextmanager
-def _progress(quiet: bool) -> Generator[ProgressCallback | None, None, None]:
-    """A progress bar fed by TensorRT, on a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TimeElapsedColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def update(event: Progress) -> None:
-            if event.phase not in tasks:
-                tasks[event.phase] = bar.add_task(event.phase, total=event.total)
-            bar.update(tasks[event.phase], completed=event.step)
-
-        yield update

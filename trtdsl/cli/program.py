@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 COMMANDS = (
-    *("import", "check", "compile", "calibrate", "show", "fmt", "verify"),
+    *("import", "check", "compile", "calibrate", "explain", "show", "fmt", "verify"),
     *("ops", "passes", "run", "bench", "inspect"),
 )
 """In the order of the help. Each is a function in the module of its name; ``import_`` is `import`."""

@@ -49,7 +49,8 @@ class Narrowed:
 
     ``around`` is the type that the rest is to be computed in, ``words`` are the recipe's; ``clipped`` is the
     share of a layer's input that its range cuts off, and ``error`` that of the outputs with all else in
-    float32, where there were data.
+    float32, where there were data; ``alphas`` say how far the channels of a layer were equalised, ``errors``
+    how far the outputs are off with that layer alone in the narrow type, by label.
     """
 
     graph: Graph
@@ -60,6 +61,8 @@ class Narrowed:
     ranges: Ranges
     clipped: Mapping[str, float]
     error: OutputError | None
+    alphas: Mapping[str, float]
+    errors: Mapping[str, float]
     notes: tuple[Diagnostic, ...] = ()
 
     @property
@@ -108,6 +111,8 @@ def narrow(
         ranges,
         clipped,
         error,
+        {},
+        {},
         _notes(dtype, around),
     )
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Graph, Node, walk
 from trtdsl.ops.quantization import Quantize
 from trtdsl.precision.error import OutputError
@@ -23,8 +25,10 @@ from trtdsl.types import DType
 class LayerReport:
     """A layer by its label: the type that it was planned in, and the reason if that is not the narrow one.
 
-    ``range`` is what its input is cut off at and ``clipped`` the share that is cut off, where these are
-    known; ``readings`` are what TensorRT's kernels read, one for each use of the layer that a kernel names.
+    ``range`` is what its input is cut off at and ``clipped`` the share that is cut off, ``alpha`` how far
+    its channels were equalised and ``error`` that of the outputs with this layer alone in the narrow type,
+    where these are known; ``readings`` are what TensorRT's kernels read, one for each use of the layer that a
+    kernel names.
     """
 
     label: str
@@ -32,6 +36,8 @@ class LayerReport:
     reason: str
     range: float | None = None
     clipped: float | None = None
+    alpha: float | None = None
+    error: float | None = None
     readings: tuple[Reading, ...] = ()
 
     @property
@@ -64,6 +70,7 @@ class PrecisionReport:
     pairs: int
     error: OutputError | None
     listed: bool
+    notes: tuple[Diagnostic, ...] = ()
 
     @property
     def planned(self) -> tuple[LayerReport, ...]:
@@ -92,6 +99,8 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
                 decision.reason,
                 known and known.input,
                 narrowed.clipped.get(decision.label),
+                narrowed.alphas.get(decision.label),
+                narrowed.errors.get(decision.label),
                 tuple(computed.get(decision.label, ())),
             )
         )
@@ -102,6 +111,7 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
         sum(isinstance(node.op, Quantize) for node in walk(lowered)),
         narrowed.error,
         bool(kernels),
+        narrowed.notes,
     )
 
 
@@ -128,6 +138,30 @@ def _named(dtype: DType | None) -> str:
     return "an unknown type" if dtype is None else str(dtype)
 
 
+def to_dict(report: PrecisionReport) -> dict[str, Any]:
+    """The report as JSON has it; what is not known is left out."""
+    found: dict[str, Any] = {
+        "precision": str(report.dtype),
+        "layers": [_layer_dict(layer) for layer in report.layers],
+        "weight_bytes": {str(dtype): size for dtype, size in report.weight_bytes.items()},
+        "pairs": report.pairs,
+    }
+    if (error := report.error) is not None:
+        worst = {"first_sample": error.worst * error.batch, "error": error.runs[error.worst]}
+        found["error"] = {"outputs": dict(error.outputs), "samples": error.samples, "worst": worst}
+    return found
+
+
+def _layer_dict(layer: LayerReport) -> dict[str, Any]:
+    kernels = [
+        {"name": each.kernel.name, "input": _named(each.input), "weight": _named(each.weight)}
+        for each in layer.readings
+    ]
+    numbers = {name: getattr(layer, name) for name in ("range", "clipped", "alpha", "error")}
+    known = {name: number for name, number in numbers.items() if number is not None}
+    return {"layer": layer.label, "dtype": str(layer.dtype), **known, "why": layer.why, "kernels": kernels}
+
+
 # --- As text -----------------------------------------------------------------------------------------------
 
 
@@ -147,6 +181,28 @@ def show_report(report: PrecisionReport) -> str:
         lines.append(f"{len(kept)} of {len(report.layers)} layers stay in floating point")
         lines += [f"  {layer.label}: {layer.dtype}, because {layer.reason}" for layer in kept]
     return "\n".join(lines)
+
+
+def show_layers(report: PrecisionReport) -> str:
+    """A line for each layer: its type, what its input is like, what the kernel reads, and why."""
+    head = ("layer", "type", "range", "clipped", "alpha", "error", "kernel reads", "why", "kernel")
+    rows = [head, *map(_row, report.layers)]
+    # What nothing is known of has no column.
+    shown = [column for column in zip(*rows, strict=True) if any(cell != "-" for cell in column[1:])]
+    widths = [max(map(len, column)) for column in shown]
+    lines = (zip(row, widths, strict=True) for row in zip(*shown, strict=True))
+    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in line).rstrip() for line in lines)
+
+
+def _row(layer: LayerReport) -> tuple[str, ...]:
+    names = ", ".join(dict.fromkeys(reading.kernel.name for reading in layer.readings))
+    numbers = (layer.range, layer.clipped, layer.alpha, layer.error)
+    cells = (layer.label, str(layer.dtype), *map(_number, numbers), layer.computed, layer.why, names)
+    return tuple(cell or "-" for cell in cells)
+
+
+def _number(number: float | None) -> str:
+    return "-" if number is None else f"{number:.3g}"
 
 
 def _narrowest_first(counts: Counter[DType]) -> Sequence[tuple[DType, int]]:
