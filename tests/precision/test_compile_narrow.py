@@ -9,12 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from tests.command import trtdsl
 from trtdsl.elaborate import elaborate_text
+from trtdsl.passes import convert_precision, optimize
+from trtdsl.precision.pipeline import narrow
+from trtdsl.precision.report import report_of, show_report
+from trtdsl.recipe import Recipe
 from trtdsl.reference import random_weights
+from trtdsl.trt.build import build_with_facts
+from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
+from trtdsl.types import DType
+from trtdsl.weights import bind
 
 MODEL = """model m() {
   dim N = 1 .. 4 .. 8
@@ -53,7 +61,7 @@ def test_the_closing_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert found, told
     assert found[1] + found[3] + found[6] == (
         "layers   int8 6, float16 1\n"
-        "weights  int8 25.1 kB, float16 2.5 kB\n"
+        "weights  int8 25.1 kB, float16 2.7 kB\n"
         "pairs    6 tensors are quantised and read back\n"
         "error     of y, in relative L2 on 12 samples; the worst is sample "
         "kernels  TensorRT computes 6 of 6 planned layers in int8\n"
@@ -138,3 +146,60 @@ def test_around_float32_is_warned_of(folder: Path, capsys: pytest.CaptureFixture
     assert "int8 around float32 is slower than float16 as a rule" in capsys.readouterr().err
     recipe = load_manifest("m.engine").recipe
     assert recipe and recipe["around"] == "float32"
+
+
+# --- explain -----------------------------------------------------------------------------------------------
+
+
+def test_explain_has_a_line_for_each_layer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(folder.iterdir())
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--target", "sm89", "--keep", "float16=left")
+    assert trtdsl("explain", *FILES, *told) == 0
+    rows = [re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["layer", "type", "range", "clipped", "alpha", "kernel reads", "why", "kernel"]
+    assert [[*row[:2], *row[3:7]] for row in rows[1:]] == [
+        ["conv1+bn1", "int8", "0", "0.8", "int8", "-"],
+        ["left", "float16", "0", "-", "float16", "`left` keeps it"],
+        ["right", "int8", "0", "0.8", "int8", "-"],
+        ["fc1", "int8", "0", "0.8", "int8", "-"],
+        ["fc1b", "int8", "0", "0.8", "int8", "-"],
+        ["tied", "int8", "0", "0.8", "int8", "-"],
+        ["head", "float16", "0", "-", "float16", "10 outputs: fewer than 16"],
+    ]
+    assert sorted(folder.iterdir()) == before
+
+
+def test_explain_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--method", "percentile", "--percentile", "99")
+    assert trtdsl("explain", *FILES, *told, "--equalise", "0", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["error"]["samples"] == 12 and 0 <= found["error"]["worst"]["first_sample"] < 12
+    head = found["layers"][-1]
+    assert (head["layer"], head["dtype"], head["why"]) == ("head", "float16", "10 outputs: fewer than 16")
+    assert all(0.005 < layer["clipped"] < 0.02 and "alpha" not in layer for layer in found["layers"])
+
+
+@pytest.mark.parametrize("told", [[], ["--precision", "float16"]])
+def test_there_is_nothing_to_explain(
+    folder: Path, capsys: pytest.CaptureFixture[str], told: list[str]
+) -> None:
+    assert trtdsl("explain", *FILES, *told) == 2
+    assert "nothing to explain but layers in int8 and float8" in capsys.readouterr().err
+
+
+# --- A layer that TensorRT does not take -------------------------------------------------------------------
+
+
+def test_what_tensorrt_computes_otherwise_is_named(folder: Path) -> None:
+    """The kernels are those of the model as it was before."""
+    graph = optimize(bind(elaborate_text(MODEL), load_file("m.safetensors")).graph)
+    narrowed = narrow(graph, Recipe(precision="int8", calibrate="d.npz"))
+    half = convert_precision(DType.FLOAT16)
+    planned, plain = half(narrowed.graph), half(graph)
+    kernels = build_with_facts(lower(plain), kernels=True).kernels
+    found = report_of(narrowed, planned, [kernel for kernel in kernels if "fc1b" not in kernel.metadata])
+    assert [layer.label for layer in found.otherwise] == [layer.label for layer in found.planned]
+    told = show_report(found)
+    assert "TensorRT computes 0 of 6 planned layers in int8" in told
+    assert "\n  left: float16, because TensorRT chose it\n" in told
+    assert "\n  fc1b: unknown, because no kernel in TensorRT's list names it\n" in told

@@ -11,9 +11,7 @@ The steps of :func:`narrow` are its lines: ranges, equalisation, the layers that
 quantisation, and the error of the outputs. Each takes and gives plain values (a graph, :class:`Ranges`, a
 :class:`Policy`), so that one more is one more line:
 
-- what rewrites the float graph and its ranges goes where ``_equalised`` is called: ``(graph, ranges) ->
-(graph,
-  ranges)``;
+- what rewrites the float graph and its ranges goes where :func:`equalise` is called;
 - what decides, by measuring, that layers stay in floating point goes where ``_within_error`` is called: it
   returns the policy with more labels in ``keep``.
 """
@@ -31,6 +29,7 @@ from trtdsl.array_files import Array, read_named
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Graph, require_valid, walk
 from trtdsl.precision.calibrate import Batches, Observed, calibrate
+from trtdsl.precision.equalise import equalise
 from trtdsl.precision.error import OutputError, output_error
 from trtdsl.precision.layers import quantisable_layers
 from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability, matches, parts
@@ -90,9 +89,9 @@ def narrow(
     batches = None if data is None else Batches(graph, data, recipe.samples)
     observed = _observed(graph, batches, told)
     ranges = _ranges(graph, recipe, observed, "" if data is None else digest(data), batches)
-    balanced, balanced_ranges = _equalised(graph, ranges, recipe)
-    policy = _within_error(balanced, balanced_ranges, policy, batches, recipe)
-    found = quantize(balanced, balanced_ranges, policy, around)
+    equalised = equalise(graph, ranges, policy.chosen(graph), recipe.equalise)
+    policy = _within_error(equalised.graph, equalised.ranges, policy, batches, recipe)
+    found = quantize(equalised.graph, equalised.ranges, policy, around)
     require_valid(found.graph, "bound")
     error = None
     if batches is not None:
@@ -111,16 +110,10 @@ def narrow(
         ranges,
         clipped,
         error,
-        {},
+        equalised.alphas,
         {},
         _notes(dtype, around),
     )
-
-
-def _equalised(graph: Graph, ranges: Ranges, recipe: Recipe) -> tuple[Graph, Ranges]:
-    if recipe.equalise:
-        raise UsageError(Diagnostic("this release does not equalise", help=("leave out `--equalise`",)))
-    return graph, ranges
 
 
 def _within_error(
