@@ -93,6 +93,9 @@ def _old(module: Any, model: Model, path: Path, outputs: Sequence[str]) -> None:
     )
 
 
+_PRELOAD = ("torch.onnx", "torchvision", "onnxscript", "onnxruntime", "import_measures", "import_models")
+
+
 # --- One model --------------------------------------------------------------------------------------------
 
 
@@ -287,7 +290,7 @@ def main() -> None:
         ways = [by for by in options.by or WAYS if by not in before]
         if not ways:
             continue
-        found = in_a_process(measured, model, " ".join(ways), options.texts)
+        found = in_a_process(measured, model, " ".join(ways), options.texts, preload=_PRELOAD)
         if "refused" in found:
             found = dict.fromkeys(ways, found)
         for by, record in found.items():

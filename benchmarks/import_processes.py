@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from import_models import Model, models
@@ -11,9 +11,13 @@ from import_models import Model, models
 Work = Callable[..., dict[str, Any]]
 
 
-def in_a_process(work: Work, model: Model, *arguments: str) -> dict[str, Any]:
-    """The record that ``work(model, *arguments)`` gives, or why there is none."""
-    context = multiprocessing.get_context("spawn")
+def in_a_process(work: Work, model: Model, *arguments: str, preload: Sequence[str] = ()) -> dict[str, Any]:
+    """The record that ``work(model, *arguments)`` gives, or why there is none.
+
+    ``preload`` are modules that are imported once for all processes.
+    """
+    context: Any = multiprocessing.get_context("forkserver" if preload else "spawn")
+    context.set_forkserver_preload(list(preload))
     ours, theirs = context.Pipe()
     process = context.Process(target=_send, args=(work, model.name, arguments, theirs))
     process.start()

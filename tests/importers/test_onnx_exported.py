@@ -34,6 +34,7 @@ DIMS = {
     "image": {"N": Symbol("N", 1, 2, 16)},
     "text": {"N": Symbol("N", 1, 2, 16), "S": Symbol("S", 2, 8, 64)},
     "windows": {"N": Symbol("N", 1, 2, 16)},
+    "recurrent": {"N": Symbol("N", 1, 2, 16)},
     "positions": {"N": Symbol("N", 1, 2, 16), "S": Symbol("S", 2, 8, 64)},
 }
 
@@ -158,6 +159,22 @@ class Positions(nn.Module):
         return places, hidden / 4, mask * 0.5
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 4, num_layers=2, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(8, 5, bias=False)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y, (_, cell) = self.lstm(x)
+        z, last = self.gru(y.transpose(0, 1))
+        return z * last, cell.relu()
+
+
+def recurrent() -> tuple[nn.Module, tuple[Any, ...], Any]:
+    return Recurrent().eval(), (torch.randn(2, 7, 6),), ({0: "N"},)
+
+
 def windows() -> tuple[nn.Module, tuple[Any, ...], Any]:
     return Windows().eval(), (torch.randn(2, 8, 12, 16),), ({0: "N"},)
 
@@ -206,11 +223,11 @@ class Exported:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
-    makers = (image, text, windows, positions)
+    makers = (image, text, windows, positions, recurrent)
     return {make.__name__: Exported(make, tmp_path_factory.mktemp(make.__name__)) for make in makers}
 
 
-@pytest.mark.parametrize("name", ["image", "text", "windows", "positions"])
+@pytest.mark.parametrize("name", ["image", "text", "windows", "positions", "recurrent"])
 def test_a_file_gives_the_text_of_the_module(exported: dict[str, Exported], name: str) -> None:
     each = exported[name]
     found = import_onnx(each.paths[False], DIMS[name], name="net")

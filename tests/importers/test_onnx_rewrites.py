@@ -170,3 +170,25 @@ def test_attention(lines: list[str], more: str) -> None:
     assert "scaled_dot_product_attention(" in found
     assert "softmax" not in found
     assert ("scale" in found.replace("scaled_", "")) == (more == "scale")
+
+
+# --- Moves that are undone --------------------------------------------------------------------------------
+
+MOVES = {
+    ("t = Transpose x perm=1,0,2", "u = Transpose t perm=1,0,2", "y = Relu u"): "relu(x)",
+    ("r = Reshape x split", "f = Reshape r back", "y = Relu f"): "relu(x)",
+    ("r = Reshape x one", "t = Transpose r perm=0,2,1,3", "f = Reshape t back", "y = Relu f"): "relu(x)",
+    ("t = Transpose x perm=1,2,0", "u = Transpose t perm=1,2,0", "y = Relu u"): (
+        "x -> permute(1, 2, 0) -> permute(1, 2, 0) -> relu"
+    ),
+    ("r = Reshape x split", "t = Transpose r perm=0,2,1,3", "f = Reshape t back", "y = Relu f"): (
+        "x -> reshape(3, 2, 2, 5) -> permute(0, 2, 1, 3) -> reshape(3, 4, 5) -> relu"
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "found"), MOVES.items())
+def test_a_move_that_is_undone_goes(lines: tuple[str, ...], found: str) -> None:
+    shapes = {"split": [3, 2, 2, 5], "one": [3, 1, 4, 5], "back": [3, 4, 5]}
+    arrays = {name: np.array(each) for name, each in shapes.items()}
+    assert body(model_of(list(lines), {"x": [3, 4, 5]}, arrays)) == f"output y = {found}"

@@ -115,6 +115,8 @@ def test_times_other_arrays_is_something(text: str, values: list[float]) -> None
     [
         ("full((1, N, 8), 0.0, dtype=float32)", 1),
         ("zeros((1, N, 8), dtype=float32)", 1),
+        ("slice.Tensor(zeros, 0, 0, 1)", 1),
+        ("slice.Tensor(ones, 0, 0, 1)", 3),
         ("full((1, N, 8), 1.0, dtype=float32)", 2),
     ],
 )
@@ -123,6 +125,8 @@ def test_zeros_that_a_recurrent_layer_begins_with_anyway_go(state: str, count: i
     program = read(
         f"""
 x: float32[S, N, 4]
+zeros: float32[2, N, 8] = zeros((2, N, 8), dtype=float32)
+ones: float32[2, N, 8] = ones((2, N, 8), dtype=float32)
 h: float32[1, N, 8] = {state}
 y: float32[S, N, 8] = gru.input(x, h, ({weights}), True, 1, 0.0, False, False, False)
 return y

@@ -49,10 +49,12 @@ class Canonical:
         types: Mapping[str, TensorType],
         constants: Mapping[str, Array],
         inside: Mapping[str, Operation] = {},
+        weights: Mapping[str, Array] = {},
     ) -> None:
         self._types = types
         self._constants = constants
         self._inside = inside
+        self._weights = weights
         self._known: dict[str, Expression] = {}
 
     def value(self, name: str) -> Expression:
@@ -73,6 +75,13 @@ class Canonical:
             return Expression("value", name, self._types[name])
         if array.size == 1:
             return number(array.reshape(-1)[0].item())
+        return Expression("constant", np.ascontiguousarray(array).tobytes(), self._types[name])
+
+    def elements(self, name: str) -> Expression:
+        """The expression of a weight or a constant by its values; raises :class:`Unclear` for others."""
+        array = self._weights.get(name, self._constants.get(name))
+        if array is None:
+            raise Unclear(name)
         return Expression("constant", np.ascontiguousarray(array).tobytes(), self._types[name])
 
     def results(self, operation: Operation, types: Sequence[TensorType]) -> Results:
@@ -154,6 +163,10 @@ class Call:
     def values(self, arguments: Sequence[Argument]) -> list[Expression]:
         """Several tensors."""
         return [self._canonical.argument(each) for each in arguments]
+
+    def elements(self, arguments: Sequence[Argument]) -> tuple[Expression, ...]:
+        """Several weights by their values, which an exporter may have laid out anew."""
+        return tuple(self._canonical.elements(each.value) for each in arguments if isinstance(each, Ref))
 
     def operand(self, name: str) -> Expression:
         """A tensor argument or a number, as a tensor of the result's type."""

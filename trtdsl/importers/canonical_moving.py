@@ -49,7 +49,8 @@ def taken(value: Expression, dim: int, start: Dim, stop: Dim, step: int = 1) -> 
     return Expression("slice", (value, dim, start, step), value.type.with_shape(shape))
 
 
-def _joined(parts: Sequence[Expression], dim: int, type: TensorType) -> Expression:
+def joined(parts: Sequence[Expression], dim: int, type: TensorType) -> Expression:
+    """Parts one behind the other."""
     return parts[0] if len(parts) == 1 else Expression("cat", (tuple(parts), dim), type)
 
 
@@ -208,7 +209,7 @@ def _cat(call: Call) -> Expression:
     dim = call.get("dim", 0) % len(call.type.shape)
     if call.operation.base == "stack":
         parts = [reshaped(each, (*each.shape[:dim], 1, *each.shape[dim:])) for each in parts]
-    return _joined(parts, dim, call.type)
+    return joined(parts, dim, call.type)
 
 
 @rule("roll")
@@ -225,7 +226,7 @@ def _roll(call: Call) -> Expression:
         middle = -shift % size
         if middle:
             parts = (taken(value, dim, middle, size), taken(value, dim, 0, middle))
-            value = _joined(parts, dim, value.type)
+            value = joined(parts, dim, value.type)
     return value
 
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import msgspec
 
-from trtdsl.importers import canonical_moving, canonical_values
+from trtdsl.importers import canonical_layers, canonical_moving, canonical_values
 from trtdsl.importers.canonical import Canonical, Unclear
 from trtdsl.importers.fx_calls import FxCall, bound, parsed_call
 from trtdsl.importers.onnx_lines import as_written, line_of
 from trtdsl.importers.onnx_node import Known, Store, number
-from trtdsl.importers.onnx_promotions import is_number, without_promotions
+from trtdsl.importers.onnx_promotions import without_promotions
 from trtdsl.importers.onnx_signature import Signature
 from trtdsl.importers.onnx_types import result_types
 from trtdsl.importers.program import Argument, Array, Call, Operation, Program, Ref, refs, renamed
@@ -56,7 +56,7 @@ def _ties(operations: Sequence[Operation], store: Store) -> Mapping[str, tuple[s
     return {key: keys for keys in found.values() for key in keys}
 
 
-RULE_FILES = (canonical_moving, canonical_values)
+RULE_FILES = (canonical_layers, canonical_moving, canonical_values)
 """Where it is said what operations compute: importing them registers them."""
 
 _BATCH_NORMS: Mapping[str, Mapping[str, Argument]] = {
@@ -65,7 +65,7 @@ _BATCH_NORMS: Mapping[str, Mapping[str, Argument]] = {
 }
 """What export makes of ``batch_norm``, and what it leaves out of its arguments."""
 
-_SEVERAL = frozenset({"max.dim", "min.dim"})
+_SEVERAL = frozenset({"max.dim", "min.dim", "lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input"})
 """Calls with several results, of which a file may have one."""
 
 MOST_GONE = 3
@@ -206,13 +206,14 @@ class _Calls:
             name = call.target
             if name in _BATCH_NORMS:
                 name, arguments = "batch_norm", {**arguments, **_BATCH_NORMS[name]}
-            operators = Canonical(types, constants, inside)
+            arrays = {value: self._store.arrays[key] for value, key in self._store.weights.items()}
+            operators = Canonical(types, constants, inside, arrays)
             wanted = {operators.value(result): result for result in results}
             given_types = tuple(types[result] for result in results)
             if len(live) > 1 or name in _SEVERAL:
                 given_types = result_types(name.partition(".")[0], arguments, types)
             proposed = Operation(name, arguments, results, live[0].calls, live[0].frames)
-            found = Canonical(types, constants, self._inner).results(proposed, given_types)
+            found = Canonical(types, constants, self._inner, arrays).results(proposed, given_types)
         except (Unclear, Refused, LookupError, TypeError, ValueError):
             return None
         proposed = as_written(proposed, types)
@@ -286,9 +287,11 @@ class _Calls:
             return found
         assert isinstance(found, Known)
         call = self._calls.get(name)
-        if found.is_symbolic or is_number(name) or (call is not None and not call.is_tensor):
+        if found.is_symbolic or (call is not None and not call.is_tensor):
             (size,) = found.array.reshape(-1).tolist()
             return size if isinstance(size, SymbolicDim) else number(found)
+        if found.is_weight and not found.is_transposed:
+            return self._store.state_weight(found.initialiser)
         return self._store.constant(found.array, found.name or "constant")
 
 

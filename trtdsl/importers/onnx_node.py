@@ -126,6 +126,11 @@ class Store:
             self.placed[identity] = name
         return Ref(name)
 
+    def state_weight(self, key: str) -> Ref:
+        """A tensor of the state dict, as it is there."""
+        array = self.state[key]
+        return self.weight(np.ascontiguousarray(array), key, (key, f" {key}" if array.ndim == 1 else ""))
+
     def key_of(self, value: Ref) -> str:
         """The key of a value that is a weight, "" for others."""
         return self.weights.get(value.value, "")
@@ -190,11 +195,7 @@ class Node:
 
     def _of_state(self, value: Known) -> Ref:
         """A tensor of the state dict, as it is there."""
-        key = value.initialiser
-        array = self.store.state[key]
-        found = self.store.weight(
-            np.ascontiguousarray(array), key, (key, f" {key}" if array.ndim == 1 else "")
-        )
+        found = self.store.state_weight(value.initialiser)
         return self.one("permute", self=found, dims=(1, 0)) if value.is_transposed else found
 
     def tensors(self) -> tuple[Ref, ...]:

@@ -9,7 +9,6 @@ cast, where they are of the same type without the cast::
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from trtdsl.importers.fx_calls import FxCall, parsed_call
@@ -33,11 +32,6 @@ def without_promotions(
         if operation.base == "to" and call and _is_promotion(call) and isinstance(source, Ref):
             sources[operation.results[0]] = source.value
     return tuple(_plain(each, sources, types) for each in operations)
-
-
-def is_number(name: str) -> bool:
-    """Whether the exporter made a tensor of a number to have operands of one type."""
-    return re.fullmatch(r"scalar_tensor_default(_\d+)?", name) is not None
 
 
 def _is_promotion(call: FxCall) -> bool:

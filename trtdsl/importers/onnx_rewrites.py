@@ -21,6 +21,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.types import TensorType
 
 _ROOTS = frozenset({"mul", "div", "add", "matmul"})
+_RESHAPES = ("reshape", "flatten", "squeeze", "unsqueeze")
 
 
 def recognized(program: Program, called: Mapping[str, str] = {}) -> Program:
@@ -53,8 +54,50 @@ class _Recognizer:
                 if found is not None and self._fits(found, operation):
                     operation = Operation(*found, operation.results, operation.calls, operation.frames)
                     break
+        operation = self._undone(operation)
         self.operations.append(operation)
         self._made |= dict.fromkeys(operation.results, operation)
+
+    def _undone(self, operation: Operation) -> Operation:
+        """What undoes a move of elements in front of it is what was there before, by another name."""
+        if operation.name == "permute":
+            source = self._unturned(operation)
+        else:
+            source = self._unshaped(operation) if operation.name in _RESHAPES else None
+        if source is None:
+            return operation
+        return msgspec.structs.replace(operation, name="alias", arguments={"self": source})
+
+    def _unturned(self, operation: Operation) -> Ref | None:
+        """The source of a permutation whose order this one turns back."""
+        value = operation.arguments["self"]
+        while alias := self.made(value, "alias"):
+            value = alias.arguments["self"]
+        before = self.made(value, "permute")
+        if before is None:
+            return None
+        first: Any = before.arguments["dims"]
+        second: Any = operation.arguments["dims"]
+        source = before.arguments["self"]
+        is_same = [first[each] for each in second] == list(range(len(first)))
+        return source if is_same and isinstance(source, Ref) else None
+
+    def _unshaped(self, operation: Operation) -> Ref | None:
+        """The tensor that had this shape before others gave it another."""
+        value = operation.arguments["self"]
+        while before := self.made(value, "alias", "permute", *_RESHAPES):
+            value = before.arguments["self"]
+            if not isinstance(value, Ref) or self._moves(before, value):
+                return None
+            if self.types[value.value] == self.types[operation.results[0]]:
+                return value
+        return None
+
+    def _moves(self, operation: Operation, source: Ref) -> bool:
+        """Whether a permutation is more than a reshape."""
+        order: Any = operation.arguments.get("dims", ())
+        kept = [each for each in order if self.types[source.value].shape[each] != 1]
+        return operation.name == "permute" and kept != sorted(kept)
 
     def _fits(self, found: tuple[str, Mapping[str, Argument]], operation: Operation) -> bool:
         try:

@@ -47,6 +47,7 @@ _SHAPED_LIKE = {
 """Operations and the argument of which they read the shape or dtype only."""
 _NORMS = frozenset({"layer_norm", "group_norm", "batch_norm", "instance_norm", "rms_norm"})
 _ZEROS = frozenset({"zeros", "new_zeros", "zeros_like"})
+_PARTS = frozenset({"slice", "select", "split", "unbind", *_SHAPES})
 _FULL = frozenset({"full", "new_full", "full_like"})
 _RECURRENT = frozenset(
     {"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
@@ -191,7 +192,8 @@ def without_zero_states(program: Program) -> Program:
     operations: list[Operation] = []
     for operation in program.operations:
         is_full = operation.base in _FULL and operation.arguments["fill_value"] == 0
-        if operation.base in _ZEROS or is_full:
+        is_part = operation.base in _PARTS and zeros.issuperset(operation.operands)
+        if operation.base in _ZEROS or is_full or is_part:
             zeros.update(operation.results)
         if operation.base in _RECURRENT and zeros.issuperset(refs(operation.arguments["hx"])):
             operation = msgspec.structs.replace(operation, arguments={**operation.arguments, "hx": ()})
