@@ -348,7 +348,7 @@ def optimize_graph(
     if recipe.is_narrow:
         from trtdsl.precision.pipeline import narrow
 
-        narrowed = narrow(optimized, recipe, options.targets, progress)
+        narrowed = narrow(optimized, recipe, options.targets, dialect, progress)
         optimized, precision, passes = narrowed.graph, narrowed.around, (*passes, QUANTIZE)
         if after:
             after(QUANTIZE, optimized)

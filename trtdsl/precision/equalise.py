@@ -54,17 +54,24 @@ class Equalised:
     alphas: Mapping[str, float]
 
 
-def equalise(graph: Graph, ranges: Ranges, labels: Collection[str], alpha: float | None = None) -> Equalised:
+def equalise(
+    graph: Graph,
+    ranges: Ranges,
+    labels: Collection[str],
+    alpha: float | None = None,
+    products: bool = True,
+) -> Equalised:
     """The graph with equalised inputs of the layers of these labels, where the ranges know their channels.
 
-    ``alpha`` is by default that of the kind of layers that most of them are. The values that the graph
-    computes stay the same but for rounding.
+    ``alpha`` is by default that of the kind of layers that most of them are. Without ``products`` only those
+    tensors are equalised whose division goes into weights. The values that the graph computes stay the same
+    but for rounding.
     """
     layers = [layer for layer in quantisable_layers(graph) if layer.label in labels]
     alpha = _usual(layers) if alpha is None else alpha
     if alpha == 0:
         return Equalised(graph, ranges, {})
-    work = _Equalisation(graph, ranges)
+    work = _Equalisation(graph, ranges, products)
     for group in _groups(graph, layers):
         work.equalise(group, alpha)
     return work.result()
@@ -100,9 +107,10 @@ def _groups_of(layer: QuantisableLayer) -> int:
 class _Equalisation:
     """One graph's new weights and nodes."""
 
-    def __init__(self, graph: Graph, ranges: Ranges) -> None:
+    def __init__(self, graph: Graph, ranges: Ranges, products: bool) -> None:
         self._graph = graph
         self._ranges = ranges
+        self._may_multiply = products
         self._origins = Origins(graph)
         self._layers = dict(ranges.layers)
         self._alphas: dict[str, float] = {}
@@ -116,7 +124,8 @@ class _Equalisation:
             return
         sizes = np.max(known, axis=0)
         factors = _factors_of(group, sizes, alpha)
-        self._scale_tensors(group, factors)
+        if not self._scale_tensors(group, factors):
+            return
         for layer in {layer.weight: layer for layer in group}.values():
             self._factors.setdefault(layer.weight, []).append(_columns(layer, factors))
         for layer in {layer.label: layer for layer in group}.values():
@@ -127,19 +136,27 @@ class _Equalisation:
         known = self._ranges.layers.get(label)
         return known.channels if known else ()
 
-    def _scale_tensors(self, group: Sequence[QuantisableLayer], factors: Array) -> None:
-        """Divide what the layers read: in the weights that make it, or before they read it."""
+    def _scale_tensors(self, group: Sequence[QuantisableLayer], factors: Array) -> bool:
+        """Divide what the layers read: in the weights that make it, or before they read it; False, and
+        nothing is done, where that would take a product and there may be none."""
         inverse = 1 / factors
+        into_weights: list[tuple[Weight, Array]] = []
+        products: dict[Node, _Product] = {}
         for value in dict.fromkeys(layer.input for layer in group):
             readers = [layer for layer in group if layer.input is value]
             whole = _spread(inverse, value.type.rank, readers[0].channels)
             mine = self._origins.reads(value) == len(readers)
             absorbed = self._origins.absorbed(value, whole) if mine else None
-            for weight, factor in (absorbed or {}).items():
-                self._factors.setdefault(weight, []).append(factor)
+            into_weights += (absorbed or {}).items()
             if absorbed is None:
                 product = _Product(value, whole, group[0].label)
-                self._products.update(dict.fromkeys((layer.node for layer in readers), product))
+                products |= dict.fromkeys((layer.node for layer in readers), product)
+        if products and not self._may_multiply:
+            return False
+        for weight, factor in into_weights:
+            self._factors.setdefault(weight, []).append(factor)
+        self._products |= products
+        return True
 
     def result(self) -> Equalised:
         """The graph with all of it."""

@@ -36,6 +36,7 @@ from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability, mat
 from trtdsl.precision.quantize import Decision, quantize
 from trtdsl.precision.ranges import Ranges, digest, ranges_of, read_ranges
 from trtdsl.recipe import Recipe
+from trtdsl.trt.dialect import Dialect
 from trtdsl.types import DType
 
 Told: TypeAlias = Callable[[str, int, int], object]
@@ -76,20 +77,30 @@ class Narrowed:
 
 
 def narrow(
-    graph: Graph, recipe: Recipe, targets: Sequence[str] = (), progress: Told | None = None
+    graph: Graph,
+    recipe: Recipe,
+    targets: Sequence[str] = (),
+    dialect: Dialect | None = None,
+    progress: Told | None = None,
 ) -> Narrowed:
-    """Quantise a graph as the recipe says; UsageError for what it lacks, and for what a target cannot run."""
+    """Quantise a graph as the recipe says, for a release of TensorRT, by default one of the strongly typed.
+
+    UsageError for what the recipe lacks, and for what a target or the release cannot run.
+    """
     told = progress or (lambda phase, done, total: None)
     dtype, around = DType(recipe.precision), around_of(recipe, graph)
     policy = policy_of(recipe, targets)
     _require_source(recipe)
+    _require_release((dtype, around), dialect)
     _require_labels(graph, recipe)
     require_runnable(graph, policy)
     data = _data(graph, recipe)
     batches = None if data is None else Batches(graph, data, recipe.samples)
     observed = _observed(graph, batches, told)
     ranges = _ranges(graph, recipe, observed, "" if data is None else digest(data), batches)
-    equalised = equalise(graph, ranges, policy.chosen(graph), recipe.equalise)
+    # Whether a product before a quantised tensor keeps TensorRT 8 from computing in int8 nobody has seen.
+    products = dialect is None or dialect.facts.strongly_typed
+    equalised = equalise(graph, ranges, policy.chosen(graph), recipe.equalise, products)
     policy = _within_error(equalised.graph, equalised.ranges, policy, batches, recipe)
     found = quantize(equalised.graph, equalised.ranges, policy, around)
     require_valid(found.graph, "bound")
@@ -112,7 +123,7 @@ def narrow(
         error,
         equalised.alphas,
         {},
-        _notes(dtype, around),
+        _notes(dtype, around, dialect, targets),
     )
 
 
@@ -176,11 +187,33 @@ def require_runnable(graph: Graph, policy: Policy) -> None:
         raise UsageError(Diagnostic(text, help=(*told, advice)))
 
 
-def _notes(dtype: DType, around: DType) -> tuple[Diagnostic, ...]:
-    if around is not DType.FLOAT32:
-        return ()
-    text = f"{dtype} around float32 is slower than float16 as a rule"
-    return (Diagnostic(text, severity="warning", help=("leave out `--around`",)),)
+def _require_release(dtypes: Sequence[DType], dialect: Dialect | None) -> None:
+    """Refuse types that a release of TensorRT lacks, before anything is run."""
+    for dtype in dtypes:
+        if dialect is not None and dtype not in dialect.data_types:
+            text = f"{dialect} has no {dtype}: TensorRT 10 and TensorRT-RTX have"
+            raise UsageError(Diagnostic(text))
+
+
+def _notes(
+    dtype: DType, around: DType, dialect: Dialect | None, targets: Sequence[str]
+) -> tuple[Diagnostic, ...]:
+    notes: list[Diagnostic] = []
+    if around is DType.FLOAT32:
+        text = f"{dtype} around float32 is slower than float16 as a rule"
+        notes.append(Diagnostic(text, severity="warning", help=("leave out `--around`",)))
+    least = FIRST_CAPABILITY[dtype]
+    older = [name for name in (dialect.targets if dialect else ()) if DEFAULT <= capability(name) < least]
+    if older and not targets:
+        text = (
+            f"the default targets begin with {older[0]}, and an engine in {dtype} runs from sm{least} on only"
+        )
+        notes.append(Diagnostic(text, severity="warning", help=(f"name targets: `--target sm{least}`",)))
+    return tuple(notes)
+
+
+DEFAULT = 80
+"""The least compute capability that TensorRT-RTX builds for where it is not told (NVIDIA's documentation)."""
 
 
 # --- Ranges ------------------------------------------------------------------------------------------------

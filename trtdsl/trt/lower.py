@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, misplaced, twins, unusable
+from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, misplaced, twins, unusable, walk
 from trtdsl.ops.lowering import Array, Tensor
+from trtdsl.ops.quantization import Dequantize
 from trtdsl.ops.refused import Refused
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.naming import TensorRTNames
 from trtdsl.trt.network import CheckedNetwork
 from trtdsl.trt.registry import PluginName
 from trtdsl.trt.target import NetworkTarget
+from trtdsl.types import DType
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +83,17 @@ def lower(
     the graph says, ValueError if a weight has no data.
     """
     dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
-    net = CheckedNetwork(dialect, graph.name, mixed=mixed, by_reference=by_reference)
+    free = mixed or _says_by_quantising(graph)
+    net = CheckedNetwork(dialect, graph.name, mixed=free, by_reference=by_reference)
     return LoweredNetwork(graph, net, lower_into(graph, net), mixed)
+
+
+def _says_by_quantising(graph: Graph) -> bool:
+    """Whether quantised tensors say where TensorRT may choose its types: a layer pinned to float32 could not
+    be computed in int8, and what lies between is float32 without a flag for another type."""
+    values = [value for node in walk(graph) for value in (*node.operands, *node.results)]
+    halved = any(value.type.dtype is DType.FLOAT16 for value in values)
+    return not halved and any(isinstance(node.op, Dequantize) for node in walk(graph))
 
 
 def lower_into(graph: Graph, target: NetworkTarget) -> Mapping[Value, Tensor]:

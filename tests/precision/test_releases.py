@@ -1,0 +1,104 @@
+"""int8 by a recipe on TensorRT 8.5: what it is told, what it lacks, and what it would compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import facts
+from trtdsl.compile import Optimized, optimize_graph
+from trtdsl.diagnostics import UsageError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
+from trtdsl.ir import Graph
+from trtdsl.options import CompileOptions
+from trtdsl.recipe import Recipe
+from trtdsl.reference import random_weights, run
+from trtdsl.trt.dialect import load_runtime
+from trtdsl.trt.lower import LoweredNetwork, lower
+
+MODEL = """
+model m() {
+  dim N = 1 .. 4 .. 8
+  input x: float32[N, 16, 8, 8]
+  h = x -> conv1: Conv2d(32, 3) -> relu -> conv2: Conv2d(32, 3) -> relu
+  output y = mean(h, (2, 3)) -> fc: Linear(16)
+}
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    array = np.random.default_rng(0).normal(0, 1, (6, 16, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=array)
+    return tmp_path / "d.npz"
+
+
+def narrowed(data: Path, dialect: Any, **words: Any) -> Optimized:
+    given: dict[str, Any] = {"precision": "int8", "calibrate": data, **words}
+    options = CompileOptions(recipe=Recipe(**given))
+    return optimize_graph(random_weights(elaborate_text(MODEL), 1), options, dialect)
+
+
+def lowered(optimized: Optimized, dialect: RecordingDialect) -> LoweredNetwork:
+    return lower(optimized.graph, dialect, mixed=optimized.mixed)
+
+
+def products(graph: Graph) -> int:
+    return sum(weight.key.endswith("pre_quant_scale") for weight in graph.weights)
+
+
+@pytest.mark.parametrize("around", ["float16", "float32"])
+def test_8_5_computes_what_the_quantised_graph_does(data: Path, around: str) -> None:
+    dialect = RecordingDialect(facts("8.5.3"))
+    found = narrowed(data, dialect, around=around)
+    network = lowered(found, dialect)
+    inputs = {"x": np.load(data)["x"][:4]}
+    computed = evaluate(dialect.network, inputs, weights=network.weights)["y"]
+    torch.testing.assert_close(computed, run(found.graph, inputs)["y"], rtol=1e-4, atol=1e-4)
+    assert found.mixed == (around == "float16")
+
+
+@pytest.mark.parametrize("around", ["float16", "float32"])
+def test_8_5_may_choose_the_types_around_quantised_tensors(data: Path, around: str) -> None:
+    dialect = RecordingDialect(facts("8.5.3"))
+    lowered(narrowed(data, dialect, around=around), dialect)
+    assert not [use for use in dialect.uses if use.member == "precision"]
+    # The same text without them is pinned.
+    lower(random_weights(elaborate_text(MODEL)), dialect)
+    assert [use for use in dialect.uses if use.member == "precision"]
+
+
+def test_nothing_is_multiplied_for_equalisation_on_8_5(data: Path) -> None:
+    newer = narrowed(data, load_runtime("tensorrt_rtx"))
+    older = narrowed(data, RecordingDialect(facts("8.5.3")))
+    assert (products(newer.graph), products(older.graph)) == (2, 0)
+    assert newer.narrowed and older.narrowed
+    assert older.narrowed.alphas.keys() == {"conv2"}
+    assert newer.narrowed.alphas.keys() == {"conv1", "conv2", "fc"}
+
+
+@pytest.mark.parametrize(
+    ("words", "lacking"),
+    [({"precision": "float8"}, "no float8_e4m3fn"), ({"around": "bfloat16"}, "no bfloat16")],
+)
+def test_what_8_5_lacks_is_said_before_anything_is_run(
+    data: Path, words: dict[str, Any], lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trtdsl.precision.pipeline.calibrate", lambda *given, **options: 1 / 0)
+    with pytest.raises(UsageError, match=f"{lacking}: TensorRT 10 and TensorRT-RTX have"):
+        narrowed(data, RecordingDialect(facts("8.5.3")), **words)
+
+
+def test_float8_without_a_target_is_warned_of(data: Path) -> None:
+    rtx = load_runtime("tensorrt_rtx")
+    (note,) = narrowed(data, rtx, precision="float8", allow={"float8": "*"}).notes
+    assert (
+        "the default targets begin with sm80, and an engine in float8_e4m3fn runs from sm89" in note.message
+    )
+    assert narrowed(data, rtx).notes == ()
