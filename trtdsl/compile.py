@@ -13,7 +13,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
@@ -337,7 +337,6 @@ def optimize_graph(
     the precision cannot hold.
     """
     from trtdsl.passes import CONVERT_PRECISION, QUANTIZE, optimize, selected, with_passes
-    from trtdsl.passes.masks import within_range
 
     steps = selected(options.skip, options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
@@ -353,8 +352,8 @@ def optimize_graph(
         if after:
             after(QUANTIZE, optimized)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
-    notes = (*within_range(optimized, precision).notes, *(narrowed.notes if narrowed else ()))
-    optimized, mixed = in_precision(optimized, precision, dialect)
+    optimized, mixed, notes = in_precision(optimized, precision, dialect, recipe, progress)
+    notes = (*notes, *(narrowed.notes if narrowed else ()))
     if mixed:
         return Optimized(optimized, passes, mixed, notes, narrowed)
     if after:
@@ -362,8 +361,22 @@ def optimize_graph(
     return Optimized(optimized, (*passes, CONVERT_PRECISION), notes=notes, narrowed=narrowed)
 
 
-def in_precision(graph: Graph, precision: DType, dialect: Dialect | None) -> tuple[Graph, bool]:
-    """The graph to lower for that precision, and whether as a mixed network.
+class InPrecision(NamedTuple):
+    """The graph to lower, whether as a mixed network, and notes on what was changed and what stayed float32."""
+
+    graph: Graph
+    mixed: bool
+    notes: tuple[Diagnostic, ...]
+
+
+def in_precision(
+    graph: Graph,
+    precision: DType,
+    dialect: Dialect | None,
+    recipe: Recipe | None = None,
+    progress: Told | None = None,
+) -> InPrecision:
+    """The graph to lower for that precision, by the policy and what the recipe says beside.
 
     Without a dialect it is strongly typed. A weakly typed network stays as it is: TensorRT picks, layer by
     layer, what is faster in float16, but for its masks, which float16 must hold.
@@ -371,10 +384,15 @@ def in_precision(graph: Graph, precision: DType, dialect: Dialect | None) -> tup
     """
     from trtdsl.passes import convert_precision
     from trtdsl.passes.masks import within_range
+    from trtdsl.precision.lower_floats import lower_by_recipe
 
-    converted = require_valid(convert_precision(precision)(graph))
     mixed = precision is DType.FLOAT16 and dialect is not None and not dialect.facts.strongly_typed
-    return (within_range(graph, precision).graph if mixed else converted), mixed
+    if mixed or precision is DType.FLOAT32:
+        converted = require_valid(convert_precision(precision)(graph))
+        masks = within_range(graph, precision)
+        return InPrecision(masks.graph if mixed else converted, mixed, masks.notes)
+    lowered = lower_by_recipe(graph, precision, recipe or Recipe(precision=precision), progress)
+    return InPrecision(require_valid(lowered.graph), False, lowered.notes)
 
 
 def require_values(graph: Graph) -> None:

@@ -61,20 +61,21 @@ class Recipe:
         {},
         "--keep",
         metavar="DTYPE=LABEL,...",
-        help="Leave layers in a floating-point type; labels may have stars: float16='head.*'.",
+        help="Leave layers in a floating-point type; labels may have stars: float16='head.*'. For float16 and "
+        "bfloat16 names of operators too: float32='softmax'.",
     )
     allow: Mapping[DType | str, Sequence[str] | str] = choice(
         {},
         "--allow",
         metavar="DTYPE=LABEL,...",
-        help="Layers for which the rules of size do not count: int8='stem*'.",
+        help="Layers for which the rules do not count: int8='stem*', float16='softmax'.",
     )
     calibrate: str | Path | None = choice(
         None,
         "--calibrate",
         metavar="FILE",
-        help="Data that the ranges of int8 and float8 are found with: a .npz file with an array for each "
-        "input, samples along the first dimension; of a model with one input a .npy file will do.",
+        help="Data that the ranges of int8 and float8 are found with, and what float16 does not hold: a .npz "
+        "file with an array for each input, samples along the first dimension; of a model with one input a .npy file will do.",
     )
     samples: int | None = choice(None, "--samples", metavar="N", help="Use the first N samples only.")
     method: Method = choice(
@@ -260,8 +261,7 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What does not go together, and what to do about it."""
     given = recipe.words()
     if not recipe.is_narrow:
-        for word in given.keys() - {"precision"}:
-            yield f"`{_flag_of(word)}` is for int8 and float8, not for {recipe.precision}", ""
+        yield from _contradictions_of_floats(recipe, given)
         return
     if "scales" in given and "save_scales" in given:
         yield "`--save-scales` would write the ranges that `--scales` gives", "leave one of them out"
@@ -276,12 +276,39 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield f"`{_flag_of(word)}` is about data, and there are none", "give them with `--calibrate`"
     if "percentile" in given and recipe.method != "percentile":
         yield "`--percentile` is for another method", "add `--method percentile`"
-    for dtype, patterns in recipe.allow.items():
+    for dtype in recipe.allow:
         if dtype is not recipe.precision:
             yield f"`--allow {dtype}=…` allows nothing where the precision is {recipe.precision}", ""
-        for kept in recipe.keep.values():
-            for pattern in {*patterns} & {*kept}:
-                yield f"`{pattern}` is both kept and allowed", "leave it out of `--keep` or of `--allow`"
+    yield from _both(recipe)
+
+
+_OF_FLOATS = ("precision", "keep", "allow", "calibrate", "samples")
+"""The words for float16 and bfloat16; float32 has the first alone."""
+
+
+def _contradictions_of_floats(recipe: Recipe, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What does not go together in a recipe for a floating-point type."""
+    for word in given.keys() - {*_OF_FLOATS}:
+        yield f"`{_flag_of(word)}` is for int8 and float8, not for {recipe.precision}", ""
+    if str(recipe.precision) == "float32":
+        for word in given.keys() - {"precision"}:
+            yield f"`{_flag_of(word)}` says nothing where all is computed in float32", ""
+    if "samples" in given and "calibrate" not in given:
+        yield "`--samples` is about data, and there are none", "give them with `--calibrate`"
+    for word, only in (("keep", "float32"), ("allow", str(recipe.precision))):
+        for dtype in getattr(recipe, word):
+            if str(dtype) != only:
+                told = f"`--{word} {dtype}=…` where the precision is {recipe.precision}"
+                yield f"{told}: only `--{word} {only}=…` says something there", ""
+    yield from _both(recipe)
+
+
+def _both(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Patterns that are kept and allowed."""
+    kept = {pattern for patterns in recipe.keep.values() for pattern in patterns}
+    for patterns in recipe.allow.values():
+        for pattern in kept & {*patterns}:
+            yield f"`{pattern}` is both kept and allowed", "leave it out of `--keep` or of `--allow`"
 
 
 def _flag_of(field: str) -> str:

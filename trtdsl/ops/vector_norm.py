@@ -143,5 +143,8 @@ class Normalize(Function):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         dims = wrap_dims(self.dim, input.rank)
-        norm = net.cast(vector_norm(net, in_float32(net, input), self.p, dims, True), input.dtype)
-        return net.elementwise("DIV", input, net.elementwise("MAX", norm, net.scalar(self.eps, norm)))
+        # In float16 `eps` would be 0, and what has the norm 0 NaN.
+        x = in_float32(net, input)
+        norm = vector_norm(net, x, self.p, dims, True)
+        y = net.elementwise("DIV", x, net.elementwise("MAX", norm, net.scalar(self.eps, norm)))
+        return net.cast(y, input.dtype)

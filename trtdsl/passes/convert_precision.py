@@ -1,15 +1,23 @@
-"""Everything between the inputs and the outputs in one floating-point type."""
+"""Everything between the inputs and the outputs in one floating-point type, but for what is to stay as it is.
+
+In: a graph and a type, and perhaps nodes that stay.  Out: the graph with casts where a value is read in another
+type than it is made in, one for all readers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin
-from trtdsl.ir import Builder, Graph, Node, Output, Value, ValueNames, Weight, bodies_by_name
+from trtdsl.ir import Builder, Graph, Node, Output, Value, ValueNames, Weight, bodies_by_name, walk
 from trtdsl.ops.base import Module, Op
+from trtdsl.ops.creation import Parameter
 from trtdsl.ops.logic import To
+from trtdsl.ops.pointwise import Clamp
 from trtdsl.ops.refused import Refused
 from trtdsl.passes.declare import Pass
 from trtdsl.passes.masks import within_range
@@ -66,11 +74,49 @@ def _converted(graph: Graph, dtype: DType) -> Graph:
     """
     if _is_converted(graph, dtype):
         return graph
-    graph = within_range(graph, dtype).graph
-    conversion = _Conversion(dtype, Builder(ValueNames.of(graph)), {})
-    conversion.run(graph, {value: value for value in graph.inputs if not _is_other(value, dtype)})
-    outputs = tuple(conversion.output(output, graph) for output in graph.outputs)
-    return graph.replace(nodes=tuple(conversion.nodes), outputs=outputs)
+    return convert(within_range(graph, dtype).graph, dtype)
+
+
+def convert(
+    graph: Graph,
+    dtype: DType,
+    stay: Collection[Node] = (),
+    *,
+    beyond: Collection[Value] = (),
+    edges: bool = False,
+) -> Graph:
+    """The graph computed in ``dtype``, but for the nodes that ``stay``, those of bodies included.
+
+    A value ``beyond`` the type's range is cut off to that where it is cast to it. With ``edges`` the model's
+    inputs and outputs become of the type too. Raises DiagnosticError for what the type cannot hold.
+    """
+    shared = _Shared(dtype, frozenset(stay), frozenset(beyond), _weights_that_stay(graph, frozenset(stay)))
+    conversion = _Conversion(shared, Builder(ValueNames.of(graph)))
+    inputs = tuple(_at_edge(value, dtype) if edges else value for value in graph.inputs)
+    conversion.run(graph, dict(zip(graph.inputs, inputs, strict=True)))
+    outputs = tuple(conversion.output(output, dtype if edges else None) for output in graph.outputs)
+    return graph.replace(inputs=inputs, nodes=tuple(conversion.nodes), outputs=outputs)
+
+
+def is_converted_type(type: TensorType) -> bool:
+    """Whether values of this type stand for real numbers, and are what a precision is about."""
+    return type.dtype in CONVERTED
+
+
+def is_cast(node: Node) -> bool:
+    """Whether a node does nothing but turn one floating-point type into another."""
+    return isinstance(node.op, To) and all(is_converted_type(v.type) for v in (*node.operands, *node.results))
+
+
+def _at_edge(value: Value, dtype: DType) -> Value:
+    return value.replace(type=value.type.with_dtype(dtype)) if _is_other(value, dtype) else value
+
+
+def _weights_that_stay(graph: Graph, stay: Collection[Node]) -> frozenset[Weight]:
+    """The weights that a node reads which stays: a key has one weight, in one type."""
+    return frozenset(w for node in walk(graph) if _is_kept(node) or node in stay for w in node.weights.values())
+
+
 
 
 def _is_converted(graph: Graph, dtype: DType) -> bool:
@@ -102,18 +148,29 @@ def _is_kept(node: Node) -> bool:
 
 
 def _is_other(value: Value, dtype: DType) -> bool:
-    return value.type.dtype in CONVERTED and value.type.dtype is not dtype
+    return is_converted_type(value.type) and value.type.dtype is not dtype
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What the conversions of a model's graphs, its own and its bodies', have in common."""
+
+    dtype: DType
+    stay: frozenset[Node]
+    beyond: frozenset[Value]
+    wide_weights: frozenset[Weight]
+    rounded: dict[Weight, Weight] = field(default_factory=dict[Weight, Weight])
 
 
 class _Conversion:
-    """One graph's new nodes, and what each old value has become. Bodies share the rounded weights."""
+    """One graph's new nodes, and what each old value has become, in each type that it is read in."""
 
-    def __init__(self, dtype: DType, builder: Builder, weights: dict[Weight, Weight]) -> None:
-        self._dtype = dtype
+    def __init__(self, shared: _Shared, builder: Builder) -> None:
+        self._shared = shared
+        self._dtype = shared.dtype
         self._builder = builder
-        self._weights = weights
-        self._new: dict[Value, Value] = {}
-        self._kept: set[Value] = set()
+        self._made: dict[Value, Value] = {}
+        self._cast_to: dict[tuple[Value, DType], Value] = {}
 
     @property
     def nodes(self) -> list[Node]:
@@ -121,24 +178,24 @@ class _Conversion:
 
     def run(self, graph: Graph, inputs: Mapping[Value, Value]) -> None:
         """Convert a graph's nodes; ``inputs`` have become these already."""
-        self._new.update(inputs)
+        self._made.update(inputs)
         for node in graph.nodes:
-            self._keep(node) if _is_kept(node) else self._convert(node)
+            if is_cast(node):
+                # Its reader says in which type it reads.
+                self._made[node.result] = self._made.get(node.operands[0], node.operands[0])
+            elif _is_kept(node) or node in self._shared.stay:
+                self._keep(node)
+            else:
+                self._convert(node)
 
     def _keep(self, node: Node) -> None:
-        """Append a node as it is; like an input, its result is cast where it is read."""
-        operands = tuple(self._as_it_was(value, node.origins) for value in node.operands)
+        """Append a node as it is."""
+        operands = tuple(self._as(value, value.type.dtype, node.origins) for value in node.operands)
         self.nodes.append(node.replace(operands=operands))
-        self._kept.update(node.results)
-        self._new.update((result, result) for result in node.results if not self._is_other(result))
-
-    def _as_it_was(self, value: Value, origins: tuple[Origin, ...]) -> Value:
-        """A value in its own type: an input itself, what was computed cast back."""
-        new = self._new.get(value, value)
-        return new if new.type.dtype is value.type.dtype else self._cast(new, value.type.dtype, origins)
+        self._made.update((result, result) for result in node.results)
 
     def _convert(self, node: Node) -> None:
-        """Append the node on converted operands, and a cast where it still makes another float type."""
+        """Append the node on converted operands."""
         operands = tuple(self._operand(value, node.origins) for value in node.operands)
         converted = node.replace(op=_retyped(node, self._dtype), operands=operands)
         try:
@@ -148,8 +205,7 @@ class _Conversion:
             raise DiagnosticError(_cannot(node, self._dtype, refused)) from refused
         results = tuple(Value(old.name, type) for old, type in zip(node.results, types, strict=True))
         self.nodes.append(converted.replace(results=results))
-        for old, new in zip(node.results, results, strict=True):
-            self._new[old] = self._cast(new, self._dtype, node.origins) if self._is_other(new) else new
+        self._made.update(zip(node.results, results, strict=True))
 
     def _bodies(self, node: Node) -> tuple[Graph, ...]:
         """The bodies on inputs of the types that the converted operands ask for."""
@@ -160,7 +216,7 @@ class _Conversion:
         return tuple(self._body(body, wanted[name]) for name, body in pairs)
 
     def _body(self, body: Graph, types: Sequence[TensorType]) -> Graph:
-        inner = _Conversion(self._dtype, self._builder.body(), self._weights)
+        inner = _Conversion(self._shared, self._builder.body())
         inputs = tuple(Value(old.name, type) for old, type in zip(body.inputs, types, strict=True))
         inner.run(body, dict(zip(body.inputs, inputs, strict=True)))
         outputs = tuple(
@@ -168,36 +224,46 @@ class _Conversion:
         )
         return body.replace(inputs=inputs, nodes=tuple(inner.nodes), outputs=outputs)
 
-    def output(self, output: Output, graph: Graph) -> Output:
-        """The model's output in the type it had."""
+    def output(self, output: Output, dtype: DType | None) -> Output:
+        """The model's output in the type it had, or in ``dtype``."""
         old = output.value
-        if old in graph.inputs or old in self._kept:
-            return output
-        new = self._new[old]
-        if new.type.dtype is not old.type.dtype:
-            producer = next(node for node in reversed(self.nodes) if new in node.results)
-            new = self._cast(new, old.type.dtype, output.origins or producer.origins)
-        return output.replace(value=new)
+        wanted = dtype if dtype and is_converted_type(old.type) else old.type.dtype
+        new = self._made.get(old, old)
+        producer = next((node for node in reversed(self.nodes) if new in node.results), None)
+        origins = output.origins or (producer.origins if producer else ())
+        return output.replace(value=self._as(old, wanted, origins))
 
     def _operand(self, value: Value, origins: tuple[Origin, ...]) -> Value:
-        if isinstance(value, Weight):
-            return self._weight(value)
-        if value not in self._new:
-            # An input of another type, met for the first time.
-            self._new[value] = self._cast(value, self._dtype, origins)
-        return self._new[value]
+        """What a converted node reads in a value's place."""
+        dtype = self._dtype if is_converted_type(value.type) else value.type.dtype
+        return self._as(value, dtype, origins)
 
-    def _weight(self, weight: Weight) -> Weight:
-        if weight not in self._weights:
-            other = self._is_other(weight)
-            self._weights[weight] = _rounded(weight, self._dtype) if other else weight
-        return self._weights[weight]
+    def _as(self, value: Value, dtype: DType, origins: tuple[Origin, ...]) -> Value:
+        """What a value has become, in a type."""
+        new = self._made.get(value, value)
+        if new.type.dtype is dtype or not is_converted_type(new.type):
+            return new
+        if isinstance(new, Weight) and new not in self._shared.wide_weights:
+            return self._rounded(new)
+        if (new, dtype) not in self._cast_to:
+            self._cast_to[new, dtype] = self._cast(value, new, dtype, origins)
+        return self._cast_to[new, dtype]
 
-    def _is_other(self, value: Value) -> bool:
-        return _is_other(value, self._dtype)
+    def _rounded(self, weight: Weight) -> Weight:
+        rounded = self._shared.rounded
+        if weight not in rounded:
+            rounded[weight] = _rounded(weight, self._dtype)
+        return rounded[weight]
 
-    def _cast(self, value: Value, dtype: DType, origins: tuple[Origin, ...]) -> Value:
-        return self._builder.value(To(dtype), value, name=f"{value.name}_{dtype}", origins=origins)
+    def _cast(self, value: Value, new: Value, dtype: DType, origins: tuple[Origin, ...]) -> Value:
+        name = f"{new.name}_{dtype}"
+        if isinstance(new, Weight):
+            op = Parameter(new.type.shape, new.type.dtype)  # pyright: ignore[reportArgumentType]  # a weight's are known
+            new = self._builder.value(op, value=new, name=new.name, scope=new.key, origins=origins)
+        if value in self._shared.beyond and dtype is self._dtype:
+            limit = float(ml_dtypes.finfo(dtype.numpy).max)
+            new = self._builder.value(Clamp(-limit, limit), new, name=f"{new.name}_within", origins=origins)
+        return self._builder.value(To(dtype), new, name=name, origins=origins)
 
 
 def _retyped(node: Node, dtype: DType) -> Op:
