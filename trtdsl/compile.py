@@ -362,7 +362,7 @@ def optimize_graph(
 
 
 class InPrecision(NamedTuple):
-    """The graph to lower, whether as a mixed network, and notes on what was changed and what stayed float32."""
+    """The graph to lower, whether as a mixed network, and what was changed or stayed float32."""
 
     graph: Graph
     mixed: bool

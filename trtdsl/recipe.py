@@ -61,8 +61,8 @@ class Recipe:
         {},
         "--keep",
         metavar="DTYPE=LABEL,...",
-        help="Leave layers in a floating-point type; labels may have stars: float16='head.*'. For float16 and "
-        "bfloat16 names of operators too: float32='softmax'.",
+        help="Leave layers in a floating-point type; labels may have stars: float16='head.*'. Around "
+        "float16 and bfloat16 names of operators too: float32='softmax'.",
     )
     allow: Mapping[DType | str, Sequence[str] | str] = choice(
         {},
@@ -75,7 +75,8 @@ class Recipe:
         "--calibrate",
         metavar="FILE",
         help="Data that the ranges of int8 and float8 are found with, and what float16 does not hold: a .npz "
-        "file with an array for each input, samples along the first dimension; of a model with one input a .npy file will do.",
+        "file with an array for each input, samples along the first dimension; of a model with one input a "
+        ".npy file will do.",
     )
     samples: int | None = choice(None, "--samples", metavar="N", help="Use the first N samples only.")
     method: Method = choice(

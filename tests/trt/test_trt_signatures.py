@@ -321,8 +321,15 @@ def test_float16_converts_the_graph_where_networks_are_strongly_typed(release: s
     assert (found is graph) == mixed
     lowered = lower(found, dialect, mixed=is_mixed)
     assert make_manifest(lowered, b"").precision == "float16"
-    with pytest.raises(DiagnosticError, match="cannot hold"):
-        in_precision(huge(), DType.FLOAT16, dialect)
+    if mixed:
+        with pytest.raises(DiagnosticError, match="cannot hold"):
+            in_precision(huge(), DType.FLOAT16, dialect)
+    else:
+        kept = in_precision(huge(), DType.FLOAT16, dialect)
+        assert [note.message for note in kept.notes] == [
+            "`fc` (Linear) stayed float32, because `fc.weight` reaches 1e+06, beyond float16's 65504"
+        ]
+        assert lower(kept.graph, dialect)
 
 
 def huge() -> Graph:

@@ -1,7 +1,7 @@
 """Everything between the inputs and the outputs in one floating-point type, but for what is to stay as it is.
 
-In: a graph and a type, and perhaps nodes that stay.  Out: the graph with casts where a value is read in another
-type than it is made in, one for all readers.
+In: a graph and a type, and perhaps nodes that stay.  Out: the graph with casts where a value is read in
+another type than it is made in, one for all readers.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ def _at_edge(value: Value, dtype: DType) -> Value:
 
 def _weights_that_stay(graph: Graph, stay: Collection[Node]) -> frozenset[Weight]:
     """The weights that a node reads which stays: a key has one weight, in one type."""
-    return frozenset(w for node in walk(graph) if _is_kept(node) or node in stay for w in node.weights.values())
-
-
+    return frozenset(
+        w for node in walk(graph) if _is_kept(node) or node in stay for w in node.weights.values()
+    )
 
 
 def _is_converted(graph: Graph, dtype: DType) -> bool:

@@ -1,8 +1,8 @@
 """Which of the nodes that may be computed in either type stay wide: those with which casts are fewest.
 
-In: a graph, nodes that must stay in its own wide types and nodes that become narrow.  Out: all nodes that stay
-wide.  A value is cast once for all that read it in the other type, so what is looked for is a cut through the
-graph that severs the fewest values; among cuts of one size it is the one with most of the graph narrow.
+In: a graph, nodes that must stay float32 and nodes that become narrow.  Out: all nodes that stay.  A value is
+cast once for all that read it in the other type, so what is looked for is a cut through the graph that severs
+the fewest values; among cuts of one size it is the one with most of the graph narrow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _NARROW, _WIDE = "narrow", "wide"
 def with_fewest_casts(
     graph: Graph, dtype: DType, wide: Collection[Node], narrow: Collection[Node], edges: bool = False
 ) -> frozenset[Node]:
-    """The nodes of one graph, bodies left out, that stay wide; its inputs and outputs do, but for ``edges``."""
+    """The nodes of one graph, bodies left out, that stay wide.
+
+    Its inputs and outputs keep their types, but with ``edges``. Where no node must stay, none does.
+    """
     if not any(node in wide for node in graph.nodes):
         return frozenset()
     import networkx
@@ -57,7 +60,7 @@ def _flow(
 
 
 def _uses(graph: Graph, dtype: DType, ends: str) -> Iterator[tuple[Value, Node | str, list[Node | str]]]:
-    """Each value that would be cast, what makes it and what reads it; casts of the model are looked through."""
+    """Each value that may be cast, what makes and what reads it; the model's own casts do not count."""
     roots: dict[Value, Value] = {}
     for node in graph.nodes:
         if is_cast(node):

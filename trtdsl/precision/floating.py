@@ -1,13 +1,13 @@
 """What stays float32 where a model is computed in float16 or bfloat16: the policy, a row at a time.
 
-In: a graph whose masks the type holds, the type, and what the user and data say.  Out: for each operator that
-stays, why.  Rows are tried in their order; `keep` and `allow` are patterns over labels and names of operators,
-and count more than any row.
+In: a graph whose masks the type holds, the type, and what the user and data say.  Out: for each operator
+that stays, why.  Rows are tried in their order; `keep` and `allow` are patterns over labels and names of
+operators, and count more than any row.
 
-TensorRT's own list of kernels decides what a row costs. A cast before a softmax, a sum or an exponential rides in
-the same kernel, and attention that is written out stays one kernel around a softmax in float32. Layer norm and
-its relatives are computed in float32 inside whatever their type is, so that no row names them. An average is no
-larger than what it averages, and TensorRT accumulates it, as it does products, in a type of its own choice.
+TensorRT's own list of kernels says what a row costs. A cast before a softmax, a sum or an exponential rides
+in the same kernel, and attention that is written out stays one kernel around a softmax in float32. Layer
+norm and its relatives are computed in float32 inside whatever their type is, so that no row names them. An
+average is no larger than what it averages; what it is accumulated in is TensorRT's choice, as for products.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ LONG_SUM = 64
 
 @dataclass(frozen=True)
 class Row:
-    """A kind of operator that stays float32, and why; ``holds`` says of which nodes, ``arguments`` that what it
-    reads is computed in float32 too, as far back as there are no products."""
+    """A kind of operator that stays float32, and why. ``holds`` says of which nodes; with ``arguments`` what
+    it reads is computed in float32 too, as far back as there are no products."""
 
     operators: tuple[type[Op], ...]
     why: str
@@ -90,11 +90,17 @@ POLICY: tuple[Row, ...] = (
     ),
     Row((Pow, Square), "a power leaves float16's range soon, a square at 256 and below 0.008"),
     Row((Mul,), "a square leaves float16's range at 256 and below 0.008", _is_square),
-    Row((Cumsum, Cumprod, Logcumsumexp), f"it adds up more than {LONG_SUM} terms", lambda n: _steps(n) > LONG_SUM),
+    Row(
+        (Cumsum, Cumprod, Logcumsumexp),
+        f"it adds up more than {LONG_SUM} terms",
+        lambda n: _steps(n) > LONG_SUM,
+    ),
     Row((Sum, Nansum, Prod), f"it adds up more than {LONG_SUM} terms", lambda n: _terms(n) > LONG_SUM),
     Row((Renorm, LocalResponseNorm), "it divides by a sum of squares"),
     Row((CosineSimilarity, PairwiseDistance, Dist, Cdist), "it sums squares"),
-    Row((Sin, Cos, Tan), "its angle may be large, and 11 bits of 2048 leave out whole radians", arguments=True),
+    Row(
+        (Sin, Cos, Tan), "its angle may be large, and 11 bits of 2048 leave out whole radians", arguments=True
+    ),
     Row((GridSample, AffineGrid), "11 bits do not place a point within a pixel", arguments=True),
 )
 """What stays float32 whatever the numbers are."""
@@ -102,7 +108,7 @@ POLICY: tuple[Row, ...] = (
 
 @dataclass(frozen=True)
 class FloatingPolicy:
-    """What the user says: patterns over labels and operators that stay float32, and that may become narrow."""
+    """What the user says: patterns over labels and operators that stay float32, or that no row is for."""
 
     keep: Sequence[str] = ()
     allow: Sequence[str] = ()
@@ -173,12 +179,12 @@ def _by_numbers(node: Node, dtype: DType, found: Known) -> Iterator[str]:
 
 
 def takes_cut_off(node: Node, slot: str) -> bool:
-    """Whether an operand may be cut off to the narrow type's range: a mask of attention, which hides or not."""
+    """Whether an operand may be cut off to the narrow type's range: a mask of attention may."""
     return slot == "attn_mask"
 
 
 def computed_wide(node: Node) -> bool:
-    """Whether TensorRT, or the operator's own layers, compute in float32 inside whatever the operands' type."""
+    """Whether TensorRT, or the operator's own layers, compute in float32 inside whatever they read."""
     return node.op.name in COMPUTED_WIDE
 
 

@@ -1,7 +1,7 @@
-"""A model in float16 or bfloat16, by the policy: what stays float32, casts where they are needed, fewest of them.
+"""A model in float16 or bfloat16 by the policy, with as few casts as can be.
 
-In: a graph with its weights' values, the type, a policy, and perhaps what data have shown.  Out: the graph, what
-stayed and why, and notes that say so::
+In: a graph with its weights' values, the type, a policy, and perhaps what data have shown.  Out: the graph,
+what stayed float32 and why, and notes that say so::
 
     lowered = lower_floats(graph, DType.FLOAT16, FloatingPolicy(keep=["head.*"]))
     lowered.graph, lowered.stayed[0].reason
@@ -32,6 +32,11 @@ from trtdsl.types import DType
 
 Told: TypeAlias = Callable[[str, int, int], object]
 """Is told what is being done, how many runs of it are done, and how many there are."""
+
+Observe: TypeAlias = Callable[[Graph], Mapping[Value, str]]
+"""Says of a graph's values why the type does not hold them."""
+
+BY_DEFAULT = FloatingPolicy()
 
 SHOWN = 4
 """How many labels a note lists."""
@@ -76,20 +81,21 @@ class LoweredFloats:
 def lower_floats(
     graph: Graph,
     dtype: DType,
-    policy: FloatingPolicy = FloatingPolicy(),
-    ranges: Mapping[Value, str] | None = None,
+    policy: FloatingPolicy = BY_DEFAULT,
+    observe: Observe | None = None,
     *,
     edges: bool = False,
 ) -> LoweredFloats:
-    """The graph in ``dtype``, but for what stays. ``ranges`` says of values why the type does not hold them.
+    """The graph in ``dtype``, but for what stays.
 
-    With ``edges`` inputs and outputs become of the type too. Raises DiagnosticError for what the type cannot
-    hold though it was allowed.
+    ``observe`` is asked, once its masks are within the range, of which values data show that the type does
+    not hold them. With ``edges`` inputs and outputs become of the type too. Raises DiagnosticError for what
+    the type cannot hold though it was allowed.
     """
     masks = within_range(graph, dtype)
     graph = masks.graph
     found = known(graph, dtype)
-    why = reasons(graph, dtype, policy, found, ranges or {})
+    why = reasons(graph, dtype, policy, found, observe(graph) if observe else {})
     wide = {*why, *_arguments(graph, [node for node in why if not policy.kept(node)], policy)}
     narrow = [node for each in graphs(graph) for node in each.nodes if node not in wide and _is_narrow(node)]
     stay = frozenset[Node]()
@@ -98,7 +104,8 @@ def lower_floats(
     converted = convert(graph, dtype, stay, beyond=found.beyond, edges=edges)
     stayed = tuple(Stayed(node, reason) for node, reason in why.items())
     notes = (*masks.notes, *_notes(stayed))
-    return LoweredFloats(converted, stayed, len(stay) - len(stayed), notes)
+    between = sum(bool(node.tensors) and node not in why for node in stay)
+    return LoweredFloats(converted, stayed, between, notes)
 
 
 def lower_by_recipe(
@@ -109,22 +116,26 @@ def lower_by_recipe(
     Raises UsageError for a pattern that nothing of the model is like, and for data that do not fit.
     """
     policy = FloatingPolicy(recipe.keep.get(DType.FLOAT32, ()), recipe.allow.get(dtype, ()))
-    ranges: dict[Value, str] = {}
-    if not recipe.is_narrow:
-        _require_names(graph, policy, dtype)
-        # The check is of the values that are there once masks are within the range.
-        graph = within_range(graph, dtype).graph if recipe.calibrate else graph
-    if recipe.calibrate and not recipe.is_narrow:
-        data = read_named(Path(recipe.calibrate), [value.name for value in graph.inputs])
-        told = progress or (lambda phase, done, total: None)
-        batches = Batches(graph, data, recipe.samples)
-        ranges = out_of_range(graph, batches, dtype, lambda *done: told("checking ranges", *done))
-    return lower_floats(graph, dtype, policy, ranges)
+    if recipe.is_narrow:
+        return lower_floats(graph, dtype, policy)
+    _require_names(graph, policy, dtype)
+    if recipe.calibrate is None:
+        return lower_floats(graph, dtype, policy)
+    told = progress or (lambda phase, done, total: None)
+    data = read_named(Path(recipe.calibrate), [value.name for value in graph.inputs])
+    batches = Batches(graph, data, recipe.samples)
+
+    def observe(graph: Graph) -> Mapping[Value, str]:
+        return out_of_range(graph, batches, dtype, lambda *done: told("checking ranges", *done))
+
+    return lower_floats(graph, dtype, policy, observe)
 
 
 def _require_names(graph: Graph, policy: FloatingPolicy, dtype: DType) -> None:
     """Refuse patterns that no label and no operator of the model is like."""
-    names = {name for each in graphs(graph) for node in each.nodes for name in (node.scope, node.op.name) if name}
+    names = {
+        name for each in graphs(graph) for node in each.nodes for name in (node.scope, node.op.name) if name
+    }
     for option, patterns in ((f"--keep {DType.FLOAT32}", policy.keep), (f"--allow {dtype}", policy.allow)):
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in names):

@@ -1,7 +1,7 @@
 """Which tensors of a model a narrow type does not hold, as data show it: one run over them, in float32.
 
-In: a graph with its weights' values, samples, and the type.  Out: for each value that overflows or vanishes, a
-sentence about it: ``reaches 1.2e+05, and float16 ends at 65504``.
+In: a graph with its weights' values, samples, and the type.  Out: for each value that overflows or vanishes,
+what is wrong with it: ``reaches 1.2e+05, and float16 ends at 65504``.
 
 Data must be real: noise makes tensors large that are not, and hides those that are.
 """
