@@ -22,14 +22,24 @@ from trtdsl.passes.fold_constants import fold_constants
 from trtdsl.passes.load import load_pass
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
 from trtdsl.passes.merge_moves import merge_moves
+from trtdsl.passes.recognise_activations import recognise_activations
+from trtdsl.passes.recognise_attention import recognise_attention
+from trtdsl.passes.recognise_linear import recognise_linear
+from trtdsl.passes.recognise_norms import recognise_norms
 from trtdsl.passes.remove_dead_nodes import remove_dead_nodes
 from trtdsl.passes.remove_identities import remove_identities
+from trtdsl.passes.simplify_arithmetic import simplify_arithmetic
 from trtdsl.types import DType, TensorType, ValueRange
 
 PIPELINE: tuple[Pass, ...] = (
     remove_identities,
     fold_constants,
     merge_common_subexpressions,
+    simplify_arithmetic,
+    recognise_activations,
+    recognise_norms,
+    recognise_linear,
+    recognise_attention,
     fold_batch_norm,
     merge_moves,
     remove_dead_nodes,
@@ -154,8 +164,13 @@ __all__ = [
     "merge_moves",
     "operator_counts",
     "optimize",
+    "recognise_activations",
+    "recognise_attention",
+    "recognise_linear",
+    "recognise_norms",
     "remove_dead_nodes",
     "remove_identities",
     "selected",
+    "simplify_arithmetic",
     "with_passes",
 ]
