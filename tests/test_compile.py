@@ -15,7 +15,7 @@ from trtdsl.diagnostics import UsageError
 from trtdsl.ir import Graph
 
 TEXT = "model m() {\n  input x: float32[2, 3]\n  output y = x -> fc: Linear(4)\n}\n"
-ARRAYS = {"fc.weight": np.ones((4, 3), np.float32), "fc.bias": np.zeros(4, np.float32)}
+ARRAYS = {"fc.weight": np.ones((4, 3), np.float32), "fc.bias": np.ones(4, np.float32)}
 
 
 @pytest.fixture

@@ -175,9 +175,36 @@ def test_a_matrix_without_values_is_awaited() -> None:
 
 def test_a_matrix_that_is_used_twice_is_turned_once() -> None:
     graph = model("input x: float32[N, 8]", "(x @ w) @ w", "w = weight: Parameter(8, 8)")
-    assert [weight.key for weight in recognise_linear(graph).weights if "turned" in weight.key] == [
-        "turned.weight.weight"
-    ]
+    keys = [weight.key for weight in recognise_linear(graph).weights]
+    assert keys.count("weight+turned.weight") == 1
+
+
+def test_a_matrix_with_two_biases_is_turned_once() -> None:
+    graph = model(
+        "input x: float32[N, 8]",
+        "addmm(b, addmm(a, x, w), w)",
+        "w = weight: Parameter(8, 8)",
+        "a = one: Parameter(8)",
+        "b = other: Parameter(8)",
+    )
+    changed = remove_dead_nodes(recognise_linear(graph))
+    assert verify(changed) == ()
+    assert {weight.key for weight in changed.weights} == {
+        "weight+turned.weight",
+        "weight+turned.bias",
+        "other",
+    }
+    inputs = random_inputs(graph, seed=1)
+    require_outputs(run(changed, inputs), expected(graph, inputs), recognise_linear.tolerance)
+
+
+def test_a_parameter_at_the_layers_key_is_its_weight() -> None:
+    text = "n.weight: Parameter(8)"
+    graph = model(
+        "input x: float32[N, 8]", f"n: mul({text}, x * rsqrt(mean(x ** 2, -1, keepdim = true) + 0.001))"
+    )
+    changed = remove_dead_nodes(recognise_norms(merge_common_subexpressions(graph)))
+    assert calls(changed) == ["x -> n: RMSNorm(8, eps = 0.001)"]
 
 
 QKV = """input q: float32[N, 4, 5, 8]

@@ -54,6 +54,14 @@ def number_of(value: Value, around: Surroundings) -> float | None:
     return float(first) if array.size == 1 or bool((array == first).all()) else None
 
 
+def at_key(value: Value, around: Surroundings, key: str) -> Value:
+    """A parameter of the checkpoint at this key as the weight itself; any other value as it is."""
+    maker = around.producer(value)
+    if maker is None or not isinstance(maker.op, Parameter) or maker.op.constant:
+        return value
+    return next((weight for weight in maker.weights.values() if weight.key == key), value)
+
+
 def is_near(one: float, other: float) -> bool:
     """Whether two numbers are the same constant, written in float32 or wider."""
     return math.isclose(one, other, rel_tol=1e-6)

@@ -6,15 +6,27 @@ of GPT-2's ``Conv1D``. PyTorch flattens the input to rows before ``addmm``, whic
 
 from __future__ import annotations
 
-from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, Value, Weight, merged_origins, rewrite
+from collections import Counter
+
+from trtdsl.ir import (
+    Graph,
+    Node,
+    Outcome,
+    Refusal,
+    Surroundings,
+    Value,
+    Weight,
+    merged_origins,
+    rewrite,
+    walk,
+)
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.matrix import Matmul, Mm
 from trtdsl.ops.pointwise import Add
 from trtdsl.ops.products import Addmm
 from trtdsl.ops.shape import Reshaping
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import Array, array_of, is_constant, made_by, transposed
-from trtdsl.types import evaluate_shape
+from trtdsl.passes.matching import Array, array_of, at_key, is_constant, made_by, transposed
 
 
 @graph_pass(
@@ -26,7 +38,7 @@ from trtdsl.types import evaluate_shape
 def recognise_linear(graph: Graph) -> Graph:
     """Make linear layers of products with constant matrices, their biases and the reshapes around them.
 
-    The matrix is stored turned, as a linear layer's is.
+    The matrix is stored turned, as a linear layer's is, unless something else reads it as it stands.
 
     before::
 
@@ -41,18 +53,20 @@ def recognise_linear(graph: Graph) -> Graph:
 
         model example() {
           input x: float32[2, 5, 8]
-          y = "turned.w": Linear(3)(x, bias = b: Parameter(3))
+          y = x -> "w+turned": Linear(3)
           output y = y
         }
     """
-    return rewrite(graph, _Recognise())
+    return rewrite(graph, _Recognise(graph))
 
 
 class _Recognise:
-    """Remembers the matrices that were turned, so that one that is used twice stays one."""
+    """Remembers the layers that were made, so that a matrix that is used twice stays one."""
 
-    def __init__(self) -> None:
+    def __init__(self, graph: Graph) -> None:
+        self._reads = Counter(v for node in walk(graph) for v in node.operands if isinstance(v, Weight))
         self._turned: dict[int, tuple[Array, Weight]] = {}
+        self._biases: dict[str, Array] = {}
 
     def __call__(self, node: Node, around: Surroundings) -> Outcome:
         match node.op:
@@ -79,28 +93,42 @@ class _Recognise:
         array = array_of(matrix, around)
         if array is None:
             return Refusal("the matrix has no values yet: give a checkpoint")
+        if self._is_shared(matrix, around):
+            return Refusal("the matrix is read elsewhere too, and would be stored twice")
         weight = self._weight(matrix, array, around)
-        return _layer(node, x, weight, bias)
+        scope = weight.key.removesuffix(".weight")
+        given: dict[str, Value] = {"weight": weight}
+        if bias is not None:
+            given["bias"] = self._bias(bias, scope, around)
+        (rows, _) = array.T.shape
+        return node.replace(
+            op=Linear(rows, bias is not None),
+            operands=(x, *given.values()),
+            slots=("input", *given),
+            scope=scope,
+        )
+
+    def _is_shared(self, matrix: Value, around: Surroundings) -> bool:
+        """Whether something else than the matrix's own parameter reads the weight."""
+        maker = around.producer(matrix)
+        return maker is not None and any(self._reads[weight] > 1 for weight in maker.weights.values())
 
     def _weight(self, matrix: Value, array: Array, around: Surroundings) -> Weight:
         if id(array) not in self._turned:
             maker = around.producer(matrix)
             label = maker.scope if maker and maker.scope else matrix.name
-            key = f"turned.{label.removesuffix('.weight')}.weight"
+            key = f"{label.removesuffix('.weight')}+turned.weight"
             type = matrix.type.with_shape(tuple(reversed(matrix.type.shape)))
             self._turned[id(array)] = array, Weight(key, type, key, transposed(array))
         return self._turned[id(array)][1]
 
-
-def _layer(node: Node, x: Value, weight: Weight, bias: Value | None) -> Node:
-    given = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    (rows, _) = evaluate_shape(weight.type.shape, {})
-    return node.replace(
-        op=Linear(rows, bias is not None),
-        operands=(x, *given.values()),
-        slots=("input", *given),
-        scope=weight.key.removesuffix(".weight"),
-    )
+    def _bias(self, bias: Value, scope: str, around: Surroundings) -> Value:
+        """The layer's own, beside its weight; the value itself where the weight has another one elsewhere."""
+        array = array_of(bias, around)
+        if array is None or self._biases.setdefault(scope, array) is not array:
+            return bias
+        key = f"{scope}.bias"
+        return Weight(key, bias.type, key, array)
 
 
 def _with_bias(node: Node, around: Surroundings) -> Outcome:
@@ -111,9 +139,10 @@ def _with_bias(node: Node, around: Surroundings) -> Outcome:
         if layer is None or "bias" in layer.slots or not is_constant(bias, around):
             continue
         if bias.type == value.type.with_shape(value.type.shape[-1:]) and value.type == node.result.type:
+            op = layer.op.replace(bias=True)
             return node.replace(
-                op=layer.op.replace(bias=True),
-                operands=(*layer.operands, bias),
+                op=op,
+                operands=(*layer.operands, at_key(bias, around, op.key("bias", layer.scope))),
                 slots=(*layer.slots, "bias"),
                 scope=layer.scope,
                 origins=merged_origins([layer, node]),

@@ -14,7 +14,7 @@ from trtdsl.ops.pointwise import Add, Div, Mul, Sub
 from trtdsl.ops.reduction import Mean, Var
 from trtdsl.ops.unary import Rsqrt, Sqrt
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import is_constant, made_by, product, product_of, with_number
+from trtdsl.passes.matching import at_key, is_constant, made_by, product, product_of, with_number
 from trtdsl.types import DType
 
 
@@ -161,7 +161,7 @@ def _with_weight(node: Node, around: Surroundings) -> Outcome:
     for value, constant in ((left, right), (right, left)):
         norm = made_by(value, around, LayerNorm, RMSNorm)
         if norm and is_constant(constant, around) and _fits(norm, constant):
-            return _joined(norm, constant, node)
+            return _joined(norm, constant, node, around)
     return None
 
 
@@ -172,7 +172,7 @@ def _fits(norm: Node, constant: Value) -> bool:
     return constant.type.shape == shape and constant.type.dtype is norm.result.type.dtype
 
 
-def _joined(norm: Node, constant: Value, node: Node) -> Outcome:
+def _joined(norm: Node, constant: Value, node: Node, around: Surroundings) -> Outcome:
     match node.op, norm.op:
         case Mul(), LayerNorm(elementwise_affine=False):
             op, slot = norm.op.replace(elementwise_affine=True, bias=False), "weight"
@@ -182,4 +182,5 @@ def _joined(norm: Node, constant: Value, node: Node) -> Outcome:
             op, slot = norm.op.replace(bias=True), "bias"
         case _:
             return None
-    return node.replace(op=op, operands=(*norm.operands, constant), slots=(*norm.slots, slot))
+    given = at_key(constant, around, op.key(slot, node.scope))
+    return node.replace(op=op, operands=(*norm.operands, given), slots=(*norm.slots, slot))

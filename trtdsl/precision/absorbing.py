@@ -46,6 +46,8 @@ from trtdsl.ops.matrix import Bmm, Matmul
 from trtdsl.ops.piecewise_linear import LeakyRelu, PReLU, Relu
 from trtdsl.ops.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from trtdsl.ops.shape import Flatten, Permute, Reshape, Squeeze, Transpose, Unflatten, Unsqueeze
+from trtdsl.ops.shuffle import Shuffle
+from trtdsl.types import Dim
 
 Array: TypeAlias = npt.NDArray[Any]
 Factors: TypeAlias = Mapping[Weight, Array]
@@ -117,26 +119,45 @@ def _permuted(node: Node, factor: Array) -> _Step:
 
 
 def _reshaped(node: Node, factor: Array) -> _Step:
-    """The dimensions that have factors are static, and so are all behind them: these are cut anew."""
-    value, shape = _input(node), node.result.type.shape
+    value = _input(node)
+    found = _cut(value.type.shape, node.result.type.shape, factor)
+    return None if found is None else (value, found)
+
+
+def _shuffled(node: Node, factor: Array) -> _Step:
+    value, op = _input(node), node.op
+    assert isinstance(op, Shuffle)
+    first, second = op.orders(value.type.rank)
+    turned = tuple(value.type.shape[dim] for dim in first)
+    result = node.result.type.shape
+    form = tuple(result[second.index(dim)] for dim in range(len(second)))
+    found = _cut(turned, form, factor.transpose(np.argsort(second)))
+    return None if found is None else (value, found.transpose(np.argsort(first)))
+
+
+def _cut(before: tuple[Dim, ...], after: tuple[Dim, ...], factor: Array) -> Array | None:
+    """The factors of a tensor, from those of its elements in another shape.
+
+    The dimensions that have factors are static, and so are all behind them: these are cut anew.
+    """
     varying = [dim for dim, size in enumerate(factor.shape) if size != 1]
     if not varying:
-        return value, np.full((1,) * value.type.rank, factor.flat[0])
-    tail = shape[varying[0] :]
+        return np.full((1,) * len(before), factor.flat[0])
+    tail = after[varying[0] :]
     if not all(isinstance(size, int) for size in tail):
         return None
     sizes: tuple[Any, ...] = tail
     count = int(np.prod(sizes))
     found: list[Any] = []
-    for size in reversed(value.type.shape):
+    for size in reversed(before):
         if int(np.prod(found, initial=1)) == count or not isinstance(size, int):
             break
         found.insert(0, size)
     if int(np.prod(found, initial=1)) != count:
         return None
     whole = np.broadcast_to(factor.reshape(factor.shape[varying[0] :]), sizes)
-    head = (1,) * (value.type.rank - len(found))
-    return value, _squeezed(whole.reshape(*head, *found))
+    head = (1,) * (len(before) - len(found))
+    return _squeezed(whole.reshape(*head, *found))
 
 
 def _squeezed(factor: Array) -> Array:
@@ -174,6 +195,7 @@ _STEPS: Mapping[type[Op], Callable[[Node, Array], _Step]] = {
     **dict.fromkeys((AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d), _pooled),
     **dict.fromkeys((Permute, Transpose), _permuted),
     **dict.fromkeys((Reshape, Flatten, Unflatten, Squeeze, Unsqueeze), _reshaped),
+    Shuffle: _shuffled,
     **dict.fromkeys((Matmul, Bmm), _product),
     ScaledDotProductAttention: _attended,
 }
