@@ -183,7 +183,11 @@ class MultiheadAttention(Module):
         q, k, v = self._projected(net, (query, key, value), in_proj_weight, separate, in_proj_bias)
         k, v = self._extended(net, k, bias_k), self._extended(net, v, bias_v)
         batch, _ = self._sizes(query.type)
-        merged = self._merged(net, q, batch, key_padding_mask, attn_mask)
+        given = (key_padding_mask, attn_mask)
+        merged = net.once(
+            ("masks", self.num_heads, self.add_bias_kv, self.add_zero_attn, q.dtype, batch, *given),
+            lambda: self._merged(net, q.dtype, batch, *given),
+        )
         q, k, v = (self._split(net, x) for x in (q, k, v))
         weights = None
         if self.need_weights:
@@ -243,7 +247,7 @@ class MultiheadAttention(Module):
         return net.concat(parts, 1) if len(parts) > 1 else x
 
     def _merged(
-        self, net: Network, query: Tensor, batch: Dim, padding: Tensor | None, mask: Tensor | None
+        self, net: Network, dtype: DType, batch: Dim, padding: Tensor | None, mask: Tensor | None
     ) -> Tensor | None:
         """Both masks as scaled_dot_product_attention takes one: ``[N or 1, heads or 1, L or 1, S]``."""
         found: list[Tensor] = []
@@ -259,7 +263,7 @@ class MultiheadAttention(Module):
             for other in found[1:]:
                 forbidden = net.elementwise("OR", found[0], other)
             return None if forbidden is None else negate(net, forbidden)
-        first, *rest = (self._added(net, x, query.dtype) for x in found)
+        first, *rest = (self._added(net, x, dtype) for x in found)
         return net.elementwise("SUM", first, rest[0]) if rest else first
 
     def _widened(self, net: Network, mask: Tensor) -> Tensor:

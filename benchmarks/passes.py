@@ -1,0 +1,309 @@
+"""What each pass does to every example, and how many layers TensorRT is given beside its own ONNX parser.
+
+For every family under ``examples/``, and for every program that was captured for the importer's tests, the
+pipeline is run whole and with each pass left out: nodes of the graph, layers of TensorRT-RTX's network, and
+layers that TensorRT 8.5 would be given.  Weights have made-up values, no two alike, and take no memory.  For
+some, the original module is exported by ``torch.onnx.export``, its batch (and length) dynamic as in the text,
+and parsed by TensorRT's ONNX parser into a network, which is counted the same way::
+
+    python benchmarks/passes.py                       # writes passes.md and passes.json; about 15 minutes
+    python benchmarks/passes.py --models bert swin_t --no-onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from trtdsl.elaborate import elaborate_file
+from trtdsl.importers.checking import checked
+from trtdsl.importers.module import import_program
+from trtdsl.importers.program import Program
+from trtdsl.importers.program_json import from_json
+from trtdsl.ir import Graph, rebuild, walk
+from trtdsl.passes import PIPELINE, optimize
+from trtdsl.trt.lower import lower, lower_into
+from trtdsl.trt.releases import RELEASES, release_facts
+from trtdsl.trt.sketch import SketchNetwork
+from trtdsl.types import evaluate_shape
+
+HERE = Path(__file__).resolve().parent
+EXAMPLES = HERE.parent / "examples"
+CAPTURES = HERE.parent / "tests" / "importers" / "captures"
+OLDEST = RELEASES[0]
+FAMILIES = (
+    *("alexnet", "vgg16", "squeezenet1_1", "resnet50", "densenet121", "googlenet", "inception_v3"),
+    *("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "shufflenet_v2_x1_0", "mnasnet1_0"),
+    *("convnext_tiny", "regnet_y_400mf", "swin_narrow", "swin_v2_t", "maxvit_t", "vit_tiny_patch16_224"),
+    *("cnn", "lenet", "encoder"),
+)
+"""One of each family of ``examples/zoo.json``: its other models have the same layers in other numbers."""
+
+TEXTS = (
+    *(("bert", "all_minilm_l6_v2"), ("gpt2", "distilgpt2"), ("llama", "tinyllama"), ("t5", "t5_small")),
+    *(("lstm", "language_model"), ("lstm", "recurrence"), ("yolo", "yolov8n")),
+)
+"""Examples that are not in ``zoo.json``: the folder, and which model of its text."""
+
+BY_ONNX = (
+    *("alexnet", "resnet50", "densenet121", "googlenet", "inception_v3", "squeezenet1_1", "mobilenet_v2"),
+    *("mobilenet_v3_large", "efficientnet_b0", "convnext_tiny", "regnet_y_400mf", "swin_v2_t", "swin_t"),
+    *("vit_tiny_patch16_224", "vit_b_16", "bert", "gpt2", "llama", "t5-encoder", "roberta", "albert", "phi"),
+    *("all_minilm_l6_v2", "distilgpt2"),
+)
+"""What is exported too: modules of ``evaluator_models.py``, and these."""
+
+SIZES = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A graph's nodes, and the layers of its networks; None where a release cannot have it."""
+
+    nodes: int
+    layers: int | None
+    oldest: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model: as it is written, after the pipeline, after it without each pass, and by way of ONNX."""
+
+    name: str
+    source: str
+    written: Counts
+    optimized: Counts
+    without: Mapping[str, Counts]
+    onnx: int | None = None
+
+
+def counts(graph: Graph) -> Counts:
+    nodes = sum(1 for _ in walk(graph))
+    return Counts(nodes, _layers(graph), _oldest(graph))
+
+
+def _layers(graph: Graph) -> int | None:
+    try:
+        return int(lower(graph).network.num_layers)
+    except Exception as error:
+        print(f"    {graph.name}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
+        return None
+
+
+def _oldest(graph: Graph) -> int | None:
+    network = SketchNetwork(release_facts(OLDEST), OLDEST)
+    try:
+        lower_into(graph, network)
+    except Exception:  # what the release lacks
+        return None
+    return len(network.layers)
+
+
+def measured(name: str, source: str, graph: Graph) -> Row:
+    graph = valued(graph)
+    whole = optimize(graph)
+    after = counts(whole)
+    without: dict[str, Counts] = {}
+    for step in PIPELINE:
+        left = optimize(graph, skip=[step.name])
+        changed = [node.op for node in walk(left)] != [node.op for node in walk(whole)]
+        without[step.name] = counts(left) if changed else after
+    return Row(name, source, counts(graph), after, without)
+
+
+def valued(graph: Graph) -> Graph:
+    """The graph with a number of its own for each weight that has no values: no weight takes memory."""
+    values = {
+        weight: weight.replace(
+            data=np.broadcast_to(
+                np.asarray(0.5 + crc32(weight.key.encode()) / 2**33).astype(weight.type.dtype.numpy),
+                evaluate_shape(weight.type.shape, {}),
+            )
+        )
+        for weight in graph.weights
+        if weight.data is None
+    }
+    return rebuild(graph, graph.nodes, values)
+
+
+# --- Models -----------------------------------------------------------------------------------------------
+
+
+def examples() -> Iterator[tuple[str, str, Graph]]:
+    zoo = {entry["name"]: entry for entry in json.loads((EXAMPLES / "zoo.json").read_text())}
+    for name in FAMILIES:
+        entry = zoo[name]
+        file = EXAMPLES / entry["file"]
+        yield name, "example", elaborate_file(file, model=entry["model"], defines=entry["defines"])
+    for folder, model in TEXTS:
+        (file,) = (EXAMPLES / folder).glob("*.trtnet")
+        yield model, "example", elaborate_file(file, model=model)
+
+
+def captures() -> Iterator[tuple[str, str, Graph]]:
+    for path in sorted(CAPTURES.glob("*.json.gz")):
+        program = from_json(gzip.decompress(path.read_bytes()).decode())
+        found = import_program(program)
+        graph = checked(found.text, {**state_of(program), **found.constants})
+        shapes = {w: w.replace(data=None) for w in graph.weights if not w.constant}
+        yield path.name.removesuffix(".json.gz"), "imported", rebuild(graph, graph.nodes, shapes)
+
+
+def state_of(program: Program) -> dict[str, Any]:
+    """A state dict of the right shapes."""
+    state: dict[str, Any] = {}
+    for value, key in program.weights.items():
+        type = program.types[value]
+        zeros = np.broadcast_to(np.zeros((), type.dtype.numpy), evaluate_shape(type.shape, {}))
+        state |= dict.fromkeys((key, *program.ties.get(key, ())), zeros)
+    return state
+
+
+# --- By way of ONNX ---------------------------------------------------------------------------------------
+
+
+def by_onnx(name: str) -> int | None:
+    """The layers of the network that TensorRT's parser makes, in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--export", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("layers ")]
+    if not lines:
+        print(f"    {name} by ONNX: {done.stderr.strip().splitlines()[-1:]}", flush=True)
+    return int(lines[0].split()[1]) if lines else None
+
+
+def export(name: str) -> None:
+    """Export a module, its weights made up so that none is left out, and print the parsed layers."""
+    import torch
+    from evaluator_models import CASES, tokens, transformers_case
+
+    further = (
+        transformers_case("all_minilm_l6_v2", "Bert", tokens(), **SIZES),
+        transformers_case("distilgpt2", "GPT2", tokens(), n_layer=6),
+    )
+    case = next(each for each in (*CASES, *further) if each.name == name)
+    torch.manual_seed(0)
+    module = case.build().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.rand_like(parameter) / 100 + 0.001)
+    inputs = case.inputs(2)
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = tuple(dict.fromkeys((0, 1) if x.ndim == 2 else (0,), dynamic) for x in inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/m.onnx"
+        torch.onnx.export(module, inputs, file, dynamo=True, dynamic_shapes=(axes,))
+        print(f"layers {parsed_layers(file)}")
+
+
+def parsed_layers(file: str) -> int:
+    import tensorrt_rtx as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network()
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(file):
+        raise SystemExit(f"ONNX parser: {parser.get_error(0).desc()}")
+    return int(network.num_layers)
+
+
+# --- Reporting --------------------------------------------------------------------------------------------
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The Markdown of ``passes.md``."""
+    return "\n".join([HEADING, *by_pass(rows), "", MODELS, *by_model(rows), ""])
+
+
+HEADING = f"""# Passes
+
+What each pass saves, over one example of each family and the programs captured for the tests of the importer:
+how many more nodes and layers the pipeline leaves without it. *RTX* are layers of TensorRT-RTX's network,
+*8.5* those that {OLDEST} would be given. Written by `python benchmarks/passes.py`.
+"""
+MODELS = """Each model as it is written and after the pipeline; *by ONNX* are the layers that TensorRT's ONNX
+parser makes of the original as `torch.onnx.export` exports it, its batch and length dynamic as in the text.
+"""
+
+
+def by_pass(rows: Sequence[Row]) -> list[str]:
+    lines = [
+        "| pass | models it changes | nodes | layers RTX | layers 8.5 | most of RTX |",
+        "|---|--:|--:|--:|--:|---|",
+    ]
+    for step in PIPELINE:
+        pairs = [(row, row.without[step.name]) for row in rows]
+        changed = [(row, left) for row, left in pairs if left != row.optimized]
+        saved = {
+            kind: sum(_more(getattr(left, kind), getattr(row.optimized, kind)) for row, left in changed)
+            for kind in ("nodes", "layers", "oldest")
+        }
+        most = sorted(changed, key=lambda pair: -_more(pair[1].layers, pair[0].optimized.layers))[:3]
+        texts = [f"{row.name} {_more(left.layers, row.optimized.layers)}" for row, left in most]
+        numbers = " | ".join(str(value) for value in saved.values())
+        lines.append(f"| `{step.name}` | {len(changed)} | {numbers} | {', '.join(texts)} |")
+    return lines
+
+
+def _more(left: int | None, right: int | None) -> int:
+    return 0 if left is None or right is None else left - right
+
+
+def by_model(rows: Sequence[Row]) -> list[str]:
+    lines = [
+        "| model | | nodes | layers RTX | layers 8.5 | by ONNX | of it |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        pairs = [(row.written.nodes, row.optimized.nodes), (row.written.layers, row.optimized.layers)]
+        texts = [
+            f"{before} → {after}" for before, after in [*pairs, (row.written.oldest, row.optimized.oldest)]
+        ]
+        share = f"{row.optimized.layers / row.onnx:.2f}" if row.onnx and row.optimized.layers else ""
+        onnx = "" if row.onnx is None else str(row.onnx)
+        lines.append(f"| {row.name} | {row.source} | {' | '.join(texts)} | {onnx} | {share} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="*", help="only these")
+    parser.add_argument("--no-onnx", action="store_true", help="keep what was counted by way of ONNX before")
+    parser.add_argument("--export", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.export:
+        export(options.export)
+        return
+    stored = HERE / "passes.json"
+    known: dict[str, int | None] = json.loads(stored.read_text())["onnx"] if stored.exists() else {}
+    if not options.no_onnx:
+        names = [name for name in BY_ONNX if not options.models or name in options.models]
+        known |= {name: by_onnx(name) for name in names}
+    rows: list[Row] = []
+    for name, source, graph in [*examples(), *captures()]:
+        if not options.models or name in options.models:
+            rows.append(replace(measured(name, source, graph), onnx=known.get(name)))
+            print("\n".join(by_model(rows)[-1:]), flush=True)
+    text = table(rows)
+    print(text)
+    if not options.models:
+        stored.write_text(json.dumps({"onnx": known, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+        (HERE / "passes.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
