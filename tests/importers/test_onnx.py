@@ -248,6 +248,85 @@ def test_pieces_of_a_sequence_are_a_split() -> None:
     assert np.array_equal(computed(found, x=x)[0], x[:, :3] - x[:, 3:])
 
 
+def split_in_loop() -> list[Any]:
+    """What PyTorch's old exporter makes of ``tensor_split``: a loop that inserts a part in each run."""
+    body = helper.make_graph(
+        [
+            make_node("Gather", ["starts", "number"], ["start"]),
+            make_node("Add", ["number", "one"], ["following"]),
+            make_node("Gather", ["starts", "following"], ["stop"]),
+            make_node("Unsqueeze", ["start", "zero"], ["from"]),
+            make_node("Unsqueeze", ["stop", "zero"], ["to"]),
+            make_node("Slice", ["x", "from", "to", "axis"], ["part"]),
+            make_node("SequenceInsert", ["before", "part"], ["after"]),
+            make_node("Identity", ["going"], ["goes"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            *map(value_info, ("going", "before")),
+        ],
+        [*map(value_info, ("goes", "after"))],
+    )
+    return [
+        make_node("SequenceEmpty", [], ["none"]),
+        make_node("Loop", ["count", "true", "none"], ["parts"], body=body),
+        make_node("Slice", ["x", "rest", "end", "axis"], ["last"]),
+        make_node("SequenceInsert", ["parts", "last"], ["all"]),
+    ]
+
+
+def value_info(name: str) -> Any:
+    return helper.make_empty_tensor_value_info(name)
+
+
+SPLIT = {
+    "starts": np.array([0, 1, 4]), "one": np.int64(1), "zero": np.array([0]), "axis": np.array([1]),
+    "count": np.int64(2), "true": np.bool_(True), "rest": np.array([4]), "end": np.array([6]),
+}  # fmt: skip
+
+
+def test_a_sequence_that_a_loop_makes_is_its_tensors() -> None:
+    nodes = [
+        *split_in_loop(),
+        make_node("SequenceErase", ["all", "zero0"], ["rest_of"]),
+        make_node("SequenceLength", ["all"], ["length"]),
+        make_node("Cast", ["length"], ["factor"], to=TensorProto.FLOAT),
+        make_node("ConcatFromSequence", ["rest_of"], ["joined"], axis=-1),
+        make_node("Mul", ["joined", "factor"], ["y"]),
+    ]
+    arrays = {**SPLIT, "zero0": np.int64(0)}
+    found = imported(model_of(nodes, {"x": (FLOAT, ["N", 6])}, ["y"], arrays))
+    x = np.arange(12, dtype=np.float32).reshape(2, 6)
+    assert np.array_equal(computed(found, x=x)[0], x[:, 1:] * 3)
+
+
+@pytest.mark.parametrize("last", ["Relu", "SequenceAt", "output"])
+def test_a_sequence_is_no_tensor(last: str) -> None:
+    nodes = {
+        "Relu": [make_node("Relu", ["all"], ["y"])],
+        "SequenceAt": [make_node("SequenceAt", ["x", "one"], ["y"])],
+        "output": [make_node("Identity", ["all"], ["y"])],
+    }[last]
+    with pytest.raises(DiagnosticError, match="sequence, which the language does not have"):
+        imported(model_of([*split_in_loop(), *nodes], {"x": (FLOAT, ["N", 6])}, ["y"], SPLIT))
+
+
+def test_an_output_does_not_take_the_name_that_a_later_one_reads() -> None:
+    nodes = [
+        make_node("Add", ["a", "b"], ["y"]),
+        make_node("Concat", ["y", "a"], ["joined"], axis=0),
+        make_node("Concat", ["joined", "joined"], ["z"], axis=0),
+        make_node("Relu", ["z"], ["w"]),
+    ]
+    found = imported(model_of(nodes, {"a": (FLOAT, [2]), "b": (FLOAT, [2])}, ["y", "w", "z"]))
+    a, b = np.array([1, -2], np.float32), np.array([1, 1], np.float32)
+    y = a + b
+    z = np.concatenate([y, a, y, a])
+    for mine, wanted in zip(computed(found, a=a, b=b), (y, np.maximum(z, 0), z), strict=True):
+        assert np.array_equal(mine, wanted)
+
+
 def test_the_least_float_is_written_as_one_that_fits() -> None:
     node = make_node("Where", ["c", "x", "least"], ["y"])
     arrays = {"least": np.finfo(np.float32).min}

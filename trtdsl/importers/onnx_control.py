@@ -38,6 +38,8 @@ def _branch(node: Node, run: Run) -> Results:
     first = run(node.attribute("then_branch"), {}, node.calls)
     second = run(node.attribute("else_branch"), {}, node.calls)
     pairs = [(node.tensor(one), node.tensor(other)) for one, other in zip(first, second, strict=True)]
+    if any(each.value not in node.store.types for pair in pairs for each in pair):
+        raise Refused("its branches give sequences, and an input of the model decides between them")
     if any(node.type(one) != node.type(other) for one, other in pairs):
         raise Refused("its branches give different shapes, and an input of the model decides between them")
     return tuple(

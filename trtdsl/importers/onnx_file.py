@@ -35,9 +35,9 @@ from trtdsl.importers.onnx_constants import evaluate
 from trtdsl.importers.onnx_control import controlled
 from trtdsl.importers.onnx_functions import defaults, definition, with_attributes
 from trtdsl.importers.onnx_inputs import Axes, advised
+from trtdsl.importers.onnx_lists import Lists
 from trtdsl.importers.onnx_node import RULES, Known, Node, Results, Store, Value
 from trtdsl.importers.onnx_rewrites import recognized
-from trtdsl.importers.onnx_rules_moving import pieces_of
 from trtdsl.importers.onnx_rules_quantized import AROUND
 from trtdsl.importers.onnx_rules_runtime import reason_of
 from trtdsl.importers.onnx_scopes import (
@@ -100,8 +100,7 @@ class _Reader:
         self._axes = axes
         self._values: dict[str, Value | _Broken] = {}
         self._missing: list[tuple[str, str, str]] = []
-        self._pieces: dict[str, tuple[Ref, ...]] = {}
-        """the tensors of each sequence"""
+        self._lists = Lists()
         names = [*(each.name for each in model.graph.initializer), *_constants(model.graph)]
         says = "torch" in model.producer_name.lower()
         is_torch = says or any(name.endswith(".weight") for name in names)
@@ -174,6 +173,10 @@ class _Reader:
             value = self._values.get(each.name)
             if isinstance(value, (_Broken, type(None))):
                 continue
+            if value in self._lists:
+                reason = "it is a sequence, which the language does not have"
+                self._missing.append((f"the output `{each.name}`", "", reason))
+                continue
             if isinstance(value, Known):
                 node = Node("", self._store, (value,), {}, (), 0)
                 try:
@@ -242,8 +245,8 @@ class _Reader:
 
     def _translated(self, node: Node, proto: Any) -> Results | None:
         """What a node gives; None where it was read as the nodes of its own definition."""
-        if node.op in ("SplitToSequence", "SequenceAt"):
-            return self._piece(node, proto)
+        if self._lists.handles(node):
+            return self._lists.translated(node)
         if node.op in ("If", "Loop", "Scan"):
             return controlled(node, self._run)
         found = None if node.op == "Constant" else evaluate(node)
@@ -256,18 +259,6 @@ class _Reader:
             raise Refused(reason_of(node.op))
         self._inline(body, proto, node)
         return None
-
-    def _piece(self, node: Node, proto: Any) -> Results:
-        """A tensor in pieces, or one of them: of sequences these are what the language can say."""
-        if node.op == "SplitToSequence":
-            self._pieces[proto.output[0]] = pieces_of(node)
-            return ()
-        if proto.input[0] not in self._pieces:
-            raise Refused("the language has no sequences")
-        pieces, index = self._pieces[proto.input[0]], node.scalar(1, "which one it takes")
-        if not isinstance(index, int) or not -len(pieces) <= index < len(pieces):
-            raise Refused("it takes a piece that there is not")
-        return pieces[index]
 
     # --- Bodies -------------------------------------------------------------------------------------------
 

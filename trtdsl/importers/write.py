@@ -60,6 +60,8 @@ class _Body:
         """of values that end a branch or an iteration the names, which what is behind it reads"""
         self._never = NEVER_NAMES | {name for name, _ in block.parameters} | {"_"} | {*_targets(block.items)}
         self._remaining: Counter[str] = Counter()
+        self._outputs: Mapping[str, str] = {}
+        """the values of those outputs behind whose statement more is read, by name"""
 
     # --- Whole bodies -------------------------------------------------------------------------------------
 
@@ -91,6 +93,7 @@ class _Body:
             self._bind(value, identifier(self._hints.get(value, value)))
             yield f"input {self._texts.names[value]}: {type}"
         yield ""
+        self._outputs = dict(sketch.outputs[:-1])
         self._count(block.items, block.returns)
         yield from self._items(block.items, block.returns)
         for name, value in sketch.outputs:
@@ -204,6 +207,7 @@ class _Body:
             name
             for name in itertools.chain(others, numbered(wish))
             if not (name in self._never or self._is_live(name, value) or self._is_reserved(name, value))
+            and self._outputs.get(name, value) == value
         )
 
     def _is_live(self, name: str, value: str) -> bool:
