@@ -18,6 +18,7 @@ from trtdsl.importers.known_values import WritesThroughViews
 from trtdsl.importers.program import Program
 from trtdsl.importers.schemas import overload_of
 from trtdsl.importers.torch_export import read_program
+from trtdsl.importers.written_parts import without_written_parts
 from trtdsl.types import Dim
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Reading:
             return self._read(self.exported)
         except WritesThroughViews as writes:
             try:
-                return self._decomposed({})
+                plain = without_written_parts(self.exported)
+                return self._decomposed({}) if plain is None else self._read(plain)
             except _Fixed as error:
                 text = f"{writes}, and without that a dimension becomes a number"
                 raise DiagnosticError(_written_in_place(text)) from error
