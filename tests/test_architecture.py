@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "trtdsl"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"diagnostics", "types"}),
-    frozenset({"array_files", "flags", "json_object", "output"}),
+    frozenset({"array_files", "collection", "flags", "json_object", "output"}),
     frozenset({"recipe"}),
     frozenset({"options"}),
     frozenset({"ops"}),

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from trtdsl.collection import without_collection
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, UsageError
 from trtdsl.elaborate.choice import Chosen, are_complete, choose, names_of_models
 from trtdsl.elaborate.files import Program
@@ -46,6 +47,7 @@ def elaborate_text(
     return elaborate(text, name, model, defines).graph
 
 
+@without_collection()
 def elaborate(
     text: str,
     name: str,

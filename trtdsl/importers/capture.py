@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trtdsl.collection import without_collection
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.importers.complaints import narrowed
 from trtdsl.importers.complex_numbers import without_complex
@@ -53,6 +54,18 @@ def capture(
     torch.export does, in words and with the line of the source.
     """
     exported = export(module, inputs)
+    with without_collection():
+        return _captured(module, name, exported, inputs, source, constructed)
+
+
+def _captured(
+    module: nn.Module,
+    name: str,
+    exported: Exported,
+    inputs: Inputs,
+    source: str,
+    constructed: Constructed | None,
+) -> Captured:
     nodes = _input_nodes(exported.program, inputs)
     plain, idle = without_contexts(exported.program)
     names = [node.name for node in nodes]
@@ -107,6 +120,7 @@ def _range(symbol: Symbol) -> tuple[int, int, int]:
     return symbol.minimum, symbol.maximum, symbol.step
 
 
+@without_collection()
 def capture_exported(
     exported: ExportedProgram, name: str, dims: Mapping[str, str | Symbol], source: str
 ) -> Captured:

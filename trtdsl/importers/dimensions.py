@@ -25,6 +25,8 @@ class Sizes:
 
     def __init__(self, dims: Mapping[str, Dim]) -> None:
         self._dims = dims
+        self._known: dict[Any, Dim] = {}
+        """the dimension of each expression that was met, which others have inside"""
 
     def dim(self, value: Any) -> Dim:
         """An int, a SymInt or a sympy expression as a dimension."""
@@ -58,15 +60,20 @@ class Sizes:
         if value.is_Integer:
             return int(value)
         if value.is_Symbol:
-            if str(value) not in self._dims:
-                raise Unwritable(f"{value}")
-            return self._dims[str(value)]
+            if value.name not in self._dims:
+                raise Unwritable(value.name)
+            return self._dims[value.name]
+        if value not in self._known:
+            self._known[value] = self._computed(value)
+        return self._known[value]
+
+    def _computed(self, value: Any) -> Dim:
         whole = rounded(value, self._dims, self._expression)
         if whole is not None:
             return whole
-        parts = [self._fraction(each) for each in value.args]
         kind = type(value).__name__
         if kind == "Mul":
+            parts = [self._fraction(each) for each in value.args]
             numerator = _product([up for up, _ in parts])
             denominator = math.prod(down for _, down in parts)
             return numerator if denominator == 1 else numerator // denominator

@@ -7,7 +7,10 @@ the state dict hold one and the same tensor.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import linecache
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.importers.constructed import Constructed
@@ -65,10 +68,24 @@ def _is_plain(name: str, value: Any) -> bool:
 
 
 def _place(cls: type) -> tuple[str, int]:
+    """A class's file and line; nothing where it was not read from a file."""
     try:
-        return inspect.getsourcefile(cls) or "", inspect.getsourcelines(cls)[1]
-    except (OSError, TypeError):
+        file = inspect.getsourcefile(cls) or ""
+        lines = linecache.getlines(file, sys.modules[cls.__module__].__dict__) if file else []
+        head = re.compile(rf"\s*class {re.escape(cls.__name__)}\b")
+        found = [number for number, line in enumerate(lines, 1) if head.match(line)]
+        if len(found) == 1 and not _is_decorated(lines, found[0]):
+            return file, found[0]
+        # Python reads the whole file for what can rarely be in doubt.
+        return file, inspect.findsource(cls)[1] + 1
+    except (OSError, TypeError, KeyError):
         return "", 0
+
+
+def _is_decorated(lines: Sequence[str], number: int) -> bool:
+    """Whether a decorator may stand above the line of this number, with which its class begins."""
+    above = lines[number - 2].strip() if number > 1 else ""
+    return above.startswith("@") or above.endswith(")")
 
 
 def _defaults(cls: Any) -> dict[str, Any]:

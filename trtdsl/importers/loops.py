@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -39,13 +39,17 @@ LONG = 6
 LONGEST_PERIOD = 12
 """Statements of an iteration."""
 
+Labels: TypeAlias = Sequence[tuple[str, ...] | None]
+"""Of each item its labels; None where no iteration can have it."""
+
 
 def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]:
     """The items, rows of equal ones as loops. ``read_behind`` are the values that others read."""
     found: list[Item] = []
+    named = [tuple(labels(each)) if isinstance(each, Statement) else None for each in items]
     position = 0
     while position < len(items):
-        loop, length = _loop_at(items, position, read_behind)
+        loop, length = _loop_at(items, named, position, read_behind)
         if loop is None:
             found.append(items[position])
             position += 1
@@ -55,12 +59,14 @@ def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]
     return found
 
 
-def _loop_at(items: Sequence[Item], start: int, read_behind: frozenset[str]) -> tuple[Loop | None, int]:
+def _loop_at(
+    items: Sequence[Item], named: Labels, start: int, read_behind: frozenset[str]
+) -> tuple[Loop | None, int]:
     best: tuple[Loop | None, int] = (None, 0)
     for period in range(1, LONGEST_PERIOD + 1):
         if start + SHORTEST * period > len(items):
             break
-        found = _Row(items, start, period, read_behind).loop()
+        found = _Row(items, named, start, period, read_behind).loop()
         if found and found[1] > best[1]:
             best = found
         if best[0] is not None:
@@ -71,17 +77,17 @@ def _loop_at(items: Sequence[Item], start: int, read_behind: frozenset[str]) -> 
 class _Row:
     """Windows of one period that may be the iterations of a loop."""
 
-    def __init__(self, items: Sequence[Item], start: int, period: int, read_behind: frozenset[str]) -> None:
+    def __init__(
+        self, items: Sequence[Item], named: Labels, start: int, period: int, read_behind: frozenset[str]
+    ) -> None:
         self._items = items
+        self._named = named
         self._start = start
         self._period = period
         self._behind = read_behind
 
     def loop(self) -> tuple[Loop, int] | None:
-        first = self._window(0)
-        if not all(isinstance(each, Statement) for each in first):
-            return None
-        found = [each for place, begin in self._numbers(first) if (each := self._numbered_by(place, begin))]
+        found = [each for place, begin in self._numbers() if (each := self._numbered_by(place, begin))]
         return max(found, key=lambda each: each[1], default=None)
 
     def _numbered_by(self, place: str, begin: int) -> tuple[Loop, int] | None:
@@ -97,28 +103,36 @@ class _Row:
         begin = self._start + index * self._period
         return self._items[begin : begin + self._period]
 
-    def _numbers(self, window: Sequence[Statement]) -> Iterator[tuple[str, int]]:
+    def _numbers(self) -> Iterator[tuple[str, int]]:
         """What stands in the labels before a number that may count, and that of the first window."""
-        found = [label for each in window for label in labels(each)]
+        found = self._labels(0)
         if not found:
             return
         for match in _COUNTED.finditer(found[0]):
             before, number = found[0][: match.start()], int(match[0])
-            if all(_is_numbered(label, before, number) for label in found):
+            if all(self._is_numbered(index, before, number) for index in range(SHORTEST)):
                 yield before, number
+
+    def _labels(self, index: int) -> list[str] | None:
+        """Those of a window, where it can be an iteration."""
+        begin = self._start + index * self._period
+        named = self._named[begin : begin + self._period]
+        if len(named) < self._period or any(each is None for each in named):
+            return None
+        return [label for each in named for label in each or ()]
+
+    def _is_numbered(self, index: int, before: str, begin: int) -> bool:
+        """Whether every label of a window has its number."""
+        found = self._labels(index)
+        return found is not None and all(_is_numbered(label, before, begin + index) for label in found)
 
     def _count(self, place: str, begin: int) -> tuple[int, list[Any], list[list[Hole]]]:
         """How many windows have the first one's skeleton."""
         shapes: list[Any] = []
         holes: list[list[Hole]] = []
         index = 0
-        while self._start + (index + 1) * self._period <= len(self._items):
-            window = self._window(index)
-            if not all(isinstance(each, Statement) for each in window):
-                break
-            relabelled = [_relabelled(each, place, begin + index) for each in window]
-            if any(each is None for each in relabelled):
-                break
+        while self._is_numbered(index, place, begin):
+            relabelled = [_relabelled(each, place, begin + index) for each in self._window(index)]
             values: list[str] = []
             inner: list[Hole] = []
 
@@ -126,7 +140,7 @@ class _Row:
                 values.append(value)
                 return ""
 
-            shape = tuple(skeleton(each, note, inner) for each in relabelled if each is not None)  # pyright: ignore
+            shape = tuple(skeleton(each, note, inner) for each in relabelled)
             if shapes and (shape != shapes[0][0] or len(inner) != len(holes[0])):
                 break
             shapes.append((shape, values))
@@ -197,10 +211,10 @@ class _Row:
     ) -> Loop:
         first, last = self._made_in(0), self._made_in(count - 1)
         window = [_relabelled(each, place, begin) for each in self._window(0)]
-        names = roles([each for each in window if each is not None])
+        names = roles(window)
         table, expressions = _table(holes, names, begin)
         values = iter(expressions)
-        body = [filled(each, values) for each in window if each is not None]
+        body = [filled(each, values) for each in window]
         starts = {initial: f"{first[number]}@start" for number, (initial, _) in carried.items()}
         body = [reading(each, starts) for each in body]
         listed = tuple(
@@ -257,10 +271,8 @@ def _is_numbered(label: str, before: str, number: int) -> bool:
     return label == prefix or label.startswith(f"{prefix}.")
 
 
-def _relabelled(statement: Statement, before: str, number: int) -> Statement | None:
-    """With ``{i}`` for the number in every label; None where a label has another."""
-    if not all(_is_numbered(label, before, number) for label in labels(statement)):
-        return None
+def _relabelled(statement: Statement, before: str, number: int) -> Statement:
+    """With ``{i}`` for the number in every label."""
     length = len(f"{before}{number}")
 
     def change(expression: Expression) -> Expression | None:

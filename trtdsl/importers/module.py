@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
+from trtdsl.collection import without_collection
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.importers.blocks import structured
 from trtdsl.importers.capture import Captured, capture, capture_exported
@@ -150,6 +151,7 @@ def import_exported(
     return msgspec.structs.replace(imported, weights={key: state[key] for key in keys if key in state})
 
 
+@without_collection()
 def import_program(program: Program, *, is_flat: bool = False) -> Imported:
     """A captured program's text, not yet checked."""
     try:
@@ -191,6 +193,7 @@ def name_of(module: nn.Module) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
 
 
+@without_collection()
 def checked_import(captured: Captured, state: Mapping[str, Array], is_flat: bool) -> Imported:
     """A captured program's text, checked against a state dict."""
     program, imported = _with_parts(captured, is_flat)

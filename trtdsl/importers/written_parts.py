@@ -89,9 +89,9 @@ class _Parts:
     def _note(self, node: Node) -> None:
         """What a node's result may share memory with."""
         if not hasattr(node.target, "_schema"):
-            if not (node.kwargs or getattr(node.target, "__module__", "") in ("_operator", "math")):
-                self._shared.update(self._root(each) for each in node.all_input_nodes)
             is_view_of = getattr(node.target, "__name__", "") == "getitem"
+            if not is_view_of:
+                self._shared.update(self._root(each) for each in node.all_input_nodes)
         elif not writes(node.target) and overload_of(node.target).startswith(_UNSAID_VIEWS):
             self._shared |= {node, *(self._root(each) for each in node.all_input_nodes)}
             return

@@ -7,14 +7,12 @@ mistake the statement that holds it is blanked out, so that places stay, and the
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
 
 import msgspec
 from lark import Token, Tree, UnexpectedInput
 
+from trtdsl.collection import without_collection
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Source, Span
 from trtdsl.syntax.build import TreeBuilder
 from trtdsl.syntax.grammar import Start, language
@@ -66,19 +64,7 @@ def parse_whole(text: str, name: str = "<text>") -> Parsed:
     return parsed
 
 
-@contextmanager
-def _without_collection() -> Generator[None]:
-    """A tree has no cycles; looking for some while it grows doubles the time of a long text."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@_without_collection()
+@without_collection()
 def parse_partial(text: str, name: str = "<text>") -> Parsed:
     """The tree of what can be read, and every syntax error found, in the order of their places."""
     source = Source(name, text)
@@ -93,7 +79,7 @@ def parse_weights_map(source: Source) -> tuple[Line, ...]:
     return read_weights_map(source)[0]
 
 
-@_without_collection()
+@without_collection()
 def read_weights_map(source: Source) -> tuple[tuple[Line, ...], Tokens]:
     """The lines of a weights map with their tokens; raises as :func:`parse_weights_map` does."""
     diagnostics: list[Diagnostic] = []
