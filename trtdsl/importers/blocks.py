@@ -7,12 +7,12 @@ block, and the blocks; calls of one class that differ in numbers only are one bl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from trtdsl.importers.groups import Body, Group, groups
 from trtdsl.importers.holes import Function, Hole, filled, pruned, roles
 from trtdsl.importers.loops import with_loops
 from trtdsl.importers.names import hints_of
@@ -35,25 +35,12 @@ from trtdsl.importers.sketch import (
     uses,
 )
 from trtdsl.importers.tree import Child, Scope, relative
-from trtdsl.importers.variants import ANYTHING, Alignment, Option, Part, align, options
+from trtdsl.importers.variants import Option
 from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 
 _SECOND = "kernel_size"
 """What is given by position behind what is required, as everyone does."""
-
-MOST_VARYING = 4
-"""Ways in which the uses of a block with options may differ beside them."""
-
-
-@dataclass(eq=False)
-class Body:
-    """A call's items, with labels below the call's path, what it reads of the outside, and what it leaves."""
-
-    scope: Scope
-    items: list[Item]
-    tensors: list[str]
-    results: list[str]
 
 
 class Structure:
@@ -67,13 +54,14 @@ class Structure:
 
     def model(self, root: Scope) -> list[Item]:
         """The model's items; the blocks they use are in :attr:`blocks`, inner ones first."""
-        scopes = list(_scopes(root))
+        levels: dict[int, list[Scope]] = {}
+        for each in _scopes(root):
+            levels.setdefault(each.height, []).append(each)
         replaced_by: dict[Scope, Statement] = {}
         read = _readers(root, self._program)
-        for height in range(max((each.height for each in scopes), default=-1) + 1):
-            level = [each for each in scopes if each.height == height]
-            bodies = [self._body(each, replaced_by, read) for each in level]
-            for group in _groups(bodies):
+        for height in sorted(levels):
+            bodies = [self._body(each, replaced_by, read) for each in levels[height]]
+            for group in groups(bodies):
                 self._block(group, replaced_by)
         outputs = frozenset(value for _, argument in self._program.outputs for value in refs(argument))
         return with_loops(_items(root, replaced_by, ""), outputs)
@@ -264,76 +252,6 @@ def _readers(root: Scope, program: Program) -> dict[str, set[Scope | None]]:
     return found
 
 
-@dataclass
-class Group:
-    """Bodies that one block says: the longest first, what each of them has of it, and the options."""
-
-    bodies: list[Body]
-    alignments: list[Alignment]
-    options: list[Option]
-
-
-def _groups(bodies: Sequence[Body]) -> list[Group]:
-    """The bodies of one class together that one block can say, in the order in which they first appear."""
-    kinds: dict[str, list[Body]] = {}
-    for body in bodies:
-        assert body.scope.call
-        kinds.setdefault(body.scope.call.kind, []).append(body)
-    return [group for each in kinds.values() for group in _groups_of_kind(each)]
-
-
-def _groups_of_kind(bodies: Sequence[Body]) -> list[Group]:
-    """Longest first; whatever the longest that is left cannot say begins a group of its own."""
-    found: list[Group] = []
-    left = list(bodies)
-    while left:
-        longest = max(left, key=lambda each: len(each.items))
-        group = _grouped(longest, left)
-        found.append(group)
-        taken = {id(each) for each in group.bodies}
-        left = [each for each in left if id(each) not in taken]
-    order = {id(body): number for number, body in enumerate(bodies)}
-    return sorted(found, key=lambda group: min(order[id(body)] for body in group.bodies))
-
-
-def _grouped(longest: Body, bodies: Sequence[Body]) -> Group:
-    part = Part(longest.items, longest.tensors, longest.results)
-    own = align(part, part)
-    assert own
-    group = Group([longest], [own], [])
-    for body in bodies:
-        if body is longest:
-            continue
-        found = align(part, Part(body.items, body.tensors, body.results))
-        together = options(part, [*group.alignments, found]) if found else None
-        if found and together is not None and _is_plain([*group.alignments, found], bool(together)):
-            group = Group([*group.bodies, body], [*group.alignments, found], together)
-    # Options so far are of fewer uses than there are now.
-    final = options(part, group.alignments)
-    assert final is not None
-    return Group(group.bodies, group.alignments, final)
-
-
-def _is_plain(alignments: Sequence[Alignment], has_options: bool) -> bool:
-    """Whether one block with options is easier to read than two: its uses differ in few ways beside them.
-
-    Ways in which uses with the same options differ do not count.
-    """
-    if not has_options:
-        return True
-    rows = [[repr(hole) for holes in each.holes for hole in holes] for each in alignments]
-    patterns: dict[tuple[bool, ...], list[int]] = {}
-    for number, each in enumerate(alignments):
-        patterns.setdefault(tuple(each.kept), []).append(number)
-    varying: set[tuple[str, ...]] = set()
-    for column in zip(*rows, strict=True):
-        known = {value for value in column if value != repr(ANYTHING)}
-        alike = all(len({column[number] for number in numbers}) == 1 for numbers in patterns.values())
-        if len(known) > 1 and alike:
-            varying.add(column)
-    return len(varying) <= MOST_VARYING
-
-
 def _option_name(run: Sequence[Item]) -> str:
     """A name for an option: its first label, or what it does first."""
     for label in (label for item in run for label in labels(item)):
@@ -371,19 +289,19 @@ def structured(program: Program, root: Scope) -> tuple[list[Item], list[Block]]:
     """The model's items and its blocks."""
     structure = Structure(program)
     items = structure.model(root)
-    return [_without_defaults(each, structure.blocks) for each in items], [
+    defaults = {block.name: dict(block.parameters) for block in structure.blocks}
+    return [_without_defaults(each, defaults) for each in items], [
         msgspec.structs.replace(
             block,
-            items=tuple(_without_defaults(each, structure.blocks) for each in block.items),
+            items=tuple(_without_defaults(each, defaults) for each in block.items),
             hints=hints_of(block.items),
         )
         for block in structure.blocks
     ]
 
 
-def _without_defaults(item: Item, blocks: Sequence[Block]) -> Item:
-    """The item with neither an operator's nor a block's defaults written out."""
-    known = {block.name: dict(block.parameters) for block in blocks}
+def _without_defaults(item: Item, known: Mapping[str, Mapping[str, Expression | None]]) -> Item:
+    """The item with neither an operator's defaults nor those known of blocks written out."""
 
     def change(expression: Expression) -> Expression | None:
         match expression:
@@ -412,8 +330,8 @@ def _without_defaults(item: Item, blocks: Sequence[Block]) -> Item:
         case Statement():
             return msgspec.structs.replace(item, expression=replaced(item.expression, change))
         case Loop():
-            inner = tuple(_without_defaults(each, blocks) for each in item.items)
+            inner = tuple(_without_defaults(each, known) for each in item.items)
             return msgspec.structs.replace(item, over=replaced(item.over, change), items=inner)
         case Branch():
-            inner = tuple(_without_defaults(each, blocks) for each in item.items)
+            inner = tuple(_without_defaults(each, known) for each in item.items)
             return msgspec.structs.replace(item, items=inner)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -64,6 +65,7 @@ class Frame(msgspec.Struct, frozen=True):
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
+@lru_cache(maxsize=4096)
 def frames_of_trace(trace: str) -> tuple[Frame, ...]:
     """The lines of a stack trace as Python prints it, from the outermost."""
     lines = trace.splitlines()

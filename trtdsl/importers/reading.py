@@ -23,6 +23,7 @@ from trtdsl.types import Dim
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+    from torch.fx import Graph
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Reading:
         except WritesThroughViews as writes:
             try:
                 plain = without_written_parts(self.exported)
-                return self._decomposed({}) if plain is None else self._read(plain)
+                return self._decomposed({}) if plain is None else self._read(self.exported, plain)
             except _Fixed as error:
                 text = f"{writes}, and without that a dimension becomes a number"
                 raise DiagnosticError(_written_in_place(text)) from error
@@ -72,8 +73,9 @@ class Reading:
             raise _Fixed
         return self._read(decomposed)
 
-    def _read(self, exported: ExportedProgram) -> Program:
-        return msgspec.structs.replace(read_program(exported, self.name, self.dims), **self.known)
+    def _read(self, exported: ExportedProgram, graph: Graph | None = None) -> Program:
+        program = read_program(exported, self.name, self.dims, graph)
+        return msgspec.structs.replace(program, **self.known)
 
 
 class _Fixed(Exception):

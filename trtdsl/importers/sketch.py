@@ -7,7 +7,7 @@ for numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -141,35 +141,32 @@ class Sketch(msgspec.Struct, frozen=True):
     """name and value"""
 
 
-def children(expression: Expression) -> Iterator[Expression]:
+def children(expression: Expression) -> Sequence[Expression]:
     """The expressions right inside one, in the order in which they are written."""
     match expression:
-        case Items():
-            yield from expression.items
+        case Use() | Literal() | Text():
+            return ()
         case Apply():
-            yield from expression.tensors
-            yield from (each for _, each in expression.arguments)
-            yield from (each for _, each in expression.named_tensors)
+            named = (*expression.arguments, *expression.named_tensors)
+            return (*expression.tensors, *[each for _, each in named])
+        case Items():
+            return expression.items
         case Infix():
-            if expression.left is not None:
-                yield expression.left
-            yield expression.right
+            return (expression.right,) if expression.left is None else (expression.left, expression.right)
         case Cut():
-            yield from (
-                each for each in (expression.start, expression.stop, expression.step) if each is not None
-            )
+            parts = (expression.start, expression.stop, expression.step)
+            return [each for each in parts if each is not None]
         case Subscript():
-            yield expression.value
-            yield from expression.items
-        case _:
-            pass
+            return (expression.value, *expression.items)
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
     """An expression and all inside it."""
-    yield expression
-    for child in children(expression):
-        yield from walk(child)
+    left = [expression]
+    while left:
+        each = left.pop()
+        yield each
+        left += reversed(children(each))
 
 
 def uses(expression: Expression) -> Iterator[str]:

@@ -8,7 +8,7 @@ neither inputs nor weights.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -17,6 +17,7 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes, Unwritable
 from trtdsl.importers.known_values import SHAPED_LIKE, KnownValues, WritesThroughViews
 from trtdsl.importers.lacking import at_run_time, not_of_sizes, of_complex
+from trtdsl.importers.output_names import output_names
 from trtdsl.importers.program import (
     Argument,
     Call,
@@ -32,18 +33,24 @@ from trtdsl.types import Dim, DType, Symbol, TensorType, symbols
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+    from torch.fx import Graph
 
 Node: TypeAlias = Any
 """A ``torch.fx.Node``, whose arguments may be anything."""
 
+_DTYPES = frozenset(each.value for each in DType)
 
-def read_program(exported: ExportedProgram, name: str, dims: Mapping[str, Dim]) -> Program:
-    """The program. ``dims`` says which dimension each of torch's own symbols (``s77``) is.
+
+def read_program(
+    exported: ExportedProgram, name: str, dims: Mapping[str, Dim], graph: Graph | None = None
+) -> Program:
+    """The program. ``dims`` says which dimension each of torch's own symbols (``s77``) is; ``graph`` is read
+    in the place of the program's own.
 
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` where it holds what no text can say.
     """
     found = dict.fromkeys(each for dim in dims.values() for each in sorted(symbols(dim), key=str))
-    return _Reader(exported, Sizes(dims)).program(name, tuple(found))
+    return _Reader(exported, graph or exported.graph, Sizes(dims)).program(name, tuple(found))
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -53,15 +60,16 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 class _Reader:
-    def __init__(self, exported: ExportedProgram, sizes: Sizes) -> None:
+    def __init__(self, exported: ExportedProgram, graph: Graph, sizes: Sizes) -> None:
         self._exported = exported
+        self._graph = graph
         self._sizes = sizes
         self._types: dict[str, TensorType] = {}
         self._inputs: dict[str, TensorType] = {}
         self._weights: dict[str, str] = {}
         self._operations: list[Operation] = []
         self._made: dict[str, Any] = {}
-        """what stands for a node that is not an operation of its own: an item, a size, an inlined result"""
+        """what stands for a node that is not an operation of its own: an item, a size"""
         self._known = KnownValues()
         self._origins: dict[str, tuple[str, tuple[Frame, ...]]] = {}
         self._roots: dict[str, str] = {}
@@ -70,13 +78,13 @@ class _Reader:
         self._written_roots: set[str] = set()
         self._known_operations: list[tuple[int, str, list[str]]] = []
         self._numbers = 0
-        nodes = list(exported.graph.nodes)
+        nodes = list(graph.nodes)
         self._order = {node.name: number for number, node in enumerate(nodes)}
         self._readers = {node.name: [user.name for user in node.users] for node in nodes}
 
     def program(self, name: str, symbols: tuple[Symbol, ...]) -> Program:
         self._placeholders()
-        self._body(self._exported.graph_module, ())
+        self._body()
         outputs = tuple(self._outputs())
         return Program(
             name=name,
@@ -96,7 +104,7 @@ class _Reader:
         from torch.export.graph_signature import InputKind
 
         specs = {spec.arg.name: spec for spec in self._exported.graph_signature.input_specs}
-        for node in self._exported.graph.nodes:
+        for node in self._graph.nodes:
             if node.op != "placeholder":
                 continue
             spec = specs[node.name]
@@ -131,49 +139,43 @@ class _Reader:
     def _outputs(self) -> Iterator[tuple[str, Argument]]:
         from torch.export.graph_signature import OutputKind
 
-        results = next(node for node in self._exported.graph.nodes if node.op == "output").args[0]
+        results = next(node for node in self._graph.nodes if node.op == "output").args[0]
         kinds = [spec.kind for spec in self._exported.graph_signature.output_specs]
         values = [each for each, kind in zip(results, kinds, strict=True) if kind is OutputKind.USER_OUTPUT]
-        paths = _output_paths(self._exported.call_spec.out_spec)
-        names = _output_names(paths) if len(paths) == len(values) else []
+        names = output_names(self._exported.call_spec.out_spec, len(values))
         for number, value in enumerate(values):
             if value is None:
                 continue
             argument = self._argument(value)
             if isinstance(argument, Ref):
                 self._known.read(argument.value)
-            yield (names[number] if number < len(names) and names[number] else f"output{number}"), argument
+            yield names[number], argument
 
     # --- Operations ---------------------------------------------------------------------------------------
 
-    def _body(self, graph_module: Any, calls: tuple[Call, ...]) -> tuple[Any, ...]:
-        """Reads a graph's operations; gives what it returns."""
-        for node in graph_module.graph.nodes:
+    def _body(self) -> None:
+        for node in self._graph.nodes:
             if node.op == "call_function":
                 try:
-                    self._node(node, graph_module, calls)
+                    self._node(node)
                 except Unwritable as error:
                     if _is_unbacked(error):
                         raise DiagnosticError(at_run_time("a size", _frames(node))) from error
                     raise DiagnosticError(not_of_sizes(str(error), _frames(node))) from error
             elif node.op == "get_attr":
-                self._attribute(node, graph_module)
-            elif node.op == "output":
-                return tuple(node.args[0])
-        return ()
+                self._attribute(node)
 
-    def _attribute(self, node: Node, graph_module: Any) -> None:
-        value: Any = graph_module
+    def _attribute(self, node: Node) -> None:
+        value: Any = self._exported.graph_module
         for part in str(node.target).split("."):
             value = getattr(value, part)
         if _is_tensor(value):
             self._known.give(node.name, value)
             self._note_type(node.name, value)
 
-    def _node(self, node: Node, graph_module: Any, outer: tuple[Call, ...]) -> None:
+    def _node(self, node: Node) -> None:
         target: Any = node.target
         name = getattr(target, "__name__", str(target))
-        calls = _calls(node) or outer
         if name == "getitem":
             self._made[node.name] = self._item(node.args[0], node.args[1])
             self._is_part(node.name, node.args[0].name)
@@ -184,7 +186,7 @@ class _Reader:
         elif not _is_tensor(node.meta.get("val")) and not isinstance(node.meta.get("val"), (list, tuple)):
             self._number(node)
         else:
-            self._operation(node, calls)
+            self._operation(node)
 
     def _item(self, of: Any, index: Any) -> Argument:
         found = self._made.get(of.name)
@@ -217,7 +219,7 @@ class _Reader:
         self._operations.append(Operation(name, arguments, (result,), _calls(node), _frames(node)))
         return Ref(result)
 
-    def _operation(self, node: Node, calls: tuple[Call, ...]) -> None:
+    def _operation(self, node: Node) -> None:
         target: Any = node.target
         if any(isinstance(each, complex) for each in node.args):
             raise DiagnosticError(of_complex(overload_of(target), _frames(node)))
@@ -246,7 +248,7 @@ class _Reader:
             # What decomposition makes of batch_norm, with the batch's statistics beside the result.
             overload, results = "batch_norm", results[:1]
             arguments["training"] = False
-        self._operations.append(Operation(overload, arguments, results, calls, _frames(node)))
+        self._operations.append(Operation(overload, arguments, results, _calls(node), _frames(node)))
         if not known:
             for operand in self._operations[-1].operands:
                 self._known.read(operand)
@@ -312,7 +314,7 @@ class _Reader:
             return tuple(self._argument(each) for each in value)
         if isinstance(value, torch.dtype):
             name = str(value).removeprefix("torch.")
-            return DType(name) if name in {dtype.value for dtype in DType} else name
+            return DType(name) if name in _DTYPES else name
         if isinstance(value, (torch.device, torch.layout, torch.memory_format)):
             return None
         return self._scalar(value)
@@ -324,7 +326,7 @@ class _Reader:
 
     def _note_type(self, name: str, value: Any) -> None:
         dtype = _dtype_name(value)
-        if dtype in {each.value for each in DType}:
+        if dtype in _DTYPES:
             shape = tuple(self._scalar(size) for size in value.shape)
             self._types[name] = TensorType(DType(dtype), shape)
 
@@ -372,32 +374,3 @@ def _calls(node: Node) -> tuple[Call, ...]:
 
 def _frames(node: Node) -> tuple[Frame, ...]:
     return frames_of_trace(node.meta.get("stack_trace") or "")
-
-
-def _output_paths(spec: Any) -> list[Sequence[Any]]:
-    """Where each output stands in what ``forward`` returns; nothing where a class does not tell."""
-    import torch.utils._pytree as pytree
-
-    if not spec:
-        return []
-    whole = spec.unflatten([0] * spec.num_leaves)
-    try:
-        return [path for path, _ in pytree.tree_flatten_with_path(whole)[0]]
-    except ValueError:  # of classes that say how they are flattened, but no keys
-        return [(pytree.MappingKey(key),) for key in whole] if isinstance(whole, Mapping) else []
-
-
-def _output_names(paths: Sequence[Sequence[Any]]) -> list[str]:
-    """Names for outputs from where ``forward`` returns them: the last key on the way, if one has it."""
-    keys = [[str(_step(each)) for each in path] for path in paths]
-    last = [next((key for key in reversed(path) if not key.isdigit()), "") for path in keys]
-    names: list[str] = []
-    for path, name in zip(keys, last, strict=True):
-        if not name or last.count(name) > 1:
-            name = "_".join(("output", *path))
-        names.append(re.sub(r"\W", "_", name))
-    return names
-
-
-def _step(step: Any) -> object:
-    return getattr(step, "key", getattr(step, "name", getattr(step, "idx", "")))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from trtdsl.importers.holes import Hole, skeleton
@@ -39,6 +40,11 @@ class Part:
     items: Sequence[Item]
     tensors: Sequence[str]
     results: Sequence[str]
+
+    @cached_property
+    def shapes(self) -> list[_Shape]:
+        """What each item is compared by."""
+        return [_Shape(each) for each in self.items]
 
 
 @dataclass
@@ -93,8 +99,7 @@ def _made(item: Item) -> Iterator[str]:
 class _Aligner:
     def __init__(self, longest: Part, other: Part) -> None:
         self._longest, self._other = longest, other
-        self._shapes = [_Shape(each) for each in longest.items]
-        self._others = [_Shape(each) for each in other.items]
+        self._shapes, self._others = longest.shapes, other.shapes
         self._steps = 0
 
     def found(self) -> Alignment | None:
@@ -156,12 +161,15 @@ class _Aligner:
         stands_for: Mapping[str, str],
     ) -> tuple[dict[str, str], dict[str, str]] | None:
         standing = dict(stands_for)
-        back = {value: key for key, value in reversed(list(same.items()))}
+        back: dict[str, str] | None = None
         for mine, other in zip(ours, theirs, strict=True):
             if mine in same:
                 if same[mine] != other:
                     return None
-            elif other not in back or standing.setdefault(mine, back[other]) != back[other]:
+                continue
+            if back is None:
+                back = {value: key for key, value in reversed(list(same.items()))}
+            if other not in back or standing.setdefault(mine, back[other]) != back[other]:
                 return None
         return dict(same), standing
 

@@ -1,6 +1,6 @@
 """Writes to parts of a tensor as what they make of the whole.
 
-In: an exported program that writes through slices of what it has computed.  Out: one that does not::
+In: an exported program that writes through slices of what it has computed.  Out: its graph without that::
 
     part = slice(x, 2, 1)          part = slice(x, 2, 1); sum = add(part, y)
     add_(part, y)            ─▶    x2 = slice_scatter(x, sum, 2, 1)
@@ -18,6 +18,7 @@ from trtdsl.importers.schemas import is_view, overload_of, writes
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+    from torch.fx import Graph
 
 Node: TypeAlias = Any
 """A ``torch.fx.Node``, whose arguments may be anything."""
@@ -36,23 +37,22 @@ class _Otherwise(Exception):
     """The program writes to memory in another way."""
 
 
-def without_written_parts(exported: ExportedProgram) -> ExportedProgram | None:
-    """The program without writes; None where it writes to anything but slices of what it has computed."""
-    exported = copy.copy(exported)
-    module: Any = copy.deepcopy(exported.graph_module)
-    exported._graph_module = module  # pyright: ignore[reportPrivateUsage]
+def without_written_parts(exported: ExportedProgram) -> Graph | None:
+    """The program's graph without writes; None where it writes to anything but slices of what it has
+    computed.
+    """
+    graph = copy.deepcopy(exported.graph)
     try:
-        _Parts(module.graph).rewrite()
+        _Parts(graph).rewrite()
     except _Otherwise:
         return None
-    module.graph.eliminate_dead_code()
-    return exported
+    return graph
 
 
 class _Parts:
     """What a graph's tensors are behind the writes so far."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._sources: dict[Node, tuple[Any, ...]] = {}
         """of a view the arguments that it had"""
@@ -74,6 +74,9 @@ class _Parts:
                 self._take(node)
         for node in reversed(self._written):
             self._graph.erase_node(node)
+        for node in reversed(self._sources):
+            if not node.users:
+                self._graph.erase_node(node)
 
     def _take(self, node: Node) -> None:
         own: tuple[Any, ...] = node.args
