@@ -110,7 +110,7 @@ class Section:
         for line in self.lines:
             if line not in used:
                 self.report.add(_about_nothing(line, graph))
-        return rebuild(graph, graph.nodes, moved)
+        return rebuild(graph, graph.nodes, moved) if moved else graph
 
     def _require_one(self, key: str, lines: Sequence[Line]) -> None:
         """Of patterns with as many characters, in the model or in the map, none says more of a key."""

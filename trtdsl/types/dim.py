@@ -92,11 +92,12 @@ class SymbolicDim:
     for all values in range.
     """
 
-    __slots__ = ("_hash", "by_monomial")
+    __slots__ = ("_hash", "_text", "by_monomial")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         self.by_monomial: Final = terms
         self._hash: int | None = None
+        self._text = ""
 
     @property
     def terms(self) -> tuple[tuple[int, Monomial], ...]:
@@ -170,6 +171,11 @@ class SymbolicDim:
         return SymbolicDim, (self.by_monomial,)
 
     def __str__(self) -> str:
+        if not self._text:
+            self._text = self._written()
+        return self._text
+
+    def _written(self) -> str:
         # A leading minus is harder to read than the same sum with a positive term first.
         terms = list(self.terms)
         first = next((i for i, (coefficient, _) in enumerate(terms) if coefficient > 0), 0)

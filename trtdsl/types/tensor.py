@@ -38,7 +38,7 @@ class TensorType(msgspec.Struct, frozen=True):
     @property
     def excess(self) -> str:
         """Why it is too large for TensorRT whatever the dynamic dimensions are; "" where it may fit."""
-        sizes = [bounds(dim)[0] for dim in self.shape]
+        sizes = [dim if isinstance(dim, int) else bounds(dim)[0] for dim in self.shape]
         for dim, size in zip(self.shape, sizes, strict=True):
             if size > LARGEST_DIM:
                 return f"its dimension {dim} is larger than {LARGEST_DIM}"
