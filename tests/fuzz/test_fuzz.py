@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.computing import compute
+from tests.fuzz.computing import compute, compute_alone
 from tests.fuzz.programs import corpus, mapped, mutated, plausible, valid
 from tests.fuzz.trial import Hangs, attempt, time_limit
+from trtdsl.passes import PIPELINE
 
 FIXED = settings(
     max_examples=200,
@@ -24,6 +26,10 @@ FIXED = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
 )
+
+
+NOT_WRITTEN = {"fold_batch_norm", "fold_constants"}
+"""Passes for what these programs do not have: normalisations, and constants that are computed."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +57,23 @@ def test_valid_programs_compute_the_same_everywhere(rng: random.Random) -> None:
     # Now and then a layer of the `weights` section is in a choice that is not taken.
     if attempt(text, folder) != "refused":
         assert compute(text) in ("computed", "ill-conditioned")
+
+
+@settings(FIXED, max_examples=25)
+@given(st.randoms(use_true_random=False))
+def test_each_pass_alone_keeps_the_values(rng: random.Random) -> None:
+    text, folder, _ = valid(rng)
+    if attempt(text, folder) != "refused":
+        compute_alone(text)
+
+
+def test_every_pass_meets_something_to_do() -> None:
+    found: Counter[str] = Counter()
+    for seed in range(60):
+        text, folder, _ = valid(random.Random(seed))
+        if attempt(text, folder) != "refused":
+            found += compute_alone(text)
+    assert {step.name for step in PIPELINE} - {*found} <= NOT_WRITTEN
 
 
 @FIXED

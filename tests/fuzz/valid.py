@@ -78,8 +78,46 @@ class Careful:
             lambda: f"linear({inner}, ({self.label({'': '8, 8'})}: Parameter(8, 8)))",
             lambda: f"cond(amax(x) > 0.1, {self.branch()}, {self.branch()}, ({inner},))",
             lambda: f"sum(stack([{self.tensor(0)} * i{self.filter()}], 0), 0)",
+            *[lambda: self.written_out(inner)] * 3,
+            lambda: self.moved(inner),
         )
         return rng.choice(options)()
+
+    def written_out(self, inner: str) -> str:
+        """What passes know: arithmetic that changes nothing, and operators in terms of others."""
+        again = f"({inner} -> {self.rng.choice(('tanh', 'sin'))} -> mul(2))"
+        width = self.rng.choice((2, 4))
+        heads = f"reshape({again}, ({self.size}, 1, {width}, {8 // width}))"
+        spread = f"rsqrt(mean({again} ** 2, -1, keepdim = true) + 0.25)"
+        matrix = f"({self.label({'': '8, 8'})}: Parameter(8, 8))"
+        return self.rng.choice(
+            (
+                f"({again} * 1)",
+                f"(0 + {again})",
+                f"(-(-{again}))",
+                f"({again} * sigmoid({again}))",
+                f"({again} * 0.5 * (1 + erf({again} / 1.4142135623730951)))",
+                f"(0.5 * {again} * (1 + tanh(0.7978845608028654 * ({again} + 0.044715 * {again} ** 3))))",
+                f"({again} * {spread})",
+                f"(({again} * {spread}) * ({self.label({'': '8'})}: Parameter(8)))",
+                f"({again} @ {matrix} + ({self.label({'': '8'})}: Parameter(8)))",
+                f"reshape(softmax({heads} @ transpose({heads}, -2, -1) / 2, -1) @ {heads}, ({self.size}, 8))",
+            )
+        )
+
+    def moved(self, inner: str) -> str:
+        """Elements moved there, and perhaps back."""
+        steps = [f"reshape({self.size}, 2, 4)", "transpose(1, 2)"]
+        steps += self.rng.choice(
+            (
+                ("transpose(1, 2)", "flatten(1)"),
+                ("flatten(1)",),
+                ("unsqueeze(1)", "transpose(1, 2)", "squeeze(2)", "flatten(1)"),
+                (f"reshape({self.size}, 2, 4)", "permute(0, 2, 1)", f"reshape({self.size}, 8)"),
+                ("relu", "transpose(-1, 1)", f"reshape({self.size}, 8)"),
+            )
+        )
+        return f"({inner} -> {' -> '.join(steps)})"
 
     def filter(self) -> str:
         return self.rng.choice(

@@ -129,6 +129,11 @@ def test_an_activation_whose_parts_are_read_stays() -> None:
     assert recognise_activations(graph) is graph
 
 
+def test_one_of_several_results_is_a_factor() -> None:
+    graph = model(X, "a * sigmoid(b)", "a, b = chunk(x, 2, dim = -1)")
+    assert recognise_activations(graph) is graph
+
+
 @pytest.mark.parametrize("case", NORMS)
 def test_norms_are_found(case: str) -> None:
     expression, wanted = NORMS[case]

@@ -86,7 +86,8 @@ class Product(NamedTuple):
 def product(value: Value, around: Surroundings) -> Product:
     """What a value is a product of, as far as nothing else reads the parts that are multiplied."""
     maker = around.producer(value)
-    return product_of(maker, around) if maker and around.is_read_once(value) else Product(1.0, (value,))
+    is_part = maker is not None and len(maker.results) == 1 and around.is_read_once(value)
+    return product_of(maker, around) if maker and is_part else Product(1.0, (value,))
 
 
 def product_of(node: Node, around: Surroundings) -> Product:
