@@ -57,9 +57,10 @@ def test_the_closing_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert trtdsl("compile", *FILES, "--precision", "int8", "--calibrate", "d.npz") == 0
     told = closing(capsys)
     # The last digits of an error may differ with the machine.
-    found = re.fullmatch(r"(.*error    )([\d.]+)( of y.* is sample )(\d+), ([\d.]+)\n(.*)", told, re.DOTALL)
+    pattern = r"(.*error    )([\d.]+)( of y.* is sample )(\d+), ([\d.]+)\nexpected ([\d.]+)([^\n]*)\n(.*)"
+    found = re.fullmatch(pattern, told, re.DOTALL)
     assert found, told
-    assert found[1] + found[3] + found[6] == (
+    assert found[1] + found[3] + found[8] == (
         "layers   int8 6, float16 1\n"
         "weights  int8 25.1 kB, float16 2.7 kB\n"
         "pairs    6 tensors are quantised and read back\n"
@@ -69,6 +70,24 @@ def test_the_closing_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         "  head: float16, because 10 outputs: fewer than 16\n"
     )
     assert 0.01 < float(found[2]) <= float(found[5]) < 0.1
+    assert 0.7 < float(found[6]) / float(found[2]) < 1.4
+    shares = re.findall(r"[\w+]+ (\d+)%", found[7])
+    assert len(shares) == 5 and sorted(shares, key=lambda share: -int(share)) == shares
+    assert 80 < sum(map(int, shares)) <= 100
+
+
+def test_layers_that_an_error_does_not_allow(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--max-error", "0.01")
+    assert trtdsl("compile", *FILES, *told) == 0
+    told = closing(capsys)
+    found = re.search(r"error    ([\d.]+) of y", told)
+    kept = re.findall(r"  (\S+): float16, because it alone makes an error of 0\.0\d+\n", told)
+    assert found and float(found[1]) <= 0.01
+    assert 1 <= len(kept) < 6 and f"computes {6 - len(kept)} of {6 - len(kept)} planned layers" in told
+    assert (
+        trtdsl("compile", *FILES, "--precision", "int8", "--calibrate", "d.npz", "--max-error", "1e-6") == 2
+    )
+    assert "no layer can be quantised within an error of 1e-06" in capsys.readouterr().err
 
 
 def test_inputs_and_outputs_keep_their_types(folder: Path) -> None:
@@ -156,16 +175,19 @@ def test_explain_has_a_line_for_each_layer(folder: Path, capsys: pytest.CaptureF
     told = ("--precision", "int8", "--calibrate", "d.npz", "--target", "sm89", "--keep", "float16=left")
     assert trtdsl("explain", *FILES, *told) == 0
     rows = [re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines()]
-    assert rows[0] == ["layer", "type", "range", "clipped", "alpha", "kernel reads", "why", "kernel"]
-    assert [[*row[:2], *row[3:7]] for row in rows[1:]] == [
-        ["conv1+bn1", "int8", "0", "0.8", "int8", "-"],
+    assert rows[0] == ["layer", "type", "range", "clipped", "alpha", "error", "kernel reads", "why", "kernel"]
+    assert [[*row[:2], *row[3:5], *row[6:8]] for row in rows[1:]] == [
+        ["conv1+bn1", "int8", "0", "0.7", "int8", "-"],
         ["left", "float16", "0", "-", "float16", "`left` keeps it"],
-        ["right", "int8", "0", "0.8", "int8", "-"],
-        ["fc1", "int8", "0", "0.8", "int8", "-"],
-        ["fc1b", "int8", "0", "0.8", "int8", "-"],
-        ["tied", "int8", "0", "0.8", "int8", "-"],
+        ["right", "int8", "0", "0.7", "int8", "-"],
+        ["fc1", "int8", "0", "0.7", "int8", "-"],
+        ["fc1b", "int8", "0", "0.7", "int8", "-"],
+        ["tied", "int8", "0", "0.7", "int8", "-"],
         ["head", "float16", "0", "-", "float16", "10 outputs: fewer than 16"],
     ]
+    errors = {row[0]: row[5] for row in rows[1:]}
+    assert errors["left"] == errors["head"] == "-"
+    assert all(0.001 < float(errors[label]) < 0.1 for label in ("conv1+bn1", "right", "fc1", "fc1b", "tied"))
     assert sorted(folder.iterdir()) == before
 
 

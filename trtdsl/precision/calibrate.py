@@ -10,27 +10,22 @@ out is the same to the bit, and nothing is kept of a tensor but these numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Value
+from trtdsl.precision.batches import Batches, Data
 from trtdsl.precision.histogram import BINS, Histogram
 from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
 from trtdsl.reference import run
-from trtdsl.types import SymbolicDim, bounds
 
 if TYPE_CHECKING:
     import torch
-
-Array: TypeAlias = npt.NDArray[Any]
-Data: TypeAlias = "Mapping[str, Array] | Sequence[Mapping[str, Array]]"
-"""Arrays by the inputs' names, all samples in one or in several parts of any size."""
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Is told how many runs are done, and how many there are."""
@@ -69,67 +64,6 @@ def calibrate(
         run(graph, batch, observe=counts)
         tick(len(batches) + done, 2 * len(batches))
     return {label: counts.observed(label) for label in largest.total}
-
-
-class Batches:
-    """Data in the smallest batches that a model takes, ``size`` samples each; the first ``samples`` of them.
-
-    Raises UsageError for data that do not fit the model's inputs.
-    """
-
-    def __init__(self, graph: Graph, data: Data, samples: int | None = None) -> None:
-        self._data = [data] if isinstance(data, Mapping) else data
-        self.size = _batch_size(graph)
-        found = sum(_length(graph, batch) for batch in self._data)
-        self._count = min(samples or found, found) // self.size
-        if self._count == 0:
-            text = f"the data have {found} samples, and the model takes {self.size} at a time"
-            raise UsageError(Diagnostic(text))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[dict[str, Array]]:
-        groups = iter(self._samples())
-        for _ in range(self._count):
-            group = list(islice(groups, self.size))
-            yield {name: np.concatenate([sample[name] for sample in group]) for name in group[0]}
-
-    def _samples(self) -> Iterator[dict[str, Array]]:
-        for batch in self._data:
-            for index in range(len(next(iter(batch.values())))):
-                yield {name: array[index : index + 1] for name, array in batch.items()}
-
-
-def _length(graph: Graph, batch: Mapping[str, Array]) -> int:
-    """How many samples a batch has; refused where it does not fit the model's inputs."""
-    named = {value.name: value for value in graph.inputs}
-    if unknown := [name for name in batch if name not in named]:
-        text = f"the model has no input `{unknown[0]}`{did_you_mean(unknown[0], named)}"
-        raise UsageError(Diagnostic(text))
-    if missing := [name for name in named if name not in batch]:
-        raise UsageError(Diagnostic(f"the data have no `{missing[0]}`, which is an input of the model"))
-    for name, array in batch.items():
-        type = named[name].type
-        if array.ndim != type.rank or array.dtype != type.dtype.numpy:
-            found = f"{array.dtype}{list(array.shape)}"
-            raise UsageError(Diagnostic(f"input `{name}` is {type}, but the data are {found}"))
-    lengths = {name: len(array) for name, array in batch.items()}
-    if len({*lengths.values()}) != 1:
-        told = ", ".join(f"{count} of `{name}`" for name, count in lengths.items())
-        raise UsageError(Diagnostic(f"the inputs have different numbers of samples: {told}"))
-    return next(iter(lengths.values()))
-
-
-def _batch_size(graph: Graph) -> int:
-    """How many samples the model takes at least; refused where its inputs differ in that."""
-    first = [value.type.shape[0] if value.type.rank else None for value in graph.inputs]
-    if not first or any(dim is None or dim != first[0] for dim in first):
-        raise UsageError(
-            Diagnostic("the inputs have no first dimension in common, along which data could have samples")
-        )
-    (dim, *_) = first
-    return max(bounds(dim)[0], 1) if isinstance(dim, SymbolicDim) else int(dim or 1)
 
 
 class _Largest:

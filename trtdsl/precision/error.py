@@ -2,22 +2,25 @@
 
 In: two graphs of the same inputs and outputs, and samples.  Out: the relative L2 error of each output over
 all samples, and that of each run, so that the worst sample can be named.  Both are computed by PyTorch on the
-CPU, one run at a time: nothing is kept but sums.
+CPU, as many samples at once as leave memory alone: nothing is kept but sums.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from trtdsl.ir import Graph
-from trtdsl.precision.calibrate import Batches, Progress
+from trtdsl.precision.batches import Batches
+from trtdsl.precision.calibrate import Progress
 from trtdsl.reference import run
 
 if TYPE_CHECKING:
     import torch
+
+Outputs: TypeAlias = "Mapping[str, torch.Tensor]"
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,28 @@ def output_error(
     """The error of a changed graph's outputs; places where both have the same infinity or NaN are equal."""
     totals = {output.name: (0.0, 0.0) for output in graph.outputs}
     runs: list[float] = []
-    for done, batch in enumerate(batches, 1):
-        exact, found = run(graph, batch), run(changed, batch)
-        squares = {name: _squares(tensor, found[name]) for name, tensor in exact.items()}
-        runs.append(max((_relative(*each) for each in squares.values()), default=0.0))
-        for name, (difference, size) in squares.items():
-            totals[name] = totals[name][0] + difference, totals[name][1] + size
+    groups = batches.together(changed)
+    for batch in groups:
+        together = run(graph, batch), run(changed, batch)
+        for exact, found in _by_run(*together, batches.size) if groups.count > 1 else [together]:
+            each = {name: squares(tensor, found[name]) for name, tensor in exact.items()}
+            runs.append(max((relative(*sums) for sums in each.values()), default=0.0))
+            for name, (difference, size) in each.items():
+                totals[name] = totals[name][0] + difference, totals[name][1] + size
         if progress:
-            progress(done, len(batches))
-    return OutputError({name: _relative(*each) for name, each in totals.items()}, tuple(runs), batches.size)
+            progress(len(runs), len(batches))
+    return OutputError({name: relative(*each) for name, each in totals.items()}, tuple(runs), batches.size)
 
 
-def _squares(exact: torch.Tensor, found: torch.Tensor) -> tuple[float, float]:
+def _by_run(exact: Outputs, found: Outputs, size: int) -> Iterator[tuple[Outputs, Outputs]]:
+    """The outputs of several runs, which were one, run by run."""
+    parts = [{name: each.split(size) for name, each in outputs.items()} for outputs in (exact, found)]
+    for index in range(len(next(iter(parts[0].values())))):
+        one, other = ({name: each[index] for name, each in part.items()} for part in parts)
+        yield one, other
+
+
+def squares(exact: torch.Tensor, found: torch.Tensor) -> tuple[float, float]:
     """The sums of squares of the differences, and of the exact numbers."""
     import torch
 
@@ -72,7 +85,8 @@ def _squares(exact: torch.Tensor, found: torch.Tensor) -> tuple[float, float]:
     return float(difference.square().sum()), float(size.square().sum())
 
 
-def _relative(difference: float, size: float) -> float:
+def relative(difference: float, size: float) -> float:
+    """The relative L2 error, of such sums."""
     if math.isnan(difference):
         return math.inf
     return math.sqrt(difference / size) if size else (math.inf if difference else 0.0)

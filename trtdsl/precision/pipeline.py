@@ -11,9 +11,10 @@ The steps of :func:`narrow` are its lines: ranges, equalisation, the layers that
 quantisation, and the error of the outputs. Each takes and gives plain values (a graph, :class:`Ranges`, a
 :class:`Policy`), so that one more is one more line:
 
-- what rewrites the float graph and its ranges goes where :func:`equalise` is called;
+- what rewrites the float graph and its ranges goes where :func:`equalise` is called, in ``_Way``, so that
+  every policy that is tried has it;
 - what decides, by measuring, that layers stay in floating point goes where ``_within_error`` is called: it
-  returns the policy with more labels in ``keep``.
+  returns the policy with their labels and reasons in ``measured``.
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from trtdsl.array_files import Array, read_named
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Graph, require_valid, walk
-from trtdsl.precision.calibrate import Batches, Observed, calibrate
-from trtdsl.precision.equalise import equalise
+from trtdsl.precision.batches import Batches
+from trtdsl.precision.calibrate import Observed, calibrate
+from trtdsl.precision.equalise import ALPHA, Equalised, equalise
 from trtdsl.precision.error import OutputError, output_error
 from trtdsl.precision.layers import quantisable_layers
 from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability, matches, parts
-from trtdsl.precision.quantize import Decision, quantize
+from trtdsl.precision.quantize import Decision, Quantised, quantize
 from trtdsl.precision.ranges import Ranges, digest, ranges_of, read_ranges
+from trtdsl.precision.sensitivity import Sensitivities, sensitivities, within
 from trtdsl.recipe import Recipe
 from trtdsl.trt.dialect import Dialect
 from trtdsl.types import DType
@@ -49,8 +53,8 @@ class Narrowed:
 
     ``around`` is the type that the rest is to be computed in, ``words`` are the recipe's; ``clipped`` is the
     share of a layer's input that its range cuts off, and ``error`` that of the outputs with all else in
-    float32, where there were data; ``alphas`` say how far the channels of a layer were equalised, ``errors``
-    how far the outputs are off with that layer alone in the narrow type, by label.
+    float32, where there were data; ``alphas`` say how far the channels of a layer were equalised, ``known``
+    how far the outputs are off with each layer alone in the narrow type, in samples of the data.
     """
 
     graph: Graph
@@ -62,8 +66,13 @@ class Narrowed:
     clipped: Mapping[str, float]
     error: OutputError | None
     alphas: Mapping[str, float]
-    errors: Mapping[str, float]
+    known: Sensitivities | None
     notes: tuple[Diagnostic, ...] = ()
+
+    @property
+    def errors(self) -> Mapping[str, float]:
+        """How far the outputs are off with a layer alone in the narrow type, by label."""
+        return {} if self.known is None else {label: self.known.of(label) for label in self.known.layers}
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -100,13 +109,12 @@ def narrow(
     ranges = _ranges(graph, recipe, observed, "" if data is None else digest(data), batches)
     # Whether a product before a quantised tensor keeps TensorRT 8 from computing in int8 nobody has seen.
     products = dialect is None or dialect.facts.strongly_typed
-    equalised = equalise(graph, ranges, policy.chosen(graph), recipe.equalise, products)
-    policy = _within_error(equalised.graph, equalised.ranges, policy, batches, recipe)
-    found = quantize(equalised.graph, equalised.ranges, policy, around)
+    balance = partial(equalise, graph, ranges, alpha=_alpha(recipe), products=products)
+    way = _Way(graph, balance, around, batches, told)
+    known = way.sensitivities(policy)
+    policy = _within_error(way, policy, known, recipe)
+    equalised, found = way.quantised(policy)
     require_valid(found.graph, "bound")
-    error = None
-    if batches is not None:
-        error = output_error(graph, found.graph, batches, lambda *done: told("measuring the error", *done))
     clipped = {
         label: each.magnitudes.share_beyond(ranges.layers[label].input)
         for label, each in observed.items()
@@ -120,21 +128,70 @@ def narrow(
         found.decisions,
         ranges,
         clipped,
-        error,
+        way.error(policy),
         equalised.alphas,
-        {},
+        known,
         _notes(dtype, around, dialect, targets),
     )
 
 
-def _within_error(
-    graph: Graph, ranges: Ranges, policy: Policy, batches: Batches | None, recipe: Recipe
-) -> Policy:
-    if recipe.max_error is not None:
-        raise UsageError(
-            Diagnostic("this release does not search by error", help=("leave out `--max-error`",))
-        )
-    return policy
+class _Way:
+    """From a policy to a quantised graph and its error, the same for every policy that is tried."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        balance: Callable[[Sequence[str]], Equalised],
+        around: DType,
+        batches: Batches | None,
+        told: Told,
+    ) -> None:
+        self._graph = graph
+        self._balance = balance
+        self._around = around
+        self._batches = batches
+        self._told = told
+
+    def equalised(self, policy: Policy) -> Equalised:
+        return self._balance(policy.chosen(self._graph))
+
+    def quantised(self, policy: Policy) -> tuple[Equalised, Quantised]:
+        equalised = self.equalised(policy)
+        return equalised, quantize(equalised.graph, equalised.ranges, policy, self._around)
+
+    def error(self, policy: Policy) -> OutputError | None:
+        """That of the outputs; None without data."""
+        if self._batches is None:
+            return None
+        told = partial(self._told, "measuring the error")
+        return output_error(self._graph, self.quantised(policy)[1].graph, self._batches, told)
+
+    def sensitivities(self, policy: Policy) -> Sensitivities | None:
+        """What each layer adds to it; None without data."""
+        if self._batches is None:
+            return None
+        equalised, told = self.equalised(policy), partial(self._told, "measuring each layer")
+        return sensitivities(equalised.graph, equalised.ranges, policy, self._batches, told)
+
+
+def _alpha(recipe: Recipe) -> float:
+    """How far to equalise: numbers of float8 are as precise when they are small, and gain nothing."""
+    if recipe.equalise is not None:
+        return recipe.equalise
+    return 0.0 if DType(recipe.precision) is DType.FLOAT8 else ALPHA
+
+
+def _within_error(way: _Way, policy: Policy, known: Sensitivities | None, recipe: Recipe) -> Policy:
+    """The policy with the layers that the recipe's error does not allow left in floating point."""
+    if recipe.max_error is None or known is None:
+        return policy
+
+    def measured(tried: Policy) -> OutputError:
+        found = way.error(tried)
+        assert found
+        return found
+
+    return within(recipe.max_error, known, policy, measured)
 
 
 # --- Choices -----------------------------------------------------------------------------------------------

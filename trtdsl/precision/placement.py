@@ -7,8 +7,8 @@ names layers for which those of size do not count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -32,19 +32,37 @@ FIRST_INT8_CONVOLUTION = 86
 @dataclass(frozen=True)
 class Policy:
     """What is asked for: the narrow type, the labels that are kept or allowed whatever the rules say, as
-    patterns with a star, and the compute capabilities, ``sm89``, that the engine is for."""
+    patterns with a star, and the compute capabilities, ``sm89``, that the engine is for.
+
+    ``measured`` are labels that stay in floating point because of what was measured, with the reason;
+    ``among`` are those that there is a choice of, where that is not all.
+    """
 
     dtype: DType
     keep: Sequence[str] = ()
     allow: Sequence[str] = ()
     targets: Sequence[str] = ()
+    measured: Mapping[str, str] = field(default_factory=dict[str, str])
+    among: Collection[str] | None = None
+
+    def only(self, labels: Collection[str]) -> Policy:
+        """The policy with the choice of these labels alone."""
+        return replace(self, among=labels)
+
+    def without(self, measured: Mapping[str, str]) -> Policy:
+        """The policy that leaves these labels, for their reasons, in floating point too."""
+        return replace(self, measured={**self.measured, **measured})
 
     def reason(self, layer: QuantisableLayer) -> str | None:
         """Why the layer stays in floating point; None where it becomes narrow."""
+        if self.among is not None and layer.label not in self.among:
+            return "it is not among the layers to choose from"
         if pattern := _matching(layer.label, self.keep):
             return f"`{pattern}` keeps it"
         if why := _lacking(layer, self):
             return why
+        if layer.label in self.measured:
+            return self.measured[layer.label]
         if _matching(layer.label, self.allow):
             return None
         shape = _shape(layer)

@@ -62,7 +62,11 @@ class LayerReport:
 @dataclass(frozen=True)
 class PrecisionReport:
     """A narrow type and the layers that could have it, weights' bytes by type, how many tensors are quantised
-    while the network runs, and how far the outputs are off, where there were data."""
+    while the network runs, and how far the outputs are off, where there were data.
+
+    ``expected`` is the error that the layers make one by one, put together, and ``shares`` are those of the
+    layers in its square, the largest first.
+    """
 
     dtype: DType
     layers: tuple[LayerReport, ...]
@@ -70,6 +74,8 @@ class PrecisionReport:
     pairs: int
     error: OutputError | None
     listed: bool
+    expected: float | None = None
+    shares: Sequence[tuple[str, float]] = ()
     notes: tuple[Diagnostic, ...] = ()
 
     @property
@@ -104,6 +110,8 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
                 tuple(computed.get(decision.label, ())),
             )
         )
+    planned = [layer.label for layer in layers if not layer.reason]
+    known = narrowed.known and narrowed.known.among(planned)
     return PrecisionReport(
         narrowed.dtype,
         tuple(layers),
@@ -111,6 +119,8 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
         sum(isinstance(node.op, Quantize) for node in walk(lowered)),
         narrowed.error,
         bool(kernels),
+        known and known.expected(),
+        known.shares if known else (),
         narrowed.notes,
     )
 
@@ -174,6 +184,7 @@ def show_report(report: PrecisionReport) -> str:
         f"weights  {weights}",
         f"pairs    {report.pairs} tensors are quantised and read back",
         f"error    {_show_error(report)}",
+        *_show_expected(report),
         *_show_kernels(report),
     ]
     kept = [layer for layer in report.layers if layer.reason]
@@ -217,6 +228,14 @@ def _show_error(report: PrecisionReport) -> str:
     place = f"sample {error.worst}" if error.batch == 1 else f"samples from {error.worst * error.batch} on"
     worst = f"the worst is {place}, {error.runs[error.worst]:.2g}"
     return f"{each}, in relative L2 on {error.samples} samples; {worst}"
+
+
+def _show_expected(report: PrecisionReport) -> Sequence[str]:
+    """Which five layers add most to the error."""
+    if report.expected is None:
+        return []
+    most = ", ".join(f"{label} {share:.0%}" for label, share in report.shares[:5])
+    return [f"expected {report.expected:.2g} of the layers one by one; most of it: {most}"]
 
 
 def _show_kernels(report: PrecisionReport) -> Sequence[str]:

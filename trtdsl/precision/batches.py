@@ -1,0 +1,148 @@
+"""Data for a model, in as few or as many samples at once as one asks for.
+
+In: a graph, and arrays for its inputs with the samples along their first dimension.  Out: batches by the
+inputs' names, the smallest that the model takes, or as large as memory allows::
+
+    for batch in Batches(graph, {"x": images}): ...
+    for batch in Batches(graph, {"x": images}).together(graph): ...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.ir import Graph, walk
+from trtdsl.reference import symbol_values
+from trtdsl.types import SymbolicDim, bounds, evaluate_shape
+
+Array: TypeAlias = npt.NDArray[Any]
+Batch: TypeAlias = dict[str, Array]
+Data: TypeAlias = "Mapping[str, Array] | Sequence[Mapping[str, Array]]"
+"""Arrays by the inputs' names, all samples in one or in several parts of any size."""
+
+MEMORY = 2**28
+"""Bytes that a graph's tensors may take together."""
+
+
+class Batches:
+    """Data in the smallest batches that a model takes, ``size`` samples each; the first ``samples`` of them.
+
+    Raises UsageError for data that do not fit the model's inputs.
+    """
+
+    def __init__(self, graph: Graph, data: Data, samples: int | None = None) -> None:
+        self._data = [data] if isinstance(data, Mapping) else data
+        self.size = _batch_size(graph)
+        found = sum(_length(graph, batch) for batch in self._data)
+        count = min(samples or found, found) // self.size
+        if count == 0:
+            text = f"the data have {found} samples, and the model takes {self.size} at a time"
+            raise UsageError(Diagnostic(text))
+        self._chosen = range(count)
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __iter__(self) -> Iterator[Batch]:
+        groups, place = iter(self._samples()), 0
+        for chosen in self._chosen:
+            skipped = (chosen - place) * self.size
+            group = list(islice(groups, skipped, skipped + self.size))
+            place = chosen + 1
+            yield _joined(group)
+
+    def _samples(self) -> Iterator[Batch]:
+        for batch in self._data:
+            for index in range(len(next(iter(batch.values())))):
+                yield {name: array[index : index + 1] for name, array in batch.items()}
+
+    def spread(self, samples: int) -> Batches:
+        """At most so many samples of these, from all over the data."""
+        count = max(samples // self.size, 1)
+        found = Batches.__new__(Batches)
+        found._data, found.size = self._data, self.size
+        found._chosen = self._chosen[:: math.ceil(len(self) / count)]
+        return found
+
+    def together(self, graph: Graph, memory: int = MEMORY) -> Groups:
+        """The same with several samples at once, as many as let the graph's tensors stay within a memory."""
+        return Groups(self, _most_together(graph, next(iter(self)), memory))
+
+
+class Groups:
+    """Batches put together, ``count`` of one shape at most."""
+
+    def __init__(self, batches: Batches, count: int) -> None:
+        self._batches = batches
+        self.count = count
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Batch]:
+        group: list[Batch] = []
+        for batch in self._batches:
+            if group and (len(group) == self.count or _shapes(group[0]) != _shapes(batch)):
+                yield _joined(group)
+                group = []
+            group.append(batch)
+        yield _joined(group)
+
+
+def _joined(group: Sequence[Batch]) -> Batch:
+    return {name: np.concatenate([each[name] for each in group]) for name in group[0]}
+
+
+def _shapes(batch: Batch) -> list[tuple[int, ...]]:
+    return [array.shape for array in batch.values()]
+
+
+def _most_together(graph: Graph, batch: Batch, memory: int) -> int:
+    """How many of the smallest batches a graph may run at once: one where its outputs are not by sample."""
+    dim = graph.inputs[0].type.shape[0]
+    by_sample = all(output.value.type.shape[:1] == (dim,) for output in graph.outputs)
+    if not isinstance(dim, SymbolicDim) or not by_sample:
+        return 1
+    sizes = symbol_values(graph, batch)
+    results = [result.type for node in walk(graph) for result in node.results]
+    bits = sum(math.prod(evaluate_shape(type.shape, sizes)) * type.dtype.bits for type in results)
+    length = len(next(iter(batch.values())))
+    return max(min(memory * 8 // max(bits, 1), bounds(dim)[1] // length), 1)
+
+
+def _length(graph: Graph, batch: Mapping[str, Array]) -> int:
+    """How many samples a batch has; refused where it does not fit the model's inputs."""
+    named = {value.name: value for value in graph.inputs}
+    if unknown := [name for name in batch if name not in named]:
+        text = f"the model has no input `{unknown[0]}`{did_you_mean(unknown[0], named)}"
+        raise UsageError(Diagnostic(text))
+    if missing := [name for name in named if name not in batch]:
+        raise UsageError(Diagnostic(f"the data have no `{missing[0]}`, which is an input of the model"))
+    for name, array in batch.items():
+        type = named[name].type
+        if array.ndim != type.rank or array.dtype != type.dtype.numpy:
+            found = f"{array.dtype}{list(array.shape)}"
+            raise UsageError(Diagnostic(f"input `{name}` is {type}, but the data are {found}"))
+    lengths = {name: len(array) for name, array in batch.items()}
+    if len({*lengths.values()}) != 1:
+        told = ", ".join(f"{count} of `{name}`" for name, count in lengths.items())
+        raise UsageError(Diagnostic(f"the inputs have different numbers of samples: {told}"))
+    return next(iter(lengths.values()))
+
+
+def _batch_size(graph: Graph) -> int:
+    """How many samples the model takes at least; refused where its inputs differ in that."""
+    first = [value.type.shape[0] if value.type.rank else None for value in graph.inputs]
+    if not first or any(dim is None or dim != first[0] for dim in first):
+        raise UsageError(
+            Diagnostic("the inputs have no first dimension in common, along which data could have samples")
+        )
+    (dim, *_) = first
+    return max(bounds(dim)[0], 1) if isinstance(dim, SymbolicDim) else int(dim or 1)
