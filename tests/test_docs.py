@@ -99,6 +99,8 @@ def readme_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     generator = torch.Generator().manual_seed(0)
     fitting = {key: torch.randn(shape, generator=generator) / 10 for key, shape in shapes["cnn/cnn"].items()}
     torch.save(fitting, tmp_path / "weights.pth")
+    samples = np.random.default_rng(0).normal(size=(16, 3, 32, 32)).astype(np.float32)
+    np.savez(tmp_path / "samples.npz", data=samples)
     wrong = shapes["resnet/resnet18"] | {"layer2.0.conv1.weight": (128, 32, 3, 3)}
     save_file(
         {key: np.zeros(shape, np.float32) for key, shape in wrong.items()}, tmp_path / "weights.safetensors"

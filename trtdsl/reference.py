@@ -12,7 +12,7 @@ PyTorch has no such object, and what comes out is held against the type that the
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, rebuild
 from trtdsl.ops.base import Module, Op
 from trtdsl.types import (
@@ -48,6 +49,13 @@ Observer: TypeAlias = "Callable[[Value, torch.Tensor], object]"
 
 class ReferenceMismatch(Exception):
     """PyTorch computes another type than the graph says: no fault of the model."""
+
+
+def require_torch(what: str) -> None:
+    """Raise :class:`UsageError` where PyTorch is not installed, which ``what`` needs."""
+    if importlib.util.find_spec("torch") is None:
+        help = ("pip install 'trtdsl[torch]'",)
+        raise UsageError(Diagnostic(f"{what} needs PyTorch, which is not installed", help=help))
 
 
 # --- A graph ----------------------------------------------------------------------------------------------

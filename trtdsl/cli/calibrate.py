@@ -62,7 +62,9 @@ def calibrate(
     from trtdsl.compile import check_file, optimize_graph, require_values
     from trtdsl.precision.calibrate import calibrate as observe
     from trtdsl.precision.ranges import digest, ranges_of
+    from trtdsl.reference import require_torch
 
+    require_torch("finding ranges")
     graph = without_warnings(check_file(file, weights, choice))
     require_values(graph)
     path = output or Path(f"{graph.name}.ranges.json")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from trtdsl.ir import Graph, Node, Value, Weight, graphs
@@ -30,6 +29,7 @@ from trtdsl.ops.softmax import LogSoftmax, Softmax, Softmin
 from trtdsl.ops.statistics import Nansum, Renorm
 from trtdsl.ops.unary import Cos, Cosh, Exp, Expm1, Sin, Sinh, Square, Tan
 from trtdsl.precision.known import Known, describe, largest_of, least_of, numbers_of
+from trtdsl.precision.labels import matching
 from trtdsl.types import Dim, DType, SymbolicDim, bounds
 
 LONG_SUM = 64
@@ -114,15 +114,10 @@ class FloatingPolicy:
     allow: Sequence[str] = ()
 
     def kept(self, node: Node) -> str | None:
-        return _matching(node, self.keep)
+        return matching((node.scope, node.op.name), self.keep)
 
     def allowed(self, node: Node) -> bool:
-        return _matching(node, self.allow) is not None
-
-
-def _matching(node: Node, patterns: Sequence[str]) -> str | None:
-    names = (node.scope, node.op.name)
-    return next((p for p in patterns if any(name and fnmatchcase(name, p) for name in names)), None)
+        return matching((node.scope, node.op.name), self.allow) is not None
 
 
 def reasons(

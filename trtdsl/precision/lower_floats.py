@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,6 +25,7 @@ from trtdsl.precision.calibrate import Batches
 from trtdsl.precision.fewest_casts import with_fewest_casts
 from trtdsl.precision.floating import POLICY, FloatingPolicy, reasons
 from trtdsl.precision.known import known
+from trtdsl.precision.labels import matching
 from trtdsl.precision.magnitudes import out_of_range
 from trtdsl.recipe import Recipe
 from trtdsl.types import DType
@@ -138,7 +138,7 @@ def _require_names(graph: Graph, policy: FloatingPolicy, dtype: DType) -> None:
     }
     for option, patterns in ((f"--keep {DType.FLOAT32}", policy.keep), (f"--allow {dtype}", policy.allow)):
         for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in names):
+            if matching(names, [pattern]) is None:
                 text = f"`{option}='{pattern}'`: no label and no operator of `{graph.name}` is like that"
                 raise UsageError(Diagnostic(text + did_you_mean(pattern, names)))
 

@@ -20,7 +20,6 @@ quantisation, and the error of the outputs. Each takes and gives plain values (a
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,17 +27,18 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from trtdsl.array_files import Array, read_named
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
-from trtdsl.ir import Graph, require_valid, walk
+from trtdsl.diagnostics import Diagnostic
+from trtdsl.ir import Graph, require_valid
 from trtdsl.precision.batches import Batches
 from trtdsl.precision.calibrate import Observed, calibrate
 from trtdsl.precision.equalise import ALPHA, Equalised, equalise
 from trtdsl.precision.error import OutputError, output_error
-from trtdsl.precision.layers import quantisable_layers
-from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability, matches, parts
+from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability
+from trtdsl.precision.possible import require_possible
 from trtdsl.precision.quantize import Decision, Quantised, quantize
-from trtdsl.precision.ranges import Ranges, digest, ranges_of, read_ranges
+from trtdsl.precision.ranges import Ranges, digest, ranges_of
 from trtdsl.precision.sensitivity import Sensitivities, sensitivities, within
+from trtdsl.precision.stored import STORED, stored_ranges
 from trtdsl.recipe import Recipe
 from trtdsl.trt.dialect import Dialect
 from trtdsl.types import DType
@@ -99,14 +99,14 @@ def narrow(
     told = progress or (lambda phase, done, total: None)
     dtype, around = DType(recipe.precision), around_of(recipe, graph)
     policy = policy_of(recipe, targets)
-    _require_source(recipe)
-    _require_release((dtype, around), dialect)
-    _require_labels(graph, recipe)
-    require_runnable(graph, policy)
+    require_possible(graph, recipe, policy, around, dialect)
     data = _data(graph, recipe)
     batches = None if data is None else Batches(graph, data, recipe.samples)
     observed = _observed(graph, batches, told)
     ranges = _ranges(graph, recipe, observed, "" if data is None else digest(data), batches)
+    if ranges.method == STORED:
+        absent = [label for label in policy.chosen(graph) if label not in ranges.layers]
+        policy = policy.without(dict.fromkeys(absent, "the checkpoint has no range of it"))
     # Whether a product before a quantised tensor keeps TensorRT 8 from computing in int8 nobody has seen.
     products = dialect is None or dialect.facts.strongly_typed
     balance = partial(equalise, graph, ranges, alpha=_alpha(recipe), products=products)
@@ -212,46 +212,6 @@ def policy_of(recipe: Recipe, targets: Sequence[str]) -> Policy:
     return Policy(DType(recipe.precision), keep, allow, [target.lower() for target in targets])
 
 
-def _require_labels(graph: Graph, recipe: Recipe) -> None:
-    """Refuse patterns that no label of the model fits."""
-    labels = {part for node in walk(graph) for part in parts(node.scope)}
-    for option, chosen in (("--keep", recipe.keep), ("--allow", recipe.allow)):
-        for dtype, patterns in chosen.items():
-            for pattern in patterns:
-                if not any(matches(label, pattern) for label in labels):
-                    text = f"`{option} {dtype}='{pattern}'`: no label of `{graph.name}` is like that"
-                    raise UsageError(Diagnostic(text + did_you_mean(pattern, labels)))
-
-
-def require_runnable(graph: Graph, policy: Policy) -> None:
-    """Refuse a type that a target lacks, and one that no layer of the model would be computed in."""
-    for target in policy.targets:
-        if capability(target) < (least := FIRST_CAPABILITY[policy.dtype]):
-            text = f"{target} does not compute in {policy.dtype}: sm{least} is the first that does"
-            raise UsageError(Diagnostic(text, help=("leave the target out, or choose another precision",)))
-    layers = {layer.label: layer for layer in quantisable_layers(graph)}
-    reasons = [policy.reason(layer) for layer in layers.values()]
-    if not reasons:
-        text = (
-            f"model `{graph.name}` has neither convolutions nor linear layers with weights of the checkpoint"
-        )
-        raise UsageError(Diagnostic(text))
-    if None not in reasons:
-        counts = Counter(reason for reason in reasons if reason)
-        told = tuple(f"{count} of {len(reasons)}: {reason}" for reason, count in counts.most_common(3))
-        advice = f"`--allow {policy.dtype}='*'` lets rules of size not count"
-        text = f"no layer of `{graph.name}` would be computed in {policy.dtype}"
-        raise UsageError(Diagnostic(text, help=(*told, advice)))
-
-
-def _require_release(dtypes: Sequence[DType], dialect: Dialect | None) -> None:
-    """Refuse types that a release of TensorRT lacks, before anything is run."""
-    for dtype in dtypes:
-        if dialect is not None and dtype not in dialect.data_types:
-            text = f"{dialect} has no {dtype}: TensorRT 10 and TensorRT-RTX have"
-            raise UsageError(Diagnostic(text))
-
-
 def _notes(
     dtype: DType, around: DType, dialect: Dialect | None, targets: Sequence[str]
 ) -> tuple[Diagnostic, ...]:
@@ -276,13 +236,6 @@ DEFAULT = 80
 # --- Ranges ------------------------------------------------------------------------------------------------
 
 
-def _require_source(recipe: Recipe) -> None:
-    if recipe.calibrate is None and recipe.scales is None:
-        text = f"{recipe.precision} needs the ranges of the model's tensors"
-        help = "give data with `--calibrate samples.npz`, or ranges that were found with `--scales FILE`"
-        raise UsageError(Diagnostic(text, help=(help,)))
-
-
 def _data(graph: Graph, recipe: Recipe) -> dict[str, Array] | None:
     if recipe.calibrate is None:
         return None
@@ -300,7 +253,7 @@ def _ranges(
 ) -> Ranges:
     """Those of the file, or what the method makes of the data."""
     if recipe.scales is not None:
-        return read_ranges(recipe.scales)
+        return stored_ranges(recipe.scales, graph, DType(recipe.precision))
     kept, dtype = recipe.percentile or 99.99, DType(recipe.precision)
     count = 0 if batches is None else len(batches) * batches.size
     return ranges_of(observed, graph.name, recipe.method, count, data, dtype=dtype, percentile=kept)

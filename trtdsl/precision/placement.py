@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from trtdsl.ir import Graph
+from trtdsl.precision.labels import matching
 from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
 from trtdsl.types import DType
 
@@ -34,8 +34,8 @@ class Policy:
     """What is asked for: the narrow type, the labels that are kept or allowed whatever the rules say, as
     patterns with a star, and the compute capabilities, ``sm89``, that the engine is for.
 
-    ``measured`` are labels that stay in floating point because of what was measured, with the reason;
-    ``among`` are those that there is a choice of, where that is not all.
+    ``measured`` are labels that stay in floating point because of what was measured or is known, with the
+    reason; ``among`` are those that there is a choice of, where that is not all.
     """
 
     dtype: DType
@@ -57,13 +57,13 @@ class Policy:
         """Why the layer stays in floating point; None where it becomes narrow."""
         if self.among is not None and layer.label not in self.among:
             return "it is not among the layers to choose from"
-        if pattern := _matching(layer.label, self.keep):
+        if pattern := matching([layer.label], self.keep):
             return f"`{pattern}` keeps it"
         if why := _lacking(layer, self):
             return why
         if layer.label in self.measured:
             return self.measured[layer.label]
-        if _matching(layer.label, self.allow):
+        if matching([layer.label], self.allow):
             return None
         shape = _shape(layer)
         return next((why for rule in _RULES if (why := rule(shape, self.dtype))), None)
@@ -144,21 +144,6 @@ def _of_float8(shape: _Shape, dtype: DType) -> str | None:
 
 
 _RULES: Sequence[Callable[[_Shape, DType], str | None]] = (_narrow, _uneven, _vector, _of_float8)
-
-
-def _matching(label: str, patterns: Sequence[str]) -> str | None:
-    return next((pattern for pattern in patterns if matches(label, pattern)), None)
-
-
-def matches(label: str, pattern: str) -> bool:
-    """Whether a pattern is of a layer: of its label, or of one that was folded into it, as `bn1` is into
-    `conv1+bn1`."""
-    return any(fnmatchcase(part, pattern) for part in parts(label))
-
-
-def parts(label: str) -> Sequence[str]:
-    """A label, and those that it was put together of."""
-    return tuple(dict.fromkeys((label, *label.split("+"))))
 
 
 def capability(target: str) -> int:

@@ -182,7 +182,7 @@ def show_report(report: PrecisionReport) -> str:
     lines = [
         f"layers   {', '.join(f'{dtype} {count}' for dtype, count in _narrowest_first(dtypes))}",
         f"weights  {weights}",
-        f"pairs    {report.pairs} tensors are quantised and read back",
+        f"pairs    {_tensors(report.pairs)} quantised and read back",
         f"error    {_show_error(report)}",
         *_show_expected(report),
         *_show_kernels(report),
@@ -228,6 +228,10 @@ def _show_error(report: PrecisionReport) -> str:
     place = f"sample {error.worst}" if error.batch == 1 else f"samples from {error.worst * error.batch} on"
     worst = f"the worst is {place}, {error.runs[error.worst]:.2g}"
     return f"{each}, in relative L2 on {error.samples} samples; {worst}"
+
+
+def _tensors(count: int) -> str:
+    return "1 tensor is" if count == 1 else f"{count} tensors are"
 
 
 def _show_expected(report: PrecisionReport) -> Sequence[str]:

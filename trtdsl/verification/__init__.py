@@ -25,11 +25,11 @@ from trtdsl.compile import check_file, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
 from trtdsl.options import CheckOptions, WeightFiles, WeightsDType, files_of
-from trtdsl.reference import ProfilePoint
+from trtdsl.reference import ProfilePoint, require_torch
 from trtdsl.verification.comparison import compare_with
 from trtdsl.verification.engine import EngineLike, compare_engine, engine_of, loaded
 from trtdsl.verification.inputs import Array, choose_inputs, input_advice, load_inputs
-from trtdsl.verification.loading import load_module, require_torch
+from trtdsl.verification.loading import load_module
 from trtdsl.verification.oracle import (
     OnnxReference,
     Reference,

@@ -18,13 +18,12 @@ import numpy as np
 from trtdsl.compile import require_values
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.ir import Graph, Output
-from trtdsl.reference import symbol_values
+from trtdsl.reference import require_torch, symbol_values
 from trtdsl.runtime.engine import Engine, check_arrays, read_engine
 from trtdsl.trt.manifest import Binding, Manifest
 from trtdsl.types import DType, TensorType
 from trtdsl.verification.comparison import compare_with, notes_on_outputs, with_advice
 from trtdsl.verification.hidden import ROUNDINGS
-from trtdsl.verification.loading import require_torch
 from trtdsl.verification.oracle import Array, Reference
 from trtdsl.verification.outputs import paired, require_all
 from trtdsl.verification.result import (

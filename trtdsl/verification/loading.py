@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.reference import require_torch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,13 +82,6 @@ def _require_arguments(name: str, maker: Callable[..., Any], arguments: Mapping[
         options = " ".join(f"--arg {each}=VALUE" for each in needed)
         plural = "arguments" if len(needed) > 1 else "an argument"
         raise UsageError(Diagnostic(f"{name} needs {plural}: {names}", help=(f"`{options}`",)))
-
-
-def require_torch(what: str) -> None:
-    """Raise :class:`UsageError` where PyTorch is not installed, which ``what`` needs."""
-    if importlib.util.find_spec("torch") is None:
-        help = ("pip install 'trtdsl[torch]'",)
-        raise UsageError(Diagnostic(f"{what} needs PyTorch, which is not installed", help=help))
 
 
 def require_export(what: str) -> None:

@@ -1,0 +1,85 @@
+"""Ranges that checkpoints have, as ModelOpt and compressed-tensors leave them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from trtdsl.diagnostics import UsageError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph
+from trtdsl.passes import optimize
+from trtdsl.precision.pipeline import narrow
+from trtdsl.precision.stored import stored_ranges
+from trtdsl.recipe import Recipe
+from trtdsl.reference import random_weights
+from trtdsl.types import DType
+
+MODEL = """
+model m() {
+  input x: float32[4, 16, 8, 8]
+  h = x -> conv: Conv2d(32, 3) -> bn: BatchNorm2d -> relu -> permute(0, 2, 3, 1)
+  output y = h -> fc1: Linear(32) -> relu -> fc2: Linear(32)
+}
+"""
+
+
+@pytest.fixture
+def graph() -> Graph:
+    return optimize(random_weights(elaborate_text(MODEL), 1))
+
+
+def checkpoint(folder: Path, **entries: Any) -> Path:
+    arrays = {name.replace("__", "."): np.asarray(value, np.float32) for name, value in entries.items()}
+    save_file({**arrays, "conv.weight": np.zeros((1, 1), np.float32)}, folder / "m.safetensors")
+    return folder / "m.safetensors"
+
+
+def ends(path: Path, graph: Graph, dtype: DType = DType.INT8) -> dict[str, float]:
+    return {label: layer.input for label, layer in stored_ranges(path, graph, dtype).layers.items()}
+
+
+def test_magnitudes_of_modelopt(graph: Graph, tmp_path: Path) -> None:
+    entries = {"conv__input_quantizer___amax": 2.5, "fc1__input_quantizer___amax": [4.0]}
+    path = checkpoint(tmp_path, **entries)
+    # A label that another was folded into has those of the first.
+    assert ends(path, graph) == ends(path, graph, DType.FLOAT8) == {"conv+bn": 2.5, "fc1": 4.0}
+    found = narrow(graph, Recipe(precision="int8", scales=path))
+    assert [decision.reason for decision in found.decisions] == ["", "", "the checkpoint has no range of it"]
+
+
+def test_a_checkpoint_of_torch(graph: Graph, tmp_path: Path) -> None:
+    torch.save({"fc1.input_quantizer._amax": torch.tensor(4.0)}, tmp_path / "m.pth")
+    assert ends(tmp_path / "m.pth", graph) == {"fc1": 4.0}
+
+
+def test_scales_of_compressed_tensors(graph: Graph, tmp_path: Path) -> None:
+    path = checkpoint(tmp_path, fc1__input_scale=[0.5], fc2__input_scale=0.25)
+    assert ends(path, graph) == {"fc1": 63.5, "fc2": 31.75}
+    assert ends(path, graph, DType.FLOAT8) == {"fc1": 224.0, "fc2": 112.0}
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({}, "has no ranges of the layers of `m`"),
+        ({"fc1__input_scale": [1.0, 2.0]}, "`fc1.input_scale` has 2 numbers: the input of a layer has one"),
+        ({"fc1__input_scale": np.inf}, "`fc1.input_scale` gives a range of inf"),
+        ({"fc1__input_quantizer___amax": -1.0}, "`fc1.input_quantizer._amax` gives a range of -1"),
+    ],
+)
+def test_what_is_refused(graph: Graph, tmp_path: Path, entries: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        stored_ranges(checkpoint(tmp_path, **entries), graph, DType.INT8)
+
+
+def test_a_file_of_ranges_is_told_by_its_text(graph: Graph, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('{"format": 1, "layers": {"fc1": {"input": 3}}}')
+    assert ends(tmp_path / "r.json", graph) == {"fc1": 3.0}
+    with pytest.raises(UsageError, match="cannot read"):
+        stored_ranges(tmp_path / "none.json", graph, DType.INT8)

@@ -1,0 +1,90 @@
+"""What a recipe asks for that cannot be had, told before anything is run.
+
+In: an optimised graph, a recipe, the policy that is made of it, and the release of TensorRT.  Out: nothing,
+or a UsageError that says what is lacking and the least that has it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.ir import Graph, walk
+from trtdsl.precision.labels import matching, parts
+from trtdsl.precision.layers import quantisable_layers
+from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability
+from trtdsl.recipe import Recipe
+from trtdsl.reference import require_torch
+from trtdsl.trt.dialect import Dialect
+from trtdsl.types import DType
+
+
+def require_possible(
+    graph: Graph, recipe: Recipe, policy: Policy, around: DType, dialect: Dialect | None
+) -> None:
+    """Refuse what cannot be done; UsageError."""
+    _require_source(recipe)
+    _require_release((policy.dtype, around), dialect)
+    _require_kept_types(recipe, around)
+    _require_labels(graph, recipe)
+    _require_runnable(graph, policy)
+
+
+def _require_source(recipe: Recipe) -> None:
+    if recipe.calibrate is not None:
+        require_torch("running the model over data")
+    elif recipe.scales is None:
+        text = f"{recipe.precision} needs the ranges of the model's tensors"
+        help = "give data with `--calibrate samples.npz`, or ranges that were found with `--scales FILE`"
+        raise UsageError(Diagnostic(text, help=(help,)))
+
+
+def _require_release(dtypes: Sequence[DType], dialect: Dialect | None) -> None:
+    """Refuse types that a release of TensorRT lacks, before anything is run."""
+    for dtype in dtypes:
+        if dialect is not None and dtype not in dialect.data_types:
+            text = f"{dialect} has no {dtype}: TensorRT 10 and TensorRT-RTX have"
+            raise UsageError(Diagnostic(text))
+
+
+def _require_kept_types(recipe: Recipe, around: DType) -> None:
+    """Refuse to keep layers in a type that nothing is computed in."""
+    for dtype in recipe.keep:
+        if dtype not in (around, DType.FLOAT32):
+            text = f"`--keep {dtype}=…`: what is not in {recipe.precision} is computed in {around} or float32"
+            raise UsageError(Diagnostic(text, help=(f"keep it in {around}, or give `--around {dtype}`",)))
+
+
+def _require_labels(graph: Graph, recipe: Recipe) -> None:
+    """Refuse patterns that nothing of the model is like: no label, and for float32 no operator."""
+    labels = {part for node in walk(graph) if node.scope for part in parts(node.scope)}
+    operators = {node.op.name for node in walk(graph)}
+    for option, chosen in (("--keep", recipe.keep), ("--allow", recipe.allow)):
+        for dtype, patterns in chosen.items():
+            known = {*labels, *operators} if DType(dtype) is DType.FLOAT32 else labels
+            for pattern in patterns:
+                if matching(known, [pattern]) is None:
+                    text = f"`{option} {dtype}='{pattern}'`: no label of `{graph.name}` is like that"
+                    raise UsageError(Diagnostic(text + did_you_mean(pattern, known)))
+
+
+def _require_runnable(graph: Graph, policy: Policy) -> None:
+    """Refuse a type that a target lacks, and one that no layer of the model would be computed in."""
+    for target in policy.targets:
+        if capability(target) < (least := FIRST_CAPABILITY[policy.dtype]):
+            text = f"{target} does not compute in {policy.dtype}: sm{least} is the first that does"
+            raise UsageError(Diagnostic(text, help=("leave the target out, or choose another precision",)))
+    layers = {layer.label: layer for layer in quantisable_layers(graph)}
+    reasons = [policy.reason(layer) for layer in layers.values()]
+    if not reasons:
+        text = (
+            f"model `{graph.name}` has neither convolutions nor linear layers with weights of the checkpoint"
+        )
+        raise UsageError(Diagnostic(text))
+    if None not in reasons:
+        counts = Counter(reason for reason in reasons if reason)
+        told = tuple(f"{count} of {len(reasons)}: {reason}" for reason, count in counts.most_common(3))
+        advice = f"`--allow {policy.dtype}='*'` lets rules of size not count"
+        text = f"no layer of `{graph.name}` would be computed in {policy.dtype}"
+        raise UsageError(Diagnostic(text, help=(*told, advice)))
