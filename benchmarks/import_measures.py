@@ -40,7 +40,7 @@ def made(model: Model) -> tuple[Any, Any]:
 def measured(model: Model) -> dict[str, Any]:
     """The record of an import."""
     from trtdsl.elaborate import elaborate_text
-    from trtdsl.importers.module import checked_import, import_program
+    from trtdsl.importers.module import checked_import
     from trtdsl.ir.alike import difference
     from trtdsl.syntax import format_text
     from trtdsl.verification.oracle import state_of
@@ -54,7 +54,7 @@ def measured(model: Model) -> dict[str, Any]:
         extra = exports.peak()
     error, outputs = _error(module, model, found)
     weights = sum(each.nbytes for each in [*module.parameters(), *module.buffers()])
-    flat = import_program(captured.program, is_flat=True)
+    flat = checked_import(captured, state_of(module), True)
     return {
         "lines": len(found.text.splitlines()),
         "constants": len(found.constants),
@@ -72,10 +72,12 @@ def measured(model: Model) -> dict[str, Any]:
 
 def imported_again(model: Model) -> dict[str, Any]:
     """The text of an import in a process of its own, to compare."""
-    from trtdsl.importers.module import import_program
+    from trtdsl.importers.module import checked_import
+    from trtdsl.verification.oracle import state_of
 
     module, constructed = made(model)
-    return {"text": digest(import_program(_captured(module, constructed, model).program).text)}
+    found = checked_import(_captured(module, constructed, model), state_of(module), False)
+    return {"text": digest(found.text)}
 
 
 def digest(text: str) -> str:

@@ -33,6 +33,7 @@ NUMBERS: dict[str, Function] = {
     "a line": lambda x: x + torch.linspace(-1, 1, x.shape[1])[None, :, None],
     "a line to a size": lambda x: x + torch.linspace(0, x.shape[1] - 1, x.shape[1])[:, None],
     "backwards": lambda x: x[:, torch.arange(x.shape[1] - 1, -1, -1)],
+    "backwards by a float": lambda x: x * torch.arange(x.shape[1], -x.shape[1], -1.0)[: x.shape[1], None],
     "parts": lambda x: x.split([1, x.shape[1] - 1], 1)[1],
     "windows": lambda x: x.unfold(1, 2, 1),
     "the length before": lambda x: functional.interpolate(

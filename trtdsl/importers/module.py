@@ -212,6 +212,7 @@ def _with_parts(captured: Captured, is_flat: bool) -> tuple[Program, Imported]:
     program = captured.program
     first: list[tuple[Operation, str]] = []
     missing: list[tuple[Operation, str]] = []
+    apart: frozenset[str] = frozenset()
     for _ in range(ROUNDS):
         prepared = _prepared(program)
         try:
@@ -219,7 +220,11 @@ def _with_parts(captured: Captured, is_flat: bool) -> tuple[Program, Imported]:
         except Untranslated as error:
             missing = error.missing
         first = first or missing
-        parts = captured.in_parts(frozenset(each.name for each, _ in missing))
+        names = {each.name for each, _ in missing}
+        if names <= apart:
+            break
+        apart |= names
+        parts = captured.in_parts(apart)
         if parts is None:
             break
         program = parts

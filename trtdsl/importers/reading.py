@@ -8,7 +8,7 @@ that of what ``run_decompositions`` makes of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,8 +35,6 @@ class Reading:
     dims: Mapping[str, Dim]
     known: Mapping[str, Any]
     """fields of the :class:`~trtdsl.importers.program.Program`"""
-    apart: set[str] = field(default_factory=set[str])
-    """the operations that are taken apart so far"""
 
     def program(self) -> Program:
         """The program; raises :class:`~trtdsl.diagnostics.DiagnosticError` where it cannot be followed."""
@@ -56,10 +54,8 @@ class Reading:
 
     def in_parts(self, names: frozenset[str]) -> Program | None:
         """The program with these operations as what PyTorch makes them of; None where it has nothing."""
-        before = len(self.apart)
-        self.apart |= names
-        table = {target: parts for target, parts in _parts() if overload_of(target) in self.apart}
-        if not table or len(self.apart) == before:
+        table = {target: parts for target, parts in _parts() if overload_of(target) in names}
+        if not table:
             return None
         try:
             return self._decomposed(table)

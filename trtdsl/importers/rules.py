@@ -326,7 +326,13 @@ def _scalar_tensor(writing: Writing) -> Expression:
 
 @rule("arange")
 def _arange(writing: Writing) -> Expression:
-    start, end, step = writing.get("start", 0), writing["end"], writing.get("step", 1)
+    numbers = writing.get("start", 0), writing["end"], writing.get("step", 1)
+    if not all(isinstance(each, (int, float)) for each in numbers):
+        # Beside a dimension the language takes whole numbers only.
+        numbers = tuple(
+            int(each) if isinstance(each, float) and each.is_integer() else each for each in numbers
+        )
+    start, end, step = numbers
     dtype = writing.result.dtype
     given: list[Argument] = (
         [end] if (start, step) == (0, 1) else [start, end] if step == 1 else [start, end, step]

@@ -67,9 +67,10 @@ def _fraction(value: Any, dim_of: Callable[[Any], Dim]) -> tuple[Dim, int]:
         return up, down
     if kind in _DIVISIONS:
         (up, down), (other_up, other_down) = (_fraction(each, dim_of) for each in value.args)
-        if not isinstance(other_up, int) or other_up <= 0:
+        if not isinstance(other_up, int) or other_up == 0:
             raise NotOfSizes
-        return up * other_down, down * other_up
+        sign = 1 if other_up > 0 else -1
+        return sign * up * other_down, down * abs(other_up)
     if value.is_integer:
         return dim_of(value), 1
     raise NotOfSizes
