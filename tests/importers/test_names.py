@@ -6,7 +6,7 @@ import pytest
 
 from trtdsl.importers.names import assigned, hints_of, numbered
 from trtdsl.importers.program import Frame
-from trtdsl.importers.sketch import Branch, Literal, Loop, Statement, Text, Use
+from trtdsl.importers.sketch import Apply, Block, Branch, Literal, Loop, Statement, Text, Use
 
 
 def statement(code: str, *results: str | None, file: str = "model.py", line: int = 1) -> Statement:
@@ -40,6 +40,26 @@ def test_the_last_value_of_a_line_has_its_name() -> None:
 def test_several_values_of_a_line_have_its_names_in_order() -> None:
     code = "q, k = f(x), g(x)"
     assert hints_of([statement(code, "v"), statement(code, "w")]) == {"v": "q", "w": "k"}
+
+
+@pytest.mark.parametrize(
+    ("returned", "hints"),
+    [
+        (["mean", "scale", ""], {"v": "mean", "w": "scale", "u": "y"}),
+        (["", "scale", "y"], {"v": "mean", "w": "scale", "u": "y"}),
+        (["scale", "scale", ""], {"v": "y", "w": "mean", "u": "scale"}),
+        (["", "", ""], {"v": "y", "w": "mean", "u": "scale"}),
+    ],
+)
+def test_results_of_a_block_have_the_names_that_they_have_inside(
+    returned: list[str], hints: dict[str, str]
+) -> None:
+    values = ("a", "b", "c")
+    inner = {value: name for value, name in zip(values, returned, strict=True) if name}
+    block = Block("Scaler", (), (), (), values, hints=inner)
+    frame = Frame("model.py", 1, "forward", "y, mean, scale = self.scaler(x)")
+    use = Statement(("v", "w", "u"), Apply("Scaler", is_module=True), (), (frame,))
+    assert hints_of([use], [block]) == hints
 
 
 def test_the_line_of_the_user_counts_not_that_of_torch() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from trtdsl.diagnostics import DiagnosticError
+from trtdsl.importers.inlined import LARGEST
 from trtdsl.importers.module import import_program
 from trtdsl.importers.program import Array, Call, ModuleFacts, Operation, Program, Ref
 from trtdsl.types import DType, TensorType, symbol, symbols
@@ -157,7 +158,8 @@ def test_constants(array: Array, text: str) -> None:
     assert [*found.constants] == (["c"] if "Constant" in text else [])
 
 
-def test_siblings_become_a_loop_of_a_block() -> None:
+def siblings(activations: int) -> tuple[list[Operation], dict[str, TensorType], dict[str, str]]:
+    """Three layers, each a product, some activations and what it was given."""
     steps: list[Operation] = []
     weights: dict[str, str] = {}
     types: dict[str, TensorType] = {}
@@ -166,16 +168,34 @@ def test_siblings_become_a_loop_of_a_block() -> None:
         calls = (Call(f"layers.{number}", "mine.Layer"),)
         w = f"w{number}"
         weights[w] = f"layers.{number}.fc.weight"
-        types |= {w: f32(6, 6), f"a{number}": f32(N, 4, 6), f"y{number}": f32(N, 4, 6)}
         steps.append(operation(f"a{number} = linear(input = {x}, weight = {w}, bias = None)", calls))
-        steps.append(operation(f"y{number} = add.Tensor(self = a{number}, other = {x}, alpha = 1)", calls))
+        last = f"a{number}"
+        types[w] = f32(6, 6)
+        for step in range(activations):
+            made = f"a{number}_{step}"
+            steps.append(operation(f"{made} = relu(self = {last})", calls))
+            types[last], last = f32(N, 4, 6), made
+        steps.append(operation(f"y{number} = add.Tensor(self = {last}, other = {x}, alpha = 1)", calls))
+        types |= {last: f32(N, 4, 6), f"y{number}": f32(N, 4, 6)}
         x = f"y{number}"
+    return steps, types, weights
+
+
+def test_siblings_become_a_loop_of_a_block() -> None:
+    steps, types, weights = siblings(LARGEST - 1)
     text = import_program(program(steps, types, weights=weights)).text
     assert "block Layer()(x) {" in text
     assert 'for i in range(3) {\n    x = x -> "layers.{i}": Layer\n  }' in text
     flat = import_program(program(steps, types, weights=weights), is_flat=True).text
     assert "block" not in flat
     assert "layers.2.fc: Linear(6, bias = false)" in flat
+
+
+def test_a_small_block_is_written_where_it_is_used_once() -> None:
+    steps, types, weights = siblings(LARGEST - 2)
+    text = import_program(program(steps, types, weights=weights)).text
+    assert "block" not in text
+    assert 'y = x -> "layers.{i}.fc": Linear(6, bias = false) -> relu -> relu\n    x = y + x\n' in text
 
 
 def test_all_that_is_missing_is_told_at_once() -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from trtdsl.importers.groups import Body, Group, groups
 from trtdsl.importers.holes import Function, Hole, filled, pruned, roles
+from trtdsl.importers.inlined import inlined
 from trtdsl.importers.loops import with_loops
 from trtdsl.importers.names import hints_of
 from trtdsl.importers.parameters import Inferred, Instance, infer
@@ -288,16 +289,13 @@ def _documentation(scope: Scope, facts: ModuleFacts) -> tuple[str, ...]:
 def structured(program: Program, root: Scope) -> tuple[list[Item], list[Block]]:
     """The model's items and its blocks."""
     structure = Structure(program)
-    items = structure.model(root)
-    defaults = {block.name: dict(block.parameters) for block in structure.blocks}
-    return [_without_defaults(each, defaults) for each in items], [
-        msgspec.structs.replace(
-            block,
-            items=tuple(_without_defaults(each, defaults) for each in block.items),
-            hints=hints_of(block.items),
-        )
-        for block in structure.blocks
-    ]
+    items, blocks = inlined(structure.model(root), structure.blocks)
+    defaults = {block.name: dict(block.parameters) for block in blocks}
+    named: list[Block] = []
+    for block in blocks:
+        plain = tuple(_without_defaults(each, defaults) for each in block.items)
+        named.append(msgspec.structs.replace(block, items=plain, hints=hints_of(block.items, named)))
+    return [_without_defaults(each, defaults) for each in items], named
 
 
 def _without_defaults(item: Item, known: Mapping[str, Mapping[str, Expression | None]]) -> Item:

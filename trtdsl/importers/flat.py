@@ -37,7 +37,7 @@ def of_model(program: Program, items: Sequence[Item], blocks: Sequence[Block]) -
         items=tuple(items),
         returns=tuple(value for _, value in outputs),
         documentation=(f"{program.source}.",) if program.source else (),
-        hints={**hints_of(items), **program.input_names},
+        hints={**hints_of(items, blocks), **program.input_names},
     )
     return Sketch(model, tuple(blocks), tuple(map(dimension, program.symbols)), outputs)
 

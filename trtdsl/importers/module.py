@@ -24,6 +24,7 @@ from trtdsl.importers.capture import Captured, capture, capture_exported
 from trtdsl.importers.checking import WrongText, checked
 from trtdsl.importers.constants import place_constants
 from trtdsl.importers.constructed import Constructed
+from trtdsl.importers.core_aten import as_layers
 from trtdsl.importers.flat import flat, of_model
 from trtdsl.importers.growing import with_growing_lists
 from trtdsl.importers.inputs import Inputs, read_inputs, type_text
@@ -34,6 +35,7 @@ from trtdsl.importers.refusals import refused
 from trtdsl.importers.simplify import simplify, without_unread
 from trtdsl.importers.translate import Untranslated, constants_of, translatable, translate
 from trtdsl.importers.tree import dissolved, tree_of
+from trtdsl.importers.whole_indices import with_whole_indices
 from trtdsl.importers.write import write
 from trtdsl.ir import Graph
 from trtdsl.ir.names import identifier
@@ -162,9 +164,8 @@ def import_program(program: Program, *, is_flat: bool = False) -> Imported:
 
 def _prepared(program: Program) -> Program:
     """A program as it is translated."""
-    return without_unread(
-        with_growing_lists(with_bags(with_attention(simplify(place_constants(program, translatable())))))
-    )
+    plain = with_whole_indices(simplify(place_constants(as_layers(program), translatable())))
+    return without_unread(with_growing_lists(with_bags(with_attention(plain))))
 
 
 def _written(program: Program, is_flat: bool) -> Imported:

@@ -6,17 +6,22 @@ In: statements with the lines that they came from.  Out: the name that the last 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from trtdsl.importers.program import Frame
-from trtdsl.importers.sketch import Branch, Item, Loop, Statement, reads
+from trtdsl.importers.sketch import Apply, Block, Branch, Item, Loop, Statement, reads
 
 _ASSIGNED = re.compile(r"^(?P<names>[A-Za-z_]\w*(\s*,\s*[A-Za-z_]\w*)*)(\s*:\s*[\w.\[\], |]+)?\s*=(?!=)\s*")
 _INSIDE = ("/torch/nn/modules/", "/torch/nn/functional.py", "/torch/_", "/torch/functional.py")
 
 
-def hints_of(items: Sequence[Item]) -> dict[str, str]:
-    """The name of each value that the source assigns to one."""
+def hints_of(items: Sequence[Item], blocks: Sequence[Block] = ()) -> dict[str, str]:
+    """The name of each value that the source assigns to one; ``blocks`` are those that the items use."""
+    returned = {block.name: [block.hints.get(value, "") for value in block.returns] for block in blocks}
+    return _hints(items, returned)
+
+
+def _hints(items: Sequence[Item], returned: Mapping[str, Sequence[str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     lines: dict[tuple[str, int], list[tuple[Statement, Frame]]] = {}
     for item in items:
@@ -39,6 +44,7 @@ def hints_of(items: Sequence[Item]) -> dict[str, str]:
         names = [name.strip() for name in match["names"].split(",")]
         results = [each for each in statement.results if each]
         if len(names) == len(statement.results):
+            names = _as_returned(names, statement, returned)
             found |= {
                 value: name
                 for value, name in zip(statement.results, names, strict=True)
@@ -55,14 +61,14 @@ def hints_of(items: Sequence[Item]) -> dict[str, str]:
                 }
     for item in items:
         if isinstance(item, Loop):
-            inner = hints_of(item.items)
+            inner = _hints(item.items, returned)
             found |= inner
             for result, start, end, initial in item.carried:
                 name = inner.get(end) or found.get(initial)
                 if name:
                     found |= {result: name, start: name, end: name}
         elif isinstance(item, Branch):
-            inner = hints_of(item.items)
+            inner = _hints(item.items, returned)
             found |= inner
             for result, end, before in item.merges:
                 name = inner.get(end) or found.get(before)
@@ -70,6 +76,23 @@ def hints_of(items: Sequence[Item]) -> dict[str, str]:
                     found |= {result: name, end: name}
                     found.setdefault(before, name)
     return found
+
+
+def _as_returned(
+    names: Sequence[str], statement: Statement, returned: Mapping[str, Sequence[str]]
+) -> Sequence[str]:
+    """The names that a block's results are assigned to, in the block's own order, which is not the source's:
+    those that have the same name inside are known, the others follow.
+    """
+    expression = statement.expression
+    inner = returned.get(expression.function, ()) if isinstance(expression, Apply) else ()
+    left = [name for name in names if name not in inner]
+    return [name if name in names else left.pop(0) for name in inner] if _are_unique(inner, names) else names
+
+
+def _are_unique(inner: Sequence[str], names: Sequence[str]) -> bool:
+    known = [name for name in inner if name in names]
+    return len(inner) == len(names) == len({*names}) and len(known) == len({*known})
 
 
 def _readers(items: Iterable[Item]) -> dict[str, set[int]]:

@@ -34,8 +34,10 @@ _NOTHING = frozenset(
 _CASTS = frozenset({"_to_copy", "to", "type_as"})
 _SHAPES = frozenset({"expand", "expand_as", "_unsafe_view", "reshape", "view", "view_as"})
 _PADS = frozenset({"pad", "constant_pad_nd"})
-_NEUTRAL = {"mul": 1, "div": 1, "true_divide": 1, "bitwise_and": True, "logical_and": True, "__and__": True}
-"""The operand that changes nothing."""
+_NEUTRAL = {
+    "add": 0, "mul": 1, "div": 1, "true_divide": 1, "bitwise_and": True, "logical_and": True, "__and__": True,
+}  # fmt: skip
+"""The operand that changes nothing; 0 makes 0.0 of -0.0, and so counts for whole numbers only."""
 
 _PUT_BACK = {"select_scatter": "select", "slice_scatter": "slice"}
 _SHAPED_LIKE = {
@@ -109,8 +111,9 @@ def _beside_neutral(operation: Operation, program: Program) -> Ref | None:
         value = array.flat[0] if array is not None and _is_uniform(array) else other
         if not isinstance(operand, Ref) or isinstance(value, Ref) or value != _NEUTRAL[operation.base]:
             continue
-        if program.types.get(operand.value) == program.types.get(operation.results[0]):
-            return operand
+        type = program.types.get(operand.value)
+        if type is not None and type == program.types.get(operation.results[0]):
+            return None if operation.base == "add" and type.dtype.is_floating else operand
     return None
 
 
