@@ -559,7 +559,9 @@ def test_a_module_whose_own_operations_stand_beside_its_items() -> None:
     nodes = [
         make_node("Relu", ["x"], ["a"], name="/mid/mid.0/Relu"),
         make_node("Sigmoid", ["a"], ["b"], name="/mid/mid.1/Sigmoid"),
-        make_node("Concat", ["a", "b"], ["y"], name="/mid/Concat", axis=1),
+        make_node("Tanh", ["b"], ["c"], name="/mid/mid.2/Tanh"),
+        make_node("Softplus", ["c"], ["d"], name="/mid/mid.3/Softplus"),
+        make_node("Concat", ["a", "d"], ["y"], name="/mid/Concat", axis=1),
     ]
     found = imported(model_of(nodes, {"x": (FLOAT, ["N", 8])}, ["y"]))
     x = np.ones((2, 8), np.float32)
