@@ -71,10 +71,24 @@ def held(module: nn.Module, inputs: dict[str, str], *, is_flat: bool) -> None:
     torch.testing.assert_close(torch.as_tensor(np.asarray(found)), expected, rtol=1e-5, atol=1e-5)
 
 
+def positions_apart(x: torch.Tensor) -> torch.Tensor:
+    y = (x * 2).reshape(-1, 2, 2).repeat(1, 2, 1)
+    y[:, [0, 1], :] = 5
+    y.transpose(0, 2)[[0, 1], :, [1, 0]] += y[0, :2, :1]
+    return y
+
+
 @pytest.mark.parametrize("is_flat", [False, True])
 @pytest.mark.parametrize(
     "function",
-    [part_of_a_chunk, part_of_a_split, constant_between_reads, constant_through_a_view, shifted],
+    [
+        part_of_a_chunk,
+        part_of_a_split,
+        constant_between_reads,
+        constant_through_a_view,
+        shifted,
+        positions_apart,
+    ],
 )
 def test_written_in_place(function: Function, is_flat: bool) -> None:
     held(Calls(function), {"x": "float32[N, 4]"}, is_flat=is_flat)
@@ -154,3 +168,20 @@ def test_what_cannot_be_followed_is_refused_or_right(module: nn.Module) -> None:
         held(module, {"x": "float32[N, 4]"}, is_flat=False)
     except DiagnosticError as error:
         assert "what the module writes in place cannot be followed" in str(error)
+
+
+class WritesToWindows(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = (x * 2).reshape(-1)
+        flat[::2].add_(1)
+        flat.unfold(0, 2, 2).mul_(2)
+        return flat
+
+
+def test_a_size_that_would_become_a_number_is_refused_with_the_line_that_writes() -> None:
+    """torch makes a number of the batch where it takes the write apart, and says nothing of it."""
+    with pytest.raises(DiagnosticError, match="without that a dimension becomes a number") as caught:
+        import_module(WritesToWindows(), {"x": "float32[N, 4]"})
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.span
+    assert diagnostic.span.text == "flat[::2].add_(1)"

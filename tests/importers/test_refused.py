@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.importers import modules
 from trtdsl.diagnostics import DiagnosticError
@@ -73,3 +74,21 @@ def test_a_step_is_found() -> None:
 def test_a_model_without_dimensions_has_no_notes() -> None:
     imported = import_module(modules.Empty(), {"x": "float32[2, 4]"})
     assert (imported.notes, imported.dims) == ((), ())
+
+
+class PoolsWhatIsHalved(modules.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = modules.nn.Conv2d(3, 4, 3, stride=2)
+        self.relu = modules.nn.ReLU()
+        self.pool = modules.nn.AdaptiveAvgPool2d(6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pool(self.relu(self.conv(x)))
+
+
+def test_only_the_operation_is_refused_that_cannot_be_imported() -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        import_module(PoolsWhatIsHalved(), {"x": "float32[N, 3, H, W]"})
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.message.startswith("`adaptive_avg_pool2d` cannot be imported: the windows")

@@ -82,3 +82,8 @@ def test_a_size_that_python_makes_a_number_is_refused_with_the_line(module: nn.M
     assert "`S`" in found.message
     assert found.span and found.span.text.startswith("return x")
     assert any(f"{what} makes a number of a size" in each for each in found.help)
+
+
+@pytest.mark.parametrize("size", ["N - 1", "N + 1", "2 * N", "2 * N - 1"])
+def test_an_input_s_size_may_be_calculated(size: str) -> None:
+    held(Calls(lambda x: x * 2), {"x": f"float32[{size}, 4]"}, {"N": "2 .. 4 .. 8"})

@@ -124,7 +124,7 @@ def _export(
     """torch's program. With ``is_tried`` what it cannot prove of the sizes is left to the running program."""
     import torch
 
-    made = _torch_dims(dims)
+    made = _torch_dims(dims, inputs)
     shapes = {
         name: {number: _torch_dim(dim, made) for number, dim in enumerate(type.shape) if symbols(dim)}
         for name, type in inputs.types.items()
@@ -143,15 +143,18 @@ def _export(
         )
 
 
-def _torch_dims(dims: Mapping[str, Symbol]) -> dict[str, Any]:
+def _torch_dims(dims: Mapping[str, Symbol], inputs: Inputs) -> dict[str, Any]:
     """What torch.export is told of each dimension; one of multiples is a number times another."""
     from torch.export import Dim
 
     made: dict[str, Any] = {}
+    sizes = [size for type in inputs.types.values() for size in type.shape]
+    calculated = {each.name for size in sizes if str(size) not in dims for each in symbols(size)}
     for name, each in dims.items():
         low, high = max(-(-each.minimum // each.step), 1), each.maximum // each.step
         # sympy reads a bare S or N as one of its own.
-        base = Dim(name if each.step == 1 else f"_{name}", min=low, max=high)
+        is_plain = each.step == 1 and name not in calculated
+        base = Dim(name if is_plain else f"_{name}", min=low, max=high)
         made[name] = base if each.step == 1 else each.step * base
     return made
 

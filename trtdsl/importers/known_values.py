@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trtdsl.importers.program import Argument, Array, Ref
+from trtdsl.importers.program import Argument, Array, Frame, Ref
 from trtdsl.importers.schemas import overload_of
 from trtdsl.types import DType
 
@@ -22,6 +22,9 @@ SHAPED_LIKE = ("new_", "zeros_like", "ones_like", "full_like")
 
 class WritesThroughViews(Exception):
     """The program writes to memory that it reads by another name; export decomposes that."""
+
+    frames: tuple[Frame, ...] = ()
+    """the lines that led to the write, or to what reads behind it"""
 
 
 class KnownValues:

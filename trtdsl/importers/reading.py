@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.importers.known_values import WritesThroughViews
+from trtdsl.importers.lacking import written_in_place
 from trtdsl.importers.program import Program
 from trtdsl.importers.schemas import overload_of
 from trtdsl.importers.torch_export import read_program
@@ -46,11 +47,11 @@ class Reading:
                 return self._decomposed({}) if plain is None else self._read(self.exported, plain)
             except _Fixed as error:
                 text = f"{writes}, and without that a dimension becomes a number"
-                raise DiagnosticError(_written_in_place(text)) from error
+                raise DiagnosticError(written_in_place(text, writes.frames)) from error
             except DiagnosticError:
                 raise
             except Exception as error:  # torch's errors have no common base
-                raise DiagnosticError(_written_in_place(str(writes))) from error
+                raise DiagnosticError(written_in_place(str(writes), writes.frames)) from error
 
     def in_parts(self, names: frozenset[str]) -> Program | None:
         """The program with these operations as what PyTorch makes them of; None where it has nothing."""
@@ -63,9 +64,9 @@ class Reading:
             return None
 
     def _decomposed(self, table: Mapping[Any, Any]) -> Program:
+        before = _fixed_sizes(self.exported)
         decomposed = self.exported.run_decompositions(dict(table))
-        before, after = _input_shapes(self.exported), _input_shapes(decomposed)
-        if any(_numbers(after[each]) > _numbers(before[each]) for each in before):
+        if _fixed_sizes(decomposed) > before:
             raise _Fixed
         return self._read(decomposed)
 
@@ -103,15 +104,7 @@ def user_nodes(exported: ExportedProgram) -> Iterator[Any]:
             yield node
 
 
-def _input_shapes(exported: ExportedProgram) -> dict[str, Any]:
-    return {node.name: node.meta["val"].shape for node in user_nodes(exported)}
-
-
-def _numbers(shape: Any) -> int:
-    """How many sizes are fixed."""
-    return sum(isinstance(size, int) for size in shape)
-
-
-def _written_in_place(what: str) -> Diagnostic:
-    help = "compute new tensors instead: `x = x + 1` for `x += 1`, `torch.cat` or `torch.where` for slices"
-    return Diagnostic(f"what the module writes in place cannot be followed: {what}", help=(help,))
+def _fixed_sizes(exported: ExportedProgram) -> int:
+    """How many sizes of inputs are numbers by now."""
+    sizes = [size for node in user_nodes(exported) for size in node.meta["val"].shape]
+    return sum(isinstance(size, int) or not size.node.expr.free_symbols for size in sizes)

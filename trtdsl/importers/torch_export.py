@@ -158,6 +158,9 @@ class _Reader:
             if node.op == "call_function":
                 try:
                     self._node(node)
+                except WritesThroughViews as writes:
+                    writes.frames = _frames(node)
+                    raise
                 except Unwritable as error:
                     if _is_unbacked(error):
                         raise DiagnosticError(at_run_time("a size", _frames(node))) from error
