@@ -233,10 +233,12 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         "",
         f"`make import-onnx`, {datetime.date.today().isoformat()}. Weights are random. *Same*: the text is,"
         " byte for byte, what the module's exported program gives, otherwise how many lines differ; *error*:"
-        " relative L2 against `onnxruntime` with batch 3 where the export had 2.",
+        " relative L2 against `onnxruntime` with batch 3 where the export had 2. The files' outputs have the"
+        " names of the text's, by `output_names`.",
         "",
-        "| exporter | files | imported | same text | largest error |",
-        "|---|--:|--:|--:|--:|",
+        *_extent(results),
+        f"| exporter | files | imported | equal to {_EQUAL:.0e} | same text | largest error |",
+        "|---|--:|--:|--:|--:|--:|",
         *(_summary(by, [each[by] for each in results.values() if by in each]) for by in WAYS),
         "",
         "| model | " + " | ".join(f"{title}: same | error" for title in WAYS.values()) + " |",
@@ -255,12 +257,26 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return "\n".join([*head, *rows, *(["", "Without a text:", "", *reasons] if reasons else []), ""])
 
 
+_EQUAL = 1e-5
+"""The error up to which a text computes what its file does."""
+
+
+def _extent(results: Mapping[str, Any]) -> list[str]:
+    """Which models the page is about, where it is not all of them."""
+    first = [each.name for each in models() if not each.group]
+    run = sum(name in results for name in first)
+    if run == len(first):
+        return []
+    return [f"Run so far: {run} of the {len(first)} models that the importer was written with.", ""]
+
+
 def _summary(by: str, found: list[Mapping[str, Any]]) -> str:
     files = [each for each in found if "unexported" not in each]
     done = [each for each in files if "lines" in each]
     same = sum(bool(each.get("same")) for each in done) if by != "old" else "-"
     worst = max((each["error"] for each in done), default=0.0)
-    return f"| {WAYS[by]} | {len(files)} | {len(done)} | {same} | {worst:.1e} |"
+    equal = sum(each["error"] <= _EQUAL for each in done)
+    return f"| {WAYS[by]} | {len(files)} | {len(done)} | {equal} | {same} | {worst:.1e} |"
 
 
 def _cell(found: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from trtdsl import DiagnosticError, elaborate_text
 from trtdsl.importers.module import Imported
@@ -284,6 +285,33 @@ SPLIT = {
     "starts": np.array([0, 1, 4]), "one": np.int64(1), "zero": np.array([0]), "axis": np.array([1]),
     "count": np.int64(2), "true": np.bool_(True), "rest": np.array([4]), "end": np.array([6]),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("activations", [["Sigmoid", "Tanh", "Tanh"], ["sigmoid", "tanh", "tanh"], None])
+def test_a_recurrent_layer_as_keras_has_it(activations: list[str] | None) -> None:
+    """Batches in front, all gates' activations named, one bias of zeros, and the sequence's last state."""
+    random = np.random.default_rng(0)
+    arrays = {
+        name: random.standard_normal(shape).astype(np.float32)
+        for name, shape in {"w": (1, 20, 4), "r": (1, 20, 5), "b": (1, 40)}.items()
+    }
+    given = {"activations": activations} if activations else {}
+    names = ["turned", "w", "r", "b"]
+    nodes = [
+        make_node("Transpose", ["x"], ["turned"], perm=[1, 0, 2]),
+        make_node("LSTM", names, ["all", "last"], direction="forward", hidden_size=5, **given),
+        make_node("Squeeze", ["all", "one"], ["sequence"]),
+        make_node("Transpose", ["sequence"], ["y"], perm=[1, 0, 2]),
+        make_node("Squeeze", ["last", "zero"], ["h"]),
+    ]
+    arrays |= {"one": np.array([1]), "zero": np.array([0])}
+    model = model_of(nodes, {"x": (FLOAT, ["N", 7, 4])}, ["y", "h"], arrays)
+    found = imported(model)
+    assert ": LSTM(5)" in found.text and "permute(0, 2, 1, 3)" not in found.text
+    x = random.standard_normal((3, 7, 4)).astype(np.float32)
+    wanted = ReferenceEvaluator(model).run(None, {"x": x})
+    for mine, theirs in zip(computed(found, x=x), wanted, strict=True):
+        assert np.allclose(mine, theirs, atol=1e-5)
 
 
 def test_a_sequence_that_a_loop_makes_is_its_tensors() -> None:
