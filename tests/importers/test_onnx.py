@@ -551,6 +551,10 @@ def softmax(model: Any) -> None:
             f"it is of opset 999, and the installed `onnx` knows them up to {onnx.defs.onnx_opset_version()};"
             " a newer `onnx` may know it",
         ),
+        (
+            lambda model: model.graph.node.append(make_node("Sigmoid", ["m"], ["q"], alpha=2)),
+            "`Sigmoid` has an attribute `alpha`, which ONNX's operator does not have",
+        ),
         (softmax, "`Softmax` has a value of type FLOAT for `axis`, which is of type INT"),
         (
             lambda model: setattr(model.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 7),

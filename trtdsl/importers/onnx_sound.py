@@ -68,7 +68,7 @@ def _opset(model: Any) -> Iterator[str]:
 
 
 def _types(model: Any) -> Iterator[str]:
-    """Attributes that are of another type than their operator has them."""
+    """Attributes that their operator does not have, or has of another type."""
     from onnx import AttributeProto, defs
 
     opsets = {each.domain: each.version for each in model.opset_import}
@@ -79,8 +79,11 @@ def _types(model: Any) -> Iterator[str]:
             continue
         for each in node.attribute:
             known = schema.attributes.get(each.name)
+            if known is None:
+                yield f"{_called(node)} has an attribute `{each.name}`, which ONNX's operator does not have"
+                continue
             # Files of the first versions do not say of which type an attribute is.
-            if known is None or each.ref_attr_name or not each.type or each.type == known.type.value:
+            if each.ref_attr_name or not each.type or each.type == known.type.value:
                 continue
             found, wanted = (AttributeProto.AttributeType.Name(of) for of in (each.type, known.type.value))
             yield f"{_called(node)} has a value of type {found} for `{each.name}`, which is of type {wanted}"
