@@ -2,8 +2,8 @@
 
 For each model of examples/zoo.json (or of `--zoo`), into a folder of its own: random weights whose batch
 norms know the statistics of their inputs (`state.safetensors`), inputs and the float64 module's outputs
-(`data.npz`), the float32 module as ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times
-(`torch.json`).
+(`data.npz`), other inputs of the same kind to calibrate int8 with (`calibration.npz`), the float32 module as
+ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times (`torch.json`).
 
     python3 benchmarks/gpu_reference.py OUTDIR --models resnet50,cnn
 
@@ -34,6 +34,8 @@ from torch import nn
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 BATCHES = (1, 8, 32)
+SAMPLES = 64
+"""How many inputs to calibrate with."""
 OPSET = 16
 """The newest that TensorRT 8.5's parser reads whole: 17 brings a layer norm that it lacks."""
 
@@ -99,6 +101,14 @@ def write_data(folder: Path, example: dict[str, Any], module: nn.Module, device:
     arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(example["inputs"], inputs, strict=True)}
     np.savez(folder / "data.npz", output=output.cpu().numpy(), **arrays)
     return output
+
+
+def write_calibration(folder: Path, example: dict[str, Any]) -> None:
+    """Inputs that are none of the data's."""
+    generator = torch.Generator().manual_seed(2)
+    shapes = example["inputs"].items()
+    arrays = {n: torch.randn(SAMPLES, *shape, generator=generator).numpy() for n, shape in shapes}
+    np.savez(folder / "calibration.npz", **arrays)
 
 
 def first(output: Any) -> torch.Tensor:
@@ -187,6 +197,7 @@ def make(example: dict[str, Any], folder: Path, device: str, errors_only: bool) 
     folder.mkdir(parents=True, exist_ok=True)
     module = make_module(example, device)
     expected = write_data(folder, example, module, device)
+    write_calibration(folder, example)
     if not errors_only:
         write_onnx(folder, example, module, device)
     if device == "cuda" and not errors_only:
