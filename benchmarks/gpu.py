@@ -5,8 +5,11 @@ float64 outputs, and time it in turns with the engine that the same TensorRT bui
 from PyTorch's ONNX export.  The models' data come from `gpu_reference.py`:
 
     python3    benchmarks/gpu_reference.py REFDIR --models resnet50,cnn       # needs PyTorch
+    python3    benchmarks/gpu_ranges.py REFDIR --models resnet50,cnn          # for int8: trtdsl and PyTorch
     python3.10 benchmarks/gpu.py REFDIR OUTDIR --models resnet50,cnn          # needs trtdsl, no PyTorch
 
+In int8 trtdsl quantises by those ranges, around float16; the ONNX route may compute in float16 and int8 too,
+and has TensorRT's entropy calibrator read the same data.
 Times are medians between two CUDA events around one run, inputs and outputs on the GPU.  The results so far
 are written after every step (`gpu.json`, `gpu.md`); a failure is a line of the table.  `--errors-only` times
 nothing, so several processes may share a GPU; `--dry-run` builds everything and runs nothing, for a machine
@@ -29,16 +32,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_calibrator import entropy_calibrator
 
 import trtdsl
 from trtdsl.compile import check_file, compile_graph
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.options import CheckOptions, CompileOptions
+from trtdsl.recipe import Recipe
 from trtdsl.runtime import cuda
 from trtdsl.runtime.engine import Engine, GraphContext, read_engine
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.manifest import Binding, Manifest, load_manifest
-from trtdsl.types import DType
 from trtdsl.verification.engine import EngineLike
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -46,8 +50,8 @@ QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 BATCHES = (1, 8, 32)
 ROUNDS = 3
 RUNS = 50
-LIMITS = {"float32": 1e-5, "float16": 5e-3}
-"""Relative L2 error allowed against float64."""
+LIMITS = {"float32": 1e-5, "float16": 5e-3, "int8": None}
+"""Relative L2 error allowed against float64; int8 is held against the error of TensorRT's own calibrator."""
 
 
 @dataclass
@@ -117,11 +121,7 @@ class Bench:
         compile_graph(
             checked.graph,
             engine,
-            CompileOptions(
-                runtime=self.dialect.name,
-                precision=None if precision == "float32" else DType(precision),
-                tf32=False,
-            ),
+            CompileOptions(runtime=self.dialect.name, recipe=recipe_of(precision, folder), tf32=False),
             tune=self.tune,
         )
         row.build_s = time.monotonic() - begin
@@ -140,11 +140,20 @@ class Bench:
         if not parser.parse(model):
             raise RuntimeError(f"ONNX parser: {parser.get_error(0)}")
         config = builder.create_builder_config()
-        self.dialect.configure(config, float16=precision == "float16", tf32=False)
+        self.dialect.configure(
+            config, float16=precision in ("float16", "int8"), int8=precision == "int8", tf32=False
+        )
         profile = builder.create_optimization_profile()
         for name, shapes in ours.profiles[0].inputs.items():
             profile.set_shape(name, *shapes)
         config.add_optimization_profile(profile)
+        if precision == "int8":
+            with np.load(self.options.refdir / example["name"] / "calibration.npz") as stored:
+                data = dict(stored)
+            _, (batch, *_), _ = next(iter(ours.profiles[0].inputs.values()))
+            calibrator = entropy_calibrator(trt, data, batch)
+            config.int8_calibrator = calibrator
+            config.set_calibration_profile(profile)
         self.tune(config)
         data = builder.build_serialized_network(network, config)
         if data is None:
@@ -248,6 +257,13 @@ class Bench:
         self.verify(example, path, row)
 
 
+def recipe_of(precision: str, folder: Path) -> Recipe | None:
+    """What is asked of the compiler; of float32 nothing."""
+    if precision == "float32":
+        return None
+    return Recipe(precision=precision, scales=folder / "ranges.json" if precision == "int8" else None)
+
+
 def relative_error(found: Any, expected: Any) -> float:
     """Relative L2 of the first output; NaN where it holds NaN."""
     array = next(iter(found.values())).astype(np.float64)
@@ -349,7 +365,7 @@ def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
         row.precision,
         str(batch),
         number(row.error[batch], ".1e"),
-        "yes" if row.error[batch] <= LIMITS[row.precision] else "**no**",
+        within(row, batch),
         number(row.onnx_error.get(batch), ".1e"),
         number(torch_times.get("error") if half else None, ".1e"),
         number(row.ours.get(batch)),
@@ -363,6 +379,12 @@ def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
         number(graph / ours if half and graph and ours else None, ".2f"),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def within(row: Row, batch: int) -> str:
+    """Whether the error is allowed; nothing where there is no limit to hold it against."""
+    limit = LIMITS[row.precision] or row.onnx_error.get(batch)
+    return "" if limit is None else "yes" if row.error[batch] <= limit else "**no**"
 
 
 def arguments() -> argparse.Namespace:

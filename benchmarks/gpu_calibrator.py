@@ -27,7 +27,9 @@ def entropy_calibrator(trt: Any, data: Mapping[str, Any], batch: int) -> Any:
             return batch
 
         def get_batch(self, names: list[str]) -> list[int] | None:
-            parts = {name: np.ascontiguousarray(data[name][self._done : self._done + batch]) for name in names}
+            parts = {
+                name: np.ascontiguousarray(data[name][self._done : self._done + batch]) for name in names
+            }
             if any(len(part) < batch for part in parts.values()):
                 return None
             self._done += batch
