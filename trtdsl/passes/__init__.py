@@ -19,7 +19,9 @@ from trtdsl.passes.convert_precision import convert_precision
 from trtdsl.passes.declare import Pass, disorder, graph_pass, inserted
 from trtdsl.passes.fold_batch_norm import fold_batch_norm
 from trtdsl.passes.fold_constants import fold_constants
+from trtdsl.passes.fold_scales import fold_scales
 from trtdsl.passes.load import load_pass
+from trtdsl.passes.merge_branches import merge_branches
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
 from trtdsl.passes.merge_moves import merge_moves
 from trtdsl.passes.recognise_activations import recognise_activations
@@ -41,6 +43,8 @@ PIPELINE: tuple[Pass, ...] = (
     recognise_linear,
     recognise_attention,
     fold_batch_norm,
+    fold_scales,
+    merge_branches,
     merge_moves,
     remove_dead_nodes,
 )
@@ -157,9 +161,11 @@ __all__ = [
     "disorder",
     "fold_batch_norm",
     "fold_constants",
+    "fold_scales",
     "graph_pass",
     "inserted",
     "load_pass",
+    "merge_branches",
     "merge_common_subexpressions",
     "merge_moves",
     "operator_counts",

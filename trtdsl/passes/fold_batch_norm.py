@@ -100,7 +100,7 @@ class _Fold:
         scope = f"folded+{second.result.name}" if given else f"{first.scope}+{second.scope}"
         identity = tuple(id(weight) for node in (first, second) for weight in _weights(node).values())
         if identity not in self._folded:
-            fold = _scaled_outputs if behind else _scaled_inputs
+            fold = scaled_outputs if behind else _scaled_inputs
             normal = _scale_and_shift(norm.op, _data(norm, around))
             kernel, bias = fold(op, _data(layer, around), *normal)
             type = _weights(layer)["weight"].type
@@ -218,8 +218,8 @@ def _scale_and_shift(op: Any, data: dict[str, Array]) -> tuple[Array, Array]:
     )
 
 
-def _scaled_outputs(op: Any, data: dict[str, Array], scale: Array, shift: Array) -> tuple[Array, Array]:
-    """``(s W) x + (s b + t)``."""
+def scaled_outputs(op: Any, data: dict[str, Array], scale: Array, shift: Array) -> tuple[Array, Array]:
+    """``(s W) x + (s b + t)``: weight and bias, from a layer's own by name and numbers for each output."""
     kernel = data["weight"]
     if isinstance(op, (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)):
         # [in, out / groups, ...]: the output channels of group g stand in the rows of its inputs.

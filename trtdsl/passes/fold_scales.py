@@ -1,0 +1,208 @@
+"""Known numbers behind a convolution or linear layer go into its weight and bias.
+
+``(W x + b) * s + t`` is ``(s W) x + (s b + t)``, with one number for all or one for each output. Permutations
+may stand between the layer and the number, other shapes too where it is a single one. So does the scale of an
+attention go into the layer that makes its queries.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trtdsl.ir import (
+    Graph,
+    Node,
+    Outcome,
+    Refusal,
+    Surroundings,
+    Value,
+    Weight,
+    merged_origins,
+    rewrite,
+    walk,
+)
+from trtdsl.ops.attention import ScaledDotProductAttention
+from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from trtdsl.ops.linear import Linear
+from trtdsl.ops.pointwise import Add, Div, Mul, Sub
+from trtdsl.ops.shape import Permuting, Reshaping
+from trtdsl.passes.declare import graph_pass
+from trtdsl.passes.fold_batch_norm import scaled_outputs
+from trtdsl.passes.matching import Array, array_of, made_by
+
+_LAYERS = (Linear, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)
+
+
+@graph_pass(
+    tolerance=1e-5,  # each weight is rounded once more
+    after=["simplify_arithmetic", "recognise_linear", "recognise_attention", "fold_batch_norm"],
+    before=["merge_moves"],
+    why="a normalisation leaves a number only where it cannot fold, and moves are still told apart",
+)
+def fold_scales(graph: Graph) -> Graph:
+    """Scale and shift the outputs of a convolution or linear layer by constants behind it.
+
+    before::
+
+        model example() {
+          input x: float32[2, 5, 8]
+          y = mul(x -> fc: Linear(3), gamma: Parameter(3))
+          output y = y
+        }
+
+    after::
+
+        model example() {
+          input x: float32[2, 5, 8]
+          y = x -> "fc+y": Linear(3)
+          output y = y
+        }
+    """
+    return rewrite(graph, _Fold(graph))
+
+
+class _Change(NamedTuple):
+    """What to multiply outputs by and then to add: a number for each element along one axis, or for all."""
+
+    scale: Array
+    shift: Array
+    axis: int | None
+
+
+class _Path(NamedTuple):
+    """A layer, and what stands behind it, the first first, none of it read by anything else."""
+
+    layer: Node
+    moves: tuple[Node, ...]
+
+
+class _Fold:
+    def __init__(self, graph: Graph) -> None:
+        self._reads = Counter(v for node in walk(graph) for v in node.operands if isinstance(v, Weight))
+
+    def __call__(self, node: Node, around: Surroundings) -> Outcome:
+        if isinstance(node.op, ScaledDotProductAttention):
+            return self._attention(node, around)
+        if not isinstance(node.op, Mul | Div | Add | Sub) or len(node.operands) != 2:
+            return None
+        left, right = node.operands
+        for value, constant in ((left, right), (right, left)):
+            path = _path(value, around) if value.type == node.result.type else None
+            array = array_of(constant, around) if path else None
+            if path is None or array is None or value is constant:
+                continue
+            change = _change(node, array, value is left)
+            if change is not None:
+                return self._folded(path, change, node, node.results, around)
+        return None
+
+    def _attention(self, node: Node, around: Surroundings) -> Outcome:
+        op, query = node.op, node.operands[0]
+        assert isinstance(op, ScaledDotProductAttention)
+        width = query.type.shape[-1]
+        scale = op.scale if op.scale is not None else width**-0.5 if isinstance(width, int) and width else 1.0
+        path = _path(query, around)
+        if path is None or scale in (0, 1):
+            return None
+        change = _Change(np.asarray(scale), np.asarray(0.0), None)
+        found = self._folded(path, change, node, (), around)
+        if not isinstance(found, list):
+            return found
+        operands = (found[-1].result, *node.operands[1:])
+        return [*found, node.replace(op=op.replace(scale=1.0), operands=operands)]
+
+    def _folded(
+        self, path: _Path, change: _Change, node: Node, results: Sequence[Value], around: Surroundings
+    ) -> list[Node] | Refusal | None:
+        """The layer with other weights, and what stands behind it, making ``results`` if they are given."""
+        layer, axis = path.layer, change.axis
+        for move in reversed(path.moves):
+            if axis is not None and not isinstance(move.op, Permuting):
+                return None
+            axis = None if axis is None else move.op.permutation(move.result.type.rank)[axis]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+        rank = layer.result.type.rank
+        channels = rank - 1 if isinstance(layer.op, Linear) else rank - layer.op.spatial - 1  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+        if axis is not None and axis != channels:
+            return None
+        if why := self._obstacle(layer):
+            return Refusal(why, (layer,))
+        build = around.builder()
+        made = self._layer(layer, change, int(layer.result.type.shape[channels]), node)  # pyright: ignore[reportArgumentType]
+        ends = [move.results for move in path.moves]
+        names = [layer.results, *ends]
+        fresh = [tuple(Value(build.names.unique(v.name), v.type) for v in each) for each in names]
+        if results:
+            fresh[-1] = tuple(results)
+        nodes = [made.replace(results=fresh[0])]
+        for move, before, after in zip(path.moves, fresh, fresh[1:], strict=False):
+            nodes.append(move.replace(operands=before, results=after))
+        return nodes
+
+    def _obstacle(self, layer: Node) -> str | None:
+        if {*layer.slots[1:]} - {*layer.weights}:
+            return "its weights are computed in the graph"
+        if any(weight.data is None for weight in layer.weights.values()):
+            return "the weights have no values yet: give a checkpoint"
+        if any(self._reads[weight] > 1 for weight in layer.weights.values()):
+            return "its weights are read elsewhere too"
+        return None
+
+    def _layer(self, layer: Node, change: _Change, channels: int, node: Node) -> Node:
+        op: Any = layer.op
+        data = {slot: weight.data for slot, weight in layer.weights.items() if weight.data is not None}
+        scale, shift = (np.broadcast_to(each, (channels,)) for each in (change.scale, change.shift))
+        kernel, bias = scaled_outputs(op, data, scale.astype(np.float64), shift.astype(np.float64))
+        scope = f"{layer.scope}+{node.result.name}"
+        type = layer.weights["weight"].type
+        with_bias = op.bias or bool(shift.any())
+        given = {"weight": _weight(f"{scope}.weight", type, kernel)}
+        if with_bias:
+            given["bias"] = _weight(f"{scope}.bias", type.with_shape(bias.shape), bias)
+        return layer.replace(
+            op=op.replace(bias=with_bias),
+            operands=(layer.operands[0], *given.values()),
+            slots=(layer.slots[0], *given),
+            scope=scope,
+            origins=merged_origins([layer, node]),
+        )
+
+
+def _weight(key: str, type: Any, data: Array) -> Weight:
+    return Weight(key, type, key, np.ascontiguousarray(data, dtype=type.dtype.numpy))
+
+
+def _path(value: Value, around: Surroundings) -> _Path | None:
+    """The layer that makes a value, by way of nothing but moves."""
+    moves: list[Node] = []
+    while maker := made_by(value, around, *_LAYERS, Permuting, Reshaping):
+        if isinstance(maker.op, _LAYERS):
+            return _Path(maker, tuple(reversed(moves)))
+        moves.append(maker)
+        value = maker.operands[0]
+    return None
+
+
+def _change(node: Node, array: Array, is_left: bool) -> _Change | None:
+    """What the node does to its other operand with these numbers; None where it is nothing that folds."""
+    varying = [axis for axis, size in enumerate(array.shape) if size != 1]
+    rank = node.result.type.rank
+    if len(varying) > 1 or array.size == 0 or not np.isfinite(array.astype(np.float64)).all():
+        return None
+    axis = varying[0] + rank - array.ndim if varying else None
+    numbers = array.astype(np.float64).reshape(-1)
+    one, zero = np.asarray(1.0), np.asarray(0.0)
+    match node.op:
+        case Mul():
+            return _Change(numbers, zero, axis)
+        case Div(rounding_mode=None) if is_left and (numbers != 0).all():
+            return _Change(1 / numbers, zero, axis)
+        case Add(alpha=alpha) if is_left or alpha == 1:
+            return _Change(one, numbers * alpha, axis)
+        case Sub(alpha=alpha) if is_left:
+            return _Change(one, -numbers * alpha, axis)
+        case _:
+            return None
