@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from trtdsl.compile import check_file
 from trtdsl.elaborate import elaborate_text
@@ -188,3 +189,34 @@ def test_the_engine_checks_compare_with_what_the_models_compute(
     found = evaluate(lowered.network, case.inputs, weights=lowered.weights)
     limit = 1e-3 if "float16" in name else 3e-6
     assert case.error_of({key: value.numpy() for key, value in found.items()}) < limit
+
+
+def test_what_narrow_types_are_scored_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    script = load("precision_scores", monkeypatch)
+    random = torch.Generator().manual_seed(0)
+    exact = torch.nn.functional.normalize(torch.randn(40, 8, generator=random))
+    subject = type("Subject", (), {"name": "minilm", "labels": None})
+    same = script.scores(subject, [exact], [exact])
+    assert same["error"] == 0 and same["top 10"] == 1 and same["Spearman"] == pytest.approx(1)
+    found = exact.clone()
+    found[7] = -found[7]
+    wrong = script.scores(subject, [exact], [found])
+    assert wrong["worst sample"] == 7 and wrong["worst cosine"] == pytest.approx(-1)
+    assert wrong["error"] == pytest.approx(2 / 40**0.5) and wrong["top 10"] < 1 > wrong["Spearman"]
+    certain = torch.tensor([[0.2, 0.8], [0.4, 0.6]])
+    subject = type("Subject", (), {"name": "onet", "labels": None})
+    assert script.scores(subject, [exact, certain], [exact, certain.flip(1)])["decisions"] == 0.5
+    digits = type("Subject", (), {"name": "resnet", "labels": np.array([1, 1])})
+    assert script.scores(digits, [certain], [certain])["accuracy"] == 1
+
+
+def test_what_narrow_types_were_to_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("precision_table", monkeypatch)
+    row = {"model": "resnet", "who": "trtdsl", "way": "int8", "error": 0.0105, "accuracy": 0.972}
+    known = {"layers": 10, "narrow": 8, "left by error": [], "kernels": {}}
+    assert "| yes: error 0.011, accuracy 0.971 |" in script.table([{**row, **known}])
+    assert "| no: error 0.011 |" in script.table([{**row, **known, "error": 0.0111}])
+    limited = {**row, "way": "int8, --max-error 0.02", "calibration error": 0.019, "worst output": 0.0261}
+    assert "| no |" in script.table([{**limited, **known}])
+    assert "| yes: 0.02" in script.table([{**limited, **known, "worst output": 0.0259}])

@@ -27,7 +27,7 @@ Batch: TypeAlias = dict[str, Array]
 Data: TypeAlias = "Mapping[str, Array] | Sequence[Mapping[str, Array]]"
 """Arrays by the inputs' names, all samples in one or in several parts of any size."""
 
-MEMORY = 2**28
+MEMORY = 2**27
 """Bytes that a graph's tensors may take together."""
 
 
