@@ -22,8 +22,9 @@ from trtdsl.precision.quantize import quantize
 from trtdsl.precision.ranges import Ranges
 from trtdsl.precision.replay import Replay
 
-SAMPLES = 32
-"""How many samples tell the layers apart; the error of the whole is measured on all."""
+FEWEST, MOST, TOGETHER = 8, 32, 1024
+"""How many samples tell the layers apart: all layers have about a thousand runs together. The error of the
+whole is measured on all samples."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def sensitivities(
     labels = list(dict.fromkeys(policy.chosen(graph)))
     alone = {label: quantize(graph, ranges, policy.only([label])).graph for label in labels}
     totals = {label: {output.name: (0.0, 0.0) for output in graph.outputs} for label in labels}
-    groups = batches.spread(SAMPLES).together(graph)
+    samples = min(max(TOGETHER // max(len(labels), 1), FEWEST), MOST)
+    groups = batches.spread(samples).together(graph)
     done, count = 0, len(groups) * len(labels)
     for batch in groups:
         replay = Replay(graph, batch)
