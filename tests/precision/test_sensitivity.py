@@ -129,7 +129,7 @@ def test_the_fewest_layers_stay(
     assert len(tried) <= 4
     if policy.measured:
         kept = dict([*policy.measured.items()][:-1])
-        assert measured(graph, ranges, data, POLICY.without(kept)).largest > 0.95 * limit
+        assert measured(graph, ranges, data, POLICY.without(kept)).largest > 0.9 * limit
         assert all("it alone makes an error of 0.0" in why for why in policy.measured.values())
     assert not POLICY.measured
 

@@ -96,7 +96,7 @@ def sensitivities(
 
 Measure: TypeAlias = Callable[[Policy], OutputError]
 
-HEADROOM = 0.95
+HEADROOM = 0.9
 """Of the limit is what the data may measure: others have larger numbers than any seen, which are cut off."""
 
 
