@@ -20,7 +20,7 @@ from trtdsl.cli.options import (
     with_options,
 )
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.options import CheckOptions
+from trtdsl.options import CheckOptions, CompileOptions
 
 
 @command
@@ -55,6 +55,7 @@ from trtdsl.options import CheckOptions
     help="An input's values; by default random, except with --outputs.",
 )
 @with_options(CheckOptions, "choice")
+@with_options(CompileOptions, "lowering", "recipe")
 @click.option(
     "--at",
     metavar="POINT",
@@ -96,6 +97,7 @@ def verify(
     inputs: Sequence[str],
     plugins: Sequence[str],
     choice: CheckOptions,
+    lowering: CompileOptions,
     at: str,
     dtype: str,
     as_json: bool,
@@ -104,6 +106,9 @@ def verify(
     """Compare a model with PyTorch, layer by layer, or with other outputs; exit 1 where they differ.
 
     Outputs that are NaN or infinite throughout count as unknown, not as equal.
+
+    With --precision the model is computed as compile lowers it and TensorRT rounds it, without a GPU; without
+    --against, --onnx or --outputs it is compared with itself in its own types.
 
     With --engine the engine computes the outputs on the GPU. Where they differ, the network is computed on
     the CPU to find out why; where they agree, neither a checkpoint nor PyTorch is needed for --outputs and
@@ -128,6 +133,7 @@ def verify(
         section=choice.section,
         weights_prefix=choice.weights_prefix,
         weights_map=choice.weights_map,
+        recipe=lowering.recipe,
         **others,
     )
     print(json.dumps(found.to_dict(), indent=1) if as_json else verification.show_verification(found))

@@ -24,12 +24,15 @@ from msgspec.structs import replace
 from trtdsl.compile import check_file, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
-from trtdsl.options import CheckOptions, WeightFiles, WeightsDType, files_of
+from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, WeightsDType, files_of
+from trtdsl.recipe import Recipe
 from trtdsl.reference import ProfilePoint, require_torch
+from trtdsl.types import DType
 from trtdsl.verification.comparison import compare_with
 from trtdsl.verification.engine import EngineLike, compare_engine, engine_of, loaded
 from trtdsl.verification.inputs import Array, choose_inputs, input_advice, load_inputs
 from trtdsl.verification.loading import load_module
+from trtdsl.verification.lowered import compare_lowered
 from trtdsl.verification.oracle import (
     OnnxReference,
     Reference,
@@ -111,6 +114,8 @@ def verify(
     weights_prefix: str | None = None,
     weights_map: str | Path | None = None,
     randomize: bool = False,
+    precision: DType | str | None = None,
+    recipe: Recipe | None = None,
 ) -> Verification:
     """Compare a model with PyTorch, an ONNX model, or the outputs in a ``.npz`` file.
 
@@ -123,14 +128,19 @@ def verify(
 
     Other inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges.
     Without ``weights`` the module's own are used, which a note says; ``randomize`` gives both sides random
-    ones instead, of a size that lets every layer be seen. ``dtype`` is what both sides compute in, but an
-    engine is what it is. ``tolerance`` replaces those of :mod:`trtdsl.verification.tolerances`.
+    ones instead, of a size that lets every layer be seen. ``precision``, or a ``recipe``, computes the model
+    as `compile` lowers it and TensorRT rounds it, beside the reference, or beside itself where there is none;
+    what each tensor may be off follows from its roundings (:mod:`trtdsl.verification.lowered`). ``dtype`` is
+    what both sides compute in otherwise, but an engine is what it is. ``tolerance`` replaces those of
+    :mod:`trtdsl.verification.tolerances`.
     Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong or the engine is of
     another model, and as :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
     """
     if engine is None:
         require_torch("computing the network on the CPU")
-    _require_one(against=against, onnx=onnx, outputs=outputs)
+    recipe = CompileOptions(precision=precision, recipe=recipe).recipe
+    _require_one(recipe is not None, against=against, onnx=onnx, outputs=outputs)
+    _require_cpu(recipe, engine)
     options = VerifyOptions(at, seed, dtype, tolerance, weights_dtype, randomize)
     _require_weights_to_choose(randomize, against, engine)
     graph, notes = _model(graph, CheckOptions(model=model, defines=defines or {}, weights_map=weights_map))
@@ -143,12 +153,15 @@ def verify(
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state = _state(weights, section, weights_prefix)
     notes += [*state.notes, *entered(state, section)] if isinstance(state, Checkpoint) else ()
-    if against is not None:
+    if against is onnx is outputs is None:
+        sides = _Sides(None, *((graph, ()) if state is None else _bound(graph, state, weights_dtype)))
+    elif against is not None:
         sides = _sides_of_module(graph, against, arguments or {}, state, options, runner is not None)
     else:
         reference = stored or OnnxReference(Path(onnx or ""))
         sides = _Sides(reference, *((graph, ()) if state is None else _bound(graph, state, weights_dtype)))
-    return _compare(sides, chosen, frozenset(chosen) - frozenset(given), runner, options, notes)
+    made_up = frozenset(chosen) - frozenset(given)
+    return _compare(sides, chosen, made_up, runner, options, notes, recipe)
 
 
 def _model(graph: Graph | str | Path, options: CheckOptions) -> tuple[Graph, list[str]]:
@@ -173,7 +186,7 @@ def _state(
 class _Sides:
     """The reference and the graph that is held against it, with what there is to note about its weights."""
 
-    reference: Reference
+    reference: Reference | None
     graph: Graph
     notes: tuple[str, ...]
 
@@ -185,6 +198,7 @@ def _compare(
     engine: EngineLike | None,
     options: VerifyOptions,
     notes: Sequence[str],
+    recipe: Recipe | None,
 ) -> Verification:
     """The comparison that is asked for, on the CPU or by an engine."""
     graph, notes = sides.graph, [*notes, *sides.notes]
@@ -195,6 +209,10 @@ def _compare(
         inputs, options.dtype, on_cpu, options.tolerance is not None, made_up, options.randomize
     )
     try:
+        if recipe is not None or sides.reference is None:
+            return compare_lowered(
+                graph, sides.reference, recipe or Recipe(precision="float32"), setting, notes
+            )
         if engine is None:
             return compare_with(graph, sides.reference, setting, notes)
         by_engine = ENGINE_TOLERANCES[engine.manifest.arithmetic]
@@ -294,10 +312,16 @@ def _require_weights_to_choose(randomize: bool, against: object, engine: object)
         raise UsageError(Diagnostic("`--randomize` needs `--against`, and the CPU to compute the network"))
 
 
-def _require_one(**given: object) -> None:
+def _require_cpu(recipe: Recipe | None, engine: object) -> None:
+    if recipe is not None and engine is not None:
+        text = "an engine has the precision that it was built with"
+        raise UsageError(Diagnostic(text, help=("leave out `--precision`, or `--engine`",)))
+
+
+def _require_one(optional: bool, **given: object) -> None:
     spelled = {name: f"`--{name}` ({name}=)" for name in given}
     named = [spelled[name] for name, value in given.items() if value is not None]
-    if not named:
+    if not named and not optional:
         raise UsageError(Diagnostic(f"one of {', '.join(spelled.values())} says what to compare with"))
     if len(named) > 1:
         text = f"{' and '.join(named)} are given, but only one may say what to compare with"

@@ -31,13 +31,13 @@ def compare_with(
     graph: Graph, reference: Reference, setting: Setting, notes: Sequence[str] = ()
 ) -> Verification:
     """Compare the optimised graph's network with the reference, and say what is wrong with the graph."""
-    returned, calls = _run(reference, setting)
+    returned, calls = run_reference(reference, setting)
     points = {} if calls is None else match(graph, calls)
     comparison = Comparison(graph, reference, setting, returned.arrays, points)
     if calls is None:
         require_all(graph, comparison.expected)
     else:
-        notes = [*notes, *_unmatched(graph, calls)]
+        notes = [*notes, *unmatched(graph, calls)]
     seen = look(comparison, compute(optimize(graph), setting))
     rows = rows_of(seen)
     difference = missing(graph, comparison.expected)
@@ -64,7 +64,7 @@ def compare_with(
     return with_advice(outcome, graph, setting)
 
 
-def _run(reference: Reference, setting: Setting) -> tuple[Returned, Mapping[str, int] | None]:
+def run_reference(reference: Reference, setting: Setting) -> tuple[Returned, Mapping[str, int] | None]:
     """What the reference returns, and how often it calls each of its modules if it has any."""
     if not isinstance(reference, TorchReference):
         return reference.run(setting.inputs), None
@@ -83,7 +83,7 @@ def notes_on_outputs(graph: Graph, reference: Reference, returned: Returned) -> 
         yield from output_notes(graph, returned.arrays, cast_values(graph))
 
 
-def _unmatched(graph: Graph, calls: Mapping[str, int]) -> Iterator[str]:
+def unmatched(graph: Graph, calls: Mapping[str, int]) -> Iterator[str]:
     """A note on layers with weights that the reference has nothing like."""
     paths = [
         path

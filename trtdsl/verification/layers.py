@@ -173,7 +173,7 @@ def compare(
         read = next(tensors_of(arguments), None)
         for index, (value, theirs) in enumerate(_results_of(point, [*tensors_of(output)])):
             if value in computed.values:
-                seen = _observe(point, index, value, theirs, read, computed)
+                seen = observation(point, index, value, theirs, read, computed)
                 found.append(dataclasses.replace(seen, theirs=numbers(theirs)) if keeps(seen) else seen)
 
     with _hooks(reference, hook):
@@ -188,7 +188,7 @@ def _results_of(point: ModuleCall, results: Sequence[torch.Tensor]) -> Sequence[
     return list(zip(point.values, results, strict=False))
 
 
-def _observe(
+def observation(
     point: ModuleCall,
     index: int,
     value: Value,
@@ -196,6 +196,7 @@ def _observe(
     read: torch.Tensor | None,
     computed: Computed,
 ) -> Observation:
+    """A value of the graph beside PyTorch's, which ``read`` something there."""
     ours = computed.values[value]
     operand = computed.values.get(point.operand) if point.operand else None
     is_exact = not (theirs.is_floating_point() or theirs.is_complex())

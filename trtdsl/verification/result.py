@@ -133,7 +133,8 @@ class Verification:
     nothing can be said of an output that does not differ; ``unseen`` are the operators whose results no
     compared tensor shows, and ``advice`` what may show them; ``idle`` are numbers that could be others,
     such as bounds that nothing reached. ``engine`` says what kind of engine computed the
-    outputs, if one did; its rows are the last, and ``tolerance`` theirs.
+    outputs, if one did; its rows are the last, and ``tolerance`` theirs. ``precision`` is what the model was
+    computed in, where that was asked for.
     """
 
     model: str
@@ -149,6 +150,7 @@ class Verification:
     unseen: tuple[Suspect, ...] = ()
     advice: str = ""
     idle: tuple[Idle, ...] = ()
+    precision: str | None = None
 
     @property
     def equal(self) -> bool:

@@ -48,6 +48,7 @@ class Computed:
 
     ``rounded`` are the values that the network has rounded to a narrower type, or computed from such, with
     the coarsest such type; whether the graph casts or an operator's own layers do makes no difference.
+    ``allowed`` says of values how far off they may be where every layer was rounded.
     """
 
     graph: Graph
@@ -55,10 +56,13 @@ class Computed:
     values: Values
     outputs: Mapping[str, Array]
     rounded: Mapping[Value, DType]
+    allowed: Mapping[Value, float] | None = None
 
     def tolerance(self, value: Value) -> float:
         """The relative error that a float may have."""
         base = self.setting.tolerance
+        if self.allowed is not None:
+            return base if self.setting.chosen else max(base, self.allowed.get(value, 0.0))
         dtype = self.rounded.get(value)
         return base if dtype is None or self.setting.chosen else max(base, ROUNDED_TOLERANCES[dtype])
 

@@ -17,7 +17,8 @@ def show_verification(found: Verification) -> str:
     lines = list(_aligned([HEADER, *map(_cells, found.rows)]))
     sizes = "".join(f", {name} = {size}" for name, size in sorted(found.sizes.items()))
     engine = f" by an engine ({found.engine})" if found.engine else ""
-    lines += ["", f"{found.model}{engine} against {found.against} in {found.dtype}{sizes}"]
+    lowered = f" in {found.precision}" if found.precision else ""
+    lines += ["", f"{found.model}{engine}{lowered} against {found.against} in {found.dtype}{sizes}"]
     lines += [f"note: {note}" for note in (*found.notes, *_unseen(found), *_idle(found))]
     if found.difference is None:
         verdict = [f"unknown: {why}" for why in found.unknown] or [_equal(found)]

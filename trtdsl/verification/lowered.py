@@ -1,0 +1,266 @@
+"""A model in the precision that it is to be compiled in, beside the original: computed as TensorRT rounds it.
+
+In: a graph with weights, a recipe, and a reference.  Out: a
+:class:`~trtdsl.verification.result.Verification` whose network was computed layer by layer in the types that
+the recipe gives it, on the CPU. What each tensor may be off follows from how often it was rounded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trtdsl.compile import Optimized, optimize_graph
+from trtdsl.ir import Graph, Node, Value
+from trtdsl.options import CompileOptions
+from trtdsl.passes import CONVERT_PRECISION, QUANTIZE
+from trtdsl.precision.lower_floats import PRODUCTS
+from trtdsl.recipe import Recipe
+from trtdsl.reference import run
+from trtdsl.types import DType
+from trtdsl.verification.blame import suspect
+from trtdsl.verification.comparison import (
+    compare_with,
+    notes_on_outputs,
+    run_reference,
+    unmatched,
+    with_advice,
+)
+from trtdsl.verification.layers import Call, ModuleCall, Observation, match, observation
+from trtdsl.verification.oracle import Array, Reference, TorchReference
+from trtdsl.verification.outputs import missing, require_all
+from trtdsl.verification.result import Difference, Row, Verification, measure, notes_on_numbers, uncompared
+from trtdsl.verification.returned import Returned, numbers
+from trtdsl.verification.rows import difference_in_words, rows_of
+from trtdsl.verification.seen import Comparison, OutputSeen, Seen, observe
+from trtdsl.verification.setting import Computed, Setting, compute
+
+if TYPE_CHECKING:
+    import torch
+
+LOSSES: Mapping[DType, float] = {
+    DType.FLOAT16: 2.0**-11,
+    DType.BFLOAT16: 2.0**-8,
+    DType.FLOAT8: 2.0**-4,
+    DType.INT8: 2.4e-2,
+}
+"""What a rounding to each type may cost a tensor, of its norm. To floating-point types it is the largest
+relative error of a number; the root of the mean square over all numbers is 0.42 of that. int8 has steps of
+the largest number by 127: where numbers are normally distributed and the largest of them is 4.5 times their
+deviation, that root is 4.5 / 127 / sqrt(12), 1.0e-2 of the norm, and as much more as above is allowed."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphReference:
+    """The model itself, computed by PyTorch in its own types or in float64: a reference without a module."""
+
+    graph: Graph
+    in_float64: bool = False
+    values: dict[Value, torch.Tensor] = field(default_factory=dict["Value", "torch.Tensor"])
+
+    @property
+    def name(self) -> str:
+        return "itself"
+
+    def run(self, inputs: Mapping[str, Array]) -> Returned:
+        """The outputs; the tensors of its layers are kept."""
+        labelled = {value for node in self.graph.nodes if node.weights for value in node.results}
+
+        def keep(value: Value, tensor: torch.Tensor) -> None:
+            if value in labelled:
+                self.values[value] = tensor
+
+        found = run(self.graph, inputs, in_float64=self.in_float64, observe=keep)
+        return Returned([(name, numbers(tensor)) for name, tensor in found.items()])
+
+
+def compare_lowered(
+    graph: Graph, reference: Reference | None, recipe: Recipe, setting: Setting, notes: Sequence[str] = ()
+) -> Verification:
+    """Compare the model as the recipe lowers it with a reference, or with itself."""
+    stages: dict[str, Graph] = {}
+    optimized = optimize_graph(graph, CompileOptions(recipe=recipe), after=stages.__setitem__)
+    before = _before_precision(stages, graph)
+    computed = compute(optimized.graph, setting, rounded=True)
+    computed = dataclasses.replace(computed, allowed=allowed(optimized.graph))
+    if reference is None:
+        reference = GraphReference(before, setting.dtype == "float64")
+    returned, calls = run_reference(reference, setting)
+    points = _points(before if isinstance(reference, GraphReference) else graph, calls, optimized, before)
+    comparison = Comparison(graph, reference, setting, returned.arrays, points)
+    if calls is None:
+        require_all(graph, comparison.expected)
+    else:
+        notes = [*notes, *unmatched(graph, calls)]
+    seen = _seen(comparison, computed)
+    rows = rows_of(seen)
+    difference = missing(graph, comparison.expected) or _difference(seen, rows, recipe)
+    if difference and isinstance(reference, TorchReference):
+        # What is wrong in the model's own types too is not the precision's doing.
+        difference = compare_with(graph, reference, setting).difference or difference
+    outcome = Verification(
+        model=graph.name,
+        against=reference.name,
+        dtype=setting.dtype,
+        tolerance=max((row.tolerance or 0.0 for row in rows), default=setting.tolerance),
+        sizes=seen.computed.sizes,
+        rows=rows,
+        difference=difference,
+        notes=(
+            *notes,
+            *(note.message for note in optimized.notes),
+            *notes_on_outputs(graph, reference, returned),
+            *_rescaled_note(optimized),
+            *_worst(rows),
+            *notes_on_numbers(rows),
+        ),
+        unknown=uncompared(rows),
+        precision=str(recipe.precision),
+    )
+    return with_advice(outcome, graph, setting)
+
+
+def _before_precision(stages: Mapping[str, Graph], graph: Graph) -> Graph:
+    """The graph as the last pass before the precision left it."""
+    found = graph
+    for name, stage in stages.items():
+        if name in (CONVERT_PRECISION, QUANTIZE):
+            break
+        found = stage
+    return found
+
+
+# --- Tolerances -------------------------------------------------------------------------------------------
+
+
+def allowed(graph: Graph) -> dict[Value, float]:
+    """How far each value may be off, relative to its norm.
+
+    Roundings that are independent of each other add up by their squares, and a value has behind it those of
+    the longest way to it. What a layer enlarges, :data:`LOSSES` has room for.
+    """
+    squares: dict[Value, float] = {}
+    for node in graph.nodes:
+        read = [squares.get(value, _given(value)) for value in node.operands]
+        # A product is off by what both of its factors are.
+        behind = sum(sorted(read)[-2:]) if node.op.name in PRODUCTS else max(read, default=0.0)
+        for value in node.results:
+            squares[value] = behind + _given(value)
+    return {value: math.sqrt(square) for value, square in squares.items()}
+
+
+def _given(value: Value) -> float:
+    """The square of what a value has lost by being rounded to its type."""
+    return LOSSES.get(value.type.dtype, 0.0) ** 2
+
+
+# --- Points -----------------------------------------------------------------------------------------------
+
+
+def _points(
+    graph: Graph, calls: Mapping[str, int] | None, optimized: Optimized, before: Graph
+) -> dict[Call, ModuleCall]:
+    """Where both hold the same tensor: a value keeps its name when its type changes."""
+    named = {value.name: (value, node) for node in optimized.graph.nodes for value in node.results}
+    left_out = {value.name for value in _rescaled(optimized, before)}
+    counts = calls or Counter(node.scope for node in graph.nodes if node.weights)
+    found: dict[Call, ModuleCall] = {}
+    for call, point in match(graph, counts).items():
+        names = [value.name for value in point.values]
+        if all(name in named and name not in left_out for name in names):
+            values = tuple(named[name][0] for name in names)
+            nodes = (named[names[0]][1],) if point.is_layer else point.nodes
+            found[call] = dataclasses.replace(point, values=values, nodes=nodes)
+    return found
+
+
+def _rescaled(optimized: Optimized, before: Graph) -> Iterator[Value]:
+    """The tensors whose channels equalisation has scaled: back from a layer to what has weights to do it."""
+    alphas = optimized.narrowed.alphas if optimized.narrowed else {}
+    waiting = [node.operands[0] for node in before.nodes if node.scope in alphas]
+    while waiting:
+        value = waiting.pop()
+        maker = before.producers.get(value)
+        if maker is not None:
+            yield value
+            waiting += () if maker.weights else maker.operands
+
+
+def _rescaled_note(optimized: Optimized) -> Iterator[str]:
+    if optimized.narrowed and optimized.narrowed.alphas:
+        yield (
+            "not compared on their own, because equalisation scales their channels: the tensors that"
+            " quantised layers read (`--equalise 0` compares them)"
+        )
+
+
+# --- What was seen ----------------------------------------------------------------------------------------
+
+
+def _seen(comparison: Comparison, computed: Computed) -> Seen:
+    """The layers and outputs, measured; where all of these agree, blocks that do not are left out."""
+    seen = observe(comparison, computed)
+    if isinstance(comparison.reference, GraphReference):
+        seen = dataclasses.replace(seen, layers=[*_own_layers(comparison, comparison.reference, computed)])
+    # What a large mean hides has the roundings of that mean.
+    layers = [each if each.agrees else _beside_noise(each, computed) for each in seen.layers]
+    outputs = [each if each.agrees else _output_beside_noise(each) for each in seen.outputs]
+    seen = dataclasses.replace(seen, layers=layers, outputs=outputs)
+    outputs_agree = all(each.agrees for each in seen.outputs)
+    if outputs_agree and all(each.agrees for each in seen.layers if each.point.is_layer):
+        return dataclasses.replace(seen, layers=[each for each in seen.layers if each.agrees])
+    return seen
+
+
+def _own_layers(
+    comparison: Comparison, reference: GraphReference, computed: Computed
+) -> Iterator[Observation]:
+    """The layers beside those of the model itself."""
+    own = {value.name: tensor for value, tensor in reference.values.items()}
+    for point in comparison.points.values():
+        for index, value in enumerate(point.values):
+            if value.name in own and value in computed.values:
+                theirs = own[value.name]
+                seen = observation(point, index, value, theirs, None, computed)
+                yield dataclasses.replace(seen, theirs=numbers(theirs))
+
+
+def _beside_noise(seen: Observation, computed: Computed) -> Observation:
+    if seen.theirs is None:
+        return seen
+    ours = numbers(computed.values[seen.value])
+    return dataclasses.replace(seen, measure=measure(ours, seen.theirs, noise=seen.tolerance))
+
+
+def _output_beside_noise(seen: OutputSeen) -> OutputSeen:
+    found = measure(seen.found, seen.expected, noise=seen.tolerance)
+    return seen if seen.by_places else dataclasses.replace(seen, measure=found)
+
+
+def _difference(seen: Seen, rows: Sequence[Row], recipe: Recipe) -> Difference | None:
+    """The first tensor that is further off than its roundings allow, though what it is made of is not."""
+    wrong = [row for row in rows if row.verdict in ("differs", "follows")]
+    if not wrong:
+        return None
+    first = next((row for row in wrong if row.verdict == "differs"), wrong[0])
+    words = difference_in_words(first.kind, first.name, first.measure, first.tolerance or 0.0)
+    may_be = f"{first.tolerance or 0.0:.1e} may be lost to {recipe.precision} there"
+    if first.measure and first.measure.is_broken and recipe.calibrate is None:
+        may_be += "; with `--calibrate` and real data, what overflows stays float32"
+    return Difference(f"{words}, and {may_be}", tuple(map(suspect, _labelled(seen, first.label))))
+
+
+def _labelled(seen: Seen, label: str) -> Collection[Node]:
+    return [node for node in seen.computed.graph.nodes if node.scope == label and node.weights]
+
+
+def _worst(rows: Sequence[Row]) -> Iterator[str]:
+    """The layer that is furthest off."""
+    layers = [(row.measure.relative, row.name) for row in rows if row.kind == "layer" and row.measure]
+    if layers:
+        relative, name = max(layers)
+        yield f"of the layers `{name}` is furthest off, by {relative:.1e}"
