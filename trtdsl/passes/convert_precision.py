@@ -220,7 +220,8 @@ class _Conversion:
         inputs = tuple(Value(old.name, type) for old, type in zip(body.inputs, types, strict=True))
         inner.run(body, dict(zip(body.inputs, inputs, strict=True)))
         outputs = tuple(
-            output.replace(value=inner._operand(output.value, output.origins)) for output in body.outputs
+            output.replace(value=inner._operand(output.value, inner._origins(output)))
+            for output in body.outputs
         )
         return body.replace(inputs=inputs, nodes=tuple(inner.nodes), outputs=outputs)
 
@@ -228,10 +229,13 @@ class _Conversion:
         """The model's output in the type it had, or in ``dtype``."""
         old = output.value
         wanted = dtype if dtype and is_converted_type(old.type) else old.type.dtype
-        new = self._made.get(old, old)
+        return output.replace(value=self._as(old, wanted, self._origins(output)))
+
+    def _origins(self, output: Output) -> tuple[Origin, ...]:
+        """The output's own place, or else that of what makes its value."""
+        new = self._made.get(output.value, output.value)
         producer = next((node for node in reversed(self.nodes) if new in node.results), None)
-        origins = output.origins or (producer.origins if producer else ())
-        return output.replace(value=self._as(old, wanted, origins))
+        return output.origins or (producer.origins if producer else ())
 
     def _operand(self, value: Value, origins: tuple[Origin, ...]) -> Value:
         """What a converted node reads in a value's place."""

@@ -165,16 +165,14 @@ def _points(
     graph: Graph, calls: Mapping[str, int] | None, optimized: Optimized, before: Graph
 ) -> dict[Call, ModuleCall]:
     """Where both hold the same tensor: a value keeps its name when its type changes."""
-    named = {value.name: (value, node) for node in optimized.graph.nodes for value in node.results}
+    named = {value.name: value for node in optimized.graph.nodes for value in node.results}
     left_out = {value.name for value in _rescaled(optimized, before)}
     counts = calls or Counter(node.scope for node in graph.nodes if node.weights)
     found: dict[Call, ModuleCall] = {}
     for call, point in match(graph, counts).items():
         names = [value.name for value in point.values]
         if all(name in named and name not in left_out for name in names):
-            values = tuple(named[name][0] for name in names)
-            nodes = (named[names[0]][1],) if point.is_layer else point.nodes
-            found[call] = dataclasses.replace(point, values=values, nodes=nodes)
+            found[call] = dataclasses.replace(point, values=tuple(named[name] for name in names))
     return found
 
 
