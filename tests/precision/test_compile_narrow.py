@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.command import trtdsl
 from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import show
 from trtdsl.passes import convert_precision, optimize
 from trtdsl.precision.pipeline import narrow
 from trtdsl.precision.report import report_of, show_report
@@ -165,6 +166,42 @@ def test_around_float32_is_warned_of(folder: Path, capsys: pytest.CaptureFixture
     assert "int8 around float32 is slower than float16 as a rule" in capsys.readouterr().err
     recipe = load_manifest("m.engine").recipe
     assert recipe and recipe["around"] == "float32"
+
+
+def test_a_type_that_nothing_is_computed_in_keeps_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--samples", "1", "--keep")
+    assert trtdsl("compile", *FILES, *told, "bfloat16=fc1") == 2
+    assert "what is not in int8 is computed in float16 or float32" in capsys.readouterr().err
+    assert trtdsl("compile", *FILES, *told, "float32=fc1") == 0
+    assert "fc1: float32, because `fc1` keeps it" in closing(capsys)
+
+
+def test_inspect_shows_the_recipe(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--samples", "3", "--keep", "float16=fc1,left")
+    assert trtdsl("compile", *FILES, *told, "-q") == 0
+    assert trtdsl("inspect", "m.engine") == 0
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if each.startswith("recipe ")]
+    assert line.startswith(
+        "recipe     precision = int8, keep = {float16: fc1 left}, calibrate = d.npz, samples = 3"
+    )
+    assert re.search(
+        r"around = float16, method = max, data = sha256:\w{16}, ranges = sha256:\w{16}$", line
+    ), line
+
+
+def test_the_quantised_graph_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--samples", "1")
+    assert trtdsl("show", *FILES, *told) == 0
+    shown = capsys.readouterr().out
+    assert show(elaborate_text(shown)) == shown
+    assert "fc1_w = fc1.weight: Parameter((64, 32), dtype = int8)" in shown
+    assert trtdsl("compile", *FILES, *told, "--print-after", "quantize") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("# after quantize\nmodel m() {") and "quantize(" in printed
+    assert trtdsl("compile", *FILES, "--precision", "float16", "--print-after", "quantize") == 2
+    assert "`quantize` runs where int8 or float8 is asked for, and only there" in capsys.readouterr().err
 
 
 # --- explain -----------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from trtdsl.runtime.binding import show_binding
 from trtdsl.trt.manifest import Manifest, ProfileEntry
@@ -20,6 +22,8 @@ def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = F
         f"passes     {', '.join(manifest.passes) or 'none'}",
         f"kernels    {', '.join(manifest.tactic_sources) or 'of TensorRT itself'}",
     ]
+    if manifest.recipe:
+        lines.append(f"recipe     {_show_recipe(manifest.recipe)}")
     for plugin in manifest.plugins:
         lines.append(f"plugin     {plugin.name} version {plugin.version}")
     if manifest.plugin_libraries:
@@ -41,6 +45,18 @@ def show_manifest(manifest: Manifest, *, layers: bool = False, weights: bool = F
         shaped = ((w.key, f"{w.dtype}[{', '.join(map(str, w.shape))}]", w.sha256) for w in manifest.weights)
         lines += ["", *_columns([("weight", "type", "sha256"), *shaped])]
     return "\n".join(lines)
+
+
+def _show_recipe(recipe: Mapping[str, Any]) -> str:
+    """``precision = int8, keep = {float16: head.*}, around = float16``: the words of a recipe as they are."""
+    return ", ".join(f"{word} = {_shown(value)}" for word, value in recipe.items() if value not in ("", 0))
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    tables = cast(Mapping[str, Sequence[str]], value).items()
+    return "{" + ", ".join(f"{key}: {' '.join(labels)}" for key, labels in tables) + "}"
 
 
 def show_ranges(profile: ProfileEntry) -> str:
