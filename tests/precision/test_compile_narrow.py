@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.command import trtdsl
+from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import show
 from trtdsl.passes import convert_precision, optimize
@@ -23,13 +24,14 @@ from trtdsl.trt.build import build_with_facts
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.types import DType
+from trtdsl.verification.tolerances import engine_tolerance
 from trtdsl.weights import bind
 
 MODEL = """model m() {
   dim N = 1 .. 4 .. 8
   input x: float32[N, 16, 12, 12]
   h = x -> conv1: Conv2d(32, 3) -> bn1: BatchNorm2d -> relu
-  h = relu((h -> left: Conv2d(32, 1)) + (h -> right: Conv2d(32, 3, padding = 1))) -> max_pool2d(2)
+  h = relu((h -> left: Conv2d(32, 1) -> relu) + (h -> right: Conv2d(32, 3, padding = 1))) -> max_pool2d(2)
   y = permute(h, (0, 2, 3, 1)) -> fc1: Linear(64) -> relu -> fc1b: Linear(64)
   output y = y -> tied: Linear(64) -> tied: Linear(64) -> head: Linear(10)
 }
@@ -187,8 +189,20 @@ def test_inspect_shows_the_recipe(folder: Path, capsys: pytest.CaptureFixture[st
         "recipe     precision = int8, keep = {float16: fc1 left}, calibrate = d.npz, samples = 3"
     )
     assert re.search(
-        r"around = float16, method = max, data = sha256:\w{16}, ranges = sha256:\w{16}$", line
+        r"around = float16, method = max, data = sha256:\w{16}, ranges = sha256:\w{16}, error = 0", line
     ), line
+
+
+def test_what_an_engine_in_int8_is_held_to(folder: Path) -> None:
+    told = ("--precision", "int8", "--calibrate", "d.npz", "--save-scales", "s.json")
+    assert trtdsl("compile", *FILES, *told, "-q") == 0
+    manifest = load_manifest("m.engine")
+    assert manifest.arithmetic == "int8, around it float16" and manifest.recipe
+    error = manifest.recipe["error"]
+    assert 0.01 < error < 0.1 and engine_tolerance(manifest) == 1e-2 + 2 * error
+    assert trtdsl("compile", *FILES, "--precision", "int8", "--scales", "s.json", "-q") == 0
+    with pytest.raises(UsageError, match="the engine is in int8, and its manifest does not say how far off"):
+        engine_tolerance(load_manifest("m.engine"))
 
 
 def test_the_quantised_graph_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ model m() {
   dim N = 1 .. 4 .. 8
   input x: float32[N, 16, 12, 12]
   h = x -> conv1: Conv2d(32, 3) -> bn1: BatchNorm2d -> relu
-  h = relu((h -> left: Conv2d(32, 1)) + (h -> right: Conv2d(32, 3, padding = 1))) -> max_pool2d(2)
+  h = relu((h -> left: Conv2d(32, 1) -> relu) + (h -> right: Conv2d(32, 3, padding = 1))) -> max_pool2d(2)
   y = permute(h, (0, 2, 3, 1)) -> fc1: Linear(64) -> relu -> fc1b: Linear(64)
   output y = y -> tied: Linear(64) -> tied: Linear(64) -> head: Linear(10)
 }

@@ -41,7 +41,7 @@ from trtdsl.precision.sensitivity import Sensitivities, sensitivities, within
 from trtdsl.precision.stored import STORED, stored_ranges
 from trtdsl.recipe import Recipe
 from trtdsl.trt.dialect import Dialect
-from trtdsl.types import DType
+from trtdsl.types import DType, shortest
 
 Told: TypeAlias = Callable[[str, int, int], object]
 """Is told what is being done, how many runs of it are done, and how many there are."""
@@ -76,12 +76,15 @@ class Narrowed:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """The recipe's words with what they left open, and hashes of the data and of the file of ranges."""
-        found = {
+        """The recipe's words with what they left open, hashes of the data and of the file of ranges, and the
+        error of the sample that is furthest off."""
+        found: dict[str, Any] = {
             "samples": self.ranges.samples,
             "data": self.ranges.data,
             "ranges": f"sha256:{hashlib.sha256(self.ranges.text().encode()).hexdigest()[:16]}",
         }
+        if self.error is not None:
+            found["error"] = shortest(max(self.error.runs))
         return {**self.words, "around": str(self.around), "method": self.ranges.method, **found}
 
 

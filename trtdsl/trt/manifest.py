@@ -133,8 +133,10 @@ class Manifest:
 
     @property
     def arithmetic(self) -> str:
-        """``float16``, ``bfloat16``, ``float32``, or ``float32 with TF32``: what decides how exact it is."""
-        return "float32 with TF32" if self.precision == "float32" and self.tf32 else self.precision
+        """``float16``, ``bfloat16``, ``float32``, or ``float32 with TF32``, for layers in int8 ``int8, around
+        it float16``: what decides how exact it is."""
+        around = "float32 with TF32" if self.precision == "float32" and self.tf32 else self.precision
+        return around if self.recipe is None else f"{self.recipe['precision']}, around it {around}"
 
     def to_json(self) -> str:
         """One entry of a list a line: a manifest of a thousand layers can still be read and compared."""

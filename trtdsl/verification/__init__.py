@@ -58,6 +58,7 @@ from trtdsl.verification.tolerances import (
     TOLERANCES,
     Floats,
     cpu_tolerance,
+    engine_tolerance,
 )
 from trtdsl.weights import Checkpoint, bind, entered, load_checkpoints
 from trtdsl.weights.arrays import as_array
@@ -215,8 +216,7 @@ def _compare(
             )
         if engine is None:
             return compare_with(graph, sides.reference, setting, notes)
-        by_engine = ENGINE_TOLERANCES[engine.manifest.arithmetic]
-        limit = by_engine if options.tolerance is None else options.tolerance
+        limit = engine_tolerance(engine.manifest) if options.tolerance is None else options.tolerance
         return compare_engine(engine, graph, sides.reference, setting, limit, notes)
     except CannotCompute as error:
         (found,) = error.diagnostics

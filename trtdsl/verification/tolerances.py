@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
+from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Node, walk
+from trtdsl.trt.manifest import Manifest
 from trtdsl.types import DType
 
 Floats: TypeAlias = Literal["float32", "float64"]
@@ -33,6 +35,24 @@ ENGINE_TOLERANCES: Mapping[str, float] = {
 2e-4 to 6e-3 from float64, and only VGG-16 with random weights, 1.4e-2, goes beyond 1e-2. bfloat16 has 3 bits
 less, so eight times the error. TF32 rounds the operands of products as float16 does, but nothing else, which
 leaves a fifth of it. float32 without TF32 (5e-6 at most in benchmarks/gpu.md) is held to what the CPU is."""
+
+
+def engine_tolerance(manifest: Manifest) -> float:
+    """What an engine is held to.
+
+    One with layers in int8 or float8 may be off by twice as much as the sample of its data that was furthest
+    off, beside what the type around is allowed: other inputs than those that its ranges were found with are
+    cut off. UsageError where the manifest does not say how much that was.
+    """
+    if manifest.recipe is None:
+        return ENGINE_TOLERANCES[manifest.arithmetic]
+    error = manifest.recipe.get("error")
+    if not isinstance(error, float):
+        narrow = manifest.recipe["precision"]
+        text = f"the engine is in {narrow}, and its manifest does not say how far off that is"
+        help = "give `--tolerance`, or compile it with data, `--calibrate`"
+        raise UsageError(Diagnostic(text, help=(help,)))
+    return ENGINE_TOLERANCES[manifest.precision] + 2 * error
 
 
 def cpu_tolerance(graph: Graph, dtype: Floats) -> float:
