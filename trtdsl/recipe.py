@@ -57,6 +57,13 @@ class Recipe:
         metavar="DTYPE",
         help="What is computed around int8 and float8: float16 by default, or the model's own bfloat16.",
     )
+    edges: DType | str | None = choice(
+        None,
+        "--edges",
+        metavar="DTYPE",
+        help="Give inputs and outputs float16 or bfloat16 too, where that is the precision; by default they "
+        "keep their types.",
+    )
     keep: Mapping[DType | str, Sequence[str] | str] = choice(
         {},
         "--keep",
@@ -114,7 +121,8 @@ class Recipe:
     def __post_init__(self) -> None:
         precision = dtype_of(self.precision, "the precision is", narrow=True)
         around = None if self.around is None else dtype_of(self.around, "`--around` is")
-        chosen(self, precision=precision, around=around)
+        edges = None if self.edges is None else dtype_of(self.edges, "`--edges` is")
+        chosen(self, precision=precision, around=around, edges=edges)
         chosen(self, keep=_patterns(self.keep, "--keep"), allow=_patterns(self.allow, "--allow", narrow=True))
         for problem in _problems_of_numbers(self):
             raise UsageError(Diagnostic(problem))
@@ -204,7 +212,7 @@ def _problem(word: str, value: object) -> str | None:
         if all(isinstance(each, list) and all(isinstance(x, str) for x in each) for each in table.values()):
             return None
         return f'`[{word}]` has a list of labels for each type: `float16 = ["head.*"]`'
-    texts = ("precision", "around", "method", *_PATHS)
+    texts = ("precision", "around", "edges", "method", *_PATHS)
     return f"`{word}` is a text, not {value!r}" if word in texts and not isinstance(value, str) else None
 
 
@@ -261,6 +269,9 @@ def _is_number(value: object, field: str) -> bool:
 def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What does not go together, and what to do about it."""
     given = recipe.words()
+    if recipe.edges is not None and recipe.edges is not recipe.precision:
+        text = f"`--edges {recipe.edges}`, but the precision is {recipe.precision}"
+        yield text, "inputs and outputs keep their types, or have the precision's"
     if not recipe.is_narrow:
         yield from _contradictions_of_floats(recipe, given)
         return
@@ -283,7 +294,7 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from _both(recipe)
 
 
-_OF_FLOATS = ("precision", "keep", "allow", "calibrate", "samples")
+_OF_FLOATS = ("precision", "edges", "keep", "allow", "calibrate", "samples")
 """The words for float16 and bfloat16; float32 has the first alone."""
 
 

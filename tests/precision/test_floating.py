@@ -211,6 +211,7 @@ def test_a_pattern_that_nothing_is_like_is_refused() -> None:
         ({"keep": {"float16": ["a"]}}, "only `--keep float32=…` says something there"),
         ({"allow": {"int8": ["a"]}}, "only `--allow float16=…` says something there"),
         ({"samples": 2}, "`--samples` is about data, and there are none"),
+        ({"edges": "bfloat16"}, "`--edges bfloat16`, but the precision is float16"),
         ({"around": "float16"}, "`--around` is for int8 and float8"),
         ({"keep": {"float32": ["a"]}, "allow": {"float16": ["a"]}}, "`a` is both kept and allowed"),
         ({"precision": "float32", "calibrate": "d"}, "says nothing where all is computed in float32"),
@@ -296,6 +297,8 @@ def test_the_command_says_what_stayed(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "note: `softmax` stayed float32, because it adds up more than 64 exp" in capsys.readouterr().err
     assert trtdsl(*arguments, "--allow", "float16=softmax") == 0
     assert "stayed" not in capsys.readouterr().err
+    assert trtdsl(*arguments, "--edges", "float16") == 0
+    assert "input   x: float16[2, 128]" in capsys.readouterr().out
     np.savez(tmp_path / "d.npz", x=np.full((4, 128), 3e9, "f4"))
     assert trtdsl(*arguments, "--calibrate", tmp_path / "d.npz") == 0
     assert "`relu` stayed float32, because its result reaches 3e+09" in capsys.readouterr().err

@@ -87,11 +87,10 @@ def vanishes(magnitudes: npt.NDArray[Any], dtype: DType) -> bool:
     if few >= least_of(dtype):
         return False
     below = magnitudes[magnitudes < least_of(dtype)].astype(np.float64)
-    whole = magnitudes.astype(np.float64, copy=False)
     # A subnormal number has a fixed step, so that the smaller it is, the more of it is lost.
     step = least_of(dtype) * 2 * unit_of(dtype)
     lost = float(np.linalg.norm(np.minimum(below, step / 2)))
-    return lost > 2 * unit_of(dtype) * float(np.linalg.norm(whole.ravel()))
+    return lost > 2 * unit_of(dtype) * float(np.linalg.norm(magnitudes.ravel()))
 
 
 def _follow(found: Known, node: Node, dtype: DType) -> None:

@@ -119,8 +119,9 @@ def lower_by_recipe(
     if recipe.is_narrow:
         return lower_floats(graph, dtype, policy)
     _require_names(graph, policy, dtype)
+    edges = recipe.edges is not None
     if recipe.calibrate is None:
-        return lower_floats(graph, dtype, policy)
+        return lower_floats(graph, dtype, policy, edges=edges)
     told = progress or (lambda phase, done, total: None)
     data = read_named(Path(recipe.calibrate), [value.name for value in graph.inputs])
     batches = Batches(graph, data, recipe.samples)
@@ -128,7 +129,7 @@ def lower_by_recipe(
     def observe(graph: Graph) -> Mapping[Value, str]:
         return out_of_range(graph, batches, dtype, lambda *done: told("checking ranges", *done))
 
-    return lower_floats(graph, dtype, policy, observe)
+    return lower_floats(graph, dtype, policy, observe, edges=edges)
 
 
 def _require_names(graph: Graph, policy: FloatingPolicy, dtype: DType) -> None:
