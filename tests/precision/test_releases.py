@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
 from trtdsl.options import CompileOptions
+from trtdsl.precision.pipeline import policy_of
+from trtdsl.precision.possible import require_possible
 from trtdsl.recipe import Recipe
 from trtdsl.reference import random_weights, run
 from trtdsl.trt.dialect import load_runtime
 from trtdsl.trt.lower import LoweredNetwork, lower
+from trtdsl.types import DType
 
 MODEL = """
 model m() {
@@ -93,6 +97,25 @@ def test_what_8_5_lacks_is_said_before_anything_is_run(
     monkeypatch.setattr("trtdsl.precision.pipeline.calibrate", lambda *given, **options: 1 / 0)
     with pytest.raises(UsageError, match=f"{lacking}: TensorRT 10 and TensorRT-RTX have"):
         narrowed(data, RecordingDialect(facts("8.5.3")), **words)
+
+
+def ways_out(text: str, targets: Sequence[str] = (), **words: Any) -> Sequence[str]:
+    """What is said of a model by whose recipe nothing becomes narrow, behind the reasons."""
+    graph = random_weights(elaborate_text(text))
+    recipe = Recipe(precision="int8", scales="none.json", **words)
+    policy = policy_of(recipe, targets)
+    with pytest.raises(UsageError, match="no layer of `m` would be computed in int8") as error:
+        require_possible(graph, recipe, policy, DType.FLOAT16, None)
+    return [line for line in error.value.diagnostics[0].help if not line[0].isdigit()]
+
+
+def test_what_would_let_a_layer_become_narrow() -> None:
+    conv = "model m {{ input x: float32[4, 16, 8, 8]  output y = x -> c: Conv2d({}, 3) }}"
+    sm86 = "sm86 is the first that computes convolutions in int8"
+    allow = "`--allow int8='*'` lets rules of size not count"
+    assert ways_out(conv.format(8)) == [allow]
+    assert ways_out(conv.format(16), keep={"float16": "c"}) == []
+    assert ways_out(conv.format(16), targets=("sm75",)) == [sm86]
 
 
 def test_float8_without_a_target_is_warned_of(data: Path) -> None:

@@ -7,13 +7,14 @@ or a UsageError that says what is lacking and the least that has it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Graph, walk
 from trtdsl.precision.labels import matching, parts
-from trtdsl.precision.layers import quantisable_layers
-from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability
+from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
+from trtdsl.precision.placement import FIRST_CAPABILITY, FIRST_INT8_CONVOLUTION, Policy, capability
 from trtdsl.recipe import Recipe
 from trtdsl.reference import require_torch
 from trtdsl.trt.dialect import Dialect
@@ -85,6 +86,14 @@ def _require_runnable(graph: Graph, policy: Policy) -> None:
     if None not in reasons:
         counts = Counter(reason for reason in reasons if reason)
         told = tuple(f"{count} of {len(reasons)}: {reason}" for reason, count in counts.most_common(3))
-        advice = f"`--allow {policy.dtype}='*'` lets rules of size not count"
         text = f"no layer of `{graph.name}` would be computed in {policy.dtype}"
-        raise UsageError(Diagnostic(text, help=(*told, advice)))
+        raise UsageError(Diagnostic(text, help=(*told, *_ways_out(policy, list(layers.values())))))
+
+
+def _ways_out(policy: Policy, layers: Sequence[QuantisableLayer]) -> Iterator[str]:
+    """What would let one of the layers become narrow."""
+    elsewhere, allowed = replace(policy, targets=()), replace(policy, allow=("*",))
+    if any(elsewhere.reason(layer) is None for layer in layers):
+        yield f"sm{FIRST_INT8_CONVOLUTION} is the first that computes convolutions in {policy.dtype}"
+    if any(allowed.reason(layer) is None for layer in layers):
+        yield f"`--allow {policy.dtype}='*'` lets rules of size not count"
