@@ -74,6 +74,11 @@ class _Reader:
 
 ONNXRUNTIME: dict[str, dict[str, Any]] = {
     "ONNX Runtime, default": {"per_channel": False, "symmetric": False, "linear": False},
+    "ONNX Runtime, per channel, linear operators only": {
+        "per_channel": True,
+        "symmetric": False,
+        "linear": True,
+    },
     "ONNX Runtime, as TensorRT takes it": {"per_channel": True, "symmetric": True, "linear": False},
     "ONNX Runtime, as TensorRT takes it, linear operators only": {
         "per_channel": True,
