@@ -85,25 +85,52 @@ class Careful:
 
     def written_out(self, inner: str) -> str:
         """What passes know: arithmetic that changes nothing, and operators in terms of others."""
-        again = f"({inner} -> {self.rng.choice(('tanh', 'sin'))} -> mul(2))"
-        width = self.rng.choice((2, 4))
+        rng = self.rng
+        again = f"({inner} -> {rng.choice(('tanh', 'sin'))} -> mul(2))"
+        width = rng.choice((2, 4))
         heads = f"reshape({again}, ({self.size}, 1, {width}, {8 // width}))"
         spread = f"rsqrt(mean({again} ** 2, -1, keepdim = true) + 0.25)"
-        matrix = f"({self.label({'': '8, 8'})}: Parameter(8, 8))"
-        return self.rng.choice(
-            (
-                f"({again} * 1)",
-                f"(0 + {again})",
-                f"(-(-{again}))",
-                f"({again} * sigmoid({again}))",
-                f"({again} * 0.5 * (1 + erf({again} / 1.4142135623730951)))",
-                f"(0.5 * {again} * (1 + tanh(0.7978845608028654 * ({again} + 0.044715 * {again} ** 3))))",
-                f"({again} * {spread})",
-                f"(({again} * {spread}) * ({self.label({'': '8'})}: Parameter(8)))",
-                f"({again} @ {matrix} + ({self.label({'': '8'})}: Parameter(8)))",
-                f"reshape(softmax({heads} @ transpose({heads}, -2, -1) / 2, -1) @ {heads}, ({self.size}, 8))",
-            )
+        options: Sequence[Callable[[], str]] = (
+            lambda: f"({again} * 1)",
+            lambda: f"(0 + {again})",
+            lambda: f"(-(-{again}))",
+            lambda: f"({again} * sigmoid({again}))",
+            lambda: f"({again} * 0.5 * (1 + erf({again} / 1.4142135623730951)))",
+            lambda: f"(0.5 * {again} * (1 + tanh(0.7978845608028654 * ({again} + 0.044715 * {again} ** 3))))",
+            lambda: f"({again} * {spread})",
+            lambda: f"(({again} * {spread}) * {self.parameter('8')})",
+            lambda: f"({again} @ {self.parameter('8, 8')} + {self.parameter('8')})",
+            lambda: f"(({again} -> {self.linear()}) * {self.parameter('8')})",
+            lambda: f"reshape({self.branches(again)}, ({self.size}, 8))",
+            lambda: f"reshape({self.turned(again)}, ({self.size}, 8))",
+            lambda: (
+                f"reshape(softmax({heads} @ transpose({heads}, -2, -1) / 2, -1) @ {heads}, ({self.size}, 8))"
+            ),
         )
+        return self.unsure(rng.choice(options))
+
+    def linear(self) -> str:
+        return f"{self.label({'weight': '8, 8', 'bias': '8'})}: Linear(8)"
+
+    def parameter(self, shape: str) -> str:
+        return f"({self.label({'': shape})}: Parameter({shape}))"
+
+    def branches(self, inner: str) -> str:
+        """Two convolutions of one image, perhaps one with a normalisation behind it, added."""
+        image = f"reshape({inner}, ({self.size}, 2, 2, 2))"
+        wide = self.label({"weight": "2, 2, 3, 3", "bias": "2"})
+        narrow = self.label({"weight": "2, 2, 1, 1", "bias": "2"})
+        left = f"{image} -> {wide}: Conv2d(2, 3, padding = 1)"
+        if self.rng.random() < 0.5:
+            norm = self.label(dict.fromkeys(("weight", "bias", "running_mean", "running_var"), "2"))
+            left += f" -> {norm}: BatchNorm2d"
+        return f"(({left}) + ({image} -> {narrow}: Conv2d(2, 1)))"
+
+    def turned(self, inner: str) -> str:
+        """Every pair of a head's numbers turned by an angle."""
+        head = f"reshape({inner}, ({self.size}, 1, 2, 4))"
+        angles = f"cat([{head}[..., 1:3], {head}[..., 1:3]], -1)"
+        return f"({head} * cos({angles}) + cat([-{head}[..., 2:], {head}[..., :2]], -1) * sin({angles}))"
 
     def moved(self, inner: str) -> str:
         """Elements moved there, and perhaps back."""

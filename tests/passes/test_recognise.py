@@ -16,6 +16,7 @@ from trtdsl.passes import (
     recognise_attention,
     recognise_linear,
     recognise_norms,
+    recognise_rotary,
     remove_dead_nodes,
 )
 from trtdsl.reference import random_inputs, run
@@ -279,3 +280,49 @@ def test_keys_that_are_repeated_one_after_another_stay() -> None:
     wide = "reshape(expand(unsqueeze(g, 1), (N, 2, 2, 6, 8)), (N, 4, 6, 8))"
     graph = model(QKV, f"scaled_dot_product_attention(q, {wide}, {wide}, scale = 0.25)")
     assert recognise_attention(graph) is graph
+
+
+HEADS = """dim S = 1 .. 4 .. 6
+  input x: float32[N, 3, S, 8]
+  input angles: float32[N, S, 4]
+  input other: float32[N, S, 8]"""
+ANGLES = (
+    "twice = cat([angles, angles], -1)",
+    "c = cos(twice) -> unsqueeze(1)",
+    "s = sin(twice) -> unsqueeze(1)",
+)
+ROTATED = "cat([-x[..., 4:], x[..., :4]], -1)"
+ROTARY = {
+    "in order": f"x * c + {ROTATED} * s",
+    "turned round": f"s * {ROTATED} + c * x",
+    "scaled": f"x * (unsqueeze(cos(twice) * 2, 1)) + {ROTATED} * (unsqueeze(sin(twice) * 2, 1))",
+}
+NO_ROTARY = {
+    "neighbours": "x * c + cat([-x[..., 1::2], x[..., ::2]], -1) * s",
+    "not negated": "x * c + cat([x[..., 4:], x[..., :4]], -1) * s",
+    "uneven halves": "x * c + cat([-x[..., 3:], x[..., :3]], -1) * s",
+    "other angles": f"x * unsqueeze(cos(other), 1) + {ROTATED} * s",
+    "of another value": f"relu(x) * c + {ROTATED} * s",
+}
+
+
+@pytest.mark.parametrize("case", ROTARY)
+def test_rotary_embeddings_are_found(case: str) -> None:
+    changed = found(recognise_rotary, ROTARY[case], *ANGLES, declaration=HEADS)
+    assert names(changed)[-1] == "rotary_embedding"
+    assert "neg" not in names(changed)
+
+
+@pytest.mark.parametrize("case", NO_ROTARY)
+def test_what_is_no_rotary_embedding_stays(case: str) -> None:
+    graph = merge_common_subexpressions(model(HEADS, NO_ROTARY[case], *ANGLES))
+    with refusals() as heard:
+        assert recognise_rotary(graph) is graph
+    assert len(heard) == (case == "other angles")
+
+
+def test_angles_are_halved_once() -> None:
+    text = f"({ROTARY['in order']}) + ({ROTARY['in order'].replace('x', 'z')})"
+    changed = found(recognise_rotary, text, "z = exp(x)", *ANGLES, declaration=HEADS)
+    assert names(changed).count("rotary_embedding") == 2
+    assert names(changed).count("slice") == 2

@@ -100,24 +100,42 @@ class RotaryEmbedding(Function):
     def _composed(self, net: Network, x: Tensor, cos_cache: Tensor, sin_cache: Tensor) -> Tensor:
         batch, heads, length, width = x.shape
         turned = self._turned(x.type)
-        half = turned // 2
-        cosine, sine = (net.reshape(c, (batch, 1, length, half)) for c in (cos_cache, sin_cache))
+        part = x if turned == width else net.slice(x, (0,) * 4, (batch, heads, length, turned))
+        cosine, sine = (self._shared_table(net, cache) for cache in (cos_cache, sin_cache))
+        y = net.elementwise(
+            "SUM",
+            net.elementwise("PROD", part, cosine),
+            net.elementwise("PROD", self._rotated(net, part), sine),
+        )
+        if turned == width:
+            return y
+        rest = (batch, heads, length, x.type.shape[3] - turned)
+        return net.concat([y, net.slice(x, (0, 0, 0, turned), rest)], 3)
+
+    def _shared_table(self, net: Network, cache: Tensor) -> Tensor:
+        """One for all layers of a model, which turn by the same angles."""
+        return net.once((_NAME, cache, self.interleaved), lambda: self._table(net, cache))
+
+    def _table(self, net: Network, cache: Tensor) -> Tensor:
+        """Each cosine or sine for both numbers of its pair: ``[N, 1, S, width]``."""
+        batch, length, half = cache.shape
+        if not self.interleaved:
+            single = net.reshape(cache, (batch, 1, length, half))
+            return net.concat([single, single], 3)
+        single = net.reshape(cache, (batch, length, half, 1))
+        return net.reshape(net.concat([single, single], 3), (batch, 1, length, 2 * half))
+
+    def _rotated(self, net: Network, x: Tensor) -> Tensor:
+        """The second number of each pair, negated, in the place of the first, and the first in its place."""
+        half = self._turned(x.type) // 2
         second, step = (1, 2) if self.interleaved else (half, 1)
-        shape = (batch, heads, length, half)
+        shape = (*x.shape[:3], half)
         a, b = (net.slice(x, (0, 0, 0, start), shape, (1, 1, 1, step)) for start in (0, second))
-
-        def mixed(operation: str, first: Tensor, other: Tensor) -> Tensor:
-            left, right = net.elementwise("PROD", first, cosine), net.elementwise("PROD", other, sine)
-            return net.elementwise(operation, left, right)
-
-        parts = [mixed("SUB", a, b), mixed("SUM", b, a)]
-        if self.interleaved:
-            pairs = net.concat([net.reshape(part, (*shape, 1)) for part in parts], 4)
-            parts = [net.reshape(pairs, (*shape[:3], turned))]
-        if turned != width:
-            rest = (batch, heads, length, x.type.shape[3] - turned)
-            parts.append(net.slice(x, (0, 0, 0, turned), rest))
-        return net.concat(parts, 3) if len(parts) > 1 else parts[0]
+        negative = net.unary("NEG", b)
+        if not self.interleaved:
+            return net.concat([negative, a], 3)
+        pairs = net.concat([net.reshape(each, (*shape, 1)) for each in (negative, a)], 4)
+        return net.reshape(pairs, x.shape)
 
     def reference(
         self, torch: Any, input: Any, cos_cache: Any, sin_cache: Any, position_ids: Any = None

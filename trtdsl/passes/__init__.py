@@ -28,6 +28,7 @@ from trtdsl.passes.recognise_activations import recognise_activations
 from trtdsl.passes.recognise_attention import recognise_attention
 from trtdsl.passes.recognise_linear import recognise_linear
 from trtdsl.passes.recognise_norms import recognise_norms
+from trtdsl.passes.recognise_rotary import recognise_rotary
 from trtdsl.passes.remove_dead_nodes import remove_dead_nodes
 from trtdsl.passes.remove_identities import remove_identities
 from trtdsl.passes.simplify_arithmetic import simplify_arithmetic
@@ -42,6 +43,7 @@ PIPELINE: tuple[Pass, ...] = (
     recognise_norms,
     recognise_linear,
     recognise_attention,
+    recognise_rotary,
     fold_batch_norm,
     fold_scales,
     merge_branches,
@@ -174,6 +176,7 @@ __all__ = [
     "recognise_attention",
     "recognise_linear",
     "recognise_norms",
+    "recognise_rotary",
     "remove_dead_nodes",
     "remove_identities",
     "selected",
