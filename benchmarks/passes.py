@@ -238,16 +238,17 @@ What each pass saves, over one example of each family and the programs captured 
 how many more nodes and layers the pipeline leaves without it. *RTX* are layers of TensorRT-RTX's network,
 *8.5* those that {OLDEST} would be given. Written by `python benchmarks/passes.py`.
 """
-LEFT_OUT = """`remove_dead_nodes` finds nothing that the driver of the other passes has left; it is there for texts and
-for passes from outside. `recognise_rotary` costs layers on releases without the layer, which compose it.
+LEFT_OUT = """`remove_dead_nodes` finds nothing that the driver of the other passes has left; it is there for
+texts and for passes from outside. `recognise_rotary` costs layers on releases without the layer, which
+compose it.
 
 Left out, because they do not pay:
 
-- one linear layer for queries, keys and values: TensorRT-RTX makes one product of the three by itself. Its list
-  of kernels for an attention block is as long either way, 12 in float32 and 9 in float16, for sm86, sm89 and
-  sm120, and the network has 25 layers instead of 23;
-- one 1 × 1 convolution for several of one tensor: three branches of an inception block take 7 computing kernels
-  instead of 9, but the network has 17 layers instead of 9, and which is faster only a GPU can tell;
+- one linear layer for queries, keys and values: TensorRT-RTX makes one product of the three by itself. Its
+  list of kernels for an attention block is as long either way, 12 in float32 and 9 in float16, for sm86, sm89
+  and sm120, and the network has 25 layers instead of 23;
+- one 1 × 1 convolution for several of one tensor: three branches of an inception block take 7 computing
+  kernels instead of 9, but the network has 17 layers instead of 9, and which is faster only a GPU can tell;
 - pads into convolutions and pools: no model here has a pad in front of one;
 - equal weights stored once: weights that are tied are one already.
 """
