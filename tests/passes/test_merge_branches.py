@@ -68,3 +68,14 @@ def test_says_why_not(case: str) -> None:
 def test_keeps_a_branch_that_something_else_reads() -> None:
     graph = model(IMAGE, "a + (x -> n: Conv2d(4, 1)) + relu(a)", "a = x -> m: Conv2d(4, 3, padding = 1)")
     assert merge_branches(graph) is graph
+
+
+def test_branches_that_are_placed_twice_are_merged_twice() -> None:
+    once = "({} -> a: Conv2d(4, 3, padding = 1)) + ({} -> b: Conv2d(4, 1))"
+    graph = model(IMAGE, f"({once.format('x', 'x')}) * ({once.format('z', 'z')})", "z = relu(x)")
+    merged = remove_dead_nodes(merge_branches(graph))
+    assert names(merged).count("Conv2d") == 2
+    assert verify(merged) == ()
+    assert [weight.key for weight in merged.weights] == ["a+b.weight", "a+b.bias"]
+    inputs = random_inputs(graph, seed=1)
+    require_outputs(run(merged, inputs), expected(graph, inputs), merge_branches.tolerance)

@@ -49,7 +49,7 @@ def merge_branches(graph: Graph) -> Graph:
           output y = y
         }
     """
-    return rewrite(graph, _merged)
+    return rewrite(graph, _Merge())
 
 
 class _Branch(NamedTuple):
@@ -63,7 +63,30 @@ class _Branch(NamedTuple):
     node: Node
 
 
-def _merged(node: Node, around: Surroundings) -> Outcome:
+class _Merge:
+    """Remembers what was merged: the same branches, placed again under their labels, are the same ones."""
+
+    def __init__(self) -> None:
+        self._merged: dict[tuple[int, ...], dict[str, Weight]] = {}
+
+    def __call__(self, node: Node, around: Surroundings) -> Outcome:
+        merged = _merged(node, around)
+        if not isinstance(merged, _Sum):
+            return merged
+        weights = self._merged.setdefault(merged.identity, merged.weights)
+        slots = (merged.node.slots[0], *weights)
+        return merged.node.replace(operands=(merged.node.operands[0], *weights.values()), slots=slots)
+
+
+class _Sum(NamedTuple):
+    """The one convolution, its new weights, and of which weights they are."""
+
+    node: Node
+    weights: dict[str, Weight]
+    identity: tuple[int, ...]
+
+
+def _merged(node: Node, around: Surroundings) -> _Sum | Refusal | None:
     if not isinstance(node.op, Add) or node.op.alpha != 1:
         return None
     makers = [made_by(value, around, *_CONVOLUTIONS, *_NORMS) for value in node.operands]
@@ -119,7 +142,7 @@ def _of_norm(node: Node, convolution: Node) -> _Branch | None:
     return _Branch(node.operands[0], kernel, shift, (0,) * like.spatial, plain, node)
 
 
-def _sum(one: _Branch, other: _Branch, node: Node) -> Outcome:
+def _sum(one: _Branch, other: _Branch, node: Node) -> _Sum | Refusal:
     large, small = (one, other) if one.kernel.size >= other.kernel.size else (other, one)
     ours, theirs = _settings(large.op), _settings(small.op)
     margins = [a - b for a, b in zip(large.padding, small.padding, strict=True)]
@@ -139,13 +162,15 @@ def _sum(one: _Branch, other: _Branch, node: Node) -> Outcome:
         "weight": Weight(weight, type, weight, kernel.astype(type.dtype.numpy)),
         "bias": Weight(bias, type.with_shape(total.shape), bias, total.astype(type.dtype.numpy)),
     }
-    return node.replace(
+    merged = node.replace(
         op=large.op.replace(bias=True),
-        operands=(large.source, *given.values()),
-        slots=(large.node.slots[0], *given),
+        operands=(large.source,),
+        slots=(large.node.slots[0],),
         scope=scope,
         origins=merged_origins([one.node, other.node, node]),
     )
+    identity = tuple(id(weight) for branch in (one, other) for weight in branch.node.weights.values())
+    return _Sum(merged, given, identity)
 
 
 def _settings(op: Convolution) -> tuple[object, ...]:
