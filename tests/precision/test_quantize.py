@@ -189,3 +189,28 @@ def test_zeros_have_a_scale_too() -> None:
     zero = {"x": np.zeros((2, 16), np.float32)}
     found = quantize(graph, ranges_of(calibrate(graph, zero), "m", "max", 1), Policy(INT8)).graph
     assert torch.isfinite(run(found, zero)["y"]).all()
+
+
+RESIDUAL = """
+model m() {
+  input x: float32[4, 16, 12, 12]
+  h = x -> conv1: Conv2d(32, 3) -> relu
+  k = h -> conv2: Conv2d(32, 3, padding = 1) -> relu -> conv3: Conv2d(32, 1)
+  h = relu(k + h)
+  output y = h + (h -> last: Conv2d(32, 1)) + 1
+}
+"""
+
+
+@pytest.mark.parametrize("residuals", [False, True])
+def test_residuals_are_read_quantised_where_that_saves_a_kernel(residuals: bool) -> None:
+    graph = model(RESIDUAL)
+    found = quantised(graph, residuals=residuals).graph
+    text = show(found)
+    assert ("= add(k, h_d)" in text) is residuals
+    assert ("= add(h_1_d, last)" in text) is residuals
+    # The text parses back to the same graph, and the sums with numbers are as they were.
+    assert difference(found, elaborate_text(text)) is None
+    (exact,), (near,) = (run(each, data(graph, 4)).values() for each in (graph, found))
+    error = float(torch.linalg.norm(near - exact) / torch.linalg.norm(exact))
+    assert 0 < error < 0.03

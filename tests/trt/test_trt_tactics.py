@@ -32,6 +32,7 @@ class Config:
 
     def __init__(self) -> None:
         self.sources = 0b11111
+        self.flags: set[Any] = set()
 
     def get_tactic_sources(self) -> int:
         return self.sources
@@ -40,14 +41,14 @@ class Config:
         self.sources = sources
 
     def set_flag(self, flag: Any) -> None:
-        pass
+        self.flags.add(flag)
 
 
 def oldest(lacking: dict[str, str]) -> RecordingDialect:
     """The dialect of 8.5.3 on a machine that lacks these sources' libraries."""
     dialect = RecordingDialect(facts("8.5.3"))
     sources = IntEnum("TacticSource", api("8.5.3")["enums"]["TacticSource"])
-    flags = SimpleNamespace(OBEY_PRECISION_CONSTRAINTS=0, FP16=1)
+    flags = IntEnum("BuilderFlag", api("8.5.3")["enums"]["BuilderFlag"])
     dialect.trt = SimpleNamespace(TacticSource=sources, BuilderFlag=flags)
     vars(dialect).update(unusable_tactics={source: Lack(reason) for source, reason in lacking.items()})
     return dialect
@@ -128,3 +129,15 @@ def test_a_build_that_failed_with_cublas_does_not_blame_it() -> None:
     # As `tune` may have it.
     config.set_tactic_sources(0)
     assert missing_products(dialect, config) == "its tactic source was not allowed"
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_pinned_types_are_a_wish_among_quantised_layers(int8: bool) -> None:
+    """TensorRT 8.5 finds no kernel of a quantised layer where it must obey."""
+    config = Config()
+    oldest({}).configure(config, float16=True, int8=int8)
+    names = {flag.name for flag in config.flags}
+    assert names == {
+        "FP16",
+        *(("INT8", "PREFER_PRECISION_CONSTRAINTS") if int8 else ("OBEY_PRECISION_CONSTRAINTS",)),
+    }

@@ -101,7 +101,7 @@ def narrow(
     """
     told = progress or (lambda phase, done, total: None)
     dtype, around = DType(recipe.precision), around_of(recipe, graph)
-    policy = policy_of(recipe, targets)
+    policy = policy_of(recipe, targets, dialect)
     require_possible(graph, recipe, policy, around, dialect)
     data = _data(graph, recipe)
     batches = None if data is None else Batches(graph, data, recipe.samples)
@@ -208,11 +208,13 @@ def around_of(recipe: Recipe, graph: Graph) -> DType:
     return DType.BFLOAT16 if DType.BFLOAT16 in has else DType.FLOAT16
 
 
-def policy_of(recipe: Recipe, targets: Sequence[str]) -> Policy:
-    """What the recipe asks for, as what places quantised tensors takes it."""
+def policy_of(recipe: Recipe, targets: Sequence[str], dialect: Dialect | None = None) -> Policy:
+    """What the recipe asks for, as what places quantised tensors takes it, for a release of TensorRT."""
     keep = [pattern for patterns in recipe.keep.values() for pattern in patterns]
     allow = [pattern for patterns in recipe.allow.values() for pattern in patterns]
-    return Policy(DType(recipe.precision), keep, allow, [target.lower() for target in targets])
+    residuals = dialect is not None and dialect.name == "tensorrt"
+    names = [target.lower() for target in targets]
+    return Policy(DType(recipe.precision), keep, allow, names, residuals)
 
 
 def _notes(

@@ -42,6 +42,9 @@ class Policy:
     keep: Sequence[str] = ()
     allow: Sequence[str] = ()
     targets: Sequence[str] = ()
+    residuals: bool = False
+    """Whether what is added to a convolution's result is quantised too, where a layer reads it so: TensorRT
+    then adds within the convolution's kernel. TensorRT-RTX saves none by it."""
     measured: Mapping[str, str] = field(default_factory=dict[str, str])
     among: Collection[str] | None = None
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Builder, Graph, Node, Value, ValueNames, Weight
 from trtdsl.ops.creation import Parameter
+from trtdsl.ops.pointwise import Add
 from trtdsl.ops.quantization import Dequantize, Quantize
 from trtdsl.precision.histogram import LEVELS
 from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
@@ -55,7 +56,7 @@ def quantize(graph: Graph, ranges: Ranges, policy: Policy, around: DType | None 
     _require_ranges([layer for layer in layers if reasons[layer.node] is None], ranges)
     chosen = [layer for layer in layers if reasons[layer.node] is None]
     decisions = tuple(_decision(layer, reasons[layer.node], policy.dtype) for layer in layers)
-    return Quantised(_Quantisation(graph, chosen, ranges, policy.dtype, around).graph(), decisions)
+    return Quantised(_Quantisation(graph, chosen, ranges, policy, around).graph(), decisions)
 
 
 def _decision(layer: QuantisableLayer, reason: str | None, dtype: DType) -> Decision:
@@ -91,12 +92,16 @@ class _Quantisation:
         graph: Graph,
         layers: Sequence[QuantisableLayer],
         ranges: Ranges,
-        dtype: DType,
+        policy: Policy,
         around: DType | None,
     ) -> None:
         self._graph = graph
         self._layers = {layer.node: layer for layer in layers}
-        self._dtype = dtype
+        self._convolved = {
+            result for layer in layers if layer.is_convolution for result in layer.node.results
+        }
+        self._dtype = policy.dtype
+        self._residuals = policy.residuals
         self._around = around
         self._builder = Builder(ValueNames.of(graph))
         self._inputs: dict[Value, Value] = {}
@@ -114,8 +119,21 @@ class _Quantisation:
         """The graph with the chosen layers on dequantised tensors."""
         for node in self._graph.nodes:
             layer = self._layers.get(node)
-            self._builder.nodes.append(node if layer is None else self._layer(layer))
+            self._builder.nodes.append(self._other(node) if layer is None else self._layer(layer))
         return self._graph.replace(nodes=tuple(self._builder.nodes))
+
+    def _other(self, node: Node) -> Node:
+        """A node that is not such a layer; a sum with a convolution's result reads the other as layers do."""
+        if not self._residuals or not isinstance(node.op, Add):
+            return node
+        for number, value in enumerate(node.operands):
+            if self._convolved.isdisjoint(node.operands[:number] + node.operands[number + 1 :]):
+                continue
+            if isinstance(value, Value) and value in self._inputs:
+                operands = list(node.operands)
+                operands[number] = self._inputs[value]
+                return node.replace(operands=tuple(operands))
+        return node
 
     def _layer(self, layer: QuantisableLayer) -> Node:
         new = {"input": self._input(layer), "weight": self._weight(layer)}

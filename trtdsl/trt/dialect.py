@@ -195,15 +195,17 @@ class Dialect:
     def configure(self, config: Any, *, float16: bool, int8: bool = False, tf32: bool | None = None) -> None:
         """Set up a builder configuration. ``tf32`` lets float32 products round to 10 bits.
 
-        A weakly typed network is told to obey the types that :meth:`pin` fixed, to use no ``float16`` or
-        ``int8`` unless it may, and no kernels of libraries that cannot be loaded.
+        A weakly typed network is told to obey the types that :meth:`pin` fixed, or to prefer them where there
+        are quantised tensors, to use no ``float16`` or ``int8`` unless it may, and no kernels of libraries
+        that cannot be loaded.
         """
         flags = self.trt.BuilderFlag
         if tf32 is not None:
             (config.set_flag if tf32 else config.clear_flag)(flags.TF32)
         if self.facts.strongly_typed:
             return
-        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
+        # TensorRT 8.5 finds no kernel for layers between quantised tensors where it must obey (seen in 8.5.3).
+        config.set_flag(flags.PREFER_PRECISION_CONSTRAINTS if int8 else flags.OBEY_PRECISION_CONSTRAINTS)
         if float16:
             config.set_flag(flags.FP16)
         if int8:
@@ -234,12 +236,12 @@ class Dialect:
     def has_type(self, handle: Any, data_type: Any) -> bool:
         """Whether a tensor is of a type, as far as TensorRT says before the build.
 
-        A weakly typed network reports float for products and constants whatever they are pinned to, so
-        that there only floating point and other types are told apart (seen in 8.5.3).
+        A weakly typed network reports float for products and constants whatever they are pinned to, and for
+        what a layer quantises, so that there only these and other types are told apart (seen in 8.5.3).
         """
         floats = (self.trt.DataType.FLOAT, self.trt.DataType.HALF)
-        if not self.facts.strongly_typed and data_type in floats:
-            return handle.dtype in floats
+        if not self.facts.strongly_typed and data_type in (*floats, self.trt.DataType.INT8):
+            return handle.dtype in (*floats, data_type)
         return bool(handle.dtype == data_type)
 
 
