@@ -204,7 +204,7 @@ class Dialect:
             (config.set_flag if tf32 else config.clear_flag)(flags.TF32)
         if self.facts.strongly_typed:
             return
-        # TensorRT 8.5 finds no kernel for layers between quantised tensors where it must obey (seen in 8.5.3).
+        # 8.5.3 finds no kernel for layers between quantised tensors where it must obey.
         config.set_flag(flags.PREFER_PRECISION_CONSTRAINTS if int8 else flags.OBEY_PRECISION_CONSTRAINTS)
         if float16:
             config.set_flag(flags.FP16)
