@@ -129,7 +129,7 @@ class _Quantisation:
         for number, value in enumerate(node.operands):
             if self._convolved.isdisjoint(node.operands[:number] + node.operands[number + 1 :]):
                 continue
-            if isinstance(value, Value) and value in self._inputs:
+            if value in self._inputs:
                 operands = list(node.operands)
                 operands[number] = self._inputs[value]
                 return node.replace(operands=tuple(operands))
