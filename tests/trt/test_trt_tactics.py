@@ -18,7 +18,7 @@ from trtdsl.trt import tactics
 from trtdsl.trt.build import advice, missing_products
 from trtdsl.trt.tactics import LIBRARIES, Lack, Library, file_names, linked_numbers, unusable
 
-MATHEMATICS = dict.fromkeys(("cublas", "cublasLt", "cudnn"), "libm.so.6")
+MATHEMATICS: dict[str, str] = dict.fromkeys(("cublas", "cublasLt", "cudnn"), "libm.so.6")
 """A file that can be loaded, and is none of NVIDIA's libraries."""
 NO_KERNEL = (
     "10: [optimizer.cpp::computeCosts::3728] Error Code 10: Internal Error "
