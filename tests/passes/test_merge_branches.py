@@ -55,6 +55,12 @@ def test_keeps(case: str) -> None:
     assert merge_branches(graph) is graph
 
 
+def test_keeps_a_normalisation_beside_strides_that_give_the_same_size() -> None:
+    text = "(x -> a: Conv2d(4, 3, padding = 2, stride = 2)) + (x -> i: BatchNorm2d)"
+    graph = model("input x: float32[N, 4, 3, 3]", text)
+    assert merge_branches(graph) is graph
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_says_why_not(case: str) -> None:
     graph = model(IMAGE, REFUSED[case])

@@ -84,6 +84,10 @@ NO_NORM = {
     "without a bound": "x * rsqrt(mean(x ** 2, -1, keepdim = true))",
     "an unbiased variance": "d / sqrt(var(x, -1, keepdim = true) + 1e-05)",
     "a cube": "x * rsqrt(mean(x ** 3, -1, keepdim = true) + 1e-06)",
+    "a larger epsilon": "x * rsqrt(mean(x ** 2, -1, keepdim = true) + full((3, 1, 1, 1), 1e-06))",
+    "a larger epsilon below the variance": (
+        "d / sqrt(var(x, -1, correction = 0, keepdim = true) + full((3, 1, 1, 1), 1e-06))"
+    ),
 }
 LINEAR = {
     "addmm": ("addmm(b: Parameter(3), reshape(x, (-1, 8)), w: Parameter(8, 3)) -> reshape(N, 5, 3)", True),
@@ -204,6 +208,20 @@ def test_a_matrix_with_two_biases_is_turned_once() -> None:
     require_outputs(run(changed, inputs), expected(graph, inputs), recognise_linear.tolerance)
 
 
+WEIGHTS = {
+    "one bias for two products": "addmm(b, x, w) + addmm(b, relu(x), w)",
+    "one filled matrix": "matmul(x, full((8, 3), 0.5)) + matmul(relu(x), full((8, 3), 0.5))",
+    "labels of one stem": 'matmul(x, "a.weight": Parameter(8, 3)) + matmul(x, a: Parameter(8, 3))',
+}
+
+
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_every_weight_has_a_key_of_its_own(case: str) -> None:
+    statements = ("w = w: Parameter(8, 3)", "b = b: Parameter(3)")
+    changed = found(recognise_linear, WEIGHTS[case], *statements, declaration="input x: float32[N, 8]")
+    assert names(changed).count("Linear") == 2
+
+
 def test_a_parameter_at_the_layers_key_is_its_weight() -> None:
     text = "n.weight: Parameter(8)"
     graph = model(
@@ -251,6 +269,7 @@ NO_ATTENTION = {
     "a mask of a larger shape": "softmax((q @ transpose(k, -2, -1))[0:1] + m, -1) @ v",
     "a finite choice": "softmax(where(b, q @ transpose(k, -2, -1), -1e9), -1) @ v",
     "a product before": "softmax(relu(q @ transpose(k, -2, -1)), -1) @ v",
+    "a sum with bools, which are ones": "softmax(q @ transpose(k, -2, -1) + b, -1) @ v",
 }
 
 
@@ -274,6 +293,20 @@ def test_repeated_keys_are_given_once() -> None:
         recognise_attention, f"scaled_dot_product_attention(q, {wide}, {wide}, scale = 0.25)", declaration=QKV
     )
     assert calls(changed) == ["scaled_dot_product_attention(q, g, g, scale = 0.25, enable_gqa = true)"]
+
+
+def test_keys_that_are_repeated_are_given_once_where_attention_is_written_out() -> None:
+    wide = "wide = reshape(expand(unsqueeze(g, 2), (N, 2, 2, 6, 8)), (N, 4, 6, 8))"
+    changed = found(
+        recognise_attention, "softmax(q @ transpose(wide, -2, -1), -1) @ wide", wide, declaration=QKV
+    )
+    assert calls(changed) == ["scaled_dot_product_attention(q, g, g, scale = 1.0, enable_gqa = true)"]
+
+
+def test_repeated_keys_stay_beside_a_single_head_of_queries() -> None:
+    wide = "reshape(expand(unsqueeze(g, 2), (N, 2, 2, 6, 8)), (N, 4, 6, 8))"
+    graph = model(QKV, f"scaled_dot_product_attention(q[:, 0:1], {wide}, {wide}, scale = 0.25)")
+    assert recognise_attention(graph) is graph
 
 
 def test_keys_that_are_repeated_one_after_another_stay() -> None:

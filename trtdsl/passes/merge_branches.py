@@ -132,6 +132,8 @@ def _of_norm(node: Node, convolution: Node) -> _Branch | None:
     data: Any = {slot: weight.data for slot, weight in node.weights.items()}
     if "running_mean" not in data or node.result.type.rank != like.spatial + 2:
         return None
+    if not _ones(like.stride):
+        return None  # the result has the input's size all the same where the padding makes up for it
     scale, shift = scale_and_shift(
         op.eps, data["running_mean"], data["running_var"], data.get("weight"), data.get("bias")
     )

@@ -19,6 +19,7 @@ from trtdsl.ops.shape import Expand, Permuting, Reshaping, Transpose
 from trtdsl.ops.softmax import Softmax
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import made_by, number_of, product
+from trtdsl.types import DType
 
 
 @graph_pass(
@@ -85,7 +86,9 @@ def _recognised(node: Node, around: Surroundings) -> Outcome:
         build.place(op, *operands, scope=node.scope, origins=node.origins, results=node.results)
     except (Refused, TypeError) as refused:
         return Refusal(f"the operator does not take these: {refused}", (softmax,))
-    return build.nodes
+    *before, attention = build.nodes
+    grouped = _grouped(attention, around)
+    return [*before, grouped or attention]
 
 
 def _is_along_keys(softmax: Node) -> bool:
@@ -102,6 +105,9 @@ def _masked(value: Value, around: Surroundings) -> _Scores | None:
     if maker is None or (isinstance(maker.op, Add) and maker.op.alpha != 1):
         return _scaled(value, around)
     pairs = list(zip(maker.operands, reversed(maker.operands), strict=True))
+    if isinstance(maker.op, Add):
+        # The operator chooses by a mask of bools, where a sum takes true for 1.
+        pairs = [(scores, mask) for scores, mask in pairs if mask.type.dtype is not DType.BOOL]
     if isinstance(maker.op, Where):
         condition, scores, other = maker.operands
         pairs = [(scores, condition)] if number_of(other, around) == -math.inf else []
@@ -141,13 +147,16 @@ def _turned_back(key: Value, around: Surroundings) -> Value | None:
 # --- Grouped heads ----------------------------------------------------------------------------------------
 
 
-def _grouped(node: Node, around: Surroundings) -> Outcome:
+def _grouped(node: Node, around: Surroundings) -> Node | None:
     """Attention to keys and values that are not repeated, each for its share of the heads."""
     query, key, value, *mask = node.operands
     op = node.op
     assert isinstance(op, ScaledDotProductAttention)
     sources = [_unrepeated(each, around) for each in (key, value)]
     if op.enable_gqa or sources[0] is None or sources[1] is None or query.type.rank != 4:
+        return None
+    if query.type.shape[1] != key.type.shape[1]:
+        # A single head of queries is broadcast to all of the keys'.
         return None
     if sources[0].type.shape[:-1] != sources[1].type.shape[:-1]:
         return None

@@ -65,8 +65,9 @@ class _Recognise:
 
     def __init__(self, graph: Graph) -> None:
         self._reads = Counter(v for node in walk(graph) for v in node.operands if isinstance(v, Weight))
-        self._turned: dict[int, tuple[Array, Weight]] = {}
-        self._biases: dict[str, Array] = {}
+        self._turned: dict[Value, Weight] = {}
+        self._biases: dict[str, tuple[Array, Weight]] = {}
+        self._keys = {weight.key for weight in graph.weights}
 
     def __call__(self, node: Node, around: Surroundings) -> Outcome:
         match node.op:
@@ -114,21 +115,29 @@ class _Recognise:
         return maker is not None and any(self._reads[weight] > 1 for weight in maker.weights.values())
 
     def _weight(self, matrix: Value, array: Array, around: Surroundings) -> Weight:
-        if id(array) not in self._turned:
+        if matrix not in self._turned:
             maker = around.producer(matrix)
-            label = maker.scope if maker and maker.scope else matrix.name
-            key = f"{label.removesuffix('.weight')}+turned.weight"
+            key = self._unique(maker.scope if maker and maker.scope else matrix.name)
             type = matrix.type.with_shape(tuple(reversed(matrix.type.shape)))
-            self._turned[id(array)] = array, Weight(key, type, key, transposed(array))
-        return self._turned[id(array)][1]
+            self._turned[matrix] = Weight(key, type, key, transposed(array))
+        return self._turned[matrix]
+
+    def _unique(self, label: str) -> str:
+        """A key that no weight has: `a` and `a.weight` may both be matrices."""
+        stem = f"{label.removesuffix('.weight')}+turned"
+        names = (f"{stem}{number}.weight" for number in ("", *range(2, len(self._keys) + 3)))
+        key = next(name for name in names if name not in self._keys)
+        self._keys.add(key)
+        return key
 
     def _bias(self, bias: Value, scope: str, around: Surroundings) -> Value:
         """The layer's own, beside its weight; the value itself where the weight has another one elsewhere."""
         array = array_of(bias, around)
-        if array is None or self._biases.setdefault(scope, array) is not array:
+        if array is None:
             return bias
         key = f"{scope}.bias"
-        return Weight(key, bias.type, key, array)
+        first, weight = self._biases.setdefault(scope, (array, Weight(key, bias.type, key, array)))
+        return weight if first is array else bias
 
 
 def _with_bias(node: Node, around: Surroundings) -> Outcome:

@@ -66,6 +66,8 @@ def _normalised(node: Node, around: Surroundings) -> Outcome:
         if parts is None or parts[1] <= 0:
             continue
         spread, eps = parts
+        if numerator.type != node.result.type:
+            continue  # a sum with an epsilon of a larger shape, say
         if (count := _mean_of_squares(spread, numerator, around)) is not None:
             return _placed(node, numerator, count, eps, around)
         if (found := _centred(numerator, around)) and _variance(spread, found[0], found[1], around):
