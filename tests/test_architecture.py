@@ -22,6 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"ir"}),
     frozenset({"syntax"}),
     frozenset({"elaborate", "weights", "passes", "reference", "trt", "evaluate"}),
+    frozenset({"given"}),
     frozenset({"precision"}),
     frozenset({"runtime", "compile", "support"}),
     frozenset({"verification"}),

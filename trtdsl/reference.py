@@ -184,7 +184,11 @@ class _Run:
         named = node.arguments(tensors)
         weights = {slot: named.pop(slot) for slot in node.slots if slot not in declared}
         bodies = {name: self._body(body) for name, body in bodies_by_name(node.op, node.bodies).items()}
-        return run_node(node.op.at(self.sizes), named, weights, bodies, self.in_float64)
+        try:
+            return run_node(node.op.at(self.sizes), named, weights, bodies, self.in_float64)
+        except IndexError as error:
+            # Of the values that were given, for sizes were checked.
+            raise UsageError(Diagnostic.at(f"`{node.op.name}`: {error}", node.origins)) from error
 
     def _body(self, body: Graph) -> Callable[..., tuple[Any, ...]]:
         """A body graph as a function of its inputs."""

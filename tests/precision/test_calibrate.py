@@ -118,6 +118,46 @@ def test_data_that_do_not_fit(graph: Graph, data: Any, reason: str) -> None:
         calibrate(graph, data)
 
 
+TEXTS = """
+model m() {
+  dim N = 1 .. 2 .. 8
+  dim S = 1 .. 4 .. 9
+  input ids: int64[N, S] in 0 .. 30
+  input x: float32[N, S, 16]
+  output y = (ids -> table: Embedding(31, 16)) + x -> fc: Linear(16)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("ids", "x", "reason"),
+    [
+        (np.zeros((3, 5)), (3, 5, 8), "input `x`: dimension 2 is 8, not 16"),
+        (np.zeros((3, 5)), (3, 6, 16), "input `x`: dimension 1 is 6, but `S` is 5 by input `ids`"),
+        (np.zeros((3, 12)), (3, 12, 16), "`S` is 12, outside of 1 .. 9"),
+        (np.full((3, 5), 31), (3, 5, 16), r"input `ids` takes values in 0 .. 30, but `ids\[0, 0\]` is 31"),
+    ],
+)
+def test_sizes_and_values_that_do_not_fit(ids: Any, x: tuple[int, ...], reason: str) -> None:
+    graph = random_weights(elaborate_text(TEXTS))
+    with pytest.raises(UsageError, match=reason):
+        calibrate(graph, {"ids": ids.astype(np.int64), "x": np.zeros(x, np.float32)})
+
+
+def test_an_index_beyond_its_table_is_told_where_it_is_read() -> None:
+    graph = random_weights(elaborate_text(TEXTS.replace(" in 0 .. 30", "")))
+    data = {"ids": np.full((3, 5), 31, np.int64), "x": np.ones((3, 5, 16), np.float32)}
+    with pytest.raises(UsageError, match="`Embedding`: index out of range") as raised:
+        calibrate(graph, data)
+    assert raised.value.diagnostics[0].origins
+
+
+def test_samples_may_be_more_than_a_batch() -> None:
+    graph = random_weights(elaborate_text(TEXTS))
+    data = {"ids": np.zeros((20, 9), np.int64), "x": np.ones((20, 9, 16), np.float32)}
+    assert calibrate(graph, data)["fc"].magnitudes.largest
+
+
 def test_a_fixed_batch_is_filled() -> None:
     text = "model m {\n  input x: float32[4, 8]\n  output y = fc: Linear(4)(x)\n}"
     graph = random_weights(elaborate_text(text))
@@ -255,3 +295,12 @@ def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert found.text() == read_ranges(tmp_path / "x.npy.json").text()
     assert np.float32(found.layers["conv1"].input) == np.abs(data[:4]).max()
     assert trtdsl("calibrate", *files, "--data", str(tmp_path / "none.npz")) == 2
+    told = ["--data", str(tmp_path / "x.npy"), "-o", str(tmp_path / "one.json"), "--samples", "1"]
+    assert trtdsl("calibrate", *files, *told) == 0
+    assert "the ranges of 4 layers, from 1 sample\n" in capsys.readouterr().out
+    for words, reason in (
+        (("--percentile", "50"), "`--percentile` is for another method"),
+        (("--method", "percentile", "--percentile", "nan"), "a percentage from 50 to 100, not nan"),
+    ):
+        assert trtdsl("calibrate", *files, *told, *words) == 2
+        assert reason in capsys.readouterr().err

@@ -15,6 +15,7 @@ from trtdsl.cli.report import without_warnings
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.options import CheckOptions, CompileOptions
 from trtdsl.output import require_writable
+from trtdsl.recipe import Recipe
 
 
 @command
@@ -38,10 +39,8 @@ from trtdsl.output import require_writable
 )
 @click.option(
     "--percentile",
-    type=click.FloatRange(50, 100),
-    default=99.99,
-    show_default=True,
-    help="The share of the numbers that --method percentile keeps whole.",
+    type=float,
+    help="The share of the numbers that --method percentile keeps whole, 99.99 by default.",
 )
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Use the first N samples only.")
 @with_options(CheckOptions, "choice")
@@ -52,7 +51,7 @@ def calibrate(
     data: Path,
     output: Path | None,
     method: Any,
-    percentile: float,
+    percentile: float | None,
     samples: int | None,
     choice: CheckOptions,
     options: CompileOptions,
@@ -64,6 +63,8 @@ def calibrate(
     from trtdsl.precision.ranges import digest, ranges_of
     from trtdsl.reference import require_torch
 
+    # Says what is wrong with these, or does not go together.
+    chosen = Recipe(precision="int8", calibrate=data, method=method, percentile=percentile)
     require_torch("finding ranges")
     graph = without_warnings(check_file(file, weights, choice))
     require_values(graph)
@@ -76,6 +77,8 @@ def calibrate(
     if not observed:
         raise UsageError(Diagnostic(f"model `{graph.name}` has neither convolutions nor linear layers"))
     count = min(samples or sys.maxsize, *(len(array) for array in arrays.values()))
-    found = ranges_of(observed, graph.name, method, count, digest(arrays), percentile=percentile)
+    share = 99.99 if percentile is None else percentile
+    found = ranges_of(observed, graph.name, chosen.method, count, digest(arrays), percentile=share)
     found.write(path)
-    print(f"wrote {path}: the ranges of {len(found.layers)} layers, from {count} samples")
+    layers, used = len(found.layers), f"{count} sample{'s' * (count != 1)}"
+    print(f"wrote {path}: the ranges of {layers} layer{'s' * (layers != 1)}, from {used}")

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.given import require_in_range, sizes_of
 from trtdsl.ir import Graph, walk
 from trtdsl.reference import symbol_values
-from trtdsl.types import SymbolicDim, bounds, evaluate_shape
+from trtdsl.types import Symbol, SymbolicDim, bounds, evaluate_shape, symbols
 
 Array: TypeAlias = npt.NDArray[Any]
 Batch: TypeAlias = dict[str, Array]
@@ -46,6 +47,8 @@ class Batches:
             text = f"the data have {found} samples, and the model takes {self.size} at a time"
             raise UsageError(Diagnostic(text))
         self._chosen = range(count)
+        for batch in self._data:
+            _require_sizes(graph, batch, self.size)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -135,6 +138,17 @@ def _length(graph: Graph, batch: Mapping[str, Array]) -> int:
         told = ", ".join(f"{count} of `{name}`" for name, count in lengths.items())
         raise UsageError(Diagnostic(f"the inputs have different numbers of samples: {told}"))
     return next(iter(lengths.values()))
+
+
+def _require_sizes(graph: Graph, batch: Mapping[str, Array], size: int) -> None:
+    """Refuse dimensions and values that the model's inputs do not have, of ``size`` samples at a time."""
+    named = {value.name: value for value in graph.inputs}
+    shapes = {name: (size, *array.shape[1:]) for name, array in batch.items()}
+    dynamic = frozenset[Symbol]().union(*(symbols(dim) for v in graph.inputs for dim in v.type.shape))
+    require_in_range(dynamic, sizes_of(named, shapes))
+    for name, values in graph.ranges.items():
+        if name in batch and (problem := values.problem(name, batch[name])):
+            raise UsageError(Diagnostic(problem))
 
 
 def _batch_size(graph: Graph) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.given import require_in_range, sizes_of
 from trtdsl.ir import Graph, Value
-from trtdsl.reference import ProfilePoint, point, random_array, solve
+from trtdsl.reference import ProfilePoint, point, random_array
 from trtdsl.runtime.files import read_array
-from trtdsl.types import Dim, DType, Symbol, evaluate, evaluate_shape, symbols
+from trtdsl.types import DType, Symbol, evaluate_shape, symbols
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -66,11 +66,9 @@ def choose_inputs(graph: Graph, given: Mapping[str, Array], at: ProfilePoint, se
         if problem is not None:
             raise UsageError(Diagnostic(problem))
     dynamic = frozenset[Symbol]().union(*(symbols(d) for v in graph.inputs for d in v.type.shape))
-    sizes = {**point(dynamic, at), **_sizes(named, given)}
-    for symbol in sorted(dynamic, key=str):
-        if not symbol.minimum <= sizes[symbol.name] <= symbol.maximum:
-            text = f"`{symbol}` is {sizes[symbol.name]}, outside of {symbol.minimum} .. {symbol.maximum}"
-            raise UsageError(Diagnostic(text))
+    shapes = {name: array.shape for name, array in given.items()}
+    sizes = {**point(dynamic, at), **sizes_of(named, shapes)}
+    require_in_range(dynamic, sizes)
     random = np.random.default_rng(seed)
     made: dict[str, Array] = {}
     for name, value in named.items():
@@ -92,65 +90,3 @@ def _require_fit(value: Value, array: Array) -> None:
     if array.ndim != value.type.rank:
         text = f"input `{value.name}` is {value.type}, but the given array has shape {list(array.shape)}"
         raise UsageError(Diagnostic(text))
-
-
-def _sizes(named: Mapping[str, Value], given: Mapping[str, Array]) -> dict[str, int]:
-    """The dynamic dimensions that the given arrays decide."""
-    axes = [
-        _Axis(name, index, declared, size)
-        for name, value in named.items()
-        if name in given
-        for index, (declared, size) in enumerate(zip(value.type.shape, given[name].shape, strict=True))
-    ]
-    try:
-        return _solve(axes)
-    except (ValueError, KeyError) as error:
-        raise UsageError(Diagnostic(_misfit(axes))) from error
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One dimension of a given array."""
-
-    input: str
-    index: int
-    declared: Dim
-    size: int
-
-
-def _solve(axes: Sequence[_Axis]) -> dict[str, int]:
-    return solve([(axis.declared, axis.size) for axis in axes])
-
-
-def _misfit(axes: Sequence[_Axis]) -> str:
-    """Why the sizes cannot be solved for: the first that those of simpler declarations contradict."""
-    ordered = sorted(axes, key=lambda axis: (len(symbols(axis.declared)), len(str(axis.declared))))
-    fitting: list[_Axis] = []
-    undecided: Dim = 0
-    for axis in ordered:
-        try:
-            _solve([*fitting, axis])
-        except ValueError:
-            return _contradiction(axis, fitting)
-        except KeyError:
-            undecided = axis.declared
-            continue
-        fitting.append(axis)
-    names = " and ".join(sorted(f"`{symbol.name}`" for symbol in symbols(undecided)))
-    return f"the given inputs do not say what {names} are in `{undecided}`"
-
-
-def _contradiction(axis: _Axis, fitting: Sequence[_Axis]) -> str:
-    found = f"input `{axis.input}`: dimension {axis.index} is {axis.size}"
-    sizes, read = _solve(fitting), symbols(axis.declared)
-    if not read:
-        return f"{found}, not {axis.declared}"
-    unknown = [symbol for symbol in read if symbol.name not in sizes]
-    if unknown:
-        (symbol,) = unknown
-        values = f"{symbol.name} from {symbol.minimum} to {symbol.maximum}"
-        values += f" in steps of {symbol.step}" if symbol.step > 1 else ""
-        return f"{found}, but no {values} makes `{axis.declared}` that"
-    others = dict.fromkeys(f"`{each.input}`" for each in fitting if symbols(each.declared) & read)
-    wanted = f"`{axis.declared}` is {evaluate(axis.declared, sizes)}"
-    return f"{found}, but {wanted} by input {' and '.join(others)}"
