@@ -187,8 +187,8 @@ class _Run:
         try:
             return run_node(node.op.at(self.sizes), named, weights, bodies, self.in_float64)
         except IndexError as error:
-            # Of the values that were given, for sizes were checked.
-            raise UsageError(Diagnostic.at(f"`{node.op.name}`: {error}", node.origins)) from error
+            text = f"`{node.op.name}` is given an index that is out of range"
+            raise UsageError(Diagnostic.at(text, node.origins)) from error
 
     def _body(self, body: Graph) -> Callable[..., tuple[Any, ...]]:
         """A body graph as a function of its inputs."""

@@ -147,9 +147,9 @@ def test_sizes_and_values_that_do_not_fit(ids: Any, x: tuple[int, ...], reason: 
 def test_an_index_beyond_its_table_is_told_where_it_is_read() -> None:
     graph = random_weights(elaborate_text(TEXTS.replace(" in 0 .. 30", "")))
     data = {"ids": np.full((3, 5), 31, np.int64), "x": np.ones((3, 5, 16), np.float32)}
-    with pytest.raises(UsageError, match="`Embedding`: index out of range") as raised:
+    with pytest.raises(UsageError, match="`Embedding` is given an index that is out of range") as raised:
         calibrate(graph, data)
-    assert raised.value.diagnostics[0].origins
+    assert raised.value.diagnostics[0].span
 
 
 def test_samples_may_be_more_than_a_batch() -> None:
