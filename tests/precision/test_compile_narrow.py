@@ -260,6 +260,27 @@ def test_there_is_nothing_to_explain(
     assert "nothing to explain but layers in int8 and float8" in capsys.readouterr().err
 
 
+def test_what_is_never_narrow_is_counted(tmp_path: Path) -> None:
+    text = """model m() {
+  dim N = 1 .. 2 .. 8
+  input x: float32[N, 3, 16]
+  scan xt in x, dim = 1 with h = zeros(N, 16) {
+    h = tanh((xt -> inner: Linear(16)) + (h -> state: Linear(16, bias = false)))
+    emit hs = h
+  }
+  up = transpose(hs, 1, 2) -> up: ConvTranspose1d(16, 3, padding = 1) -> transpose(1, 2)
+  output y = (up, up, up) -> attention: MultiheadAttention(4, batch_first = true) -> fc: Linear(32)
+}
+"""
+    graph = optimize(random_weights(elaborate_text(text), 1))
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(0, 1, (1, 3, 16)).astype(np.float32))
+    narrowed = narrow(graph, Recipe(precision="int8", calibrate=tmp_path / "d.npz"))
+    told = show_report(report_of(narrowed, narrowed.graph, []))
+    last = "1 ConvTranspose1d, 2 Linear in a body, 1 MultiheadAttention"
+    assert told.endswith(f"\nbeside these, always in floating point: {last}")
+    assert " in relative L2 on 1 sample; " in told
+
+
 # --- A layer that TensorRT does not take -------------------------------------------------------------------
 
 

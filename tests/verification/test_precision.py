@@ -54,6 +54,13 @@ def test_a_right_model_is_equal_within_its_roundings(
     assert f"net in {chosen.precision} against" in show_verification(found)
 
 
+def test_an_input_that_is_an_output_is_rounded_at_the_edges() -> None:
+    text = "model m {\n  input x: float32[2, 16]\n  output same = x\n  output y = relu(x)\n}"
+    found = trtdsl.verify(elaborate_text(text), recipe=Recipe(precision="float16", edges="float16"))
+    assert found.equal, show_verification(found)
+    assert all(output.measure and output.measure.relative > 1e-5 for output in found.outputs)
+
+
 def test_layers_of_int8_are_compared_where_equalisation_left_them(net: Net, data: Path) -> None:
     scaled = trtdsl.verify(graph_of(TEXT), None, net, recipe=recipe("int8", data))
     assert any("equalisation scales their channels" in note for note in scaled.notes)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Graph, Node, walk
+from trtdsl.ops.linear import Linear
 from trtdsl.ops.quantization import Quantize
 from trtdsl.precision.error import OutputError
+from trtdsl.precision.layers import CONVOLUTIONS
 from trtdsl.precision.pipeline import Narrowed
 from trtdsl.trt.kernels import Kernel, Reading, readings
 from trtdsl.types import DType
@@ -65,7 +67,8 @@ class PrecisionReport:
     while the network runs, and how far the outputs are off, where there were data.
 
     ``expected`` is the error that the layers make one by one, put together, and ``shares`` are those of the
-    layers in its square, the largest first.
+    layers in its square, the largest first. ``beside`` are the operators with weights that multiply too and
+    are never in a narrow type, by what they are.
     """
 
     dtype: DType
@@ -77,6 +80,7 @@ class PrecisionReport:
     expected: float | None = None
     shares: Sequence[tuple[str, float]] = ()
     notes: tuple[Diagnostic, ...] = ()
+    beside: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def planned(self) -> tuple[LayerReport, ...]:
@@ -122,7 +126,27 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
         known and known.expected(),
         known.shares if known else (),
         narrowed.notes,
+        _beside(narrowed.graph),
     )
+
+
+def _beside(graph: Graph) -> Mapping[str, int]:
+    """The operators with weights that stay as they are: transposed, of several products, or in a body."""
+    own = Counter(node.op.name for node in graph.nodes if node.weights and node.op.name in _OTHERS)
+    inside = Counter(
+        f"{node.op.name} in a body"
+        for outer in graph.nodes
+        for body in outer.bodies
+        for node in walk(body)
+        if node.weights and (node.op.name in _OTHERS or isinstance(node.op, (*CONVOLUTIONS, Linear)))
+    )
+    return dict(sorted((own + inside).items()))
+
+
+_OTHERS = (
+    *("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "DeformConv2d", "MultiheadAttention"),
+    *("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell", "Bilinear"),
+)
 
 
 def _type(node: Node) -> DType:
@@ -191,6 +215,9 @@ def show_report(report: PrecisionReport) -> str:
     if kept:
         lines.append(f"{len(kept)} of {len(report.layers)} layers stay in floating point")
         lines += [f"  {layer.label}: {layer.dtype}, because {layer.reason}" for layer in kept]
+    if report.beside:
+        listed = ", ".join(f"{count} {what}" for what, count in report.beside.items())
+        lines.append(f"beside these, always in floating point: {listed}")
     return "\n".join(lines)
 
 
@@ -226,8 +253,9 @@ def _show_error(report: PrecisionReport) -> str:
         return "unknown without data; `--calibrate` measures it"
     each = ", ".join(f"{size:.2g} of {name}" for name, size in error.outputs.items())
     place = f"sample {error.worst}" if error.batch == 1 else f"samples from {error.worst * error.batch} on"
+    samples = "1 sample" if error.samples == 1 else f"{error.samples} samples"
     worst = f"the worst is {place}, {error.runs[error.worst]:.2g}"
-    return f"{each}, in relative L2 on {error.samples} samples; {worst}"
+    return f"{each}, in relative L2 on {samples}; {worst}"
 
 
 def _tensors(count: int) -> str:

@@ -143,7 +143,7 @@ def allowed(graph: Graph) -> dict[Value, float]:
     Roundings that are independent of each other add up by their squares, and a value has behind it those of
     the longest way to it. What a layer enlarges, :data:`LOSSES` has room for.
     """
-    squares: dict[Value, float] = {}
+    squares = {value: _given(value) for value in graph.inputs}
     for node in graph.nodes:
         read = [squares.get(value, _given(value)) for value in node.operands]
         # A product is off by what both of its factors are.
