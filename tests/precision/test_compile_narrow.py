@@ -281,6 +281,21 @@ def test_what_is_never_narrow_is_counted(tmp_path: Path) -> None:
     assert " in relative L2 on 1 sample; " in told
 
 
+def test_what_is_never_narrow_cannot_be_allowed(tmp_path: Path) -> None:
+    text = """model m() {
+  input x: float32[2, 16, 8]
+  output y = x -> up: ConvTranspose1d(16, 3) -> c: Conv1d(32, 3)
+}
+"""
+    graph = optimize(random_weights(elaborate_text(text), 1))
+    np.savez(tmp_path / "d.npz", x=np.zeros((2, 16, 8), np.float32))
+    recipe = Recipe(precision="int8", calibrate=tmp_path / "d.npz", allow={"int8": ["c", "up"]})
+    with pytest.raises(
+        UsageError, match="`--allow int8='up'`: what has that label is never computed in int8"
+    ):
+        narrow(graph, recipe)
+
+
 # --- A layer that TensorRT does not take -------------------------------------------------------------------
 
 

@@ -68,6 +68,13 @@ def _require_labels(graph: Graph, recipe: Recipe) -> None:
                 if matching(known, [pattern]) is None:
                     text = f"`{option} {dtype}='{pattern}'`: no label of `{graph.name}` is like that"
                     raise UsageError(Diagnostic(text + did_you_mean(pattern, known)))
+    narrow = {part for layer in quantisable_layers(graph) for part in parts(layer.label)}
+    for dtype, patterns in recipe.allow.items():
+        for pattern in patterns:
+            if narrow and matching(narrow, [pattern]) is None:
+                text = f"`--allow {dtype}='{pattern}'`: what has that label is never computed in {dtype}"
+                help = "convolutions and linear layers can be, outside of loops and branches"
+                raise UsageError(Diagnostic(text, help=(help,)))
 
 
 def _require_runnable(graph: Graph, policy: Policy) -> None:
