@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.flags import choice, chosen
-from trtdsl.recipe import Recipe, dtype_of
+from trtdsl.recipe import Recipe, dtype_of, recipe_of
 
 if TYPE_CHECKING:
     from trtdsl.types import DType
@@ -125,7 +125,9 @@ def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:
     return (weights,) if isinstance(weights, (str, Path)) else tuple(weights or ())
 
 
-def _recipe(precision: DType | str | None, recipe: Recipe | None) -> Recipe | None:
+def _recipe(precision: DType | str | None, recipe: Recipe | str | Path | None) -> Recipe | None:
+    if isinstance(recipe, (str, Path)):
+        recipe = recipe_of(recipe, {})
     if precision is None or recipe is None:
         return recipe if precision is None else Recipe(precision=precision)
     if (wanted := dtype_of(precision, "the precision is", narrow=True)) is not recipe.precision:

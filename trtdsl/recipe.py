@@ -158,8 +158,9 @@ def recipe_of(path: str | Path | None, given: Mapping[str, Any]) -> Recipe | Non
         return None
     if "precision" not in words:
         what = f"`{path}`" if read else f"`{_flag_of(next(iter(given)))}`"
+        wanted = "float16" if "edges" in words else "int8"
         raise UsageError(
-            Diagnostic(f"{what} says nothing without a precision", help=("add `--precision int8`",))
+            Diagnostic(f"{what} says nothing without a precision", help=(f"add `--precision {wanted}`",))
         )
     if "precision" in read and "precision" in given:
         _require_same(read["precision"], given["precision"], path)

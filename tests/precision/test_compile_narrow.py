@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from tests.command import trtdsl
+from trtdsl.compile import optimize_graph
 from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
 from trtdsl.ir import show
+from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision, optimize
 from trtdsl.precision.pipeline import narrow
 from trtdsl.precision.report import report_of, show_report
 from trtdsl.recipe import Recipe
-from trtdsl.reference import random_weights
+from trtdsl.reference import random_weights, run
 from trtdsl.trt.build import build_with_facts
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
@@ -129,10 +133,11 @@ def test_ranges_are_written_and_read_back(folder: Path) -> None:
         (["--precision", "int8", "--scales", "none.json"], "cannot read `none.json`"),
         (["--precision", "int8", "--calibrate", "none.npz"], "cannot read `none.npz`"),
         (["--keep", "float16=fc1"], "`--keep` says nothing without a precision"),
+        (["--edges", "float16"], "add `--precision float16`"),
         (["--precision", "int8", "--calibrate", "d.npz", "--keep", "fc1"], "`--keep fc1` names no layers"),
         (
             ["--precision", "int8", "--calibrate", "d.npz", "--keep", "float16=righ"],
-            "no label of `m` is like that, did you mean `right`?",
+            "it matches no label of `m`, did you mean `right`?",
         ),
         (["--precision", "int8", "--calibrate", "d.npz", "--keep", "float16=*"], "7 of 7: `*` keeps it"),
         (
@@ -312,3 +317,26 @@ def test_what_tensorrt_computes_otherwise_is_named(folder: Path) -> None:
     assert "TensorRT computes 0 of 6 planned layers in int8" in told
     assert "\n  left: float16, because TensorRT chose it\n" in told
     assert "\n  fc1b: unknown, because no kernel in TensorRT's list names it\n" in told
+
+
+def test_what_float16_does_not_hold_stays_float32_around_int8(tmp_path: Path) -> None:
+    """A sum far beyond float16's range, behind which a norm makes plain numbers of it for an int8 layer."""
+    text = """model m() {
+      input x: float32[8, 64]
+      output y = x -> a: Linear(64) -> relu -> n: LayerNorm(64) -> b: Linear(64)
+    }"""
+    graph = random_weights(elaborate_text(text), 1)
+    values = {
+        each.key: np.asarray(each.data) * (1e5 if each.key == "a.weight" else 1) for each in graph.weights
+    }
+    graph = bind(graph, values).graph
+    data = np.random.default_rng(0).normal(0, 1, (128, 64)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=data)
+    recipe = Recipe(precision="int8", calibrate=tmp_path / "d.npz")
+    optimized = optimize_graph(graph, CompileOptions(recipe=recipe))
+    assert any("`a` (Linear) stayed float32" in note.message for note in optimized.notes)
+    lowered = lower(optimized.graph)
+    inputs = {"x": torch.as_tensor(data[:8])}
+    (found,) = evaluate(lowered.network, inputs, weights=lowered.weights).values()
+    (exact,) = run(graph, inputs).values()
+    assert float(torch.linalg.norm(found - exact) / torch.linalg.norm(exact)) < 0.05

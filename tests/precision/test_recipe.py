@@ -10,6 +10,7 @@ import pytest
 from trtdsl.compile import arguments
 from trtdsl.diagnostics import UsageError
 from trtdsl.options import CompileOptions
+from trtdsl.precision.labels import matching
 from trtdsl.recipe import Recipe, recipe_of
 from trtdsl.types import DType
 
@@ -137,3 +138,27 @@ def test_choices_that_are_refused(words: dict[str, Any], reason: str) -> None:
     given: dict[str, Any] = {"precision": "int8", **words}
     with pytest.raises(UsageError, match=reason):
         Recipe(**given)
+
+
+def test_options_take_the_file_of_a_recipe(tmp_path: Path) -> None:
+    read(TEXT, tmp_path)
+    options: Any = CompileOptions(recipe=tmp_path / "r.toml")  # pyright: ignore[reportArgumentType]  # as users do
+    assert options.recipe == recipe_of(tmp_path / "r.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "label", "is_for"),
+    [
+        ("head", "head", True),
+        ("head.*", "head", True),
+        ("head.*", "head.0", True),
+        ("body.1", "body.1.0", True),
+        ("body.1", "body.10", False),
+        ("body.1", "stem.0+body.1.0", True),
+        ("head.*", "header", False),
+        ("*.conv", "a.conv", True),
+        ("*.conv", "conv", False),
+    ],
+)
+def test_a_pattern_is_one_for_what_is_below_it(pattern: str, label: str, is_for: bool) -> None:
+    assert (matching([label], [pattern]) is not None) is is_for

@@ -1,6 +1,7 @@
 """Patterns over the labels of layers, as `--keep` and `--allow` have them.
 
 A layer that another was folded into has both labels, ``conv1+bn1``; a pattern for either is one for it.
+A pattern is one for what is below it too: ``body`` and ``body.*`` both are for ``body`` and ``body.0``.
 """
 
 from __future__ import annotations
@@ -17,4 +18,8 @@ def parts(label: str) -> Sequence[str]:
 def matching(names: Iterable[str], patterns: Sequence[str]) -> str | None:
     """The first of the patterns that a name, or a part of one, is like."""
     every = [part for name in names if name for part in parts(name)]
-    return next((pattern for pattern in patterns if any(fnmatchcase(each, pattern) for each in every)), None)
+    return next((pattern for pattern in patterns if any(_is_for(pattern, each) for each in every)), None)
+
+
+def _is_for(pattern: str, name: str) -> bool:
+    return any(fnmatchcase(name, each) for each in (pattern, f"{pattern}.*", pattern.removesuffix(".*")))

@@ -116,9 +116,10 @@ def lower_by_recipe(
     Raises UsageError for a pattern that nothing of the model is like, and for data that do not fit.
     """
     policy = FloatingPolicy(recipe.keep.get(DType.FLOAT32, ()), recipe.allow.get(dtype, ()))
-    if recipe.is_narrow:
-        return lower_floats(graph, dtype, policy)
-    _require_names(graph, policy, dtype)
+    if (
+        not recipe.is_narrow
+    ):  # whose patterns are of the layers that it may quantise, and are known to be right
+        _require_names(graph, policy, dtype)
     edges = recipe.edges is not None
     if recipe.calibrate is None:
         return lower_floats(graph, dtype, policy, edges=edges)
@@ -140,7 +141,8 @@ def _require_names(graph: Graph, policy: FloatingPolicy, dtype: DType) -> None:
     for option, patterns in ((f"--keep {DType.FLOAT32}", policy.keep), (f"--allow {dtype}", policy.allow)):
         for pattern in patterns:
             if matching(names, [pattern]) is None:
-                text = f"`{option}='{pattern}'`: no label and no operator of `{graph.name}` is like that"
+                known = f"no label and no operator of `{graph.name}`, as the passes leave it"
+                text = f"`{option}='{pattern}'`: it matches {known}"
                 raise UsageError(Diagnostic(text + did_you_mean(pattern, names)))
 
 

@@ -66,7 +66,7 @@ def _require_labels(graph: Graph, recipe: Recipe) -> None:
             known = {*labels, *operators} if DType(dtype) is DType.FLOAT32 else labels
             for pattern in patterns:
                 if matching(known, [pattern]) is None:
-                    text = f"`{option} {dtype}='{pattern}'`: no label of `{graph.name}` is like that"
+                    text = f"`{option} {dtype}='{pattern}'`: it matches no label of `{graph.name}`"
                     raise UsageError(Diagnostic(text + did_you_mean(pattern, known)))
     narrow = {part for layer in quantisable_layers(graph) for part in parts(layer.label)}
     for dtype, patterns in recipe.allow.items():
