@@ -201,7 +201,9 @@ def test_keep_and_allow() -> None:
 
 def test_a_pattern_that_nothing_is_like_is_refused() -> None:
     recipe = Recipe(precision="float16", keep={"float32": ["softmix"]})
-    with pytest.raises(UsageError, match=r"`--keep float32='softmix'`: it matches no label and no operator .*softmax"):
+    with pytest.raises(
+        UsageError, match=r"`--keep float32='softmix'`: it matches no label and no operator .*softmax"
+    ):
         lower_by_recipe(graph_of(behind("softmax(h, -1)")), DType.FLOAT16, recipe)
 
 
