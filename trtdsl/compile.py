@@ -338,10 +338,13 @@ def optimize_graph(
     """
     from trtdsl.passes import CONVERT_PRECISION, QUANTIZE, optimize, selected, with_passes
 
+    recipe = options.recipe
+    if recipe is not None and (recipe.is_narrow or recipe.calibrate is not None):
+        require_values(graph)
     steps = selected(options.skip, options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
     optimized = optimize(graph, steps, after=after, refused=refused)
-    if (recipe := options.recipe) is None:
+    if recipe is None:
         return Optimized(optimized, passes)
     precision, narrowed = DType(recipe.precision), None
     if recipe.is_narrow:

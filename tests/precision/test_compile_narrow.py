@@ -340,3 +340,11 @@ def test_what_float16_does_not_hold_stays_float32_around_int8(tmp_path: Path) ->
     (found,) = evaluate(lowered.network, inputs, weights=lowered.weights).values()
     (exact,) = run(graph, inputs).values()
     assert float(torch.linalg.norm(found - exact) / torch.linalg.norm(exact)) < 0.05
+
+
+@pytest.mark.parametrize("precision", ["int8", "float16"])
+def test_show_asks_for_the_checkpoint_that_data_run_through(
+    precision: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trtdsl("show", FILES[0], "--precision", precision, "--calibrate", "d.npz") == 2
+    assert "give a checkpoint" in capsys.readouterr().err
