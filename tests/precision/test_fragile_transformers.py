@@ -28,8 +28,9 @@ from trtdsl.types import DType
 
 T5 = Path(__file__).parents[2] / "examples" / "t5" / "t5.trtnet"
 
-WRITTEN_OUT = ("recognise_attention",)
-"""The pass without which attention stays as it is written: products, masks that are added, and a softmax."""
+WRITTEN_OUT = ("recognise_attention", "fold_scales")
+"""The passes without which a model stays as it is written: attention as products, masks that are added, and a
+softmax; layer scales as factors of their own, whose folding takes the large numbers before them away."""
 
 BLOCKS = """
 block Attention()(x: [N, S, D], mask) {
