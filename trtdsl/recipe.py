@@ -14,6 +14,7 @@ Out: a frozen :class:`Recipe`, whose choices do not contradict each other.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -176,11 +177,8 @@ def _require_same(read: object, given: object, path: object) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     """The words of a file."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
+    # Python has it from 3.11 on; before, it comes from a package that later ones do not need.
+    tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
