@@ -201,6 +201,9 @@ class BatchNorm3d(_BatchNorm):
     examples = ("BatchNorm3d(float32[N, 4, 3, H, W]) -> float32[N, 4, 3, H, W]",)
 
 
+BATCH_NORMS = (BatchNorm1d, BatchNorm2d, BatchNorm3d)
+
+
 class LocalResponseNorm(Function):
     """``x / (k + alpha * mean of x * x over size neighbouring channels) ** beta``, zeros beyond the ends."""
 

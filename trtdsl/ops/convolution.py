@@ -58,8 +58,13 @@ class _Convolution(Module, abstract=True):
     def torch_arguments(self, input: TensorType) -> Mapping[str, object]:
         return {"in_channels": self.channels(input)}
 
+    @property
+    def channel_dim(self) -> int:
+        """The dimension of the channels, counted from the end: an image may come without a batch."""
+        return -self.spatial - 1
+
     def channels(self, input: TensorType) -> int:
-        return static(input.shape[-self.spatial - 1], "the number of channels", "input")
+        return static(input.shape[self.channel_dim], "the number of channels", "input")
 
     def check_groups(self, channels: int, out_channels: int, groups: int) -> None:
         if groups < 1:
@@ -447,3 +452,7 @@ class ConvTranspose3d(_ConvTranspose):
         "(float32[2, 4, 3, 3, 2])"
         " -> float32[2, 4, 6, 6, 4]",
     )
+
+
+CONVOLUTIONS = (Conv1d, Conv2d, Conv3d)
+TRANSPOSED_CONVOLUTIONS = (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)

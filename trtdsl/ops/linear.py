@@ -47,6 +47,11 @@ class Linear(Module):
     out_features: int
     bias: bool = True
 
+    @property
+    def channel_dim(self) -> int:
+        """The dimension that it maps, counted from the end."""
+        return -1
+
     def torch_arguments(self, input: TensorType) -> Mapping[str, object]:
         return {"in_features": self._in_features(input)}
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from trtdsl.ir import (
     Graph,
@@ -28,12 +27,19 @@ from trtdsl.ir import (
     walk,
 )
 from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, scale_and_shift
-from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from trtdsl.ops.creation import Full, Listed, Parameter
+from trtdsl.ops.convolution import (
+    TRANSPOSED_CONVOLUTIONS,
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from trtdsl.ops.linear import Linear
 from trtdsl.passes.declare import graph_pass
+from trtdsl.passes.matching import Array, array_of, is_constant, new_weight
 
-Array = npt.NDArray[Any]
 Convolution: TypeAlias = Conv1d | Conv2d | Conv3d
 Transposed: TypeAlias = ConvTranspose1d | ConvTranspose2d | ConvTranspose3d
 BatchNorm: TypeAlias = BatchNorm1d | BatchNorm2d | BatchNorm3d
@@ -105,8 +111,8 @@ class _Fold:
             kernel, bias = fold(op, _data(layer, around), *normal)
             type = _weights(layer)["weight"].type
             self._folded[identity] = {
-                "weight": _weight(f"{scope}.weight", type.dtype.numpy, kernel, type),
-                "bias": _weight(f"{scope}.bias", type.dtype.numpy, bias, type.with_shape(bias.shape)),
+                "weight": new_weight(f"{scope}.weight", type, kernel),
+                "bias": new_weight(f"{scope}.bias", type.with_shape(bias.shape), bias),
             }
         weights = self._folded[identity]
         return second.replace(
@@ -134,7 +140,7 @@ def _obstacle(first: Node, second: Node, around: Surroundings) -> str | None:
     between = second.operands[0]
     layer: Any = (first if _is_norm(second) else second).op
     given = [pair for node in (first, second) for pair in node.computed_weights.items()]
-    computed = [slot for slot, value in given if not _is_constant(value, around)]
+    computed = [slot for slot, value in given if not is_constant(value, around)]
     if around.is_output(between):
         return f"`{between.name}`, which lies between, is an output"
     if not around.is_read_once(between):
@@ -168,10 +174,6 @@ def _has_statistics(first: Node, second: Node) -> bool:
     return any("running_mean" in node.slots for node in (first, second))
 
 
-def _weight(key: str, dtype: Any, data: Array, type: Any) -> Weight:
-    return Weight(key, type, key, np.ascontiguousarray(data, dtype=dtype))
-
-
 def _weights(node: Node) -> dict[str, Value]:
     """What stands in the places of the node's weights, by name."""
     return {**node.weights, **node.computed_weights}
@@ -183,23 +185,7 @@ def _data(node: Node, around: Surroundings) -> dict[str, Array]:
 
 
 def _arrays(node: Node, around: Surroundings) -> dict[str, Array | None]:
-    return {slot: _array(value, around) for slot, value in _weights(node).items()}
-
-
-def _array(value: Value, around: Surroundings) -> Array | None:
-    """The values of a weight, or of a constant in its place; None as long as they are not known."""
-    if isinstance(value, Weight):
-        return value.data
-    maker = around.producer(value)
-    if maker is None or any(weight.data is None for weight in maker.weights.values()):
-        return None
-    return maker.op.fold(**{slot: weight.data for slot, weight in maker.weights.items()})
-
-
-def _is_constant(value: Value, around: Surroundings) -> bool:
-    """Whether a computed weight is a `full(…)` or a parameter, with values or still without."""
-    maker = around.producer(value)
-    return maker is not None and isinstance(maker.op, Full | Listed | Parameter)
+    return {slot: array_of(value, around) for slot, value in _weights(node).items()}
 
 
 def _product(kernel: Array, factor: Array) -> Array:
@@ -221,7 +207,7 @@ def _scale_and_shift(op: Any, data: dict[str, Array]) -> tuple[Array, Array]:
 def scaled_outputs(op: Any, data: dict[str, Array], scale: Array, shift: Array) -> tuple[Array, Array]:
     """``(s W) x + (s b + t)``: weight and bias, from a layer's own by name and numbers for each output."""
     kernel = data["weight"]
-    if isinstance(op, (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)):
+    if isinstance(op, TRANSPOSED_CONVOLUTIONS):
         # [in, out / groups, ...]: the output channels of group g stand in the rows of its inputs.
         grouped = kernel.reshape(op.groups, -1, *kernel.shape[1:])
         by_group = scale.reshape(op.groups, 1, -1, *(1,) * op.spatial)

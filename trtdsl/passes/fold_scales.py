@@ -7,7 +7,6 @@ attention go into the layer that makes its queries.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,21 +19,19 @@ from trtdsl.ir import (
     Refusal,
     Surroundings,
     Value,
-    Weight,
     merged_origins,
     rewrite,
-    walk,
 )
 from trtdsl.ops.attention import ScaledDotProductAttention
-from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from trtdsl.ops.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.pointwise import Add, Div, Mul, Sub
 from trtdsl.ops.shape import Permuting, Reshaping
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.fold_batch_norm import scaled_outputs
-from trtdsl.passes.matching import Array, array_of, made_by
+from trtdsl.passes.matching import Array, array_of, made_by, new_weight, reads_of_weights
 
-_LAYERS = (Linear, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)
+_LAYERS = (Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 
 
 @graph_pass(
@@ -82,7 +79,7 @@ class _Path(NamedTuple):
 
 class _Fold:
     def __init__(self, graph: Graph) -> None:
-        self._reads = Counter(v for node in walk(graph) for v in node.operands if isinstance(v, Weight))
+        self._reads = reads_of_weights(graph)
 
     def __call__(self, node: Node, around: Surroundings) -> Outcome:
         if isinstance(node.op, ScaledDotProductAttention):
@@ -124,8 +121,8 @@ class _Fold:
             if axis is not None and not isinstance(move.op, Permuting):
                 return None
             axis = None if axis is None else move.op.permutation(move.result.type.rank)[axis]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
-        rank = layer.result.type.rank
-        channels = rank - 1 if isinstance(layer.op, Linear) else rank - layer.op.spatial - 1  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+        assert isinstance(layer.op, _LAYERS)
+        channels = layer.result.type.rank + layer.op.channel_dim
         if axis is not None and axis != channels:
             return None
         if why := self._obstacle(layer):
@@ -159,9 +156,9 @@ class _Fold:
         scope = f"{layer.scope}+{node.result.name}"
         type = layer.weights["weight"].type
         with_bias = op.bias or bool(shift.any())
-        given = {"weight": _weight(f"{scope}.weight", type, kernel)}
+        given = {"weight": new_weight(f"{scope}.weight", type, kernel)}
         if with_bias:
-            given["bias"] = _weight(f"{scope}.bias", type.with_shape(bias.shape), bias)
+            given["bias"] = new_weight(f"{scope}.bias", type.with_shape(bias.shape), bias)
         return layer.replace(
             op=op.replace(bias=with_bias),
             operands=(layer.operands[0], *given.values()),
@@ -169,10 +166,6 @@ class _Fold:
             scope=scope,
             origins=merged_origins([layer, node]),
         )
-
-
-def _weight(key: str, type: Any, data: Array) -> Weight:
-    return Weight(key, type, key, np.ascontiguousarray(data, dtype=type.dtype.numpy))
 
 
 def _path(value: Value, around: Surroundings) -> _Path | None:

@@ -7,17 +7,19 @@ text puts them together.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.ir import Node, Surroundings, Value, Weight
+from trtdsl.ir import Graph, Node, Surroundings, Value, Weight, walk
 from trtdsl.ops.base import Op
 from trtdsl.ops.creation import Full, Listed, Parameter
 from trtdsl.ops.pointwise import Add, Div, Mul, Pow
 from trtdsl.ops.unary import Neg, Square
+from trtdsl.types import TensorType
 
 Array = npt.NDArray[Any]
 
@@ -60,6 +62,16 @@ def at_key(value: Value, around: Surroundings, key: str) -> Value:
     if maker is None or not isinstance(maker.op, Parameter) or maker.op.constant:
         return value
     return next((weight for weight in maker.weights.values() if weight.key == key), value)
+
+
+def reads_of_weights(graph: Graph) -> Counter[Weight]:
+    """How many operands each weight is, those in bodies included."""
+    return Counter(value for node in walk(graph) for value in node.operands if isinstance(value, Weight))
+
+
+def new_weight(key: str, type: TensorType, data: Array) -> Weight:
+    """A weight that a pass has computed, rounded to its type."""
+    return Weight(key, type, key, np.ascontiguousarray(data, dtype=type.dtype.numpy))
 
 
 def is_near(one: float, other: float) -> bool:

@@ -12,15 +12,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, Value, Weight, merged_origins, rewrite
-from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, scale_and_shift
-from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d
+from trtdsl.ops.batch_norm import BATCH_NORMS, scale_and_shift
+from trtdsl.ops.convolution import CONVOLUTIONS, Conv1d, Conv2d, Conv3d
 from trtdsl.ops.pointwise import Add
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import Array, made_by
+from trtdsl.passes.matching import Array, made_by, new_weight
 
 Convolution: TypeAlias = Conv1d | Conv2d | Conv3d
-_CONVOLUTIONS = (Conv1d, Conv2d, Conv3d)
-_NORMS = (BatchNorm1d, BatchNorm2d, BatchNorm3d)
 
 
 @graph_pass(
@@ -89,13 +87,13 @@ class _Sum(NamedTuple):
 def _merged(node: Node, around: Surroundings) -> _Sum | Refusal | None:
     if not isinstance(node.op, Add) or node.op.alpha != 1:
         return None
-    makers = [made_by(value, around, *_CONVOLUTIONS, *_NORMS) for value in node.operands]
+    makers = [made_by(value, around, *CONVOLUTIONS, *BATCH_NORMS) for value in node.operands]
     first, second = makers
     if first is None or second is None or first is second or first.operands[0] is not second.operands[0]:
         return None
     if first.result.type != second.result.type:
         return None
-    convolution = next((each for each in (first, second) if isinstance(each.op, _CONVOLUTIONS)), None)
+    convolution = next((each for each in (first, second) if isinstance(each.op, CONVOLUTIONS)), None)
     if convolution is None:
         return None
     for each in (first, second):
@@ -111,7 +109,7 @@ def _merged(node: Node, around: Surroundings) -> _Sum | Refusal | None:
 
 def _branch(node: Node, convolution: Node) -> _Branch | None:
     """The node as a convolution like another; None where it is not one."""
-    if isinstance(node.op, _NORMS):
+    if isinstance(node.op, BATCH_NORMS):
         return _of_norm(node, convolution)
     op: Any = node.op
     padding = op.padding if isinstance(op.padding, tuple) else (op.padding,) * op.spatial
@@ -127,7 +125,7 @@ def _branch(node: Node, convolution: Node) -> _Branch | None:
 def _of_norm(node: Node, convolution: Node) -> _Branch | None:
     """A scale for each channel: a kernel of 1 with the scales on its diagonal."""
     op, like = node.op, convolution.op
-    assert isinstance(op, _NORMS) and isinstance(like, _CONVOLUTIONS)
+    assert isinstance(op, BATCH_NORMS) and isinstance(like, CONVOLUTIONS)
     weight: Any = convolution.weights["weight"].type.shape
     data: Any = {slot: weight.data for slot, weight in node.weights.items()}
     if "running_mean" not in data or node.result.type.rank != like.spatial + 2:
@@ -158,11 +156,10 @@ def _sum(one: _Branch, other: _Branch, node: Node) -> _Sum | Refusal:
     kernel[(slice(None), slice(None), *inside)] += small.kernel
     scope = f"{one.node.scope}+{other.node.scope}"
     type = large.node.weights["weight"].type
-    weight, bias = f"{scope}.weight", f"{scope}.bias"
     total = one.bias + other.bias
     given = {
-        "weight": Weight(weight, type, weight, kernel.astype(type.dtype.numpy)),
-        "bias": Weight(bias, type.with_shape(total.shape), bias, total.astype(type.dtype.numpy)),
+        "weight": new_weight(f"{scope}.weight", type, kernel),
+        "bias": new_weight(f"{scope}.bias", type.with_shape(total.shape), total),
     }
     merged = node.replace(
         op=large.op.replace(bias=True),

@@ -6,8 +6,6 @@ of GPT-2's ``Conv1D``. PyTorch flattens the input to rows before ``addmm``, whic
 
 from __future__ import annotations
 
-from collections import Counter
-
 from trtdsl.ir import (
     Graph,
     Node,
@@ -18,7 +16,6 @@ from trtdsl.ir import (
     Weight,
     merged_origins,
     rewrite,
-    walk,
 )
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.matrix import Matmul, Mm
@@ -26,7 +23,15 @@ from trtdsl.ops.pointwise import Add
 from trtdsl.ops.products import Addmm
 from trtdsl.ops.shape import Reshaping
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import Array, array_of, at_key, is_constant, made_by, transposed
+from trtdsl.passes.matching import (
+    Array,
+    array_of,
+    at_key,
+    is_constant,
+    made_by,
+    reads_of_weights,
+    transposed,
+)
 
 
 @graph_pass(
@@ -64,7 +69,7 @@ class _Recognise:
     """Remembers the layers that were made, so that a matrix that is used twice stays one."""
 
     def __init__(self, graph: Graph) -> None:
-        self._reads = Counter(v for node in walk(graph) for v in node.operands if isinstance(v, Weight))
+        self._reads = reads_of_weights(graph)
         self._turned: dict[Value, Weight] = {}
         self._biases: dict[str, tuple[Array, Weight]] = {}
         self._keys = {weight.key for weight in graph.weights}

@@ -31,8 +31,8 @@ from trtdsl.ops.adaptive import (
 )
 from trtdsl.ops.attention import ScaledDotProductAttention
 from trtdsl.ops.base import Op
-from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from trtdsl.ops.batch_norm import BATCH_NORMS
+from trtdsl.ops.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from trtdsl.ops.layer_norm import (
     GroupNorm,
     InstanceNorm1d,
@@ -219,20 +219,20 @@ def _both(node: Node, weight: Array, bias: Array) -> _Slots:
 
 def _linear(node: Node, factor: Array) -> _Slots:
     op: Any = node.op
-    found = _along(factor, -1, op.out_features)
+    found = _along(factor, op.channel_dim, op.out_features)
     return None if found is None else _both(node, found[:, None], found)
 
 
 def _convolution(node: Node, factor: Array) -> _Slots:
     op: Any = node.op
-    found = _along(factor, -op.spatial - 1, op.out_channels)
+    found = _along(factor, op.channel_dim, op.out_channels)
     return None if found is None else _both(node, found.reshape(-1, *(1,) * (op.spatial + 1)), found)
 
 
 def _transposed(node: Node, factor: Array) -> _Slots:
     """Of a weight [in, out / groups, ...] the outputs of a group stand in the rows of its inputs."""
     op: Any = node.op
-    found = _along(factor, -op.spatial - 1, op.out_channels)
+    found = _along(factor, op.channel_dim, op.out_channels)
     if found is None:
         return None
     inputs = int(node.weights["weight"].type.shape[0]) if "weight" in node.weights else op.groups  # pyright: ignore[reportArgumentType]
@@ -262,8 +262,8 @@ def _by_channels(node: Node, factor: Array) -> _Slots:
 
 _LAYERS: Mapping[type[Op], Callable[[Node, Array], _Slots]] = {
     Linear: _linear,
-    **dict.fromkeys((Conv1d, Conv2d, Conv3d), _convolution),
-    **dict.fromkeys((ConvTranspose1d, ConvTranspose2d, ConvTranspose3d), _transposed),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, _transposed),
     **dict.fromkeys((LayerNorm, RMSNorm), _normalised),
-    **dict.fromkeys((BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, *INSTANCE_NORMS), _by_channels),
+    **dict.fromkeys((*BATCH_NORMS, GroupNorm, *INSTANCE_NORMS), _by_channels),
 }

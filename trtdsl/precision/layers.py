@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trtdsl.ir import Graph, Node, Value, Weight
-from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d
+from trtdsl.ops.convolution import CONVOLUTIONS
 from trtdsl.ops.linear import Linear
-
-CONVOLUTIONS = (Conv1d, Conv2d, Conv3d)
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,4 @@ def quantisable_layers(graph: Graph) -> Iterator[QuantisableLayer]:
             continue
         input = node.operand("input")
         if input is not None and input.type.dtype.is_floating:
-            yield QuantisableLayer(node, input, _channels(node, input))
-
-
-def _channels(node: Node, input: Value) -> int:
-    if isinstance(node.op, Linear):
-        return input.type.rank - 1
-    # An image may come without a batch.
-    return input.type.rank - node.op.spatial - 1  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            yield QuantisableLayer(node, input, input.type.rank + node.op.channel_dim)

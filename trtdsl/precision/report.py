@@ -14,10 +14,10 @@ from typing import Any
 
 from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Graph, Node, walk
+from trtdsl.ops.convolution import CONVOLUTIONS
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.quantization import Quantize
 from trtdsl.precision.error import OutputError
-from trtdsl.precision.layers import CONVOLUTIONS
 from trtdsl.precision.pipeline import Narrowed
 from trtdsl.trt.kernels import Kernel, Reading, readings
 from trtdsl.types import DType

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from trtdsl.ir import Graph, Node, walk
-from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from trtdsl.ops.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from trtdsl.ops.linear import Linear
 from trtdsl.trt.naming import metadata_of
 from trtdsl.types import DType
@@ -131,7 +131,7 @@ def _held(text: str) -> Iterator[Held]:
         yield Held(name, type, tuple(int(size) for size in dims.split(",") if size))
 
 
-_LAYERS = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Linear)
+_LAYERS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, Linear)
 
 
 # --- Layers ------------------------------------------------------------------------------------------------
