@@ -30,6 +30,7 @@ from trtdsl.importers.sketch import (
     Loop,
     Statement,
     Use,
+    changed,
     labels,
     reading,
     replaced,
@@ -324,12 +325,4 @@ def _without_defaults(item: Item, known: Mapping[str, Mapping[str, Expression | 
             plain = msgspec.structs.replace(expression, arguments=kept, positional=positional)
         return None if plain == expression else replaced(plain, change)
 
-    match item:
-        case Statement():
-            return msgspec.structs.replace(item, expression=replaced(item.expression, change))
-        case Loop():
-            inner = tuple(_without_defaults(each, known) for each in item.items)
-            return msgspec.structs.replace(item, over=replaced(item.over, change), items=inner)
-        case Branch():
-            inner = tuple(_without_defaults(each, known) for each in item.items)
-            return msgspec.structs.replace(item, items=inner)
+    return changed(item, change)

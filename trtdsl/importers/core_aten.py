@@ -23,6 +23,7 @@ _FIRST_ALONE: Mapping[str, str] = {
     **{f"max_pool{rank}d_with_indices": f"max_pool{rank}d" for rank in (1, 2, 3)},
     "native_group_norm": "group_norm",
     "native_layer_norm": "layer_norm",
+    "_native_batch_norm_legit_no_training": "batch_norm",
 }
 """Operations with several results that are another one where only the first is read."""
 
@@ -65,6 +66,8 @@ class _Layers:
                 **{name: arguments.get(name) for name in ("weight", "bias")},
                 "eps": arguments["eps"],
             }
+        if operation.base == "_native_batch_norm_legit_no_training":
+            arguments["training"] = False
         return msgspec.structs.replace(
             operation,
             name=_FIRST_ALONE[operation.base],

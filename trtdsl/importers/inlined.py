@@ -13,8 +13,7 @@ their statements stand in the place of the use, their labels below its label::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -28,6 +27,7 @@ from trtdsl.importers.sketch import (
     Statement,
     Text,
     Use,
+    changed,
     reading,
     replaced,
 )
@@ -75,24 +75,14 @@ def _renumbered(model: list[Item], blocks: list[Block], taken: set[str]) -> tupl
         inner = replaced(msgspec.structs.replace(expression, function=""), change)
         return msgspec.structs.replace(inner, function=names[expression.function])
 
-    return [_changed(each, change) for each in model], [
+    return [changed(each, change) for each in model], [
         msgspec.structs.replace(
             block,
             name=names.get(block.name, block.name),
-            items=tuple(_changed(each, change) for each in block.items),
+            items=tuple(changed(each, change) for each in block.items),
         )
         for block in blocks
     ]
-
-
-def _changed(item: Any, change: Callable[[Expression], Expression | None]) -> Any:
-    """An item with its expressions changed, those inside it too."""
-    if isinstance(item, Statement):
-        return msgspec.structs.replace(item, expression=replaced(item.expression, change))
-    inner = tuple(_changed(each, change) for each in item.items)
-    if isinstance(item, Loop):
-        return msgspec.structs.replace(item, over=replaced(item.over, change), items=inner)
-    return msgspec.structs.replace(item, items=inner)
 
 
 def _uses(items: Iterable[Item], blocks: Mapping[str, Block]) -> Iterator[Apply]:
@@ -172,7 +162,7 @@ def _below(item: Item, path: str | Text | None) -> Item:
         inner = replaced(msgspec.structs.replace(expression, label=None), change)
         return msgspec.structs.replace(inner, label=_joined(path, expression.label))
 
-    return _changed(item, change)
+    return changed(item, change)
 
 
 def _joined(path: str | Text | None, label: str | Text) -> str | Text:

@@ -206,6 +206,16 @@ def replaced(expression: Any, change: Callable[[Expression], Expression | None])
             return expression
 
 
+def changed(item: Any, change: Callable[[Expression], Expression | None]) -> Any:
+    """An item in whose expressions, those inside it too, what ``change`` gives something for is that."""
+    if isinstance(item, Statement):
+        return msgspec.structs.replace(item, expression=replaced(item.expression, change))
+    inner = tuple(changed(each, change) for each in item.items)
+    if isinstance(item, Loop):
+        return msgspec.structs.replace(item, over=replaced(item.over, change), items=inner)
+    return msgspec.structs.replace(item, items=inner)
+
+
 def labels(item: Item) -> Iterator[str]:
     """The labels in an item, but for those that a loop's number makes."""
     match item:

@@ -247,10 +247,6 @@ class _Reader:
                 self._written(node)
         elif is_view(target):
             self._roots[node.name] = self._root(node.args[0])
-        if overload == "_native_batch_norm_legit_no_training":
-            # What decomposition makes of batch_norm, with the batch's statistics beside the result.
-            overload, results = "batch_norm", results[:1]
-            arguments["training"] = False
         self._operations.append(Operation(overload, arguments, results, _calls(node), _frames(node)))
         if not known:
             for operand in self._operations[-1].operands:

@@ -15,8 +15,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from trtdsl.ops.refused import Refused
+from trtdsl.ops.reshape_dims import is_positive, reshape_dims
 from trtdsl.ops.rules import broadcast_shapes
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType, bounds, evaluate_shape
+from trtdsl.types import Dim, DType, SymbolicDim, TensorType, evaluate_shape
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -390,10 +391,10 @@ class Network(ABC):
     def _shuffle(self, x: Tensor, shape: Sequence[Dim], result: TensorType, **transposes: Any) -> Tensor:
         """A shuffle layer that gives ``shape``, between the transposes that are given."""
         first = transposes.get("first_transpose", range(x.rank))
-        fixed = _placeholders([x.shape[axis] for axis in first], shape)
+        fixed = reshape_dims([x.shape[axis] for axis in first], shape)
         if fixed is not None:
             return self.add("shuffle", x, result=result, reshape_dims=fixed, **transposes)
-        spelling = {} if all(map(_is_positive, shape)) else {"zero_is_placeholder": False}
+        spelling = {} if all(map(is_positive, shape)) else {"zero_is_placeholder": False}
         given = {1: self.shape_tensor(shape)}
         return self.add("shuffle", x, result=result, inputs=given, **spelling, **transposes)
 
@@ -488,25 +489,3 @@ _MATRIX = {False: "NONE", True: "TRANSPOSE"}
 def axes_mask(dims: Sequence[int]) -> int:
     """TensorRT's bit mask of non-negative dimensions."""
     return sum(1 << dim for dim in set(dims))
-
-
-def _placeholders(old: Sequence[Dim], new: Sequence[Dim]) -> tuple[int, ...] | None:
-    """The new shape in TensorRT's spelling, 0 for a dimension copied from the same place of the
-    input and at most one -1 to infer; None where that cannot say it."""
-    spelled: list[int] = []
-    for axis, dim in enumerate(new):
-        if isinstance(dim, int):
-            spelled.append(dim)
-        elif axis < len(old) and old[axis] == dim:
-            spelled.append(0)
-        else:
-            spelled.append(-1)
-    told = [dim for dim, length in zip(new, spelled, strict=True) if length != -1]
-    if 0 in new or spelled.count(-1) > 1:
-        return None
-    # Beside a length of 0 the inferred one could be anything.
-    return tuple(spelled) if len(told) == len(new) or all(map(_is_positive, told)) else None
-
-
-def _is_positive(dim: Dim) -> bool:
-    return bounds(dim)[0] > 0

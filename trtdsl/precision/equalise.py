@@ -28,12 +28,10 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Origin
 from trtdsl.ir import Builder, Graph, Node, Value, ValueNames, Weight
-from trtdsl.ops.creation import Parameter
 from trtdsl.ops.pointwise import Mul
 from trtdsl.precision.absorbing import Origins
-from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
+from trtdsl.precision.layers import QuantisableLayer, new_parameter, quantisable_layers
 from trtdsl.precision.ranges import LayerRange, Ranges
-from trtdsl.types import DType, TensorType
 
 Array = npt.NDArray[Any]
 
@@ -191,9 +189,7 @@ class _Product:
         first = next((dim for dim, size in enumerate(self.factors.shape) if size != 1), -1)
         array = self.factors.reshape(self.factors.shape[first:]).astype(self.value.type.dtype.numpy)
         key = f"{self.label}.pre_quant_scale" if self.label else "pre_quant_scale"
-        type = TensorType(DType.of_numpy(array.dtype), array.shape)
-        op = Parameter(tuple(array.shape), type.dtype)
-        return builder.value(op, value=Weight(key, type, key, array), name=key, scope=key, origins=origins)
+        return new_parameter(builder, key, array, key, origins)
 
 
 def _redirected(node: Node, weights: Mapping[Weight, Weight], input: Value | None) -> Node:

@@ -6,8 +6,9 @@ operators, and count more than any row.
 
 TensorRT's own list of kernels says what a row costs. A cast before a softmax, a sum or an exponential rides
 in the same kernel, and attention that is written out stays one kernel around a softmax in float32. Layer
-norm and its relatives are computed in float32 inside whatever their type is, so that no row names them. An
-average is no larger than what it averages; what it is accumulated in is TensorRT's choice, as for products.
+norm and its relatives are computed in float32 inside whatever their type is, so that no row names them. Nor
+does one name averages, which cannot exceed the largest of their numbers; TensorRT chooses the type in which
+they accumulate, as it does for products.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ LONG_SUM = 64
 
 @dataclass(frozen=True)
 class Row:
-    """A kind of operator that stays float32, and why. ``holds`` says of which nodes; with ``arguments`` what
-    it reads is computed in float32 too, as far back as there are no products."""
+    """A kind of operator that stays float32, and why. ``holds`` says of which nodes; with ``arguments`` its
+    inputs are computed in float32 too, back to the nearest products."""
 
     operators: tuple[type[Op], ...]
     why: str

@@ -6,8 +6,10 @@ A pattern is one for what is below it too: ``body`` and ``body.*`` both are for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
+
+from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 
 
 def parts(label: str) -> Sequence[str]:
@@ -19,6 +21,14 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> str | None:
     """The first of the patterns that a name, or a part of one, is like."""
     every = [part for name in names if name for part in parts(name)]
     return next((pattern for pattern in patterns if any(_is_for(pattern, each) for each in every)), None)
+
+
+def require_match(option: str, patterns: Sequence[str], names: Collection[str], lacking: str) -> None:
+    """Refuse patterns that none of the names is like; ``lacking`` says what they do not match."""
+    for pattern in patterns:
+        if matching(names, [pattern]) is None:
+            text = f"`{option}='{pattern}'`: it matches {lacking}"
+            raise UsageError(Diagnostic(text + did_you_mean(pattern, names)))
 
 
 def _is_for(pattern: str, name: str) -> bool:

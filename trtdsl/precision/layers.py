@@ -6,12 +6,18 @@ are in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from trtdsl.ir import Graph, Node, Value, Weight
+import numpy.typing as npt
+
+from trtdsl.diagnostics import Origin
+from trtdsl.ir import Builder, Graph, Node, Value, Weight
 from trtdsl.ops.convolution import CONVOLUTIONS
+from trtdsl.ops.creation import Parameter
 from trtdsl.ops.linear import Linear
+from trtdsl.types import DType, TensorType
 
 
 @dataclass(frozen=True)
@@ -45,3 +51,12 @@ def quantisable_layers(graph: Graph) -> Iterator[QuantisableLayer]:
         input = node.operand("input")
         if input is not None and input.type.dtype.is_floating:
             yield QuantisableLayer(node, input, input.type.rank + node.op.channel_dim)
+
+
+def new_parameter(
+    builder: Builder, key: str, array: npt.NDArray[Any], name: str, origins: Sequence[Origin]
+) -> Value:
+    """A tensor beside the checkpoint's own, such as a layer's scale: a `Parameter` that has its values."""
+    type = TensorType(DType.of_numpy(array.dtype), array.shape)
+    op, weight = Parameter(tuple(array.shape), type.dtype), Weight(key, type, key, array)
+    return builder.value(op, value=weight, name=name, scope=key, origins=origins)

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from trtdsl.array_files import read_named
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Graph, Node, Value, graphs
 from trtdsl.passes.convert_precision import convert, is_cast, is_converted_type
 from trtdsl.passes.masks import within_range
@@ -25,7 +25,7 @@ from trtdsl.precision.calibrate import Batches
 from trtdsl.precision.fewest_casts import with_fewest_casts
 from trtdsl.precision.floating import POLICY, FloatingPolicy, reasons
 from trtdsl.precision.known import known
-from trtdsl.precision.labels import matching
+from trtdsl.precision.labels import require_match
 from trtdsl.precision.magnitudes import out_of_range
 from trtdsl.recipe import Recipe
 from trtdsl.types import DType
@@ -138,12 +138,9 @@ def _require_names(graph: Graph, policy: FloatingPolicy, dtype: DType) -> None:
     names = {
         name for each in graphs(graph) for node in each.nodes for name in (node.scope, node.op.name) if name
     }
-    for option, patterns in ((f"--keep {DType.FLOAT32}", policy.keep), (f"--allow {dtype}", policy.allow)):
-        for pattern in patterns:
-            if matching(names, [pattern]) is None:
-                known = f"no label and no operator of `{graph.name}`, as the passes leave it"
-                text = f"`{option}='{pattern}'`: it matches {known}"
-                raise UsageError(Diagnostic(text + did_you_mean(pattern, names)))
+    lacking = f"no label and no operator of `{graph.name}`, as the passes leave it"
+    require_match(f"--keep {DType.FLOAT32}", policy.keep, names, lacking)
+    require_match(f"--allow {dtype}", policy.allow, names, lacking)
 
 
 def _is_narrow(node: Node) -> bool:

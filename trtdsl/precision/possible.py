@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, walk
-from trtdsl.precision.labels import matching, parts
+from trtdsl.precision.labels import matching, parts, require_match
 from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
 from trtdsl.precision.placement import FIRST_CAPABILITY, FIRST_INT8_CONVOLUTION, Policy, capability
 from trtdsl.recipe import Recipe
@@ -50,7 +50,7 @@ def _require_release(dtypes: Sequence[DType], dialect: Dialect | None) -> None:
 
 
 def _require_kept_types(recipe: Recipe, around: DType) -> None:
-    """Refuse to keep layers in a type that nothing is computed in."""
+    """Refuse `--keep` in a type that is neither float32 nor the one around the narrow layers."""
     for dtype in recipe.keep:
         if dtype not in (around, DType.FLOAT32):
             text = f"`--keep {dtype}=…`: what is not in {recipe.precision} is computed in {around} or float32"
@@ -64,10 +64,7 @@ def _require_labels(graph: Graph, recipe: Recipe) -> None:
     for option, chosen in (("--keep", recipe.keep), ("--allow", recipe.allow)):
         for dtype, patterns in chosen.items():
             known = {*labels, *operators} if DType(dtype) is DType.FLOAT32 else labels
-            for pattern in patterns:
-                if matching(known, [pattern]) is None:
-                    text = f"`{option} {dtype}='{pattern}'`: it matches no label of `{graph.name}`"
-                    raise UsageError(Diagnostic(text + did_you_mean(pattern, known)))
+            require_match(f"{option} {dtype}", patterns, known, f"no label of `{graph.name}`")
     narrow = {part for layer in quantisable_layers(graph) for part in parts(layer.label)}
     for dtype, patterns in recipe.allow.items():
         for pattern in patterns:

@@ -7,7 +7,7 @@ others as `LABEL.weight`, `LABEL.weight_scale` and `LABEL.input_scale`; and for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,13 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Builder, Graph, Node, Value, ValueNames, Weight
-from trtdsl.ops.creation import Parameter
 from trtdsl.ops.pointwise import Add
 from trtdsl.ops.quantization import Dequantize, Quantize
 from trtdsl.precision.histogram import LEVELS
-from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
+from trtdsl.precision.layers import QuantisableLayer, new_parameter, quantisable_layers
 from trtdsl.precision.placement import Policy
 from trtdsl.precision.ranges import Ranges
-from trtdsl.types import DType, TensorType
+from trtdsl.types import DType
 
 Array = npt.NDArray[Any]
 
@@ -185,12 +184,6 @@ class _Quantisation:
     def _parameter(self, layer: QuantisableLayer, slot: str, array: Array, name: str) -> Value:
         key = f"{layer.label}.{slot}" if layer.label else slot
         if key not in self._parameters:
-            self._parameters[key] = self._placed(layer, key, array, name)
+            origins = layer.node.origins
+            self._parameters[key] = new_parameter(self._builder, key, array, name, origins)
         return self._parameters[key]
-
-    def _placed(self, layer: QuantisableLayer, key: str, array: Array, name: str) -> Value:
-        type = TensorType(DType.of_numpy(array.dtype), array.shape)
-        weight = Weight(key, type, key, array)
-        op = Parameter(tuple(array.shape), type.dtype)
-        options: Mapping[str, Any] = {"name": name, "scope": key, "origins": layer.node.origins}
-        return self._builder.value(op, value=weight, **options)

@@ -137,11 +137,8 @@ def verify(
     Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong or the engine is of
     another model, and as :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
     """
-    if engine is None:
-        require_torch("computing the network on the CPU")
-    recipe = CompileOptions(precision=precision, recipe=recipe).recipe
+    recipe = _recipe_of(precision, recipe, engine)
     _require_one(recipe is not None, against=against, onnx=onnx, outputs=outputs)
-    _require_cpu(recipe, engine)
     options = VerifyOptions(at, seed, dtype, tolerance, weights_dtype, randomize)
     _require_weights_to_choose(randomize, against, engine)
     graph, notes = _model(graph, CheckOptions(model=model, defines=defines or {}, weights_map=weights_map))
@@ -154,12 +151,10 @@ def verify(
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state = _state(weights, section, weights_prefix)
     notes += [*state.notes, *entered(state, section)] if isinstance(state, Checkpoint) else ()
-    if against is onnx is outputs is None:
-        sides = _Sides(None, *((graph, ()) if state is None else _bound(graph, state, weights_dtype)))
-    elif against is not None:
+    if against is not None:
         sides = _sides_of_module(graph, against, arguments or {}, state, options, runner is not None)
     else:
-        reference = stored or OnnxReference(Path(onnx or ""))
+        reference = stored or (None if onnx is None else OnnxReference(Path(onnx)))
         sides = _Sides(reference, *((graph, ()) if state is None else _bound(graph, state, weights_dtype)))
     made_up = frozenset(chosen) - frozenset(given)
     return _compare(sides, chosen, made_up, runner, options, notes, recipe)
@@ -312,10 +307,15 @@ def _require_weights_to_choose(randomize: bool, against: object, engine: object)
         raise UsageError(Diagnostic("`--randomize` needs `--against`, and the CPU to compute the network"))
 
 
-def _require_cpu(recipe: Recipe | None, engine: object) -> None:
-    if recipe is not None and engine is not None:
+def _recipe_of(precision: DType | str | None, recipe: Recipe | None, engine: object) -> Recipe | None:
+    """The recipe by which the network is computed on the CPU; an engine takes none."""
+    if engine is None:
+        require_torch("computing the network on the CPU")
+    found = CompileOptions(precision=precision, recipe=recipe).recipe
+    if found is not None and engine is not None:
         text = "an engine has the precision that it was built with"
         raise UsageError(Diagnostic(text, help=("leave out `--precision`, or `--engine`",)))
+    return found
 
 
 def _require_one(optional: bool, **given: object) -> None:
