@@ -139,8 +139,8 @@ def without_initialisation(model: str) -> dict[str, Any]:
     return {"init_weights": False} if model.startswith("vgg") else {}
 
 
-def build(file: str, engine: str) -> None:
-    """The engine of an ONNX file, by TensorRT's parser; prints its network's number of layers."""
+def parsed(file: str) -> tuple[Any, Any, Any]:
+    """The network of an ONNX file, its builder before it and behind it the parser, which has its weights."""
     import tensorrt_rtx as trt
 
     logger = trt.Logger(trt.Logger.ERROR)
@@ -149,6 +149,12 @@ def build(file: str, engine: str) -> None:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(file):
         raise SystemExit(f"ONNX parser: {parser.get_error(0).desc()}")
+    return builder, network, parser
+
+
+def build(file: str, engine: str) -> None:
+    """The engine of an ONNX file, by TensorRT's parser; prints its network's number of layers."""
+    builder, network, _parser = parsed(file)
     config = builder.create_builder_config()
     profile = builder.create_optimization_profile()
     profile.set_shape(network.get_input(0).name, *((size, *IMAGE) for size in BATCH))

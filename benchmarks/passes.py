@@ -25,6 +25,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+from compile_time import parsed
 
 from trtdsl.elaborate import elaborate_file
 from trtdsl.importers.checking import checked
@@ -209,19 +210,8 @@ def export(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/m.onnx"
         torch.onnx.export(module, inputs, file, dynamo=True, dynamic_shapes=(axes,))
-        print(f"layers {parsed_layers(file)}")
-
-
-def parsed_layers(file: str) -> int:
-    import tensorrt_rtx as trt
-
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network()
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(file):
-        raise SystemExit(f"ONNX parser: {parser.get_error(0).desc()}")
-    return int(network.num_layers)
+        _builder, network, _parser = parsed(file)
+        print(f"layers {network.num_layers}")
 
 
 # --- Reporting --------------------------------------------------------------------------------------------

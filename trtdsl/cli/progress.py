@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
+
     from trtdsl.trt.build import Progress, ProgressCallback
 
 
@@ -17,15 +20,9 @@ def build_progress(quiet: bool = False) -> Generator[ProgressCallback | None, No
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich import progress
-    from rich.console import Console
+    from rich.progress import TimeElapsedColumn
 
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TimeElapsedColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar(TimeElapsedColumn()) as bar:
         tasks: dict[str, Any] = {}
 
         def update(event: Progress) -> None:
@@ -42,15 +39,17 @@ def run_progress() -> Generator[Callable[[int, int], object] | None, None, None]
     if not sys.stderr.isatty():
         yield None
         return
-    from rich import progress
-    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("calibrating", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(*columns: ProgressColumn) -> Bar:
+    """A bar with these columns behind it, gone when it ends."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    first = TextColumn("{task.description}"), BarColumn()
+    return Progress(*first, *columns, console=Console(stderr=True), transient=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import ml_dtypes
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin
@@ -265,7 +264,7 @@ class _Conversion:
             op = Parameter(new.type.shape, new.type.dtype)  # pyright: ignore[reportArgumentType]  # a weight's are known
             new = self._builder.value(op, value=new, name=new.name, scope=new.key, origins=origins)
         if value in self._shared.beyond and dtype is self._dtype:
-            limit = float(ml_dtypes.finfo(dtype.numpy).max)
+            limit = dtype.largest
             new = self._builder.value(Clamp(-limit, limit), new, name=f"{new.name}_within", origins=origins)
         return self._builder.value(To(dtype), new, name=name, origins=origins)
 

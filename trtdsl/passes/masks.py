@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 from msgspec.structs import replace
 
@@ -42,7 +41,7 @@ class Masks(NamedTuple):
 
 def within_range(graph: Graph, dtype: DType) -> Masks:
     """The graph with the masks' numbers within the type's range; the graph itself where all of them are."""
-    limit = float(ml_dtypes.finfo(dtype.numpy).max)
+    limit = dtype.largest
     chosen = set(_chosen(graph))
     notes: list[Diagnostic] = []
 

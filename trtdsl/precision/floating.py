@@ -29,7 +29,7 @@ from trtdsl.ops.sampling import AffineGrid, GridSample
 from trtdsl.ops.softmax import LogSoftmax, Softmax, Softmin
 from trtdsl.ops.statistics import Nansum, Renorm
 from trtdsl.ops.unary import Cos, Cosh, Exp, Expm1, Sin, Sinh, Square, Tan
-from trtdsl.precision.known import Known, describe, largest_of, least_of, numbers_of
+from trtdsl.precision.known import Known, describe, numbers_of
 from trtdsl.precision.labels import matching
 from trtdsl.types import Dim, DType, SymbolicDim, bounds
 
@@ -166,11 +166,11 @@ def _by_numbers(node: Node, dtype: DType, found: Known) -> Iterator[str]:
             continue
         what = f"`{value.key}`" if isinstance(value, Weight) else "what it reads"
         if value in found.beyond:
-            yield f"{what} reaches {describe(found.beyond[value])}, beyond {dtype}'s {largest_of(dtype):.6g}"
+            yield f"{what} reaches {describe(found.beyond[value])}, beyond {dtype}'s {dtype.largest:.6g}"
         elif value in found.small:
-            yield f"{what} has numbers below {describe(least_of(dtype))}, of which {dtype} loses digits"
+            yield f"{what} has numbers below {describe(dtype.smallest_normal)}, of which {dtype} loses digits"
     for name, number in numbers_of(node):
-        if number and abs(number) < least_of(dtype) and not computed_wide(node):
+        if number and abs(number) < dtype.smallest_normal and not computed_wide(node):
             yield f"its `{name}` {describe(number)} is below what {dtype} holds with all digits"
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -57,25 +56,10 @@ def _note(found: Known, value: Value, numbers: npt.NDArray[Any], dtype: DType) -
     if value.type.dtype is DType.FLOAT32 and numbers.size:
         magnitudes = np.abs(numbers)
         largest = float(np.max(magnitudes, where=magnitudes < STANDS_FOR_INFINITY, initial=0))
-        if largest > largest_of(dtype):
+        if largest > dtype.largest:
             found.beyond[value] = largest
         elif vanishes(magnitudes, dtype):
             found.small.add(value)
-
-
-def largest_of(dtype: DType) -> float:
-    """A type's largest number."""
-    return float(ml_dtypes.finfo(dtype.numpy).max)
-
-
-def least_of(dtype: DType) -> float:
-    """A type's smallest number with all its digits."""
-    return float(ml_dtypes.finfo(dtype.numpy).smallest_normal)
-
-
-def unit_of(dtype: DType) -> float:
-    """The largest relative error of a rounding to a type: 2 ** -11 for float16."""
-    return float(ml_dtypes.finfo(dtype.numpy).eps) / 2
 
 
 def vanishes(magnitudes: npt.NDArray[Any], dtype: DType) -> bool:
@@ -84,13 +68,13 @@ def vanishes(magnitudes: npt.NDArray[Any], dtype: DType) -> bool:
     What these hold of the Euclidean norm is more than two roundings' worth.
     """
     few = np.min(magnitudes, where=magnitudes > 0, initial=math.inf)
-    if few >= least_of(dtype):
+    if few >= dtype.smallest_normal:
         return False
-    below = magnitudes[magnitudes < least_of(dtype)].astype(np.float64)
+    below = magnitudes[magnitudes < dtype.smallest_normal].astype(np.float64)
     # A subnormal number has a fixed step, so that the smaller it is, the more of it is lost.
-    step = least_of(dtype) * 2 * unit_of(dtype)
+    step = dtype.smallest_normal * 2 * dtype.unit
     lost = float(np.linalg.norm(np.minimum(below, step / 2)))
-    return lost > 2 * unit_of(dtype) * float(np.linalg.norm(magnitudes.ravel()))
+    return lost > 2 * dtype.unit * float(np.linalg.norm(magnitudes.ravel()))
 
 
 def _follow(found: Known, node: Node, dtype: DType) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from trtdsl.ir import Graph, Value
 from trtdsl.precision.calibrate import INFINITE, Batches, Progress
-from trtdsl.precision.known import describe, largest_of, least_of, unit_of
+from trtdsl.precision.known import describe
 from trtdsl.reference import run
 from trtdsl.types import DType
 
@@ -77,10 +77,10 @@ def out_of_range(
 
 
 def _problem(sums: _Sums, dtype: DType) -> str:
-    limit = largest_of(dtype)
+    limit = dtype.largest
     if sums.largest * HEADROOM > limit:
         return f"reaches {describe(sums.largest)}, and {dtype} ends at {limit:.6g}"
-    if sums.worst > PLACES * unit_of(dtype):
+    if sums.worst > PLACES * dtype.unit:
         lost = "all" if math.isclose(sums.worst, 1, rel_tol=0.05) else f"{100 * sums.worst:.2g} %"
-        return f"would lose {lost} of itself, for it is below {describe(least_of(dtype))}"
+        return f"would lose {lost} of itself, for it is below {describe(dtype.smallest_normal)}"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +73,21 @@ class DType(enum.Enum):
             return np.dtype(getattr(ml_dtypes, self.value))
         return np.dtype(self.value)
 
+    @property
+    def largest(self) -> float:
+        """A floating-point dtype's largest number."""
+        return float(_facts(self).max)
+
+    @property
+    def smallest_normal(self) -> float:
+        """A floating-point dtype's smallest number with all its digits."""
+        return float(_facts(self).smallest_normal)
+
+    @property
+    def unit(self) -> float:
+        """The largest relative error of a rounding to a floating-point dtype: 2 ** -11 for float16."""
+        return float(_facts(self).eps) / 2
+
     def holds(self, value: bool | int | float) -> bool:
         """Whether a number is in range; what is infinite by itself fits floats, and anything bool."""
         if self.is_bool:
@@ -100,6 +115,12 @@ class DType(enum.Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+def _facts(dtype: DType) -> Any:
+    import ml_dtypes
+
+    return ml_dtypes.finfo(dtype.numpy)
 
 
 PRECISIONS = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
