@@ -3,15 +3,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/demo
+TASKS := build/tasks
 LOWEST := .venv-lowest
 
-.PHONY: demo test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
+.PHONY: demo faces test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
 	$(BIN)/python examples/cnn/train.py $(DEMO)/weights.pth
 	$(BIN)/trtdsl check examples/cnn/cnn.trtnet $(DEMO)/weights.pth
 	$(BIN)/trtdsl compile examples/cnn/cnn.trtnet $(DEMO)/weights.pth -o $(DEMO)/cnn.engine
+
+# Real weights doing real work: each writes what it found under build/tasks.
+
+faces: .venv/examples
+	mkdir -p $(TASKS)
+	$(BIN)/python examples/mtcnn/find_faces.py -o $(TASKS)/faces.png
 
 test: lint types unit zoo
 
@@ -47,10 +54,12 @@ wheels: .venv/dev
 # The lowest releases that pyproject.toml claims, in an environment of their own: `make test-lowest PYTHON=python3.10`.
 # As with `make unit`, without whole published models; one more file is left out, whose models PyTorch exports to
 # ONNX: the exporter of 2.5 fails for some, and of the others NVIDIA's parser does not read what it writes. So are the
-# importer's tests: it asks for PyTorch 2.14 (the extra `import`), and says so where another is installed.
+# importer's tests: it asks for PyTorch 2.14 (the extra `import`), and says so where another is installed; and the
+# tasks' tests: they compare with packages of today (the extra `examples`).
 test-lowest: $(LOWEST)/ready
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -m "not zoo and not wheels" \
-	  --ignore tests/evaluate/test_onnx_models.py --ignore tests/importers
+	  --ignore tests/evaluate/test_onnx_models.py --ignore tests/importers \
+	  --ignore tests/tasks
 
 $(LOWEST)/ready: pyproject.toml tests/lowest.py
 	$(PYTHON) -m venv $(LOWEST)
@@ -70,9 +79,15 @@ docs: .venv/dev
 	$(BIN)/python -m pip install --quiet -e ".[demo]"
 	touch $@
 
+.venv/examples: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -e ".[examples]"
+	$(BIN)/python -m pip install --quiet --no-deps "facenet-pytorch>=2.6"
+	touch $@ .venv/demo
+
 .venv/dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
-	touch $@ .venv/demo
+	$(BIN)/python -m pip install --quiet --no-deps "facenet-pytorch>=2.6"
+	touch $@ .venv/demo .venv/examples
 
 clean:
 	rm -rf .venv .venv-lowest build dist

@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"given"}),
     frozenset({"precision"}),
     frozenset({"runtime", "compile", "support"}),
+    frozenset({"runner"}),
     frozenset({"verification"}),
     frozenset({"importers"}),
     frozenset({"cli"}),

@@ -11,7 +11,8 @@ Each stage alone::
     engine = trtdsl.build(lowered)                    # bytes
     trtdsl.Engine.load("cnn.engine")(data=image)       # arrays
 
-or all of them: ``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")``; and
+or all of them: ``trtdsl.load("cnn.trtnet", "weights.pth")(data=image)`` runs a model, with or without a GPU;
+``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")`` writes its engine; and
 ``trtdsl.verify("cnn.trtnet", "weights.pth", "package.module:CNN")`` compares with PyTorch.
 
 Modules become such texts: ``trtdsl.import_module(resnet18(), {"x": "float32[N, 3, 224, 224]"}).text``.
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trtdsl.ir import verify as verify_graph
     from trtdsl.options import CheckOptions, CompileOptions
     from trtdsl.passes import optimize
+    from trtdsl.runner import Runner, load
     from trtdsl.runtime.engine import Engine
     from trtdsl.syntax import format_text
     from trtdsl.syntax.parser import parse
@@ -57,6 +59,7 @@ _HOMES = {
     "Imported": "trtdsl.importers.module",
     "Manifest": "trtdsl.trt.manifest",
     "Node": "trtdsl.ir",
+    "Runner": "trtdsl.runner",
     "Value": "trtdsl.ir",
     "Verification": "trtdsl.verification",
     "Weight": "trtdsl.ir",
@@ -71,6 +74,7 @@ _HOMES = {
     "import_module": "trtdsl.importers.module",
     "import_onnx": "trtdsl.importers.onnx_import",
     "import_program": "trtdsl.importers.module",
+    "load": "trtdsl.runner",
     "load_weights": "trtdsl.weights",
     "lower": "trtdsl.trt.lower",
     "optimize": "trtdsl.passes",
@@ -109,6 +113,7 @@ __all__ = [
     "Imported",
     "Manifest",
     "Node",
+    "Runner",
     "Value",
     "Verification",
     "Weight",
@@ -123,6 +128,7 @@ __all__ = [
     "import_module",
     "import_onnx",
     "import_program",
+    "load",
     "load_weights",
     "lower",
     "optimize",

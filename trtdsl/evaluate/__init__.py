@@ -6,6 +6,8 @@ NVIDIA's ONNX parser) and arrays.  Out: torch tensors::
     outputs = evaluate(network, {"data": image})
     outputs["logits"]
 
+or, to compute it many times, ``Evaluator(network)({"data": image})``.
+
 The network is read back through the TensorRT API; nothing of how it was made is used, so the result is
 an independent witness of what TensorRT was told.  A layer or mode that cannot be computed exactly raises
 :class:`EvaluationError`, which names it.
@@ -47,7 +49,15 @@ _FAMILIES = (
 for _family in _FAMILIES:
     import_module(f".{_family}", __name__)
 
-__all__ = ["EvaluationError", "Precision", "evaluate", "evaluate_all", "evaluated_kinds", "rounded_types"]
+__all__ = [
+    "EvaluationError",
+    "Evaluator",
+    "Precision",
+    "evaluate",
+    "evaluate_all",
+    "evaluated_kinds",
+    "rounded_types",
+]
 
 
 def evaluate(
@@ -70,8 +80,7 @@ def evaluate(
     FP8, FP4 and E8M0 tensors are returned as floats that hold their exact values, INT4 as int8.
     Raises :class:`EvaluationError`.
     """
-    program, values = _run(network, inputs, precision, weights, outputs)
-    return {name: values[name] for name in (program.outputs if outputs is None else outputs)}
+    return Evaluator(network, precision=precision, weights=weights)(inputs, outputs)
 
 
 def evaluate_all(
@@ -87,30 +96,47 @@ def evaluate_all(
     Tensors inside a loop have one value for each iteration and are left out; so are those of a
     conditional's branch that was not taken.
     """
-    return _run(network, inputs, precision, weights, outputs)[1]
+    return Evaluator(network, precision=precision, weights=weights).all(inputs, outputs)
 
 
-def _run(
-    network: Any,
-    inputs: Mapping[str, ArrayLike],
-    precision: Precision,
-    weights: WeightTable | None,
-    outputs: Iterable[str] | None,
-) -> tuple[Program, dict[str, torch.Tensor]]:
-    if precision not in ("native", "float32", "float64"):
-        raise EvaluationError(f"precision `{precision}` is none of native, float32, float64")
-    program = read_network(network, weights)
-    compute = torch.float64 if precision == "float64" else torch.float32
-    context = Context(compute, precision, lambda node, slot: program.read_weights(node, slot, compute))
-    values = {name: _input(program, name, inputs, context) for name in program.inputs}
-    unknown = sorted(set(inputs) - set(program.inputs))
-    if unknown:
-        raise EvaluationError(f"the network has no input `{unknown[0]}`; it has {sorted(program.inputs)}")
-    wanted = program.outputs if outputs is None else list(outputs)
-    if not wanted:
-        raise EvaluationError("the network has no outputs; name the wanted tensors with outputs=")
-    with torch.no_grad():
-        return program, Machine(program, context).run(values, wanted)
+class Evaluator:
+    """A network that was read back once and can be computed any number of times, by one thread at a time.
+
+    The arguments are those of :func:`evaluate`. Raises :class:`EvaluationError`.
+    """
+
+    def __init__(
+        self, network: Any, *, precision: Precision = "native", weights: WeightTable | None = None
+    ) -> None:
+        if precision not in ("native", "float32", "float64"):
+            raise EvaluationError(f"precision `{precision}` is none of native, float32, float64")
+        program = read_network(network, weights)
+        compute = torch.float64 if precision == "float64" else torch.float32
+        context = Context(compute, precision, lambda node, slot: program.read_weights(node, slot, compute))
+        self._machine = Machine(program, context)
+
+    def __call__(
+        self, inputs: Mapping[str, ArrayLike], outputs: Iterable[str] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The outputs, or the tensors that are named, as :func:`evaluate` has them."""
+        wanted = self._machine.program.outputs if outputs is None else list(outputs)
+        values = self.all(inputs, wanted)
+        return {name: values[name] for name in wanted}
+
+    def all(
+        self, inputs: Mapping[str, ArrayLike], outputs: Iterable[str] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Every tensor that the outputs need, as :func:`evaluate_all` has them."""
+        program, context = self._machine.program, self._machine.context
+        values = {name: _input(program, name, inputs, context) for name in program.inputs}
+        unknown = sorted(set(inputs) - set(program.inputs))
+        if unknown:
+            raise EvaluationError(f"the network has no input `{unknown[0]}`; it has {sorted(program.inputs)}")
+        wanted = program.outputs if outputs is None else list(outputs)
+        if not wanted:
+            raise EvaluationError("the network has no outputs; name the wanted tensors with outputs=")
+        with torch.no_grad():
+            return self._machine.run(values, wanted)
 
 
 def _input(program: Program, name: str, inputs: Mapping[str, ArrayLike], context: Context) -> torch.Tensor:

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,16 @@ class Engine:
 
     def __call__(self, /, **arrays: Any) -> Result:
         """Run once and wait. Arrays are by input name; GPU arrays are read in place."""
+        with self.own_context() as context:
+            return context.run(arrays)
+
+    @contextmanager
+    def own_context(self) -> Generator[Context]:
+        """The context of the engine's calls, which wait until the block is left."""
         with self._lock:
             if self._shared is None:
                 self._shared = self.context()
-            return self._shared.run(arrays)
+            yield self._shared
 
     def context(self) -> Context:
         """A further context, with its own memory and stream.
@@ -207,13 +214,13 @@ class Context:
         self.prepare({name: seen.shape for name, seen in views.items()}, at)
         for name, seen in views.items():
             self._set_address(name, self._upload(name, seen, at))
-        outputs = self.new_outputs() if on_device else self._outputs(self._own)
+        outputs = self.new_outputs() if on_device else self.outputs_in(self._own)
         for name, output in outputs.items():
             self._set_address(name, output.pointer)
         self.enqueue(at)
         if stream is not None:
             return outputs
-        results = outputs if on_device else {name: _download(array, at) for name, array in outputs.items()}
+        results = outputs if on_device else {name: download(array, at) for name, array in outputs.items()}
         self.stream.synchronize()
         return results
 
@@ -244,9 +251,11 @@ class Context:
 
     def new_outputs(self) -> dict[str, cuda.DeviceArray]:
         """Fresh memory for every output, of the shapes that the inputs' shapes make."""
-        return self._outputs(lambda _, size: cuda.Memory(size))
+        return self.outputs_in(lambda _, size: cuda.Memory(size))
 
-    def _outputs(self, allocate: Callable[[str, int], cuda.Memory]) -> dict[str, cuda.DeviceArray]:
+    def outputs_in(self, allocate: Callable[[str, int], cuda.Memory]) -> dict[str, cuda.DeviceArray]:
+        """Every output, of the shapes that the inputs' shapes make, in the memory that ``allocate`` gives for
+        its name and its bytes."""
         found: dict[str, cuda.DeviceArray] = {}
         for output in self.manifest.outputs:
             shape = tuple(int(size) for size in self.raw.get_tensor_shape(output.name))
@@ -340,7 +349,7 @@ class GraphContext:
         if any(seen.on_device for seen in views.values()):
             self.stream.synchronize()
             return self.outputs
-        results = {name: _download(array, at) for name, array in self.outputs.items()}
+        results = {name: download(array, at) for name, array in self.outputs.items()}
         self.stream.synchronize()
         return results
 
@@ -377,7 +386,8 @@ def not_finite(arrays: Mapping[str, Array]) -> tuple[Diagnostic, ...]:
     return tuple(found)
 
 
-def _download(array: cuda.DeviceArray, stream: int) -> Array:
+def download(array: cuda.DeviceArray, stream: int) -> Array:
+    """An array on the CPU, whose values are there when the stream has come so far."""
     host = np.empty(array.shape, array.dtype)
     cuda.copy_to_host(host, array.pointer, stream)
     return host

@@ -1,0 +1,142 @@
+"""Work in stages that overlap: while one item is computed, the next is read and moved, the last moved back.
+
+In: items and functions, each of which takes what the one before it gave.  Out: what the last one gives, in
+order, while the items that follow are under way::
+
+    for result in staged(decode(video), [upload, compute, download], ahead=2):
+        write(result)
+
+The items are read and every stage is run in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from trtdsl.ops.lowering import Array
+from trtdsl.runtime import cuda
+from trtdsl.runtime.engine import Engine, check_arrays, download
+from trtdsl.types import DType
+
+_END = object()
+"""What the reader gives when there is nothing left."""
+
+
+def staged(items: Iterable[Any], stages: Sequence[Callable[[Any], Any]], ahead: int) -> Iterator[Any]:
+    """The results of all stages, in order; no more than ``ahead`` items are under way beyond the one awaited.
+
+    What the items or a stage raise is raised at its place, and ends the work; so does a caller who stops.
+    """
+    source = iter(items)
+    with ExitStack() as stack:
+        reader, *workers = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(len(stages) + 1)]
+        waiting: deque[Future[Any]] = deque()
+
+        def start() -> None:
+            job = reader.submit(next, source, _END)
+            for worker, stage in zip(workers, stages, strict=True):
+                job = worker.submit(_after, job, stage)
+            waiting.append(job)
+
+        try:
+            for _ in range(ahead + 1):
+                start()
+            while (result := waiting.popleft().result()) is not _END:
+                yield result
+                start()
+        finally:
+            for executor in (reader, *workers):
+                executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _after(job: Future[Any], stage: Callable[[Any], Any]) -> Any:
+    given = job.result()
+    return given if given is _END else stage(given)
+
+
+@dataclass(eq=False)
+class _Slot:
+    """Memory on the GPU for one item under way: grows as needed, and is used again."""
+
+    memory: dict[str, cuda.Memory] = field(default_factory=dict[str, cuda.Memory])
+    inputs: Mapping[str, cuda.DeviceArray] = field(default_factory=dict[str, cuda.DeviceArray])
+    outputs: Mapping[str, cuda.DeviceArray] = field(default_factory=dict[str, cuda.DeviceArray])
+
+    def allocate(self, name: str, size: int) -> cuda.Memory:
+        memory = self.memory.get(name)
+        if memory is None or memory.size < size:
+            memory = self.memory[name] = cuda.Memory(size)
+        return memory
+
+
+class EngineStages:
+    """The three stages of an engine's work: arrays to the GPU, its run, and its outputs back as numpy.
+
+    Each has a stream of its own, so that the GPU copies while it computes; ``ahead`` is :func:`staged`'s.
+    """
+
+    def __init__(self, engine: Engine, ahead: int) -> None:
+        self._engine = engine
+        self._device = engine.device
+        self._manifest = engine.manifest
+        with self._device.current():
+            self._up, self._down = cuda.Stream(), cuda.Stream()
+        self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
+        for _ in range(ahead + 1):
+            self._free.put(_Slot())
+
+    def __iter__(self) -> Iterator[Callable[[Any], Any]]:
+        """The stages in their order, each on the engine's GPU whatever thread runs it."""
+        return iter([partial(self._on_device, stage) for stage in (self._upload, self._run, self._download)])
+
+    def _on_device(self, stage: Callable[[Any], Any], given: Any) -> Any:
+        with self._device.current():
+            return stage(given)
+
+    def _upload(self, arrays: Mapping[str, Any]) -> _Slot:
+        at = self._up.handle
+        views = check_arrays(self._manifest, arrays, at, self._device.index)
+        slot = self._free.get()
+        inputs: dict[str, cuda.DeviceArray] = {}
+        for binding in self._manifest.inputs:
+            seen, dtype = views[binding.name], DType(binding.dtype).numpy
+            size = seen.host.nbytes if seen.host is not None else _size(seen.shape, dtype.itemsize)
+            array = cuda.DeviceArray(slot.allocate(binding.name, size), seen.shape, dtype)
+            if seen.host is None:
+                cuda.copy_on_device(array.pointer, seen.pointer, size, at)
+            else:
+                cuda.copy_to_device(array.pointer, seen.host, at)
+            inputs[binding.name] = array
+        self._up.synchronize()
+        slot.inputs = inputs
+        return slot
+
+    def _run(self, slot: _Slot) -> _Slot:
+        with self._engine.own_context() as context:
+            shapes = {name: array.shape for name, array in slot.inputs.items()}
+            context.prepare(shapes, context.stream.handle)
+            slot.outputs = context.outputs_in(slot.allocate)
+            context.use_arrays({**slot.inputs, **slot.outputs})
+            context.enqueue(context.stream.handle)
+            context.stream.synchronize()
+        return slot
+
+    def _download(self, slot: _Slot) -> dict[str, Array]:
+        found = {name: download(array, self._down.handle) for name, array in slot.outputs.items()}
+        self._down.synchronize()
+        self._free.put(slot)
+        return found
+
+
+def _size(shape: Sequence[int], itemsize: int) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count * itemsize
