@@ -118,7 +118,7 @@ def test_what_a_stream_is_given_wrong_is_raised_at_its_place(pair: trtdsl.Runner
 
 def test_a_graph_and_a_model_by_its_parameters(folder: Path) -> None:
     graph = trtdsl.elaborate_text("model double { input x: float32[2] output y = x + x }", "double.trtnet")
-    assert trtdsl.load(graph, device="cpu")(x=np.float32([1, 2]))["y"].tolist() == [2, 4]
+    assert trtdsl.load(graph, device="cpu")(x=np.array([1, 2], np.float32))["y"].tolist() == [2, 4]
     with pytest.raises(UsageError, match="has its weights already"):
         trtdsl.load(graph, folder / "pair.pth")
     with pytest.raises(trtdsl.DiagnosticError, match=r"fc\.weight"):
