@@ -73,3 +73,26 @@ def test_a_bias_of_zeros_goes(bias: float, left: str) -> None:
     assert calls(simplified) == [f"x -> fc: {left}"]
     inputs = {"x": torch.ones(2, 4)}
     assert (run(graph, inputs)["y"] == run(simplified, inputs)["y"]).all()
+
+
+EXPANDED = {
+    "a column": ("x / expand(amax(x, 1, keepdim = true), (N, 4))", ["amax", "div", "exp"]),
+    "both sides": ("expand(x[:, :1], (N, 4)) * expand(x, (3, N, 4))", ["slice", "expand", "mul", "exp"]),
+    "a choice": (
+        "where(expand(x[0:1] > 0, (N, 4)), x, 1.0)",
+        ["slice", "full", "gt", "full", "where", "exp"],
+    ),
+    "a comparison": ("where(x > expand(x[0:1], (N, 4)), x, 1.0)", ["slice", "gt", "full", "where", "exp"]),
+}
+"""What stays where nothing else makes the result's size is the expansion that does."""
+
+
+@pytest.mark.parametrize("case", EXPANDED)
+def test_arithmetic_repeats_by_itself(case: str) -> None:
+    expression, wanted = EXPANDED[case]
+    graph = model(X, f"exp({expression})")
+    simplified = remove_dead_nodes(simplify_arithmetic(graph))
+    assert names(simplified) == wanted
+    assert verify(simplified) == ()
+    inputs = random_inputs(graph, seed=1)
+    assert (run(graph, inputs)["y"] == run(simplified, inputs)["y"]).all()

@@ -28,7 +28,7 @@ _FAMILIES = {
     "Shape": ("shape", "views", "shuffle"),
     "Joining and splitting": ("joining", "stacking", "splitting"),
     "Reordering and repetition": ("movement",),
-    "Indexing": ("indexing", "gathering", "scattering", "index_writing", "slices"),
+    "Indexing": ("indexing", "gathering", "scattering", "index_writing", "slices", "strided_slice"),
     "Creation": ("creation", "likeness", "ranges", "triangles"),
 }
 """By their names the modules of this package whose operators they hold."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
 from trtdsl.ir import Graph, RefusedNode, refusals, require_valid, walk
+from trtdsl.passes.compose_convolutions import compose_convolutions
 from trtdsl.passes.convert_precision import convert_precision
 from trtdsl.passes.declare import Pass, disorder, graph_pass, inserted
 from trtdsl.passes.fold_batch_norm import fold_batch_norm
@@ -23,7 +24,9 @@ from trtdsl.passes.fold_scales import fold_scales
 from trtdsl.passes.load import load_pass
 from trtdsl.passes.merge_branches import merge_branches
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
+from trtdsl.passes.merge_equal_weights import merge_equal_weights
 from trtdsl.passes.merge_moves import merge_moves
+from trtdsl.passes.merge_slices import merge_slices
 from trtdsl.passes.recognise_activations import recognise_activations
 from trtdsl.passes.recognise_attention import recognise_attention
 from trtdsl.passes.recognise_linear import recognise_linear
@@ -37,6 +40,7 @@ from trtdsl.types import DType, TensorType, ValueRange
 PIPELINE: tuple[Pass, ...] = (
     remove_identities,
     fold_constants,
+    merge_equal_weights,
     merge_common_subexpressions,
     simplify_arithmetic,
     recognise_activations,
@@ -47,6 +51,8 @@ PIPELINE: tuple[Pass, ...] = (
     fold_batch_norm,
     fold_scales,
     merge_branches,
+    compose_convolutions,
+    merge_slices,
     merge_moves,
     remove_dead_nodes,
 )
@@ -159,6 +165,7 @@ __all__ = [
     "PIPELINE",
     "QUANTIZE",
     "Pass",
+    "compose_convolutions",
     "convert_precision",
     "disorder",
     "fold_batch_norm",
@@ -169,7 +176,9 @@ __all__ = [
     "load_pass",
     "merge_branches",
     "merge_common_subexpressions",
+    "merge_equal_weights",
     "merge_moves",
+    "merge_slices",
     "operator_counts",
     "optimize",
     "recognise_activations",

@@ -1,11 +1,16 @@
-"""Arithmetic that changes nothing goes away: ``x * 1``, ``x + 0``, two negations, a choice that is made."""
+"""Arithmetic that changes nothing goes away: ``x * 1``, ``x + 0``, two negations, a choice that is made.
+
+So does an expansion before arithmetic, which repeats by itself what has size 1.
+"""
 
 from __future__ import annotations
 
 from trtdsl.ir import Graph, Node, Outcome, Surroundings, Value, rewrite
 from trtdsl.ops.linear import Linear
-from trtdsl.ops.logic import LogicalNot, To, Where
-from trtdsl.ops.pointwise import Add, Div, Mul, Pow, Sub
+from trtdsl.ops.logic import Comparison, Logical, LogicalNot, To, Where
+from trtdsl.ops.pointwise import Add, Binary, Div, Mul, Pow, Sub
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.shape import Expand
 from trtdsl.ops.unary import Neg
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import array_of, number_of
@@ -14,10 +19,11 @@ from trtdsl.types import DType
 
 @graph_pass(after=["fold_constants"], why="constants are then single numbers")
 def simplify_arithmetic(graph: Graph) -> Graph:
-    """Remove sums with 0, products with 1, double negations, choices by a constant, biases of zeros.
+    """Remove sums with 0, products with 1, double negations, choices by a constant, zero biases, expansions.
 
     Nothing goes away where the constant makes the result larger or another dtype. Of two casts the first goes
-    if it loses nothing. Where -0.0 is added to 0 it stays -0.0.
+    if it loses nothing. Where -0.0 is added to 0 it stays -0.0. An expansion goes where arithmetic repeats
+    its operand by itself.
 
     before::
 
@@ -42,6 +48,8 @@ def simplify_arithmetic(graph: Graph) -> Graph:
 
 
 def _simplified(node: Node, around: Surroundings) -> Outcome:
+    if isinstance(node.op, _BROADCASTING) and (found := _unexpanded(node, around)):
+        return found
     match node.op:
         case Add() | Sub() | Mul() | Div() | Pow():
             source = _beside_neutral(node, around)
@@ -56,6 +64,26 @@ def _simplified(node: Node, around: Surroundings) -> Outcome:
         case _:
             return None
     return source if source is not None and source.type == node.result.type else None
+
+
+_BROADCASTING = (Binary, Comparison, Logical, Pow, Where)
+
+
+def _unexpanded(node: Node, around: Surroundings) -> Node | None:
+    """The node on what its operands were before they were expanded, as far as its result needs no more."""
+    for place, value in enumerate(node.operands):
+        maker = around.producer(value)
+        if maker is None or not isinstance(maker.op, Expand):
+            continue
+        operands = (*node.operands[:place], maker.operands[0], *node.operands[place + 1 :])
+        changed = node.replace(operands=operands)
+        try:
+            fits = changed.infer() == (node.result.type,)
+        except Refused:  # sizes that are the same only by the expansion
+            continue
+        if fits:
+            return _unexpanded(changed, around) or changed
+    return None
 
 
 def _beside_neutral(node: Node, around: Surroundings) -> Value | None:
