@@ -102,6 +102,10 @@ class Careful:
             lambda: f"({again} @ {self.parameter('8, 8')} + {self.parameter('8')})",
             lambda: f"(({again} -> {self.linear()}) * {self.parameter('8')})",
             lambda: f"reshape({self.branches(again)}, ({self.size}, 8))",
+            lambda: f"reshape({self.mixed(again)}, ({self.size}, 8))",
+            lambda: f"({again} * exp(full((8,), 0.5)) + exp(full((8,), 0.5)))",
+            lambda: self.pieces(again),
+            lambda: f"({again} / expand(amax(abs({again}), 1, keepdim = true) + 1, ({self.size}, 8)))",
             lambda: f"reshape({self.turned(again)}, ({self.size}, 8))",
             lambda: (
                 f"reshape(softmax({heads} @ transpose({heads}, -2, -1) / 2, -1) @ {heads}, ({self.size}, 8))"
@@ -125,6 +129,22 @@ class Careful:
             norm = self.label(dict.fromkeys(("weight", "bias", "running_mean", "running_var"), "2"))
             left += f" -> {norm}: BatchNorm2d"
         return f"(({left}) + ({image} -> {narrow}: Conv2d(2, 1)))"
+
+    def mixed(self, inner: str) -> str:
+        """A convolution that makes many channels of an image, and one that makes few of these."""
+        wide = self.label({"weight": "8, 2, 3, 3", "bias": "8"})
+        narrow = self.label({"weight": "2, 8, 1, 1", "bias": "2"})
+        layers = f"{wide}: Conv2d(8, 3, padding = 1)"
+        if self.rng.random() < 0.5:
+            norm = self.label(dict.fromkeys(("weight", "bias", "running_mean", "running_var"), "8"))
+            layers += f" -> {norm}: BatchNorm2d"
+        layers += f" -> {narrow}: Conv2d(2, 1)"
+        return f"(reshape({inner}, ({self.size}, 2, 2, 2)) -> {layers})"
+
+    def pieces(self, inner: str) -> str:
+        """Slices of slices and of what was joined, joined again."""
+        first = f"cat([{inner}[:, 1:][:, ::2], {inner}[:, 0:3]], 1)"
+        return f"cat([{first}, cat([{inner}, {inner}], 1)[:, 9:10]], 1)"
 
     def turned(self, inner: str) -> str:
         """Every pair of a head's numbers turned by an angle."""
