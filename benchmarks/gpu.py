@@ -9,7 +9,8 @@ from PyTorch's ONNX export.  The models' data come from `gpu_reference.py`:
     python3.10 benchmarks/gpu.py REFDIR OUTDIR --models resnet50,cnn          # needs trtdsl, no PyTorch
 
 In int8 trtdsl quantises by those ranges, around float16; the ONNX route may compute in float16 and int8 too,
-and has TensorRT's entropy calibrator read the same data.
+and has TensorRT's entropy calibrator read the same data. `--variants FILE` measures several ways to place
+int8 (`gpu_variants.py`), each with a line of its own.
 Times are medians between two CUDA events around one run, inputs and outputs on the GPU.  The results so far
 are written after every step (`gpu.json`, `gpu.md`); a failure is a line of the table.  `--errors-only` times
 nothing, so several processes may share a GPU; `--dry-run` builds everything and runs nothing, for a machine
@@ -33,6 +34,7 @@ from typing import Any
 
 import numpy as np
 from gpu_calibrator import entropy_calibrator
+from gpu_variants import Variant, read_variants
 
 import trtdsl
 from trtdsl.compile import check_file, compile_graph
@@ -60,6 +62,7 @@ class Row:
 
     model: str
     precision: str
+    variant: str = ""
     build_s: float = 0.0
     layers: int = 0
     onnx_build_s: float = 0.0
@@ -83,6 +86,7 @@ class Bench:
         self.dialect: Dialect = load_runtime(options.runtime)
         self.rows: list[Row] = []
         self.inspected: dict[str, Any] = {}
+        self._onnx: tuple[str, str, tuple[Any, Manifest]] | None = None
         self._cache = options.cache.read_bytes() if options.cache and options.cache.exists() else b""
         self._config: Any = None
 
@@ -109,7 +113,7 @@ class Bench:
         if self.options.cache:
             self.options.cache.write_bytes(self._cache)
 
-    def compile(self, example: dict[str, Any], precision: str, row: Row) -> Path:
+    def compile(self, example: dict[str, Any], precision: str, variant: Variant, row: Row) -> Path:
         folder = self.options.refdir / example["name"]
         engine = folder / f"{precision}.engine"
         checked = check_file(
@@ -118,18 +122,26 @@ class Bench:
             CheckOptions(model=example["model"], defines=example["defines"]),
         )
         begin = time.monotonic()
-        compile_graph(
-            checked.graph,
-            engine,
-            CompileOptions(runtime=self.dialect.name, recipe=recipe_of(precision, folder), tf32=False),
-            tune=self.tune,
-        )
+        recipe = recipe_of(precision, folder, variant)
+        options = CompileOptions(runtime=self.dialect.name, recipe=recipe, tf32=False)
+        with variant.in_use():
+            compile_graph(checked.graph, engine, options, tune=self.tune)
         row.build_s = time.monotonic() - begin
         row.layers = len(load_manifest(engine).layers)
         self.keep_timings()
         return engine
 
-    def build_onnx(self, example: dict[str, Any], precision: str, ours: Manifest, row: Row) -> Any:
+    def onnx_engine(
+        self, example: dict[str, Any], precision: str, ours: Manifest, row: Row
+    ) -> tuple[Any, Manifest]:
+        """The engine of the ONNX route, and what its manifest would be; one for all variants."""
+        if self._onnx is None or self._onnx[:2] != (example["name"], precision):
+            self._onnx = (example["name"], precision, self.build_onnx(example, precision, ours, row))
+        return self._onnx[2]
+
+    def build_onnx(
+        self, example: dict[str, Any], precision: str, ours: Manifest, row: Row
+    ) -> tuple[Any, Manifest]:
         """The engine that TensorRT's own parser leads to, and what its manifest would be."""
         trt = self.dialect.trt
         begin = time.monotonic()
@@ -229,10 +241,10 @@ class Bench:
 
     # The whole
 
-    def work(self, example: dict[str, Any], precision: str) -> Row:
-        row = Row(example["name"], precision)
+    def work(self, example: dict[str, Any], precision: str, variant: Variant) -> Row:
+        row = Row(example["name"], precision, variant.name)
         try:
-            self._work(example, precision, row)
+            self._work(example, precision, variant, row)
         except DiagnosticError as error:
             row.failure = str(error)
         except Exception:
@@ -240,29 +252,34 @@ class Bench:
             row.failure = traceback.format_exc()
         return row
 
-    def _work(self, example: dict[str, Any], precision: str, row: Row) -> None:
-        path = self.compile(example, precision, row)
+    def _work(self, example: dict[str, Any], precision: str, variant: Variant, row: Row) -> None:
+        path = self.compile(example, precision, variant, row)
         data, manifest = read_engine(path)
         both = example["name"] in self.options.onnx and not self.options.errors_only
-        built = self.build_onnx(example, precision, manifest, row) if both else None
+        built = self.onnx_engine(example, precision, manifest, row) if both else None
         if self.options.dry_run:
             return
         engine = Engine(data, manifest, self.dialect)
         onnx = Engine(*built, self.dialect) if built else None
         if example["name"] in self.options.inspect:
-            self.inspect(f"{example['name']} {precision} trtdsl", engine)
+            self.inspect(f"{label(row)} trtdsl", engine)
             if onnx:
-                self.inspect(f"{example['name']} {precision} onnx", onnx)
+                self.inspect(f"{label(row)} onnx", onnx)
         self.measure(example, engine, onnx, row)
         if precision != "int8":  # whose manifest says how far off it is only where it was compiled with data
             self.verify(example, path, row)
 
 
-def recipe_of(precision: str, folder: Path) -> Recipe | None:
+def recipe_of(precision: str, folder: Path, variant: Variant) -> Recipe | None:
     """What is asked of the compiler; of float32 nothing."""
     if precision == "float32":
         return None
-    return Recipe(precision=precision, scales=folder / "ranges.json" if precision == "int8" else None)
+    scales = folder / "ranges.json" if precision == "int8" else None
+    return Recipe(precision=precision, scales=scales, **variant.recipe)
+
+
+def label(row: Row) -> str:
+    return " ".join(filter(None, (row.model, row.precision, row.variant)))
 
 
 def relative_error(found: Any, expected: Any) -> float:
@@ -335,12 +352,13 @@ def table(bench: Bench, torch_times: dict[str, Any]) -> str:
         lines += [line(row, batch, torch_times[row.model]) for batch in row.error]
     lines += ["", HEADER_OF_BUILDS, RULE_OF_BUILDS]
     lines += [
-        f"| {r.model} | {r.precision} | {r.layers} | {r.build_s:.1f} | {r.onnx_build_s:.1f} | {r.verified} |"
+        f"| {r.model} | {r.precision} {r.variant} | {r.layers} "
+        f"| {r.build_s:.1f} | {r.onnx_build_s:.1f} | {r.verified} |"
         for r in bench.rows
     ]
     for row in bench.rows:
         if row.failure:
-            lines += ["", f"## {row.model} {row.precision} failed", "", "```", row.failure, "```"]
+            lines += ["", f"## {label(row)} failed", "", "```", row.failure, "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -363,7 +381,7 @@ def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
     half = row.precision == "float16"
     cells = [
         row.model,
-        row.precision,
+        f"{row.precision} {row.variant}".strip(),
         str(batch),
         number(row.error[batch], ".1e"),
         within(row, batch),
@@ -396,6 +414,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
     parser.add_argument("--onnx", default="all", help="models to build and time through ONNX too")
     parser.add_argument("--precisions", default="float32,float16")
+    parser.add_argument("--variants", type=Path, help="a file of ways to place int8")
     parser.add_argument("--inspect", default="", help="models whose engines' layers to write down")
     parser.add_argument("--budget", type=float, default=540, help="seconds after which nothing new is begun")
     parser.add_argument("--runtime", default="tensorrt")
@@ -418,20 +437,28 @@ def main() -> None:
     options = arguments()
     bench = Bench(options)
     slowest = 45.0
-    work = [(name, precision) for name in options.models for precision in options.precisions]
-    for name, precision in work:
+    variants = read_variants(options.variants)
+    work = [
+        (name, precision, variant)
+        for name in options.models
+        for precision in options.precisions
+        for variant in (variants if precision == "int8" else [Variant()])
+    ]
+    for name, precision, variant in work:
         if not (options.refdir / name / "done").exists():
-            bench.rows.append(Row(name, precision, failure="no reference: gpu_reference.py made none"))
+            failure = "no reference: gpu_reference.py made none"
+            bench.rows.append(Row(name, precision, variant.name, failure=failure))
             continue
         if bench.elapsed + slowest > options.budget:
-            bench.rows.append(Row(name, precision, failure=f"not begun: {bench.elapsed:.0f} s had passed"))
+            failure = f"not begun: {bench.elapsed:.0f} s had passed"
+            bench.rows.append(Row(name, precision, variant.name, failure=failure))
             continue
         begin = bench.elapsed
-        row = bench.work(options.zoo[name], precision)
+        row = bench.work(options.zoo[name], precision, variant)
         slowest = max(0.7 * slowest, bench.elapsed - begin)
         bench.rows.append(row)
         write(bench, done=False)
-        print(f"{bench.elapsed:6.1f} s  {name} {precision}: {summary(row)}", flush=True)
+        print(f"{bench.elapsed:6.1f} s  {label(row)}: {summary(row)}", flush=True)
     write(bench, done=True)
     print((options.outdir / "gpu.md").read_text())
 

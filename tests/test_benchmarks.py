@@ -15,6 +15,8 @@ import torch
 from trtdsl.compile import check_file
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
+from trtdsl.precision.placement import PLACEMENTS
+from trtdsl.recipe import Recipe
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.weights import bind
@@ -220,3 +222,17 @@ def test_what_narrow_types_were_to_reach(monkeypatch: pytest.MonkeyPatch) -> Non
     limited = {**row, "way": "int8, --max-error 0.02", "calibration error": 0.019, "worst output": 0.0261}
     assert "| no |" in script.table([{**limited, **known}])
     assert "| yes: 0.02" in script.table([{**limited, **known, "worst output": 0.0259}])
+
+
+def test_ways_to_place_int8_are_the_products_own_but_for_what_they_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variants = load("gpu_variants", monkeypatch)
+    before = PLACEMENTS["tensorrt"]
+    for path in sorted(BENCHMARKS.glob("gpu_*.json")):
+        for variant in variants.read_variants(path):
+            Recipe(precision="int8", scales="ranges.json", **variant.recipe)
+            with variant.in_use():
+                assert (PLACEMENTS["tensorrt"] == before) is (not variant.placement)
+    assert PLACEMENTS["tensorrt"] is before
+    assert variants.read_variants(None) == [variants.Variant()]

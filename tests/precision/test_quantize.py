@@ -15,7 +15,7 @@ from trtdsl.ir import Graph, difference, require_valid, show
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision, optimize
 from trtdsl.precision.calibrate import calibrate
-from trtdsl.precision.placement import Policy
+from trtdsl.precision.placement import Placement, Policy
 from trtdsl.precision.quantize import Quantised, quantize
 from trtdsl.precision.ranges import Ranges, ranges_of
 from trtdsl.reference import random_weights, run
@@ -205,7 +205,7 @@ model m() {
 @pytest.mark.parametrize("residuals", [False, True])
 def test_residuals_are_read_quantised_where_that_saves_a_kernel(residuals: bool) -> None:
     graph = model(RESIDUAL)
-    found = quantised(graph, residuals=residuals).graph
+    found = quantised(graph, placement=Placement(residuals=residuals)).graph
     text = show(found)
     assert ("= add(k, h_d)" in text) is residuals
     assert ("= add(h_1_d, last)" in text) is residuals

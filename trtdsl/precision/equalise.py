@@ -32,6 +32,7 @@ from trtdsl.ops.pointwise import Mul
 from trtdsl.precision.absorbing import Origins
 from trtdsl.precision.layers import QuantisableLayer, new_parameter, quantisable_layers
 from trtdsl.precision.ranges import LayerRange, Ranges
+from trtdsl.precision.written import written_tensors
 
 Array = npt.NDArray[Any]
 
@@ -106,6 +107,7 @@ class _Equalisation:
         self._layers = dict(ranges.layers)
         self._alphas: dict[str, float] = {}
         self._factors: dict[Weight, list[Array]] = {}
+        self._written = {each.writer.weight: each.label for each in written_tensors(graph)}
         self._products: dict[Node, _Product] = {}
 
     def equalise(self, group: Sequence[QuantisableLayer], alpha: float) -> None:
@@ -146,8 +148,18 @@ class _Equalisation:
             return False
         for weight, factor in into_weights:
             self._factors.setdefault(weight, []).append(factor)
+            if label := self._written.get(weight):
+                self._divide_written(label, 1 / factor.reshape(-1))
         self._products |= products
         return True
+
+    def _divide_written(self, label: str, factors: Array) -> None:
+        """The range of what a convolution writes on the way to the layer that its results are divided for."""
+        known = self._layers.get(label)
+        if known and known.channels:
+            self._layers[label] = _divided(known, factors)
+        elif known:
+            del self._layers[label]
 
     def result(self) -> Equalised:
         """The graph with all of it."""

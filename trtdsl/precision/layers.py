@@ -53,6 +53,17 @@ def quantisable_layers(graph: Graph) -> Iterator[QuantisableLayer]:
             yield QuantisableLayer(node, input, input.type.rank + node.op.channel_dim)
 
 
+@dataclass(frozen=True)
+class RangedTensor:
+    """A tensor whose numbers are observed: the label at which its range stands, what it is to a reader of a
+    message, and the dimension of its channels."""
+
+    label: str
+    named: str
+    value: Value
+    channels: int
+
+
 def new_parameter(
     builder: Builder, key: str, array: npt.NDArray[Any], name: str, origins: Sequence[Origin]
 ) -> Value:

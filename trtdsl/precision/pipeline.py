@@ -33,7 +33,7 @@ from trtdsl.precision.batches import Batches
 from trtdsl.precision.calibrate import Observed, calibrate
 from trtdsl.precision.equalise import ALPHA, Equalised, equalise
 from trtdsl.precision.error import OutputError, output_error
-from trtdsl.precision.placement import FIRST_CAPABILITY, Policy, capability
+from trtdsl.precision.placement import FIRST_CAPABILITY, PLACEMENTS, Placement, Policy, capability
 from trtdsl.precision.possible import require_possible
 from trtdsl.precision.quantize import Decision, Quantised, quantize
 from trtdsl.precision.ranges import Ranges, digest, ranges_of
@@ -212,9 +212,9 @@ def policy_of(recipe: Recipe, targets: Sequence[str], dialect: Dialect | None = 
     """What the recipe asks for, as what places quantised tensors takes it, for a release of TensorRT."""
     keep = [pattern for patterns in recipe.keep.values() for pattern in patterns]
     allow = [pattern for patterns in recipe.allow.values() for pattern in patterns]
-    residuals = dialect is not None and dialect.name == "tensorrt"
+    placement = PLACEMENTS[dialect.name] if dialect else Placement()
     names = [target.lower() for target in targets]
-    return Policy(DType(recipe.precision), keep, allow, names, residuals)
+    return Policy(DType(recipe.precision), keep, allow, names, placement)
 
 
 def _notes(

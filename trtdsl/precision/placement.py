@@ -30,6 +30,29 @@ FIRST_INT8_CONVOLUTION = 86
 
 
 @dataclass(frozen=True)
+class Placement:
+    """What a kind of TensorRT computes in fewer or faster kernels where, beside the tensors and weights of
+    layers, something else is quantised too. By default nothing."""
+
+    residuals: bool = False
+    """What is added to a convolution's result, where a layer reads it quantised: the convolution's
+    kernel adds."""
+    sums: bool = False
+    """Of the results of two convolutions the shorter branch's: the kernel of the other adds it."""
+    average_pools: bool = False
+    """What an average pool reads, between two layers: the convolution writes fewer bytes."""
+    image_channels: int = 0
+    """A convolution with so many input channels or fewer becomes int8 in spite of them: they are padded."""
+
+
+PLACEMENTS = {
+    "tensorrt_rtx": Placement(),
+    "tensorrt": Placement(residuals=True, sums=True, average_pools=True, image_channels=4),
+}
+"""By the module. TensorRT-RTX's convolutions add nothing and write no int8: it gains by none of it."""
+
+
+@dataclass(frozen=True)
 class Policy:
     """What is asked for: the narrow type, the labels that are kept or allowed whatever the rules say, as
     patterns with a star, and the compute capabilities, ``sm89``, that the engine is for.
@@ -42,9 +65,7 @@ class Policy:
     keep: Sequence[str] = ()
     allow: Sequence[str] = ()
     targets: Sequence[str] = ()
-    residuals: bool = False
-    """Whether what is added to a convolution's result is quantised too, where a layer reads it so: TensorRT
-    then adds within the convolution's kernel. TensorRT-RTX saves none by it."""
+    placement: Placement = Placement()
     measured: Mapping[str, str] = field(default_factory=dict[str, str])
     among: Collection[str] | None = None
 
@@ -69,7 +90,7 @@ class Policy:
         if matching([layer.label], self.allow):
             return None
         shape = _shape(layer)
-        return next((why for rule in _RULES if (why := rule(shape, self.dtype))), None)
+        return next((why for rule in _RULES if (why := rule(shape, self))), None)
 
     def chosen(self, graph: Graph) -> list[str]:
         """The labels of the layers that become narrow."""
@@ -114,8 +135,10 @@ def _lacking(layer: QuantisableLayer, policy: Policy) -> str | None:
     return None
 
 
-def _narrow(shape: _Shape, dtype: DType) -> str | None:
+def _narrow(shape: _Shape, policy: Policy) -> str | None:
     if shape.depthwise:
+        return None
+    if _of_image(shape, policy) and shape.outputs >= FEWEST_CHANNELS:
         return None
     for count, what in ((shape.inputs, "inputs"), (shape.outputs, "outputs")):
         if count < FEWEST_CHANNELS:
@@ -123,18 +146,24 @@ def _narrow(shape: _Shape, dtype: DType) -> str | None:
     return None
 
 
-def _uneven(shape: _Shape, dtype: DType) -> str | None:
-    if dtype is DType.INT8 and (shape.inputs * shape.groups * shape.outputs) % 8:
+def _of_image(shape: _Shape, policy: Policy) -> bool:
+    """Whether it is a convolution of an image's few channels, which the target's kernels pad."""
+    few = shape.inputs <= policy.placement.image_channels
+    return policy.dtype is DType.INT8 and few and shape.groups == 1 and shape.kernel > 1
+
+
+def _uneven(shape: _Shape, policy: Policy) -> str | None:
+    if policy.dtype is DType.INT8 and (shape.inputs * shape.groups * shape.outputs) % 8:
         return f"{shape.inputs * shape.groups} inputs times {shape.outputs} outputs are not a multiple of 8"
     return None
 
 
-def _vector(shape: _Shape, dtype: DType) -> str | None:
+def _vector(shape: _Shape, policy: Policy) -> str | None:
     return "it has one row: reading the weights is all its time" if shape.one_row else None
 
 
-def _of_float8(shape: _Shape, dtype: DType) -> str | None:
-    if dtype is not DType.FLOAT8:
+def _of_float8(shape: _Shape, policy: Policy) -> str | None:
+    if policy.dtype is not DType.FLOAT8:
         return None
     if shape.depthwise:
         return "it is depthwise, which float8 is left out for"
@@ -146,7 +175,7 @@ def _of_float8(shape: _Shape, dtype: DType) -> str | None:
     )
 
 
-_RULES: Sequence[Callable[[_Shape, DType], str | None]] = (_narrow, _uneven, _vector, _of_float8)
+_RULES: Sequence[Callable[[_Shape, Policy], str | None]] = (_narrow, _uneven, _vector, _of_float8)
 
 
 def capability(target: str) -> int:

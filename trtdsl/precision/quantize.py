@@ -7,7 +7,7 @@ others as `LABEL.weight`, `LABEL.weight_scale` and `LABEL.input_scale`; and for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from trtdsl.ops.pointwise import Add
 from trtdsl.ops.quantization import Dequantize, Quantize
 from trtdsl.precision.histogram import LEVELS
 from trtdsl.precision.layers import QuantisableLayer, new_parameter, quantisable_layers
-from trtdsl.precision.placement import Policy
+from trtdsl.precision.placement import Placement, Policy
 from trtdsl.precision.ranges import Ranges
+from trtdsl.precision.written import WrittenTensor, written_tensors
 from trtdsl.types import DType
 
 Array = npt.NDArray[Any]
@@ -71,16 +72,35 @@ def _require_ranges(layers: Sequence[QuantisableLayer], ranges: Ranges) -> None:
         raise UsageError(Diagnostic(text, help=("`trtdsl calibrate` finds it with data",)))
 
 
-def _ends(layers: Sequence[QuantisableLayer], ranges: Ranges) -> dict[Value, float]:
-    """Where each tensor is cut off: one end for all readers of a tensor, and for all tensors of one label."""
-    ends = {layer.input: 0.0 for layer in layers}
-    by_label = {layer.label: ranges.layers[layer.label].input for layer in layers}
+def _ends(tensors: Sequence[tuple[Value, str]], ranges: Ranges) -> dict[Value, float]:
+    """Where each tensor is cut off, by the labels of its ranges: one end for all readers of a tensor, and for
+    all tensors of one label."""
+    ends = {value: 0.0 for value, _ in tensors}
+    by_label = {label: ranges.layers[label].input for _, label in tensors}
     before: dict[Value, float] | None = None
     while before != ends:
         before = dict(ends)
-        for layer in layers:
-            by_label[layer.label] = ends[layer.input] = max(by_label[layer.label], ends[layer.input])
+        for value, label in tensors:
+            by_label[label] = ends[value] = max(by_label[label], ends[value])
     return ends
+
+
+def _written(
+    graph: Graph, layers: Sequence[QuantisableLayer], ranges: Ranges, placement: Placement
+) -> Iterator[WrittenTensor]:
+    """What convolutions write quantised for others than layers: what pays, and has a range."""
+    kinds = {"sum": placement.sums, "pool": placement.average_pools}
+    nodes = {layer.node for layer in layers}
+    for tensor in written_tensors(graph):
+        computed = (tensor.writer, *tensor.others)
+        narrow = all(layer.node in nodes for layer in computed)
+        if narrow and kinds[tensor.kind] and tensor.label in ranges.layers:
+            yield tensor
+
+
+def _reading(node: Node, value: Value, other: Value) -> Node:
+    """A node that reads another value in the place of one."""
+    return node.replace(operands=tuple(other if each is value else each for each in node.operands))
 
 
 class _Quantisation:
@@ -100,13 +120,17 @@ class _Quantisation:
             result for layer in layers if layer.is_convolution for result in layer.node.results
         }
         self._dtype = policy.dtype
-        self._residuals = policy.residuals
+        self._residuals = policy.placement.residuals
         self._around = around
         self._builder = Builder(ValueNames.of(graph))
-        self._inputs: dict[Value, Value] = {}
+        self._quantised: dict[Value, Value] = {}
         self._weights: dict[Weight, Value] = {}
         self._parameters: dict[str, Value] = {}
-        self._ends = _ends(layers, ranges)
+        written = list(_written(graph, layers, ranges, policy.placement))
+        self._written = {tensor.reader: tensor for tensor in written}
+        self._scales = {layer.input: layer for layer in reversed(layers)}
+        pairs = [(layer.input, layer.label) for layer in layers]
+        self._ends = _ends([*pairs, *((tensor.value, tensor.label) for tensor in written)], ranges)
         self._kept = {
             value
             for node in graph.nodes
@@ -123,33 +147,37 @@ class _Quantisation:
 
     def _other(self, node: Node) -> Node:
         """A node that is not such a layer; a sum with a convolution's result reads the other as layers do."""
+        if tensor := self._written.get(node):
+            return _reading(node, tensor.value, self._narrow(tensor.value, tensor.writer, "output_scale"))
         if not self._residuals or not isinstance(node.op, Add):
             return node
         for number, value in enumerate(node.operands):
             if self._convolved.isdisjoint(node.operands[:number] + node.operands[number + 1 :]):
                 continue
-            if value in self._inputs:
-                operands = list(node.operands)
-                operands[number] = self._inputs[value]
-                return node.replace(operands=tuple(operands))
+            if value in self._scales:
+                return _reading(node, value, self._input(value))
         return node
 
     def _layer(self, layer: QuantisableLayer) -> Node:
-        new = {"input": self._input(layer), "weight": self._weight(layer)}
+        new = {"input": self._input(layer.input), "weight": self._weight(layer)}
         node = layer.node
         pairs = zip(node.slots, node.operands, strict=True)
         return node.replace(operands=tuple(new.get(slot, value) for slot, value in pairs))
 
-    def _input(self, layer: QuantisableLayer) -> Value:
-        value = layer.input
-        if value not in self._inputs:
+    def _input(self, value: Value) -> Value:
+        """What layers read, quantised with the scale that stands at the first of them."""
+        return self._narrow(value, self._scales[value], "input_scale")
+
+    def _narrow(self, value: Value, layer: QuantisableLayer, slot: str) -> Value:
+        """A tensor quantised and read back, once for all its readers."""
+        if value not in self._quantised:
             number = self._scale(np.float32(self._ends[value] / LEVELS[self._dtype]), value.type.dtype)
-            scale = self._parameter(layer, "input_scale", number, f"{value.name}_scale")
+            scale = self._parameter(layer, slot, number, f"{value.name}_scale")
             place = self._builder.value
             origins = layer.node.origins
             q = place(Quantize(self._dtype), value, scale, name=f"{value.name}_q", origins=origins)
-            self._inputs[value] = place(Dequantize(), q, scale, name=f"{value.name}_d", origins=origins)
-        return self._inputs[value]
+            self._quantised[value] = place(Dequantize(), q, scale, name=f"{value.name}_d", origins=origins)
+        return self._quantised[value]
 
     def _weight(self, layer: QuantisableLayer) -> Value:
         weight = layer.weight

@@ -1,0 +1,165 @@
+"""What convolutions write quantised for others than layers, by the kind of TensorRT."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph, difference, require_valid, show
+from trtdsl.passes import optimize
+from trtdsl.precision.calibrate import calibrate
+from trtdsl.precision.equalise import equalise
+from trtdsl.precision.placement import PLACEMENTS, Placement, Policy
+from trtdsl.precision.quantize import quantize
+from trtdsl.precision.ranges import Ranges, ranges_of
+from trtdsl.precision.written import written_tensors
+from trtdsl.reference import random_weights, run
+from trtdsl.types import DType
+
+TENSORRT = PLACEMENTS["tensorrt"]
+MODEL = """
+model m() {
+  dim N = 1 .. 4 .. 8
+  input image: float32[N, 3, 26, 26]
+  h = image -> stem: Conv2d(16, 3, bias = false) -> relu -> max_pool2d(2)
+  long = h -> l1: Conv2d(16, 1) -> relu -> l2: Conv2d(32, 3, padding = 1)
+  h = relu((h -> short: Conv2d(32, 1)) + long)
+  h = relu((h -> k1: Conv2d(32, 1)) + h) -> last: Conv2d(32, 1) -> relu6
+  output y = h -> adaptive_avg_pool2d(1) -> flatten(1) -> fc: Linear(16)
+}
+"""
+ROWS = {
+    "residuals": "= add(k1, h_1_d)",
+    "sums": "= add(short_d, long)",
+    "average_pools": "= adaptive_avg_pool2d(h_2_d, 1)",
+    "image_channels": "Conv2d(16, 3, bias = false)(image_d, weight = stem_wd)",
+}
+"""What each field of a placement makes of the model."""
+
+
+def data(graph: Graph, count: int = 8) -> dict[str, np.ndarray[Any, Any]]:
+    random = np.random.default_rng(1)
+    shapes = {value.name: [int(size) for size in value.type.shape[1:]] for value in graph.inputs}  # pyright: ignore[reportArgumentType]
+    return {name: random.normal(0, 1, (count, *shape)).astype(np.float32) for name, shape in shapes.items()}
+
+
+def model(text: str = MODEL) -> Graph:
+    return optimize(random_weights(elaborate_text(text), 1))
+
+
+def ranges(graph: Graph) -> Ranges:
+    return ranges_of(calibrate(graph, data(graph)), "m", "max", 8)
+
+
+def quantised(graph: Graph, placement: Placement, known: Ranges | None = None, **options: Any) -> Graph:
+    policy = Policy(DType.INT8, placement=placement, **options)
+    found = quantize(graph, known or ranges(graph), policy).graph
+    require_valid(found, "bound")
+    return found
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_each_field_of_a_placement_alone(row: str) -> None:
+    graph = model()
+    assert {*ROWS} == {field.name for field in fields(Placement)}
+    found = quantised(graph, Placement(**{row: getattr(TENSORRT, row)}))
+    text = show(found)
+    assert {name for name, line in ROWS.items() if line in text} == {row}
+    assert difference(elaborate_text(text), found) is None
+
+
+def test_each_kind_of_tensorrt() -> None:
+    graph = model()
+    found = {name: show(quantised(graph, each)) for name, each in PLACEMENTS.items()}
+    assert all(line in found["tensorrt"] for line in ROWS.values())
+    assert not any(line in found["tensorrt_rtx"] for line in ROWS.values())
+    # The stem, both branches, the sum, the last convolution, the pool and what is behind it; seven weights.
+    assert found["tensorrt"].count("= dequantize(") == 8 + 7
+    assert found["tensorrt_rtx"].count("= dequantize(") == 5 + 6
+
+
+def test_the_numbers_stay_near() -> None:
+    graph = model()
+    inputs = data(graph)
+    exact, near = (run(each, inputs)["y"] for each in (graph, quantised(graph, TENSORRT)))
+    error = float(torch.linalg.norm(near - exact) / torch.linalg.norm(exact))
+    assert 1e-4 < error < 0.03
+
+
+SUM = "model m {{\n  input x: float32[2, 32, 8, 8]\n  {}\n  output y = h -> end: Conv2d(32, 1)\n}}"
+CONV = "Conv2d(32, 1)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "branch"),
+    [
+        # A bottleneck with a projection, written in either order; two branches of one length: the earlier.
+        (f"h = relu((x -> a: {CONV} -> relu -> b: {CONV}) + (x -> p: {CONV}))", "p"),
+        (f"h = relu((x -> p: {CONV}) + (x -> a: {CONV} -> relu -> b: {CONV}))", "p"),
+        (f"h = relu((x -> a: {CONV}) + (relu(x) -> b: {CONV}))", "a"),
+        # What both branches have is not counted.
+        (f"s = x -> s: {CONV} -> s2: {CONV}\n h = (s -> a: {CONV} -> b: {CONV}) + (s -> p: {CONV})", "p"),
+        # The shorter one's activation is its own kernel's; the sum is computed by the one without.
+        (f"h = (x -> a: {CONV} -> b: {CONV}) + (x -> p: {CONV} -> relu)", "p"),
+        (f"h = (x -> a: {CONV} -> b: {CONV} -> relu) + (x -> p: {CONV})", "b"),
+        # Of three the sum of two is what the third's kernel adds.
+        (f"h = relu((x -> a: {CONV}) + (relu(x) -> b: {CONV}) + (neg(x) -> c: {CONV}))", "a b"),
+    ],
+)
+def test_the_shorter_branch_is_read_quantised(lines: str, branch: str) -> None:
+    graph = model(SUM.format(lines))
+    found = written_tensors(graph)
+    assert " ".join(each.writer.label for each in found) == branch
+    text = show(quantised(graph, TENSORRT))
+    assert all(f"{each.value.name}_d" in text for each in found)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # A layer reads it quantised, or somebody as it is; there is one convolution; the sum is no kernel's.
+        f"a = x -> a: {CONV}\n h = a + (a -> c: {CONV})",
+        f"a = x -> a: {CONV}\n b = relu(x) -> b: {CONV}\n h = a + b + sigmoid(a) + sigmoid(b)",
+        f"h = (x -> a: {CONV}) + sigmoid(x)",
+        f"h = (x -> a: {CONV} -> relu) + (neg(x) -> b: {CONV} -> relu)",
+    ],
+)
+def test_sums_that_are_left(lines: str) -> None:
+    graph = model(SUM.format(lines))
+    assert "output_scale" not in show(quantised(graph, TENSORRT))
+
+
+@pytest.mark.parametrize("kept", ["short", "l2", "last", "fc"])
+def test_a_layer_in_floating_point_neither_writes_nor_adds_what_is_quantised(kept: str) -> None:
+    text = show(quantised(model(), TENSORRT, keep=[kept]))
+    assert ("short.output_scale" in text) is (kept not in ("short", "l2"))
+    assert ("last.output_scale" in text) is (kept not in ("last", "fc"))
+
+
+def test_ranges_that_lack_what_is_written_leave_it() -> None:
+    graph = model()
+    known = ranges(graph)
+    assert {"short.output", "last.output"} < {*known.layers}
+    layers = {label: each for label, each in known.layers.items() if not label.endswith(".output")}
+    found = show(quantised(graph, TENSORRT, Ranges("m", "max", 8, "", layers)))
+    assert "output_scale" not in found and "= add(k1, h_1_d)" in found
+
+
+def test_equalisation_changes_the_range_of_what_is_written() -> None:
+    text = """
+    model m {
+      input x: float32[4, 16, 8, 8]
+      output y = x -> c: Conv2d(32, 1) -> relu -> avg_pool2d(8) -> flatten(1) -> fc: Linear(16)
+    }
+    """
+    graph = model(text)
+    known = ranges(graph)
+    found = equalise(graph, known, ["c", "fc"])
+    again = calibrate(found.graph, data(graph))["c.output"]
+    assert found.ranges.layers["c.output"].input == pytest.approx(again.magnitudes.largest, rel=1e-3)
+    assert known.layers["c.output"].input != pytest.approx(again.magnitudes.largest, rel=1e-2)
