@@ -63,6 +63,16 @@ def test_another_one_is_told_apart(other: str) -> None:
     assert aligned(LONGEST, other) is None
 
 
+def chain(length: int) -> str:
+    lines = [f"v{number + 1} = cos(v{number})" for number in range(length)]
+    return "\n".join(["v0 = sin(x)", *lines, f"return v{length}"])
+
+
+@pytest.mark.parametrize(("length", "other", "is_found"), [(8, 0, True), (9, 0, False), (20, 10, True)])
+def test_what_leaves_out_most_of_a_long_one_is_another(length: int, other: int, is_found: bool) -> None:
+    assert (aligned(chain(length), chain(other)) is not None) == is_found
+
+
 def test_a_run_that_is_left_out_is_one_option() -> None:
     (option,) = found_options(LONGEST, STAND_IN) or []
     assert (option.start, option.stop, option.has) == (1, 2, (True, False))

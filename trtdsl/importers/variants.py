@@ -20,6 +20,9 @@ from trtdsl.importers.sketch import Item, Loop, Statement, labels
 
 MOST_OPTIONS = 3
 """Options of one block; more are blocks of their own."""
+_ALWAYS_LEFT_OUT = 8
+"""Items that may be left out of any body; of a long one half of them."""
+
 _MOST_STEPS = 20_000
 
 
@@ -60,7 +63,13 @@ class Alignment:
 
 
 def align(longest: Part, other: Part) -> Alignment | None:
-    """How the other body leaves out parts of the longest, or None where it is another one."""
+    """How the other body leaves out parts of the longest, or None where it is another one.
+
+    One that leaves out most of a long one has too little in common for a block to be read as both.
+    """
+    left_out = len(longest.items) - len(other.items)
+    if left_out > max(len(other.items), _ALWAYS_LEFT_OUT):
+        return None
     if len(longest.tensors) != len(other.tensors) or len(longest.results) != len(other.results):
         return None
     return _Aligner(longest, other).found()

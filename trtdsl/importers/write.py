@@ -137,7 +137,7 @@ class _Body:
             name = self._texts.names.get(before, "")
             inside = sum(value == before for item in branch.items for value in reads(item))
             if not name or self._remaining[before] > inside:
-                name = self._free(self._wish(result, "x"), result)
+                name = self._free(self._wish(result, "x"), result, names)
                 yield f"{name} = {self._texts.text(Use(before), 0)}"
             names.append(name)
             self._remaining[inner] += 1
@@ -151,7 +151,7 @@ class _Body:
             self._remaining[initial] -= 1
             name = self._texts.names.get(initial, "")
             if not name or self._remaining[initial] > 0 or initial in self._texts.absorbed:
-                name = self._free(self._wish(result, "x"), result)
+                name = self._free(self._wish(result, "x"), result, names)
                 yield f"{name} = {self._texts.text(Use(initial), 0)}"
             names.append(name)
             self._bind(start, name)
@@ -198,15 +198,15 @@ class _Body:
         wish = identifier(plain if identifier(plain) == plain or value in self._hints else "x")
         return f"{wish}_" if keyword.iskeyword(wish) or wish in NEVER_NAMES else wish
 
-    def _free(self, wish: str, value: str) -> str:
-        """The name wished for, or with a number, that no value still to be read has."""
+    def _free(self, wish: str, value: str, taken: Sequence[str] = ()) -> str:
+        """The name wished for, or with a number, that is not ``taken`` and no value still to be read has."""
         if self._decided.get(value) == wish and not self._is_live(wish, value):
             return wish
         others = ["x", "y"] if wish == "x" else []
         return next(
             name
             for name in itertools.chain(others, numbered(wish))
-            if not (name in self._never or self._is_live(name, value) or self._is_reserved(name, value))
+            if not (name in self._never or name in taken or self._is_live(name, value) or self._is_reserved(name, value))
             and self._outputs.get(name, value) == value
         )
 
