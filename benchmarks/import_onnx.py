@@ -148,8 +148,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _imported(model: Model, by: str, path: Path, wanted: Any, texts: str) -> dict[str, Any]:
-    """The record of one file."""
+    """The record of one file; ``unrun`` says why ``onnxruntime`` itself does not run it."""
     import onnx
+    import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
     from trtdsl.importers.onnx_import import import_onnx
 
@@ -167,7 +168,10 @@ def _imported(model: Model, by: str, path: Path, wanted: Any, texts: str) -> dic
     if texts:
         (Path(texts) / f"{model.name}.{by}.trtnet").write_text(found.text)
         (Path(texts) / f"{model.name}.trtnet").write_text(wanted.text)
-    return {**result, "error": _error(path, model, found)}
+    try:
+        return {**result, "error": _error(path, model, found)}
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
+        return {**result, "unrun": _first_line(error)}
 
 
 def _symbols(model: Model) -> dict[str, Any]:
@@ -254,7 +258,15 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         for by, found in ways.items()
         if "lines" not in found
     ]
-    return "\n".join([*head, *rows, *(["", "Without a text:", "", *reasons] if reasons else []), ""])
+    unrun = [
+        f"- `{name}`, {WAYS[by]}: {found['unrun']}"
+        for name, ways in results.items()
+        for by, found in ways.items()
+        if "unrun" in found
+    ]
+    parts = {"Without a text:": reasons, "Files that `onnxruntime` does not run:": unrun}
+    listed = [line for title, lines in parts.items() if lines for line in ("", title, "", *lines)]
+    return "\n".join([*head, *rows, *listed, ""])
 
 
 _EQUAL = 1e-5
@@ -274,8 +286,9 @@ def _summary(by: str, found: list[Mapping[str, Any]]) -> str:
     files = [each for each in found if "unexported" not in each]
     done = [each for each in files if "lines" in each]
     same = sum(bool(each.get("same")) for each in done) if by != "old" else "-"
-    worst = max((each["error"] for each in done), default=0.0)
-    equal = sum(each["error"] <= _EQUAL for each in done)
+    errors = [each["error"] for each in done if "error" in each]
+    worst = max(errors, default=0.0)
+    equal = sum(error <= _EQUAL for error in errors)
     return f"| {WAYS[by]} | {len(files)} | {len(done)} | {equal} | {same} | {worst:.1e} |"
 
 
@@ -283,7 +296,7 @@ def _cell(found: Mapping[str, Any]) -> str:
     if "lines" not in found:
         return "not exported |" if "unexported" in found else "refused |" if found else "|"
     same = "yes" if found.get("same") else f"{found['differing']} lines" if "same" in found else "-"
-    return f"{same} | {found['error']:.1e}"
+    return f"{same} | {found['error']:.1e}" if "error" in found else f"{same} | not run"
 
 
 def main() -> None:

@@ -206,7 +206,9 @@ class _Body:
         return next(
             name
             for name in itertools.chain(others, numbered(wish))
-            if not (name in self._never or name in taken or self._is_live(name, value) or self._is_reserved(name, value))
+            if name not in self._never
+            and name not in taken
+            and not (self._is_live(name, value) or self._is_reserved(name, value))
             and self._outputs.get(name, value) == value
         )
 
