@@ -160,3 +160,41 @@ class NamesOutputs(nn.Module):
 def test_outputs_are_what_they_were_before_their_names_are_given() -> None:
     text = held(NamesOutputs(), IMAGE).text
     assert text.index("output loc") < text.index("output scale")
+
+
+class Turns(nn.Module):
+    """Works in a method, and that in a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(20, 20)
+        self.key = nn.Linear(20, 20)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._forward_impl(x)
+
+    def _forward_impl(self, x: torch.Tensor) -> torch.Tensor:
+        query, key = self.query(x), self.key(x)
+        query, key = turned(query, key)
+        scores = torch.matmul(query, key.mT)
+        return scores.softmax(-1)
+
+
+def turned(query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    turned_query = query + swapped(query)
+    turned_key = key + swapped(key)
+    return turned_query, turned_key
+
+
+def swapped(states: torch.Tensor) -> torch.Tensor:
+    first, second = states.chunk(2, -1)
+    return torch.cat((-second, first), -1)
+
+
+def test_values_of_methods_and_functions_have_the_names_that_they_have_there() -> None:
+    text = imported(Turns)
+    assert "query = x -> query: Linear(20)" in text
+    assert "first, second = chunk(query, 2, -1)" in text
+    assert "query = query + cat([-second, first], -1)" in text
+    assert "key = key + cat([-second, first], -1)" in text
+    assert "scores = matmul(query, transpose(key, -2, -1))" in text

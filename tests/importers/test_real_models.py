@@ -32,6 +32,22 @@ def llama() -> nn.Module:
     )
 
 
+def mixtral() -> nn.Module:
+    return transformers.MixtralModel(
+        transformers.MixtralConfig(
+            vocab_size=64,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            num_local_experts=4,
+            max_position_embeddings=64,
+            use_cache=False,
+        )
+    )
+
+
 Model = tuple[Callable[[], Any], dict[str, str], dict[str, str], int]
 
 IMAGE = {"x": "float32[N, 3, 64, 64]"}
@@ -39,6 +55,7 @@ SMALL = {"N": "1 .. 2 .. 4"}
 MODELS: dict[str, Model] = {
     "resnet18": (torchvision.models.resnet18, IMAGE, SMALL, 26),
     "mobilenet_v3_small": (torchvision.models.mobilenet_v3_small, IMAGE, SMALL, 104),
+    "mixtral": (mixtral, {"input_ids": "int64[N, S] in 0 .. 63"}, SMALL | {"S": "2 .. 8 .. 60"}, 116),
     "llama": (llama, {"input_ids": "int64[N, S] in 0 .. 63"}, SMALL | {"S": "2 .. 8 .. 60"}, 84),
 }
 

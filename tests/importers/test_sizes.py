@@ -50,6 +50,30 @@ def test_a_number_of_sizes(name: str) -> None:
     assert "S" in {each.name for each in imported.dims}
 
 
+POOLS: dict[str, Function] = {
+    "inside": lambda x: functional.max_pool2d(x, 3, 2, ceil_mode=True),
+    "twice": lambda x: functional.max_pool2d(
+        functional.max_pool2d(x, 3, 2, ceil_mode=True), 2, ceil_mode=True
+    ),
+    "a last window left out": lambda x: functional.max_pool2d(x, 2, 3, padding=1, ceil_mode=True),
+    "unequal": lambda x: torch.max_pool2d(x, (2, 3), (3, 1), (1, 0), 1, True),
+    "an average": lambda x: functional.avg_pool2d(x, 3, 2, 1, True, False),
+    "of one row": lambda x: functional.avg_pool1d(x.flatten(1, 2), 3, 2, ceil_mode=True),
+    "of a volume": lambda x: functional.max_pool3d(x, 2, ceil_mode=True),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("width", [10, 11, 12])
+def test_a_pool_that_rounds_up_takes_any_size(name: str, width: int) -> None:
+    dims = {"H": "8 .. 16 .. 64", "W": f"{width} .. 17 .. 64"}
+    imported = held(Calls(POOLS[name]), {"x": "float32[N, 4, H, W]"}, dims)
+    assert [f"{each.name} {each.minimum} {each.step}" for each in imported.dims if each.name != "N"] == [
+        "H 8 1",
+        f"W {width} 1",
+    ]
+
+
 @pytest.mark.parametrize(
     ("function", "range"),
     [

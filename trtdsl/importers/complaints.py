@@ -24,6 +24,7 @@ Place = tuple[str, int]
 _FIXED = re.compile(r"^\s*(?P<name>\w+) = (?P<size>\d+)\s*$", re.MULTILINE)
 _SIZE = re.compile(r"(?P<name>\w+) = (?P<size>L\['\w+'\]\.size\(\)\[\d+\])")
 _MAKES_NUMBER = re.compile(r"\b((?:math\.\w+|int|float|round|len)(?=\())")
+_LOOP = re.compile(r"(for|while)\b")
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW")
 
 
@@ -103,6 +104,8 @@ def _violated(
 def _instead(place: Place | None) -> str:
     """What to write in place of what makes a number of a size."""
     span = span_of(*place) if place else None
+    if span and _LOOP.match(span.text):
+        return "a loop of Python is written out: compute all steps at once, `cumsum` or a product of matrices"
     found = _MAKES_NUMBER.search(span.text) if span else None
     if not found:
         return ""

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from trtdsl.importers.program import Frame
 from trtdsl.importers.sketch import Apply, Block, Branch, Item, Loop, Statement, reads
 
 _ASSIGNED = re.compile(r"^(?P<names>[A-Za-z_]\w*(\s*,\s*[A-Za-z_]\w*)*)(\s*:\s*[\w.\[\], |]+)?\s*=(?!=)\s*")
+_RETURNED = re.compile(r"return\b")
 _INSIDE = ("/torch/nn/modules/", "/torch/nn/functional.py", "/torch/_", "/torch/functional.py")
 
 
@@ -23,42 +26,10 @@ def hints_of(items: Sequence[Item], blocks: Sequence[Block] = ()) -> dict[str, s
 
 def _hints(items: Sequence[Item], returned: Mapping[str, Sequence[str]]) -> dict[str, str]:
     found: dict[str, str] = {}
-    lines: dict[tuple[str, int], list[tuple[Statement, Frame]]] = {}
-    for item in items:
-        frame = _own(item.frames) if isinstance(item, Statement) else None
-        if frame and isinstance(item, Statement):
-            lines.setdefault((frame.file, frame.line), []).append((item, frame))
     readers = _readers(items)
-    for statements in lines.values():
-        statement, frame = statements[-1]
-        inside = {id(each) for each, _ in statements}
-        left = [
-            value
-            for each, _ in statements
-            for value in each.results
-            if value and not inside.issuperset(readers.get(value, ()))
-        ]
-        match = _ASSIGNED.match(frame.code)
-        if not match:
-            continue
-        names = [name.strip() for name in match["names"].split(",")]
-        results = [each for each in statement.results if each]
-        if len(names) == len(statement.results):
-            names = _as_returned(names, statement, returned)
-            found |= {
-                value: name
-                for value, name in zip(statement.results, names, strict=True)
-                if value and name != "_"
-            }
-        elif len(names) == 1 and len(results) == 1 and len(left) <= 1:
-            found[results[0]] = names[0]
-        elif len(names) <= len(statements):
-            # ``q, k, v = qkv[0], qkv[1], qkv[2]``
-            last = [each.results for each, _ in statements[-len(names) :]]
-            if all(len(each) == 1 for each in last):
-                found |= {
-                    value: name for (value,), name in zip(last, names, strict=True) if value and name != "_"
-                }
+    for group in _lines(items):
+        for value, name in _named(group, readers, returned):
+            found.setdefault(value, name)
     for item in items:
         if isinstance(item, Loop):
             inner = _hints(item.items, returned)
@@ -76,6 +47,63 @@ def _hints(items: Sequence[Item], returned: Mapping[str, Sequence[str]]) -> dict
                     found |= {result: name, end: name}
                     found.setdefault(before, name)
     return found
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """A line, and the statements that ran while it did."""
+
+    frame: Frame
+    statements: Sequence[Statement]
+    is_innermost: bool
+    """whether the last of them is what the line itself does, and not a function that it calls"""
+
+
+def _lines(items: Sequence[Item]) -> Iterator[_Line]:
+    """The lines that led to statements, those of functions behind those that call them."""
+    paths = [(item, _outside(item.frames)) for item in items if isinstance(item, Statement)]
+    paths = [(statement, path) for statement, path in paths if path]
+    for depth in range(max((len(path) for _, path in paths), default=0)):
+        groups: dict[tuple[tuple[str, int], ...], list[tuple[Statement, Sequence[Frame]]]] = {}
+        for statement, path in paths:
+            number = _start(path) + depth
+            if number < len(path):
+                key = tuple((frame.file, frame.line) for frame in path[: number + 1])
+                groups.setdefault(key, []).append((statement, path))
+        for key, group in groups.items():
+            path = group[-1][1]
+            yield _Line(path[len(key) - 1], [each for each, _ in group], len(path) == len(key))
+
+
+def _start(path: Sequence[Frame]) -> int:
+    """Where the lines begin of the module that a statement ran in; before are those that called it."""
+    return max((number for number, frame in enumerate(path) if frame.function == "forward"), default=0)
+
+
+def _named(
+    line: _Line, readers: Mapping[str, set[int]], returned: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, str]]:
+    """The values that a line assigns, with their names."""
+    match = _ASSIGNED.match(line.frame.code)
+    if not match:
+        return
+    names: Sequence[str] = [name.strip() for name in match["names"].split(",")]
+    last = line.statements[-1]
+    inside = {id(each) for each in line.statements}
+    values = [value for each in line.statements for value in each.results if value]
+    left = [value for value in values if not inside.issuperset(readers.get(value, ()))]
+    results = [each for each in last.results if each]
+    pairs: Iterable[tuple[str | None, str]] = ()
+    if len(names) == len(last.results) and (line.is_innermost or {*left} <= {*results}):
+        pairs = zip(last.results, _as_returned(names, last, returned), strict=True)
+    elif len(names) == len(results) == 1 and {*left} <= {*results}:
+        pairs = [(results[0], names[0])]
+    elif len(names) == len(left):
+        # ``q, k, v = qkv[0], qkv[1], qkv[2]``
+        pairs = zip(left, names, strict=True)
+    elif line.is_innermost and len(names) <= len(line.statements):
+        ends = [each.results for each in line.statements[-len(names) :]]
+        pairs = [(end[0], name) for end, name in zip(ends, names, strict=True) if len(end) == 1]
+    yield from ((value, name) for value, name in pairs if value and name != "_")
 
 
 def _as_returned(
@@ -120,9 +148,20 @@ def assigned(frames: tuple[Frame, ...]) -> str:
     return match["names"] if match and "," not in match["names"] else ""
 
 
-def _own(frames: tuple[Frame, ...]) -> Frame | None:
-    """The innermost line outside PyTorch's own modules."""
-    for frame in reversed(frames):
-        if not any(part in frame.file for part in _INSIDE):
-            return frame
-    return None
+def _own(frames: Sequence[Frame]) -> Frame | None:
+    """The innermost line outside PyTorch's own modules; where a function returns there what it made, the line
+    that called the function.
+    """
+    own = _outside(frames)
+    while len(own) > 1 and _RETURNED.match(own[-1].code) and _calls(own[-2], own[-1].function):
+        own.pop()
+    return own[-1] if own else None
+
+
+def _outside(frames: Sequence[Frame]) -> list[Frame]:
+    """The lines outside PyTorch's own modules."""
+    return [frame for frame in frames if not any(part in frame.file for part in _INSIDE)]
+
+
+def _calls(frame: Frame, function: str) -> bool:
+    return re.search(rf"\b{re.escape(function)}\(", frame.code) is not None

@@ -3,7 +3,7 @@
 In: a module being exported.  Out: the same, in which ``torch.lstm``, ``gru`` and ``rnn`` are single
 operations of their own, ``trtdsl_import::lstm``: PyTorch's unroll along the sequence where tensors have no
 values, which would fix its length. So is ``torch.linspace`` of a dynamic number of steps; a ``torch.tensor``
-of sizes is stacked from single ones, and ``max_pool1d`` asks for no number.
+of sizes is stacked from single ones, and pools ask for no number.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.importers.opaque_pools import define_pools, kept_pools
 from trtdsl.importers.places import running_place, span_of
 from trtdsl.importers.schemas import NAMESPACE
 
@@ -41,7 +42,7 @@ def sizes_kept() -> Generator[None]:
         torch.Tensor.new_tensor: lambda x, data, dtype=None, **_: _tensor(data, dtype or x.dtype),
         torch.linspace: _linspace,
     }
-    pools = (torch.max_pool1d, torch.nn.functional.max_pool1d)
+    pools = kept_pools()
     namespace: Any = torch
     packing = namespace._pack_padded_sequence
 
@@ -52,8 +53,8 @@ def sizes_kept() -> Generator[None]:
                 raise DiagnosticError(_packed())
             if func in functions:
                 return _call(functions[func], *args, **named)
-            if func in pools and not named.pop("return_indices", False):
-                return _pool(*args, **named)
+            if func in pools:
+                return pools[func](*args, **named)
             if func in others and any(map(_is_symbolic, tree_leaves((args, named)))):
                 return others[func](*args, **named)
             return func(*args, **named)
@@ -139,47 +140,11 @@ def _define() -> Any:
         library.define(f"{name}{_SCHEMA}({results})")
         library.impl(name, _run(name), "CPU")
         library.impl(name, _shaped, "Meta")
-    library.define(
-        "max_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=0,"
-        " int[1] dilation=1, bool ceil_mode=False) -> Tensor"
-    )
-    library.impl("max_pool1d", _pooled, "CompositeExplicitAutograd")
+    define_pools(library)
     library.define("linspace(float start, float end, SymInt steps) -> Tensor")
     library.impl("linspace", lambda start, end, steps: torch.linspace(start, end, steps), "CPU")
     library.impl("linspace", lambda start, end, steps: torch.empty(steps, device="meta"), "Meta")
     return library
-
-
-def _pool(
-    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: Any = False
-) -> Any:
-    import torch
-
-    if not any(map(_is_symbolic, x.shape)):
-        return torch.max_pool1d(x, kernel_size, stride, padding, dilation, ceil_mode)
-    # PyTorch asks here whether the size is a certain number.
-    given = (kernel_size, stride or (), padding, dilation)
-    return getattr(torch.ops, NAMESPACE).max_pool1d(x, *map(_sequence, given), ceil_mode)
-
-
-def _sequence(value: Any) -> Any:
-    return [value] if isinstance(value, int) else list(value)
-
-
-def _pooled(
-    x: Any,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = (0,),
-    dilation: Any = (1,),
-    ceil: Any = False,
-) -> Any:
-    """``max_pool1d`` as the ``max_pool2d`` of a single row, whose size may be dynamic."""
-    import torch
-
-    strides = (1, *stride) if stride else ()
-    row = x.unsqueeze(-2)
-    return torch.max_pool2d(row, (1, *kernel), strides, (0, *padding), (1, *dilation), ceil).squeeze(-2)
 
 
 def _run(name: str) -> Any:

@@ -36,7 +36,7 @@ def running_place() -> tuple[str, int] | None:
     while frame is not None and frame.f_code.co_filename.startswith((_OWN, _LOGGING)):
         frame = frame.f_back
     while frame is not None and not frame.f_code.co_filename.startswith(_OWN):
-        if _is_users(frame.f_code.co_filename):
+        if is_users(frame.f_code.co_filename):
             return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
     return None
@@ -44,7 +44,7 @@ def running_place() -> tuple[str, int] | None:
 
 def failed_place(error: BaseException) -> tuple[str, int] | None:
     """The innermost line of the user's that an error passed."""
-    users = [place for place in _passed(error.__traceback__) if _is_users(place[0])]
+    users = [place for place in _passed(error.__traceback__) if is_users(place[0])]
     return users[-1] if users else None
 
 
@@ -54,14 +54,15 @@ def is_inside_torch(file: str) -> bool:
     return spec is not None and spec.origin is not None and file.startswith(str(Path(spec.origin).parent))
 
 
+def is_users(file: str) -> bool:
+    """Whether a file is neither PyTorch's nor of this package."""
+    return not file.startswith((_OWN, "<")) and not is_inside_torch(file)
+
+
 def _passed(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
     while traceback is not None:
         yield traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
         traceback = traceback.tb_next
-
-
-def _is_users(file: str) -> bool:
-    return not file.startswith((_OWN, "<")) and not is_inside_torch(file)
 
 
 def _shown(file: str) -> str:
