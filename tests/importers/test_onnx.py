@@ -629,3 +629,18 @@ def test_a_node_without_modules_gives_its_weights_a_place() -> None:
     assert scope_of((), "model/conv2d/Conv2D", "Conv") == "model.conv2d.Conv2D"
     assert scope_of((), "", "Conv") == "conv"
     assert scope_of((), "3:a b", "Conv") == "_3.a_b"
+
+
+@pytest.mark.parametrize("where", ["output", "value_info"])
+def test_a_value_declared_of_another_type_is_refused(where: str) -> None:
+    nodes = [make_node("Relu", ["x"], ["h"], name="/act/Relu"), make_node("Neg", ["h"], ["y"])]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xhy"]
+    wrong = infos[2] if where == "output" else infos[1]
+    wrong.type.tensor_type.elem_type = TensorProto.FLOAT16
+    graph = helper.make_graph(nodes, "g", infos[:1], infos[2:], value_info=infos[1:2])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    with pytest.raises(DiagnosticError) as caught:
+        read_model(model, "m")
+    (found,) = caught.value.diagnostics
+    said = "`h` is float16, and `Relu` at `/act/Relu`" if wrong is infos[1] else "`y` is float16, and `Neg`"
+    assert found.message == f"the file says that {said} makes it float32"

@@ -78,6 +78,10 @@ def test_a_file_with_symmetric_ranges(tmp_path: Path, per_channel: bool) -> None
     assert found.graph
     assert found.weights["conv.weight"].dtype == np.int8
     assert found.weights["conv.weight_scale"].shape == ((4,) if per_channel else ())
+    # A layer is one statement, its integers beside their scale.
+    assert "-> quantize(scale) -> dequantize(scale)\n           -> conv: Conv2d(4, 3)(\n" in found.text
+    assert "-> fc: Linear(3)(\n           weight = dequantize(\n" in found.text
+    assert "fc.bias" in found.weights
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options)

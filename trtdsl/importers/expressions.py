@@ -40,6 +40,9 @@ _NAMELESS = frozenset({
 })  # fmt: skip
 """Functions whose names say nothing of what they make: it is called x, or y where x is taken."""
 
+_SCALED = frozenset({"quantize", "dequantize"})
+"""Functions of a tensor and its scale: behind an arrow the scale is an argument."""
+
 
 class Expressions:
     """Writes the expressions of one block."""
@@ -163,7 +166,9 @@ def head(expression: Expression) -> str | None:
     if expression.is_module:
         (first, *others) = expression.tensors or (None,)
         return first.value if isinstance(first, Use) and not others else None
-    if not expression.arguments or sum(1 for _ in uses(expression)) != 1:
+    if not expression.arguments:
+        return None
+    if sum(1 for _ in uses(expression)) != 1 and expression.function not in _SCALED:
         return None
     name, value = expression.arguments[0]
     by_position = expression.positional > 0 or not name

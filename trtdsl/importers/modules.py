@@ -71,13 +71,12 @@ def module_of(operation: Operation, program: Program) -> Expression:
     label = _label(slots, given, writing)
     operands = {key: value for key, value in given.items() if key in types and key not in slots}
     if label is not None or not any(key in slots for key in types):
-        return Apply(
-            op.name,
-            *parameters(op),
-            is_module=True,
-            label=label,
-            **_tensors(op, operands),
-        )
+        return Apply(op.name, *parameters(op), is_module=True, label=label, **_tensors(op, operands))
+    quantised = _quantised(given, writing)
+    if quantised is not None:
+        tensors = tuple(expression_of(value) for value in operands.values())
+        weight = (("weight", expression_of(given["weight"])),)
+        return Apply(op.name, *parameters(op), True, quantised, tensors, weight)
     return _function(name, given, op)
 
 
@@ -119,6 +118,20 @@ def _label(slots: Sequence[str], given: Mapping[str, Argument], writing: Writing
     calls = writing.operation.calls
     # Of tied weights the one that the module has which is running.
     return max(common, key=lambda label: (_depth(label, calls), label), default=None)
+
+
+def _quantised(given: Mapping[str, Argument], writing: Writing) -> str | None:
+    """Where in the state dict an operator's weights lie, whose matrix is there as integers."""
+    weight, bias = given.get("weight"), given.get("bias")
+    if not isinstance(weight, Ref) or weight.value in writing.program.weights:
+        return None
+    made = next((each for each in writing.program.operations if weight.value in each.results), None)
+    if made is None or made.name != "dequantize":
+        return None
+    places = [_label(("weight",), {"weight": made.arguments["input"]}, writing)]
+    if bias is not None:
+        places.append(_label(("bias",), {"bias": bias}, writing))
+    return places[0] if len({*places}) == 1 else None
 
 
 def keys_of(value: Argument, program: Program) -> tuple[str, ...]:

@@ -109,6 +109,8 @@ class _Reader:
             names = [name for name in names if name in self._signature.weights]
         self._store = Store(reserved=frozenset(filter(is_key, names)), keeps_layout=is_torch)
         self._users = _users(model.graph)
+        self._contradicted: list[str] = []
+        self._declared = _declared(model.graph)
 
     def program(self, name: str) -> tuple[Program, dict[str, Array]]:
         inputs = dict(self._inputs())
@@ -117,6 +119,8 @@ class _Reader:
         for proto in self._graph.node:
             self._node(proto, ())
         outputs = tuple(self._outputs())
+        if self._contradicted:
+            raise DiagnosticError(_contradiction(self._contradicted))
         if self._missing:
             raise DiagnosticError(*advised(_diagnostics(self._missing), self._axes))
         program = Program(
@@ -304,6 +308,18 @@ class _Reader:
         for name, value in zip(proto.output, results, strict=False):
             if name and value is not None:
                 self._values[name] = value
+                self._compare(proto, name, value)
+
+    def _compare(self, proto: Any, name: str, value: Value | _Broken) -> None:
+        """Note where the file declares another type for a value than it has."""
+        declared = self._declared.get(name)
+        if declared is None or isinstance(value, _Broken) or value in self._lists:
+            return
+        own = self._store.types[value.value].dtype if isinstance(value, Ref) else value.dtype.name
+        if str(own) != declared:
+            place = f" at `{proto.name}`" if proto.name else ""
+            text = f"the file says that `{name}` is {declared}, and `{proto.op_type}`{place} makes it {own}"
+            self._contradicted.append(text)
 
 
 def _is_new(value: Known, node: Node) -> bool:
@@ -341,6 +357,25 @@ def _constants(graph: Any) -> Iterator[str]:
     for node in graph.node:
         if node.op_type == "Constant" and any(each.name == "value" for each in node.attribute):
             yield node.output[0]
+
+
+def _declared(graph: Any) -> dict[str, str]:
+    """The element types that a graph gives for the values that nodes make."""
+    import onnx
+
+    found: dict[str, str] = {}
+    for each in (*graph.value_info, *graph.output):
+        kind = each.type.tensor_type.elem_type
+        if each.type.HasField("tensor_type") and kind:
+            found[each.name] = onnx.helper.tensor_dtype_to_np_dtype(kind).name
+    return found
+
+
+def _contradiction(found: Sequence[str]) -> Diagnostic:
+    """What is wrong with the types that a file declares; what follows the first follows from it."""
+    others = "" if len(found) == 1 else f", and {len(found) - 1} more that follow are of other types too"
+    help = ("`onnx.checker.check_model(model, full_check=True)` says more",)
+    return Diagnostic(found[0] + others, help=help)
 
 
 def _users(graph: Any) -> Counter[str]:

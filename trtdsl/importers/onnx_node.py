@@ -78,6 +78,8 @@ class Store:
     """the value that an initialiser is, in the layout that it is used in"""
     state: dict[str, Array] = field(default_factory=dict[str, Array])
     """the module's state dict, where the file has it"""
+    quantised: dict[str, str] = field(default_factory=dict[str, str])
+    """the key of the integers that a value was read back from"""
     called: dict[str, str] = field(default_factory=dict[str, str])
     """of a value the call of PyTorch that it is a part of, where the file says so"""
     origins: dict[str, tuple[str, tuple[Frame, ...]]] = field(
@@ -338,6 +340,10 @@ class Node:
         """
         for index, slot in slots:
             value = self.inputs[index] if index < len(self.inputs) else None
+            if isinstance(value, Ref):
+                path, _, last = self.store.quantised.get(value.value, "").rpartition(".")
+                if last == slot and path:
+                    return path
             if isinstance(value, Known) and value.initialiser in self.store.reserved:
                 stem, _, last = value.initialiser.rpartition(".")
                 if last == slot and stem and (value.array.ndim > 1 or not self._is_foreign(stem)):

@@ -23,15 +23,16 @@ def _transpose(array: Any) -> Any:
 def _gemm(node: Node) -> Ref:
     alpha, beta = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
     weight, bias = node[1], node[2] if node.has(2) else None
-    columns = node.type(1).shape[0 if node.attribute("transB", 0) else 1]
+    transposes = bool(node.attribute("transB", 0))
+    columns = node.type(1).shape[0 if transposes else 1]
     fits = bias is None or node.type(bias).shape in ((columns,), (1, columns))
-    if isinstance(weight, Known) and alpha == 1 and (beta == 1 or bias is None) and fits:
+    is_stored = isinstance(weight, Known) or (weight.value in node.store.quantised and transposes)
+    if is_stored and alpha == 1 and (beta == 1 or bias is None) and fits:
         source = node.tensor(0)
         if node.attribute("transA", 0):
             source = node.one("permute", self=source, dims=(1, 0))
         label = node.label((1, "weight"), (2, "bias"))
-        is_linear = bool(node.attribute("transB", 0))
-        layout, change = ("", None) if is_linear else ("transposed", _transpose)
+        layout, change = ("", None) if transposes else ("transposed", _transpose)
         given: dict[str, Argument] = {
             "input": source,
             "weight": node.weight(1, "weight", label, layout, change),

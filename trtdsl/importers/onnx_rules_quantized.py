@@ -36,7 +36,10 @@ def _dequantize(node: Node) -> Value:
     _narrow(node)
     scale, axis = _scale(node)
     source = _stored(node, value) if isinstance(value, Known) else value
-    return node.one("dequantize", input=source, scale=scale, **axis)
+    found = node.one("dequantize", input=source, scale=scale, **axis)
+    if isinstance(value, Known):
+        node.store.quantised[found.value] = node.store.key_of(source)
+    return found
 
 
 def _computed(node: Node, value: Known) -> Known:

@@ -37,6 +37,9 @@ _WIDEST_INLINE = 48
 _WIDEST_START = 40
 """Characters of an expression at the start of a pipe."""
 
+_SOURCES = frozenset({"Parameter", "Constant", "tensor", "full", "arange", "zeros", "ones"})
+"""What makes a tensor of nothing."""
+
 
 def write(sketch: Sketch) -> str:
     """The text, not laid out yet."""
@@ -259,7 +262,7 @@ class _Body:
                 waiting = self._absorb_into(item.expression, waiting)
                 waiting.append(item)
             else:
-                waiting = [each for each in waiting if _is_source(each)]
+                waiting = [each for each in waiting if self._is_source(each)]
         if len(returns) == 1:
             self._absorb_into(Use(returns[0]), waiting)
 
@@ -267,8 +270,8 @@ class _Body:
         """The statements still waiting behind one that takes those right in front of it."""
         wanted = list(uses(expression))
         first = head(expression)
-        left = [each for each in waiting if _is_source(each)]
-        near = [each for each in waiting if not _is_source(each)]
+        left = [each for each in waiting if self._is_source(each)]
+        near = [each for each in waiting if not self._is_source(each)]
         for each in [*reversed(near), *left]:
             (result, *others) = each.results
             once = (
@@ -281,7 +284,7 @@ class _Body:
             if once and result is not None and (piped or self._fits(each, result)):
                 self._texts.absorbed[result] = each.expression
                 left = [other for other in left if other is not each]
-            elif not _is_source(each):
+            elif not self._is_source(each):
                 break
         return left
 
@@ -290,17 +293,19 @@ class _Body:
         return is_stage(statement.expression) or self._texts.width(statement.expression) <= _WIDEST_START
 
     def _fits(self, statement: Statement, result: str) -> bool:
-        if _is_source(statement):
+        if self._is_source(statement):
             return True
         return result not in self._hints and self._texts.width(statement.expression) <= _WIDEST_INLINE
 
-
-def _is_source(statement: Statement) -> bool:
-    """Whether it only names what a file has, or a short constant."""
-    expression = statement.expression
-    return isinstance(expression, Apply) and next(uses(expression), None) is None and expression.function in (
-        "Parameter", "Constant", "tensor", "full", "arange", "zeros", "ones",
-    )  # fmt: skip
+    def _is_source(self, statement: Statement) -> bool:
+        """Whether it only names what a file has, be it integers with their scales, or a short constant."""
+        expression = statement.expression
+        if not isinstance(expression, Apply):
+            return False
+        if expression.function == "dequantize":
+            inner = [self._texts.absorbed.get(value) for value in uses(expression)]
+            return all(isinstance(each, Apply) and each.function == "Parameter" for each in inner)
+        return next(uses(expression), None) is None and expression.function in _SOURCES
 
 
 def _targets(items: Sequence[Item]) -> Iterator[str]:
