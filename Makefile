@@ -6,7 +6,7 @@ DEMO := build/demo
 TASKS := build/tasks
 LOWEST := .venv-lowest
 
-.PHONY: demo faces test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
+.PHONY: demo faces search speech test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
@@ -19,6 +19,14 @@ demo: .venv/demo
 faces: .venv/examples
 	mkdir -p $(TASKS)
 	$(BIN)/python examples/mtcnn/find_faces.py -o $(TASKS)/faces.png
+
+search: .venv/examples
+	$(BIN)/python examples/bert/search.py "can an engine be built without a graphics card?" "what is quantised to int8?" \
+	  --among README.md docs/checkpoints.md docs/precision.md docs/verification.md
+
+speech: .venv/examples
+	mkdir -p $(TASKS)
+	$(BIN)/python examples/silero_vad/mark_speech.py -o $(TASKS)/speech.png
 
 test: lint types unit zoo
 
