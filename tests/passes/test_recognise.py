@@ -78,6 +78,11 @@ NORMS = {
     ),
 }
 NO_NORM = {
+    "a mean in half precision": "x * rsqrt(mean(x ** 2, -1, keepdim = true, dtype = float16) + 1e-03)",
+    "a deviation from a mean in half precision": (
+        "(x - mean(x, -1, keepdim = true, dtype = float16))"
+        " / sqrt(var(x, -1, keepdim = true, unbiased = false) + 1e-05)"
+    ),
     "without the dimension": "x * rsqrt(mean(x ** 2, -1, keepdim = true)[:, 0:1] + 1e-06)",
     "over other dimensions": "x * rsqrt(mean(x ** 2, 1, keepdim = true) + 1e-06)",
     "of another value": "x * rsqrt(mean(d ** 2, -1, keepdim = true) + 1e-06)",

@@ -95,6 +95,14 @@ def test_what_stands_for_infinity_is_left_out(graph: Graph, data: np.ndarray[Any
     assert found.magnitudes.counts.sum() == rest.size
 
 
+def test_what_has_no_number_but_infinities_is_refused() -> None:
+    graph = model_on_masks()
+    with pytest.raises(UsageError, match=r"all numbers of the input of `fc` are 1e\+30 or more"):
+        calibrate(graph, {"x": np.full((2, 3, 8, 8), -3.4e38, np.float32)})
+    # Zeros have a range.
+    assert calibrate(graph, {"x": np.zeros((2, 3, 8, 8), np.float32)})["fc"].magnitudes.largest == 0
+
+
 def model_on_masks() -> Graph:
     text = (
         "model m {\n  dim N = 1 .. 2 .. 4\n  input x: float32[N, 3, 8, 8]\n  output y = fc: Linear(4)(x)\n}"

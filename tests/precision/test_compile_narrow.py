@@ -21,7 +21,7 @@ from trtdsl.ir import show
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision, optimize
 from trtdsl.precision.pipeline import narrow
-from trtdsl.precision.report import report_of, show_report
+from trtdsl.precision.report import report_of, show_layers, show_report, to_dict
 from trtdsl.recipe import Recipe
 from trtdsl.reference import random_weights, run
 from trtdsl.trt.build import build_with_facts
@@ -280,10 +280,16 @@ def test_what_is_never_narrow_is_counted(tmp_path: Path) -> None:
     graph = optimize(random_weights(elaborate_text(text), 1))
     np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(0, 1, (1, 3, 16)).astype(np.float32))
     narrowed = narrow(graph, Recipe(precision="int8", calibrate=tmp_path / "d.npz"))
-    told = show_report(report_of(narrowed, narrowed.graph, []))
+    report = report_of(narrowed, narrowed.graph, [])
+    told = show_report(report)
     last = "1 ConvTranspose1d, 2 Linear in a body, 1 MultiheadAttention"
     assert told.endswith(f"\nbeside these, always in floating point: {last}")
     assert " in relative L2 on 1 sample; " in told
+    lines = {line.split()[0]: line.split(maxsplit=2)[2] for line in show_layers(report).splitlines()}
+    assert "computes no transposed convolution in a narrow type" in lines["up"]
+    assert "written with `Linear` layers, its projections can be narrow" in lines["attention"]
+    assert "the body of a loop" in lines["inner"] and "the body of a loop" in lines["state"]
+    assert [each["layer"] for each in to_dict(report)["beside"]] == ["inner", "state", "up", "attention"]
 
 
 def test_what_is_never_narrow_cannot_be_allowed(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, verify, walk
 from trtdsl.options import CompileOptions
 from trtdsl.passes import optimize
+from trtdsl.precision.batches import Batches
 from trtdsl.precision.floating import COMPUTED_WIDE, POLICY, FloatingPolicy
 from trtdsl.precision.lower_floats import LoweredFloats, casts, lower_by_recipe, lower_floats
+from trtdsl.precision.magnitudes import out_of_range
 from trtdsl.recipe import Recipe
 from trtdsl.reference import random_inputs, random_weights, run
 from trtdsl.trt.build import build_with_facts
@@ -143,6 +145,45 @@ def test_tensorrt_computes_norms_in_float32_inside(layer: str) -> None:
         kernel for kernel in built.kernels if "MeanSubMul" in kernel.name or "MulMean" in kernel.name
     )
     assert "Cast" in kernel.name.partition("Mean")[0]
+
+
+def test_numbers_that_are_all_too_large_are_no_mask() -> None:
+    text = """
+    model m {
+      dim N = 1 .. 2 .. 8
+      input x: float32[N, 4]
+      hidden = full((4,), -3.4e38)
+      output y = x * 1e9
+      output z = where(x > 0, x, hidden)
+    }
+    """
+    graph = elaborate_text(text)
+    large = out_of_range(graph, Batches(graph, {"x": np.full((3, 4), 1e25, np.float32)}), DType.FLOAT16)
+    why = {value.name: each for value, each in large.items()}["y"]
+    assert why == "has no number below 1e+30, and float16 ends at 65504"
+    plain = out_of_range(graph, Batches(graph, {"x": np.ones((3, 4), np.float32)}), DType.FLOAT16)
+    # The number itself, and the product.
+    assert {value.name: why.partition(",")[0] for value, why in plain.items()} == {
+        "full": "reaches 1e+09",
+        "y": "reaches 1e+09",
+    }
+
+
+def test_what_attention_computes_within_it_is_named() -> None:
+    text = "model m {\n  input q: float32[1, 2, 8, 16]\n  output y = scaled_dot_product_attention(q, q, q)\n}"
+    graph = elaborate_text(text)
+    with pytest.raises(UsageError) as error:
+        lower_by_recipe(graph, DType.FLOAT16, Recipe(precision="float16", keep={"float32": ["softmax"]}))
+    (told,) = error.value.diagnostics
+    assert (
+        told.message
+        == "`--keep float32='softmax'`: `softmax` is computed within `scaled_dot_product_attention` here"
+    )
+    assert "`--keep float32='scaled_dot_product_attention'`" in told.help[0]
+    assert "`--skip recognise_attention`" in told.help[0]
+    whole = Recipe(precision="float16", keep={"float32": ["scaled_dot_product_attention"]})
+    kept = lower_by_recipe(graph, DType.FLOAT16, whole)
+    assert types(kept.graph)["scaled_dot_product_attention"] == "float32"
 
 
 # --- Casts ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, difference, require_valid, show
+from trtdsl.options import CompileOptions
 from trtdsl.passes import optimize
 from trtdsl.precision.calibrate import calibrate
 from trtdsl.precision.equalise import equalise
@@ -19,6 +20,8 @@ from trtdsl.precision.quantize import quantize
 from trtdsl.precision.ranges import Ranges, ranges_of
 from trtdsl.precision.written import written_tensors
 from trtdsl.reference import random_weights, run
+from trtdsl.trt.build import build_with_facts
+from trtdsl.trt.lower import lower
 from trtdsl.types import DType
 
 TENSORRT = PLACEMENTS["tensorrt"]
@@ -44,8 +47,11 @@ ROWS = {
 
 def data(graph: Graph, count: int = 8) -> dict[str, np.ndarray[Any, Any]]:
     random = np.random.default_rng(1)
-    shapes = {value.name: [int(size) for size in value.type.shape[1:]] for value in graph.inputs}  # pyright: ignore[reportArgumentType]
-    return {name: random.normal(0, 1, (count, *shape)).astype(np.float32) for name, shape in shapes.items()}
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for value in graph.inputs:
+        shape = [int(size) for size in value.type.shape[1:]]  # pyright: ignore[reportArgumentType]
+        found[value.name] = random.normal(0, 1, (count, *shape)).astype(value.type.dtype.numpy)
+    return found
 
 
 def model(text: str = MODEL) -> Graph:
@@ -103,10 +109,14 @@ CONV = "Conv2d(32, 1)"
         (f"h = relu((x -> p: {CONV}) + (x -> a: {CONV} -> relu -> b: {CONV}))", "p"),
         (f"h = relu((x -> a: {CONV}) + (relu(x) -> b: {CONV}))", "a"),
         # What both branches have is not counted.
-        (f"s = x -> s: {CONV} -> s2: {CONV}\n h = (s -> a: {CONV} -> b: {CONV}) + (s -> p: {CONV})", "p"),
+        (
+            f"s = x -> s: {CONV} -> relu -> s2: {CONV}\n"
+            f"h = (s -> a: {CONV} -> relu -> b: {CONV}) + (s -> p: {CONV})",
+            "p",
+        ),
         # The shorter one's activation is its own kernel's; the sum is computed by the one without.
-        (f"h = (x -> a: {CONV} -> b: {CONV}) + (x -> p: {CONV} -> relu)", "p"),
-        (f"h = (x -> a: {CONV} -> b: {CONV} -> relu) + (x -> p: {CONV})", "b"),
+        (f"h = (x -> a: {CONV} -> relu -> b: {CONV}) + (x -> p: {CONV} -> relu)", "p"),
+        (f"h = (x -> a: {CONV} -> relu -> b: {CONV} -> relu) + (x -> p: {CONV})", "b"),
         # Of three the sum of two is what the third's kernel adds.
         (f"h = relu((x -> a: {CONV}) + (relu(x) -> b: {CONV}) + (neg(x) -> c: {CONV}))", "a b"),
     ],
@@ -163,3 +173,38 @@ def test_equalisation_changes_the_range_of_what_is_written() -> None:
     again = calibrate(found.graph, data(graph))["c.output"]
     assert found.ranges.layers["c.output"].input == pytest.approx(again.magnitudes.largest, rel=1e-3)
     assert known.layers["c.output"].input != pytest.approx(again.magnitudes.largest, rel=1e-2)
+
+
+# --- What stands between layers, on TensorRT-RTX -----------------------------------------------------------
+
+HEAD = "input x: float16[4, 32, 24, 24]\n  h = x -> a: Conv2d(32, 3, padding = 1) -> relu"
+BETWEEN = {
+    "max pool": "h = h -> max_pool2d(2) -> b: Conv2d(32, 3)",
+    "cat": "h = cat((h, 2 * (h -> b: Conv2d(32, 3, padding = 1) -> relu)), 1) -> c: Conv2d(32, 3)",
+}
+
+
+@pytest.mark.parametrize("target", ["sm86", "sm89", "sm120"])
+@pytest.mark.parametrize("between", BETWEEN)
+def test_what_is_between_quantised_layers_is_moved_in_int8(between: str, target: str) -> None:
+    """A pool runs on quantised numbers wherever `quantize` stands, and so does what joins tensors of one
+    scale: between two layers nothing is written in floating point but sums of products."""
+    graph = model(f"model m {{\n  {HEAD}\n  {BETWEEN[between]}\n  output y = h\n}}")
+    found = quantised(graph, PLACEMENTS["tensorrt_rtx"], targets=(target,))
+    built = build_with_facts(lower(found), CompileOptions(targets=(target,)), kernels=True)
+    halves = [
+        str(tensor) for kernel in built.kernels[:-1] for tensor in kernel.outputs if "Half" in str(tensor)
+    ]
+    assert not halves and any("Int8" in str(t) for kernel in built.kernels for t in kernel.outputs)
+
+
+def test_what_is_joined_has_one_scale() -> None:
+    graph = model(f"model m {{\n  {HEAD}\n  {BETWEEN['cat']}\n  output y = h\n}}")
+    known = ranges(graph)
+    assert known.layers["b"].input < known.layers["c"].input
+    found = quantised(graph, Placement(), known)
+    data = {weight.key: weight.data for weight in found.weights}
+    scales = {label: np.asarray(data[f"{label}.input_scale"]).item() for label in "abc"}
+    assert scales["b"] == scales["c"] == pytest.approx(known.layers["c"].input / 127, rel=1e-3)
+    # What is not joined keeps its own.
+    assert scales["a"] == pytest.approx(known.layers["a"].input / 127, rel=1e-3)

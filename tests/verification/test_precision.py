@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.precision.lower_floats import lower_floats
 from trtdsl.recipe import Recipe
+from trtdsl.reference import random_weights
 from trtdsl.types import DType
 from trtdsl.verification import show_verification
 from trtdsl.verification.lowered import LOSSES, allowed
@@ -90,6 +92,37 @@ def test_a_wrong_range_is_found_at_its_layer(net: Net, data: Path, tmp_path: Pat
     assert result.difference.message.startswith("layer `conv4` differs by ")
     assert "may be lost to int8 there" in result.difference.message
     assert [suspect.label for suspect in result.difference.suspects] == ["conv4"]
+
+
+ROUNDED = """
+model m {{
+  input x: float32[64, 16]
+  h = x -> fc: Linear(16)
+  output y = to({}, int32)
+}}
+"""
+
+
+def test_integers_that_are_rounded_from_what_is_right_are_counted() -> None:
+    graph = random_weights(elaborate_text(ROUNDED.format("round(h * 30)")), 1)
+    found = trtdsl.verify(graph, recipe=Recipe(precision="bfloat16"))
+    assert found.equal, show_verification(found)
+    (output,) = found.outputs
+    assert output.verdict == "rounded"
+    assert re.fullmatch(r"\d+ of 1024 integers differ, by 1 at most", output.why)
+    assert f"output `y`: {output.why}" in found.notes
+    # What is right to the last integer says nothing.
+    (exact,) = trtdsl.verify(
+        elaborate_text("model m {\n  input x: float32[64]\n  output y = to(x > 0, int32)\n}"),
+        recipe=Recipe(precision="bfloat16"),
+    ).outputs
+    assert exact.verdict == "equal"
+
+
+def test_integers_that_are_further_off_differ() -> None:
+    graph = random_weights(elaborate_text(ROUNDED.format("round(h * 30) * 50")), 1)
+    found = trtdsl.verify(graph, recipe=Recipe(precision="bfloat16"))
+    assert not found.equal and found.outputs[0].verdict == "differs"
 
 
 def test_a_model_that_is_wrong_in_any_type_is_told_as_such(net: Net) -> None:

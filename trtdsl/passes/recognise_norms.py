@@ -121,10 +121,10 @@ def _variance(spread: Value, x: Value, count: int, around: Surroundings) -> bool
 
 
 def _last_dims(node: Node, x: Value) -> int | None:
-    """How many last dimensions, of known sizes, a reduction is over that keeps them."""
+    """How many last dimensions, of known sizes, a reduction is over that keeps them, in the type of ``x``."""
     op = node.op
     assert isinstance(op, Mean | Var)
-    if not op.keepdim or op.dim is None:
+    if not op.keepdim or op.dim is None or node.result.type.dtype is not x.type.dtype:
         return None
     rank = x.type.rank
     dims = sorted(dim % rank for dim in (op.dim if isinstance(op.dim, tuple) else (op.dim,)))

@@ -23,12 +23,28 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> str | None:
     return next((pattern for pattern in patterns if any(_is_for(pattern, each) for each in every)), None)
 
 
+INSIDE = {
+    "scaled_dot_product_attention": ("softmax", "matmul"),
+    "MultiheadAttention": ("softmax", "matmul", "scaled_dot_product_attention"),
+}
+"""Operators that others compute within, under no name of their own."""
+
+
 def require_match(option: str, patterns: Sequence[str], names: Collection[str], lacking: str) -> None:
     """Refuse patterns that none of the names is like; ``lacking`` says what they do not match."""
     for pattern in patterns:
         if matching(names, [pattern]) is None:
-            text = f"`{option}='{pattern}'`: it matches {lacking}"
-            raise UsageError(Diagnostic(text + did_you_mean(pattern, names)))
+            raise UsageError(_unmatched(option, pattern, names, lacking))
+
+
+def _unmatched(option: str, pattern: str, names: Collection[str], lacking: str) -> Diagnostic:
+    for outer, within in INSIDE.items():
+        if outer in names and (inner := next((each for each in within if _is_for(pattern, each)), None)):
+            text = f"`{option}='{pattern}'`: `{inner}` is computed within `{outer}` here"
+            written = "write it out" if outer == "MultiheadAttention" else "add `--skip recognise_attention`"
+            help = f"give `{option}='{outer}'` for the whole of it, or {written}, for `{inner}` alone"
+            return Diagnostic(text, help=(help,))
+    return Diagnostic(f"`{option}='{pattern}'`: it matches {lacking}{did_you_mean(pattern, names)}")
 
 
 def _is_for(pattern: str, name: str) -> bool:

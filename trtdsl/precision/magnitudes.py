@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trtdsl.ir import Graph, Value
+from trtdsl.ir import Graph, Value, graphs
 from trtdsl.precision.calibrate import INFINITE, Batches, Progress
 from trtdsl.precision.known import describe
 from trtdsl.reference import run
@@ -32,18 +32,21 @@ loses more has lost it to numbers that are too small, or 0."""
 
 @dataclass
 class _Sums:
-    """What was seen of a value: its largest magnitude, and how much of its norm rounding loses at worst."""
+    """What was seen of a value: its largest magnitude, how much of its norm rounding loses at worst, and
+    whether all of its numbers stand for infinity, as those of a mask never do."""
 
     largest: float = 0.0
     worst: float = 0.0
+    only_infinite: bool = True
 
 
 class _Magnitudes:
     """Watches a graph's floating-point values."""
 
-    def __init__(self, dtype: DType) -> None:
+    def __init__(self, graph: Graph, dtype: DType) -> None:
         import torch
 
+        self._constant = _constant(graph)
         self._narrow: torch.dtype = getattr(torch, str(dtype))
         self.seen: dict[Value, _Sums] = {}
 
@@ -53,9 +56,11 @@ class _Magnitudes:
         import torch
 
         sizes = tensor.abs()
+        infinite = bool((sizes >= INFINITE).all())
         # Masks are not measured, and neither is what a model makes infinite itself.
         sizes = torch.where((sizes < INFINITE) & sizes.isfinite(), sizes, 0.0)
         sums = self.seen.setdefault(value, _Sums())
+        sums.only_infinite &= infinite and value not in self._constant
         sums.largest = max(sums.largest, float(sizes.max()))
         rounded = sizes.to(self._narrow).float()
         lost = torch.where(rounded.isfinite(), rounded - sizes, 0.0)
@@ -67,7 +72,7 @@ def out_of_range(
     graph: Graph, batches: Batches, dtype: DType, progress: Progress | None = None
 ) -> dict[Value, str]:
     """What is wrong with values in the type, those of bodies included; what is not wrong is left out."""
-    watch = _Magnitudes(dtype)
+    watch = _Magnitudes(graph, dtype)
     for done, batch in enumerate(batches, 1):
         run(graph, batch, observe=watch)
         if progress:
@@ -76,8 +81,20 @@ def out_of_range(
     return {value: problem for value, problem in found.items() if problem}
 
 
+def _constant(graph: Graph) -> set[Value]:
+    """What no input has a part in, such as a mask's own number."""
+    varying = {value for each in graphs(graph) for value in each.inputs}
+    found: set[Value] = set()
+    for each in graphs(graph):
+        for node in each.nodes:
+            (found if varying.isdisjoint(node.operands) else varying).update(node.results)
+    return found
+
+
 def _problem(sums: _Sums, dtype: DType) -> str:
     limit = dtype.largest
+    if sums.only_infinite:
+        return f"has no number below {INFINITE:g}, and {dtype} ends at {limit:.6g}"
     if sums.largest * HEADROOM > limit:
         return f"reaches {describe(sums.largest)}, and {dtype} ends at {limit:.6g}"
     if sums.worst > PLACES * dtype.unit:

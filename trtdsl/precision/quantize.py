@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir import Builder, Graph, Node, Value, ValueNames, Weight
+from trtdsl.ops.joining import Cat
 from trtdsl.ops.pointwise import Add
 from trtdsl.ops.quantization import Dequantize, Quantize
 from trtdsl.precision.histogram import LEVELS
@@ -72,9 +73,14 @@ def _require_ranges(layers: Sequence[QuantisableLayer], ranges: Ranges) -> None:
         raise UsageError(Diagnostic(text, help=("`trtdsl calibrate` finds it with data",)))
 
 
-def _ends(tensors: Sequence[tuple[Value, str]], ranges: Ranges) -> dict[Value, float]:
-    """Where each tensor is cut off, by the labels of its ranges: one end for all readers of a tensor, and for
-    all tensors of one label."""
+def _ends(tensors: Sequence[tuple[Value, str]], ranges: Ranges, graph: Graph) -> dict[Value, float]:
+    """Where each tensor is cut off, by the labels of its ranges: one end for all readers of a tensor, for all
+    tensors of one label, and for what is joined to one.
+
+    TensorRT quantises a joined tensor part by part: a part that a layer reads with another scale is written
+    a second time for it, in floating point.
+    """
+    joins = [node for node in graph.nodes if isinstance(node.op, Cat)]
     ends = {value: 0.0 for value, _ in tensors}
     by_label = {label: ranges.layers[label].input for _, label in tensors}
     before: dict[Value, float] | None = None
@@ -82,6 +88,10 @@ def _ends(tensors: Sequence[tuple[Value, str]], ranges: Ranges) -> dict[Value, f
         before = dict(ends)
         for value, label in tensors:
             by_label[label] = ends[value] = max(by_label[label], ends[value])
+        for node in joins:
+            parts = [value for value in (*node.operands, node.result) if value in ends]
+            if node.result in ends:
+                ends.update(dict.fromkeys(parts, max(ends[part] for part in parts)))
     return ends
 
 
@@ -130,7 +140,7 @@ class _Quantisation:
         self._written = {tensor.reader: tensor for tensor in written}
         self._scales = {layer.input: layer for layer in reversed(layers)}
         pairs = [(layer.input, layer.label) for layer in layers]
-        self._ends = _ends([*pairs, *((tensor.value, tensor.label) for tensor in written)], ranges)
+        self._ends = _ends([*pairs, *((tensor.value, tensor.label) for tensor in written)], ranges, graph)
         self._kept = {
             value
             for node in graph.nodes

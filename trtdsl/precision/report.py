@@ -8,8 +8,8 @@ another.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic
@@ -62,13 +62,23 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class BesideReport:
+    """A layer that is never in a narrow type, by its label and operator: the type it has, and why."""
+
+    label: str
+    operator: str
+    dtype: DType
+    why: str
+
+
+@dataclass(frozen=True)
 class PrecisionReport:
     """A narrow type and the layers that could have it, weights' bytes by type, how many tensors are quantised
     while the network runs, and how far the outputs are off, where there were data.
 
     ``expected`` is the error that the layers make one by one, put together, and ``shares`` are those of the
-    layers in its square, the largest first. ``beside`` are the operators with weights that multiply too and
-    are never in a narrow type, by what they are.
+    layers in its square, the largest first. ``beside`` are the layers with weights that
+    multiply too and are never in a narrow type.
     """
 
     dtype: DType
@@ -80,7 +90,7 @@ class PrecisionReport:
     expected: float | None = None
     shares: Sequence[tuple[str, float]] = ()
     notes: tuple[Diagnostic, ...] = ()
-    beside: Mapping[str, int] = field(default_factory=dict[str, int])
+    beside: tuple[BesideReport, ...] = ()
 
     @property
     def planned(self) -> tuple[LayerReport, ...]:
@@ -126,27 +136,34 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
         known and known.expected(),
         known.shares if known else (),
         narrowed.notes,
-        _beside(narrowed.graph),
+        tuple(_beside(narrowed.graph)),
     )
 
 
-def _beside(graph: Graph) -> Mapping[str, int]:
-    """The operators with weights that stay as they are: transposed, of several products, or in a body."""
-    own = Counter(node.op.name for node in graph.nodes if node.weights and node.op.name in _OTHERS)
-    inside = Counter(
-        f"{node.op.name} in a body"
-        for outer in graph.nodes
-        for body in outer.bodies
-        for node in walk(body)
-        if node.weights and (node.op.name in _OTHERS or isinstance(node.op, (*CONVOLUTIONS, Linear)))
-    )
-    return dict(sorted((own + inside).items()))
+def _beside(graph: Graph) -> Iterator[BesideReport]:
+    """The layers with weights that stay as they are: transposed, of several products, or in a body."""
+    for node in graph.nodes:
+        if node.weights and (why := _NEVER.get(node.op.name)):
+            yield BesideReport(node.scope, node.op.name, _type(node), why)
+        for inner in (each for body in node.bodies for each in walk(body)):
+            multiplies = inner.op.name in _NEVER or isinstance(inner.op, (*CONVOLUTIONS, Linear))
+            if inner.weights and multiplies:
+                yield BesideReport(inner.scope, f"{inner.op.name} in a body", _type(inner), _IN_A_BODY)
 
 
-_OTHERS = (
-    *("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "DeformConv2d", "MultiheadAttention"),
-    *("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell", "Bilinear"),
+_TRANSPOSED = (
+    "TensorRT-RTX computes no transposed convolution in a narrow type, and of others it is not known"
 )
+_RECURRENT = "its products stand in a loop, where nothing is quantised"
+_IN_A_BODY = "it stands in the body of a loop or a branch, where nothing is quantised"
+_ALONE = "no kernel that TensorRT has for it reads narrow types"
+_NEVER = {
+    **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"), _TRANSPOSED),
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"), _RECURRENT),
+    **dict.fromkeys(("DeformConv2d", "Bilinear"), _ALONE),
+    "MultiheadAttention": "it is one operator; written with `Linear` layers, its projections can be narrow",
+}
+"""Operators that multiply by weights and are never chosen from, and why."""
 
 
 def _type(node: Node) -> DType:
@@ -180,6 +197,11 @@ def to_dict(report: PrecisionReport) -> dict[str, Any]:
         "weight_bytes": {str(dtype): size for dtype, size in report.weight_bytes.items()},
         "pairs": report.pairs,
     }
+    if report.beside:
+        found["beside"] = [
+            {"layer": each.label, "operator": each.operator, "dtype": str(each.dtype), "why": each.why}
+            for each in report.beside
+        ]
     if (error := report.error) is not None:
         worst = {"first_sample": error.worst * error.batch, "error": error.runs[error.worst]}
         found["error"] = {"outputs": dict(error.outputs), "samples": error.samples, "worst": worst}
@@ -216,15 +238,20 @@ def show_report(report: PrecisionReport) -> str:
         lines.append(f"{len(kept)} of {len(report.layers)} layers stay in floating point")
         lines += [f"  {layer.label}: {layer.dtype}, because {layer.reason}" for layer in kept]
     if report.beside:
-        listed = ", ".join(f"{count} {what}" for what, count in report.beside.items())
+        counts = Counter(each.operator for each in report.beside)
+        listed = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
         lines.append(f"beside these, always in floating point: {listed}")
     return "\n".join(lines)
 
 
 def show_layers(report: PrecisionReport) -> str:
-    """A line for each layer: its type, what its input is like, what the kernel reads, and why."""
+    """A line for each layer: its type, what its input is like, what the kernel reads, and why; those that are
+    never narrow are the last."""
     head = ("layer", "type", "range", "clipped", "alpha", "error", "kernel reads", "why", "kernel")
-    rows = [head, *map(_row, report.layers)]
+    others = [
+        (each.label or each.operator, str(each.dtype), *"-----", each.why, "-") for each in report.beside
+    ]
+    rows = [head, *map(_row, report.layers), *others]
     # What nothing is known of has no column.
     shown = [column for column in zip(*rows, strict=True) if any(cell != "-" for cell in column[1:])]
     widths = [max(map(len, column)) for column in shown]

@@ -97,7 +97,7 @@ def compare_lowered(
     else:
         notes = [*notes, *unmatched(graph, calls)]
     seen = _seen(comparison, computed)
-    rows = rows_of(seen)
+    rows = _counted(rows_of(seen), seen)
     difference = missing(graph, comparison.expected) or _difference(seen, rows, recipe)
     if difference and isinstance(reference, TorchReference):
         # What is wrong in the model's own types too is not the precision's doing.
@@ -117,6 +117,7 @@ def compare_lowered(
             *_rescaled_note(optimized),
             *_worst(rows),
             *notes_on_numbers(rows),
+            *(f"output `{row.name}`: {row.why}" for row in rows if row.verdict == "rounded"),
         ),
         unknown=uncompared(rows),
         precision=str(recipe.precision),
@@ -237,6 +238,35 @@ def _beside_noise(seen: Observation, computed: Computed) -> Observation:
 def _output_beside_noise(seen: OutputSeen) -> OutputSeen:
     found = measure(seen.found, seen.expected, noise=seen.tolerance)
     return seen if seen.by_places else dataclasses.replace(seen, measure=found)
+
+
+def _counted(rows: Sequence[Row], seen: Seen) -> tuple[Row, ...]:
+    """The rows, with how many integers of an output differ where these are rounded from numbers that do not.
+
+    A number that lies between two integers becomes either, and is off by one as a whole: so outputs of
+    integers are held to that, and what they may lose of their size, as long as nothing else is wrong.
+    """
+    wrong = {row.name for row in rows if row.verdict in ("differs", "follows")}
+    integers = {
+        each.output.name: each
+        for each in seen.outputs
+        if each.output.value.type.dtype.is_integer and each.found.shape == each.expected.shape
+    }
+    if not wrong <= integers.keys():
+        return tuple(rows)
+    return tuple(
+        _counted_row(row, integers[row.name]) if row.name in wrong and row.kind == "output" else row
+        for row in rows
+    )
+
+
+def _counted_row(row: Row, seen: OutputSeen) -> Row:
+    off = abs(seen.found.astype("f8") - seen.expected.astype("f8"))
+    size = abs(seen.expected.astype("f8")).max(initial=0)
+    if not off.max(initial=0) <= 1 + (row.tolerance or 0.0) * size:
+        return row
+    why = f"{(off > 0).sum()} of {off.size} integers differ, by {off.max(initial=0):g} at most"
+    return dataclasses.replace(row, verdict="rounded", why=why)
 
 
 def _difference(seen: Seen, rows: Sequence[Row], recipe: Recipe) -> Difference | None:

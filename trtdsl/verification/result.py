@@ -19,9 +19,10 @@ from trtdsl.diagnostics import DiagnosticError
 from trtdsl.verification.hidden import hidden_error
 
 Array: TypeAlias = npt.NDArray[Any]
-Verdict = Literal["equal", "differs", "follows", "unknown"]
+Verdict = Literal["equal", "differs", "follows", "unknown", "rounded"]
 """``follows``: it differs, and so did something that it is computed from. ``unknown``: neither side has a
-finite number that could be compared."""
+finite number that could be compared. ``rounded``: integers are off by one, where what they are made of is
+right within what a precision may lose."""
 
 
 class CannotCompute(DiagnosticError):
