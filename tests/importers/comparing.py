@@ -46,7 +46,7 @@ def held(
     }
     found = [*run(imported.graph, {name: to_numpy(each) for name, each in given.items()}).values()]
     with torch.no_grad():
-        result = module(**{name: each.clone() for name, each in given.items()})
+        result = module.eval()(**{name: each.clone() for name, each in given.items()})
     expected = [each for each in pytree.tree_leaves(result) if isinstance(each, torch.Tensor)]
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):

@@ -14,6 +14,7 @@ from trtdsl.diagnostics import Diagnostic
 from trtdsl.importers.examples import arranged
 from trtdsl.importers.inputs import Inputs
 from trtdsl.importers.places import failed_place, span_of
+from trtdsl.importers.unchanged import unchanged
 from trtdsl.importers.violations import guards_in
 from trtdsl.types import Symbol
 
@@ -133,7 +134,7 @@ def _own_error(module: nn.Module, examples: Mapping[str, Any]) -> Exception | No
 
     positional, named = arranged(module, examples)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), unchanged(module, runs=True):
             module(*positional, **named)
     except Exception as error:  # the user's own code
         return error

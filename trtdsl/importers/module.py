@@ -35,6 +35,7 @@ from trtdsl.importers.refusals import refused
 from trtdsl.importers.simplify import simplify, without_unread
 from trtdsl.importers.translate import Untranslated, constants_of, translatable, translate
 from trtdsl.importers.tree import dissolved, tree_of
+from trtdsl.importers.unchanged import unchanged
 from trtdsl.importers.whole_indices import with_whole_indices
 from trtdsl.importers.write import write
 from trtdsl.ir import Graph
@@ -112,7 +113,8 @@ def import_module(
     is_flat: bool = False,
     constructed: Constructed | None = None,
 ) -> Imported:
-    """A module's text, checked against its state dict; the module is put into eval mode.
+    """The text of what a module computes in eval mode, checked against its state dict; the module is left as
+    it was found.
 
     ``inputs`` are types as the language writes them, ``"float32[N, 3, H, W]"``, or example tensors; ``dims``
     are the ranges of the dimensions by name, ``"1 .. 8 .. 64"``, and of examples the dynamic dimensions:
@@ -126,7 +128,8 @@ def import_module(
 
     require_export("importing a module")
     read = _inputs(inputs, dims)
-    captured = capture(module.eval(), identifier(name or name_of(module)), read, source, constructed)
+    with unchanged(module):
+        captured = capture(module.eval(), identifier(name or name_of(module)), read, source, constructed)
     return checked_import(captured, state_of(module), is_flat)
 
 
