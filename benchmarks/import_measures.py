@@ -116,6 +116,7 @@ class _Exports:
 def _exporting() -> Generator[_Exports]:
     import torch
 
+    torch.export.Dim("N")  # the first of a process loads what torch's dimensions are made of
     found, real = _Exports(), torch.export.export
 
     def timed(*arguments: Any, **named: Any) -> Any:

@@ -44,6 +44,12 @@ def filled(x: torch.Tensor) -> torch.Tensor:
     return y + y[:, -1:]
 
 
+def activated(x: torch.Tensor) -> torch.Tensor:
+    y = (x * 2).relu_()
+    y[:, 1:].sigmoid_().clamp_(max=0.7)
+    return y
+
+
 def a_slice_of_a_view(x: torch.Tensor) -> torch.Tensor:
     y = x + 1
     y.transpose(1, 2)[:, 1:].add_(3)
@@ -79,7 +85,7 @@ def decomposed(monkeypatch: pytest.MonkeyPatch) -> list[ExportedProgram]:
     return found
 
 
-@pytest.mark.parametrize("function", [added_inside, written_twice, read_between, filled])
+@pytest.mark.parametrize("function", [added_inside, written_twice, read_between, filled, activated])
 def test_slices(function: Function, decomposed: list[ExportedProgram]) -> None:
     imported = held(Calls(function), {"x": "float32[N, 4, 5]"})
     assert not decomposed

@@ -90,14 +90,16 @@ def _is_plain(alignments: Sequence[Alignment], has_options: bool) -> bool:
     """
     if not has_options:
         return True
-    rows = [[repr(hole) for holes in each.holes for hole in holes] for each in alignments]
+    rows = [each.row for each in alignments]
     patterns: dict[tuple[bool, ...], list[int]] = {}
     for number, each in enumerate(alignments):
         patterns.setdefault(tuple(each.kept), []).append(number)
     varying: set[tuple[str, ...]] = set()
     for column in zip(*rows, strict=True):
-        known = {value for value in column if value != repr(ANYTHING)}
+        known = set(column) - {repr(ANYTHING)}
+        if len(known) < 2:
+            continue
         alike = all(len({column[number] for number in numbers}) == 1 for numbers in patterns.values())
-        if len(known) > 1 and alike:
+        if alike:
             varying.add(column)
     return len(varying) <= MOST_VARYING

@@ -11,6 +11,7 @@ import linecache
 import logging
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -48,6 +49,7 @@ def failed_place(error: BaseException) -> tuple[str, int] | None:
     return users[-1] if users else None
 
 
+@cache
 def is_inside_torch(file: str) -> bool:
     """Whether a file is PyTorch's own."""
     spec = importlib.util.find_spec("torch")

@@ -166,7 +166,8 @@ def walk(expression: Expression) -> Iterator[Expression]:
     while left:
         each = left.pop()
         yield each
-        left += reversed(children(each))
+        if not isinstance(each, (Use, Literal, Text)):
+            left += reversed(children(each))
 
 
 def uses(expression: Expression) -> Iterator[str]:

@@ -50,7 +50,7 @@ class Part:
         return [_Shape(each) for each in self.items]
 
 
-@dataclass
+@dataclass(eq=False)
 class Alignment:
     """Where a shorter body agrees with the longest."""
 
@@ -60,6 +60,11 @@ class Alignment:
     """of each item of the longest, :data:`ANYTHING` for those left out"""
     stands_for: dict[str, str] = field(default_factory=dict[str, str])
     """of a value that a part left out would make, which one of the longest's is read in its place"""
+
+    @cached_property
+    def row(self) -> list[str]:
+        """All holes as texts, to be compared."""
+        return [repr(hole) for holes in self.holes for hole in holes]
 
 
 def align(longest: Part, other: Part) -> Alignment | None:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -67,15 +67,14 @@ def where_they_hold(
     """
     found = dict(dims)
     try:
+        tests = [compile(guard, "<guard>", "eval") for guard in guards]
         for name, each in dims.items():
             sizes = [
-                size
-                for size in _around(each, example[name])
-                if _hold(guards, shapes, {**example, name: size})
+                size for size in _around(each, example[name]) if _hold(tests, shapes, {**example, name: size})
             ]
             found[name] = _narrowed(each, example[name], sizes)
         if any(is_fixed(each, found[name]) for name, each in dims.items()) or not all(
-            _hold(guards, shapes, sizes) for sizes in _grid(found)
+            _hold(tests, shapes, sizes) for sizes in _grid(found)
         ):
             return None
     except Exception:  # whatever torch writes that these names do not say
@@ -93,9 +92,10 @@ def _all(dim: Symbol) -> range:
     return range(dim.minimum, dim.maximum + 1, dim.step)
 
 
-def _hold(guards: Sequence[str], shapes: Mapping[str, Sequence[Dim]], sizes: Mapping[str, int]) -> bool:
+def _hold(tests: Sequence[CodeType], shapes: Mapping[str, Sequence[Dim]], sizes: Mapping[str, int]) -> bool:
     given = {name: _Sized(evaluate_shape(shape, sizes)) for name, shape in shapes.items()}
-    return all(eval(guard, {**_NAMES, "L": given}) for guard in guards)
+    names = {**_NAMES, "L": given}
+    return all(eval(test, names) for test in tests)
 
 
 def _around(dim: Symbol, example: int) -> Iterator[int]:

@@ -24,8 +24,15 @@ Node: TypeAlias = Any
 """A ``torch.fx.Node``, whose arguments may be anything."""
 
 _SCATTERS = {"slice.Tensor": "slice_scatter", "select.int": "select_scatter"}
-_WRITES = frozenset({"add_", "sub_", "mul_", "div_", "copy_", "fill_", "zero_", "masked_fill_", "dropout_"})
+_FILLS = frozenset({"copy_", "fill_", "zero_", "masked_fill_"})
 """Operations whose result, computed anew, has the type of what they write to."""
+_WRITES = _FILLS | {
+    "abs_", "add_", "ceil_", "celu_", "clamp_", "clamp_max_", "clamp_min_", "cos_", "div_", "dropout_",
+    "elu_", "erf_", "exp_", "floor_", "gelu_", "hardsigmoid_", "hardswish_", "hardtanh_", "leaky_relu_",
+    "log_", "mish_", "mul_", "neg_", "reciprocal_", "relu6_", "relu_", "round_", "rsqrt_", "selu_",
+    "sigmoid_", "sign_", "silu_", "sin_", "sqrt_", "square_", "sub_", "tan_", "tanh_",
+}  # fmt: skip
+"""And those of which that holds where all their tensors are of one type."""
 _UNSAID_VIEWS = (
     "dropout", "alpha_dropout", "feature_", "type_as", "atleast_", "meshgrid", "broadcast_tensors", "einsum",
     "cartesian_prod",
@@ -148,7 +155,7 @@ class _Parts:
             raise _Otherwise
         values = [each.meta["val"] for each in node.all_input_nodes]
         dtypes = {each.dtype for each in values if hasattr(each, "dtype")}
-        if len(dtypes) > 1 and base in ("add_", "sub_", "mul_", "div_"):
+        if len(dtypes) > 1 and base not in _FILLS:
             raise _Otherwise
         operations: Any = torch.ops.aten
         operation = getattr(getattr(operations, base.removesuffix("_")), overload)
