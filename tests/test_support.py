@@ -10,10 +10,11 @@ import tensorrt_rtx as trt
 from tests.command import trtdsl
 from tests.trt.releases import facts
 from trtdsl.ops.base import OPERATORS
-from trtdsl.support import NOT_REACHED, layers_used, support
+from trtdsl.support import NOT_REACHED, columns, layers_used, support
 from trtdsl.trt.facts import facts_of
 from trtdsl.trt.releases import RELEASES, release_facts
 
+FOUR = ("TensorRT 8.5", "TensorRT 10.13", "TensorRT 11.4", "TensorRT-RTX 1.7")
 READ_OFF = {"TensorRT 8.5": "8.5.3", "TensorRT 10.13": "10.13", "TensorRT 11.4": "11.4"}
 
 
@@ -47,7 +48,7 @@ def test_every_layer_is_reached_or_has_a_reason() -> None:
     ],
 )
 def test_words(operator: str, words: tuple[str, ...]) -> None:
-    assert tuple(support(OPERATORS[operator], release).word for release in RELEASES) == words
+    assert tuple(support(OPERATORS[operator], release).word for release in FOUR) == words
 
 
 def test_what_a_release_lacks_is_told() -> None:
@@ -59,7 +60,20 @@ def test_the_command_prints_a_row_for_each_operator(capsys: pytest.CaptureFixtur
     assert trtdsl("ops", "--table") == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(OPERATORS) + 2
-    assert "| `relu` | native | native | native | native |" in printed
+    assert f"| `relu` |{' native |' * len(columns())}" in printed
+
+
+def test_a_column_is_of_releases_in_which_nothing_changes() -> None:
+    """Attention came with 10.14, layer norms of any rank with 10.15, volumes for grid_sample with 11.2."""
+    assert [*columns()][-4:] == [
+        "TensorRT 10.14",
+        "TensorRT 10.15 to 11.1",
+        "TensorRT 11.2 to 11.4",
+        "TensorRT-RTX 1.7",
+    ]
+    assert columns()["TensorRT 10.15 to 11.1"] == "TensorRT 10.15"
+    firsts = [*columns().values()]
+    assert firsts == sorted(firsts, key=RELEASES.index)
 
 
 def test_the_table_is_of_all_operators(capsys: pytest.CaptureFixture[str]) -> None:

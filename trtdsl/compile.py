@@ -389,7 +389,7 @@ def in_precision(
     from trtdsl.passes.masks import within_range
     from trtdsl.precision.lower_floats import lower_by_recipe
 
-    mixed = precision is DType.FLOAT16 and dialect is not None and not dialect.facts.strongly_typed
+    mixed = precision is DType.FLOAT16 and dialect is not None and dialect.mixes_types
     if mixed or precision is DType.FLOAT32:
         converted = require_valid(convert_precision(precision)(graph))
         masks = within_range(graph, precision)

@@ -19,7 +19,7 @@ from trtdsl.ir import Graph, Value, rebuild
 from trtdsl.ops.base import OPERATORS, Op
 from trtdsl.ops.example_text import function_statements, statements
 from trtdsl.trt.lower import lower_into
-from trtdsl.trt.releases import RELEASES, release_facts
+from trtdsl.trt.releases import RELEASES, RTX, VERSIONS, release_facts
 from trtdsl.trt.sketch import SketchNetwork
 from trtdsl.types import evaluate_shape
 
@@ -100,11 +100,35 @@ def _by_itself(graph: Graph) -> Graph:
     return graph.replace(nodes=tuple(nodes))
 
 
+@cache
+def columns() -> Mapping[str, str]:
+    """The first release of each run of them in which nothing changes, by what they are called together:
+    ``TensorRT 10.3 to 10.7``."""
+    runs: list[list[str]] = []
+    for release in RELEASES:
+        if runs and _told(release) == _told(runs[-1][0]) and release != RTX:
+            runs[-1].append(release)
+        else:
+            runs.append([release])
+    return {_together(run): run[0] for run in runs}
+
+
+def _together(run: Sequence[str]) -> str:
+    return run[0] if len(run) == 1 else f"{run[0]} to {run[-1].removeprefix('TensorRT ')}"
+
+
+@cache
+def _told(release: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What the page tells of a release, without its name."""
+    found = [support(op, release) for _, op in sorted(OPERATORS.items())]
+    return tuple((each.word, tuple(text.replace(release, "") for text in each.refused)) for each in found)
+
+
 def table() -> str:
     """The operators by release as a Markdown table."""
-    head = f"| operator | {' | '.join(RELEASES)} |\n|{'---|' * (len(RELEASES) + 1)}"
+    head = f"| operator | {' | '.join(columns())} |\n|{'---|' * (len(columns()) + 1)}"
     rows = [
-        f"| `{name}` | {' | '.join(support(op, release).word for release in RELEASES)} |"
+        f"| `{name}` | {' | '.join(support(op, first).word for first in columns().values())} |"
         for name, op in sorted(OPERATORS.items())
     ]
     return "\n".join([head, *rows])
@@ -112,12 +136,23 @@ def table() -> str:
 
 def page() -> str:
     """The table with what its words mean, as a page of the documentation."""
-    notes = []
-    for name, op in sorted(OPERATORS.items()):
-        for release in RELEASES:
-            notes += [f"- `{name}`: {message}" for message in support(op, release).refused]
+    notes = [f"- `{name}`: {text}" for name, op in sorted(OPERATORS.items()) for text in _notes(op)]
     reasons = [f"- `{layer}`: {reason}" for layer, reason in sorted(NOT_REACHED.items())]
-    return _PAGE.format(table=table(), notes="\n".join(notes), reasons="\n".join(reasons))
+    return _PAGE.format(
+        versions=", ".join(VERSIONS), table=table(), notes="\n".join(notes), reasons="\n".join(reasons)
+    )
+
+
+def _notes(op: type[Op]) -> list[str]:
+    """What releases refuse of an operator, each once."""
+    by_text: dict[str, list[str]] = {}
+    for release in RELEASES:
+        for text in support(op, release).refused:
+            by_text.setdefault(text.replace(release, _NAME), []).append(release)
+    return [text.replace(_NAME, _together(releases)) for text, releases in by_text.items()]
+
+
+_NAME = "{release}"
 
 
 def layers_used(release: str) -> frozenset[str]:
@@ -159,7 +194,8 @@ _PAGE = """\
 Made by `make docs`, from what each operator's examples become; `trtdsl ops --table` prints the table.
 *native* is one layer of TensorRT, besides those that convert and arrange its operands; *composed* is several;
 *in part* says that some configuration or type is refused, as is told below it. What is refused is told by its
-place in the text, before anything is built.
+place in the text, before anything is built. A column is of releases in which nothing changes, of those whose
+bindings were read: TensorRT {versions}.
 
 {table}
 

@@ -55,6 +55,11 @@ class RecordingDialect(Dialect):
             self._known[id(value)] = value, Recorded(self, value)
         return self._known[id(value)][1]
 
+    @staticmethod
+    def config(found: dict[str, set[str]]) -> Any:
+        """A builder configuration that writes down its ``members`` and the ``flags`` they were given."""
+        return _Config(found)
+
     def flags_set(self, **choices: Any) -> dict[str, set[str]]:
         """The builder flags, and the settings, that ``configure`` asks for."""
         found: dict[str, set[str]] = {"flags": set(), "members": set()}
@@ -89,6 +94,8 @@ class Recorded:
         vars(self).update(dialect=dialect, real=real, owner=type(real).__name__)
 
     def __getattr__(self, member: str) -> Any:
+        if member == "metadata" and not self.dialect.facts.metadata:
+            raise AttributeError(member)
         if member == "set_output_type" and not hasattr(self.real, member):
             return self._set_output_type
         if member in ("add_plugin_v2", "add_plugin_v3"):

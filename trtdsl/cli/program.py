@@ -15,7 +15,7 @@ import click
 
 COMMANDS = (
     *("import", "check", "compile", "calibrate", "explain", "show", "fmt", "verify"),
-    *("ops", "passes", "run", "bench", "inspect"),
+    *("export", "ops", "passes", "run", "bench", "inspect"),
 )
 """In the order of the help. Each is a function in the module of its name; ``import_`` is `import`."""
 

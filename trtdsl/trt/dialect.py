@@ -133,6 +133,11 @@ class Dialect:
         """Whether the network API can place a plugin, as that of TensorRT-RTX cannot."""
         return self.has("plugin_v2") or self.has("plugin_v3")
 
+    @property
+    def mixes_types(self) -> bool:
+        """Whether it is left to TensorRT which float32 it computes in float16: what is weakly typed can."""
+        return not self.facts.strongly_typed
+
     # Types
 
     @cached_property

@@ -29,7 +29,7 @@ from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import CompilerBug, NetworkTarget
 from trtdsl.types import Dim, DType, TensorType, packed
 
-_WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
+WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
     "constant": {1: "weights"},
     "convolution_nd": {3: "kernel", 4: "bias"},
     "deconvolution_nd": {3: "kernel", 4: "bias"},
@@ -379,7 +379,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         if lack := lacks(self.facts, kind, filter(self.facts.has, names), arguments):
             raise self.refused(f"{self.dialect} {lack.message}", lack.help)
         method = getattr(self.raw, f"add_{kind}") if owner is None else getattr(owner, ADDED_BY[kind])
-        slots = _WEIGHT_SLOTS.get(kind, {})
+        slots = WEIGHT_SLOTS.get(kind, {})
         try:
             layer = method(*(self._argument(value, index in slots) for index, value in enumerate(arguments)))
         except (TypeError, ValueError) as error:
@@ -416,7 +416,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
             self._emitted.append((layer, kind))
         if self.node:
             self.nodes[name] = self.node
-        slots = _WEIGHT_SLOTS.get(kind, {})
+        slots = WEIGHT_SLOTS.get(kind, {})
         arrays = {
             slots.get(index, str(index)): value
             for index, value in enumerate(arguments)
@@ -493,7 +493,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         return array.astype(np.int32)
 
 
-_TAKES_WEIGHTS = frozenset(_WEIGHT_SLOTS) - {"constant"}
+_TAKES_WEIGHTS = frozenset(WEIGHT_SLOTS) - {"constant"}
 _CONVERSIONS = frozenset({"cast", "identity"})
 _NO_CONSTANTS = (DType.UINT8, DType.INT8)
 """Types of which TensorRT has no constants, or only quantised ones."""

@@ -1,0 +1,71 @@
+"""`trtdsl export`: a model as a program for machines that trtdsl does not run on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, with_options
+from trtdsl.cli.report import report
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.options import CheckOptions, CompileOptions
+
+_KINDS = ("tensorrt",)
+
+
+@command
+@FILE
+@WEIGHTS
+@click.option(
+    "--to",
+    "kind",
+    metavar="KIND",
+    required=True,
+    help="tensorrt: a Python script that builds the network with TensorRT and numpy alone, and its weights.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=PATH,
+    metavar="PATH",
+    help="The script; by default build_FILE.py in the current folder, with --model build_MODEL.py. Its "
+    "weights are beside it in a .npz file of the same name. What is there is overwritten.",
+)
+@click.option(
+    "--for",
+    "release",
+    metavar="RELEASE",
+    default="8.5",
+    show_default=True,
+    help="The oldest TensorRT that the script shall run with: layers that came later are composed of others.",
+)
+@with_options(CheckOptions, "choice")
+@with_options(CompileOptions, "options", "recipe", "tf32", "passes", "skip", "only")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes.")
+def export(
+    file: Path,
+    weights: Sequence[Path],
+    kind: str,
+    output: Path | None,
+    release: str,
+    choice: CheckOptions,
+    options: CompileOptions,
+    quiet: bool,
+) -> None:
+    """Write a model as a Python script that builds its engine elsewhere, as on a Jetson."""
+    from trtdsl.exporters.script import arrays_path, export_file
+
+    if kind not in _KINDS:
+        raise UsageError(Diagnostic(f"`--to {kind}`: choose one of {', '.join(_KINDS)}"))
+    script = output or Path(f"build_{choice.model or file.stem}.py")
+    exported = export_file(file, weights, script, options, check=choice, release=release)
+    report(exported.warnings)
+    if not quiet:
+        report(exported.notes)
+        arrays = arrays_path(script)
+        size = arrays.stat().st_size / 1e6
+        layers = exported.lowered.network.num_layers
+        print(f"wrote {script}: {layers} layers for {exported.dialect.release} and later")
+        print(f"wrote {arrays}: {len(exported.arrays)} arrays, {size:.1f} MB")
