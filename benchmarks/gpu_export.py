@@ -101,7 +101,7 @@ def make(folder: Path, names: set[str]) -> None:
             )
         exported = export_graph(graph, options, script=f"build_{case}.py", source=f"{name}.trtnet")
         (folder / f"build_{case}.py").write_text(exported.text, encoding="utf-8")
-        np.savez(folder / f"build_{case}.npz", **exported.arrays)
+        (folder / f"build_{case}.npz").write_bytes(exported.archive())
         print(f"{case}: {exported.lowered.network.num_layers} layers", flush=True)
 
 

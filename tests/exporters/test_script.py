@@ -136,7 +136,7 @@ def test_int8_has_quantised_tensors(tmp_path: Path) -> None:
 
 def run_script(folder: Path, exported: Exported, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "build.py").write_text(exported.text)
-    np.savez(folder / "build.npz", **exported.arrays)
+    (folder / "build.npz").write_bytes(exported.archive())
     command = [sys.executable, "build.py", "-o", "x.engine", "--runtime", "tensorrt_rtx", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
@@ -269,11 +269,11 @@ def test_a_release_is_the_newest_known_one_that_it_has_all_of() -> None:
 
 def test_weights_of_another_script_are_refused(tmp_path: Path) -> None:
     exported, other = export_graph(model("choice")), export_graph(model("cnn"))
-    np.savez(tmp_path / "other.npz", **other.arrays)
+    (tmp_path / "other.npz").write_bytes(other.archive())
     script = alive(exported)
     with pytest.raises(SystemExit, match="was not written with this script"):
         script.load_weights(tmp_path / "other.npz")
-    np.savez(tmp_path / "own.npz", **exported.arrays)
+    (tmp_path / "own.npz").write_bytes(exported.archive())
     script.load_weights(tmp_path / "own.npz")
 
 

@@ -56,6 +56,12 @@ class Exported:
     notes: tuple[Diagnostic, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
 
+    def archive(self) -> memoryview:
+        """The arrays as the bytes of the `.npz` that the script reads."""
+        data = io.BytesIO()
+        np.savez(data, **self.arrays)  # pyright: ignore[reportArgumentType]
+        return data.getbuffer()
+
 
 def export_file(
     path: str | Path,
@@ -73,9 +79,7 @@ def export_file(
     exported = export_graph(
         checked.graph, options, release=release, script=script.name, source=Path(path).name
     )
-    data = io.BytesIO()
-    np.savez(data, **exported.arrays)  # pyright: ignore[reportArgumentType]
-    write_together({arrays_path(script): data.getbuffer(), script: exported.text.encode()})
+    write_together({arrays_path(script): exported.archive(), script: exported.text.encode()})
     return dataclasses.replace(exported, warnings=checked.warnings)
 
 
