@@ -57,7 +57,7 @@ def _attributes(layer: Any) -> Iterator[tuple[str, Any]]:
         if name.startswith("_") or name == "block_shape":
             # TensorRT raises where there are no blocks.
             continue
-        value = getattr(layer, name, None)
+        value: Any = getattr(layer, name, None)
         if callable(value):
             continue
         if isinstance(value, np.ndarray):
