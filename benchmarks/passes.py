@@ -2,9 +2,10 @@
 
 For every family under ``examples/``, and for every program that was captured for the importer's tests, the
 pipeline is run whole and with each pass left out: nodes of the graph, layers of TensorRT-RTX's network, and
-layers that TensorRT 8.5 would be given.  Weights have made-up values, no two alike, and take no memory.  For
-some, the original module is exported by ``torch.onnx.export``, its batch (and length) dynamic as in the text,
-and parsed by TensorRT's ONNX parser into a network, which is counted the same way::
+layers that TensorRT 8.5 would be given.  Weights have made-up values, no two alike, and take no memory.  An
+engine is built with and without each pass for the model in which it saves most.  For some, the original
+module is exported by ``torch.onnx.export``, its batch (and length) dynamic as in the text, and parsed by
+TensorRT's ONNX parser into a network, which is counted the same way::
 
     python benchmarks/passes.py                       # writes passes.md and passes.json; about 20 minutes
     python benchmarks/passes.py --models bert swin_t --no-onnx
@@ -14,10 +15,12 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib
 import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,7 +36,10 @@ from trtdsl.importers.module import import_program
 from trtdsl.importers.program import Program
 from trtdsl.importers.program_json import from_json
 from trtdsl.ir import Graph, rebuild, walk
+from trtdsl.options import CompileOptions
 from trtdsl.passes import PIPELINE, optimize
+from trtdsl.reference import random_weights
+from trtdsl.trt.build import build_with_facts
 from trtdsl.trt.lower import lower, lower_into
 from trtdsl.trt.releases import RELEASES, release_facts
 from trtdsl.trt.sketch import SketchNetwork
@@ -58,14 +64,38 @@ TEXTS = (
 """Examples that are not in ``zoo.json``: the folder, and which model of its text."""
 
 BY_ONNX = (
-    *("alexnet", "resnet50", "densenet121", "googlenet", "inception_v3", "squeezenet1_1", "mobilenet_v2"),
-    *("mobilenet_v3_large", "efficientnet_b0", "convnext_tiny", "regnet_y_400mf", "swin_v2_t", "swin_t"),
-    *("vit_tiny_patch16_224", "vit_b_16", "bert", "gpt2", "llama", "t5-encoder", "roberta", "albert", "phi"),
-    *("all_minilm_l6_v2", "distilgpt2"),
+    *FAMILIES,
+    *("swin_t", "vit_b_16", "bert", "gpt2", "llama", "t5-encoder", "roberta", "albert", "phi"),
+    *("all_minilm_l6_v2", "distilgpt2", "t5_small", "tinyllama", "language_model"),
 )
-"""What is exported too: modules of ``evaluator_models.py``, and these."""
+"""What is exported too: the examples' modules, and those of ``evaluator_models.py``. Left out are
+``recurrence``, a loop over a dynamic length in Python, and ``yolov8n``, whose package is not needed here."""
 
-SIZES = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+TARGET = "sm86"
+"""The GPU that engines are built for, and kernels counted."""
+
+T5: dict[str, Any] = {
+    "vocab_size": 32128,
+    "d_model": 512,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 6,
+    "num_heads": 8,
+}
+LLAMA: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+}
+SIZES: dict[str, Any] = {
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+}
 
 
 @dataclass(frozen=True)
@@ -88,6 +118,25 @@ class Row:
     optimized: Counts
     without: Mapping[str, Counts]
     onnx: int | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """An engine for one GPU: its kernels and bytes, and how long it took."""
+
+    kernels: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engines of a model with all passes, and without one of them."""
+
+    step: str
+    model: str
+    whole: Built
+    without: Built
 
 
 def counts(graph: Graph) -> Counts:
@@ -192,34 +241,101 @@ def by_onnx(name: str) -> int | None:
 def export(name: str) -> None:
     """Export a module, its weights made up so that none is left out, and print the parsed layers."""
     import torch
-    from evaluator_models import CASES, tokens, transformers_case
 
-    further = (
-        transformers_case("all_minilm_l6_v2", "Bert", tokens(), **SIZES),
-        transformers_case("distilgpt2", "GPT2", tokens(), n_layer=6),
-    )
-    case = next(each for each in (*CASES, *further) if each.name == name)
+    module, inputs, axes = module_of(name)
     torch.manual_seed(0)
-    module = case.build().eval()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.rand_like(parameter) / 100 + 0.001)
-    inputs = case.inputs(2)
-    dynamic = torch.export.Dim.DYNAMIC
-    axes = tuple(dict.fromkeys((0, 1) if x.ndim == 2 else (0,), dynamic) for x in inputs)
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/m.onnx"
-        torch.onnx.export(module, inputs, file, dynamo=True, dynamic_shapes=(axes,))
+        torch.onnx.export(module, inputs, file, dynamo=True, dynamic_shapes=axes)
         _builder, network, _parser = parsed(file)
         print(f"layers {network.num_layers}")
+
+
+def module_of(name: str) -> tuple[Any, Any, Any]:
+    """A module, inputs for it, and what is dynamic in them."""
+    import torch
+    from evaluator_models import CASES, tokens, transformers_case
+
+    dynamic = torch.export.Dim.DYNAMIC
+    if name == "language_model":
+        inputs = (torch.zeros(7, 2, dtype=torch.int64), *(torch.randn(2, 2, 512) for _ in range(2)))
+        return (
+            oracle("lstm/lstm.py:LanguageModel", {}),
+            inputs,
+            ({0: dynamic, 1: dynamic}, *({1: dynamic},) * 2),
+        )
+    further = (
+        transformers_case("all_minilm_l6_v2", "Bert", tokens(), **SIZES),
+        transformers_case("distilgpt2", "GPT2", tokens(), n_layer=6),
+        transformers_case("t5_small", "T5Encoder", tokens(), **T5),
+        # Narrower, which has as many layers, and without a cache, which has fewer.
+        transformers_case("tinyllama", "Llama", tokens(), **LLAMA),
+    )
+    case = next((each for each in (*further, *CASES) if each.name == name and name not in FAMILIES), None)
+    if case is not None:
+        inputs = case.inputs(2)
+        axes = tuple(dict.fromkeys((0, 1) if x.ndim == 2 else (0,), dynamic) for x in inputs)
+        return case.build().eval(), inputs, (axes,)
+    entry = next(each for each in json.loads((EXAMPLES / "zoo.json").read_text()) if each["name"] == name)
+    inputs = tuple(torch.randn(2, *shape) for shape in entry["inputs"].values())
+    return oracle(entry["oracle"], entry["arguments"]), inputs, ({0: dynamic},) * len(inputs)
+
+
+def oracle(path: str, arguments: Mapping[str, Any]) -> Any:
+    """The module at an import path, or in a file of the examples."""
+    where, _, name = path.partition(":")
+    if where.endswith(".py"):
+        sys.path.insert(0, str((EXAMPLES / where).parent))
+        where = Path(where).stem
+    return getattr(importlib.import_module(where), name)(**arguments).eval()
+
+
+# --- Engines ----------------------------------------------------------------------------------------------
+
+
+def engines(rows: Sequence[Row], graphs: Mapping[tuple[str, str], Graph]) -> Iterator[Engines]:
+    """For each pass the engines of the model in which it saves most layers."""
+    for step in PIPELINE:
+        saved = [
+            (_more(row.without[step.name].layers, row.optimized.layers), row)
+            for row in rows
+            if step.name in row.without
+        ]
+        if saved:
+            row = max(saved, key=lambda pair: pair[0])[1]
+            graph = random_weights(graphs[row.name, row.source])
+            yield Engines(step.name, row.name, built(graph), built(graph, step.name))
+
+
+def built(graph: Graph, *skip: str) -> Built:
+    lowered = lower(optimize(graph, skip=skip))
+    began = time.perf_counter()
+    found = build_with_facts(lowered, CompileOptions(targets=(TARGET,)), kernels=True)
+    return Built(len(found.kernels), len(found.data), time.perf_counter() - began)
 
 
 # --- Reporting --------------------------------------------------------------------------------------------
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], built: Sequence[Engines]) -> str:
     """The Markdown of ``passes.md``."""
-    return "\n".join([HEADING, *by_pass(rows), "", LEFT_OUT, MODELS, *by_model(rows), ""])
+    parts = [HEADING, *by_pass(rows), "", ENGINES, *by_engine(built), "", LEFT_OUT, MODELS]
+    return "\n".join([*parts, *by_model(rows), ""])
+
+
+def by_engine(found: Sequence[Engines]) -> list[str]:
+    lines = ["| pass | model | kernels | bytes | seconds |", "|---|---|--:|--:|--:|"]
+    for each in found:
+        pairs = [
+            f"{each.without.kernels} → {each.whole.kernels}",
+            f"{each.without.bytes:,} → {each.whole.bytes:,}",
+            f"{each.without.seconds:.1f} → {each.whole.seconds:.1f}",
+        ]
+        lines.append(f"| `{each.step}` | {each.model} | {' | '.join(pairs)} |")
+    return lines
 
 
 HEADING = f"""# Passes
@@ -228,19 +344,31 @@ What each pass saves, over one example of each family and the programs captured 
 how many more nodes and layers the pipeline leaves without it. *RTX* are layers of TensorRT-RTX's network,
 *8.5* those that {OLDEST} would be given. Written by `python benchmarks/passes.py`.
 """
+ENGINES = f"""Engines of TensorRT-RTX for {TARGET} in float32, of the model in which the pass saves most
+layers: without the pass, and with it. The seconds are those of one build on two cores that did other things too.
+"""
 LEFT_OUT = """`remove_dead_nodes` finds nothing that the driver of the other passes has left; it is there for
 texts and for passes from outside. `recognise_rotary` costs layers on releases without the layer, which
-compose it.
+compose it. `merge_slices` has more nodes where it selects twice, but fewer layers: a select is two of them.
+`merge_equal_weights` saves layers alone: TensorRT-RTX stores equal constants once, of linear layers and of
+convolutions too (two equal ones of 1 MB take 1.06 MB, two others 2.10). `recognise_linear` alone costs
+kernels where a product is cut in three: 3 in a GPT-2 of three layers, 49 instead of 46, for TensorRT computes
+the three parts each for itself; `merge_heads` undoes that, and has 43.
 
 Left out, because they do not pay:
 
-- one linear layer for queries, keys and values: TensorRT-RTX makes one product of the three by itself. Its
-  list of kernels for an attention block is as long either way, 12 in float32 and 9 in float16, for sm86, sm89
-  and sm120, and the network has 25 layers instead of 23;
+- one linear layer for queries, keys and values that is cut by its outputs: TensorRT-RTX makes one product of
+  the three by itself, and one of three: 14 kernels for an attention block in float32 and 10 in float16 either
+  way. Cut head by head, as `merge_heads` does it, they are 12 and 8;
 - one 1 × 1 convolution for several of one tensor: three branches of an inception block take 7 computing
   kernels instead of 9, but the network has 17 layers instead of 9, and which is faster only a GPU can tell;
 - pads into convolutions and pools: no model here has a pad in front of one;
-- equal weights stored once: weights that are tied are one already.
+- group normalisation and softmax recognised where they are written out: no model here has one; the importer
+  knows both by name;
+- slices of one tensor that are joined again: no model here joins neighbours;
+- slices of what `split` has cut: 36 of a FocalNet, but the layer that they would replace stays for its other
+  results;
+- products of two linear layers: those here are read more than once, or multiply more as one.
 """
 MODELS = """Each model as it is written and after the pipeline; *by ONNX* are the layers that TensorRT's ONNX
 parser makes of the original as `torch.onnx.export` exports it, its batch and length dynamic as in the text.
@@ -302,14 +430,19 @@ def main() -> None:
         names = [name for name in BY_ONNX if not options.models or name in options.models]
         known |= {name: by_onnx(name) for name in names}
     rows: list[Row] = []
-    for name, source, graph in [*examples(), *captures()]:
+    graphs = {(name, source): graph for name, source, graph in [*examples(), *captures()]}
+    for (name, source), graph in graphs.items():
         if not options.models or name in options.models:
             rows.append(replace(measured(name, source, graph), onnx=known.get(name)))
             print("\n".join(by_model(rows)[-1:]), flush=True)
-    text = table(rows)
+    found = [*engines(rows, graphs)]
+    text = table(rows, found)
     print(text)
     if not options.models:
-        stored.write_text(json.dumps({"onnx": known, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+        measures = {"onnx": known, "rows": [asdict(row) for row in rows]}
+        stored.write_text(
+            json.dumps({**measures, "engines": [asdict(each) for each in found]}, indent=1) + "\n"
+        )
         (HERE / "passes.md").write_text(text)
 
 

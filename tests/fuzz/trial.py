@@ -1,6 +1,7 @@
 """One text tried: it is refused with diagnostics, or its graph keeps every promise.
 
-``python tests/fuzz/trial.py plausible 20000 1`` tries many, from a seed on, and prints what broke.
+``python tests/fuzz/trial.py plausible 20000 1`` tries many, from a seed on, and prints what broke. Those of
+``operators`` are programs over every operator, in which each pass alone and the pipeline keep the values.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from tests.fuzz.computing import compute
+from tests.closeness import IllConditioned
+from tests.fuzz import operators
+from tests.fuzz.computing import compute, passes_kept
 from tests.fuzz.programs import mapped, mutated, plausible, valid
 from tests.fuzz.sections import checkpoint
 from trtdsl.diagnostics import DiagnosticError, Source, render
 from trtdsl.elaborate import elaborate, elaborate_text, models
 from trtdsl.ir import Graph, difference, show, verify
+from trtdsl.reference import random_weights
 from trtdsl.syntax import format_text
 from trtdsl.weights.bind import bind
 
@@ -88,21 +92,42 @@ def _bound(graph: Graph, text: str) -> str:
     return "bound"
 
 
+def attempt_operators(seed: int, seen: Counter[str]) -> None:
+    """One program over every operator, at one point of its profile; what it had is counted."""
+    written = operators.program(random.Random(seed))
+    for name in written.used:
+        seen[f"operator {name}"] += 1
+    seen["scans"] += written.text.count("scan ")
+    seen["conds"] += written.text.count("= cond(")
+    graph = random_weights(written.graph, 1)
+    inputs = written.arrays(("min", "opt", "max")[seed % 3], seed)
+    try:
+        seen.update({f"pass {name}": n for name, n in passes_kept(graph, inputs, whole=True).items()})
+        seen["computed"] += 1
+    except IllConditioned:
+        seen["ill-conditioned"] += 1
+
+
 def main(source: str, count: int, first: int) -> None:
     """Try texts of consecutive seeds; print each that breaks, once for each way to break."""
     seen: Counter[str] = Counter()
     broken: Counter[str] = Counter()
     began = time.monotonic()
     for seed in range(first, first + count):
-        text, folder, lines = SOURCES[source](random.Random(seed))
+        text, lines = "", None
         try:
+            if source == "operators":
+                attempt_operators(seed, seen)
+                continue
+            text, folder, lines = SOURCES[source](random.Random(seed))
             answer = attempt(text, folder, lines)
             seen[compute(text) if source == "valid" and answer != "refused" else answer] += 1
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             way = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
             broken[way] += 1
-            if broken[way] == 1:
+            if broken[way] == 1 or source == "operators":
+                text = text or operators.program(random.Random(seed)).text
                 print(
                     f"=== seed {seed}: {way}: {str(error)[:2000]}\n{text[:4000]}\n{lines or ''}", flush=True
                 )

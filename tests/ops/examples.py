@@ -192,7 +192,13 @@ class Example:
         ranges = (next(iter(symbols(dim))) for dim in SYMBOLS.values())
         dims = [f"  dim {s.name} = {s.minimum} .. {s.optimum} .. {s.maximum}" for s in ranges]
         inputs = [f"  input {name}: {type}" for name, type in self.inputs.items()]
-        names = iter(self.inputs)
+        outputs = ", ".join(f"y{i}" for i in range(len(self.results)))
+        call = self.call([*self.inputs])
+        return "\n".join(["model m() {", *dims, *inputs, f"  {outputs} = {call}", f"  output {outputs}", "}"])
+
+    def call(self, operands: Sequence[str], label: str = "op") -> str:
+        """The example as a text writes it, its operands in order by these names."""
+        names = iter(operands)
         given = [
             f"[{', '.join(next(names) for _ in type)}]" if isinstance(type, list) else next(names)
             for type in self.operands.values()
@@ -200,13 +206,10 @@ class Example:
         if self.op.order or list(self.operands) != [o.name for o in self.op.operands[: len(self.operands)]]:
             given = [f"{name} = {value}" for name, value in zip(self.operands, given, strict=True)]
         if self.op.in_two_lists:
-            call = f"{self.name}({self.parameters})({', '.join(given)})"
-        elif isinstance(self.op, Module):
-            call = f"op: {self.name}({self.parameters})" + (f"({', '.join(given)})" if given else "")
-        else:
-            call = f"{self.name}({', '.join(filter(None, [*given, self.parameters]))})"
-        outputs = ", ".join(f"y{i}" for i in range(len(self.results)))
-        return "\n".join(["model m() {", *dims, *inputs, f"  {outputs} = {call}", f"  output {outputs}", "}"])
+            return f"{self.name}({self.parameters})({', '.join(given)})"
+        if isinstance(self.op, Module):
+            return f"{label}: {self.name}({self.parameters})" + (f"({', '.join(given)})" if given else "")
+        return f"{self.name}({', '.join(filter(None, [*given, self.parameters]))})"
 
     def __str__(self) -> str:
         return self.text

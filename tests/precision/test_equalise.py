@@ -159,6 +159,13 @@ FOLDED = {
   output y = scaled_dot_product_attention(q, q, v) -> transpose(1, 2) -> flatten(2) -> b: Linear(8)""",
         A | B,
     ),
+    "heads of one product": (
+        ROWS,
+        """h = x -> a: Linear(24) -> reshape(N, 6, 6, 4) -> transpose(1, 2)
+  q, k, v = split(h, 2, 1)
+  output y = scaled_dot_product_attention(q, k, v) -> transpose(1, 2) -> flatten(2) -> b: Linear(8)""",
+        A | B,
+    ),
 }
 
 

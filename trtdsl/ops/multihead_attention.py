@@ -180,15 +180,22 @@ class MultiheadAttention(Module):
     ) -> Tensor | tuple[Tensor, ...]:
         assert out_proj_weight is not None
         separate = (q_proj_weight, k_proj_weight, v_proj_weight)
-        q, k, v = self._projected(net, (query, key, value), in_proj_weight, separate, in_proj_bias)
-        k, v = self._extended(net, k, bias_k), self._extended(net, v, bias_v)
+        if (
+            in_proj_weight is not None
+            and query is key is value
+            and not (self.add_bias_kv or self.add_zero_attn)
+        ):
+            q, k, v = self._of_one(net, query, in_proj_weight, in_proj_bias)
+        else:
+            q, k, v = self._projected(net, (query, key, value), in_proj_weight, separate, in_proj_bias)
+            k, v = self._extended(net, k, bias_k), self._extended(net, v, bias_v)
+            q, k, v = (self._split(net, x) for x in (q, k, v))
         batch, _ = self._sizes(query.type)
         given = (key_padding_mask, attn_mask)
         merged = net.once(
             ("masks", self.num_heads, self.add_bias_kv, self.add_zero_attn, q.dtype, batch, *given),
             lambda: self._merged(net, q.dtype, batch, *given),
         )
-        q, k, v = (self._split(net, x) for x in (q, k, v))
         weights = None
         if self.need_weights:
             weights = self._weights(net, q, k, merged)
@@ -213,6 +220,11 @@ class MultiheadAttention(Module):
             return net.reshape(x, like.shape)
         return x if self.batch_first else net.transpose(x, (1, 0, 2))
 
+    def _of_one(self, net: Network, x: Tensor, packed: Tensor, bias: Tensor | None) -> list[Tensor]:
+        """The heads of queries, keys and values of one tensor, by one product that is cut head by head."""
+        heads = self._split(net, _affine(net, self._inside(net, x), packed, bias), 3)
+        return [_part(net, heads, 1, i * self.num_heads, self.num_heads) for i in range(3)]
+
     def _projected(
         self,
         net: Network,
@@ -224,7 +236,7 @@ class MultiheadAttention(Module):
         """Queries, keys and values, each ``[N, L, E]``."""
         query, key, value = operands
         width = _width(query.type, "query")
-        if packed is not None and query is key and key is value:
+        if packed is not None and query is key is value:
             # One product of the checkpoint's matrix as it is.
             joint = _affine(net, self._inside(net, query), packed, bias)
             return [_part(net, joint, 2, i * width, width) for i in range(3)]
@@ -281,11 +293,11 @@ class MultiheadAttention(Module):
         forbidden, allowed = (net.filled((1,) * 4, value, dtype) for value in (-math.inf, 0))
         return net.select(mask, forbidden, allowed)
 
-    def _split(self, net: Network, x: Tensor) -> Tensor:
-        """``[N, heads, L, E // heads]``."""
-        batch, length, _ = x.shape
-        width = _width(x.type, "query") // self.num_heads
-        return net.shuffle(x, (0, 1, 2), (batch, length, self.num_heads, width), (0, 2, 1, 3))
+    def _split(self, net: Network, x: Tensor, times: int = 1) -> Tensor:
+        """``[N, heads, L, E // heads]``, of ``times`` as many heads."""
+        batch, length, width = x.shape
+        heads = times * self.num_heads
+        return net.shuffle(x, (0, 1, 2), (batch, length, heads, width // heads), (0, 2, 1, 3))
 
     def _weights(self, net: Network, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
         factor = 1 / math.sqrt(_width(q.type, "query"))

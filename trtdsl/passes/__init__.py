@@ -25,6 +25,7 @@ from trtdsl.passes.load import load_pass
 from trtdsl.passes.merge_branches import merge_branches
 from trtdsl.passes.merge_common_subexpressions import merge_common_subexpressions
 from trtdsl.passes.merge_equal_weights import merge_equal_weights
+from trtdsl.passes.merge_heads import merge_heads
 from trtdsl.passes.merge_moves import merge_moves
 from trtdsl.passes.merge_slices import merge_slices
 from trtdsl.passes.recognise_activations import recognise_activations
@@ -54,6 +55,7 @@ PIPELINE: tuple[Pass, ...] = (
     compose_convolutions,
     merge_slices,
     merge_moves,
+    merge_heads,
     remove_dead_nodes,
 )
 """The passes of `compile`, in order; each one says itself what it must stand before or after, and why."""
@@ -177,6 +179,7 @@ __all__ = [
     "merge_branches",
     "merge_common_subexpressions",
     "merge_equal_weights",
+    "merge_heads",
     "merge_moves",
     "merge_slices",
     "operator_counts",

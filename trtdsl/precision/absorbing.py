@@ -33,6 +33,7 @@ from trtdsl.ops.attention import ScaledDotProductAttention
 from trtdsl.ops.base import Op
 from trtdsl.ops.batch_norm import BATCH_NORMS
 from trtdsl.ops.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from trtdsl.ops.joining import Chunk, Split
 from trtdsl.ops.layer_norm import (
     GroupNorm,
     InstanceNorm1d,
@@ -76,7 +77,7 @@ class Origins:
             if rule := _LAYERS.get(type(node.op)):
                 return self._of_layer(node, rule(node, factor))
             step = _STEPS.get(type(node.op))
-            found = step(node, factor) if step else None
+            found = step(node, factor) if step else _of_piece(node, value, factor)
             if found is None:
                 return None
             value, factor = found
@@ -167,6 +168,19 @@ def _squeezed(factor: Array) -> Array:
         if factor.shape[dim] > 1 and bool((factor == first).all()):
             factor = first
     return factor
+
+
+def _of_piece(node: Node, value: Value, factor: Array) -> _Step:
+    """The factors of what was cut into pieces, from those of one of them: the others stay as they are."""
+    if not isinstance(node.op, Split | Chunk):
+        return None
+    whole = _input(node)
+    dim, sizes = node.op.pieces(whole.type)
+    place = node.results.index(value)
+    before, behind = sum(sizes[:place]), sum(sizes[place + 1 :])
+    factor = np.repeat(factor, sizes[place], dim) if factor.shape[dim] == 1 else factor
+    margins = [(before, behind) if axis == dim else (0, 0) for axis in range(factor.ndim)]
+    return whole, np.pad(factor, margins, constant_values=1.0)
 
 
 def _product(node: Node, factor: Array) -> _Step:
