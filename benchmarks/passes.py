@@ -35,7 +35,7 @@ from trtdsl.importers.checking import checked
 from trtdsl.importers.module import import_program
 from trtdsl.importers.program import Program
 from trtdsl.importers.program_json import from_json
-from trtdsl.ir import Graph, rebuild, walk
+from trtdsl.ir import Graph, Value, rebuild, walk
 from trtdsl.options import CompileOptions
 from trtdsl.passes import PIPELINE, optimize
 from trtdsl.reference import random_weights
@@ -179,7 +179,7 @@ def measured(name: str, source: str, graph: Graph) -> Row:
 
 def valued(graph: Graph) -> Graph:
     """The graph with a number of its own for each weight that has no values: no weight takes memory."""
-    values = {
+    values: dict[Value, Value] = {
         weight: weight.replace(
             data=np.broadcast_to(
                 np.asarray(0.5 + crc32(weight.key.encode()) / 2**33).astype(weight.type.dtype.numpy),
@@ -211,7 +211,7 @@ def captures() -> Iterator[tuple[str, str, Graph]]:
         program = from_json(gzip.decompress(path.read_bytes()).decode())
         found = import_program(program)
         graph = checked(found.text, {**state_of(program), **found.constants})
-        shapes = {w: w.replace(data=None) for w in graph.weights if not w.constant}
+        shapes: dict[Value, Value] = {w: w.replace(data=None) for w in graph.weights if not w.constant}
         yield path.name.removesuffix(".json.gz"), "imported", rebuild(graph, graph.nodes, shapes)
 
 
@@ -345,7 +345,8 @@ how many more nodes and layers the pipeline leaves without it. *RTX* are layers 
 *8.5* those that {OLDEST} would be given. Written by `python benchmarks/passes.py`.
 """
 ENGINES = f"""Engines of TensorRT-RTX for {TARGET} in float32, of the model in which the pass saves most
-layers: without the pass, and with it. The seconds are those of one build on two cores that did other things too.
+layers: without the pass, and with it. The seconds are those of one build on two cores that did other things
+too.
 """
 LEFT_OUT = """`remove_dead_nodes` finds nothing that the driver of the other passes has left; it is there for
 texts and for passes from outside. `recognise_rotary` costs layers on releases without the layer, which
