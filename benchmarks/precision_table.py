@@ -23,6 +23,7 @@ LIMITS: dict[tuple[str, str], dict[str, float]] = {
         "top 10": 0.965,
         "worst cosine": 0.99,
     },
+    ("minilm", "int4"): {"error": 0.332, "cosine": 0.945, "Spearman": 0.945, "top 10": 0.835},
     ("minilm", "fp8"): {"error": 0.072, "cosine": 0.9975, "Spearman": 0.997},
     ("onet", "int8"): {"error": 0.04, "decisions": 0.996},
     ("onet", "int8, all layers"): {"error": 0.048},
@@ -111,19 +112,28 @@ def _kernels(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     if not listed:
         return
     targets = list(dict.fromkeys(target for row in listed for target in row["kernels"]))
-    yield "Planned layers that TensorRT's list of kernels has in the narrow type, and the bytes of their"
-    yield "weights as a share of float32's:"
+    yield "Planned layers that TensorRT's list of kernels has in the narrow type, the bytes of their"
+    yield "weights as a share of float32's, with the scales of blocks, and those of the engine for the first"
+    yield "of the GPUs:"
     yield ""
-    yield f"| recipe | {' | '.join(targets)} | weights |"
-    yield f"|---|{'---|' * (len(targets) + 1)}"
+    yield f"| recipe | {' | '.join(targets)} | weights | engine |"
+    yield f"|---|{'---|' * (len(targets) + 2)}"
     for row in listed:
         cells = [_kernel_cell(row["kernels"].get(target)) for target in targets]
         share = next((each["weights"] for each in row["kernels"].values() if each["weights"]), None)
-        yield f"| {row['way']} | {' | '.join(cells)} | {'' if share is None else f'{share:.1%}'} |"
+        size = next(each["engine bytes"] for each in row["kernels"].values())
+        told = f"{'' if share is None else f'{share:.1%}'} | {size / 1e6:.1f} MB"
+        yield f"| {row['way']} | {' | '.join(cells)} | {told} |"
 
 
 def _kernel_cell(found: dict[str, Any] | None) -> str:
     if found is None:
-        return "has no float8"
-    others = "; ".join(f"{label} {told}" for label, told in found["otherwise"].items())
+        return "has none of it"
+    by_kind: dict[str, list[str]] = {}
+    for label, told in found["otherwise"].items():
+        by_kind.setdefault(told, []).append(label)
+    others = "; ".join(
+        f"{labels[0] if len(labels) == 1 else f'{len(labels)} layers'} {told}"
+        for told, labels in by_kind.items()
+    )
     return f"{found['as planned']} of {found['planned']}" + (f" ({others})" if others else "")

@@ -45,7 +45,7 @@ class Checked(msgspec.Struct, frozen=True):
 class Compiled(msgspec.Struct, frozen=True):
     """An engine on disk: its path, manifest and notes, and the operators' counts before and after passes.
 
-    ``precision`` says what became of the layers that a recipe wants in int8 or float8.
+    ``precision`` says what became of the layers that a recipe wants in a narrow precision.
     """
 
     engine: Path
@@ -59,7 +59,7 @@ class Compiled(msgspec.Struct, frozen=True):
 class Optimized(msgspec.Struct, frozen=True):
     """The graph to lower, the names of the passes that made it, and whether its network is a mixed one.
 
-    ``notes`` say what the precision changed, ``narrowed`` how layers came to int8 or float8.
+    ``notes`` say what the precision changed, ``narrowed`` how layers became narrow.
     """
 
     graph: Graph
@@ -154,14 +154,11 @@ def _spelled(name: str, value: Any) -> list[str]:
         return [yes if value else no]
     if isinstance(value, Mapping):
         items = cast(Mapping[Any, Any], value).items()
-        return [part for key, each in items for part in (name, f"{key}={_value(key, each)}")]
+        # Parameters have values of the language, and types have labels.
+        shown = literal if name == "-D" else ",".join
+        return [part for key, each in items for part in (name, f"{key}={shown(each)}")]
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return [name, ",".join(map(str, cast(Sequence[Any], value))) if several else str(value)]
-
-
-def _value(key: object, value: Any) -> str:
-    """What stands behind a name: a parameter's value, or labels by a type."""
-    return literal(value) if isinstance(key, str) else ",".join(value)
 
 
 def compile_graph(
@@ -205,7 +202,7 @@ def compile_graph(
 def explain_graph(
     graph: Graph, options: CompileOptions, *, progress: ProgressCallback | None = None
 ) -> PrecisionReport:
-    """What becomes of each layer by a recipe for int8 or float8: all that `compile` does but to write.
+    """What becomes of each layer by a recipe for a narrow precision: all that `compile` does but to write.
 
     Raises what :func:`compile_graph` does.
     """
@@ -213,7 +210,7 @@ def explain_graph(
     from trtdsl.trt.build import build_with_facts
 
     if options.recipe is None or not options.recipe.is_narrow:
-        text = "there is nothing to explain but layers in int8 and float8"
+        text = "there is nothing to explain but layers in a narrow precision"
         raise UsageError(Diagnostic(text, help=("give `--precision int8`",)))
     optimized, lowered = _lowered(graph, options, progress=progress)
     built = build_with_facts(lowered, options, progress=progress, kernels=True)
@@ -346,7 +343,7 @@ def optimize_graph(
     optimized = optimize(graph, steps, after=after, refused=refused)
     if recipe is None:
         return Optimized(optimized, passes)
-    precision, narrowed = DType(recipe.precision), None
+    narrowed = None
     if recipe.is_narrow:
         from trtdsl.precision.pipeline import narrow
 
@@ -354,6 +351,8 @@ def optimize_graph(
         optimized, precision, passes = narrowed.graph, narrowed.around, (*passes, QUANTIZE)
         if after:
             after(QUANTIZE, optimized)
+    else:
+        precision = DType(recipe.precision)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
     optimized, mixed, notes = in_precision(optimized, precision, dialect, recipe, progress)
     notes = (*notes, *(narrowed.notes if narrowed else ()))

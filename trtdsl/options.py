@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.flags import choice, chosen
-from trtdsl.recipe import Recipe, dtype_of, recipe_of
+from trtdsl.recipe import Recipe, precision_of, recipe_of
 
 if TYPE_CHECKING:
     from trtdsl.types import DType
@@ -130,6 +130,6 @@ def _recipe(precision: DType | str | None, recipe: Recipe | str | Path | None) -
         recipe = recipe_of(recipe, {})
     if precision is None or recipe is None:
         return recipe if precision is None else Recipe(precision=precision)
-    if (wanted := dtype_of(precision, "the precision is", narrow=True)) is not recipe.precision:
+    if (wanted := precision_of(precision)) != recipe.precision:
         raise UsageError(Diagnostic(f"the precision is {wanted}, but {recipe.precision} in the recipe"))
     return recipe

@@ -32,6 +32,22 @@ Method: TypeAlias = Literal["max", "percentile", "mse", "entropy"]
 METHODS: tuple[Method, ...] = ("max", "percentile", "mse", "entropy")
 """How the range of a tensor is chosen from what was seen of it."""
 
+Rounding: TypeAlias = Literal["nearest", "awq", "gptq"]
+ROUNDINGS: tuple[Rounding, ...] = ("nearest", "awq", "gptq")
+"""How weights are rounded where they alone become narrow."""
+
+NARROW = {"int8": "int8", "float8": "float8_e4m3fn", "fp8": "float8_e4m3fn"}
+"""The types that are chosen for some layers only, by the names that they have here."""
+
+WEIGHTS_ONLY = ("int4", "int8-weights")
+"""Precisions in which weights are held, and nothing is computed."""
+
+DYNAMIC = ("nvfp4", "mxfp8")
+"""Precisions in which tensors get scales of blocks while the network runs."""
+
+BLOCKS = (128, 64, 32, 16)
+"""How many elements of int4 may share a scale: with more TensorRT reads them back in a kernel of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -47,8 +63,9 @@ class Recipe:
             FLAG: Flag(
                 ("--precision",),
                 "DTYPE",
-                "Compute in float32, float16 or bfloat16, or what pays in int8 or float8; inputs and outputs "
-                "keep their types.",
+                "Compute in float32, float16 or bfloat16, or what pays in int8, float8, nvfp4 or mxfp8; int4 "
+                "and int8-weights hold the weights of linear layers in few bits. Inputs and outputs keep "
+                "their types.",
             )
         }
     )
@@ -56,7 +73,7 @@ class Recipe:
         None,
         "--around",
         metavar="DTYPE",
-        help="What is computed around int8 and float8: float16 by default, or the model's own bfloat16.",
+        help="What is computed around narrow layers: float16 by default, or the model's own bfloat16.",
     )
     edges: DType | str | None = choice(
         None,
@@ -82,16 +99,17 @@ class Recipe:
         None,
         "--calibrate",
         metavar="FILE",
-        help="Data that the ranges of int8 and float8 are found with, and what float16 does not hold: a .npz "
-        "file with an array for each input, samples along the first dimension; of a model with one input a "
-        ".npy file will do.",
+        help="Data that ranges are found and weights are rounded with, and what float16 does not hold: a "
+        ".npz file with an array for each input, samples along the first dimension; of a model with one "
+        "input a .npy file will do.",
     )
     samples: int | None = choice(None, "--samples", metavar="N", help="Use the first N samples only.")
-    method: Method = choice(
-        "max",
+    method: Method | Rounding | None = choice(
+        None,
         "--method",
         metavar="NAME",
-        help="How a range is chosen: max (default), percentile, mse, entropy.",
+        help="How a range is chosen: max (default), percentile, mse, entropy; how weights alone are rounded: "
+        "nearest, or with data gptq (default then) or awq.",
     )
     percentile: float | None = choice(
         None,
@@ -118,9 +136,15 @@ class Recipe:
         metavar="ALPHA",
         help="How much of the channels' differences to move from tensors into weights, from 0 (none) to 1.",
     )
+    block: int | None = choice(
+        None,
+        "--block",
+        metavar="N",
+        help="How many elements of int4 share a scale at most: 128 by default, 64, 32 or 16.",
+    )
 
     def __post_init__(self) -> None:
-        precision = dtype_of(self.precision, "the precision is", narrow=True)
+        precision = precision_of(self.precision)
         around = None if self.around is None else dtype_of(self.around, "`--around` is")
         edges = None if self.edges is None else dtype_of(self.edges, "`--edges` is")
         chosen(self, precision=precision, around=around, edges=edges)
@@ -132,8 +156,22 @@ class Recipe:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether layers become int8 or float8."""
-        return str(self.precision) in NARROW.values()
+        """Whether some layers become narrow: int8, float8, or one of the formats."""
+        return str(self.precision) in (*NARROW.values(), *WEIGHTS_ONLY, *DYNAMIC)
+
+    @property
+    def is_of_weights(self) -> bool:
+        """Whether weights alone become narrow."""
+        return str(self.precision) in WEIGHTS_ONLY
+
+    @property
+    def chosen_method(self) -> str:
+        """The method, or what it is where none is named."""
+        if self.method is not None:
+            return self.method
+        if self.is_of_weights:
+            return "nearest" if self.calibrate is None else "gptq"
+        return "max"
 
     def words(self) -> dict[str, Any]:
         """What was chosen, by the words of a file of a recipe; those that are the default are left out."""
@@ -142,10 +180,6 @@ class Recipe:
         if self.method == "max":
             stated.pop("method")
         return {word: _plain(value) for word, value in stated.items()}
-
-
-NARROW = {"int8": "int8", "float8": "float8_e4m3fn", "fp8": "float8_e4m3fn"}
-"""The types that are chosen for some layers only, by the names that they have here."""
 
 
 def recipe_of(path: str | Path | None, given: Mapping[str, Any]) -> Recipe | None:
@@ -169,8 +203,8 @@ def recipe_of(path: str | Path | None, given: Mapping[str, Any]) -> Recipe | Non
 
 
 def _require_same(read: object, given: object, path: object) -> None:
-    precisions = [dtype_of(each, "the precision is", narrow=True) for each in (read, given)]
-    if precisions[0] is not precisions[1]:
+    precisions = [precision_of(each) for each in (read, given)]
+    if precisions[0] != precisions[1]:
         text = f"`--precision {given}`, but the precision of `{path}` is {precisions[0]}"
         raise UsageError(Diagnostic(text, help=("leave `--precision` out",)))
 
@@ -229,25 +263,40 @@ def dtype_of(wanted: object, what: str, *, narrow: bool = False) -> DType:
     found = names.get(str(wanted)) or next((dtype for dtype in names.values() if wanted is dtype), None)
     if found is None or not isinstance(wanted, (str, DType)):
         listed = [name for name in names if name != "fp8"]
+        listed += (*WEIGHTS_ONLY, *DYNAMIC) if narrow else ()
         raise UsageError(Diagnostic(f"{what} `{wanted}`: choose one of {', '.join(listed)}"))
     return found
 
 
+def precision_of(wanted: object) -> DType | str:
+    """A precision by its name: a type, or the name of a format."""
+    return _narrow_of(wanted, "the precision is")
+
+
+def _narrow_of(wanted: object, what: str) -> DType | str:
+    known = (*WEIGHTS_ONLY, *DYNAMIC)
+    return str(wanted) if str(wanted) in known else dtype_of(wanted, what, narrow=True)
+
+
 def _patterns(
     given: Mapping[DType | str, Sequence[str] | str], option: str, *, narrow: bool = False
-) -> dict[DType, tuple[str, ...]]:
-    found: dict[DType, tuple[str, ...]] = {}
+) -> dict[DType | str, tuple[str, ...]]:
+    found: dict[DType | str, tuple[str, ...]] = {}
     for key, value in given.items():
-        dtype = dtype_of(key, f"the type of `{option}` is", narrow=narrow)
+        what = f"the type of `{option}` is"
+        dtype = _narrow_of(key, what) if narrow else dtype_of(key, what)
         parts = value.split(",") if isinstance(value, str) else value
         found[dtype] = (*found.get(dtype, ()), *(part.strip() for part in parts if part.strip()))
     return found
 
 
 def _problems_of_numbers(recipe: Recipe) -> Iterator[str]:
-    if recipe.method not in METHODS:
-        near = did_you_mean(str(recipe.method), METHODS)
-        yield f"`--method {recipe.method}`: choose one of {', '.join(METHODS)}{near}"
+    methods = ROUNDINGS if recipe.is_of_weights else METHODS
+    if recipe.method is not None and recipe.method not in methods:
+        near = did_you_mean(str(recipe.method), methods)
+        yield f"`--method {recipe.method}`: choose one of {', '.join(methods)}{near}"
+    if recipe.block is not None and recipe.block not in BLOCKS:
+        yield f"`--block` takes one of {', '.join(map(str, BLOCKS))}, not {recipe.block!r}"
     numbers = (
         ("samples", 1, math.inf, "a number of samples from 1 on"),
         ("percentile", 50, 100, "a percentage from 50 to 100"),
@@ -274,6 +323,10 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if not recipe.is_narrow:
         yield from _contradictions_of_floats(recipe, given)
         return
+    if "block" in given and str(recipe.precision) != "int4":
+        yield f"`--block` is for int4, not for {recipe.precision}", ""
+    if recipe.is_of_weights or str(recipe.precision) == "mxfp8":
+        yield from _contradictions_without_ranges(recipe, given)
     if "scales" in given and "save_scales" in given:
         yield "`--save-scales` would write the ranges that `--scales` gives", "leave one of them out"
     for word in ("method", "percentile"):
@@ -283,14 +336,26 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 "leave one of them out",
             )
     for word in ("samples", "method", "save_scales", "max_error"):
-        if word in given and "calibrate" not in given:
+        if word in given and given[word] != "nearest" and "calibrate" not in given:
             yield f"`{_flag_of(word)}` is about data, and there are none", "give them with `--calibrate`"
     if "percentile" in given and recipe.method != "percentile":
         yield "`--percentile` is for another method", "add `--method percentile`"
     for dtype in recipe.allow:
-        if dtype is not recipe.precision:
+        if dtype != recipe.precision:
             yield f"`--allow {dtype}=…` allows nothing where the precision is {recipe.precision}", ""
     yield from _both(recipe)
+
+
+def _contradictions_without_ranges(recipe: Recipe, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What says nothing of a format for which no tensor has a range of its own."""
+    words = ["percentile", "scales", "save_scales"]
+    if not recipe.is_of_weights:
+        words += ["method", "equalise"]
+    elif recipe.chosen_method != "awq" and recipe.equalise is not None:
+        yield "`--equalise` is for another method", "add `--method awq`"
+    for word in words:
+        if word in given:
+            yield f"`{_flag_of(word)}` is about ranges, and {recipe.precision} has none", ""
 
 
 _OF_FLOATS = ("precision", "edges", "keep", "allow", "calibrate", "samples")
@@ -300,7 +365,8 @@ _OF_FLOATS = ("precision", "edges", "keep", "allow", "calibrate", "samples")
 def _contradictions_of_floats(recipe: Recipe, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What does not go together in a recipe for a floating-point type."""
     for word in given.keys() - {*_OF_FLOATS}:
-        yield f"`{_flag_of(word)}` is for int8 and float8, not for {recipe.precision}", ""
+        narrow = "int4" if word == "block" else "int8 and float8"
+        yield f"`{_flag_of(word)}` is for {narrow}, not for {recipe.precision}", ""
     if str(recipe.precision) == "float32":
         for word in given.keys() - {"precision"}:
             yield f"`{_flag_of(word)}` says nothing where all is computed in float32", ""

@@ -133,6 +133,12 @@ def test_what_dynamic_quantisation_refuses() -> None:
     assert "20 elements of dimension 1" in refused(DynamicQuantize(), t("float32[2, 20]"), one)
     assert "must be float32, not float16" in refused(DynamicQuantize(), t("float32[2, 16]"), t("float16[]"))
     assert "rank 0, not 1" in refused(DynamicQuantize(), t("float32[2, 16]"), t("float32[1]"))
+    assert "needs the `scale` of the whole tensor" in refused(DynamicQuantize(), t("float32[2, 16]"))
+    powers = DynamicQuantize(dtype=DType.FLOAT8)
+    assert "has no `scale`" in refused(powers, t("float32[2, 32]"), one)
+    assert "16 elements of dimension 1 do not make blocks of 32" in refused(powers, t("float32[2, 16]"))
+    wanted = "makes float4_e2m1fn and float8_e4m3fn, not int8"
+    assert wanted in refused(DynamicQuantize(dtype=DType.INT8), t("float32[2, 32]"))
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -147,6 +153,19 @@ def test_blocks_are_quantised_as_they_come(axis: int) -> None:
     back = run_node(Dequantize(), {"input": scales, "scale": torch.tensor(0.5)})[0]
     (y,) = run_node(Dequantize(axis=axis), {"input": q, "scale": back})
     assert y.reshape(-1)[:5].tolist() == [12.0, -4.0, 2.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_blocks_have_powers_of_two(axis: int) -> None:
+    """900 becomes 450 by 2, which is beyond 448, and 225 by 4; 448 is held by 1, and zeros by anything."""
+    x = torch.zeros(1, 96)
+    x[0, 0], x[0, 1], x[0, 32] = 900.0, 3.0, 448.0
+    x = x if axis else x.T.contiguous()
+    q, scales = run_node(DynamicQuantize(axis, DType.FLOAT8), {"input": x})
+    assert scales.reshape(-1)[:2].tolist() == [4.0, 1.0]
+    assert q.float().reshape(-1)[[0, 1, 32, 64]].tolist() == [224.0, 0.75, 448.0, 0.0]
+    (y,) = run_node(Dequantize(DType.FLOAT32, axis), {"input": q, "scale": scales})
+    assert y.reshape(-1)[[0, 1, 32, 64]].tolist() == [896.0, 3.0, 448.0, 0.0]
 
 
 def model(body: str, inputs: str = "input x: float32[2, 64]") -> Graph:

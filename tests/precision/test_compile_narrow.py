@@ -262,7 +262,7 @@ def test_there_is_nothing_to_explain(
     folder: Path, capsys: pytest.CaptureFixture[str], told: list[str]
 ) -> None:
     assert trtdsl("explain", *FILES, *told) == 2
-    assert "nothing to explain but layers in int8 and float8" in capsys.readouterr().err
+    assert "nothing to explain but layers in a narrow precision" in capsys.readouterr().err
 
 
 def test_what_is_never_narrow_is_counted(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @pass_option(
     "--print-after",
     help="Print the graph after these passes: {passes}; with --precision also convert_precision, "
-    "with int8 or float8 quantize.",
+    "with int8, int4 and their kind quantize.",
 )
 @pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes.")

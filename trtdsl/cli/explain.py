@@ -1,4 +1,4 @@
-"""`trtdsl explain`: what becomes of each layer in int8 or float8, and why."""
+"""`trtdsl explain`: what becomes of each layer in a narrow precision, and why."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def explain(
     options: CompileOptions,
     as_json: bool,
 ) -> None:
-    """Say in which type each layer is computed, and why, of a model in int8 or float8.
+    """Say in which type each layer is computed, and why, of a model in a narrow precision.
 
     The model is built as by `compile`, and nothing is written.
     """

@@ -187,6 +187,7 @@ def _names_or_none(texts: Sequence[str]) -> tuple[str, ...] | None:
 _READ_ONE: Mapping[str, Callable[[Any], Any]] = {
     "weights_dtype": _weights_dtype,
     "samples": _number("--samples", int),
+    "block": _number("--block", int),
     "percentile": _number("--percentile", float),
     "max_error": _number("--max-error", float),
     "equalise": _number("--equalise", float),

@@ -11,7 +11,7 @@ is known of them at compile time is checked here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trtdsl.ops.base import Function, Unusable, static
 from trtdsl.ops.refused import Refused
@@ -167,13 +167,19 @@ class Dequantize(_Scaled):
 
 
 class DynamicQuantize(_Scaled):
-    """Blocks of 16 elements along ``axis`` in float4_e2m1fn, and a scale of each in float8_e4m3fn, found from
-    the largest of the block while the network runs: `q, s = dynamic_quantize(x, g)` stands for
-    `dequantize(q, dequantize(s, g), axis = -1)`.
+    """Blocks along ``axis``, and a scale of each that is found from the block's largest number while the
+    network runs: of 16 elements in float4_e2m1fn with scales in float8_e4m3fn (nvfp4), or with
+    ``dtype = float8_e4m3fn`` of 32 with scales in float8_e8m0fnu, which are powers of two (mxfp8).
 
-    A block's scale is its largest magnitude divided by 6 and by ``scale``, so that ``scale`` is about the
-    tensor's largest magnitude divided by 6 * 448; it must be known when the engine is built. A product of two
-    tensors that are kept so is computed in float4 from sm100 on.
+    `q, s = dynamic_quantize(x, g)` stands for `dequantize(q, dequantize(s, g), axis = -1)`: a block's scale
+    is its largest magnitude divided by 6 and by ``scale``, so that ``scale`` is about the tensor's largest
+    magnitude divided by 6 * 448; it must be known when the engine is built. A product of two tensors that
+    are kept so is computed in float4 from sm100 on.
+
+    `q, s = dynamic_quantize(x, dtype = float8_e4m3fn)`, without ``scale``, stands for
+    `dequantize(q, s, dtype = float32, axis = -1)`. How TensorRT chooses a block's power of two is not
+    documented; here it is the least by which its largest magnitude becomes 448 at most. TensorRT-RTX computes
+    products of these in float16.
     """
 
     name = "dynamic_quantize"
@@ -186,28 +192,48 @@ class DynamicQuantize(_Scaled):
     )
 
     axis: int = -1
+    dtype: DType = DType.FLOAT4
 
-    def infer(self, input: TensorType, scale: TensorType) -> tuple[TensorType, TensorType]:
+    def infer(self, input: TensorType, scale: TensorType | None = None) -> tuple[TensorType, TensorType]:
         require_floating(input, self.name, "input")
         require_rank(input, (2, 3), "`dynamic_quantize`", "input")
         axis = wrap_dim(self.axis, input.rank, "axis")
         if axis < input.rank - 2:
             raise Refused("TensorRT quantises blocks along the last two dimensions only", "axis")
-        _require_scale_dtype(scale, input.dtype)
-        require_rank(scale, (0,), "`scale`", "scale")
+        kind = self._kind(input, scale)
         size = static(input.shape[axis], f"dimension {axis}, which is in blocks,", "input")
-        if size % BLOCK:
-            raise Refused(f"the {size} elements of dimension {axis} do not make blocks of {BLOCK}", "input")
-        scales = (*input.shape[:axis], size // BLOCK, *input.shape[axis + 1 :])
-        return input.with_dtype(DType.FLOAT4), TensorType(DType.FLOAT8, scales)
+        if size % kind.block:
+            text = f"the {size} elements of dimension {axis} do not make blocks of {kind.block}"
+            raise Refused(text, "input")
+        scales = (*input.shape[:axis], size // kind.block, *input.shape[axis + 1 :])
+        return input.with_dtype(self.dtype), TensorType(kind.scales, scales)
 
-    def lower(self, net: Network, input: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+    def _kind(self, input: TensorType, scale: TensorType | None) -> _Kind:
+        """That of the type; refused where its scale is missing, or one is given that it does not have."""
+        if (kind := _KINDS.get(self.dtype)) is None:
+            names = " and ".join(map(str, _KINDS))
+            raise Refused(f"`{self.name}` makes {names}, not {self.dtype}", "dtype")
+        if scale is None and self.dtype is DType.FLOAT4:
+            help = "a tensor's largest magnitude divided by 6 * 448, as a parameter or constant"
+            raise Refused(f"{self.dtype} needs the `scale` of the whole tensor", "input", help)
+        if scale is not None:
+            if self.dtype is not DType.FLOAT4:
+                raise Refused(f"{self.dtype} has no `scale` of the whole tensor", "scale", "leave it out")
+            _require_scale_dtype(scale, input.dtype)
+            require_rank(scale, (0,), "`scale`", "scale")
+        return kind
+
+    def lower(self, net: Network, input: Tensor, scale: Tensor | None = None) -> tuple[Tensor, ...]:
         if not net.has(self.name):
             raise Refused("nothing is quantised as it comes before TensorRT 10.8", help="use tensorrt_rtx")
-        kinds = self.axis % input.rank, BLOCK, DType.FLOAT4, DType.FLOAT8
-        return net.add_multiple(self.name, input, *kinds, results=net.results, inputs={1: scale})
+        kind = _KINDS[self.dtype]
+        kinds = self.axis % input.rank, kind.block, self.dtype, kind.scales
+        inputs = {} if scale is None else {1: scale}
+        return net.add_multiple(self.name, input, *kinds, results=net.results, inputs=inputs)
 
-    def reference(self, torch: Any, input: Any, scale: Any) -> Any:
+    def reference(self, torch: Any, input: Any, scale: Any = None) -> Any:
+        if scale is None:
+            return self._powers_of_two(torch, input)
         axis, wide = self.axis % input.ndim, torch.promote_types(torch.float32, scale.dtype)
         numbers, outer = input.to(wide), scale.to(wide)
         largest = numbers.unflatten(axis, (-1, BLOCK)).abs().amax(axis + 1)
@@ -216,6 +242,25 @@ class DynamicQuantize(_Scaled):
         # A block whose scale is rounded to 0 is 0.
         quotient = torch.where(divisor == 0, 0.0, numbers / torch.where(divisor == 0, 1.0, divisor))
         return rounded(torch, quotient, DType.FLOAT4), scales
+
+    def _powers_of_two(self, torch: Any, input: Any) -> Any:
+        axis, wide = self.axis % input.ndim, torch.promote_types(torch.float32, input.dtype)
+        numbers, block = input.to(wide), _KINDS[self.dtype].block
+        largest = numbers.unflatten(axis, (-1, block)).abs().amax(axis + 1)
+        exponents = torch.ceil(torch.log2(largest / LARGEST[self.dtype])).clamp(-127, 127)
+        scales = torch.exp2(exponents)
+        quotient = numbers / scales.repeat_interleave(block, axis)
+        return rounded(torch, quotient, self.dtype), scales
+
+
+class _Kind(NamedTuple):
+    """How many elements share a scale, and the type of that."""
+
+    block: int
+    scales: DType
+
+
+_KINDS = {DType.FLOAT4: _Kind(BLOCK, DType.FLOAT8), DType.FLOAT8: _Kind(32, DType.FLOAT8_E8M0)}
 
 
 # --- Scales ------------------------------------------------------------------------------------------------

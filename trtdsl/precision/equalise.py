@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import networkx
 import numpy as np
@@ -67,11 +67,37 @@ def equalise(
     """
     if alpha == 0:
         return Equalised(graph, ranges, {})
+
+    def by_size(group: Sequence[QuantisableLayer]) -> tuple[Array, float] | None:
+        sizes = _sizes(group, ranges)
+        return None if sizes is None else (_factors_of(group, sizes, alpha), alpha)
+
+    return equalise_by(graph, ranges, labels, by_size, products)
+
+
+Choose: TypeAlias = Callable[[Sequence[QuantisableLayer]], "tuple[Array, float] | None"]
+"""Layers that share a tensor, and what its channels are to be divided by, with the alpha that this stands
+for; None leaves them as they are."""
+
+
+def equalise_by(
+    graph: Graph, ranges: Ranges, labels: Collection[str], choose: Choose, products: bool = True
+) -> Equalised:
+    """The graph with the inputs of the layers of these labels divided as ``choose`` says, group by group."""
     layers = [layer for layer in quantisable_layers(graph) if layer.label in labels]
     work = _Equalisation(graph, ranges, products)
     for group in _groups(graph, layers):
-        work.equalise(group, alpha)
+        if chosen := choose(group):
+            work.equalise(group, *chosen)
     return work.result()
+
+
+def _sizes(group: Sequence[QuantisableLayer], ranges: Ranges) -> Array | None:
+    """The largest magnitude of each channel that a group reads; None where it is not known, or all are 0."""
+    known = [found.channels if (found := ranges.layers.get(layer.label)) else () for layer in group]
+    if {*map(len, known)} != {inputs_of(layer) for layer in group} or not np.any(known):
+        return None
+    return np.max(known, axis=0)
 
 
 def _groups(graph: Graph, layers: Sequence[QuantisableLayer]) -> Iterator[list[QuantisableLayer]]:
@@ -110,24 +136,16 @@ class _Equalisation:
         self._written = {each.writer.weight: each.label for each in written_tensors(graph)}
         self._products: dict[Node, _Product] = {}
 
-    def equalise(self, group: Sequence[QuantisableLayer], alpha: float) -> None:
+    def equalise(self, group: Sequence[QuantisableLayer], factors: Array, alpha: float) -> None:
         """Note what becomes of the layers of a group, and of what they read."""
-        known = [self._channels(layer.label) for layer in group]
-        if {*map(len, known)} != {_inputs(layer) for layer in group} or not np.any(known):
-            return
-        sizes = np.max(known, axis=0)
-        factors = _factors_of(group, sizes, alpha)
         if not self._scale_tensors(group, factors):
             return
         for layer in {layer.weight: layer for layer in group}.values():
             self._factors.setdefault(layer.weight, []).append(_columns(layer, factors))
         for layer in {layer.label: layer for layer in group}.values():
-            self._layers[layer.label] = _divided(self._ranges.layers[layer.label], factors)
+            if known := self._ranges.layers.get(layer.label):
+                self._layers[layer.label] = _divided(known, factors)
             self._alphas[layer.label] = 1.0 if _is_depthwise(layer) else alpha
-
-    def _channels(self, label: str) -> tuple[float, ...]:
-        known = self._ranges.layers.get(label)
-        return known.channels if known else ()
 
     def _scale_tensors(self, group: Sequence[QuantisableLayer], factors: Array) -> bool:
         """Divide what the layers read: in the weights that make it, or before they read it; False, and
@@ -215,7 +233,8 @@ def _redirected(node: Node, weights: Mapping[Weight, Weight], input: Value | Non
 # --- Numbers -----------------------------------------------------------------------------------------------
 
 
-def _inputs(layer: QuantisableLayer) -> int:
+def inputs_of(layer: QuantisableLayer) -> int:
+    """How many channels a layer reads."""
     return int(layer.weight.type.shape[1]) * _groups_of(layer)  # pyright: ignore[reportArgumentType]
 
 

@@ -1,20 +1,15 @@
 """The whole way from a recipe to a quantised graph, as one call.
 
-In: an optimised graph with its weights' values, and a recipe that asks for int8 or float8.  Out: the graph
-with the chosen layers on quantised tensors, its other parts in the types that they had, and what was found on
-the way::
+In: an optimised graph with its weights' values, and a recipe that asks for a narrow precision.  Out: the
+graph with the chosen layers on quantised tensors or weights, its other parts in the types that they had, and
+what was found on the way::
 
     narrowed = narrow(graph, Recipe(precision="int8", calibrate="samples.npz"), targets=["sm89"])
     narrowed.graph, narrowed.decisions, narrowed.error
 
-The steps of :func:`narrow` are its lines: ranges, equalisation, the layers that the error allows,
-quantisation, and the error of the outputs. Each takes and gives plain values (a graph, :class:`Ranges`, a
-:class:`Policy`), so that one more is one more line:
-
-- what rewrites the float graph and its ranges goes where :func:`equalise` is called, in ``_Way``, so that
-  every policy that is tried has it;
-- what decides, by measuring, that layers stay in floating point goes where ``_within_error`` is called: it
-  returns the policy with their labels and reasons in ``measured``.
+The steps of :func:`narrow` are its lines: data, what makes a policy's layers narrow, the layers that the
+error allows, and the error of the outputs. What makes layers narrow is a ``Preparation`` for each kind of
+format: by ranges, by weights alone, or in blocks.
 """
 
 from __future__ import annotations
@@ -24,22 +19,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from trtdsl.array_files import Array, read_named
 from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Graph, require_valid
 from trtdsl.precision.batches import Batches
 from trtdsl.precision.calibrate import Observed, calibrate
+from trtdsl.precision.dynamic import quantize_in_blocks
 from trtdsl.precision.equalise import ALPHA, Equalised, equalise
 from trtdsl.precision.error import OutputError, output_error
-from trtdsl.precision.placement import FIRST_CAPABILITY, PLACEMENTS, Placement, Policy, capability
+from trtdsl.precision.formats import Format, format_of
+from trtdsl.precision.placement import PLACEMENTS, Placement, Policy, capability
 from trtdsl.precision.possible import require_possible
 from trtdsl.precision.quantize import Decision, Quantised, quantize
 from trtdsl.precision.ranges import Ranges, digest, ranges_of
-from trtdsl.precision.sensitivity import Sensitivities, sensitivities, within
+from trtdsl.precision.sensitivity import Sensitivities, errors_alone, within
 from trtdsl.precision.stored import STORED, stored_ranges
-from trtdsl.recipe import Recipe
+from trtdsl.precision.weights import RoundedWeights, round_weights
+from trtdsl.recipe import Method, Recipe
 from trtdsl.trt.dialect import Dialect
 from trtdsl.types import DType, shortest
 
@@ -58,7 +56,7 @@ class Narrowed:
     """
 
     graph: Graph
-    dtype: DType
+    format: Format
     around: DType
     words: Mapping[str, Any]
     decisions: tuple[Decision, ...]
@@ -78,14 +76,15 @@ class Narrowed:
     def recipe(self) -> Mapping[str, Any]:
         """The recipe's words with what they left open, hashes of the data and of the file of ranges, and the
         error of the sample that is furthest off."""
-        found: dict[str, Any] = {
-            "samples": self.ranges.samples,
-            "data": self.ranges.data,
-            "ranges": f"sha256:{hashlib.sha256(self.ranges.text().encode()).hexdigest()[:16]}",
-        }
+        found: dict[str, Any] = {}
+        if self.format.needs_ranges or self.ranges.samples:
+            found |= {"samples": self.ranges.samples, "data": self.ranges.data}
+        if self.format.needs_ranges:
+            found["ranges"] = f"sha256:{hashlib.sha256(self.ranges.text().encode()).hexdigest()[:16]}"
         if self.error is not None:
             found["error"] = shortest(max(self.error.runs))
-        return {**self.words, "around": str(self.around), "method": self.ranges.method, **found}
+        told = {} if self.format.name == "mxfp8" else {"method": self.ranges.method}
+        return {**self.words, "around": str(self.around), **told, **found}
 
 
 def narrow(
@@ -100,23 +99,22 @@ def narrow(
     UsageError for what the recipe lacks, and for what a target or the release cannot run.
     """
     told = progress or (lambda phase, done, total: None)
-    dtype, around = DType(recipe.precision), around_of(recipe, graph)
-    policy = policy_of(recipe, targets, dialect)
+    around, policy = around_of(recipe, graph), policy_of(recipe, targets, dialect)
     require_possible(graph, recipe, policy, around, dialect)
     data = _data(graph, recipe)
     batches = None if data is None else Batches(graph, data, recipe.samples)
-    observed = _observed(graph, batches, told)
+    observed = _observed(graph, batches, told) if policy.format.needs_ranges else {}
     ranges = _ranges(graph, recipe, observed, "" if data is None else digest(data), batches)
     if ranges.method == STORED:
         absent = [label for label in policy.chosen(graph) if label not in ranges.layers]
         policy = policy.without(dict.fromkeys(absent, "the checkpoint has no range of it"))
     # Whether a product before a quantised tensor keeps TensorRT 8 from computing in int8 nobody has seen.
     products = dialect is None or dialect.facts.strongly_typed
-    balance = partial(equalise, graph, ranges, alpha=_alpha(recipe), products=products)
-    way = _Way(graph, balance, around, batches, told)
+    way = _Way(graph, _preparation(graph, recipe, ranges, around, batches, products, told), batches, told)
     known = way.sensitivities(policy)
     policy = _within_error(way, policy, known, recipe)
-    equalised, found = way.quantised(policy)
+    prepared = way.prepared(policy)
+    found = prepared.quantised(policy)
     require_valid(found.graph, "bound")
     clipped = {
         label: each.magnitudes.share_beyond(ranges.layers[label].input)
@@ -125,63 +123,111 @@ def narrow(
     }
     return Narrowed(
         found.graph,
-        dtype,
+        policy.format,
         around,
         recipe.words(),
         found.decisions,
         ranges,
         clipped,
         way.error(policy),
-        equalised.alphas,
+        prepared.alphas,
         known,
-        _notes(dtype, around, dialect, targets),
+        _notes(policy.format, around, dialect, targets),
     )
+
+
+class Prepared(Protocol):
+    """A graph in floating point that computes what the model does, and what quantises the layers of a policy;
+    ``alphas`` say how far the channels of a layer's input were equalised in it."""
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def alphas(self) -> Mapping[str, float]: ...
+    def quantised(self, policy: Policy) -> Quantised: ...
+
+
+Preparation: TypeAlias = Callable[[Policy], Prepared]
+"""What makes a graph ready for the layers of a policy."""
+
+
+@dataclass(frozen=True)
+class _ByRanges:
+    """An equalised graph, quantised by its ranges."""
+
+    equalised: Equalised
+    around: DType
+
+    @property
+    def graph(self) -> Graph:
+        return self.equalised.graph
+
+    @property
+    def alphas(self) -> Mapping[str, float]:
+        return self.equalised.alphas
+
+    def quantised(self, policy: Policy) -> Quantised:
+        if policy.format.reads == "blocks":
+            return quantize_in_blocks(self.graph, self.equalised.ranges, policy, self.around)
+        return quantize(self.graph, self.equalised.ranges, policy, self.around)
+
+
+def _preparation(
+    graph: Graph,
+    recipe: Recipe,
+    ranges: Ranges,
+    around: DType,
+    batches: Batches | None,
+    products: bool,
+    told: Told,
+) -> Preparation:
+    """What the recipe's format takes: weights are rounded once, whichever of them are then chosen."""
+    if recipe.is_of_weights:
+        made: list[RoundedWeights] = []
+
+        def rounded(policy: Policy) -> Prepared:
+            if not made:
+                method, alpha = recipe.chosen_method, recipe.equalise
+                made.append(round_weights(graph, policy, method, around, batches, alpha, told))
+            return made[0]
+
+        return rounded
+    alpha = _alpha(recipe)
+    return lambda policy: _ByRanges(equalise(graph, ranges, policy.chosen(graph), alpha, products), around)
 
 
 class _Way:
     """From a policy to a quantised graph and its error, the same for every policy that is tried."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        balance: Callable[[Sequence[str]], Equalised],
-        around: DType,
-        batches: Batches | None,
-        told: Told,
-    ) -> None:
+    def __init__(self, graph: Graph, preparation: Preparation, batches: Batches | None, told: Told) -> None:
         self._graph = graph
-        self._balance = balance
-        self._around = around
         self._batches = batches
         self._told = told
-
-    def equalised(self, policy: Policy) -> Equalised:
-        return self._balance(policy.chosen(self._graph))
-
-    def quantised(self, policy: Policy) -> tuple[Equalised, Quantised]:
-        equalised = self.equalised(policy)
-        return equalised, quantize(equalised.graph, equalised.ranges, policy, self._around)
+        self.prepared = preparation
 
     def error(self, policy: Policy) -> OutputError | None:
         """That of the outputs; None without data."""
         if self._batches is None:
             return None
-        told = partial(self._told, "measuring the error")
-        return output_error(self._graph, self.quantised(policy)[1].graph, self._batches, told)
+        told, changed = partial(self._told, "measuring the error"), self.prepared(policy).quantised(policy)
+        return output_error(self._graph, changed.graph, self._batches, told)
 
     def sensitivities(self, policy: Policy) -> Sensitivities | None:
         """What each layer adds to it; None without data."""
         if self._batches is None:
             return None
-        equalised, told = self.equalised(policy), partial(self._told, "measuring each layer")
-        return sensitivities(equalised.graph, equalised.ranges, policy, self._batches, told)
+        prepared, told = self.prepared(policy), partial(self._told, "measuring each layer")
+        labels = dict.fromkeys(policy.chosen(prepared.graph))
+        alone = {label: prepared.quantised(policy.only([label])).graph for label in labels}
+        return errors_alone(prepared.graph, alone, self._batches, told)
 
 
 def _alpha(recipe: Recipe) -> float:
-    """How far to equalise: numbers of float8 are as precise when they are small, and gain nothing."""
+    """How far to equalise: small numbers of floating-point types are as precise as large ones, and gain
+    nothing."""
     if recipe.equalise is not None:
         return recipe.equalise
-    return 0.0 if DType(recipe.precision) is DType.FLOAT8 else ALPHA
+    return ALPHA if recipe.precision is DType.INT8 else 0.0
 
 
 def _within_error(way: _Way, policy: Policy, known: Sensitivities | None, recipe: Recipe) -> Policy:
@@ -214,22 +260,21 @@ def policy_of(recipe: Recipe, targets: Sequence[str], dialect: Dialect | None = 
     allow = [pattern for patterns in recipe.allow.values() for pattern in patterns]
     placement = PLACEMENTS[dialect.name] if dialect else Placement()
     names = [target.lower() for target in targets]
-    return Policy(DType(recipe.precision), keep, allow, names, placement)
+    return Policy(recipe.precision, keep, allow, names, placement, block=recipe.block)
 
 
 def _notes(
-    dtype: DType, around: DType, dialect: Dialect | None, targets: Sequence[str]
+    form: Format, around: DType, dialect: Dialect | None, targets: Sequence[str]
 ) -> tuple[Diagnostic, ...]:
     notes: list[Diagnostic] = []
     if around is DType.FLOAT32:
-        text = f"{dtype} around float32 is slower than float16 as a rule"
+        text = f"{form.name} around float32 is slower than float16 as a rule"
         notes.append(Diagnostic(text, severity="warning", help=("leave out `--around`",)))
-    least = FIRST_CAPABILITY[dtype]
+    least = form.first
     older = [name for name in (dialect.targets if dialect else ()) if DEFAULT <= capability(name) < least]
     if older and not targets:
-        text = (
-            f"the default targets begin with {older[0]}, and an engine in {dtype} runs from sm{least} on only"
-        )
+        runs = f"an engine in {form.name} runs from sm{least} on only"
+        text = f"the default targets begin with {older[0]}, and {runs}"
         notes.append(Diagnostic(text, severity="warning", help=(f"name targets: `--target sm{least}`",)))
     return tuple(notes)
 
@@ -258,7 +303,10 @@ def _ranges(
 ) -> Ranges:
     """Those of the file, or what the method makes of the data."""
     if recipe.scales is not None:
-        return stored_ranges(recipe.scales, graph, DType(recipe.precision))
-    kept, dtype = recipe.percentile or 99.99, DType(recipe.precision)
+        return stored_ranges(recipe.scales, graph, format_of(recipe.precision).dtype)
+    kept, form = recipe.percentile or 99.99, format_of(recipe.precision)
     count = 0 if batches is None else len(batches) * batches.size
-    return ranges_of(observed, graph.name, recipe.method, count, data, dtype=dtype, percentile=kept)
+    if not form.needs_ranges:
+        return Ranges(graph.name, recipe.chosen_method, count, data, {})
+    method = cast(Method, recipe.chosen_method)
+    return ranges_of(observed, graph.name, method, count, data, dtype=form.dtype, percentile=kept)

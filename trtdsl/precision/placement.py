@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trtdsl.ir import Graph
+from trtdsl.precision.formats import Format, format_of
 from trtdsl.precision.labels import matching
 from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
 from trtdsl.types import DType
@@ -21,9 +22,6 @@ FEWEST_CHANNELS = 16
 
 LARGEST_KERNEL = 32
 """Elements of a kernel beyond which a convolution is not put into float8, as NVIDIA's ModelOpt has it."""
-
-FIRST_CAPABILITY = {DType.INT8: 75, DType.FLOAT8: 89}
-"""The least compute capability that has kernels of a type at all."""
 
 FIRST_INT8_CONVOLUTION = 86
 """What is older computes int8 convolutions in float16, and converts their tensors besides."""
@@ -54,20 +52,32 @@ PLACEMENTS = {
 
 @dataclass(frozen=True)
 class Policy:
-    """What is asked for: the narrow type, the labels that are kept or allowed whatever the rules say, as
+    """What is asked for: the narrow precision, the labels that are kept or allowed whatever the rules say, as
     patterns with a star, and the compute capabilities, ``sm89``, that the engine is for.
 
     ``measured`` are labels that stay in floating point because of what was measured or is known, with the
     reason; ``among`` are those that there is a choice of, where that is not all.
     """
 
-    dtype: DType
+    precision: DType | str
     keep: Sequence[str] = ()
     allow: Sequence[str] = ()
     targets: Sequence[str] = ()
     placement: Placement = Placement()
     measured: Mapping[str, str] = field(default_factory=dict[str, str])
     among: Collection[str] | None = None
+    block: int | None = None
+    """How many elements of a weight share a scale at most, where the format leaves that open."""
+
+    @property
+    def format(self) -> Format:
+        """What the layers become."""
+        return format_of(self.precision)
+
+    @property
+    def dtype(self) -> DType:
+        """The type of their weights."""
+        return self.format.dtype
 
     def only(self, labels: Collection[str]) -> Policy:
         """The policy with the choice of these labels alone."""
@@ -125,13 +135,25 @@ def _shape(layer: QuantisableLayer) -> _Shape:
 
 
 def _lacking(layer: QuantisableLayer, policy: Policy) -> str | None:
-    """Why a target cannot compute the layer in the type."""
+    """Why the layer cannot be computed in the format, whatever it gains."""
+    form = policy.format
     for target in policy.targets:
-        if capability(target) < FIRST_CAPABILITY[policy.dtype]:
-            return f"{target} has no {policy.dtype}"
+        if capability(target) < form.first:
+            return f"{target} has no {form.name}"
         old = capability(target) < FIRST_INT8_CONVOLUTION
-        if layer.is_convolution and policy.dtype is DType.INT8 and old:
+        if layer.is_convolution and form.name == "int8" and old:
             return f"{target} would compute an int8 convolution in float16, with added conversions"
+    if not form.is_of_linear_layers:
+        return None
+    if layer.is_convolution:
+        if form.computes:
+            return f"{form.name} is for linear layers"
+        return "a convolution would read its weights back in a kernel of its own"
+    inputs = int(layer.weight.type.shape[1])  # pyright: ignore[reportArgumentType]
+    if form.blocks and form.block(inputs, policy.block) is None:
+        return f"{inputs} inputs do not make blocks of {form.blocks[-1]}"
+    if form.reads == "blocks" and not 2 <= layer.input.type.rank <= 3:
+        return f"its input has rank {layer.input.type.rank}: TensorRT finds scales of blocks for 2 and 3"
     return None
 
 
@@ -149,17 +171,19 @@ def _narrow(shape: _Shape, policy: Policy) -> str | None:
 def _of_image(shape: _Shape, policy: Policy) -> bool:
     """Whether it is a convolution of an image's few channels, which the target's kernels pad."""
     few = shape.inputs <= policy.placement.image_channels
-    return policy.dtype is DType.INT8 and few and shape.groups == 1 and shape.kernel > 1
+    return policy.format.name == "int8" and few and shape.groups == 1 and shape.kernel > 1
 
 
 def _uneven(shape: _Shape, policy: Policy) -> str | None:
-    if policy.dtype is DType.INT8 and (shape.inputs * shape.groups * shape.outputs) % 8:
+    if policy.format.name == "int8" and (shape.inputs * shape.groups * shape.outputs) % 8:
         return f"{shape.inputs * shape.groups} inputs times {shape.outputs} outputs are not a multiple of 8"
     return None
 
 
 def _vector(shape: _Shape, policy: Policy) -> str | None:
-    return "it has one row: reading the weights is all its time" if shape.one_row else None
+    if shape.one_row and policy.format.reads == "ranges":
+        return "it has one row: reading the weights is all its time"
+    return None
 
 
 def _of_float8(shape: _Shape, policy: Policy) -> str | None:

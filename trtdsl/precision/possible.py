@@ -14,7 +14,7 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, walk
 from trtdsl.precision.labels import matching, parts, require_match
 from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
-from trtdsl.precision.placement import FIRST_CAPABILITY, FIRST_INT8_CONVOLUTION, Policy, capability
+from trtdsl.precision.placement import FIRST_INT8_CONVOLUTION, Policy, capability
 from trtdsl.recipe import Recipe
 from trtdsl.reference import require_torch
 from trtdsl.trt.dialect import Dialect
@@ -25,17 +25,17 @@ def require_possible(
     graph: Graph, recipe: Recipe, policy: Policy, around: DType, dialect: Dialect | None
 ) -> None:
     """Refuse what cannot be done; UsageError."""
-    _require_source(recipe)
+    _require_source(recipe, policy)
     _require_release((policy.dtype, around), dialect)
     _require_kept_types(recipe, around)
     _require_labels(graph, recipe)
     _require_runnable(graph, policy)
 
 
-def _require_source(recipe: Recipe) -> None:
+def _require_source(recipe: Recipe, policy: Policy) -> None:
     if recipe.calibrate is not None:
         require_torch("running the model over data")
-    elif recipe.scales is None:
+    elif recipe.scales is None and policy.format.needs_ranges:
         text = f"{recipe.precision} needs the ranges of the model's tensors"
         help = "give data with `--calibrate samples.npz`, or ranges that were found with `--scales FILE`"
         raise UsageError(Diagnostic(text, help=(help,)))
@@ -63,7 +63,7 @@ def _require_labels(graph: Graph, recipe: Recipe) -> None:
     operators = {node.op.name for node in walk(graph)}
     for option, chosen in (("--keep", recipe.keep), ("--allow", recipe.allow)):
         for dtype, patterns in chosen.items():
-            known = {*labels, *operators} if DType(dtype) is DType.FLOAT32 else labels
+            known = {*labels, *operators} if dtype is DType.FLOAT32 else labels
             require_match(f"{option} {dtype}", patterns, known, f"no label of `{graph.name}`")
     narrow = {part for layer in quantisable_layers(graph) for part in parts(layer.label)}
     for dtype, patterns in recipe.allow.items():
@@ -77,8 +77,9 @@ def _require_labels(graph: Graph, recipe: Recipe) -> None:
 def _require_runnable(graph: Graph, policy: Policy) -> None:
     """Refuse a type that a target lacks, and one that no layer of the model would be computed in."""
     for target in policy.targets:
-        if capability(target) < (least := FIRST_CAPABILITY[policy.dtype]):
-            text = f"{target} does not compute in {policy.dtype}: sm{least} is the first that does"
+        if capability(target) < (least := policy.format.first):
+            does = "compute in" if policy.format.computes else "read weights in"
+            text = f"{target} does not {does} {policy.precision}: sm{least} is the first that does"
             raise UsageError(Diagnostic(text, help=("leave the target out, or choose another precision",)))
     layers = {layer.label: layer for layer in quantisable_layers(graph)}
     reasons = [policy.reason(layer) for layer in layers.values()]
@@ -90,7 +91,8 @@ def _require_runnable(graph: Graph, policy: Policy) -> None:
     if None not in reasons:
         counts = Counter(reason for reason in reasons if reason)
         told = tuple(f"{count} of {len(reasons)}: {reason}" for reason, count in counts.most_common(3))
-        text = f"no layer of `{graph.name}` would be computed in {policy.dtype}"
+        be = "be computed in" if policy.format.computes else "have weights in"
+        text = f"no layer of `{graph.name}` would {be} {policy.precision}"
         raise UsageError(Diagnostic(text, help=(*told, *_ways_out(policy, list(layers.values())))))
 
 
@@ -98,6 +100,6 @@ def _ways_out(policy: Policy, layers: Sequence[QuantisableLayer]) -> Iterator[st
     """What would let one of the layers become narrow."""
     elsewhere, allowed = replace(policy, targets=()), replace(policy, allow=("*",))
     if any(elsewhere.reason(layer) is None for layer in layers):
-        yield f"sm{FIRST_INT8_CONVOLUTION} is the first that computes convolutions in {policy.dtype}"
+        yield f"sm{FIRST_INT8_CONVOLUTION} is the first that computes convolutions in {policy.precision}"
     if any(allowed.reason(layer) is None for layer in layers):
-        yield f"`--allow {policy.dtype}='*'` lets rules of size not count"
+        yield f"`--allow {policy.precision}='*'` lets rules of size not count"

@@ -16,8 +16,9 @@ from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Graph, Node, walk
 from trtdsl.ops.convolution import CONVOLUTIONS
 from trtdsl.ops.linear import Linear
-from trtdsl.ops.quantization import Quantize
+from trtdsl.ops.quantization import DynamicQuantize, Quantize
 from trtdsl.precision.error import OutputError
+from trtdsl.precision.formats import Format
 from trtdsl.precision.pipeline import Narrowed
 from trtdsl.trt.kernels import Kernel, Reading, readings
 from trtdsl.types import DType
@@ -41,6 +42,10 @@ class LayerReport:
     alpha: float | None = None
     error: float | None = None
     readings: tuple[Reading, ...] = ()
+    reads: DType | None = None
+    """The type in which it was to read its input, where that is not the narrow one."""
+    known: str = ""
+    """Why kernels are not in the format, where that is so of all."""
 
     @property
     def computed(self) -> str:
@@ -50,7 +55,7 @@ class LayerReport:
     @property
     def is_as_planned(self) -> bool:
         """Whether every kernel of the layer reads tensor and weight in the planned type."""
-        wanted = (self.dtype, self.dtype)
+        wanted = (self.reads or self.dtype, self.dtype)
         return bool(self.readings) and all((each.input, each.weight) == wanted for each in self.readings)
 
     @property
@@ -58,7 +63,9 @@ class LayerReport:
         """Why it is not computed in the narrow type, as far as that is known."""
         if self.reason or self.is_as_planned:
             return self.reason
-        return "TensorRT chose it" if self.readings else "no kernel in TensorRT's list names it"
+        return self.known or (
+            "TensorRT chose it" if self.readings else "no kernel in TensorRT's list names it"
+        )
 
 
 @dataclass(frozen=True)
@@ -73,15 +80,15 @@ class BesideReport:
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """A narrow type and the layers that could have it, weights' bytes by type, how many tensors are quantised
-    while the network runs, and how far the outputs are off, where there were data.
+    """A narrow precision and the layers that could have it, weights' bytes by type, how many tensors are
+    quantised while the network runs, and how far the outputs are off, where there were data.
 
     ``expected`` is the error that the layers make one by one, put together, and ``shares`` are those of the
     layers in its square, the largest first. ``beside`` are the layers with weights that
     multiply too and are never in a narrow type.
     """
 
-    dtype: DType
+    format: Format
     layers: tuple[LayerReport, ...]
     weight_bytes: Mapping[DType, int]
     pairs: int
@@ -122,15 +129,17 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
                 narrowed.alphas.get(decision.label),
                 narrowed.errors.get(decision.label),
                 tuple(computed.get(decision.label, ())),
+                None if narrowed.format.computes else narrowed.around,
+                narrowed.format.without_kernels,
             )
         )
     planned = [layer.label for layer in layers if not layer.reason]
     known = narrowed.known and narrowed.known.among(planned)
     return PrecisionReport(
-        narrowed.dtype,
+        narrowed.format,
         tuple(layers),
         _weight_bytes(lowered),
-        sum(isinstance(node.op, Quantize) for node in walk(lowered)),
+        sum(isinstance(node.op, (Quantize, DynamicQuantize)) for node in walk(lowered)),
         narrowed.error,
         bool(kernels),
         known and known.expected(),
@@ -192,7 +201,7 @@ def _named(dtype: DType | None) -> str:
 def to_dict(report: PrecisionReport) -> dict[str, Any]:
     """The report as JSON has it; what is not known is left out."""
     found: dict[str, Any] = {
-        "precision": str(report.dtype),
+        "precision": report.format.name,
         "layers": [_layer_dict(layer) for layer in report.layers],
         "weight_bytes": {str(dtype): size for dtype, size in report.weight_bytes.items()},
         "pairs": report.pairs,
@@ -228,7 +237,7 @@ def show_report(report: PrecisionReport) -> str:
     lines = [
         f"layers   {', '.join(f'{dtype} {count}' for dtype, count in _narrowest_first(dtypes))}",
         f"weights  {weights}",
-        f"pairs    {_tensors(report.pairs)} quantised and read back",
+        *_show_pairs(report),
         f"error    {_show_error(report)}",
         *_show_expected(report),
         *_show_kernels(report),
@@ -285,6 +294,10 @@ def _show_error(report: PrecisionReport) -> str:
     return f"{each}, in relative L2 on {samples}; {worst}"
 
 
+def _show_pairs(report: PrecisionReport) -> Sequence[str]:
+    return [f"pairs    {_tensors(report.pairs)} quantised and read back"] if report.format.computes else []
+
+
 def _tensors(count: int) -> str:
     return "1 tensor is" if count == 1 else f"{count} tensors are"
 
@@ -302,10 +315,24 @@ def _show_kernels(report: PrecisionReport) -> Sequence[str]:
         return ["kernels  this TensorRT does not list them"]
     planned, otherwise = report.planned, report.otherwise
     count = f"{len(planned) - len(otherwise)} of {len(planned)} planned layers"
-    return [
-        f"kernels  TensorRT computes {count} in {report.dtype}",
-        *(f"  {layer.label}: {layer.computed or 'unknown'}, because {layer.why}" for layer in otherwise),
-    ]
+    does = "computes" if report.format.computes else "reads the weights of"
+    return [f"kernels  TensorRT {does} {count} in {report.format.name}", *_show_otherwise(otherwise)]
+
+
+def _show_otherwise(layers: Sequence[LayerReport]) -> Iterator[str]:
+    """A line for each layer, or for many of which the same is said."""
+    told: dict[str, list[str]] = {}
+    for layer in layers:
+        told.setdefault(f"{layer.computed or 'unknown'}, because {layer.why}", []).append(layer.label)
+    for what, labels in told.items():
+        if len(labels) > SHOWN:
+            yield f"  {labels[0]} and {len(labels) - 1} more: {what}"
+        else:
+            yield from (f"  {label}: {what}" for label in labels)
+
+
+SHOWN = 8
+"""Layers of which the same is said that have a line each; `explain` has one for every layer."""
 
 
 def _size(size: int) -> str:

@@ -66,12 +66,20 @@ class Sensitivities:
 def sensitivities(
     graph: Graph, ranges: Ranges, policy: Policy, batches: Batches, progress: Progress | None = None
 ) -> Sensitivities:
-    """Quantise one layer after the other; all uses of a label are one layer.
+    """Quantise one layer after the other; all uses of a label are one layer."""
+    labels = dict.fromkeys(policy.chosen(graph))
+    alone = {label: quantize(graph, ranges, policy.only([label])).graph for label in labels}
+    return errors_alone(graph, alone, batches, progress)
+
+
+def errors_alone(
+    graph: Graph, alone: Mapping[str, Graph], batches: Batches, progress: Progress | None = None
+) -> Sensitivities:
+    """The errors of graphs that have one layer quantised each, by its label.
 
     Only what lies behind a layer is computed again, for as many samples at once as leave memory alone.
     """
-    labels = list(dict.fromkeys(policy.chosen(graph)))
-    alone = {label: quantize(graph, ranges, policy.only([label])).graph for label in labels}
+    labels = list(alone)
     totals = {label: {output.name: (0.0, 0.0) for output in graph.outputs} for label in labels}
     samples = min(max(TOGETHER // max(len(labels), 1), FEWEST), MOST)
     groups = batches.spread(samples).together(graph)

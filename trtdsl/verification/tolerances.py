@@ -40,7 +40,7 @@ leaves a fifth of it. float32 without TF32 (5e-6 at most in benchmarks/gpu.md) i
 def engine_tolerance(manifest: Manifest) -> float:
     """What an engine is held to.
 
-    One with layers in int8 or float8 may be off by twice as much as the sample of its data that was furthest
+    One with narrow layers may be off by twice as much as the sample of its data that was furthest
     off, beside what the type around is allowed: other inputs than those that its ranges were found with are
     cut off. UsageError where the manifest does not say how much that was.
     """
