@@ -208,7 +208,7 @@ def _ours(
 def _around_float32(narrowed: Narrowed, graph: Graph, folder: Path, words: dict[str, Any]) -> Graph:
     """The same layers quantised by the same ranges, or by the same data, with scales of float32."""
     narrowed.ranges.write(folder / "ranges.json")
-    source = {"scales": folder / "ranges.json"}
+    source: dict[str, Any] = {"scales": folder / "ranges.json"}
     if not narrowed.format.needs_ranges:
         source = {"calibrate": words["calibrate"]}
     # What else was decided by data is decided already.

@@ -129,7 +129,8 @@ def by_blocks(source: Path, block: int) -> tuple[Path, float]:
     model = onnx.load(source)
     found = MatMulNBitsQuantizer(model, block_size=block, is_symmetric=True, accuracy_level=1)
     found.process()
-    found.model.save_model_to_file(str(target))
+    quantised: Any = found.model
+    quantised.save_model_to_file(str(target))
     return target, time.perf_counter() - begin
 
 
