@@ -338,6 +338,8 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for word in ("samples", "method", "save_scales", "max_error"):
         if word in given and given[word] != "nearest" and "calibrate" not in given:
             yield f"`{_flag_of(word)}` is about data, and there are none", "give them with `--calibrate`"
+    if str(recipe.precision) == "nvfp4" and recipe.chosen_method != "max":
+        yield f"`--method {recipe.method}` cuts numbers off, and nvfp4 has scales of blocks that hold all", ""
     if "percentile" in given and recipe.method != "percentile":
         yield "`--percentile` is for another method", "add `--method percentile`"
     for dtype in recipe.allow:
@@ -348,9 +350,13 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def _contradictions_without_ranges(recipe: Recipe, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What says nothing of a format for which no tensor has a range of its own."""
-    words = ["percentile", "scales", "save_scales"]
+    words = ["percentile", "save_scales"]
     if not recipe.is_of_weights:
-        words += ["method", "equalise"]
+        words += ["scales", "method", "equalise"]
+    elif recipe.scales is not None:
+        for word in ("method", "equalise", "block"):
+            if word in given:
+                yield f"`{_flag_of(word)}` is about rounding, and `--scales` has rounded weights", ""
     elif recipe.chosen_method != "awq" and recipe.equalise is not None:
         yield "`--equalise` is for another method", "add `--method awq`"
     for word in words:

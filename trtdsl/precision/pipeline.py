@@ -36,7 +36,7 @@ from trtdsl.precision.quantize import Decision, Quantised, quantize
 from trtdsl.precision.ranges import Ranges, digest, ranges_of
 from trtdsl.precision.sensitivity import Sensitivities, errors_alone, within
 from trtdsl.precision.stored import STORED, stored_ranges
-from trtdsl.precision.weights import RoundedWeights, round_weights
+from trtdsl.precision.weights import RoundedWeights, round_weights, stored_weights
 from trtdsl.recipe import Method, Recipe
 from trtdsl.trt.dialect import Dialect
 from trtdsl.types import DType, shortest
@@ -105,12 +105,18 @@ def narrow(
     batches = None if data is None else Batches(graph, data, recipe.samples)
     observed = _observed(graph, batches, told) if policy.format.needs_ranges else {}
     ranges = _ranges(graph, recipe, observed, "" if data is None else digest(data), batches)
-    if ranges.method == STORED:
+    if policy.format.needs_ranges and ranges.method == STORED:
         absent = [label for label in policy.chosen(graph) if label not in ranges.layers]
         policy = policy.without(dict.fromkeys(absent, "the checkpoint has no range of it"))
+    stored = None
+    if recipe.is_of_weights and recipe.scales is not None:
+        stored, absent = stored_weights(recipe.scales, graph, policy, around)
+        policy = policy.without(absent)
     # Whether a product before a quantised tensor keeps TensorRT 8 from computing in int8 nobody has seen.
     products = dialect is None or dialect.facts.strongly_typed
-    way = _Way(graph, _preparation(graph, recipe, ranges, around, batches, products, told), batches, told)
+    way = _Way(
+        graph, _preparation(graph, recipe, ranges, around, batches, products, told, stored), batches, told
+    )
     known = way.sensitivities(policy)
     policy = _within_error(way, policy, known, recipe)
     prepared = way.prepared(policy)
@@ -180,8 +186,11 @@ def _preparation(
     batches: Batches | None,
     products: bool,
     told: Told,
+    stored: RoundedWeights | None,
 ) -> Preparation:
     """What the recipe's format takes: weights are rounded once, whichever of them are then chosen."""
+    if stored is not None:
+        return lambda policy: stored
     if recipe.is_of_weights:
         made: list[RoundedWeights] = []
 
@@ -302,11 +311,12 @@ def _ranges(
     graph: Graph, recipe: Recipe, observed: Mapping[str, Observed], data: str, batches: Batches | None
 ) -> Ranges:
     """Those of the file, or what the method makes of the data."""
-    if recipe.scales is not None:
+    if recipe.scales is not None and not recipe.is_of_weights:
         return stored_ranges(recipe.scales, graph, format_of(recipe.precision).dtype)
     kept, form = recipe.percentile or 99.99, format_of(recipe.precision)
     count = 0 if batches is None else len(batches) * batches.size
     if not form.needs_ranges:
-        return Ranges(graph.name, recipe.chosen_method, count, data, {})
+        method = STORED if recipe.scales else recipe.chosen_method
+        return Ranges(graph.name, method, count, data, {})
     method = cast(Method, recipe.chosen_method)
     return ranges_of(observed, graph.name, method, count, data, dtype=form.dtype, percentile=kept)

@@ -4,6 +4,7 @@ In: a checkpoint.  Out: the range of each layer's input, by the labels of a grap
 
     fc.input_quantizer._amax     the magnitude itself (NVIDIA's ModelOpt, torch)
     fc.input_scale               that of one step (compressed-tensors, vLLM, and trtdsl's own names)
+    fc.input_global_scale        one over that (compressed-tensors' nvfp4)
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
+from trtdsl.precision.grids import LARGEST
 from trtdsl.precision.histogram import LEVELS
 from trtdsl.precision.layers import quantisable_layers
 from trtdsl.precision.ranges import LayerRange, Ranges, read_ranges
@@ -28,6 +30,7 @@ STORED = "stored"
 KEYS: Mapping[str, Callable[[float, float], float]] = {
     "input_quantizer._amax": lambda number, levels: number,
     "input_scale": lambda number, levels: number * levels,
+    "input_global_scale": lambda number, levels: levels / number if number else math.inf,
 }
 """What a layer's entry makes of the largest number of the narrow type: the range."""
 
@@ -68,11 +71,12 @@ def _examples(labels: Mapping[str, None]) -> list[str]:
 
 
 def _range(checkpoint: Checkpoint, label: str, dtype: DType) -> float | None:
+    levels = LEVELS.get(dtype) or LARGEST[dtype] * LARGEST[DType.FLOAT8]
     for part in (label, *label.split("+")):
         for name, range_of in KEYS.items():
             key = f"{part}.{name}" if part else name
             if key in checkpoint:
-                return _checked(key, range_of(_number(key, checkpoint[key]), LEVELS[dtype]))
+                return _checked(key, range_of(_number(key, checkpoint[key]), levels))
     return None
 
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Value, Weight
 from trtdsl.ops.quantization import Dequantize
 from trtdsl.precision.awq import by_output
@@ -31,6 +33,8 @@ from trtdsl.precision.placement import Policy
 from trtdsl.precision.quantize import Quantised, Rewrite, chosen_layers, decisions, held_scales
 from trtdsl.precision.ranges import Ranges
 from trtdsl.types import DType
+from trtdsl.weights import Checkpoint, load_checkpoint
+from trtdsl.weights.entries import packed_entry
 
 Told = Callable[[str, int, int], object]
 
@@ -77,6 +81,61 @@ def round_weights(
         found[weight] = _rounded(weight, _grid(layer, policy), method, held, known.get(weight.key))
         told("rounding weights", done, len(todo))
     return RoundedWeights(graph, alphas, found, around)
+
+
+def stored_weights(
+    path: Path | str, graph: Graph, policy: Policy, around: DType
+) -> tuple[RoundedWeights, dict[str, str]]:
+    """The weights that a checkpoint has in the policy's format, with its codes and scales, and why the other
+    layers have none; UsageError where all are others."""
+    checkpoint = load_checkpoint(path)
+    held: dict[Weight, Held] = {}
+    lacking: dict[str, str] = {}
+    for layer in chosen_layers(graph, policy):
+        found = _stored(checkpoint, layer, policy, around)
+        if isinstance(found, str):
+            lacking[layer.label] = found
+        else:
+            held[layer.weight] = found
+    if not held:
+        told = tuple(f"`{label}`: {why}" for label, why in [*lacking.items()][:3])
+        text = f"`{path}` has no weights of `{graph.name}` in {policy.precision}"
+        raise UsageError(Diagnostic(text, help=told))
+    return RoundedWeights(graph, {}, held, around), lacking
+
+
+def _stored(checkpoint: Checkpoint, layer: QuantisableLayer, policy: Policy, around: DType) -> Held | str:
+    """What a checkpoint has of a layer, or of those that it was put together of; else why it has not."""
+    weight = layer.weight
+    entries = [
+        packed_entry(checkpoint, f"{part}.weight", weight.type.dtype) for part in layer.label.split("+")
+    ]
+    packed = [entry.packed() for entry in entries if entry]
+    if len(packed) < len(entries):
+        return "the checkpoint has no packed weight of it"
+    if why := next((each.lacking for each in packed if each.lacking), ""):
+        return why
+    codes, scales = (
+        np.concatenate(each) for each in zip(*((p.codes, p.scales) for p in packed), strict=True)
+    )
+    if {each.dtype for each in packed} != {policy.dtype}:
+        return f"the checkpoint has it in {packed[0].dtype}"
+    block = packed[0].block
+    if policy.format.blocks and (block not in policy.format.blocks or scales.shape[1] < 2):
+        return f"the checkpoint has it in blocks of {block}, which TensorRT reads in a kernel of their own"
+    if not policy.format.blocks and scales.shape[1] > 1:
+        return (
+            f"the checkpoint has it in blocks of {block}, and {policy.precision} has a scale for each output"
+        )
+    found = Held(
+        Grid(policy.dtype, block if policy.format.blocks else None), codes, held_scales(scales, around)
+    )
+    numbers = np.concatenate([each.numbers for each in packed])
+    if not np.array_equal(numbers.astype(weight.type.dtype.numpy), np.asarray(weight.data)):
+        return "a pass has changed its weight"
+    if not np.array_equal(found.weight, numbers):
+        return f"its scales have not all their digits in {around}"
+    return found
 
 
 def _moments(

@@ -18,9 +18,10 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError, Span
 from trtdsl.ir import Graph, Node, Stored, Value, Weight
 from trtdsl.ops.base import Op
 from trtdsl.options import WeightsDType
-from trtdsl.types import DType, TensorType
+from trtdsl.types import PRECISIONS, DType, TensorType
 from trtdsl.weights.arrays import as_array
 from trtdsl.weights.checkpoint import Checkpoint
+from trtdsl.weights.packed import PackedEntry, packing_of
 from trtdsl.weights.state_dict import WRAPPERS, before_parametrizations
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -52,6 +53,13 @@ class Missing(Exception):
 def is_found(entry: Entry | Missing | DiagnosticError) -> TypeGuard[Entry]:
     """Whether the values of a weight are there, of whatever shape."""
     return not isinstance(entry, (Missing, DiagnosticError))
+
+
+def packed_entry(weights: Given, key: str, dtype: DType) -> PackedEntry | None:
+    """A layer's weight, ``fc.weight``, that is there in few bits; None where it is not."""
+    label = key.removesuffix("weight")
+    found = packing_of(lambda name: _Stored(weights, label + name) if label + name in weights else None)
+    return found and PackedEntry(key, *found, dtype.numpy)
 
 
 def keys_read(graph: Graph, weights: Given) -> tuple[str, ...]:
@@ -148,6 +156,8 @@ class Entries:
         return self._computed(weight, stored)
 
     def _entry(self, weight: Weight, key: str, span: Span | None) -> Entry:
+        if (entry := self._packed(weight, key)) is not None:
+            return entry
         names = (key, before_parametrizations(key)) if span is None else self._names(key)
         found = next((name for name in names if name in self.weights), None)
         self.read[found or key] = None
@@ -155,6 +165,17 @@ class Entries:
         if found is None:
             raise Missing(key, span)
         return _Stored(self.weights, found)
+
+    def _packed(self, weight: Weight, key: str) -> PackedEntry | None:
+        """A weight that the checkpoint has in few bits, as the numbers that these stand for."""
+        if weight.type.dtype not in PRECISIONS or key.rpartition(".")[2] != "weight":
+            return None
+        found = packed_entry(self.weights, key, weight.type.dtype)
+        if found is not None:
+            keys = [key.removesuffix("weight") + name for name in found.parts]
+            self.read.update(dict.fromkeys(keys))
+            self.keys.setdefault(weight.key, []).extend(keys)
+        return found
 
     def _names(self, key: str) -> Iterator[str]:
         """What a section's key may be called: wrappers' prefixes are stripped when a checkpoint is opened."""

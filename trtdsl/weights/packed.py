@@ -1,0 +1,333 @@
+"""Weights that a checkpoint holds in few bits, two to a byte or eight to an int32, as other tools pack them.
+
+In: the entries of a layer.  Out: a :class:`PackedWeight`, whose numbers are ``(codes - zeros) * scales`` for
+each block of a row. A row of :data:`PACKINGS` is one way to pack::
+
+    fc.weight_packed, fc.weight_scale, fc.weight_shape              compressed-tensors: int4, int8
+    fc.weight_packed, fc.weight_scale, fc.weight_global_scale       compressed-tensors: nvfp4
+    fc.weight, fc.weight_scale, fc.weight_scale_2                   ModelOpt: nvfp4
+    fc.weight, fc.weight_scale                                      compressed-tensors: int8
+    fc._weight_qdata, fc._weight_scale                              torchao: int4 and int8, a byte each
+    fc.qweight, fc.qzeros, fc.scales, fc.g_idx                      GPTQ; AutoAWQ, in an order of its own
+
+A model's ``fc.weight`` is bound to what these stand for, and ``--precision int4 --scales`` takes the codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.types import DType, unpacked
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class Entry(Protocol):
+    """A key of a checkpoint, whose values are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def read(self) -> Array: ...
+
+
+Parts: TypeAlias = Mapping[str, Entry]
+"""A layer's entries, by what stands behind its label."""
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """Codes ``[outputs, inputs]`` of a narrow type, and a scale in float32 of each block, ``[outputs, blocks]``.
+
+    ``outer`` is what float8 scales are in relation to, ``zeros`` the codes that stand for 0, and ``order`` the
+    block of each input, where these are not in order.
+    """
+
+    dtype: DType
+    codes: Array
+    scales: Array
+    outer: float | None = None
+    zeros: Array | None = None
+    order: Array | None = None
+
+    @property
+    def block(self) -> int:
+        return self.codes.shape[1] // self.scales.shape[1]
+
+    @property
+    def numbers(self) -> Array:
+        """What they stand for, in float32."""
+        blocks = np.arange(self.codes.shape[1]) // self.block if self.order is None else self.order
+        codes = self.codes.astype(np.float32)
+        if self.zeros is not None:
+            codes = codes - self.zeros[:, blocks]
+        return codes * self.scales[:, blocks] * np.float32(1.0 if self.outer is None else self.outer)
+
+    @property
+    def lacking(self) -> str:
+        """Why TensorRT cannot have the codes as they are; nothing where it can."""
+        if self.zeros is not None:
+            return "its numbers have zero points, which TensorRT lacks"
+        return "" if self.order is None else "its inputs are not in the order of their blocks"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """One way to pack: the entries that it has and may have, which of them tell it, and how it is read.
+
+    ``shape`` is the weight's, known before anything is read.
+    """
+
+    tool: str
+    needs: tuple[str, ...]
+    may: tuple[str, ...]
+    fits: Callable[[Parts], bool]
+    shape: Callable[[Parts], tuple[int, int]]
+    read: Callable[[Parts], PackedWeight]
+
+    def parts(self, found: Callable[[str], Entry | None]) -> dict[str, Entry] | None:
+        """The entries of a layer, if it is packed so."""
+        entries = {name: entry for name in (*self.needs, *self.may) if (entry := found(name)) is not None}
+        if not all(name in entries for name in self.needs):
+            return None
+        return entries if self.fits(entries) else None
+
+
+def packing_of(found: Callable[[str], Entry | None]) -> tuple[Packing, dict[str, Entry]] | None:
+    """How a layer is packed, with its entries; None where it is not, as far as is known."""
+    for packing in PACKINGS:
+        if (parts := packing.parts(found)) is not None:
+            return packing, parts
+    return None
+
+
+# --- How they are read -------------------------------------------------------------------------------------
+
+
+class Unreadable(Exception):
+    """What a packed weight is that is not read."""
+
+
+def _floats(entry: Entry) -> Array:
+    return entry.read().astype(np.float32)
+
+
+def _fields(words: Array, bits: int) -> Array:
+    """The unsigned numbers in the int32 of the last dimension, the first in the lowest bits."""
+    shifts = np.arange(0, 32, bits, dtype=np.uint32)
+    found = np.ascontiguousarray(words).view(np.uint32)[..., None] >> shifts & np.uint32((1 << bits) - 1)
+    return found.reshape(*words.shape[:-1], -1).astype(np.int16)
+
+
+def _codes(numbers: Array, bits: int) -> tuple[DType, Array]:
+    dtype = {4: DType.INT4, 8: DType.INT8}[bits]
+    return dtype, numbers.astype(np.int8).astype(dtype.numpy)
+
+
+def _of_int32(parts: Parts) -> PackedWeight:
+    """compressed-tensors' int4 and int8, with half of the range added to each."""
+    rows, columns = _shape_of_int32(parts)
+    words = parts["weight_packed"].read()
+    bits = 4 if -(-columns * 4 // 32) == words.shape[1] else 8
+    if -(-columns * bits // 32) != words.shape[1]:
+        raise Unreadable(
+            f"has {columns} columns and {words.shape[1]} words in a row: only 4 and 8 bits are read"
+        )
+    dtype, codes = _codes(_fields(words, bits)[:, :columns] - (1 << bits - 1), bits)
+    scales, order = _floats(parts["weight_scale"]), _order(parts.get("weight_g_idx"), columns)
+    return PackedWeight(dtype, codes, scales.reshape(rows, -1), order=order)
+
+
+def _shape_of_int32(parts: Parts) -> tuple[int, int]:
+    rows, columns = map(int, parts["weight_shape"].read())
+    return rows, columns
+
+
+def _order(entry: Entry | None, columns: int) -> Array | None:
+    """The block of each input, where these are not in order."""
+    if entry is None:
+        return None
+    order = entry.read().astype(np.int64)
+    blocks = int(order.max()) + 1
+    # Without an order compressed-tensors writes -1.
+    in_order = np.arange(columns) // (columns // blocks) if blocks else order
+    return None if (order == in_order).all() else order
+
+
+def _of_float4(outer: Callable[[Parts], float], weight: str) -> Callable[[Parts], PackedWeight]:
+    def read(parts: Parts) -> PackedWeight:
+        shape = _shape_of_bytes(weight)(parts)
+        codes = unpacked(np.ascontiguousarray(parts[weight].read()).reshape(-1), DType.FLOAT4, shape)
+        return PackedWeight(DType.FLOAT4, codes, _floats(parts["weight_scale"]), outer(parts))
+
+    return read
+
+
+def _shape_of_bytes(weight: str) -> Callable[[Parts], tuple[int, int]]:
+    return lambda parts: (parts[weight].shape[0], 2 * parts[weight].shape[1])
+
+
+def _is_bytes_of_float4(weight: str) -> Callable[[Parts], bool]:
+    def fits(parts: Parts) -> bool:
+        return parts[weight].dtype == np.uint8 and parts["weight_scale"].dtype.name == str(DType.FLOAT8)
+
+    return fits
+
+
+def _number(parts: Parts, name: str) -> float:
+    return float(_floats(parts[name]).reshape(()))
+
+
+def _of_bytes(weight: str, scale: str) -> Packing:
+    """Codes of int8, or of int4 that take a byte each, and maybe the codes that stand for 0."""
+    zero = scale.replace("scale", "zero_point")
+
+    def fits(parts: Parts) -> bool:
+        return parts[weight].dtype == np.int8 and len(parts[weight].shape) == 2
+
+    def read(parts: Parts) -> PackedWeight:
+        numbers = parts[weight].read()
+        scales = _floats(parts[scale])
+        scales = scales.reshape(len(numbers) if scales.size > 1 else 1, -1).repeat(
+            1 if scales.size > 1 else len(numbers), 0
+        )
+        # Several blocks in a row are those of int4: int8 has one scale for each.
+        bits = 4 if scales.shape[1] > 1 and np.abs(numbers.astype(np.int16) * 2 + 1).max() <= 15 else 8
+        zeros = _floats(parts[zero]) if zero in parts else np.zeros(1, np.float32)
+        dtype, codes = _codes(numbers, bits)
+        given = zeros.reshape(scales.shape) if zeros.any() else None
+        return PackedWeight(dtype, codes, scales, zeros=given)
+
+    tool = "torchao" if weight.startswith("_") else "compressed-tensors"
+    return Packing(tool, (weight, scale), (zero,), fits, lambda parts: _two(parts[weight].shape), read)
+
+
+def _two(shape: Sequence[int]) -> tuple[int, int]:
+    rows, columns = shape
+    return rows, columns
+
+
+def _of_gptq(parts: Parts) -> PackedWeight:
+    """qweight is packed down its inputs, the weight stands on its side, and zeros are 1 less than they are.
+
+    A newer version stores them as they are: what is in the middle of the range is symmetric in either.
+    """
+    rows, columns = _shape_of_gptq(parts)
+    bits = 32 * parts["qzeros"].shape[1] // columns
+    if bits not in (4, 8):
+        raise Unreadable(f"has {bits} bits: only 4 and 8 are read")
+    numbers = _fields(np.ascontiguousarray(parts["qweight"].read().T), bits)
+    zeros = _fields(parts["qzeros"].read(), bits)
+    middle = 1 << bits - 1
+    if not ((zeros == middle - 1).all() or (zeros == middle).all()):
+        raise Unreadable("has zero points, and does not say of which version of GPTQ they are")
+    dtype, codes = _codes(numbers - middle, bits)
+    order = _order(parts.get("g_idx"), rows)
+    return PackedWeight(dtype, codes, _floats(parts["scales"]).T, order=order)
+
+
+def _shape_of_gptq(parts: Parts) -> tuple[int, int]:
+    """Inputs and outputs."""
+    columns = parts["scales"].shape[1]
+    bits = 32 * parts["qzeros"].shape[1] // columns
+    return parts["qweight"].shape[0] * 32 // max(bits, 1), columns
+
+
+_AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+"""Which of eight outputs each four bits are, the lowest first (AutoAWQ's GEMM format)."""
+
+
+def _of_awq(parts: Parts) -> PackedWeight:
+    def fields(words: Array) -> Array:
+        numbers = _fields(words, 4).reshape(len(words), -1, 8)
+        found = np.empty_like(numbers)
+        found[..., list(_AWQ_ORDER)] = numbers
+        return found.reshape(len(words), -1).T
+
+    numbers, zeros = fields(parts["qweight"].read()), fields(parts["qzeros"].read())
+    dtype, codes = _codes(numbers - 8, 4)
+    given = None if (zeros == 8).all() else (zeros - 8).astype(np.float32)
+    return PackedWeight(dtype, codes, _floats(parts["scales"]).T, zeros=given)
+
+
+def _swapped(shape: Callable[[Parts], tuple[int, int]]) -> Callable[[Parts], tuple[int, int]]:
+    return lambda parts: shape(parts)[::-1]
+
+
+PACKINGS: Sequence[Packing] = (
+    Packing(
+        "compressed-tensors",
+        ("weight_packed", "weight_scale", "weight_shape"),
+        ("weight_g_idx",),
+        lambda parts: parts["weight_packed"].dtype == np.int32,
+        _shape_of_int32,
+        _of_int32,
+    ),
+    Packing(
+        "compressed-tensors",
+        ("weight_packed", "weight_scale", "weight_global_scale"),
+        ("input_global_scale",),
+        _is_bytes_of_float4("weight_packed"),
+        _shape_of_bytes("weight_packed"),
+        _of_float4(lambda parts: 1 / _number(parts, "weight_global_scale"), "weight_packed"),
+    ),
+    Packing(
+        "ModelOpt",
+        ("weight", "weight_scale", "weight_scale_2"),
+        ("input_scale",),
+        _is_bytes_of_float4("weight"),
+        _shape_of_bytes("weight"),
+        _of_float4(lambda parts: _number(parts, "weight_scale_2"), "weight"),
+    ),
+    _of_bytes("_weight_qdata", "_weight_scale"),
+    _of_bytes("weight", "weight_scale"),
+    Packing(
+        "GPTQ",
+        ("qweight", "qzeros", "scales"),
+        ("g_idx",),
+        lambda parts: parts["qweight"].shape[1] == parts["scales"].shape[1],
+        _swapped(_shape_of_gptq),
+        _of_gptq,
+    ),
+    Packing(
+        "AutoAWQ",
+        ("qweight", "qzeros", "scales"),
+        (),
+        lambda parts: 8 * parts["qweight"].shape[1] == parts["scales"].shape[1],
+        lambda parts: (8 * parts["qweight"].shape[1], parts["qweight"].shape[0]),
+        _of_awq,
+    ),
+)
+"""All ways that are known; of a layer the first is taken whose entries it has."""
+
+
+@dataclass(frozen=True)
+class PackedEntry:
+    """A packed weight as an entry of the checkpoint, of the numbers that it stands for."""
+
+    key: str
+    packing: Packing
+    parts: Mapping[str, Entry]
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.packing.shape(self.parts)
+
+    def packed(self) -> PackedWeight:
+        """Its codes and scales; DiagnosticError for what is not read."""
+        try:
+            return self.packing.read(self.parts)
+        except (Unreadable, ValueError) as error:
+            text = f"`{self.key}` is packed as by {self.packing.tool}, and {error}"
+            raise DiagnosticError(Diagnostic(text)) from error
+
+    def read(self) -> Array:
+        return self.packed().numbers.astype(self.dtype)
