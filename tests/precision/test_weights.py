@@ -329,7 +329,7 @@ def test_an_error_leaves_layers_in_floating_point(folder: Path, capsys: pytest.C
         (["int8-weights", "--block", "64"], "`--block` is for int4, not for int8-weights"),
         (["int8", "--block", "64", "--calibrate", "d.npz"], "`--block` is for int4, not for int8"),
         (["float16", "--block", "64"], "`--block` is for int4, not for float16"),
-        (["int4", "--scales", "s.json"], "`--scales` is about ranges, and int4 has none"),
+        (["int4", "--scales", "s.json", "--block", "32"], "`--block` is about rounding"),
         (["mxfp8", "--equalise", "0.5"], "`--equalise` is about ranges, and mxfp8 has none"),
         (["int4", "--calibrate", "d.npz", "--equalise", "0.5"], "`--equalise` is for another method"),
         (["int4", "--allow", "int8=head"], "`--allow int8=…` allows nothing where the precision is int4"),

@@ -15,7 +15,7 @@ format: by ranges, by weights alone, or in blocks.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -138,7 +138,7 @@ def narrow(
         way.error(policy),
         prepared.alphas,
         known,
-        _notes(policy.format, around, dialect, targets),
+        (*_notes(policy.format, around, dialect, targets), *_fitted(recipe)),
     )
 
 
@@ -270,6 +270,15 @@ def policy_of(recipe: Recipe, targets: Sequence[str], dialect: Dialect | None = 
     placement = PLACEMENTS[dialect.name] if dialect else Placement()
     names = [target.lower() for target in targets]
     return Policy(recipe.precision, keep, allow, names, placement, block=recipe.block)
+
+
+def _fitted(recipe: Recipe) -> Iterator[Diagnostic]:
+    """Says so where the error is measured on what it was made small for."""
+    if recipe.is_of_weights and recipe.scales is None and recipe.chosen_method == "gptq":
+        text = (
+            "weights are rounded for these data: on others the error is larger, up to twice for few samples"
+        )
+        yield Diagnostic(text, severity="note", help=("`--method nearest` is as far off on all",))
 
 
 def _notes(

@@ -44,10 +44,10 @@ Parts: TypeAlias = Mapping[str, Entry]
 
 @dataclass(frozen=True)
 class PackedWeight:
-    """Codes ``[outputs, inputs]`` of a narrow type, and a scale in float32 of each block, ``[outputs, blocks]``.
+    """Codes ``[outputs, inputs]`` of a narrow type, and a scale in float32 of each block of a row.
 
-    ``outer`` is what float8 scales are in relation to, ``zeros`` the codes that stand for 0, and ``order`` the
-    block of each input, where these are not in order.
+    ``outer`` is what float8 scales are in relation to, ``zeros`` are the codes that stand for 0, and
+    ``order`` is the block of each input, where these are not in order.
     """
 
     dtype: DType
@@ -258,7 +258,7 @@ def _of_awq(parts: Parts) -> PackedWeight:
 
 
 def _swapped(shape: Callable[[Parts], tuple[int, int]]) -> Callable[[Parts], tuple[int, int]]:
-    return lambda parts: shape(parts)[::-1]
+    return lambda parts: _two(shape(parts)[::-1])
 
 
 PACKINGS: Sequence[Packing] = (

@@ -1,0 +1,165 @@
+"""Weights that checkpoints hold in few bits: files that tools themselves wrote, and packings by definition.
+
+The files in `packed` were written by compressed-tensors 0.20 and torchao 0.18 from a weight `[32, 64]`, with
+what the tool itself makes of it as ``expected``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ml_dtypes import float4_e2m1fn, float8_e4m3fn
+from safetensors.numpy import save_file
+
+from trtdsl.diagnostics import DiagnosticError, UsageError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph
+from trtdsl.precision.pipeline import narrow
+from trtdsl.recipe import Recipe
+from trtdsl.types import DType, packed
+from trtdsl.weights import bind, load_checkpoint
+from trtdsl.weights.entries import packed_entry
+
+FOLDER = Path(__file__).parent / "packed"
+MODEL = "model m { input x: float32[4, 64]  output y = x -> fc: Linear(32, bias = false) }"
+RANDOM = np.random.default_rng(0)
+CODES = RANDOM.integers(-8, 8, (32, 64)).astype(np.int8)
+SCALES = RANDOM.uniform(0.01, 0.1, (32, 4)).astype(np.float16)
+WEIGHT = CODES * SCALES.astype(np.float32).repeat(16, 1)
+
+
+def bound(arrays: Any) -> Any:
+    """The weight that a model gets, without a key that is left unread."""
+    found = bind(elaborate_text(MODEL), arrays)
+    assert found.warnings == ()
+    (weight,) = found.graph.weights
+    return weight.data
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "blocks"),
+    [
+        ("compressed_tensors_int4", DType.INT4, 4),
+        ("compressed_tensors_int8", DType.INT8, 4),
+        ("compressed_tensors_nvfp4", DType.FLOAT4, 4),
+        ("torchao_int4", DType.INT4, 4),
+        ("torchao_int8", DType.INT8, 1),
+    ],
+)
+def test_files_that_the_tools_wrote(name: str, dtype: DType, blocks: int) -> None:
+    checkpoint = load_checkpoint(FOLDER / f"{name}.safetensors")
+    arrays = {key: checkpoint[key] for key in checkpoint if key != "expected"}
+    wanted = checkpoint["expected"]
+    # compressed-tensors reads nvfp4 back in bfloat16, of eight bits.
+    np.testing.assert_allclose(bound(arrays), wanted, rtol=2**-8 if "nvfp4" in name else 1e-6, atol=1e-7)
+    entry = packed_entry(checkpoint, "fc.weight", DType.FLOAT32)
+    assert entry
+    found = entry.packed()
+    assert (found.dtype, found.scales.shape, found.lacking) == (dtype, (32, blocks), "")
+
+
+def in_int32(numbers: Any) -> Any:
+    """Unsigned numbers of four bits, eight to a word of the last dimension, the first in the lowest bits."""
+    eights = numbers.reshape(*numbers.shape[:-1], -1, 8).astype(np.uint32)
+    return (eights << np.arange(0, 32, 4, dtype=np.uint32)).sum(-1, dtype=np.uint32).view(np.int32)
+
+
+def gptq(zero: int = 7) -> dict[str, Any]:
+    return {
+        "fc.qweight": np.ascontiguousarray(in_int32(CODES + 8).T),
+        "fc.qzeros": in_int32(np.full((4, 32), zero)),
+        "fc.scales": np.ascontiguousarray(SCALES.T),
+        "fc.g_idx": (np.arange(64) // 16).astype(np.int32),
+    }
+
+
+@pytest.mark.parametrize("zero", [7, 8])
+def test_gptq(zero: int) -> None:
+    np.testing.assert_array_equal(bound(gptq(zero)), WEIGHT)
+
+
+def test_gptq_in_an_order_of_its_own() -> None:
+    order = RANDOM.permutation(np.arange(64) // 16).astype(np.int32)
+    arrays = {**gptq(), "fc.g_idx": order}
+    np.testing.assert_array_equal(bound(arrays), CODES * SCALES.astype(np.float32)[:, order])
+    entry = packed_entry(arrays, "fc.weight", DType.FLOAT32)
+    assert entry and entry.packed().lacking == "its inputs are not in the order of their blocks"
+
+
+def test_zero_points_of_gptq_are_of_two_kinds() -> None:
+    with pytest.raises(DiagnosticError, match=r"`fc.weight` is packed as by GPTQ, and has zero points"):
+        bound(gptq(5))
+
+
+@pytest.mark.parametrize("zero", [8, 3])
+def test_awq(zero: int) -> None:
+    def packing(numbers: Any) -> Any:
+        eights = numbers.reshape(len(numbers), -1, 8)[..., [0, 2, 4, 6, 1, 3, 5, 7]]
+        return in_int32(eights.reshape(len(numbers), -1))
+
+    arrays = {
+        "fc.qweight": packing((CODES + 8).T),
+        "fc.qzeros": packing(np.full((4, 32), zero)),
+        "fc.scales": np.ascontiguousarray(SCALES.T),
+    }
+    wanted = (CODES + 8.0 - zero) * SCALES.astype(np.float32).repeat(16, 1)
+    np.testing.assert_array_equal(bound(arrays), wanted.astype(np.float32))
+    entry = packed_entry(arrays, "fc.weight", DType.FLOAT32)
+    assert entry and bool(entry.packed().lacking) == (zero != 8)
+
+
+def test_nvfp4_of_modelopt() -> None:
+    codes = RANDOM.choice([0.5, -1, 3, 6, -4, 0], (32, 64)).astype(float4_e2m1fn)
+    scales = RANDOM.uniform(1, 400, (32, 4)).astype(float8_e4m3fn)
+    arrays = {
+        "fc.weight": packed(codes).reshape(32, 32),
+        "fc.weight_scale": scales,
+        "fc.weight_scale_2": np.float32(0.001),
+        "fc.input_scale": np.float32(0.002),
+    }
+    wanted = codes.astype(np.float32) * scales.astype(np.float32).repeat(16, 1) * np.float32(0.001)
+    np.testing.assert_allclose(bound(arrays), wanted, rtol=1e-6)
+
+
+def test_what_is_not_packed_is_bound_as_it_is() -> None:
+    np.testing.assert_array_equal(bound({"fc.weight": WEIGHT}), WEIGHT)
+
+
+# --- Codes and scales of a checkpoint ----------------------------------------------------------------------
+
+
+def model(arrays: Any) -> Graph:
+    return bind(elaborate_text(MODEL), arrays).graph
+
+
+def test_codes_are_taken_as_they_are(tmp_path: Path) -> None:
+    save_file(gptq(), tmp_path / "c.safetensors")
+    found = narrow(model(gptq()), Recipe(precision="int4", scales=tmp_path / "c.safetensors"))
+    held = {weight.key: np.asarray(weight.data) for weight in found.graph.weights}
+    np.testing.assert_array_equal(held["fc.weight"].astype(np.int8), CODES)
+    np.testing.assert_array_equal(held["fc.weight_scale"], SCALES.astype(np.float32))
+    assert found.recipe["method"] == "stored"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "precision", "reason"),
+    [
+        ({"fc.weight": WEIGHT}, "int4", "`fc`: the checkpoint has no packed weight of it"),
+        (gptq(), "int8-weights", "`fc`: the checkpoint has it in int4"),
+        ({**gptq(), "fc.scales": SCALES.T * np.float16(2)}, "int4", "`fc`: a pass has changed its weight"),
+    ],
+)
+def test_why_codes_are_not_taken(arrays: Any, precision: str, reason: str, tmp_path: Path) -> None:
+    save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, tmp_path / "c.safetensors")
+    with pytest.raises(UsageError, match=f"has no weights of `m` in {precision}") as error:
+        narrow(model(gptq()), Recipe(precision=precision, scales=tmp_path / "c.safetensors"))
+    assert error.value.diagnostics[0].help == (reason,)
+
+
+@pytest.mark.parametrize("word", [{"method": "nearest"}, {"block": 32}, {"equalise": 0.5}])
+def test_what_was_rounded_is_not_rounded_again(word: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="is about rounding, and `--scales` has rounded weights"):
+        Recipe(precision="int4", scales="c.safetensors", calibrate="d.npz", **word)
