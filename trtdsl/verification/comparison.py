@@ -14,6 +14,7 @@ from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspe
 from trtdsl.verification.idle import idle_numbers
 from trtdsl.verification.inputs import input_advice
 from trtdsl.verification.layers import Observation, below, count_calls, match
+from trtdsl.verification.merged import notes_on_merged, standing, with_merged
 from trtdsl.verification.narrow import lost, narrow_type
 from trtdsl.verification.oracle import ArraysReference, Reference, TorchReference
 from trtdsl.verification.outputs import missing, output_notes, paired, require_all
@@ -38,8 +39,8 @@ def compare_with(
         require_all(graph, comparison.expected)
     else:
         notes = [*notes, *unmatched(graph, calls)]
-    seen = look(comparison, compute(optimize(graph), setting))
-    rows = rows_of(seen)
+    seen = with_merged(look(comparison, compute(optimize(graph), setting)), comparison)
+    rows = standing(rows_of(seen), graph)
     difference = missing(graph, comparison.expected)
     if any(row.verdict in ("differs", "follows") for row in rows):
         difference = _difference(comparison, seen, rows)
@@ -55,6 +56,7 @@ def compare_with(
             *notes,
             *notes_on_outputs(graph, reference, returned),
             *_tied(seen),
+            *notes_on_merged(rows, seen),
             *notes_on_numbers(rows),
         ),
         unknown=uncompared(rows),

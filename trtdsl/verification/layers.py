@@ -67,7 +67,7 @@ class Observation:
     """A value of the graph beside PyTorch's, within ``tolerance`` or not.
 
     ``input`` measures the operand, where both have it. ``theirs``, PyTorch's numbers, are kept where they
-    are asked for.
+    are asked for. ``of_itself``: they are the model's own, for the reference has no such tensor.
     """
 
     key: Key
@@ -79,6 +79,7 @@ class Observation:
     measure: Measure | None
     input: Measure | None
     theirs: Array | None = None
+    of_itself: bool = False
 
     @property
     def agrees(self) -> bool:

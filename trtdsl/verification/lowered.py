@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from trtdsl.compile import Optimized, optimize_graph
 from trtdsl.ir import Graph, Node, Value
@@ -20,7 +18,6 @@ from trtdsl.options import CompileOptions
 from trtdsl.passes import CONVERT_PRECISION, QUANTIZE
 from trtdsl.precision.lower_floats import PRODUCTS
 from trtdsl.recipe import Recipe
-from trtdsl.reference import run
 from trtdsl.types import DType
 from trtdsl.verification.blame import suspect
 from trtdsl.verification.comparison import (
@@ -30,17 +27,22 @@ from trtdsl.verification.comparison import (
     unmatched,
     with_advice,
 )
-from trtdsl.verification.layers import Call, ModuleCall, Observation, match, observation
-from trtdsl.verification.oracle import Array, Reference, TorchReference
+from trtdsl.verification.layers import Call, ModuleCall, Observation, match
+from trtdsl.verification.merged import (
+    GraphReference,
+    beside_itself,
+    merged_layers,
+    merged_points,
+    notes_on_merged,
+    standing,
+)
+from trtdsl.verification.oracle import Reference, TorchReference
 from trtdsl.verification.outputs import missing, require_all
 from trtdsl.verification.result import Difference, Row, Verification, measure, notes_on_numbers, uncompared
-from trtdsl.verification.returned import Returned, numbers
+from trtdsl.verification.returned import numbers
 from trtdsl.verification.rows import difference_in_words, rows_of
 from trtdsl.verification.seen import Comparison, OutputSeen, Seen, observe
 from trtdsl.verification.setting import Computed, Setting, compute
-
-if TYPE_CHECKING:
-    import torch
 
 LOSSES: Mapping[DType, float] = {
     DType.FLOAT16: 2.0**-11,
@@ -52,30 +54,6 @@ LOSSES: Mapping[DType, float] = {
 relative error of a number; the root of the mean square over all numbers is 0.42 of that. int8 has steps of
 the largest number by 127: where numbers are normally distributed and the largest of them is 4.5 times their
 deviation, that root is 4.5 / 127 / sqrt(12), 1.0e-2 of the norm, and as much more as above is allowed."""
-
-
-@dataclass(frozen=True, eq=False)
-class GraphReference:
-    """The model itself, computed by PyTorch in its own types or in float64: a reference without a module."""
-
-    graph: Graph
-    in_float64: bool = False
-    values: dict[Value, torch.Tensor] = field(default_factory=dict["Value", "torch.Tensor"])
-
-    @property
-    def name(self) -> str:
-        return "itself"
-
-    def run(self, inputs: Mapping[str, Array]) -> Returned:
-        """The outputs; the tensors of its layers are kept."""
-        labelled = {value for node in self.graph.nodes if node.weights for value in node.results}
-
-        def keep(value: Value, tensor: torch.Tensor) -> None:
-            if value in labelled:
-                self.values[value] = tensor
-
-        found = run(self.graph, inputs, in_float64=self.in_float64, observe=keep)
-        return Returned([(name, numbers(tensor)) for name, tensor in found.items()])
 
 
 def compare_lowered(
@@ -90,14 +68,19 @@ def compare_lowered(
     if reference is None:
         reference = GraphReference(before, setting.dtype == "float64")
     returned, calls = run_reference(reference, setting)
-    points = _points(before if isinstance(reference, GraphReference) else graph, calls, optimized, before)
+    named = _named(optimized, before)
+    points = _points(before if isinstance(reference, GraphReference) else graph, calls, named)
     comparison = Comparison(graph, reference, setting, returned.arrays, points)
     if calls is None:
         require_all(graph, comparison.expected)
     else:
         notes = [*notes, *unmatched(graph, calls)]
-    seen = _seen(comparison, computed)
-    rows = _counted(rows_of(seen), seen)
+    merged: list[Observation] = []
+    if isinstance(reference, TorchReference):
+        more = _held(merged_points(graph, before, points.values()), named)
+        merged = merged_layers(before, [*more], computed)
+    seen = _seen(comparison, computed, merged)
+    rows = standing(_counted(rows_of(seen), seen), graph)
     difference = missing(graph, comparison.expected) or _difference(seen, rows, recipe)
     if difference and isinstance(reference, TorchReference):
         # What is wrong in the model's own types too is not the precision's doing.
@@ -115,6 +98,7 @@ def compare_lowered(
             *(note.message for note in optimized.notes),
             *notes_on_outputs(graph, reference, returned),
             *_rescaled_note(optimized),
+            *notes_on_merged(rows, seen),
             *_worst(rows),
             *notes_on_numbers(rows),
             *(f"output `{row.name}`: {row.why}" for row in rows if row.verdict == "rounded"),
@@ -162,19 +146,26 @@ def _given(value: Value) -> float:
 # --- Points -----------------------------------------------------------------------------------------------
 
 
+def _named(optimized: Optimized, before: Graph) -> dict[str, Value]:
+    """The lowered graph's values by name, which a value keeps when its type changes; without the scaled."""
+    scaled = {value.name for value in _rescaled(optimized, before)}
+    values = (value for node in optimized.graph.nodes for value in node.results)
+    return {value.name: value for value in values if value.name not in scaled}
+
+
 def _points(
-    graph: Graph, calls: Mapping[str, int] | None, optimized: Optimized, before: Graph
+    graph: Graph, calls: Mapping[str, int] | None, named: Mapping[str, Value]
 ) -> dict[Call, ModuleCall]:
-    """Where both hold the same tensor: a value keeps its name when its type changes."""
-    named = {value.name: value for node in optimized.graph.nodes for value in node.results}
-    left_out = {value.name for value in _rescaled(optimized, before)}
+    """Where both hold the same tensor."""
     counts = calls or Counter(node.scope for node in graph.nodes if node.weights)
-    found: dict[Call, ModuleCall] = {}
-    for call, point in match(graph, counts).items():
-        names = [value.name for value in point.values]
-        if all(name in named and name not in left_out for name in names):
-            found[call] = dataclasses.replace(point, values=tuple(named[name] for name in names))
-    return found
+    return {(point.path, point.call): point for point in _held(match(graph, counts).values(), named)}
+
+
+def _held(points: Iterable[ModuleCall], named: Mapping[str, Value]) -> Iterator[ModuleCall]:
+    """The points in the lowered graph, those that it has."""
+    for point in points:
+        if all(value.name in named for value in point.values):
+            yield dataclasses.replace(point, values=tuple(named[value.name] for value in point.values))
 
 
 def _rescaled(optimized: Optimized, before: Graph) -> Iterator[Value]:
@@ -200,32 +191,19 @@ def _rescaled_note(optimized: Optimized) -> Iterator[str]:
 # --- What was seen ----------------------------------------------------------------------------------------
 
 
-def _seen(comparison: Comparison, computed: Computed) -> Seen:
+def _seen(comparison: Comparison, computed: Computed, merged: Sequence[Observation]) -> Seen:
     """The layers and outputs, measured; where all of these agree, blocks that do not are left out."""
-    seen = observe(comparison, computed)
-    if isinstance(comparison.reference, GraphReference):
-        seen = dataclasses.replace(seen, layers=[*_own_layers(comparison, comparison.reference, computed)])
+    seen, reference = observe(comparison, computed), comparison.reference
+    own = isinstance(reference, GraphReference)
+    found = [*beside_itself(reference, comparison.points.values(), computed)] if own else seen.layers
     # What a large mean hides has the roundings of that mean.
-    layers = [each if each.agrees else _beside_noise(each, computed) for each in seen.layers]
+    layers = [each if each.agrees else _beside_noise(each, computed) for each in (*found, *merged)]
     outputs = [each if each.agrees else _output_beside_noise(each) for each in seen.outputs]
     seen = dataclasses.replace(seen, layers=layers, outputs=outputs)
     outputs_agree = all(each.agrees for each in seen.outputs)
     if outputs_agree and all(each.agrees for each in seen.layers if each.point.is_layer):
         return dataclasses.replace(seen, layers=[each for each in seen.layers if each.agrees])
     return seen
-
-
-def _own_layers(
-    comparison: Comparison, reference: GraphReference, computed: Computed
-) -> Iterator[Observation]:
-    """The layers beside those of the model itself."""
-    own = {value.name: tensor for value, tensor in reference.values.items()}
-    for point in comparison.points.values():
-        for index, value in enumerate(point.values):
-            if value.name in own and value in computed.values:
-                theirs = own[value.name]
-                seen = observation(point, index, value, theirs, None, computed)
-                yield dataclasses.replace(seen, theirs=numbers(theirs))
 
 
 def _beside_noise(seen: Observation, computed: Computed) -> Observation:

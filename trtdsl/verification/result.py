@@ -76,7 +76,8 @@ class Row:
     ``computed_by`` says on which side an output was computed: in the network on the CPU, or by an engine.
     ``call`` counts from 1 where a layer is called several times. ``measure`` is None where the shapes
     differ; ``expected`` is then the reference's shape. ``tolerance`` is what the row is held to. ``why`` says
-    of a row that differs what the measured error does not: ``NaN or infinity on one side``.
+    of a row that differs what the measured error does not: ``NaN or infinity on one side``. ``labels`` are
+    those of the text that a layer or block stands for: several where a pass made one layer of them.
     """
 
     kind: Literal["layer", "block", "output"]
@@ -90,6 +91,7 @@ class Row:
     computed_by: Literal["cpu", "engine"] = "cpu"
     tolerance: float | None = None
     why: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -139,12 +139,13 @@ def _second_look(comparison: Comparison, seen: Seen) -> Seen:
     outputs = {each.output.name: each for each in wide[1].outputs}
     return Seen(
         seen.computed,
-        [_layer_again(each, layers.get(each.key)) for each in seen.layers],
+        [layer_again(each, layers.get(each.key)) for each in seen.layers],
         [_output_again(each, outputs.get(each.output.name)) for each in seen.outputs],
     )
 
 
-def _layer_again(seen: Observation, wide: Observation | None) -> Observation:
+def layer_again(seen: Observation, wide: Observation | None) -> Observation:
+    """What differs, measured beside what float64 tells of both sides."""
     if seen.agrees or seen.measure is None or wide is None or wide.theirs is None or seen.theirs is None:
         return seen
     return dataclasses.replace(seen, measure=_again(seen.measure, wide.measure, seen.theirs, wide.theirs))

@@ -1,0 +1,144 @@
+"""Layers that passes made of several: what they stand for, and their rows.
+
+In: a graph as it was written and as the passes leave it, and what its network computes.  Out: an observation
+for each layer that has a label of its own, ``wide+narrow``, and a result that no module of the reference
+returns. It is held against the model itself, computed by PyTorch as the passes leave it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trtdsl.ir import Graph, Value, walk
+from trtdsl.precision.labels import parts
+from trtdsl.reference import run
+from trtdsl.verification.layers import ModuleCall, Observation, match, observation
+from trtdsl.verification.oracle import Array, TorchReference
+from trtdsl.verification.result import Row
+from trtdsl.verification.returned import Returned, numbers
+from trtdsl.verification.seen import Comparison, Seen, layer_again
+from trtdsl.verification.setting import Computed, compute
+from trtdsl.verification.tolerances import TOLERANCES
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class GraphReference:
+    """The model itself, computed by PyTorch in its own types or in float64: a reference without a module."""
+
+    graph: Graph
+    in_float64: bool = False
+    values: dict[Value, torch.Tensor] = field(default_factory=dict["Value", "torch.Tensor"])
+
+    @property
+    def name(self) -> str:
+        return "itself"
+
+    def run(self, inputs: Mapping[str, Array]) -> Returned:
+        """The outputs; the tensors of its layers are kept."""
+        labelled = {value for node in self.graph.nodes if node.weights for value in node.results}
+
+        def keep(value: Value, tensor: torch.Tensor) -> None:
+            if value in labelled:
+                self.values[value] = tensor
+
+        found = run(self.graph, inputs, in_float64=self.in_float64, observe=keep)
+        return Returned([(name, numbers(tensor)) for name, tensor in found.items()])
+
+
+def beside_itself(
+    reference: GraphReference, points: Iterable[ModuleCall], computed: Computed
+) -> Iterator[Observation]:
+    """The network's values beside those of the model itself, at the points that both have."""
+    own = {value.name: tensor for value, tensor in reference.values.items()}
+    for point in points:
+        for index, value in enumerate(point.values):
+            if value.name in own and value in computed.values:
+                theirs = own[value.name]
+                seen = observation(point, index, value, theirs, None, computed)
+                yield dataclasses.replace(seen, theirs=numbers(theirs))
+
+
+def merged_points(graph: Graph, passed: Graph, points: Iterable[ModuleCall]) -> Sequence[ModuleCall]:
+    """The layers of ``passed`` that have other labels than those of ``graph``, and none of the points."""
+    known = {node.scope for node in walk(graph)}
+    shown = {value.name for point in points for value in point.values}
+    made = [
+        node.scope
+        for node in passed.nodes
+        if node.weights and node.scope not in known and not any(v.name in shown for v in node.results)
+    ]
+    return [*match(passed, Counter(made)).values()]
+
+
+def with_merged(seen: Seen, comparison: Comparison) -> Seen:
+    """What was seen, and the merged layers of its graph beside the model itself; what differs in float32 is
+    measured again in float64."""
+    passed = seen.computed.graph
+    if not isinstance(comparison.reference, TorchReference):
+        return seen
+    points = merged_points(comparison.graph, passed, comparison.points.values())
+    found = merged_layers(passed, points, seen.computed)
+    if not all(each.agrees for each in found):
+        setting = dataclasses.replace(seen.computed.setting, dtype="float64", tolerance=TOLERANCES["float64"])
+        wide = {each.key: each for each in merged_layers(passed, points, compute(passed, setting))}
+        found = [layer_again(each, wide.get(each.key)) for each in found]
+    return dataclasses.replace(seen, layers=[*seen.layers, *found])
+
+
+def merged_layers(passed: Graph, points: Sequence[ModuleCall], computed: Computed) -> list[Observation]:
+    """Those of a network beside those of the graph ``passed``, which is run here."""
+    if not points:
+        return []
+    reference = GraphReference(passed, computed.setting.dtype == "float64")
+    reference.run(computed.setting.inputs)
+    found = beside_itself(reference, points, computed)
+    return [dataclasses.replace(each, of_itself=True) for each in found]
+
+
+# --- What a row stands for --------------------------------------------------------------------------------
+
+
+def standing(rows: Sequence[Row], graph: Graph) -> tuple[Row, ...]:
+    """The rows with the labels of the graph, as it was written, that each stands for."""
+    known = {node.scope for node in walk(graph)}
+    return tuple(
+        row
+        if row.kind == "output"
+        else dataclasses.replace(row, labels=tuple(part for part in parts(row.label) if part in known))
+        for row in rows
+    )
+
+
+def notes_on_merged(rows: Sequence[Row], seen: Seen) -> Iterator[str]:
+    """What labels with `+` stand for, by an example of each kind, and which layers were compared with the
+    model itself because the reference has no such tensor."""
+    compared = {each.point.path for each in seen.layers if each.of_itself}
+    examples: dict[bool, str] = {}
+    for row in rows:
+        own = [part for part in parts(row.label) if part != row.label]
+        if own and row.labels:
+            values = [part for part in own if part not in row.labels]
+            told = " and ".join(
+                [*(f"`{label}`" for label in row.labels), *(f"what makes `{v}`" for v in values)]
+            )
+            examples.setdefault(bool(values), f"`{row.label}` for {told}")
+    if examples:
+        yield f"a label with `+` stands for what passes made one layer: {', '.join(examples.values())}"
+    listed = [f"`{label}`" for label in dict.fromkeys(row.label for row in rows) if label in compared]
+    if listed:
+        more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+        yield (
+            "compared with the model itself, because no module of the reference returns what they do: "
+            f"{', '.join(listed[:SHOWN])}{more}"
+        )
+
+
+SHOWN = 5
+"""How many labels a note lists."""
