@@ -30,7 +30,7 @@ def calibrate(example: dict[str, Any], folder: Path) -> None:
     ]
     for name, value in example["defines"].items():
         command += ["-D", f"{name}={value}"]
-    command += ["--data", str(folder / "calibration.npz"), "-o", str(folder / "ranges.json")]
+    command += ["--calibrate", str(folder / "calibration.npz"), "-o", str(folder / "ranges.json")]
     subprocess.run(command, check=True)
 
 

@@ -14,11 +14,12 @@ _BOUNDED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*>=\s*(?P<version>[0-9.]+)"
 
 
 def constraints() -> Iterator[str]:
-    """One line for each requirement with a lower bound; what importing needs is newer, and not among them."""
+    """One line for each requirement with a lower bound; what importing needs is newer, and not among them,
+    also where `dev` has it."""
     for requirement in requires("trtdsl") or ():
         needed, _, where = requirement.partition(";")
         bounded = _BOUNDED.match(needed)
-        if bounded and not re.search(r"extra == .import.", where):
+        if bounded and not re.search(r"extra == .(import|dev).", where):
             yield f"{bounded['name']}=={bounded['version']}"
 
 

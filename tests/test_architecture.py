@@ -26,6 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"precision"}),
     frozenset({"runtime", "compile", "support"}),
     frozenset({"runner"}),
+    frozenset({"calibrate", "explain"}),
     frozenset({"verification", "exporters"}),
     frozenset({"importers"}),
     frozenset({"cli"}),

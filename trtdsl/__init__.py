@@ -15,6 +15,9 @@ or all of them: ``trtdsl.load("cnn.trtnet", "weights.pth")(data=image)`` runs a 
 ``trtdsl.compile_file("cnn.trtnet", "weights.pth", "cnn.engine")`` writes its engine; and
 ``trtdsl.verify("cnn.trtnet", "weights.pth", "package.module:CNN")`` compares with PyTorch.
 
+``Recipe.from_file("int8.toml")``, in ``CompileOptions(recipe=…)``, says in which types;
+``trtdsl.calibrate_file`` finds ranges for it, ``trtdsl.explain_file`` says what becomes of each layer.
+
 Modules become such texts: ``trtdsl.import_module(resnet18(), {"x": "float32[N, 3, 224, 224]"}).text``.
 
 Names are imported when first used, so that neither torch nor TensorRT is loaded before it is needed.
@@ -26,9 +29,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trtdsl.calibrate import calibrate_file
     from trtdsl.compile import check_file, compile_file, compile_graph
     from trtdsl.diagnostics import Diagnostic, DiagnosticError
     from trtdsl.elaborate import elaborate_file, elaborate_text
+    from trtdsl.explain import explain_file
     from trtdsl.importers.module import Imported, import_module
     from trtdsl.importers.module import import_exported as import_program
     from trtdsl.importers.onnx_import import import_onnx
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from trtdsl.ir import verify as verify_graph
     from trtdsl.options import CheckOptions, CompileOptions
     from trtdsl.passes import optimize
+    from trtdsl.recipe import Recipe
     from trtdsl.runner import Runner, load
     from trtdsl.runtime.engine import Engine
     from trtdsl.syntax import format_text
@@ -59,17 +65,20 @@ _HOMES = {
     "Imported": "trtdsl.importers.module",
     "Manifest": "trtdsl.trt.manifest",
     "Node": "trtdsl.ir",
+    "Recipe": "trtdsl.recipe",
     "Runner": "trtdsl.runner",
     "Value": "trtdsl.ir",
     "Verification": "trtdsl.verification",
     "Weight": "trtdsl.ir",
     "bind": "trtdsl.weights",
     "build": "trtdsl.trt.build",
+    "calibrate_file": "trtdsl.calibrate",
     "check_file": "trtdsl.compile",
     "compile_file": "trtdsl.compile",
     "compile_graph": "trtdsl.compile",
     "elaborate_file": "trtdsl.elaborate",
     "elaborate_text": "trtdsl.elaborate",
+    "explain_file": "trtdsl.explain",
     "format_text": "trtdsl.syntax",
     "import_module": "trtdsl.importers.module",
     "import_onnx": "trtdsl.importers.onnx_import",
@@ -113,17 +122,20 @@ __all__ = [
     "Imported",
     "Manifest",
     "Node",
+    "Recipe",
     "Runner",
     "Value",
     "Verification",
     "Weight",
     "bind",
     "build",
+    "calibrate_file",
     "check_file",
     "compile_file",
     "compile_graph",
     "elaborate_file",
     "elaborate_text",
+    "explain_file",
     "format_text",
     "import_module",
     "import_onnx",

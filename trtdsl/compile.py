@@ -27,6 +27,7 @@ from trtdsl.recipe import Recipe
 from trtdsl.types import DType
 
 if TYPE_CHECKING:
+    from trtdsl.precision.lower_floats import LoweredFloats
     from trtdsl.precision.pipeline import Narrowed, Told
     from trtdsl.precision.report import PrecisionReport
     from trtdsl.trt.build import Built, ProgressCallback
@@ -59,7 +60,8 @@ class Compiled(msgspec.Struct, frozen=True):
 class Optimized(msgspec.Struct, frozen=True):
     """The graph to lower, the names of the passes that made it, and whether its network is a mixed one.
 
-    ``notes`` say what the precision changed, ``narrowed`` how layers became narrow.
+    ``notes`` say what the precision changed, ``narrowed`` how layers became narrow, ``floats`` what stayed
+    float32 in a strongly typed network of float16 or bfloat16.
     """
 
     graph: Graph
@@ -67,6 +69,7 @@ class Optimized(msgspec.Struct, frozen=True):
     mixed: bool = False
     notes: tuple[Diagnostic, ...] = ()
     narrowed: Narrowed | None = None
+    floats: LoweredFloats | None = None
 
 
 def check_file(
@@ -189,7 +192,7 @@ def compile_graph(
     engine = Path(engine)
     require_place(engine, sources)
     scales = _place_of_scales(options, engine, sources)
-    optimized, lowered = _lowered(graph, options, after=after, refused=refused, progress=progress)
+    optimized, lowered = lowered_network(graph, options, after=after, refused=refused, progress=progress)
     built, manifest = _built(lowered, optimized, options, progress, tune, command)
     ranges = optimized.narrowed.ranges.text().encode() if optimized.narrowed else b""
     # The manifest first: an engine that has none is never overwritten, also if this is killed in between.
@@ -199,27 +202,7 @@ def compile_graph(
     return Compiled(engine, manifest, *counts, optimized.notes, _report(optimized, lowered, built))
 
 
-def explain_graph(
-    graph: Graph, options: CompileOptions, *, progress: ProgressCallback | None = None
-) -> PrecisionReport:
-    """What becomes of each layer by a recipe for a narrow precision: all that `compile` does but to write.
-
-    Raises what :func:`compile_graph` does.
-    """
-    from trtdsl.precision.report import report_of
-    from trtdsl.trt.build import build_with_facts
-
-    if options.recipe is None or not options.recipe.is_narrow:
-        text = "there is nothing to explain but layers in a narrow precision"
-        raise UsageError(Diagnostic(text, help=("give `--precision int8`",)))
-    optimized, lowered = _lowered(graph, options, progress=progress)
-    built = build_with_facts(lowered, options, progress=progress, kernels=True)
-    if optimized.narrowed is None:
-        raise ValueError("a pass has lost what was quantised")
-    return report_of(optimized.narrowed, lowered.graph, built.kernels)
-
-
-def _lowered(
+def lowered_network(
     graph: Graph,
     options: CompileOptions,
     *,
@@ -228,20 +211,33 @@ def _lowered(
     progress: ProgressCallback | None = None,
 ) -> tuple[Optimized, LoweredNetwork]:
     """The graph as it is built, and its network."""
-    from trtdsl.trt.build import require_targets
-    from trtdsl.trt.dialect import load_runtime
     from trtdsl.trt.lower import lower
     from trtdsl.weights import release_pages
+
+    optimized, dialect = optimized_for(graph, options, after=after, refused=refused, progress=progress)
+    # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
+    release_pages(weight.data for weight in graph.weights if weight.data is not None)
+    return optimized, lower(optimized.graph, dialect, mixed=optimized.mixed)
+
+
+def optimized_for(
+    graph: Graph,
+    options: CompileOptions,
+    *,
+    after: Callable[[str, Graph], None] | None = None,
+    refused: Callable[[str, Sequence[RefusedNode]], None] | None = None,
+    progress: ProgressCallback | None = None,
+) -> tuple[Optimized, Dialect]:
+    """The graph as it is lowered for the runtime that the options name, and that runtime."""
+    from trtdsl.trt.build import require_targets
+    from trtdsl.trt.dialect import load_runtime
 
     dialect = load_runtime(options.runtime)
     require_targets(dialect, options.targets)
     _load_plugins(dialect, options.plugins)
     require_values(graph)
     told = _as_told(progress)
-    optimized = optimize_graph(graph, options, dialect, after=after, refused=refused, progress=told)
-    # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
-    release_pages(weight.data for weight in graph.weights if weight.data is not None)
-    return optimized, lower(optimized.graph, dialect, mixed=optimized.mixed)
+    return optimize_graph(graph, options, dialect, after=after, refused=refused, progress=told), dialect
 
 
 def _built(
@@ -354,13 +350,13 @@ def optimize_graph(
     else:
         precision = DType(recipe.precision)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
-    optimized, mixed, notes = in_precision(optimized, precision, dialect, recipe, progress)
-    notes = (*notes, *(narrowed.notes if narrowed else ()))
-    if mixed:
-        return Optimized(optimized, passes, mixed, notes, narrowed)
+    found = in_precision(optimized, precision, dialect, recipe, progress)
+    notes = (*found.notes, *(narrowed.notes if narrowed else ()))
+    if found.mixed:
+        return Optimized(found.graph, passes, True, notes, narrowed)
     if after:
-        after(CONVERT_PRECISION, optimized)
-    return Optimized(optimized, (*passes, CONVERT_PRECISION), notes=notes, narrowed=narrowed)
+        after(CONVERT_PRECISION, found.graph)
+    return Optimized(found.graph, (*passes, CONVERT_PRECISION), False, notes, narrowed, found.floats)
 
 
 class InPrecision(NamedTuple):
@@ -369,6 +365,7 @@ class InPrecision(NamedTuple):
     graph: Graph
     mixed: bool
     notes: tuple[Diagnostic, ...]
+    floats: LoweredFloats | None = None
 
 
 def in_precision(
@@ -394,7 +391,7 @@ def in_precision(
         masks = within_range(graph, precision)
         return InPrecision(masks.graph if mixed else converted, mixed, masks.notes)
     lowered = lower_by_recipe(graph, precision, recipe or Recipe(precision=precision), progress)
-    return InPrecision(require_valid(lowered.graph), False, lowered.notes)
+    return InPrecision(require_valid(lowered.graph), False, lowered.notes, lowered)
 
 
 def require_values(graph: Graph) -> None:

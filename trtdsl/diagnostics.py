@@ -154,6 +154,25 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202
 nobody vouches for they would command the terminal, or show another text than there is."""
 
 
+def cannot_read(path: object, why: BaseException | str, *help: str) -> UsageError:
+    """The error about a file that cannot be read, in the words that all files have::
+
+        error: cannot read `cnn.pth`: no such file
+
+    ``why`` is what reading it raised, or the reason in words.
+    """
+    return UsageError(Diagnostic(f"cannot read `{path}`: {reason_of(why)}", help=help))
+
+
+def reason_of(error: BaseException | str) -> str:
+    """Why a file cannot be read or written: ``no such file``, ``permission denied``."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)
+
+
 def render(diagnostic: Diagnostic) -> str:
     """The plain text of a diagnostic, without a final newline."""
     lines = [f"{diagnostic.severity}: {diagnostic.message}"]

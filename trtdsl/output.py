@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, reason_of
 
 
 def write_atomically(path: Path | str, data: bytes | memoryview) -> None:
@@ -41,7 +41,7 @@ def write_together(files: Mapping[Path, bytes | memoryview]) -> None:
         for path in files:
             temporary[path].replace(path)
     except OSError as error:
-        raise UsageError(Diagnostic(f"cannot write `{path}`: {error.strerror or error}")) from error
+        raise UsageError(Diagnostic(f"cannot write `{path}`: {reason_of(error)}")) from error
     finally:
         for each in temporary.values():
             with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def require_writable(path: Path) -> None:
         pass
     except OSError as error:
         # A name that is too long, say, or a loop of links.
-        raise cannot_write(path, (error.strerror or str(error)).lower()) from error
+        raise cannot_write(path, reason_of(error)) from error
     if path.is_dir():
         raise cannot_write(path, "it is a folder")
     if path.exists() and not path.is_file():

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, UsageError, cannot_read, did_you_mean
 from trtdsl.flags import FLAG, Flag, choice, chosen, flags
 
 if TYPE_CHECKING:
@@ -154,6 +154,16 @@ class Recipe:
         for problem, help in _contradictions(self):
             raise UsageError(Diagnostic(problem, help=(help,) if help else ()))
 
+    @classmethod
+    def from_file(cls, path: str | Path, **words: Any) -> Recipe:
+        """The recipe of a TOML file; ``words`` count more. Paths in the file start at its folder.
+
+        Raises UsageError for a file that cannot be read or is not a recipe.
+        """
+        found = recipe_of(path, words)
+        assert found is not None
+        return found
+
     @property
     def is_narrow(self) -> bool:
         """Whether some layers become narrow: int8, float8, or one of the formats."""
@@ -214,11 +224,12 @@ def _read(path: Path) -> dict[str, Any]:
     # Python has it from 3.11 on; before, it comes from a package that later ones do not need.
     tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            Diagnostic(f"cannot read `{path}`: {getattr(error, 'strerror', None) or error}")
-        ) from error
+        # Some editors of Windows begin a text with a mark of its encoding, which TOML does not know.
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise cannot_read(path, "it is not UTF-8 text") from error
+    except OSError as error:
+        raise cannot_read(path, error) from error
     except tomllib.TOMLDecodeError as error:
         raise _wrong(path, f"it is not valid TOML: {error}") from error
     known = [field.name for field in dataclasses.fields(Recipe)]

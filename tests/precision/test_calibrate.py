@@ -296,14 +296,14 @@ def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     np.savez(tmp_path / "x.npz", x=data)
     files = [str(tmp_path / name) for name in ("m.trtnet", "m.safetensors")]
     for name in ("x.npy", "x.npz"):
-        told = ["--data", str(tmp_path / name), "-o", str(tmp_path / f"{name}.json"), "--samples", "4"]
+        told = ["--calibrate", str(tmp_path / name), "-o", str(tmp_path / f"{name}.json"), "--samples", "4"]
         assert trtdsl("calibrate", *files, *told) == 0
     assert "the ranges of 4 layers, from 4 samples" in capsys.readouterr().out
     found = read_ranges(tmp_path / "x.npz.json")
     assert found.text() == read_ranges(tmp_path / "x.npy.json").text()
     assert np.float32(found.layers["conv1"].input) == np.abs(data[:4]).max()
-    assert trtdsl("calibrate", *files, "--data", str(tmp_path / "none.npz")) == 2
-    told = ["--data", str(tmp_path / "x.npy"), "-o", str(tmp_path / "one.json"), "--samples", "1"]
+    assert trtdsl("calibrate", *files, "--calibrate", str(tmp_path / "none.npz")) == 2
+    told = ["--calibrate", str(tmp_path / "x.npy"), "-o", str(tmp_path / "one.json"), "--samples", "1"]
     assert trtdsl("calibrate", *files, *told) == 0
     assert "the ranges of 4 layers, from 1 sample\n" in capsys.readouterr().out
     for words, reason in (

@@ -139,7 +139,10 @@ def test_ranges_are_written_and_read_back(folder: Path) -> None:
             ["--precision", "int8", "--calibrate", "d.npz", "--keep", "float16=righ"],
             "it matches no label of `m`, did you mean `right`?",
         ),
-        (["--precision", "int8", "--calibrate", "d.npz", "--keep", "float16=*"], "7 of 7: `*` keeps it"),
+        (
+            ["--precision", "int8", "--calibrate", "d.npz", "--keep", "float16=*"],
+            "7 of 7: it matches `*` in `--keep`",
+        ),
         (
             ["--precision", "fp8", "--calibrate", "d.npz", "--target", "sm86"],
             "sm86 does not compute in float8_e4m3fn: sm89 is the first that does",
@@ -164,7 +167,7 @@ def test_a_folded_layer_is_kept_by_either_label(folder: Path, capsys: pytest.Cap
     for label in ("conv1", "bn1", "conv1+bn1", "bn*"):
         told: list[Any] = ["--precision", "int8", "--calibrate", "d.npz", "--samples", "1"]
         assert trtdsl("compile", *FILES, *told, "--keep", f"float16={label}") == 0
-        assert f"conv1+bn1: float16, because `{label}` keeps it" in closing(capsys)
+        assert f"conv1+bn1: float16, because it matches `{label}` in `--keep`" in closing(capsys)
 
 
 def test_around_float32_is_warned_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,7 +185,7 @@ def test_a_type_that_nothing_is_computed_in_keeps_nothing(
     assert trtdsl("compile", *FILES, *told, "bfloat16=fc1") == 2
     assert "what is not in int8 is computed in float16 or float32" in capsys.readouterr().err
     assert trtdsl("compile", *FILES, *told, "float32=fc1") == 0
-    assert "fc1: float32, because `fc1` keeps it" in closing(capsys)
+    assert "fc1: float32, because it matches `fc1` in `--keep`" in closing(capsys)
 
 
 def test_inspect_shows_the_recipe(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,7 +237,7 @@ def test_explain_has_a_line_for_each_layer(folder: Path, capsys: pytest.CaptureF
     assert rows[0] == ["layer", "type", "range", "clipped", "alpha", "error", "kernel reads", "why", "kernel"]
     assert [[*row[:2], *row[3:5], *row[6:8]] for row in rows[1:]] == [
         ["conv1+bn1", "int8", "0", "0.7", "int8", "-"],
-        ["left", "float16", "0", "-", "float16", "`left` keeps it"],
+        ["left", "float16", "0", "-", "float16", "it matches `left` in `--keep`"],
         ["right", "int8", "0", "0.7", "int8", "-"],
         ["fc1", "int8", "0", "0.7", "int8", "-"],
         ["fc1b", "int8", "0", "0.7", "int8", "-"],
@@ -257,12 +260,14 @@ def test_explain_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert all(0.005 < layer["clipped"] < 0.02 and "alpha" not in layer for layer in found["layers"])
 
 
-@pytest.mark.parametrize("told", [[], ["--precision", "float16"]])
+@pytest.mark.parametrize("told", [[], ["--precision", "float32"]])
 def test_there_is_nothing_to_explain(
     folder: Path, capsys: pytest.CaptureFixture[str], told: list[str]
 ) -> None:
     assert trtdsl("explain", *FILES, *told) == 2
-    assert "nothing to explain but layers in a narrow precision" in capsys.readouterr().err
+    assert (
+        "nothing is to be explained of a model that is computed in its own types" in capsys.readouterr().err
+    )
 
 
 def test_what_is_never_narrow_is_counted(tmp_path: Path) -> None:

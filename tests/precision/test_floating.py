@@ -234,7 +234,7 @@ def test_inputs_and_outputs_keep_their_types_unless_told() -> None:
 def test_keep_and_allow() -> None:
     policy = FloatingPolicy(keep=["a"], allow=["softmax"])
     found = lowered("output y = exp(softmax(h, -1) -> b: Linear(128)) -> c: Linear(8)", policy=policy)
-    assert {each.label: each.reason for each in found.stayed}["a"] == "`a` keeps it"
+    assert {each.label: each.reason for each in found.stayed}["a"] == "it matches `a` in `--keep`"
     assert {each.label for each in found.stayed} == {"a", "exp"}
     made = {node.scope: str(node.result.type.dtype) for node in found.graph.nodes if node.scope}
     assert made == {"a": "float32", "b": "float16", "c": "float16"}

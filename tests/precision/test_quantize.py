@@ -148,7 +148,7 @@ def test_layers_that_stay_in_floating_point_say_why() -> None:
         "vector": "it has one row: reading the weights is all its time",
     }
     found = reasons(quantised(model(LAYERS), FLOAT8, allow=["first"], keep=["mi*"]))
-    assert (found["first"], found["mid"]) == ("", "`mi*` keeps it")
+    assert (found["first"], found["mid"]) == ("", "it matches `mi*` in `--keep`")
     assert found["deep"] == "it is depthwise, which float8 is left out for"
     assert found["wide"] == "a kernel of 49 elements: float8 is left out for more than 32"
     assert found["more"] == ""

@@ -97,7 +97,7 @@ def test_what_is_not_a_recipe(text: str, reason: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot read .*: No such file"):
+    with pytest.raises(UsageError, match=r"cannot read .*: no such file"):
         recipe_of(tmp_path / "none.toml", {})
     with pytest.raises(UsageError, match=r"`--precision float16`, but the precision of .* is int8"):
         read(TEXT, tmp_path, precision="float16")

@@ -77,7 +77,7 @@ def test_a_whole_engine_is_read(engine: Path) -> None:
 def test_a_missing_engine(tmp_path: Path) -> None:
     error = said(tmp_path / "cnn.engine")
     assert isinstance(error, UsageError)
-    assert "cannot read" in str(error) and "No such file" in str(error)
+    assert "cannot read" in str(error) and "no such file" in str(error)
 
 
 def test_a_missing_manifest(engine: Path) -> None:

@@ -192,6 +192,6 @@ def test_a_broken_manifest(text: str, said: str, tmp_path: Path) -> None:
 
 
 def test_no_manifest(tmp_path: Path) -> None:
-    said = r"has no manifest: cannot read `.*cnn.engine.json`: No such file"
+    said = r"has no manifest: cannot read `.*cnn.engine.json`: no such file"
     with pytest.raises(DiagnosticError, match=said):
         load_manifest(tmp_path / "cnn.engine")

@@ -84,7 +84,7 @@ def test_the_command_takes_inputs(folder: Path, capsys: pytest.CaptureFixture[st
         (["net.pth", "--against", AGAINST, "--input", "image=double.npy"], 2, "the given array is float64"),
         (["net.pth", "--outputs", "no.npz"], 2, "cannot read `no.npz`"),
         (["net.pth", "--outputs", "big.npy"], 2, "big.npy"),
-        (["net.pth", "--onnx", "no.onnx"], 2, "onnxruntime cannot run `no.onnx`"),
+        (["net.pth", "--onnx", "no.onnx"], 2, "cannot read `no.onnx`: no such file"),
         (["--onnx", "no.onnx"], 2, "give a checkpoint"),
     ],
 )

@@ -119,13 +119,13 @@ def test_paths_that_are_no_files(tmp_path: Path):
     (tmp_path / "resnet18.pth").write_bytes(SAMPLES["torch zip"])
     gone = tmp_path / "gone"
     for path, message in {
-        tmp_path / "resnet81.pth": f"does not exist\n  = help: did you mean `{tmp_path / 'resnet18.pth'}`?",
-        gone / "w.pth": f"does not exist\n  = help: the folder `{gone}` does not exist",
-        tmp_path / "resnet18.pth" / "w": "cannot be read: Not a directory",
-        tmp_path: f"is a directory, not a checkpoint file\n  = help: did you mean `{tmp_path}/resnet18.pth`?",
-        Path("/dev/null"): "is not a regular file",
-        Path("a\0b"): "cannot be read",
-        Path("x" * 5000): "cannot be read: File name too long",
+        tmp_path / "resnet81.pth": f"no such file\n  = help: did you mean `{tmp_path / 'resnet18.pth'}`?",
+        gone / "w.pth": f"no such file\n  = help: the folder `{gone}` does not exist",
+        tmp_path / "resnet18.pth" / "w": "w`: not a directory",
+        tmp_path: f"is a directory\n  = help: did you mean `{tmp_path}/resnet18.pth`?",
+        Path("/dev/null"): "`/dev/null`: it is not a regular file",
+        Path("a\0b"): "cannot read",
+        Path("x" * 5000): "`: file name too long",
     }.items():
         with pytest.raises(DiagnosticError) as caught:
             load_checkpoint(path)

@@ -87,6 +87,24 @@ def with_options(kind: type[CheckOptions | CompileOptions], name: str, *fields: 
     return decorate
 
 
+def with_words(name: str, *words: str) -> Decorator:
+    """The flags of some of a recipe's words; the command gets those that are given, by word, as ``name``."""
+    every = {word: flag for word, flag in flags(Recipe).items() if word in words}
+
+    def decorate(function: Callback) -> Callback:
+        @functools.wraps(function)
+        def call(**values: Any) -> None:
+            read = {word: _read(word, values.pop(word)) for word in every}
+            function(**values, **{name: {word: value for word, value in read.items() if value is not None}})
+
+        decorated: Callback = call
+        for word, flag in reversed(every.items()):
+            decorated = _option(word, flag)(decorated)
+        return decorated
+
+    return decorate
+
+
 def names_in(texts: Sequence[str]) -> tuple[str, ...]:
     """The names in an option that takes several, by commas or by being repeated."""
     return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())

@@ -16,7 +16,7 @@ from zipfile import is_zipfile
 
 import msgspec
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, cannot_read
 from trtdsl.importers.capture import capture, read_range
 from trtdsl.importers.constructed import Constructed, recording
 from trtdsl.importers.inputs import Inputs, read_inputs
@@ -138,7 +138,7 @@ def _load_exported(source: str) -> Any:
 
 def _require_file(source: str) -> None:
     if not Path(source).is_file():
-        raise UsageError(Diagnostic(f"cannot read `{source}`: no such file"))
+        raise cannot_read(source, "is a directory" if Path(source).is_dir() else "no such file")
 
 
 def _first_line(error: Exception) -> str:

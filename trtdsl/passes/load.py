@@ -12,7 +12,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, UsageError, cannot_read, did_you_mean
 from trtdsl.passes.declare import Pass
 
 GROUP = "trtdsl.passes"
@@ -42,7 +42,7 @@ def _module(place: str, text: str) -> Any:
             raise UsageError(Diagnostic(f"`{text}`: the module cannot be imported: {error}")) from error
     spec = importlib.util.spec_from_file_location(f"trtdsl_pass_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise UsageError(Diagnostic(f"`{text}`: there is no file `{place}`"))
+        raise cannot_read(place, "no such file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

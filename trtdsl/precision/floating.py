@@ -145,7 +145,7 @@ def _reason(
     node: Node, dtype: DType, policy: FloatingPolicy, found: Known, ranges: Mapping[Value, str]
 ) -> str | None:
     if pattern := policy.kept(node):
-        return f"`{pattern}` keeps it"
+        return f"it matches `{pattern}` in `--keep`"
     if policy.allowed(node):
         return None
     if row := next((row for row in POLICY if row.names(node)), None):

@@ -70,12 +70,27 @@ class Stayed:
 
 @dataclass(frozen=True)
 class LoweredFloats:
-    """The graph, what stayed float32 for a reason of its own, and how many nodes stayed between such."""
+    """The graph, and the one that it was made of, whose masks the type holds, with what was changed in them.
+
+    ``stayed`` are the nodes of the latter that stayed float32 for a reason of their own, ``among`` those
+    that stayed because they stand between such.
+    """
 
     graph: Graph
+    wide: Graph
     stayed: tuple[Stayed, ...]
-    between: int
-    notes: tuple[Diagnostic, ...]
+    among: tuple[Node, ...]
+    masks: tuple[Diagnostic, ...]
+
+    @property
+    def between(self) -> int:
+        """How many nodes stayed float32 between others."""
+        return len(self.among)
+
+    @property
+    def notes(self) -> tuple[Diagnostic, ...]:
+        """What is to be said: masks that were cut off, and what stayed float32, and why."""
+        return (*self.masks, *_notes(self.stayed))
 
 
 def lower_floats(
@@ -103,9 +118,9 @@ def lower_floats(
         stay |= with_fewest_casts(each, dtype, wide, narrow, edges or each is not graph)
     converted = convert(graph, dtype, stay, beyond=found.beyond, edges=edges)
     stayed = tuple(Stayed(node, reason) for node, reason in why.items())
-    notes = (*masks.notes, *_notes(stayed))
-    between = sum(bool(node.tensors) and node not in why for node in stay)
-    return LoweredFloats(converted, stayed, between, notes)
+    nodes = (node for each in graphs(graph) for node in each.nodes)
+    among = tuple(node for node in nodes if node in stay and node.tensors and node not in why)
+    return LoweredFloats(converted, graph, stayed, among, masks.notes)
 
 
 def lower_by_recipe(

@@ -92,7 +92,7 @@ class Policy:
         if self.among is not None and layer.label not in self.among:
             return "it is not among the layers to choose from"
         if pattern := matching([layer.label], self.keep):
-            return f"`{pattern}` keeps it"
+            return f"it matches `{pattern}` in `--keep`"
         if why := _lacking(layer, self):
             return why
         if layer.label in self.measured:

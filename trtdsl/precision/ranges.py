@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, cannot_read
 from trtdsl.json_object import NotAnObject, json_object
 from trtdsl.output import write_atomically
 from trtdsl.precision.calibrate import Observed
@@ -107,7 +107,7 @@ def ranges_of(
         )
         for label, each in observed.items()
     }
-    stated = f"percentile {percentile}" if method == "percentile" else method
+    stated = f"percentile {_plain(float(percentile))}" if method == "percentile" else method
     return Ranges(model, stated, samples, data, layers)
 
 
@@ -164,9 +164,11 @@ def _plain(size: float) -> float | int:
 def read_ranges(path: Path | str) -> Ranges:
     """A file of ranges; raises UsageError for what is not one, with what is wrong with it."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(Diagnostic(f"cannot read `{path}`: {error}")) from error
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise cannot_read(path, "it is not UTF-8 text") from error
+    except OSError as error:
+        raise cannot_read(path, error) from error
     try:
         found = json_object(text.encode(), _unique)
     except NotAnObject as error:

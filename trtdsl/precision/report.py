@@ -138,7 +138,7 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
     return PrecisionReport(
         narrowed.format,
         tuple(layers),
-        _weight_bytes(lowered),
+        weight_bytes(lowered),
         sum(isinstance(node.op, (Quantize, DynamicQuantize)) for node in walk(lowered)),
         narrowed.error,
         bool(kernels),
@@ -180,7 +180,7 @@ def _type(node: Node) -> DType:
     return node.results[0].type.dtype if input is None else input.type.dtype
 
 
-def _weight_bytes(graph: Graph) -> Mapping[DType, int]:
+def weight_bytes(graph: Graph) -> Mapping[DType, int]:
     """The bytes of a graph's weights, narrowest type first."""
     found: Counter[DType] = Counter()
     for weight in graph.weights:
@@ -233,7 +233,7 @@ def _layer_dict(layer: LayerReport) -> dict[str, Any]:
 def show_report(report: PrecisionReport) -> str:
     """The report as `compile` ends with it, with a line for each layer that is not as planned."""
     dtypes = Counter(layer.dtype for layer in report.layers)
-    weights = ", ".join(f"{dtype} {_size(size)}" for dtype, size in report.weight_bytes.items())
+    weights = ", ".join(f"{dtype} {show_size(size)}" for dtype, size in report.weight_bytes.items())
     lines = [
         f"layers   {', '.join(f'{dtype} {count}' for dtype, count in _narrowest_first(dtypes))}",
         f"weights  {weights}",
@@ -260,9 +260,13 @@ def show_layers(report: PrecisionReport) -> str:
     others = [
         (each.label or each.operator, str(each.dtype), *"-----", each.why, "-") for each in report.beside
     ]
-    rows = [head, *map(_row, report.layers), *others]
+    return show_table(head, [*map(_row, report.layers), *others])
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows below their heads, cells of one column one below the other; a column of "-" alone is left out."""
     # What nothing is known of has no column.
-    shown = [column for column in zip(*rows, strict=True) if any(cell != "-" for cell in column[1:])]
+    shown = [column for column in zip(head, *rows, strict=True) if any(cell != "-" for cell in column[1:])]
     widths = [max(map(len, column)) for column in shown]
     lines = (zip(row, widths, strict=True) for row in zip(*shown, strict=True))
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in line).rstrip() for line in lines)
@@ -335,5 +339,6 @@ SHOWN = 8
 """Layers of which the same is said that have a line each; `explain` has one for every layer."""
 
 
-def _size(size: int) -> str:
+def show_size(size: int) -> str:
+    """``1.5 MB`` or ``21.3 kB``."""
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

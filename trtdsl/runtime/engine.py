@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError, cannot_read
 from trtdsl.ops.lowering import Array
 from trtdsl.runtime import cuda
 from trtdsl.runtime.arrays import View, view
@@ -62,7 +62,7 @@ def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(Diagnostic(f"cannot read `{path}`: {error.strerror or error}")) from error
+        raise cannot_read(path, error) from error
     manifest = load_manifest(path)
     advice = "compile the model again, and keep the engine and its manifest together"
     if len(data) != manifest.size:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from trtdsl.array_files import read_arrays
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, cannot_read
 from trtdsl.ops.lowering import Array
 from trtdsl.output import require_writable
 from trtdsl.runtime.binding import show_binding, size_of
@@ -129,9 +129,7 @@ def _pixels(path: Path, channels: int, height: int, width: int) -> Array:
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         # SyntaxError is Pillow's word for a broken PNG.
-        raise UsageError(
-            Diagnostic(f"cannot read `{path}`: {getattr(error, 'strerror', None) or error}")
-        ) from error
+        raise cannot_read(path, error) from error
     return np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
 
 

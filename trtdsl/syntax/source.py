@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from shlex import quote
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, cannot_read
 
 MOST_BYTES = 32 * 1024 * 1024
 """of a text: reading it takes some hundred times as much memory"""
@@ -24,14 +24,12 @@ def read_source(path: Path, name: str) -> str:
     try:
         data = _content(path)
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else (error.strerror or str(error)).lower()
-        help = _importing(name) if missing and ":" in name else ()
-        raise UsageError(Diagnostic(f"cannot read `{name}`: {reason}", help=help)) from error
+        may_import = isinstance(error, FileNotFoundError) and ":" in name
+        raise cannot_read(name, error, *(_importing(name) if may_import else ())) from error
     except ValueError as error:
-        raise UsageError(Diagnostic(f"cannot read `{name}`: not a path")) from error
+        raise cannot_read(name, "not a path") from error
     if data is None:
-        raise UsageError(Diagnostic(f"cannot read `{name}`: it is not a file"))
+        raise cannot_read(name, "it is not a file")
     if path.suffix in _IMPORTED:
         text = f"`{name}` is {_IMPORTED[path.suffix]}, not a text of the language"
         raise UsageError(Diagnostic(text, help=_importing(f"{name}:NAME" if path.suffix == ".py" else name)))

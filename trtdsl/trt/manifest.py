@@ -25,7 +25,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, reason_of
 from trtdsl.ir import Graph, Node, Weight, walk
 from trtdsl.json_object import json_object
 from trtdsl.ops.logic import To, TypeAs
@@ -223,7 +223,7 @@ def load_manifest(engine: Path | str) -> Manifest:
     try:
         return _read(json_object(path.read_bytes()))
     except OSError as error:
-        text = f"`{engine}` has no manifest: cannot read `{path}`: {error.strerror or error}"
+        text = f"`{engine}` has no manifest: cannot read `{path}`: {reason_of(error)}"
         advice = f"`compile` writes `{path.name}` beside the engine: keep them together"
         raise UsageError(Diagnostic(text, help=(advice,))) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -39,7 +39,7 @@ def compare_with(
         require_all(graph, comparison.expected)
     else:
         notes = [*notes, *unmatched(graph, calls)]
-    seen = with_merged(look(comparison, compute(optimize(graph), setting)), comparison)
+    seen = with_merged(look(comparison, compute(optimize(graph), setting)), comparison, calls or ())
     rows = standing(rows_of(seen), graph)
     difference = missing(graph, comparison.expected)
     if any(row.verdict in ("differs", "follows") for row in rows):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, UsageError, cannot_read, did_you_mean
 from trtdsl.reference import require_torch
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _imported(where: str) -> Any:
         sys.path.insert(0, here)
     is_script = where.endswith(".py")
     if is_script and not Path(where).is_file():
-        raise UsageError(Diagnostic(f"cannot read `{where}`: no such file"))
+        raise cannot_read(where, "no such file")
     try:
         return _run(where) if is_script else importlib.import_module(where)
     except ModuleNotFoundError as error:

@@ -75,10 +75,8 @@ def compare_lowered(
         require_all(graph, comparison.expected)
     else:
         notes = [*notes, *unmatched(graph, calls)]
-    merged: list[Observation] = []
-    if isinstance(reference, TorchReference):
-        more = _held(merged_points(graph, before, points.values()), named)
-        merged = merged_layers(before, [*more], computed)
+    more = _held(merged_points(graph, before, points.values(), calls or ()), named)
+    merged = merged_layers(before, [*more], computed)
     seen = _seen(comparison, computed, merged)
     rows = standing(_counted(rows_of(seen), seen), graph)
     difference = missing(graph, comparison.expected) or _difference(seen, rows, recipe)

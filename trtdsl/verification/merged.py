@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from trtdsl.ir import Graph, Value, walk
 from trtdsl.precision.labels import parts
 from trtdsl.reference import run
 from trtdsl.verification.layers import ModuleCall, Observation, match, observation
-from trtdsl.verification.oracle import Array, TorchReference
+from trtdsl.verification.oracle import Array
 from trtdsl.verification.result import Row
 from trtdsl.verification.returned import Returned, numbers
 from trtdsl.verification.seen import Comparison, Seen, layer_again
@@ -65,25 +65,31 @@ def beside_itself(
                 yield dataclasses.replace(seen, theirs=numbers(theirs))
 
 
-def merged_points(graph: Graph, passed: Graph, points: Iterable[ModuleCall]) -> Sequence[ModuleCall]:
-    """The layers of ``passed`` that have other labels than those of ``graph``, and none of the points."""
+def merged_points(
+    graph: Graph, passed: Graph, points: Iterable[ModuleCall], called: Collection[str]
+) -> Sequence[ModuleCall]:
+    """The layers of ``passed`` that have other labels than those of ``graph``, and none of the points.
+
+    One of the modules that the reference ``called`` is part of each: others have no rows either.
+    """
     known = {node.scope for node in walk(graph)}
     shown = {value.name for point in points for value in point.values}
     made = [
         node.scope
         for node in passed.nodes
-        if node.weights and node.scope not in known and not any(v.name in shown for v in node.results)
+        if node.weights
+        and node.scope not in known
+        and not any(value.name in shown for value in node.results)
+        and any(part in called for part in parts(node.scope))
     ]
     return [*match(passed, Counter(made)).values()]
 
 
-def with_merged(seen: Seen, comparison: Comparison) -> Seen:
+def with_merged(seen: Seen, comparison: Comparison, called: Collection[str]) -> Seen:
     """What was seen, and the merged layers of its graph beside the model itself; what differs in float32 is
     measured again in float64."""
     passed = seen.computed.graph
-    if not isinstance(comparison.reference, TorchReference):
-        return seen
-    points = merged_points(comparison.graph, passed, comparison.points.values())
+    points = merged_points(comparison.graph, passed, comparison.points.values(), called)
     found = merged_layers(passed, points, seen.computed)
     if not all(each.agrees for each in found):
         setting = dataclasses.replace(seen.computed.setting, dtype="float64", tolerance=TOLERANCES["float64"])
@@ -117,20 +123,8 @@ def standing(rows: Sequence[Row], graph: Graph) -> tuple[Row, ...]:
 
 
 def notes_on_merged(rows: Sequence[Row], seen: Seen) -> Iterator[str]:
-    """What labels with `+` stand for, by an example of each kind, and which layers were compared with the
-    model itself because the reference has no such tensor."""
+    """Which layers were compared with the model itself, because the reference has no such tensor."""
     compared = {each.point.path for each in seen.layers if each.of_itself}
-    examples: dict[bool, str] = {}
-    for row in rows:
-        own = [part for part in parts(row.label) if part != row.label]
-        if own and row.labels:
-            values = [part for part in own if part not in row.labels]
-            told = " and ".join(
-                [*(f"`{label}`" for label in row.labels), *(f"what makes `{v}`" for v in values)]
-            )
-            examples.setdefault(bool(values), f"`{row.label}` for {told}")
-    if examples:
-        yield f"a label with `+` stands for what passes made one layer: {', '.join(examples.values())}"
     listed = [f"`{label}`" for label in dict.fromkeys(row.label for row in rows) if label in compared]
     if listed:
         more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.array_files import read_arrays
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, cannot_read, did_you_mean
 from trtdsl.reference import to_torch
 from trtdsl.verification.arguments import Matching, match_arguments, match_inputs
 from trtdsl.verification.result import CannotCompute
@@ -251,6 +251,8 @@ class OnnxReference:
         if importlib.util.find_spec("onnxruntime") is None:
             help = ("pip install onnxruntime",)
             raise UsageError(Diagnostic("`--onnx` needs onnxruntime, which is not installed", help=help))
+        if not self.path.is_file():
+            raise cannot_read(self.path, "is a directory" if self.path.is_dir() else "no such file")
         import onnxruntime  # pyright: ignore[reportMissingImports]
 
         try:
@@ -284,9 +286,7 @@ def load_reference_arrays(path: str | Path) -> ArraysReference:
     """The arrays of a ``.npz`` file; raises :class:`UsageError`."""
     arrays = read_arrays(Path(path))
     if isinstance(arrays, np.ndarray):
-        raise UsageError(
-            Diagnostic(f"cannot read `{path}` as a .npz file: it holds one array without a name")
-        )
+        raise cannot_read(path, "it holds one array without a name, where a .npz file has names")
     for name, array in arrays.items():
         if not is_number(array):
             raise UsageError(Diagnostic(f"`{name}` in `{path}` holds no numbers, but {array.dtype}"))

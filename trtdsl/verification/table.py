@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from trtdsl.precision.labels import parts
 from trtdsl.verification.result import Row, Verification
 
 SHOWN = 5
@@ -19,7 +20,9 @@ def show_verification(found: Verification) -> str:
     engine = f" by an engine ({found.engine})" if found.engine else ""
     lowered = f" in {found.precision}" if found.precision else ""
     lines += ["", f"{found.model}{engine}{lowered} against {found.against} in {found.dtype}{sizes}"]
-    lines += [f"note: {note}" for note in (*found.notes, *_unseen(found), *_idle(found))]
+    lines += [
+        f"note: {note}" for note in (*_merged(found.rows), *found.notes, *_unseen(found), *_idle(found))
+    ]
     if found.difference is None:
         verdict = [f"unknown: {why}" for why in found.unknown] or [_equal(found)]
         return "\n".join([*lines, *verdict])
@@ -27,6 +30,18 @@ def show_verification(found: Verification) -> str:
     if len(found.difference.suspects) > 1:
         lines += [f"  {suspect}" for suspect in found.difference.suspects]
     return "\n".join(lines)
+
+
+def _merged(rows: Sequence[Row]) -> Iterator[str]:
+    """What labels with `+` stand for, by an example of each kind."""
+    examples: dict[bool, str] = {}
+    for row in rows:
+        values = [part for part in parts(row.label)[1:] if part not in row.labels]
+        if row.labels and row.label not in row.labels:
+            told = [*(f"`{label}`" for label in row.labels), *(f"what makes `{name}`" for name in values)]
+            examples.setdefault(bool(values), f"`{row.label}` for {' and '.join(told)}")
+    if examples:
+        yield f"a label with `+` stands for what passes made one layer: {', '.join(examples.values())}"
 
 
 def _equal(found: Verification) -> str:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, cannot_read, nearest
 
 Buffer = memoryview | bytes
 
@@ -84,11 +84,6 @@ def refuse(path: Path, what: str, *advice: str) -> DiagnosticError:
     return DiagnosticError(Diagnostic(f"`{shown(path)}` {what}", help=advice))
 
 
-def _unreadable(path: Path, what: str, *advice: str) -> UsageError:
-    """The error about a path that leads to no file: it is the command that is wrong, not the weights."""
-    return UsageError(Diagnostic(f"`{shown(path)}` {what}", help=advice))
-
-
 def shown(path: Path) -> str:
     """A path as it is printed: its beginning and end where it is longer than a few lines."""
     text = str(path)
@@ -119,19 +114,19 @@ def open_file(path: Path) -> MappedFile:
     ``UsageError``."""
     try:
         if path.is_dir():
-            raise _unreadable(path, "is a directory, not a checkpoint file", *_inside(path))
+            raise cannot_read(shown(path), "is a directory", *_inside(path))
         if path.exists() and not path.is_file():
-            raise _unreadable(path, "is not a regular file, so it cannot be mapped into memory")
+            raise cannot_read(shown(path), "it is not a regular file, and cannot be mapped into memory")
         with path.open("rb") as handle:
             if path.stat().st_size == 0:
                 raise refuse(path, "is empty (0 bytes)", "download or save the checkpoint again")
             return MappedFile(path, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
     except FileNotFoundError:
-        raise _unreadable(path, "does not exist", *_neighbours(path)) from None
+        raise cannot_read(shown(path), "no such file", *_neighbours(path)) from None
     except OSError as error:
-        raise _unreadable(path, f"cannot be read: {error.strerror or error}") from error
+        raise cannot_read(shown(path), error) from error
     except ValueError as error:  # a NUL in the path, or a file that shrank to nothing before it was mapped
-        raise _unreadable(path, f"cannot be read: {error}") from error
+        raise cannot_read(shown(path), error) from error
 
 
 def _inside(folder: Path) -> tuple[str, ...]:

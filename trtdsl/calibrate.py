@@ -1,0 +1,74 @@
+"""The ranges of what a model's layers read, from data: what `trtdsl calibrate` writes.
+
+In: a model, its checkpoint and a file of data.  Out: :class:`~trtdsl.precision.ranges.Ranges`, for a recipe's
+`scales`::
+
+    calibrate_file("cnn.trtnet", "cnn.pth", "samples.npz").write("cnn.ranges.json")
+    Recipe(precision="int8", scales="cnn.ranges.json")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trtdsl.array_files import read_named
+from trtdsl.compile import check_file, optimize_graph, require_values
+from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.ir import Graph
+from trtdsl.options import CheckOptions, CompileOptions, WeightFiles
+from trtdsl.recipe import Method, Recipe
+
+if TYPE_CHECKING:
+    from trtdsl.precision.ranges import Ranges
+
+
+def calibrate_file(
+    path: str | Path,
+    weights: WeightFiles,
+    calibrate: str | Path,
+    *,
+    method: Method = "max",
+    percentile: float | None = None,
+    samples: int | None = None,
+    options: CompileOptions = CompileOptions(),
+    check: CheckOptions = CheckOptions(),
+    progress: Callable[[int, int], object] | None = None,
+) -> Ranges:
+    """The ranges of a file's model on the data in ``calibrate``; the arguments are a recipe's words.
+
+    The optimised model is run, by the passes of ``options``. ``progress`` is told how many runs are done, and
+    how many there are. Raises :class:`DiagnosticError`, as :class:`UsageError` for data that do not fit.
+    """
+    recipe = Recipe(
+        precision="int8", calibrate=calibrate, method=method, percentile=percentile, samples=samples
+    )
+    return calibrate_graph(check_file(path, weights, check).graph, recipe, options, progress=progress)
+
+
+def calibrate_graph(
+    graph: Graph,
+    recipe: Recipe,
+    options: CompileOptions = CompileOptions(),
+    *,
+    progress: Callable[[int, int], object] | None = None,
+) -> Ranges:
+    """The ranges of a graph whose weights are bound, by a recipe with data."""
+    from trtdsl.precision.batches import Batches
+    from trtdsl.precision.calibrate import calibrate
+    from trtdsl.precision.ranges import digest, ranges_of
+    from trtdsl.reference import require_torch
+
+    assert recipe.calibrate is not None
+    require_torch("finding ranges")
+    require_values(graph)
+    arrays = read_named(Path(recipe.calibrate), [value.name for value in graph.inputs])
+    optimized = optimize_graph(graph, options).graph
+    batches = Batches(optimized, arrays, recipe.samples)
+    observed = calibrate(optimized, batches, progress=progress)
+    if not observed:
+        raise UsageError(Diagnostic(f"model `{graph.name}` has neither convolutions nor linear layers"))
+    share = 99.99 if recipe.percentile is None else recipe.percentile
+    count = len(batches) * batches.size
+    return ranges_of(observed, graph.name, recipe.method, count, digest(arrays), percentile=share)
