@@ -233,7 +233,8 @@ def test_of_several_arrays_the_inputs_own_is_taken(engine: Path) -> None:
 @pytest.mark.parametrize("count", [0, 2])
 def test_an_archive_without_the_inputs_array(engine: Path, count: int) -> None:
     path = engine.with_name("x.npz")
-    np.savez(path, **{name: np.zeros(1) for name in ("a", "b")[:count]})
+    arrays: dict[str, Any] = {name: np.zeros(1) for name in ("a", "b")[:count]}
+    np.savez(path, **arrays)
     with pytest.raises(UsageError, match=f"holds {count} arrays, none of which is called `data`"):
         load_arrays([str(path)], load_manifest(engine))
 
