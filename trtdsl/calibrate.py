@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from trtdsl.array_files import read_named
 from trtdsl.compile import check_file, optimize_graph, require_values
@@ -71,4 +71,5 @@ def calibrate_graph(
         raise UsageError(Diagnostic(f"model `{graph.name}` has neither convolutions nor linear layers"))
     share = 99.99 if recipe.percentile is None else recipe.percentile
     count = len(batches) * batches.size
-    return ranges_of(observed, graph.name, recipe.method, count, digest(arrays), percentile=share)
+    method = cast(Method, recipe.chosen_method)  # those of int8, as the recipe has found
+    return ranges_of(observed, graph.name, method, count, digest(arrays), percentile=share)
