@@ -55,6 +55,33 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
 }
 
 
+fft = torch.fft
+TRANSFORMS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "of real numbers": lambda x: torch.view_as_real(fft.fft(x)),
+    "of complex numbers": lambda x: torch.view_as_real(fft.fft(as_complex(x), dim=1, norm="ortho")),
+    "of several dimensions": lambda x: fft.fftn(x, dim=(1, 2)).real,
+    "of two": lambda x: fft.fft2(x, norm="forward").imag,
+    "there and back": lambda x: fft.ifft(fft.fft(x) * 2).real,
+    "back of two": lambda x: torch.view_as_real(fft.ifft2(as_complex(x), norm="forward")),
+    "half": lambda x: torch.view_as_real(fft.rfft(x, dim=1)),
+    "half of an odd size": lambda x: torch.view_as_real(fft.rfft(x[:, :, :5], norm="ortho")),
+    "half and back": lambda x: fft.irfft(fft.rfft(x) * 3),
+    "an odd size back": lambda x: fft.irfft(fft.rfft(x[:, :, :5]) * 3, n=5),
+    "half of two and back": lambda x: fft.irfft2(fft.rfft2(x, norm="ortho") * 0.5, s=(4, 6), norm="ortho"),
+    "half of an image": lambda x: fft.irfftn(fft.rfftn(x, dim=(2, 1)), s=(6, 4), dim=(2, 1), norm="forward"),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_fourier_transform(name: str) -> None:
+    held(Calls(TRANSFORMS[name]), {"x": "float32[N, 4, 6]"})
+
+
+def test_a_fourier_transform_over_a_dynamic_size_is_refused_with_what_to_do() -> None:
+    with pytest.raises(DiagnosticError, match="a Fourier transform is imported over fixed sizes"):
+        import_module(Calls(lambda x: fft.fft(x, dim=1).abs()), {"x": "float32[N, S, 6]"})
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_complex(name: str) -> None:
     held(Calls(FUNCTIONS[name]), {"x": "float32[N, 4, 6]"})

@@ -16,9 +16,11 @@ import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from trtdsl.importers.fourier import TO_REAL, TRANSFORMS, Transform, transformed
 from trtdsl.importers.schemas import overload_of
 
 if TYPE_CHECKING:
+    import torch
     from torch.export import ExportedProgram
 
 Node: TypeAlias = Any
@@ -33,6 +35,8 @@ _BOTH = frozenset(
     }
 )  # fmt: skip
 """Operations that do the same to both parts."""
+_COMPUTED = ("torch.float32", "torch.complex64")
+"""The types in which Fourier transforms are computed."""
 _REAL = frozenset({"view_as_real", "real", "imag", "abs"})
 
 
@@ -43,7 +47,7 @@ def without_complex(exported: ExportedProgram) -> ExportedProgram:
     exported = copy.copy(exported)
     module: Any = copy.deepcopy(exported.graph_module)
     exported._graph_module = module  # pyright: ignore[reportPrivateUsage]
-    parts = _Parts(module.graph)
+    parts = _Parts(module)
     for node in list(module.graph.nodes):
         if node.op == "call_function":
             parts.take(node)
@@ -59,8 +63,9 @@ def _is_complex(node: Node) -> bool:
 class _Parts:
     """The real and imaginary parts of a graph's complex nodes."""
 
-    def __init__(self, graph: Any) -> None:
-        self._graph = graph
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._graph = module.graph
         self._found: dict[Node, Pair] = {}
 
     def take(self, node: Node) -> None:
@@ -71,6 +76,10 @@ class _Parts:
                 pair = self._pair(node, base)
                 if pair is not None:
                     self._found[node] = pair
+            elif base in TO_REAL:
+                pair = self._transformed(node, base)
+                if pair is not None:
+                    node.replace_all_uses_with(pair[0])
             elif base in _REAL and node.args and _is_complex(node.args[0]):
                 node.replace_all_uses_with(self._real(node, base))
 
@@ -92,6 +101,8 @@ class _Parts:
         first, *others = node.args or (None,)
         if any(isinstance(each, complex) for each in node.args):
             return None
+        if base in TRANSFORMS:
+            return self._transformed(node, base)
         if base == "view_as_complex":
             return call("select.int", first, -1, 0), call("select.int", first, -1, 1)
         if base == "polar":
@@ -110,6 +121,32 @@ class _Parts:
             re, im = self._of(node, first)
             return self._like(node, re), self._like(node, im)
         return None
+
+    def _transformed(self, node: Node, base: str) -> Pair | None:
+        """The parts of a Fourier transform, where its sizes are fixed."""
+        names = [each.name for each in node.target._schema.arguments]
+        given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        source = given.pop("self")
+        value = source.meta["val"]
+        transform = Transform(base, tuple(value.shape), given)
+        if not transform.is_fixed or str(value.dtype) not in _COMPUTED:
+            return None
+        parts = self._of(node, source) if _is_complex(source) else (source, None)
+        return transformed(transform, parts, partial(self._call, node), partial(self._constant, source))
+
+    def _constant(self, near: Node, name: str, value: torch.Tensor) -> Node:
+        """A constant of the program; equal ones are there once."""
+        import torch
+
+        number = 1
+        while (found := getattr(self._module, f"{name}_{number}", None)) is not None:
+            if found.shape == value.shape and torch.equal(found, value):
+                break
+            number += 1
+        self._module.register_buffer(f"{name}_{number}", value)
+        made = self._graph.get_attr(f"{name}_{number}")
+        made.meta["val"] = near.meta["val"].fake_mode.from_tensor(value, static_shapes=True)
+        return made
 
     def _termwise(self, node: Node, base: str) -> Pair | None:
         if not all(hasattr(each, "op") and _is_complex(each) for each in node.args):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trtdsl.importers.fourier import TRANSFORMS
 from trtdsl.importers.program import Argument, Operation, Program, Ref
 from trtdsl.importers.sketch import Apply, Expression, Infix, Items, Literal
 from trtdsl.importers.spelling import apply_by_name, expression_of
@@ -419,3 +420,11 @@ def _clamp(writing: Writing) -> Expression:
 @rule("broadcast_tensors")
 def _broadcast(writing: Writing) -> Expression:
     raise Missing("write `expand`")
+
+
+@rule(*TRANSFORMS)
+def _fourier(op: Writing) -> Expression:
+    raise Missing(
+        "a Fourier transform is imported over fixed sizes, of float32 and without padding: give each of its"
+        " dimensions one size, or write it as a product with matrices of cosines and sines"
+    )
