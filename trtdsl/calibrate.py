@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from trtdsl.array_files import read_named
 from trtdsl.compile import check_file, optimize_graph, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
@@ -55,17 +54,18 @@ def calibrate_graph(
     progress: Callable[[int, int], object] | None = None,
 ) -> Ranges:
     """The ranges of a graph whose weights are bound, by a recipe with data."""
-    from trtdsl.precision.batches import Batches
+    from trtdsl.precision.batches import RecipeData
     from trtdsl.precision.calibrate import calibrate
     from trtdsl.precision.ranges import digest, ranges_of
     from trtdsl.reference import require_torch
 
-    assert recipe.calibrate is not None
     require_torch("finding ranges")
     require_values(graph)
-    arrays = read_named(Path(recipe.calibrate), [value.name for value in graph.inputs])
+    data = RecipeData(graph, recipe)
+    arrays = data.arrays
     optimized = optimize_graph(graph, options).graph
-    batches = Batches(optimized, arrays, recipe.samples)
+    batches = data.batches(optimized)
+    assert arrays is not None and batches is not None
     observed = calibrate(optimized, batches, progress=progress)
     if not observed:
         raise UsageError(Diagnostic(f"model `{graph.name}` has neither convolutions nor linear layers"))

@@ -27,6 +27,7 @@ from trtdsl.recipe import Recipe
 from trtdsl.types import DType
 
 if TYPE_CHECKING:
+    from trtdsl.precision.batches import RecipeData
     from trtdsl.precision.lower_floats import LoweredFloats
     from trtdsl.precision.pipeline import Narrowed, Told
     from trtdsl.precision.report import PrecisionReport
@@ -339,18 +340,22 @@ def optimize_graph(
     optimized = optimize(graph, steps, after=after, refused=refused)
     if recipe is None:
         return Optimized(optimized, passes)
-    narrowed = None
+    narrowed, data = None, None
+    if recipe.calibrate is not None:
+        from trtdsl.precision.batches import RecipeData
+
+        data = RecipeData(optimized, recipe)
     if recipe.is_narrow:
         from trtdsl.precision.pipeline import narrow
 
-        narrowed = narrow(optimized, recipe, options.targets, dialect, progress)
+        narrowed = narrow(optimized, recipe, options.targets, dialect, progress, data)
         optimized, precision, passes = narrowed.graph, narrowed.around, (*passes, QUANTIZE)
         if after:
             after(QUANTIZE, optimized)
     else:
         precision = DType(recipe.precision)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
-    found = in_precision(optimized, precision, dialect, recipe, progress)
+    found = in_precision(optimized, precision, dialect, recipe, progress, data)
     notes = (*found.notes, *(narrowed.notes if narrowed else ()))
     if found.mixed:
         return Optimized(found.graph, passes, True, notes, narrowed)
@@ -374,6 +379,7 @@ def in_precision(
     dialect: Dialect | None,
     recipe: Recipe | None = None,
     progress: Told | None = None,
+    data: RecipeData | None = None,
 ) -> InPrecision:
     """The graph to lower for that precision, by the policy and what the recipe says beside.
 
@@ -390,7 +396,7 @@ def in_precision(
         converted = require_valid(convert_precision(precision)(graph))
         masks = within_range(graph, precision)
         return InPrecision(masks.graph if mixed else converted, mixed, masks.notes)
-    lowered = lower_by_recipe(graph, precision, recipe or Recipe(precision=precision), progress)
+    lowered = lower_by_recipe(graph, precision, recipe or Recipe(precision=precision), progress, data)
     return InPrecision(require_valid(lowered.graph), False, lowered.notes, lowered)
 
 
@@ -404,4 +410,4 @@ def require_values(graph: Graph) -> None:
     if unbound:
         what = "1 constant" if len(unbound) == 1 else f"{len(unbound)} constants"
         text = f"model `{graph.name}` has {what} without values, the first is `{unbound[0].key}`"
-        raise UsageError(Diagnostic(f"{text}: give the file that has them behind the checkpoint"))
+        raise UsageError(Diagnostic(f"{text}: give the file that has them after the checkpoint"))

@@ -11,6 +11,7 @@ import torchvision
 import transformers
 from torch import nn
 
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.importers.constructed import recording
 from trtdsl.importers.module import import_module
 from trtdsl.importers.verifying import compared
@@ -71,3 +72,13 @@ def test_text_is_short_and_equal(name: str) -> None:
     (found, *_) = compared(imported, module, is_fixed=True)
     assert found.verification.equal
     assert torch.is_grad_enabled()
+
+
+def test_a_decoder_that_returns_its_cache_says_how_not_to() -> None:
+    module = llama()
+    module.config.use_cache = True  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]  # transformers'
+    with pytest.raises(DiagnosticError) as caught:
+        import_module(module, {"input_ids": "int64[2, 8] in 0 .. 63"})
+    told = str(caught.value)
+    assert "the module returns a `DynamicCache`, which is not a tensor" in told
+    assert "`use_cache=False`" in told and "pytree" not in told

@@ -136,7 +136,7 @@ def test_a_pass_of_ones_own(
     [
         ("mine.py:number", "is not a function from graph to graph"),
         ("mine.py:drop_ab", "nothing is called `drop_ab` there, did you mean `drop_abs`?"),
-        ("other.py:x", "there is no file `other.py`"),
+        ("other.py:x", "cannot read `other.py`: no such file"),
         (":x", "give a file or a module before the colon"),
         ("broken.py:x", "the file cannot be run: ZeroDivisionError"),
         ("no.such.module:x", "the module cannot be imported"),

@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from tests.command import trtdsl
+from trtdsl.array_files import read_named
 from trtdsl.compile import optimize_graph
 from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
@@ -197,7 +198,7 @@ def test_inspect_shows_the_recipe(folder: Path, capsys: pytest.CaptureFixture[st
         "recipe     precision = int8, keep = {float16: fc1 left}, calibrate = d.npz, samples = 3"
     )
     assert re.search(
-        r"around = float16, method = max, data = sha256:\w{16}, ranges = sha256:\w{16}, error = 0", line
+        r"around = float16, method = max, data = sha256:\w{16}, ranges = sha256:\w{16}, worst_error = 0", line
     ), line
 
 
@@ -206,7 +207,7 @@ def test_what_an_engine_in_int8_is_held_to(folder: Path) -> None:
     assert trtdsl("compile", *FILES, *told, "-q") == 0
     manifest = load_manifest("m.engine")
     assert manifest.arithmetic == "int8, around it float16" and manifest.recipe
-    error = manifest.recipe["error"]
+    error = manifest.recipe["worst_error"]
     assert 0.01 < error < 0.1 and engine_tolerance(manifest) == 1e-2 + 2 * error
     assert trtdsl("compile", *FILES, "--precision", "int8", "--scales", "s.json", "-q") == 0
     with pytest.raises(UsageError, match="the engine is in int8, and its manifest does not say how far off"):
@@ -359,3 +360,18 @@ def test_show_asks_for_the_checkpoint_that_data_run_through(
 ) -> None:
     assert trtdsl("show", FILES[0], "--precision", precision, "--calibrate", "d.npz") == 2
     assert "give a checkpoint" in capsys.readouterr().err
+
+
+def test_data_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges, errors and what float16 does not hold around the layers come from one reading."""
+    from trtdsl.precision import batches
+
+    read: list[Path] = []
+
+    def counted(path: Path, names: list[str]) -> Any:
+        read.append(path)
+        return read_named(path, names)
+
+    monkeypatch.setattr(batches, "read_named", counted)
+    assert trtdsl("compile", *FILES, "--precision", "int8", "--calibrate", "d.npz", "-q") == 0
+    assert read == [Path("d.npz")]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.command import trtdsl
 from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
-from trtdsl.ir import Graph, difference, require_valid, show
+from trtdsl.ir import Graph, alike, difference, require_valid, show
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision, optimize
 from trtdsl.precision.calibrate import calibrate
+from trtdsl.precision.floating import POLICY
 from trtdsl.precision.placement import Placement, Policy
 from trtdsl.precision.quantize import Quantised, quantize
-from trtdsl.precision.ranges import Ranges, ranges_of
+from trtdsl.precision.ranges import LayerRange, Ranges, ranges_of
 from trtdsl.reference import random_weights, run
 from trtdsl.trt.build import build_with_facts
 from trtdsl.trt.kernels import readings
@@ -214,3 +218,25 @@ def test_residuals_are_read_quantised_where_that_saves_a_kernel(residuals: bool)
     (exact,), (near,) = (run(each, data(graph, 4)).values() for each in (graph, found))
     error = float(torch.linalg.norm(near - exact) / torch.linalg.norm(exact))
     assert 0 < error < 0.03
+
+
+def test_its_page_says_what_it_does_and_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    """`trtdsl passes quantize`: its first text becomes the second; its rules are the policy's."""
+    assert trtdsl("passes", "quantize") == 0
+    page = capsys.readouterr().out
+    before, after = (
+        elaborate_text(textwrap.dedent(text))
+        for text in re.findall(r"(?:before|after)::\n\n(.*?\n    \})\n", page, re.DOTALL)
+    )
+    ranges = Ranges("example", "max", 1, "", {"fc": LayerRange(3.0, 3.0, 3.0)})
+    found = quantize(random_weights(before, seed=0), ranges, Policy(DType.INT8)).graph
+    assert alike.difference(found, after) == ""
+    assert "fewer than 16 channels on a side" in page and "before sm86" in page
+    assert trtdsl("passes", "convert_precision") == 0
+    page = capsys.readouterr().out
+    assert all(row.why in page for row in POLICY)
+    assert trtdsl("passes") == 0
+    assert re.findall(r"^(\w+) ", capsys.readouterr().out, re.MULTILINE)[-2:] == [
+        "quantize",
+        "convert_precision",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ BROKEN = {
     "not JSON": ("{", "is not a manifest: it is not valid JSON from line 1, column 2 on"),
     "nested too deeply": ('{"a":' * 100_000, "is not a manifest: its JSON is nested too deeply"),
     "no object": ("[]", "it is not a JSON object"),
-    "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 3"),
+    "other format": (broken(lambda f: f.update(format=99)), "its format is 99, this release reads 4"),
     "no engine hash": (broken(lambda f: f.pop("sha256")), "`sha256` is missing"),
     "precision": (
         broken(lambda f: f.update(precision="int8")),
@@ -195,3 +196,13 @@ def test_no_manifest(tmp_path: Path) -> None:
     said = r"has no manifest: cannot read `.*cnn.engine.json`: no such file"
     with pytest.raises(DiagnosticError, match=said):
         load_manifest(tmp_path / "cnn.engine")
+
+
+def test_the_page_has_every_field() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "manifest.md").read_text(encoding="utf-8")
+    listed = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert listed == {field.name for field in dataclasses.fields(Manifest)}

@@ -94,7 +94,7 @@ def test_both_sides_round(dtype: Any) -> None:
     assert found.tolerance == base
     assert [row.tolerance for row in found.rows if row.kind == "output"] == [1.6e-2, 2e-3, 2e-3, base]
     table = trtdsl.verification.show_verification(found)
-    assert table.endswith(f"above {base:g}, or 0.002 and 0.016 behind a cast to a narrower type")
+    assert table.endswith(f"above {base:g}, or 0.002 and 0.016 after a cast to a narrower type")
 
 
 def test_only_what_is_rounded_may_be_coarse() -> None:

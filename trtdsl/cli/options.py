@@ -40,7 +40,7 @@ def argument(name: str, explanation: str, **attributes: Any) -> Decorator:
 FILE = argument("file", "A .trtnet file.", type=PATH)
 WEIGHTS = argument(
     "weights",
-    "A checkpoint: .pth, .pt, .safetensors or a shard index; behind it files with further keys, such as "
+    "A checkpoint: .pth, .pt, .safetensors or a shard index; after it files with further keys, such as "
     "constants.",
     type=PATH,
     nargs=-1,

@@ -10,5 +10,6 @@ from trtdsl.cli.options import argument, command
 def passes(name: str | None) -> None:
     """List the passes of `compile` in their order, or describe one."""
     from trtdsl.passes.describe import describe_pass, pass_table
+    from trtdsl.precision.stages import stages
 
-    print(pass_table() if name is None else describe_pass(name))
+    print(pass_table(stages()) if name is None else describe_pass(name, stages()))

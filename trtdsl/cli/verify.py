@@ -78,7 +78,7 @@ from trtdsl.options import CheckOptions, CompileOptions
     type=float,
     metavar="X",
     help="Relative L2 error allowed: 1e-4 in float32, 1e-6 in float64, 2e-3 with float16 weights, "
-    "1.6e-2 with bfloat16 weights, and as much behind casts to these types; of an engine in float32 1e-4, "
+    "1.6e-2 with bfloat16 weights, and as much after casts to these types; of an engine in float32 1e-4, "
     "with TF32 2e-3, in float16 1e-2, in bfloat16 8e-2.",
 )
 @click.option(

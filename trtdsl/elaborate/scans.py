@@ -164,7 +164,7 @@ def _require_apart(statement: tree.Scan, emitted: dict[str, tuple[Value, Span]])
     """Behind a scan a name is a stack or a last value."""
     for name, _ in statement.carried:
         if name.text in emitted:
-            text = f"`{name.text}` is carried by this scan: behind it, the name stands for the last value"
+            text = f"`{name.text}` is carried by this scan: after it, the name stands for the last value"
             help = ("give what is emitted a name of its own",)
             origins = (Origin(name.span, "carried here"),)
             raise Mistake(Diagnostic(text, emitted[name.text][1], "", origins, help))

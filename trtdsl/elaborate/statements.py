@@ -136,7 +136,7 @@ class Elaboration:
 
     def _return(self, statement: tree.Return, scope: Scope, model: bool) -> None:
         if scope.iteration:
-            help = "`emit name = …` stacks a tensor, and a carried name holds its last value behind the scan"
+            help = "`emit name = …` stacks a tensor, and a carried name holds its last value after the scan"
             raise mistake("`return` ends a block, not an iteration", _head(statement), "", help)
         if model:
             raise mistake(

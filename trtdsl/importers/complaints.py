@@ -25,6 +25,7 @@ Place = tuple[str, int]
 _FIXED = re.compile(r"^\s*(?P<name>\w+) = (?P<size>\d+)\s*$", re.MULTILINE)
 _SIZE = re.compile(r"(?P<name>\w+) = (?P<size>L\['\w+'\]\.size\(\)\[\d+\])")
 _MAKES_NUMBER = re.compile(r"\b((?:math\.\w+|int|float|round|len)(?=\())")
+_RETURNED = re.compile(r"Found <class '(?P<type>[\w.]+)'> in output")
 _LOOP = re.compile(r"(for|while)\b")
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW")
 
@@ -52,6 +53,8 @@ def complaint(
         types = ", ".join(f"{name}: {type}" for name, type in inputs.types.items())
         message = f"the module itself fails on {sizes}: {_first_line(own)}"
         return [_at(message, failed_place(own), (f"the inputs are {types}",))]
+    if match := _RETURNED.search(text):
+        return [_returned(match["type"].rpartition(".")[2], module, place)]
     message = f"torch.export refuses the module: {_first_line(error)}"
     return [_at(message, place, ())]
 
@@ -126,6 +129,15 @@ def _data_dependent(place: Place | None) -> Diagnostic:
     else:
         help = "compute with tensors alone: `torch.where` chooses, `masked_fill` leaves out"
     return _at("what runs here depends on values that only the running network has", place, (help,))
+
+
+def _returned(type: str, module: nn.Module, place: Place | None) -> Diagnostic:
+    """That the module returns something with tensors in it that torch.export cannot take apart."""
+    if getattr(getattr(module, "config", None), "use_cache", False):
+        help = "make it with `use_cache=False` in its configuration: then it returns no cache"
+    else:
+        help = "return tensors, or tuples, lists and dicts of them"
+    return _at(f"the module returns a `{type}`, which is not a tensor", place, (help,))
 
 
 def _own_error(module: nn.Module, examples: Mapping[str, Any]) -> Exception | None:

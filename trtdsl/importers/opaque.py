@@ -123,7 +123,7 @@ def _packed() -> Diagnostic:
         "a packed sequence cannot be imported: its sizes are the values of the lengths",
         span_of(*place) if place else None,
         help=(
-            "give the network the padded tensor, and mask behind it what lies past each sequence's end:"
+            "give the network the padded tensor, and mask after it what lies past each sequence's end:"
             " `torch.where(mask, y, 0)`",
         ),
     )

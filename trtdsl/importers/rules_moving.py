@@ -64,7 +64,7 @@ def _index_put(writing: Writing) -> Expression:
         return writing.given("index_put", {**writing.operation.arguments, "indices": indices[: len(named)]})
     masks = [writing.type(indices[dim]) for dim in named if writing.type(indices[dim]).dtype is DType.BOOL]
     if masks and (len(named) > 1 or values.rank > 0):
-        raise Missing("a mask behind other dimensions takes a single number: write `torch.where`")
+        raise Missing("a mask after other dimensions takes a single number: write `torch.where`")
     width = masks[0].rank if masks else 1
     front = [dim + number for dim in named for number in range(width)]
     order = (*front, *(dim for dim in range(x.rank) if dim not in front))

@@ -171,7 +171,7 @@ def operator_pages() -> str:
 
 _CONVENTIONS = (
     "An example declares its inputs, calls the operator and says the type of the result; the model that it",
-    "stands in has the dimensions N, S, H and W. What stands behind `*` in a list of parameters is given by",
+    "stands in has the dimensions N, S, H and W. What stands after `*` in a list of parameters is given by",
     "name.",
 )
 

@@ -32,7 +32,7 @@ _GROUPS: Mapping[str, str] = {
     " write `where(mask, source, x)`": "masked_scatter",
     "how many boxes are left depends on values: `nms_padded` of std/detection.trtnet finds a given number of"
     " them, its `EfficientNMS` by TensorRT's plugin where there are plugins; or give out boxes and scores and"
-    " choose behind the engine": "nms batched_nms",
+    " choose after the engine": "nms batched_nms",
     "how large each of its cells is depends on the boxes, and TensorRT has no plugin for it: `roi_align` with"
     " a `sampling_ratio` reads a given number of points": "roi_pool ps_roi_pool RoIPool PSRoIPool",
     'write `import "std/detection.trtnet"`, which has it': """

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from trtdsl.array_files import read_named
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.given import require_in_range, sizes_of
 from trtdsl.ir import Graph, walk
+from trtdsl.recipe import Recipe
 from trtdsl.reference import symbol_values
 from trtdsl.types import Symbol, SymbolicDim, bounds, evaluate_shape, symbols
 
@@ -30,6 +34,24 @@ Data: TypeAlias = "Mapping[str, Array] | Sequence[Mapping[str, Array]]"
 
 MEMORY = 2**27
 """Bytes that a graph's tensors may take together."""
+
+
+class RecipeData:
+    """The data that a recipe names for a model's inputs: read when they are first asked for, and once."""
+
+    def __init__(self, graph: Graph, recipe: Recipe) -> None:
+        self._names = [value.name for value in graph.inputs]
+        self._path = recipe.calibrate
+        self._samples = recipe.samples
+
+    @cached_property
+    def arrays(self) -> dict[str, Array] | None:
+        """By the inputs' names; None where the recipe names none. UsageError for a file without them."""
+        return None if self._path is None else read_named(Path(self._path), self._names)
+
+    def batches(self, graph: Graph) -> Batches | None:
+        """The samples that the recipe takes, in the smallest batches."""
+        return None if self.arrays is None else Batches(graph, self.arrays, self._samples)
 
 
 class Batches:

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from trtdsl.array_files import read_named
 from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Graph, Node, Value, graphs
 from trtdsl.passes.convert_precision import convert, is_cast, is_converted_type
 from trtdsl.passes.masks import within_range
-from trtdsl.precision.calibrate import Batches
+from trtdsl.precision.batches import RecipeData
 from trtdsl.precision.fewest_casts import with_fewest_casts
 from trtdsl.precision.floating import POLICY, FloatingPolicy, reasons
 from trtdsl.precision.known import known
@@ -124,9 +122,14 @@ def lower_floats(
 
 
 def lower_by_recipe(
-    graph: Graph, dtype: DType, recipe: Recipe, progress: Told | None = None
+    graph: Graph,
+    dtype: DType,
+    recipe: Recipe,
+    progress: Told | None = None,
+    data: RecipeData | None = None,
 ) -> LoweredFloats:
-    """The graph in ``dtype``, with what a recipe keeps and allows, and the range check on its data.
+    """The graph in ``dtype``, with what a recipe keeps and allows, and the range check on its data, which are
+    read here unless they are given.
 
     Raises UsageError for a pattern that nothing of the model is like, and for data that do not fit.
     """
@@ -136,11 +139,10 @@ def lower_by_recipe(
     ):  # whose patterns are of the layers that it may quantise, and are known to be right
         _require_names(graph, policy, dtype)
     edges = recipe.edges is not None
-    if recipe.calibrate is None:
+    batches = (data or RecipeData(graph, recipe)).batches(graph)
+    if batches is None:
         return lower_floats(graph, dtype, policy, edges=edges)
     told = progress or (lambda phase, done, total: None)
-    data = read_named(Path(recipe.calibrate), [value.name for value in graph.inputs])
-    batches = Batches(graph, data, recipe.samples)
 
     def observe(graph: Graph) -> Mapping[Value, str]:
         return out_of_range(graph, batches, dtype, lambda *done: told("checking ranges", *done))

@@ -18,13 +18,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
-from trtdsl.array_files import Array, read_named
 from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Graph, require_valid
-from trtdsl.precision.batches import Batches
+from trtdsl.precision.batches import Batches, RecipeData
 from trtdsl.precision.calibrate import Observed, calibrate
 from trtdsl.precision.dynamic import quantize_in_blocks
 from trtdsl.precision.equalise import ALPHA, Equalised, equalise
@@ -82,7 +80,7 @@ class Narrowed:
         if self.format.needs_ranges:
             found["ranges"] = f"sha256:{hashlib.sha256(self.ranges.text().encode()).hexdigest()[:16]}"
         if self.error is not None:
-            found["error"] = shortest(max(self.error.runs))
+            found["worst_error"] = shortest(max(self.error.runs))
         told = {} if self.format.name == "mxfp8" else {"method": self.ranges.method}
         return {**self.words, "around": str(self.around), **told, **found}
 
@@ -93,18 +91,20 @@ def narrow(
     targets: Sequence[str] = (),
     dialect: Dialect | None = None,
     progress: Told | None = None,
+    data: RecipeData | None = None,
 ) -> Narrowed:
     """Quantise a graph as the recipe says, for a release of TensorRT, by default one of the strongly typed.
 
+    The recipe's ``data`` are read here unless they are given.
     UsageError for what the recipe lacks, and for what a target or the release cannot run.
     """
     told = progress or (lambda phase, done, total: None)
     around, policy = around_of(recipe, graph), policy_of(recipe, targets, dialect)
     require_possible(graph, recipe, policy, around, dialect)
-    data = _data(graph, recipe)
-    batches = None if data is None else Batches(graph, data, recipe.samples)
+    data = data or RecipeData(graph, recipe)
+    batches = data.batches(graph)
     observed = _observed(graph, batches, told) if policy.format.needs_ranges else {}
-    ranges = _ranges(graph, recipe, observed, "" if data is None else digest(data), batches)
+    ranges = _ranges(graph, recipe, observed, "" if data.arrays is None else digest(data.arrays), batches)
     if policy.format.needs_ranges and ranges.method == STORED:
         absent = [label for label in policy.chosen(graph) if label not in ranges.layers]
         policy = policy.without(dict.fromkeys(absent, "the checkpoint has no range of it"))
@@ -302,12 +302,6 @@ DEFAULT = 80
 
 
 # --- Ranges ------------------------------------------------------------------------------------------------
-
-
-def _data(graph: Graph, recipe: Recipe) -> dict[str, Array] | None:
-    if recipe.calibrate is None:
-        return None
-    return read_named(Path(recipe.calibrate), [value.name for value in graph.inputs])
 
 
 def _observed(graph: Graph, batches: Batches | None, told: Told) -> Mapping[str, Observed]:

@@ -260,7 +260,7 @@ def _star(stuck: Stuck) -> Diagnostic | None:
     single = stuck.kind(-1) == "TIMES" and stuck.expected == frozenset(("COMMA",))
     if not doubled and not single:
         return None
-    help = ("parameters that are given by name stand behind a bare `*`: `(a, *, b, c = 1)`",)
+    help = ("parameters that are given by name stand after a bare `*`: `(a, *, b, c = 1)`",)
     wanted = "expected `*` or a name" if doubled else "expected `,` and a parameter"
     return Diagnostic(f"{wanted}, found {found_in_words(stuck)}", stuck.span(), help=help)
 

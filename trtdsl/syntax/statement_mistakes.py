@@ -239,7 +239,7 @@ def misread_input_values(stuck: Stuck) -> Diagnostic | None:
     follows = stuck.kind(2 if stuck.kind() == "MINUS" else 1) == "RANGE"
     if stuck.kind(-1) != "RSQB" or "IN" not in stuck.expected or not follows:
         return None
-    help = ("the values of an input stand behind `in`: `input ids: int64[N] in 0 .. 255`",)
+    help = ("the values of an input stand after `in`: `input ids: int64[N] in 0 .. 255`",)
     return Diagnostic(f"expected `in`, found {found_in_words(stuck)}", stuck.span(), help=help)
 
 

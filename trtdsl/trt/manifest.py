@@ -3,7 +3,7 @@
 In: a lowered network and its engine.  Out: ``cnn.engine.json``, the same text for the same input::
 
     {
-     "format": 3,
+     "format": 4,
      "model": "cnn",
      "inputs": [{"name": "data", "dtype": "float32", "shape": ["N", 3, 32, 32], "range": [0.0, 1.0]}],
      "profiles": [{"name": "default", "dims": {"N": [1, 8, 64]}, "inputs": {"data": [[1, 3, 32, 32], …]}}],
@@ -31,13 +31,14 @@ from trtdsl.json_object import json_object
 from trtdsl.ops.logic import To, TypeAs
 from trtdsl.ops.lowering import Array
 from trtdsl.options import CompileOptions
+from trtdsl.recipe import DYNAMIC, NARROW, WEIGHTS_ONLY
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
 from trtdsl.types import PRECISIONS, DType, TensorType, ValueRange
 
-FORMAT = 3
+FORMAT = 4
 """Raised when a reader of the old form would misread the new one."""
 
 Size: TypeAlias = "int | str"
@@ -99,13 +100,14 @@ class Manifest:
     """Everything known about an engine without opening it.
 
     ``size`` is in bytes, ``targets`` are the compute capabilities that it was built for, ``precision`` is the
-    coarsest floating-point type that is computed in, casts aside; with ``tf32``, products of float32 may
+    coarsest type that is computed in, casts aside; where that is a narrow one, which some layers only are
+    in, ``around`` is the coarsest floating-point type of the others. With ``tf32``, products of float32 may
     round their operands to 10 bits. ``tactic_sources`` are the libraries and kinds of kernels that TensorRT
     was allowed to take. ``plugins`` must be in TensorRT's registry before the engine is loaded; the
     ``plugin_libraries`` are those that it was compiled with. Of a dimension in ``steps`` only multiples are
     taken. ``command`` builds the engine again: the arguments of `trtdsl`, where a file was compiled.
     ``recipe`` says how layers came to a narrow type, in the words of a file of a recipe, with the hash of
-    their ``ranges``.
+    their ``ranges`` and ``worst_error``, that of the sample of its data that is furthest off.
     """
 
     format: int
@@ -130,13 +132,15 @@ class Manifest:
     plugins: tuple[PluginEntry, ...] = ()
     plugin_libraries: tuple[str, ...] = ()
     recipe: Mapping[str, Any] | None = None
+    around: str | None = None
 
     @property
     def arithmetic(self) -> str:
         """``float16``, ``bfloat16``, ``float32``, or ``float32 with TF32``, for layers in int8 ``int8, around
         it float16``: what decides how exact it is."""
-        around = "float32 with TF32" if self.precision == "float32" and self.tf32 else self.precision
-        return around if self.recipe is None else f"{self.recipe['precision']}, around it {around}"
+        floats = self.around or self.precision
+        floats = "float32 with TF32" if floats == "float32" and self.tf32 else floats
+        return floats if self.around is None else f"{self.precision}, around it {floats}"
 
     def to_json(self) -> str:
         """One entry of a list a line: a manifest of a thousand layers can still be read and compared."""
@@ -164,6 +168,7 @@ def make_manifest(
     """
     graph = lowered.graph
     dynamic = [value for value in graph.inputs if not value.type.is_static]
+    floats = str(DType.FLOAT16 if lowered.mixed else _coarsest(graph))
     return Manifest(
         format=FORMAT,
         model=graph.name,
@@ -173,7 +178,7 @@ def make_manifest(
         runtime=lowered.dialect.name,
         runtime_version=lowered.dialect.version,
         targets=tuple(options.targets if targets is None else targets),
-        precision=str(DType.FLOAT16 if lowered.mixed else _coarsest(graph)),
+        precision=floats if recipe is None else str(recipe["precision"]),
         tf32=options.tf32 is not False,
         tactic_sources=tuple(tactic_sources),
         passes=tuple(passes),
@@ -202,6 +207,7 @@ def make_manifest(
         plugins=tuple(PluginEntry(*plugin) for plugin in lowered.plugins),
         plugin_libraries=tuple(map(str, options.plugins)),
         recipe=recipe,
+        around=None if recipe is None else floats,
     )
 
 
@@ -298,7 +304,9 @@ def _read(fields: dict[str, Any]) -> Manifest:
         size=_integer(fields["size"]),
         **{name: _text(fields[name]) for name in ("model", "sha256", "trtdsl", "runtime", "runtime_version")},
         targets=_texts(fields["targets"]),
-        precision=_precision(fields["precision"]),
+        precision=_precision(
+            fields["precision"], (*NARROW.values(), *WEIGHTS_ONLY, *DYNAMIC) if "recipe" in fields else ()
+        ),
         tf32=_boolean(fields["tf32"]),
         tactic_sources=_texts(fields["tactic_sources"]),
         passes=_texts(fields["passes"]),
@@ -319,6 +327,7 @@ def _read(fields: dict[str, Any]) -> Manifest:
         ),
         plugin_libraries=_texts(fields.get("plugin_libraries", [])),
         recipe=_table(fields["recipe"]) if "recipe" in fields else None,
+        around=_precision(fields["around"]) if "recipe" in fields else None,
     )
 
 
@@ -378,9 +387,10 @@ def _boolean(value: Any) -> bool:
     return value
 
 
-def _precision(value: Any) -> str:
-    if value not in map(str, PRECISIONS):
-        raise ValueError(f"one of {', '.join(map(str, PRECISIONS))} is expected, not {value!r}")
+def _precision(value: Any, narrow: Iterable[str] = ()) -> str:
+    known = [*map(str, PRECISIONS), *dict.fromkeys(narrow)]
+    if value not in known:
+        raise ValueError(f"one of {', '.join(known)} is expected, not {value!r}")
     return value
 
 

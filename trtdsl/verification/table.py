@@ -48,7 +48,7 @@ def _equal(found: Verification) -> str:
     """The verdict, with the tolerance of most rows and a larger one that some have."""
     allowed = {row.tolerance for row in found.rows if row.tolerance is not None}
     larger = [f"{each:g}" for each in sorted(allowed) if each > found.tolerance]
-    behind = f", or {' and '.join(larger)} behind a cast to a narrower type" if larger else ""
+    behind = f", or {' and '.join(larger)} after a cast to a narrower type" if larger else ""
     return f"equal: no relative error above {found.tolerance:g}{behind}"
 
 

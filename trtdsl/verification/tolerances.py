@@ -46,13 +46,12 @@ def engine_tolerance(manifest: Manifest) -> float:
     """
     if manifest.recipe is None:
         return ENGINE_TOLERANCES[manifest.arithmetic]
-    error = manifest.recipe.get("error")
+    error = manifest.recipe.get("worst_error")
     if not isinstance(error, float):
-        narrow = manifest.recipe["precision"]
-        text = f"the engine is in {narrow}, and its manifest does not say how far off that is"
+        text = f"the engine is in {manifest.precision}, and its manifest does not say how far off that is"
         help = "give `--tolerance`, or compile it with data, `--calibrate`"
         raise UsageError(Diagnostic(text, help=(help,)))
-    return ENGINE_TOLERANCES[manifest.precision] + 2 * error
+    return ENGINE_TOLERANCES[manifest.around or manifest.precision] + 2 * error
 
 
 def cpu_tolerance(graph: Graph, dtype: Floats) -> float:

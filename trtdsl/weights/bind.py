@@ -99,7 +99,7 @@ def _note_to_come(constants: Sequence[Weight]) -> Diagnostic:
     first, others = quote(constants[0].key), len(constants) - 1
     more = f" and {others} more constants are" if others > 1 else " and 1 more are" if others else " is"
     what = "constants" if others else "constant"
-    text = f"the {what} {first}{more} still to come: a file behind the checkpoint has the values"
+    text = f"the {what} {first}{more} still to come: a file after the checkpoint has the values"
     return Diagnostic(text, severity="note")
 
 
