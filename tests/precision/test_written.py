@@ -12,7 +12,7 @@ import torch
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph, difference, require_valid, show
 from trtdsl.options import CompileOptions
-from trtdsl.passes import optimize
+from trtdsl.passes import convert_precision, optimize
 from trtdsl.precision.calibrate import calibrate
 from trtdsl.precision.equalise import equalise
 from trtdsl.precision.placement import PLACEMENTS, Placement, Policy
@@ -21,6 +21,7 @@ from trtdsl.precision.ranges import Ranges, ranges_of
 from trtdsl.precision.written import written_tensors
 from trtdsl.reference import random_weights, run
 from trtdsl.trt.build import build_with_facts
+from trtdsl.trt.kernels import readings
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType
 
@@ -208,3 +209,27 @@ def test_what_is_joined_has_one_scale() -> None:
     assert scales["b"] == scales["c"] == pytest.approx(known.layers["c"].input / 127, rel=1e-3)
     # What is not joined keeps its own.
     assert scales["a"] == pytest.approx(known.layers["a"].input / 127, rel=1e-3)
+
+
+ATTENTION = """
+model m() {
+  input x: float32[2, 64, 128]
+  q, k, v = [x -> "{n}": Linear(128) -> reshape(2, 64, 2, 64) -> transpose(1, 2) for n in ["q", "k", "v"]]
+  output y = scaled_dot_product_attention(q, k, v) -> transpose(1, 2) -> flatten(2) -> o: Linear(128)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "target"), [(DType.INT8, "sm86"), (DType.INT8, "sm89"), (DType.FLOAT8, "sm89")]
+)
+def test_attention_between_narrow_layers_stays_one_kernel_in_float16(dtype: DType, target: str) -> None:
+    graph = model(ATTENTION)
+    found = quantize(graph, ranges(graph), Policy(dtype, targets=(target,)), DType.FLOAT16).graph
+    lowered = lower(convert_precision(DType.FLOAT16)(found))
+    built = build_with_facts(lowered, CompileOptions(targets=(target,)), kernels=True)
+    (attention,) = (kernel for kernel in built.kernels if "mha" in kernel.name)
+    assert {str(tensor).partition("[")[0] for tensor in (*attention.inputs, *attention.outputs)} == {"Half"}
+    computed = {node.scope: each.input for node, each in readings(built.kernels, lowered.graph).items()}
+    assert {*computed.values()} == {dtype}
+    assert {part for label in computed for part in label.split("+")} >= {*"qkvo"}
