@@ -64,11 +64,18 @@ def test_scales_of_compressed_tensors(graph: Graph, tmp_path: Path) -> None:
     assert ends(path, graph, DType.FLOAT8) == {"fc1": 224.0, "fc2": 112.0}
 
 
+def test_scales_of_nvfp4(graph: Graph, tmp_path: Path) -> None:
+    """Either is of the largest block, of 6, by the largest scale, of 448."""
+    path = checkpoint(tmp_path, fc1__input_scale=0.5, fc2__input_global_scale=[4.0])
+    assert ends(path, graph, DType.FLOAT4) == {"fc1": 1344.0, "fc2": 672.0}
+
+
 @pytest.mark.parametrize(
     ("entries", "reason"),
     [
         ({}, "has no ranges of the layers of `m`"),
         ({"fc1__input_scale": [1.0, 2.0]}, "`fc1.input_scale` has 2 numbers: the input of a layer has one"),
+        ({"fc1__input_global_scale": 0.0}, "`fc1.input_global_scale` gives a range of inf"),
         ({"fc1__input_scale": np.inf}, "`fc1.input_scale` gives a range of inf"),
         ({"fc1__input_quantizer___amax": -1.0}, "`fc1.input_quantizer._amax` gives a range of -1"),
     ],
