@@ -6,7 +6,7 @@ DEMO := build/demo
 TASKS := build/tasks
 LOWEST := .venv-lowest
 
-.PHONY: demo faces search speech test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
+.PHONY: demo faces search speech digits test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
@@ -27,6 +27,9 @@ search: .venv/examples
 speech: .venv/examples
 	mkdir -p $(TASKS)
 	$(BIN)/python examples/silero_vad/mark_speech.py -o $(TASKS)/speech.png
+
+digits: .venv/examples
+	$(BIN)/python examples/digits/digits.py -o $(TASKS)/digits
 
 test: lint types unit zoo
 
