@@ -6,7 +6,7 @@ DEMO := build/demo
 TASKS := build/tasks
 LOWEST := .venv-lowest
 
-.PHONY: demo faces search speech digits test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
+.PHONY: demo faces search speech digits text video test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
@@ -30,6 +30,14 @@ speech: .venv/examples
 
 digits: .venv/examples
 	$(BIN)/python examples/digits/digits.py -o $(TASKS)/digits
+
+text: .venv/examples
+	mkdir -p $(TASKS)
+	$(BIN)/python examples/ocr/read_text.py -o $(TASKS)/text.png
+
+video: .venv/examples
+	mkdir -p $(TASKS)
+	$(BIN)/python examples/video/watch.py -o $(TASKS)/lit.mp4 --compare
 
 test: lint types unit zoo
 
