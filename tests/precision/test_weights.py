@@ -296,7 +296,7 @@ def test_data_round_weights_and_measure(folder: Path, capsys: pytest.CaptureFixt
     assert re.search(r"^expected 0\.\d+ of the layers one by one; most of it: ", said, re.M)
     recipe = load_manifest("m.engine").recipe
     assert recipe and recipe["method"] == "gptq" and recipe["block"] == 32
-    assert recipe["samples"] == 24 and "ranges" not in recipe and recipe["error"] > 0
+    assert recipe["samples"] == 24 and "ranges" not in recipe and recipe["worst_error"] > 0
     assert trtdsl("explain", *FILES, *told, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["precision"] == "int4"
