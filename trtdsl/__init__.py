@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trtdsl.diagnostics import Diagnostic, DiagnosticError
     from trtdsl.elaborate import elaborate_file, elaborate_text
     from trtdsl.explain import explain_file
+    from trtdsl.exporters.script import export_file
     from trtdsl.importers.module import Imported, import_module
     from trtdsl.importers.module import import_exported as import_program
     from trtdsl.importers.onnx_import import import_onnx
@@ -79,6 +80,7 @@ _HOMES = {
     "elaborate_file": "trtdsl.elaborate",
     "elaborate_text": "trtdsl.elaborate",
     "explain_file": "trtdsl.explain",
+    "export_file": "trtdsl.exporters.script",
     "format_text": "trtdsl.syntax",
     "import_module": "trtdsl.importers.module",
     "import_onnx": "trtdsl.importers.onnx_import",
@@ -136,6 +138,7 @@ __all__ = [
     "elaborate_file",
     "elaborate_text",
     "explain_file",
+    "export_file",
     "format_text",
     "import_module",
     "import_onnx",

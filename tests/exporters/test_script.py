@@ -121,17 +121,19 @@ def test_float16_is_pinned(name: str) -> None:
     require_right(graph, network, narrow=True, limit=5e-3)
 
 
-def test_int8_has_quantised_tensors(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("release", "around"), [("8.5", "float32"), ("10.3", "float16")])
+def test_int8_has_quantised_tensors(release: str, around: str, tmp_path: Path) -> None:
     graph = model("cnn")
     inputs, _ = narrow_inputs(graph)
     np.savez(tmp_path / "data.npz", **inputs)
     recipe = Recipe(precision="int8", calibrate=str(tmp_path / "data.npz"))
-    exported = export_graph(graph, CompileOptions(recipe=recipe))
-    assert "quantize(" in exported.text
+    exported = export_graph(graph, CompileOptions(recipe=recipe), release=release)
+    assert "quantize(" in exported.text.partition("def define")[2]
+    assert ("trt.DataType.HALF" in exported.text) == (around == "float16")
     network = defined(script := alive(exported))
     assert (script.USES_INT8, script.USES_FLOAT16) == (True, True)
     assert signature(network) == signature(exported.dialect.network)
-    require_right(graph, network, narrow=True, limit=5e-2)
+    require_right(graph, network, narrow=release == "8.5", limit=5e-2)
 
 
 def run_script(folder: Path, exported: Exported, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -199,6 +201,21 @@ def test_weights_of_narrow_types(dtype: str) -> None:
     found = evaluate(network, inputs, weights=exported.lowered.weights)["y"]
     require_close(found, wanted)
     assert found.dtype == getattr(torch, dtype)
+
+
+PLUGIN = """
+model m() {
+  input x: float32[2, 3]
+  output y = plugin("Twice", outputs = [(float32, [2, 3])]REFERENCE)(x)
+}
+"""
+
+
+def test_a_plugin_is_refused_or_computed_by_its_reference() -> None:
+    with pytest.raises(DiagnosticError, match="a script places no plugins, such as `Twice`"):
+        export_graph(elaborate_text(PLUGIN.replace("REFERENCE", "")))
+    graph = elaborate_text(PLUGIN.replace("REFERENCE", ", reference = relu"))
+    require_right(graph, defined(alive(export_graph(graph))), narrow=True)
 
 
 def test_a_comment_is_the_line_of_the_text() -> None:

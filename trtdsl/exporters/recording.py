@@ -122,6 +122,10 @@ class ScriptDialect(Dialect):
         return {}
 
     @property
+    def why_no_plugins(self) -> str:
+        return "a script places no plugins"
+
+    @property
     def mixes_types(self) -> bool:
         return self._mixed and super().mixes_types
 

@@ -134,6 +134,11 @@ class Dialect:
         return self.has("plugin_v2") or self.has("plugin_v3")
 
     @property
+    def why_no_plugins(self) -> str:
+        """Why networks have none here, if that is not for the API."""
+        return ""
+
+    @property
     def mixes_types(self) -> bool:
         """Whether it is left to TensorRT which float32 it computes in float16: what is weakly typed can."""
         return not self.facts.strongly_typed

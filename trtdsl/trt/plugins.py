@@ -44,11 +44,13 @@ class PluginNetwork(Network):
 
     @property
     def why_no_plugins(self) -> str:
-        return "the CPU cannot compute plugins" if self._by_reference else super().why_no_plugins
+        if self._by_reference:
+            return "the CPU cannot compute plugins"
+        return self.dialect.why_no_plugins or super().why_no_plugins
 
     @property
     def where_plugins(self) -> str:
-        return "" if self._by_reference else super().where_plugins
+        return "" if self._by_reference or self.dialect.why_no_plugins else super().where_plugins
 
     @abstractmethod
     def add_plugin(
