@@ -49,7 +49,7 @@ class Writer:
     """Writes one script. ``arrays`` are those of its file of weights.
 
     ``reserved`` are the script's own names, ``types`` what is known of tensors, ``lines`` the text's line of
-    a layer, as ``file:line: text``, by its name. ``narrow`` says that shapes are of 32 bits.
+    a layer, as ``file:line: text``, by its name. ``narrow`` says that the release is one before TensorRT 10.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Writer:
     def _layer(self, layer: AddLayer) -> Iterator[str]:
         targets = [self._claim(tensor, tensor.name) for _, tensor in sorted(layer.outputs.items())]
         tensor = layer.outputs[0] if len(targets) == 1 else None
-        if layer.member in _CASTS and (layer.member != "add_shape" or self._narrow):
+        if layer.member == "add_cast" or (self._narrow and layer.member in _CASTS):
             arguments = [_text(layer.name), *map(self._spell, layer.arguments)]
             arguments += self._rest(layer)
             yield from self._assign(targets, _CASTS[layer.member], arguments, tensor)
