@@ -20,7 +20,7 @@ from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph
 from trtdsl.ops.base import OPERATORS
 from trtdsl.reference import ProfilePoint, random_array
-from trtdsl.types import DType, SymbolicDim, TensorType, evaluate_shape, symbols
+from trtdsl.types import DType, TensorType, evaluate_shape, symbols
 
 LEFT_OUT: Mapping[str, str] = {
     "plugin": "a registry of TensorRT's has it or has not",
@@ -95,7 +95,7 @@ class Program:
             self.inputs, self.defs, pool.lines[:], pool.values[:] = before
 
     def example(self, pool: Pool) -> None:
-        name = self.rng.choice(self.names or _NAMES)
+        name = self.rng.choice(self.names or NAMES)
         example = self.rng.choice(_BY_NAME[name])
         operands: list[str] = []
         for (slot, type), given in zip(example.slots(), example.inputs, strict=False):
@@ -274,7 +274,8 @@ _BY_NAME = {
     for name in OPERATORS
     if name not in LEFT_OUT
 }
-_NAMES = [name for name, examples in _BY_NAME.items() if examples]
+NAMES = [name for name, examples in _BY_NAME.items() if examples]
+"""Operators that statements are written of; recurrences and choices are statements of their own."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,3 @@ def program(rng: random.Random, names: Sequence[str] = ()) -> Written:
         writer.add(pool)
     text = writer.text(pool)
     return Written(text, elaborate_text(text), writer.inputs, frozenset(writer.used))
-
-
-def is_dynamic(type: TensorType) -> bool:
-    return any(isinstance(dim, SymbolicDim) for dim in type.shape)

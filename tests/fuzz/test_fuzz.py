@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.computing import compute, compute_alone
+from tests.fuzz.operators import LEFT_OUT, NAMES
 from tests.fuzz.programs import corpus, mapped, mutated, plausible, valid
-from tests.fuzz.trial import Hangs, attempt, time_limit
+from tests.fuzz.trial import Hangs, attempt, attempt_operators, time_limit
 from tests.fuzz.valid import Careful
+from trtdsl.ops.base import OPERATORS
 from trtdsl.passes import PIPELINE
 
 FIXED = settings(
@@ -66,6 +68,22 @@ def test_each_pass_alone_keeps_the_values(rng: random.Random) -> None:
     text, folder, _ = valid(rng)
     if attempt(text, folder) != "refused":
         compute_alone(text)
+
+
+def test_programs_over_every_operator_keep_their_values() -> None:
+    """A few of them; ``trial.py operators 5000 0`` tries as many as one likes."""
+    seen: Counter[str] = Counter()
+    for seed in range(8):
+        attempt_operators(seed, seen)
+    assert seen["computed"] + seen["ill-conditioned"] == 8
+    assert seen["computed"] >= 6
+    assert seen["scans"] and seen["conds"] and seen["pass network"] >= 6
+
+
+def test_every_operator_is_written() -> None:
+    """Those with bodies are statements of their own."""
+    with_bodies = {name for name, op in OPERATORS.items() if op.bodies}
+    assert {*OPERATORS} - {*NAMES} == with_bodies | {*LEFT_OUT}
 
 
 def test_every_pass_meets_something_to_do() -> None:

@@ -112,27 +112,32 @@ def main(source: str, count: int, first: int) -> None:
     """Try texts of consecutive seeds; print each that breaks, once for each way to break."""
     seen: Counter[str] = Counter()
     broken: Counter[str] = Counter()
-    began = time.monotonic()
-    for seed in range(first, first + count):
-        text, lines = "", None
-        try:
-            if source == "operators":
-                attempt_operators(seed, seen)
-                continue
-            text, folder, lines = SOURCES[source](random.Random(seed))
-            answer = attempt(text, folder, lines)
-            seen[compute(text) if source == "valid" and answer != "refused" else answer] += 1
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            way = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
-            broken[way] += 1
-            if broken[way] == 1 or source == "operators":
-                text = text or operators.program(random.Random(seed)).text
-                print(
-                    f"=== seed {seed}: {way}: {str(error)[:2000]}\n{text[:4000]}\n{lines or ''}", flush=True
-                )
-    print(f"{source}: {count} texts from seed {first} in {time.monotonic() - began:.0f} s: {dict(seen)}")
-    print("\n".join(f"{times} x {way}" for way, times in broken.most_common()) or "nothing broke")
+    began, tried = time.monotonic(), 0
+    try:
+        for seed in range(first, first + count):
+            _try(source, seed, seen, broken)
+            tried += 1
+    finally:  # one that is interrupted says what it has found
+        print(f"{source}: {tried} texts from seed {first} in {time.monotonic() - began:.0f} s: {dict(seen)}")
+        print("\n".join(f"{times} x {way}" for way, times in broken.most_common()) or "nothing broke")
+
+
+def _try(source: str, seed: int, seen: Counter[str], broken: Counter[str]) -> None:
+    text, lines = "", None
+    try:
+        if source == "operators":
+            attempt_operators(seed, seen)
+            return
+        text, folder, lines = SOURCES[source](random.Random(seed))
+        answer = attempt(text, folder, lines)
+        seen[compute(text) if source == "valid" and answer != "refused" else answer] += 1
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        way = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
+        broken[way] += 1
+        if broken[way] == 1 or source == "operators":
+            text = text or operators.program(random.Random(seed)).text
+            print(f"=== seed {seed}: {way}: {str(error)[:2000]}\n{text[:4000]}\n{lines or ''}", flush=True)
 
 
 if __name__ == "__main__":
