@@ -354,8 +354,9 @@ compose it. `merge_slices` has more nodes where it selects twice, but fewer laye
 `merge_equal_weights` saves layers alone: TensorRT-RTX stores equal constants once, of linear layers and of
 convolutions too (two equal ones of 1 MB take 1.06 MB, two others 2.10). `recognise_linear` alone costs
 kernels where a product is cut in three: 3 in a GPT-2 of three layers, 49 instead of 46, for TensorRT computes
-the three parts each for itself; `merge_heads` undoes that, and has 43. It saves elsewhere too: 50 → 44 in a BERT of three layers, 57 → 42 in
-T5's encoder of three, 50 → 45 in a Llama of three, in float16 38 → 32, 48 → 30 and 39 → 34.
+the three parts each for itself;
+`merge_heads` undoes that, and has 43. It saves elsewhere too: 50 → 44 in a BERT of three layers, 57 → 42
+in T5's encoder of three, 50 → 45 in a Llama of three, in float16 38 → 32, 48 → 30 and 39 → 34.
 
 Left out, because they do not pay:
 
