@@ -104,6 +104,7 @@ NO_LINEAR = {
     "a bias of another shape": "addmm(b: Parameter(1), flatten(x, 0, 1), w: Parameter(8, 3))",
     "a scaled bias": "addmm(b: Parameter(3), flatten(x, 0, 1), w: Parameter(8, 3), beta = 0.5)",
     "a matrix in front": "matmul(w: Parameter(5, 5), x)",
+    "no columns": "sum(matmul(x, w: Parameter(8, 0)))",
     "a batch of matrices": "matmul(x, w: Parameter(1, 8, 3))",
 }
 

@@ -94,6 +94,8 @@ class _Recognise:
     ) -> Outcome:
         if matrix.type.rank != 2 or x.type.rank < 1 or not is_constant(matrix, around):
             return None
+        if 0 in matrix.type.shape:
+            return None  # a layer has outputs
         if bias is not None and not (is_constant(bias, around) and bias.type.shape == matrix.type.shape[1:]):
             return None
         array = array_of(matrix, around)
