@@ -34,6 +34,7 @@ DIMS = {
     "image": {"N": Symbol("N", 1, 2, 16)},
     "text": {"N": Symbol("N", 1, 2, 16), "S": Symbol("S", 2, 8, 64)},
     "windows": {"N": Symbol("N", 1, 2, 16)},
+    "spelled": {"N": Symbol("N", 1, 2, 16)},
     "recurrent": {"N": Symbol("N", 1, 2, 16)},
     "positions": {"N": Symbol("N", 1, 2, 16), "S": Symbol("S", 2, 8, 64)},
 }
@@ -159,6 +160,23 @@ class Positions(nn.Module):
         return places, hidden / 4, mask * 0.5
 
 
+class Spelled(nn.Module):
+    """What the exporter writes as several operators, or under other names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, 8)
+        self.groups = nn.GroupNorm(4, 8, affine=False)
+        self.bias = nn.Parameter(torch.randn(8, 5))
+        self.places = nn.Buffer(torch.tensor([[0, 3, 1], [4, 4, 2]]))
+        self.query = nn.Parameter(torch.randn(1, 8, 2))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.norm(x) + self.groups(x)
+        products = torch.einsum("b c h w, b c q -> b q h w", x, self.query.repeat(x.shape[0], 1, 1))
+        return products, self.bias[:, self.places] * 2
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -177,6 +195,10 @@ def recurrent() -> tuple[nn.Module, tuple[Any, ...], Any]:
 
 def windows() -> tuple[nn.Module, tuple[Any, ...], Any]:
     return Windows().eval(), (torch.randn(2, 8, 12, 16),), ({0: "N"},)
+
+
+def spelled() -> tuple[nn.Module, tuple[Any, ...], Any]:
+    return Spelled().eval(), (torch.randn(2, 8, 6, 4),), ({0: "N"},)
 
 
 def positions() -> tuple[nn.Module, tuple[Any, ...], Any]:
@@ -223,11 +245,11 @@ class Exported:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
-    makers = (image, text, windows, positions, recurrent)
+    makers = (image, text, windows, positions, recurrent, spelled)
     return {make.__name__: Exported(make, tmp_path_factory.mktemp(make.__name__)) for make in makers}
 
 
-@pytest.mark.parametrize("name", ["image", "text", "windows", "positions", "recurrent"])
+@pytest.mark.parametrize("name", ["image", "text", "windows", "positions", "recurrent", "spelled"])
 def test_a_file_gives_the_text_of_the_module(exported: dict[str, Exported], name: str) -> None:
     each = exported[name]
     found = import_onnx(each.paths[False], DIMS[name], name="net")

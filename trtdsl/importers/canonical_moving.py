@@ -151,6 +151,18 @@ def _expand(call: Call) -> Expression:
     return value if value.shape == call.type.shape else Expression("expand", value, call.type)
 
 
+@rule("repeat", "tile")
+def _tiled(call: Call) -> Expression:
+    """The whole several times along each axis, also in new ones in front."""
+    times: Any = call.get("repeats", call.get("dims"))
+    if not isinstance(times, tuple) or any(isinstance(each, Ref) for each in times):
+        raise Unclear(call.operation.name)
+    value, rank = call.tensor(), len(call.type.shape)
+    times = (*(1,) * (rank - len(times)), *times)
+    value = reshaped(value, (*(1,) * (rank - len(value.shape)), *value.shape))
+    return Expression("tile", (value, times), call.type) if set(times) != {1} else value
+
+
 @rule("repeat_interleave")
 def _repeat(call: Call) -> Expression:
     """Each element several times behind itself: along an axis of its own behind the one."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trtdsl.importers.canonical import Call, Expression, Results, Unclear, number, rounded, rule
-from trtdsl.importers.canonical_moving import permuted, positions, strided
+from trtdsl.importers.canonical_moving import permuted, positions, reshaped, strided
 from trtdsl.importers.program import Ref
 from trtdsl.importers.upsampling import SCALES, UPSAMPLING, is_antialiased, mode_of
 from trtdsl.types import Dim, SymbolicDim
@@ -31,6 +31,9 @@ def _sum(call: Call) -> Expression:
     if call.get("alpha", 1) != 1:
         right = Expression("mul", frozenset((right, number(call.get("alpha")))), right.type)
     if call.operation.base == "add":
+        for each, other in ((left, right), (right, left)):
+            if _uniform(each) == number(0) and other.type == call.type:
+                return other
         return Expression("add", frozenset((left, right)) if left != right else (left, right), call.type)
     return Expression("sub", (left, right), call.type)
 
@@ -62,6 +65,13 @@ def _where(call: Call) -> Expression:
     return Expression("where", operands, call.type)
 
 
+@rule("einsum")
+def _einsum(call: Call) -> Expression:
+    """A product by its equation, in which spaces say nothing."""
+    equation, tensors = str(call.get("equation")), call.get("tensors")
+    return Expression("einsum", ("".join(equation.split()), *call.values(tensors)), call.type)
+
+
 @rule("pow", "square")
 def _power(call: Call) -> Expression:
     power = number(2) if call.operation.base == "square" else call.operand("exponent")
@@ -70,11 +80,11 @@ def _power(call: Call) -> Expression:
 
 @rule("mul")
 def _product(call: Call) -> Expression:
-    """A product; by one it is the other factor."""
+    """A product; by ones it is the other factor."""
     names = list(call.operation.arguments)[:2]
     left, right = map(call.operand, names)
     for factor, other in ((left, right), (right, left)):
-        if other == number(1) and factor.type == call.type:
+        if _uniform(other) == number(1) and factor.type == call.type:
             return factor
     (found,) = call.plain("mul")
     return found
@@ -204,11 +214,23 @@ def _picked(call: Call) -> Expression:
             return Expression("index", (call.tensor(), dims, found), call.type)
         strides = positions(found[0]) if dims == (0,) and len(call.tensor().shape) == 1 else None
         whole = strided(call.tensor(), call.type.shape, strides, 0) if strides else None
-        return whole or Expression("pick", (call.tensor(), dims[0], found[0]), call.type)
+        return whole or _rows(call.tensor(), dims[0], found[0])
     if base == "embedding":
-        return Expression("pick", (call.tensor("weight"), 0, call.tensor("indices")), call.type)
+        return _rows(call.tensor("weight"), 0, call.tensor("indices"))
     (dim,) = call.dims()
-    return Expression("pick", (call.tensor(), dim, call.tensor("index")), call.type)
+    return _rows(call.tensor(), dim, call.tensor("index"))
+
+
+def _rows(value: Expression, dim: int, index: Expression) -> Expression:
+    """Those at positions along one axis; of a permuted tensor they are picked before it is."""
+    if value.name == "permute":
+        source, order = value.operands
+        axis, rank = order[dim], len(index.shape)
+        turned = [each if each < axis else each + rank - 1 for each in order]
+        turned[dim : dim + 1] = range(axis, axis + rank)
+        return permuted(_rows(source, axis, index), tuple(turned))
+    shape = (*value.shape[:dim], *index.shape, *value.shape[dim + 1 :])
+    return Expression("pick", (value, dim, index), value.type.with_shape(shape))
 
 
 def _is_scaled(before: Dim, after: Dim, scale: float) -> bool:
@@ -262,6 +284,34 @@ def _average_pool(call: Call) -> Expression:
 _COUNTS = "count_include_pad"
 
 
+@rule("group_norm", "instance_norm")
+def _group_norm(call: Call) -> Expression:
+    """A normalisation of each group by its own mean and variance, in a shape that shows the groups, then the
+    factor and what is added of each channel."""
+    if call.get("running_mean") is not None or not call.get("use_input_stats", True):
+        raise Unclear(call.operation.name)
+    value = call.tensor("input")
+    batch, channels, *sizes = value.shape
+    groups = call.get("num_groups", channels)
+    grouped = reshaped(value, (batch, groups, value.type.size // (batch * groups)))
+    normed = Expression("normalized", (grouped, rounded(call.get("eps", 1e-5))), grouped.type)
+    found = reshaped(normed, value.shape)
+    apart = (channels, *(1,) * len(sizes))
+    factor, offset = (_uniform(call.tensor(each)) if call.get(each) is not None else None for each in _AFFINE)
+    if factor is not None and factor != number(1):
+        found = Expression("mul", (frozenset((found, _of_channels(factor, apart))), frozenset()), call.type)
+    if offset is not None and offset != number(0):
+        found = Expression("add", frozenset((found, _of_channels(offset, apart))), call.type)
+    return found
+
+
+_AFFINE = ("weight", "bias")
+
+
+def _of_channels(vector: Expression, shape: tuple[Dim, ...]) -> Expression:
+    return vector if vector.name == "number" else reshaped(vector, shape)
+
+
 @rule("batch_norm")
 def _batch_norm(call: Call) -> Expression:
     """A normalisation by statistics that are given, or are those of the batch."""
@@ -288,6 +338,9 @@ def _statistics(value: Expression) -> tuple[Expression, Expression]:
 
 def _uniform(vector: Expression) -> Expression:
     """A constant whose elements are all the same as that number."""
+    if vector.name in ("expand", "reshape"):
+        found = _uniform(vector.operands)
+        return found if found.name == "number" else vector
     if vector.name != "constant":
         return vector
     array = np.frombuffer(vector.operands, vector.type.dtype.numpy)

@@ -393,7 +393,7 @@ def _meshgrid(writing: Writing) -> Expression:
 def _einsum(writing: Writing) -> Expression:
     tensors: Any = writing["tensors"]
     return Apply(
-        "einsum", (("", Literal(writing["equation"])), *(("", expression_of(each)) for each in tensors))
+        "einsum", (("", Literal("".join(str(writing["equation"]).split()))), *(("", expression_of(each)) for each in tensors))
     )
 
 
