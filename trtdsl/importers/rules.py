@@ -392,9 +392,8 @@ def _meshgrid(writing: Writing) -> Expression:
 @rule("einsum")
 def _einsum(writing: Writing) -> Expression:
     tensors: Any = writing["tensors"]
-    return Apply(
-        "einsum", (("", Literal("".join(str(writing["equation"]).split()))), *(("", expression_of(each)) for each in tensors))
-    )
+    equation = "".join(str(writing["equation"]).split())
+    return Apply("einsum", (("", Literal(equation)), *(("", expression_of(each)) for each in tensors)))
 
 
 @rule("max", "min")
