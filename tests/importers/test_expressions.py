@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.importers.programs import statements, text_of
 from trtdsl.importers.expressions import Expressions, head, is_stage, word
 from trtdsl.importers.sketch import (
     Apply,
@@ -118,3 +119,17 @@ def test_names_for_what_has_none() -> None:
     assert word(Apply("Linear", (), 0, True, "3", (A,))) == "linear"
     assert word(RELU) == "relu"
     assert word(Subscript(A, (Literal(0),))) == "part"
+
+
+def test_what_is_made_of_nothing_is_written_where_it_is_read() -> None:
+    given = """\
+x: float32[N, S]
+numbers: int64[S] = arange(S)
+others: int64[S] = arange(S)
+column: int64[S, 1] = unsqueeze(numbers, 1)
+row: int64[1, S] = unsqueeze(others, 0)
+later: bool[S, S] = le(row, column)
+return later
+"""
+    lines = text_of(*statements(given))
+    assert not any(line.startswith(("numbers =", "others =")) for line in lines)

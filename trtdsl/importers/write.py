@@ -272,7 +272,11 @@ class _Body:
         first = head(expression)
         left = [each for each in waiting if self._is_source(each)]
         near = [each for each in waiting if not self._is_source(each)]
+        is_near = True
         for each in [*reversed(near), *left]:
+            # Behind the first that stays only what may stand anywhere is looked at.
+            if not (is_near or self._is_source(each)):
+                continue
             (result, *others) = each.results
             once = (
                 result is not None
@@ -285,7 +289,7 @@ class _Body:
                 self._texts.absorbed[result] = each.expression
                 left = [other for other in left if other is not each]
             elif not self._is_source(each):
-                break
+                is_near = False
         return left
 
     def _may_be_piped(self, statement: Statement) -> bool:
