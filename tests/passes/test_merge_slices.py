@@ -21,6 +21,11 @@ MERGED = {
     "three cuts": ("x[:, ::2][..., 1:7][..., ::3]", ["strided_slice(x, (1, 2), (0, 1), (5, 5), (2, 3))"]),
     "one dimension": ("x[:, 1:][:, ::2]", ["slice(x, dim = 1, start = 1, end = 6, step = 2)"]),
     "from the end": ("x[:, -3:][:, -2:]", ["slice(x, dim = 1, start = 4, end = 6)"]),
+    "nothing": ("x[:, 0:1][:, :-1:2]", ["slice(x, dim = 1, start = 0, end = 0, step = 2)"]),
+    "nothing of two dimensions": (
+        "x[:, :, :0:3][:, ::2]",
+        ["strided_slice(x, (1, 2), (0, 0), (5, 0), (2, 3))"],
+    ),
     "a dynamic size": ("h[:, 1:, 1:]", ["strided_slice(h, (1, 2), (1, 1), (H, 8), (1, 1))"]),
     "a dynamic size twice": (
         "h[:, 1:][:, ::2]",

@@ -93,8 +93,8 @@ class _Range(NamedTuple):
 
     @property
     def end(self) -> Dim:
-        """Behind the last."""
-        return self.start + (self.length - 1) * self.step + 1
+        """Behind the last; of none the start, for what is before it may count from the end."""
+        return self.start if self.length == 0 else self.start + (self.length - 1) * self.step + 1
 
 
 def _range_of(op: Slice | Select, size: Dim) -> _Range:
