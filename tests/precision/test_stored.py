@@ -53,6 +53,46 @@ def test_magnitudes_of_modelopt(graph: Graph, tmp_path: Path) -> None:
     assert [decision.reason for decision in found.decisions] == ["", "", "the checkpoint has no range of it"]
 
 
+MERGED = """
+model m() {
+  input x: float32[4, 16, 64]
+  q = transpose(reshape(x -> q: Linear(64), (4, 16, 4, 16)), 1, 2)
+  k = transpose(reshape(x -> k: Linear(64), (4, 16, 4, 16)), 1, 2)
+  v = transpose(reshape(x -> v: Linear(64), (4, 16, 4, 16)), 1, 2)
+  output y = scaled_dot_product_attention(q, k, v)
+}
+"""
+COMPOSED = """
+model m() {
+  input x: float32[4, 4, 8, 8]
+  output y = x -> wide: Conv2d(16, 3) -> narrow: Conv2d(2, 1)
+}
+"""
+
+
+def test_layers_of_one_input_have_the_largest_range(tmp_path: Path) -> None:
+    graph = optimize(random_weights(elaborate_text(MERGED), 1))
+    path = checkpoint(
+        tmp_path,
+        **{f"{name}__input_quantizer___amax": end for name, end in zip("qkv", (2.0, 1.0, 3.0), strict=True)},
+    )
+    assert [*ends(path, graph).values()] == [3.0]
+
+
+@pytest.mark.parametrize(("seen", "end"), [({"wide": 2.0, "narrow": 9.0}, [2.0]), ({"narrow": 9.0}, [])])
+def test_composed_convolutions_have_the_range_of_the_first(
+    seen: dict[str, float], end: list[float], tmp_path: Path
+) -> None:
+    graph = optimize(random_weights(elaborate_text(COMPOSED), 1))
+    entries = {f"{name}__input_quantizer___amax": end for name, end in seen.items()}
+    path = checkpoint(tmp_path, wide__weight=np.zeros((16, 4, 3, 3)), **entries)
+    if end:
+        assert [*ends(path, graph).values()] == end
+        return
+    with pytest.raises(UsageError, match="no ranges of the layers"):
+        ends(path, graph)
+
+
 def test_a_checkpoint_of_torch(graph: Graph, tmp_path: Path) -> None:
     torch.save({"fc1.input_quantizer._amax": torch.tensor(4.0)}, tmp_path / "m.pth")
     assert ends(tmp_path / "m.pth", graph) == {"fc1": 4.0}

@@ -10,7 +10,7 @@ In: a checkpoint.  Out: the range of each layer's input, by the labels of a grap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
 from trtdsl.precision.grids import LARGEST
 from trtdsl.precision.histogram import LEVELS
-from trtdsl.precision.layers import quantisable_layers
+from trtdsl.precision.labels import parts
+from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
 from trtdsl.precision.ranges import LayerRange, Ranges, read_ranges
 from trtdsl.types import DType
 from trtdsl.weights import Checkpoint, load_checkpoint
@@ -38,14 +39,15 @@ KEYS: Mapping[str, Callable[[float, float], float]] = {
 def stored_ranges(path: Path | str, graph: Graph, dtype: DType) -> Ranges:
     """The ranges of a file that `calibrate` wrote, or of a checkpoint; UsageError where there are none.
 
-    Of a layer that another was folded into, the checkpoint has those of either. A checkpoint may leave layers
-    out; a file of ranges is as it is.
+    Of a layer that was put together of several, the checkpoint has those of its parts: of linear layers, which
+    read one tensor, the largest; of convolutions one behind the other the first one's. A checkpoint may leave
+    layers out; a file of ranges is as it is.
     """
     if not _is_checkpoint(Path(path)):
         return read_ranges(path)
     checkpoint = load_checkpoint(path)
-    labels = dict.fromkeys(layer.label for layer in quantisable_layers(graph))
-    found = {label: _range(checkpoint, label, dtype) for label in labels}
+    labels = {layer.label: layer for layer in quantisable_layers(graph)}
+    found = {label: _range(checkpoint, layer, dtype) for label, layer in labels.items()}
     layers = {label: LayerRange(end, end, end) for label, end in found.items() if end is not None}
     if not layers:
         text = f"`{path}` has no ranges of the layers of `{graph.name}`"
@@ -65,19 +67,36 @@ def _is_checkpoint(path: Path) -> bool:
     return head not in (b"{", b"[") or path.name.endswith(".index.json")
 
 
-def _examples(labels: Mapping[str, None]) -> list[str]:
+def _examples(labels: Iterable[str]) -> list[str]:
     label = next(iter(labels), "LABEL")
     return [f"`{label}.{key}`" for key in KEYS]
 
 
-def _range(checkpoint: Checkpoint, label: str, dtype: DType) -> float | None:
+def _range(checkpoint: Checkpoint, layer: QuantisableLayer, dtype: DType) -> float | None:
+    found: list[float] = []
+    for part in parts(layer.label):
+        end = _range_of_part(checkpoint, part, dtype)
+        if end is not None:
+            found.append(end)
+        elif layer.is_convolution and _is_kernel(checkpoint, f"{part}.weight"):
+            break  # what stands behind it reads another tensor
+        if found and (layer.is_convolution or part == layer.label):
+            break
+    return max(found, default=None)
+
+
+def _range_of_part(checkpoint: Checkpoint, label: str, dtype: DType) -> float | None:
     levels = LEVELS.get(dtype) or LARGEST[dtype] * LARGEST[DType.FLOAT8]
-    for part in (label, *label.split("+")):
-        for name, range_of in KEYS.items():
-            key = f"{part}.{name}" if part else name
-            if key in checkpoint:
-                return _checked(key, range_of(_number(key, checkpoint[key]), levels))
+    for name, range_of in KEYS.items():
+        key = f"{label}.{name}" if label else name
+        if key in checkpoint:
+            return _checked(key, range_of(_number(key, checkpoint[key]), levels))
     return None
+
+
+def _is_kernel(checkpoint: Checkpoint, key: str) -> bool:
+    """Whether a key holds a layer's weight, and not the numbers of a normalisation."""
+    return key in checkpoint and checkpoint[key].ndim > 1
 
 
 def _number(key: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> float:
