@@ -39,9 +39,9 @@ KEYS: Mapping[str, Callable[[float, float], float]] = {
 def stored_ranges(path: Path | str, graph: Graph, dtype: DType) -> Ranges:
     """The ranges of a file that `calibrate` wrote, or of a checkpoint; UsageError where there are none.
 
-    Of a layer that was put together of several, the checkpoint has those of its parts: of linear layers, which
-    read one tensor, the largest; of convolutions one behind the other the first one's. A checkpoint may leave
-    layers out; a file of ranges is as it is.
+    Of a layer that was put together of several, the checkpoint has those of its parts: of linear layers, that
+    read one tensor, the largest; of convolutions, one behind the other, the first one's. A checkpoint may
+    leave layers out; a file of ranges is as it is.
     """
     if not _is_checkpoint(Path(path)):
         return read_ranges(path)
