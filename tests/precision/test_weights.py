@@ -224,6 +224,7 @@ def test_scales_have_all_their_digits_in_the_engine(graph: Graph) -> None:
         ("reshape(x, (4, 16, 4, 4)) -> l: Conv2d(64, 3)", "nvfp4", "nvfp4 is for linear layers"),
         ("reshape(x, (4, 2, 2, 64)) -> l: Linear(64)", "mxfp8", "its input has rank 4: TensorRT finds"),
         ("x[:1] -> l: Linear(64)", "int4", None),
+        ("x -> l: Linear(1)", "mxfp8", "it has one output: TensorRT does not build"),
     ],
 )
 def test_which_layers(line: str, precision: str, reason: str | None) -> None:

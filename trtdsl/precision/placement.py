@@ -149,7 +149,9 @@ def _lacking(layer: QuantisableLayer, policy: Policy) -> str | None:
         if form.computes:
             return f"{form.name} is for linear layers"
         return "a convolution would read its weights back in a kernel of its own"
-    inputs = int(layer.weight.type.shape[1])  # pyright: ignore[reportArgumentType]
+    outputs, inputs = (int(size) for size in layer.weight.type.shape)  # pyright: ignore[reportArgumentType]
+    if form.without_kernels and outputs == 1:
+        return f"it has one output: TensorRT does not build a product of {form.name} with it"
     if form.blocks and form.block(inputs, policy.block) is None:
         return f"{inputs} inputs do not make blocks of {form.blocks[-1]}"
     if form.reads == "blocks" and not 2 <= layer.input.type.rank <= 3:
