@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph
+from trtdsl.passes import optimize
 from trtdsl.precision.pipeline import narrow
 from trtdsl.recipe import Recipe
 from trtdsl.types import DType, packed
@@ -79,6 +80,43 @@ def gptq(zero: int = 7) -> dict[str, Any]:
 @pytest.mark.parametrize("zero", [7, 8])
 def test_gptq(zero: int) -> None:
     np.testing.assert_array_equal(bound(gptq(zero)), WEIGHT)
+
+
+def compressed(**entries: Any) -> dict[str, Any]:
+    given = {"weight_packed": in_int32(CODES + 8), "weight_scale": SCALES, "weight_shape": np.array([32, 64])}
+    return {f"fc.{name}": array for name, array in {**given, **entries}.items()}
+
+
+ZEROS = RANDOM.integers(-8, 8, SCALES.shape)
+
+
+@pytest.mark.parametrize(
+    "zeros", [ZEROS.astype(np.int8), np.ascontiguousarray(in_int32(ZEROS.T + 8).T)], ids=["plain", "packed"]
+)
+def test_zero_points_of_compressed_tensors(zeros: Any) -> None:
+    arrays = compressed(weight_zero_point=zeros)
+    wanted = (CODES - ZEROS.repeat(16, 1)) * SCALES.astype(np.float32).repeat(16, 1)
+    np.testing.assert_array_equal(bound(arrays), wanted.astype(np.float32))
+    entry = packed_entry(arrays, "fc.weight", DType.FLOAT32)
+    assert entry and entry.packed().lacking == "its numbers have zero points, which TensorRT lacks"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        (compressed(weight_scale=np.ones((32, 5), np.float16)), "has scales of 32 × 5 for 32 × 64 codes"),
+        (compressed(weight_scale=np.ones((32, 128), np.float16)), "has scales of 32 × 128 for 32 × 64 codes"),
+        (compressed(weight_packed=in_int32(CODES[:16] + 8)), "has 16 × 64 codes for a weight of 32 × 64"),
+        (
+            compressed(weight_g_idx=(np.arange(64) // 8).astype(np.int32)),
+            "has scales of 32 × 4 for 32 × 64 codes",
+        ),
+        ({**gptq(), "fc.g_idx": np.zeros(8, np.int32)}, "names the blocks of 8 inputs, of which it has 64"),
+    ],
+)
+def test_what_is_packed_otherwise_is_refused(arrays: Any, reason: str) -> None:
+    with pytest.raises(DiagnosticError, match=f"`fc.weight` is packed as by .*, and {reason}"):
+        bound(arrays)
 
 
 def test_gptq_in_an_order_of_its_own() -> None:
@@ -157,6 +195,36 @@ def test_why_codes_are_not_taken(arrays: Any, precision: str, reason: str, tmp_p
     with pytest.raises(UsageError, match=f"has no weights of `m` in {precision}") as error:
         narrow(model(gptq()), Recipe(precision=precision, scales=tmp_path / "c.safetensors"))
     assert error.value.diagnostics[0].help == (reason,)
+
+
+HEADS = """
+model m {
+  input x: float32[4, 5, 64]
+  output q = transpose(reshape(x -> q: Linear(32, bias = false), (4, 5, 4, 8)), 1, 2)
+  output k = transpose(reshape(x -> k: Linear(32, bias = false), (4, 5, 4, 8)), 1, 2)
+}
+"""
+INT8 = {"_weight_qdata": CODES, "_weight_scale": np.full((32, 1), 0.5, np.float32)}
+HALVES = {
+    "qweight": np.ascontiguousarray(in_int32(CODES + 8).T),
+    "qzeros": in_int32(np.full((2, 32), 7)),
+    "scales": np.ascontiguousarray(SCALES.T[:2]),
+}
+
+
+@pytest.mark.parametrize(
+    ("of_k", "reason"),
+    [(INT8, "it in int8"), (HALVES, "its parts in blocks of different sizes")],
+    ids=["types", "blocks"],
+)
+def test_layers_made_one_are_packed_alike(of_k: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    arrays = {key.replace("fc.", "q."): array for key, array in gptq().items()}
+    arrays |= {f"k.{name}": array for name, array in of_k.items()}
+    save_file(arrays, tmp_path / "c.safetensors")
+    graph = optimize(bind(elaborate_text(HEADS), arrays).graph)
+    with pytest.raises(UsageError) as error:
+        narrow(graph, Recipe(precision="int4", scales=tmp_path / "c.safetensors"))
+    assert error.value.diagnostics[0].help == (f"`q+k`: the checkpoint has {reason}",)
 
 
 @pytest.mark.parametrize("word", [{"method": "nearest"}, {"block": 32}, {"equalise": 0.5}])

@@ -115,12 +115,14 @@ def _stored(checkpoint: Checkpoint, layer: QuantisableLayer, policy: Policy, aro
         return "the checkpoint has no packed weight of it"
     if why := next((each.lacking for each in packed if each.lacking), ""):
         return why
+    if other := next((each.dtype for each in packed if each.dtype is not policy.dtype), None):
+        return f"the checkpoint has it in {other}"
+    block = packed[0].block
+    if any(each.block != block for each in packed):
+        return "the checkpoint has its parts in blocks of different sizes"
     codes, scales = (
         np.concatenate(each) for each in zip(*((p.codes, p.scales) for p in packed), strict=True)
     )
-    if {each.dtype for each in packed} != {policy.dtype}:
-        return f"the checkpoint has it in {packed[0].dtype}"
-    block = packed[0].block
     if policy.format.blocks and (block not in policy.format.blocks or scales.shape[1] < 2):
         return f"the checkpoint has it in blocks of {block}, which TensorRT reads in a kernel of their own"
     if not policy.format.blocks and scales.shape[1] > 1:

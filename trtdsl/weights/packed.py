@@ -141,8 +141,20 @@ def _of_int32(parts: Parts) -> PackedWeight:
             f"has {columns} columns and {words.shape[1]} words in a row: only 4 and 8 bits are read"
         )
     dtype, codes = _codes(_fields(words, bits)[:, :columns] - (1 << bits - 1), bits)
-    scales, order = _floats(parts["weight_scale"]), _order(parts.get("weight_g_idx"), columns)
-    return PackedWeight(dtype, codes, scales.reshape(rows, -1), order=order)
+    scales = _floats(parts["weight_scale"]).reshape(rows, -1)
+    order = _order(parts.get("weight_g_idx"), columns, scales.shape[1])
+    zeros = _zeros_of_int32(parts.get("weight_zero_point"), bits, rows)
+    return PackedWeight(dtype, codes, scales, zeros=zeros, order=order)
+
+
+def _zeros_of_int32(entry: Entry | None, bits: int, rows: int) -> Array | None:
+    """The codes that stand for 0, packed down the outputs where the weights are packed along a row."""
+    if entry is None:
+        return None
+    zeros = entry.read()
+    if zeros.dtype == np.int32:
+        zeros = _fields(zeros.T, bits)[:, :rows].T - (1 << bits - 1)
+    return zeros.astype(np.float32).reshape(rows, -1) if zeros.any() else None
 
 
 def _shape_of_int32(parts: Parts) -> tuple[int, int]:
@@ -150,15 +162,16 @@ def _shape_of_int32(parts: Parts) -> tuple[int, int]:
     return rows, columns
 
 
-def _order(entry: Entry | None, columns: int) -> Array | None:
+def _order(entry: Entry | None, columns: int, blocks: int) -> Array | None:
     """The block of each input, where these are not in order."""
     if entry is None:
         return None
     order = entry.read().astype(np.int64)
-    blocks = int(order.max()) + 1
+    if order.shape != (columns,):
+        raise Unreadable(f"names the blocks of {order.size} inputs, of which it has {columns}")
+    in_order = np.arange(columns) // max(columns // max(blocks, 1), 1)
     # Without an order compressed-tensors writes -1.
-    in_order = np.arange(columns) // (columns // blocks) if blocks else order
-    return None if (order == in_order).all() else order
+    return None if (order == -1).all() or (order == in_order).all() else order
 
 
 def _of_float4(outer: Callable[[Parts], float], weight: str) -> Callable[[Parts], PackedWeight]:
@@ -229,8 +242,9 @@ def _of_gptq(parts: Parts) -> PackedWeight:
     if not ((zeros == middle - 1).all() or (zeros == middle).all()):
         raise Unreadable("has zero points, and does not say of which version of GPTQ they are")
     dtype, codes = _codes(numbers - middle, bits)
-    order = _order(parts.get("g_idx"), rows)
-    return PackedWeight(dtype, codes, _floats(parts["scales"]).T, order=order)
+    scales = _floats(parts["scales"]).T
+    order = _order(parts.get("g_idx"), rows, scales.shape[1])
+    return PackedWeight(dtype, codes, scales, order=order)
 
 
 def _shape_of_gptq(parts: Parts) -> tuple[int, int]:
@@ -265,7 +279,7 @@ PACKINGS: Sequence[Packing] = (
     Packing(
         "compressed-tensors",
         ("weight_packed", "weight_scale", "weight_shape"),
-        ("weight_g_idx",),
+        ("weight_g_idx", "weight_zero_point"),
         lambda parts: parts["weight_packed"].dtype == np.int32,
         _shape_of_int32,
         _of_int32,
@@ -308,6 +322,22 @@ PACKINGS: Sequence[Packing] = (
 """All ways that are known; of a layer the first is taken whose entries it has."""
 
 
+def _require_scales(found: PackedWeight, shape: tuple[int, ...]) -> None:
+    """Refuse codes without a scale, and scales of which it is not said where they belong."""
+    (rows, columns), blocks = found.codes.shape, found.scales.shape[-1]
+    if found.codes.shape != shape:
+        raise Unreadable(f"has {rows} × {columns} codes for a weight of {' × '.join(map(str, shape))}")
+    if found.zeros is not None and found.zeros.shape != found.scales.shape:
+        raise Unreadable("has not a zero point for each scale")
+    if found.order is not None:
+        fits = blocks > 0 and found.order.min() >= 0 and found.order.max() < blocks
+    else:
+        fits = blocks > 0 and columns % blocks == 0
+    if len(found.scales) != rows or not fits:
+        text = f"has scales of {' × '.join(map(str, found.scales.shape))} for {rows} × {columns} codes"
+        raise Unreadable(text)
+
+
 @dataclass(frozen=True)
 class PackedEntry:
     """A packed weight as an entry of the checkpoint, of the numbers that it stands for."""
@@ -324,7 +354,9 @@ class PackedEntry:
     def packed(self) -> PackedWeight:
         """Its codes and scales; DiagnosticError for what is not read."""
         try:
-            return self.packing.read(self.parts)
+            found = self.packing.read(self.parts)
+            _require_scales(found, self.shape)
+            return found
         except (Unreadable, ValueError) as error:
             text = f"`{self.key}` is packed as by {self.packing.tool}, and {error}"
             raise DiagnosticError(Diagnostic(text)) from error
