@@ -47,7 +47,7 @@ def _ties(operations: Sequence[Operation], store: Store) -> Mapping[str, tuple[s
         weight = operation.arguments.get("weight")
         key = store.weights.get(weight.value, "") if isinstance(weight, Ref) else ""
         module = operation.calls[-1] if operation.calls else None
-        if not key or module is None or not module.kind.startswith("torch.nn.modules."):
+        if not key or module is None or not _owns_weight(module, operation):
             continue
         own = f"{module.path}.weight"
         if key.rpartition(".")[0] != module.path and key.endswith(".weight") and own not in store.state:
@@ -55,6 +55,17 @@ def _ties(operations: Sequence[Operation], store: Store) -> Mapping[str, tuple[s
             store.arrays[own] = store.arrays[key]
     return {key: keys for keys in found.values() for key in keys}
 
+
+def _owns_weight(module: Call, operation: Operation) -> bool:
+    """Whether the weight of an operation is an attribute of the module that it runs in: it is in PyTorch's own
+    classes, and in those derived from them, such as a ``ScaledEmbedding``."""
+    derived = _CLASSES.get(operation.base)
+    return module.kind.startswith("torch.nn.modules.") or (
+        derived is not None and module.kind.endswith(derived)
+    )
+
+
+_CLASSES = {"embedding": "Embedding", "linear": "Linear"}
 
 RULE_FILES = (canonical_layers, canonical_moving, canonical_values)
 """Where it is said what operations compute: importing them registers them."""

@@ -72,7 +72,8 @@ def _with_sources(statements: list[Statement], program: Program) -> list[Stateme
         for value in uses(statement.expression):
             readers.setdefault(value, []).append(number)
     in_front: dict[int, list[Statement]] = {}
-    taken: set[str] = set()
+    keys = {*program.weights.values()}
+    taken = keys | {key.rpartition(".")[0] for key in keys}
     for value, expression in _sources(program).items():
         numbers = readers.get(value, [])
         if numbers:
