@@ -57,8 +57,8 @@ def _ties(operations: Sequence[Operation], store: Store) -> Mapping[str, tuple[s
 
 
 def _owns_weight(module: Call, operation: Operation) -> bool:
-    """Whether the weight of an operation is an attribute of the module that it runs in: it is in PyTorch's own
-    classes, and in those derived from them, such as a ``ScaledEmbedding``."""
+    """Whether the weight of an operation is an attribute of the module that it runs in: it is in PyTorch's
+    own classes, and in those derived from them, such as a ``ScaledEmbedding``."""
     derived = _CLASSES.get(operation.base)
     return module.kind.startswith("torch.nn.modules.") or (
         derived is not None and module.kind.endswith(derived)
