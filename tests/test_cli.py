@@ -318,7 +318,7 @@ def test_print_after_prints_the_converted_graph(folder: Path, capsys: pytest.Cap
         (["tiny.safetensors", "-m", "large"], 2, "its models are tiny"),
         (["tiny.safetensors", "-D", "classes=5"], 1, "`fc.weight` is [4, 8], not [5, 8]"),
         (["tiny.safetensors", "--weights-dtype", "float64"], 2, "choose one of model"),
-        (["tiny.safetensors", "--precision", "int4"], 2, "choose one of float32, float16, bfloat16"),
+        (["tiny.safetensors", "--precision", "uint8"], 2, "choose one of float32, float16, bfloat16"),
         (["tiny.safetensors", "--precision", "int8"], 2, "int8 needs the ranges of the model's tensors"),
         (["missing.pth"], 2, "missing.pth"),
         (["folder"], 2, "is a directory"),
@@ -358,7 +358,7 @@ def test_a_full_disk_leaves_the_old_engine_and_its_manifest(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     assert trtdsl("compile", "tiny.trtnet", "tiny.safetensors", "--precision", "float16") == 2
-    assert "cannot write `tiny.engine`: No space left on device" in capsys.readouterr().err
+    assert "cannot write `tiny.engine`: no space left on device" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in folder.glob("*tiny.engine*")} == before
 
 

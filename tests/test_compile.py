@@ -38,7 +38,7 @@ def test_a_precision_is_a_dtype_or_its_name(graph: Graph, tmp_path: Path, precis
     assert compiled.manifest.precision == "float16"
 
 
-@pytest.mark.parametrize("precision", ["float15", "int4", DType.INT4, 16])
+@pytest.mark.parametrize("precision", ["float15", "uint8", DType.UINT8, 16])
 def test_another_precision_is_refused(graph: Graph, tmp_path: Path, precision: Any) -> None:
     with pytest.raises(UsageError, match="choose one of float32, float16, bfloat16"):
         trtdsl.compile_graph(graph, tmp_path / "m.engine", CompileOptions(precision=precision))

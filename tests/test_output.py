@@ -53,7 +53,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DiagnosticError, match=r"cannot write `.*missing"):
         write_atomically(tmp_path / "missing" / "a.engine", b"new")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DiagnosticError, match=r"cannot write `.*folder`: Is a directory"):
+    with pytest.raises(DiagnosticError, match=r"cannot write `.*folder`: is a directory"):
         write_atomically(tmp_path / "folder", b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 

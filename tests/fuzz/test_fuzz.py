@@ -18,7 +18,7 @@ from tests.fuzz.computing import compute, compute_alone
 from tests.fuzz.operators import LEFT_OUT, NAMES
 from tests.fuzz.programs import corpus, mapped, mutated, plausible, valid
 from tests.fuzz.trial import Hangs, attempt, attempt_operators, time_limit
-from tests.fuzz.valid import Careful
+from tests.fuzz.valid import Careful, attention
 from trtdsl.ops.base import OPERATORS
 from trtdsl.passes import PIPELINE
 
@@ -93,6 +93,7 @@ def test_every_pass_meets_something_to_do() -> None:
         value = careful.moved(careful.written_out("x"))
         head = "dim N = 2 .. 4 .. 64 input x: float32[N, 8] unused = exp(x)"
         found += compute_alone(f"model m {{ {head} output y = {value} }}")
+        found += compute_alone(attention(random.Random(seed)))
     assert {step.name for step in PIPELINE} - {*found} <= NOT_WRITTEN
 
 

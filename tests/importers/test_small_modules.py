@@ -166,7 +166,6 @@ REFUSED: dict[str, Function] = {
     "`adaptive_avg_pool2d`": lambda x: functional.interpolate(x[:, None], scale_factor=2.0, mode="area"),
     "`mode` cannot be imported": lambda x: x.mode(1).values,
     "`index_put`": lambda x: put(x, (slice(None), x[0, :, 0] > 0), x[:, :1, 0]),
-    "`fft_rfft`": lambda x: torch.fft.rfft(x).abs(),
 }
 
 

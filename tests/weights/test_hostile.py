@@ -240,10 +240,10 @@ PATHS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda folder: ((folder / "z").symlink_to("/dev/zero"), folder / "z")[1],
         "is not a regular file",
     ),
-    "loop of links": (_loop, "cannot be read: Too many levels of symbolic links"),
-    "long name": (lambda folder: folder / ("x" * 5000), "cannot be read: File name too long"),
-    "long path": (lambda folder: folder / ("x/" * 50_000), "cannot be read: File name too long"),
-    "long folder": (lambda folder: folder / ("x" * 5000) / "w.pth", "cannot be read: File name too long"),
+    "loop of links": (_loop, "too many levels of symbolic links"),
+    "long name": (lambda folder: folder / ("x" * 5000), "file name too long"),
+    "long path": (lambda folder: folder / ("x/" * 50_000), "file name too long"),
+    "long folder": (lambda folder: folder / ("x" * 5000) / "w.pth", "file name too long"),
 }
 
 
@@ -259,8 +259,8 @@ def test_a_path_that_leads_to_no_file(tmp_path: Path, name: str):
 SHARDS: dict[str, tuple[Callable[[Path], str], str]] = {
     "100,000 characters": (lambda _: "x" * 100_000, "xxxx` is missing"),
     "256 characters": (lambda _: "x" * 256, "xxxx` is missing"),
-    "FIFO": (lambda folder: _fifo(folder).name, "pipe` is not a regular file"),
-    "loop of links": (lambda folder: _loop(folder).name, "cannot be read: Too many levels"),
+    "FIFO": (lambda folder: _fifo(folder).name, "pipe`: it is not a regular file"),
+    "loop of links": (lambda folder: _loop(folder).name, "too many levels"),
     "/dev/zero": (lambda folder: ((folder / "z").symlink_to("/dev/zero"), "z")[1], "is not a regular file"),
     "the index itself": (lambda _: "model.index.json", "is not a checkpoint"),
 }

@@ -34,6 +34,9 @@ transformers."""
 TEXT_ENCODERS = ("bert/bert.trtnet", "t5/t5.trtnet")
 """Likewise: tests/zoo/test_text_encoders.py holds them against transformers."""
 
+TASKS = ("digits/digits.trtnet", "mtcnn/mtcnn.trtnet", "silero_vad/silero_vad.trtnet", "video/watch.trtnet")
+"""Examples with weights that do work: tests/tasks holds them against the packages that the weights are of."""
+
 RECURRENT = ("lstm/lstm.trtnet",)
 """Examples over sequences: tests/zoo/test_recurrent_examples.py holds them against PyTorch."""
 
@@ -174,4 +177,5 @@ def test_every_example_is_in_the_zoo() -> None:
         *TEXT_ENCODERS,
         *RECURRENT,
         *DETECTORS,
+        *TASKS,
     }
