@@ -103,10 +103,9 @@ docs: .venv/dev
 	$(BIN)/python -m pip install --quiet --no-deps "facenet-pytorch>=2.6"
 	touch $@ .venv/demo
 
-.venv/dev: pyproject.toml | .venv/bin/python
+.venv/dev: pyproject.toml .venv/examples
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
-	$(BIN)/python -m pip install --quiet --no-deps "facenet-pytorch>=2.6"
-	touch $@ .venv/demo .venv/examples
+	touch $@
 
 clean:
 	rm -rf .venv .venv-lowest build dist
