@@ -17,7 +17,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -28,12 +27,13 @@ from trtdsl.compile import check_file, optimize_graph, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.exporters.recording import ScriptDialect, TensorMade
 from trtdsl.exporters.statements import Writer
-from trtdsl.ir import Graph, walk
+from trtdsl.ir import Graph
 from trtdsl.ops.lowering import Array
 from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, files_of
 from trtdsl.output import cannot_write, require_writable, write_together
 from trtdsl.trt.dialect import DATA_TYPES
 from trtdsl.trt.lower import LoweredNetwork, lower
+from trtdsl.trt.manifest import own_version
 from trtdsl.trt.profiles import input_range
 from trtdsl.trt.releases import VERSIONS
 from trtdsl.types import DType, TensorType
@@ -147,11 +147,6 @@ def _fingerprint(arrays: Mapping[str, Array]) -> str:
 
 
 @cache
-def _version() -> str:
-    return metadata.version("trtdsl")
-
-
-@cache
 def _template() -> Template:
     return Template((files("trtdsl.exporters") / "build_script.txt").read_text(encoding="utf-8"))
 
@@ -200,8 +195,8 @@ class _Parts:
         script: str,
         source: str,
     ) -> None:
+        self._lowered = lowered
         self._graph = lowered.graph
-        self._mixed = lowered.mixed
         self._dialect = dialect
         self._options = options
         self._script = script
@@ -212,7 +207,7 @@ class _Parts:
         version = self._dialect.release.removeprefix("TensorRT ")
         return {
             "title": f"Builds a TensorRT engine of the model {name}.",
-            "version": _version(),
+            "version": own_version(),
             "source": self._source,
             "script": self._script,
             "name": name,
@@ -222,8 +217,8 @@ class _Parts:
             "needs": self._needs(version),
             "interface": "\n".join(self._interface()),
             "tf32": str(self._options.tf32),
-            "uses_float16": str(self._mixed or self._uses(DType.FLOAT16)),
-            "uses_int8": str(self._uses(DType.INT8)),
+            "uses_float16": str(self._lowered.uses_float16),
+            "uses_int8": str(self._lowered.uses_int8),
             "profiles": self._profiles(),
         }
 
@@ -231,10 +226,6 @@ class _Parts:
         major, minor = version.split(".")
         # What TensorRT-RTX had before 1.7 is not known.
         return f'{{"tensorrt": ({major}, {minor}), "tensorrt_rtx": (1, {0 if major == "8" else 7})}}'
-
-    def _uses(self, dtype: DType) -> bool:
-        results = (result for node in walk(self._graph) for result in node.results)
-        return any(each.type.dtype is dtype for each in (*self._graph.inputs, *self._graph.weights, *results))
 
     def _interface(self) -> list[str]:
         inputs = [(value.name, value.type) for value in self._graph.inputs]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Cancelled, Diagnostic, RefusedByTensorRT, UsageError, did_you_mean
-from trtdsl.ir import Node, walk
+from trtdsl.ir import Node
 from trtdsl.options import CompileOptions
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.facts import Facts
@@ -27,7 +27,6 @@ from trtdsl.trt.gpu import compute_capability, current_gpu, work_on
 from trtdsl.trt.kernels import Kernel, read_kernels
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.profiles import add_profiles
-from trtdsl.types import DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +84,7 @@ def build_with_facts(
     """What :func:`build` builds, and what its manifest must know of how; with its ``kernels`` if asked."""
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
-    float16 = lowered.mixed or _uses(lowered, DType.FLOAT16)
-    dialect.configure(config, float16=float16, int8=_uses(lowered, DType.INT8), tf32=options.tf32)
+    dialect.configure(config, float16=lowered.uses_float16, int8=lowered.uses_int8, tf32=options.tf32)
     _set_targets(dialect, config, options.targets)
     add_profiles(lowered.graph, lowered.builder, config, dialect)
     if kernels:
@@ -109,12 +107,6 @@ def _built_for(dialect: Dialect, config: Any) -> tuple[str, ...]:
     own_only = not dialect.facts.has(none) or config.hardware_compatibility_level == dialect.enum(none)
     here = compute_capability() if own_only and not dialect.targets else None
     return (here,) if here else ()
-
-
-def _uses(lowered: LoweredNetwork, dtype: DType) -> bool:
-    graph = lowered.graph
-    results = (result for node in walk(graph) for result in node.results)
-    return any(value.type.dtype is dtype for value in (*graph.inputs, *graph.weights, *results))
 
 
 def require_targets(dialect: Dialect, targets: Sequence[str]) -> None:

@@ -65,6 +65,20 @@ class LoweredNetwork:
     def nodes(self) -> Mapping[str, Node]:
         return self.checked.nodes
 
+    @property
+    def uses_float16(self) -> bool:
+        """Whether some of it is float16, or may become it."""
+        return self.mixed or self._uses(DType.FLOAT16)
+
+    @property
+    def uses_int8(self) -> bool:
+        """Whether some of it is int8."""
+        return self._uses(DType.INT8)
+
+    def _uses(self, dtype: DType) -> bool:
+        results = (result for node in walk(self.graph) for result in node.results)
+        return any(each.type.dtype is dtype for each in (*self.graph.inputs, *self.graph.weights, *results))
+
 
 def lower(
     graph: Graph,
