@@ -226,9 +226,7 @@ class _OnCPU(Runner):
         for name in views.keys() - hosted.keys():
             raise UsageError(Diagnostic(f"`{name}` is on a GPU, but the model runs on the CPU"))
         with self._lock:
-            found = self._evaluator(
-                {name: seen.host for name, seen in views.items() if seen.host is not None}
-            )
+            found = self._evaluator(hosted)
         return {name: to_numpy(tensor) for name, tensor in found.items()}
 
     def stream(self, batches: Iterable[Mapping[str, Any]], ahead: int = 2) -> Iterator[dict[str, Array]]:
