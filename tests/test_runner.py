@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_without_a_gpu_it_is_the_cpu_unless_the_gpu_is_asked_for(
         ("net.trtnet", {"device": "tpu"}, "must be `gpu` or `cpu`, not `tpu`"),
     ],
 )
-def test_what_cannot_be_loaded_so(path: str, options: dict[str, str], message: str) -> None:
+def test_what_cannot_be_loaded_so(path: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
-        trtdsl.load(path, **options)  # type: ignore[arg-type]  # wrong ones too
+        trtdsl.load(path, **options)
     assert message in str(error.value)

@@ -77,5 +77,5 @@ def test_a_caller_who_stops_leaves_no_threads() -> None:
     before = threading.active_count()
     results = staged(range(1000), [str], ahead=2)
     assert next(results) == "0"
-    results.close()  # type: ignore[attr-defined]  # a generator
+    results.close()
     assert threading.active_count() == before

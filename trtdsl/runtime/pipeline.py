@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ _END = object()
 """What the reader gives when there is nothing left."""
 
 
-def staged(items: Iterable[Any], stages: Sequence[Callable[[Any], Any]], ahead: int) -> Iterator[Any]:
+def staged(items: Iterable[Any], stages: Sequence[Callable[[Any], Any]], ahead: int) -> Generator[Any]:
     """The results of all stages, in order; no more than ``ahead`` items are under way beyond the one awaited.
 
     What the items or a stage raise is raised at its place, and ends the work; so does a caller who stops.
