@@ -166,6 +166,19 @@ class Memory:
         weakref.finalize(self, _quietly, "cudaFree", self.pointer)
 
 
+class Pool:
+    """Memory by name, which is used again and grows as needed."""
+
+    def __init__(self) -> None:
+        self._memory: dict[str, Memory] = {}
+
+    def allocate(self, name: str, size: int) -> Memory:
+        memory = self._memory.get(name)
+        if memory is None or memory.size < size:
+            memory = self._memory[name] = Memory(size)
+        return memory
+
+
 @dataclass(frozen=True, eq=False)
 class DeviceArray:
     """An array on the GPU, in C order; PyTorch and CuPy take it by ``__cuda_array_interface__``.

@@ -185,7 +185,7 @@ class Context:
         # The first context of an engine is on profile 0 from the start; a later one may be on none, -1.
         if self.raw.active_optimization_profile >= 0:
             self._profile_users.claim(self.raw.active_optimization_profile, self)
-        self._memory: dict[str, cuda.Memory] = {}
+        self._pool = cuda.Pool()
 
     @property
     def raw(self) -> Any:
@@ -214,7 +214,7 @@ class Context:
         self.prepare({name: seen.shape for name, seen in views.items()}, at)
         for name, seen in views.items():
             self._set_address(name, self._upload(name, seen, at))
-        outputs = self.new_outputs() if on_device else self.outputs_in(self._own)
+        outputs = self.new_outputs() if on_device else self.outputs_in(self._pool.allocate)
         for name, output in outputs.items():
             self._set_address(name, output.pointer)
         self.enqueue(at)
@@ -266,16 +266,10 @@ class Context:
             found[output.name] = cuda.DeviceArray(memory, shape, dtype)
         return found
 
-    def _own(self, name: str, size: int) -> cuda.Memory:
-        memory = self._memory.get(name)
-        if memory is None or memory.size < size:
-            memory = self._memory[name] = cuda.Memory(size)
-        return memory
-
     def _upload(self, name: str, seen: View, stream: int) -> int:
         if seen.host is None:
             return seen.pointer
-        memory = self._own(name, seen.host.nbytes)
+        memory = self._pool.allocate(name, seen.host.nbytes)
         cuda.copy_to_device(memory.pointer, seen.host, stream)
         return memory.pointer
 
@@ -341,10 +335,7 @@ class GraphContext:
                 raise UsageError(
                     Diagnostic(f"this CUDA graph takes `{name}` of shape {target.shape}, not {seen.shape}")
                 )
-            if seen.host is None:
-                cuda.copy_on_device(target.pointer, seen.pointer, target.nbytes, at)
-            else:
-                cuda.copy_to_device(target.pointer, seen.host, at)
+            upload(seen, target, at)
         self.launch()
         if any(seen.on_device for seen in views.values()):
             self.stream.synchronize()
@@ -384,6 +375,14 @@ def not_finite(arrays: Mapping[str, Array]) -> tuple[Diagnostic, ...]:
             text = f"`{name}` has {bad} values of {numbers.size} that are NaN or infinite"
             found.append(Diagnostic(text, severity="warning"))
     return tuple(found)
+
+
+def upload(seen: View, target: cuda.DeviceArray, stream: int) -> None:
+    """Copy what was seen into an array of its shape and dtype; both must live on until the copy is done."""
+    if seen.host is None:
+        cuda.copy_on_device(target.pointer, seen.pointer, target.nbytes, stream)
+    else:
+        cuda.copy_to_device(target.pointer, seen.host, stream)
 
 
 def download(array: cuda.DeviceArray, stream: int) -> Array:

@@ -11,6 +11,7 @@ The items are read and every stage is run in a thread of its own.
 
 from __future__ import annotations
 
+import math
 import queue
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from typing import Any
 
 from trtdsl.ops.lowering import Array
 from trtdsl.runtime import cuda
-from trtdsl.runtime.engine import Engine, check_arrays, download
+from trtdsl.runtime.engine import Engine, check_arrays, download, upload
 from trtdsl.types import DType
 
 _END = object()
@@ -63,17 +64,11 @@ def _after(job: Future[Any], stage: Callable[[Any], Any]) -> Any:
 
 @dataclass(eq=False)
 class _Slot:
-    """Memory on the GPU for one item under way: grows as needed, and is used again."""
+    """Memory on the GPU for one item under way, and what lies in it."""
 
-    memory: dict[str, cuda.Memory] = field(default_factory=dict[str, cuda.Memory])
+    pool: cuda.Pool = field(default_factory=cuda.Pool)
     inputs: Mapping[str, cuda.DeviceArray] = field(default_factory=dict[str, cuda.DeviceArray])
     outputs: Mapping[str, cuda.DeviceArray] = field(default_factory=dict[str, cuda.DeviceArray])
-
-    def allocate(self, name: str, size: int) -> cuda.Memory:
-        memory = self.memory.get(name)
-        if memory is None or memory.size < size:
-            memory = self.memory[name] = cuda.Memory(size)
-        return memory
 
 
 class EngineStages:
@@ -107,13 +102,9 @@ class EngineStages:
         inputs: dict[str, cuda.DeviceArray] = {}
         for binding in self._manifest.inputs:
             seen, dtype = views[binding.name], DType(binding.dtype).numpy
-            size = seen.host.nbytes if seen.host is not None else _size(seen.shape, dtype.itemsize)
-            array = cuda.DeviceArray(slot.allocate(binding.name, size), seen.shape, dtype)
-            if seen.host is None:
-                cuda.copy_on_device(array.pointer, seen.pointer, size, at)
-            else:
-                cuda.copy_to_device(array.pointer, seen.host, at)
-            inputs[binding.name] = array
+            memory = slot.pool.allocate(binding.name, math.prod(seen.shape) * dtype.itemsize)
+            inputs[binding.name] = cuda.DeviceArray(memory, seen.shape, dtype)
+            upload(seen, inputs[binding.name], at)
         self._up.synchronize()
         slot.inputs = inputs
         return slot
@@ -122,7 +113,7 @@ class EngineStages:
         with self._engine.own_context() as context:
             shapes = {name: array.shape for name, array in slot.inputs.items()}
             context.prepare(shapes, context.stream.handle)
-            slot.outputs = context.outputs_in(slot.allocate)
+            slot.outputs = context.outputs_in(slot.pool.allocate)
             context.use_arrays({**slot.inputs, **slot.outputs})
             context.enqueue(context.stream.handle)
             context.stream.synchronize()
@@ -133,10 +124,3 @@ class EngineStages:
         self._down.synchronize()
         self._free.put(slot)
         return found
-
-
-def _size(shape: Sequence[int], itemsize: int) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count * itemsize
