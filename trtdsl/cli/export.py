@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, with_options
+from trtdsl.cli.options import FILE, PATH, WEIGHTS, choice_of, command, with_options
 from trtdsl.cli.report import report
-from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.options import CheckOptions, CompileOptions
 
 _KINDS = ("tensorrt",)
@@ -57,8 +56,7 @@ def export(
     """Write a model as a Python script that builds its engine elsewhere, as on a Jetson."""
     from trtdsl.exporters.script import arrays_path, export_file
 
-    if kind not in _KINDS:
-        raise UsageError(Diagnostic(f"`--to {kind}`: choose one of {', '.join(_KINDS)}"))
+    choice_of("--to", kind, _KINDS)
     script = output or Path(f"build_{choice.model or file.stem}.py")
     exported = export_file(file, weights, script, options, check=choice, release=release)
     report(exported.warnings)

@@ -151,15 +151,20 @@ def _option(field: str, flag: Flag) -> Decorator:
     )
 
 
+def choice_of(option: str, value: str, choices: Sequence[str]) -> Any:
+    """An option's value, which must be one of these."""
+    if value not in choices:
+        raise UsageError(Diagnostic(f"`{option} {value}`: choose one of {', '.join(choices)}"))
+    return value
+
+
 def _weights_dtype(name: str | None) -> Any:
     if name is None or name == "model":
         return name
     from trtdsl.types import PRECISIONS, DType
 
     floats = {str(dtype): dtype for dtype in (*PRECISIONS, DType.FLOAT8)}
-    if name not in floats:
-        raise UsageError(Diagnostic(f"`--weights-dtype {name}`: choose one of model, {', '.join(floats)}"))
-    return floats[name]
+    return floats[choice_of("--weights-dtype", name, ("model", *floats))]
 
 
 def _passes(texts: Sequence[str]) -> tuple[str, ...]:

@@ -15,11 +15,11 @@ from trtdsl.cli.options import (
     PATH,
     WEIGHTS,
     assignments,
+    choice_of,
     command,
     names_in,
     with_options,
 )
-from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.options import CheckOptions, CompileOptions
 
 
@@ -125,8 +125,8 @@ def verify(
         arguments=assignments(arguments, "--arg"),
         inputs=verification.load_inputs(inputs),
         plugins=names_in(plugins),
-        at=_choice("--at", at, ("min", "opt", "max")),
-        dtype=_choice("--dtype", dtype, ("float32", "float64")),
+        at=choice_of("--at", at, ("min", "opt", "max")),
+        dtype=choice_of("--dtype", dtype, ("float32", "float64")),
         model=choice.model,
         defines=choice.defines,
         weights_dtype=choice.weights_dtype,
@@ -139,9 +139,3 @@ def verify(
     print(json.dumps(found.to_dict(), indent=1) if as_json else verification.show_verification(found))
     if not found.equal:
         context.exit(1)
-
-
-def _choice(option: str, value: str, choices: Sequence[str]) -> Any:
-    if value not in choices:
-        raise UsageError(Diagnostic(f"`{option} {value}`: choose one of {', '.join(choices)}"))
-    return value
