@@ -18,18 +18,18 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ENCODER = """
 import "std/transformer.trtnet" as t
 
-model encoder(vocabulary = 50, width = 32, depth = 2) {
-  dim N = 1 .. 2 .. 4
-  dim T = 1 .. 6 .. 16
+model encoder(vocabulary = 50, width = 32, depth = 2, batch = 2, length = 6) {
+  dim N = 1 .. batch .. 2 * batch
+  dim T = 1 .. length .. 2 * length
   input ids: int64[N, T] in 0 .. vocabulary - 1
   input padding: bool[N, T]
   x = ids -> tokens: Embedding(vocabulary, width)
-  x = x + (arange(T) -> positions: Embedding(16, width))
+  x = x + (arange(T) -> positions: Embedding(2 * length, width))
   for i in range(depth) {
     x = (x, none, padding)
-        -> "layers.{i}": t.TransformerEncoderLayer(4, dim_feedforward = 64, batch_first = true)
+        -> "layers.{i}": t.TransformerEncoderLayer(4, dim_feedforward = 2 * width, batch_first = true)
   }
-  output y = x[:, 0] -> head: Linear(8)
+  output y = x[:, 0] -> head: Linear(width // 4)
   output longest = argmax(y, 1)
 }
 """
@@ -60,12 +60,12 @@ TEXTS = {"encoder": ENCODER, "choice": CHOICE}
 MODELS = (*FILES, *TEXTS)
 
 
-def model(name: str) -> Graph:
-    """One of :data:`MODELS`."""
+def model(name: str, **sizes: Any) -> Graph:
+    """One of :data:`MODELS`, in its own sizes but for those that are given."""
     if name in TEXTS:
-        return random_weights(elaborate_text(TEXTS[name]))
-    file, which, defines = FILES[name]
-    return random_weights(elaborate_file(EXAMPLES / file, model=which, defines=defines))
+        return random_weights(elaborate_text(TEXTS[name], defines=sizes))
+    file, which, small = FILES[name]
+    return random_weights(elaborate_file(EXAMPLES / file, model=which, defines={**small, **sizes}))
 
 
 def alive(exported: Exported) -> Any:
