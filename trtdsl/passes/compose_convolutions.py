@@ -15,7 +15,7 @@ from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, merged_origin
 from trtdsl.ops.convolution import CONVOLUTIONS
 from trtdsl.ops.windows import Window
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import Array, made_by, new_weight, reads_of_weights
+from trtdsl.passes.matching import Array, made_by, new_weight, obstacle_in_weights, reads_of_weights
 
 
 @graph_pass(
@@ -68,10 +68,8 @@ class _Compose:
         for each in (first, second):
             if each.computed_weights:
                 return "a weight is computed in the graph"
-            if any(weight.data is None for weight in each.weights.values()):
-                return "the weights have no values yet: give a checkpoint"
-            if any(self._reads[weight] > 1 for weight in each.weights.values()):
-                return "its weights are read elsewhere too"
+            if why := obstacle_in_weights(each, self._reads):
+                return why
         return None
 
 

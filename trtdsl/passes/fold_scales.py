@@ -29,7 +29,14 @@ from trtdsl.ops.pointwise import Add, Div, Mul, Sub
 from trtdsl.ops.shape import Permuting, Reshaping
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.fold_batch_norm import scaled_outputs
-from trtdsl.passes.matching import Array, array_of, made_by, new_weight, reads_of_weights
+from trtdsl.passes.matching import (
+    Array,
+    array_of,
+    made_by,
+    new_weight,
+    obstacle_in_weights,
+    reads_of_weights,
+)
 
 _LAYERS = (Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 
@@ -125,7 +132,7 @@ class _Fold:
         channels = layer.result.type.rank + layer.op.channel_dim
         if axis is not None and axis != channels:
             return None
-        if why := self._obstacle(layer):
+        if why := obstacle_in_weights(layer, self._reads):
             return Refusal(why, (layer,))
         build = around.builder()
         made = self._layer(layer, change, int(layer.result.type.shape[channels]), node)  # pyright: ignore[reportArgumentType]
@@ -138,15 +145,6 @@ class _Fold:
         for move, before, after in zip(path.moves, fresh, fresh[1:], strict=False):
             nodes.append(move.replace(operands=before, results=after))
         return nodes
-
-    def _obstacle(self, layer: Node) -> str | None:
-        if {*layer.slots[1:]} - {*layer.weights}:
-            return "its weights are computed in the graph"
-        if any(weight.data is None for weight in layer.weights.values()):
-            return "the weights have no values yet: give a checkpoint"
-        if any(self._reads[weight] > 1 for weight in layer.weights.values()):
-            return "its weights are read elsewhere too"
-        return None
 
     def _layer(self, layer: Node, change: _Change, channels: int, node: Node) -> Node:
         op: Any = layer.op

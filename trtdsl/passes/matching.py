@@ -69,6 +69,17 @@ def reads_of_weights(graph: Graph) -> Counter[Weight]:
     return Counter(value for node in walk(graph) for value in node.operands if isinstance(value, Weight))
 
 
+def obstacle_in_weights(layer: Node, reads: Counter[Weight]) -> str | None:
+    """Why a layer's weights cannot be computed anew in their place; None where they can."""
+    if layer.computed_weights:
+        return "its weights are computed in the graph"
+    if any(weight.data is None for weight in layer.weights.values()):
+        return "the weights have no values yet: give a checkpoint"
+    if any(reads[weight] > 1 for weight in layer.weights.values()):
+        return "its weights are read elsewhere too"
+    return None
+
+
 def new_weight(key: str, type: TensorType, data: Array) -> Weight:
     """A weight that a pass has computed, rounded to its type."""
     return Weight(key, type, key, np.ascontiguousarray(data, dtype=type.dtype.numpy))

@@ -29,7 +29,7 @@ from trtdsl.ops.joining import Chunk, Split
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.shuffle import Shuffle
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import new_weight, reads_of_weights
+from trtdsl.passes.matching import new_weight, obstacle_in_weights, reads_of_weights
 
 
 @graph_pass(
@@ -125,22 +125,21 @@ class _Merge:
     def _layers(self, first: Node, instead: dict[Node, list[Node]]) -> None:
         """Layers of one input, each of whose outputs become heads."""
         source = first.operands[0]
-        layers = [
+        alike = [
             node
             for node in self._readers[source]
-            if isinstance(node.op, Linear) and node.operands[0] is source and self._heads(node.result)
+            if isinstance(node.op, Linear)
+            and node.operands[0] is source
+            and node.slots == first.slots
+            and self._alike([first.result, node.result])
         ]
-        alike = [
-            node for node in layers if node.slots == first.slots and self._alike([first.result, node.result])
-        ]
-        if first not in alike or len(alike) < 2:
+        heads = self._alike([node.result for node in alike])
+        if len(alike) < 2 or heads is None:
             return
         for node in alike:
-            if why := self._obstacle(node):
+            if why := obstacle_in_weights(node, self._reads):
                 refuse(node, Refusal(why, tuple(each for each in alike if each is not node)))
                 return
-        heads = self._alike([node.result for node in alike])
-        assert heads is not None
         build = Builder(self._names)
         scope = "+".join(node.scope for node in alike)
         given = {slot: _stacked(alike, slot, scope) for slot in first.slots[1:]}
@@ -150,15 +149,6 @@ class _Merge:
         self._place(build, whole, heads)
         instead |= {node: [] for node in (*(each.node for each in heads), *alike)}
         instead[first] = build.nodes
-
-    def _obstacle(self, layer: Node) -> str | None:
-        if layer.computed_weights:
-            return "its weights are computed in the graph"
-        if any(weight.data is None for weight in layer.weights.values()):
-            return "the weights have no values yet: give a checkpoint"
-        if any(self._reads[weight] > 1 for weight in layer.weights.values()):
-            return "its weights are read elsewhere too"
-        return None
 
     def _place(self, build: Builder, whole: Value, heads: Sequence[_Heads]) -> None:
         """The whole product in heads, and these taken apart into what the single shuffles made."""
