@@ -112,14 +112,13 @@ def _branch(node: Node, convolution: Node) -> _Branch | None:
     if isinstance(node.op, BATCH_NORMS):
         return _of_norm(node, convolution)
     op: Any = node.op
-    padding = op.padding if isinstance(op.padding, tuple) else (op.padding,) * op.spatial
+    if isinstance(op.padding, str):
+        return None
     data = {slot: weight.data for slot, weight in node.weights.items()}
     kernel: Any = data["weight"]
-    if not all(isinstance(each, int) for each in padding) or len(padding) != op.spatial:
-        return None
     bias = data.get("bias")
     zeros = np.zeros(kernel.shape[0]) if bias is None else bias.astype(np.float64)
-    return _Branch(node.operands[0], kernel, zeros, padding, op, node)
+    return _Branch(node.operands[0], kernel, zeros, op.window.before, op, node)
 
 
 def _of_norm(node: Node, convolution: Node) -> _Branch | None:
@@ -130,7 +129,7 @@ def _of_norm(node: Node, convolution: Node) -> _Branch | None:
     data: Any = {slot: weight.data for slot, weight in node.weights.items()}
     if "running_mean" not in data or node.result.type.rank != like.spatial + 2:
         return None
-    if not _ones(like.stride):
+    if not _ones(like.window.stride):
         return None  # the result has the input's size all the same where the padding makes up for it
     scale, shift = scale_and_shift(
         op.eps, data["running_mean"], data["running_var"], data.get("weight"), data.get("bias")
@@ -148,7 +147,9 @@ def _sum(one: _Branch, other: _Branch, node: Node) -> _Sum | Refusal:
     margins = [a - b for a, b in zip(large.padding, small.padding, strict=True)]
     spare = [a - b for a, b in zip(large.kernel.shape[2:], small.kernel.shape[2:], strict=True)]
     fits = all(0 <= margin <= room for margin, room in zip(margins, spare, strict=True))
-    plain = _ones(large.op.dilation) and (_ones(small.op.dilation) or small.kernel[0, 0].size == 1)
+    plain = _ones(large.op.window.dilation) and (
+        _ones(small.op.window.dilation) or small.kernel[0, 0].size == 1
+    )
     if ours != theirs or not fits or not plain or large.kernel.shape[:2] != small.kernel.shape[:2]:
         return Refusal("the branches differ in their groups or strides, or their kernels have no one middle")
     kernel = large.kernel.astype(np.float64)
@@ -173,9 +174,8 @@ def _sum(one: _Branch, other: _Branch, node: Node) -> _Sum | Refusal:
 
 
 def _settings(op: Convolution) -> tuple[object, ...]:
-    stride = op.stride if isinstance(op.stride, tuple) else (op.stride,) * op.spatial
-    return op.out_channels, op.groups, stride, op.padding_mode
+    return op.out_channels, op.groups, op.window.stride, op.padding_mode
 
 
-def _ones(sizes: int | tuple[int, ...]) -> bool:
-    return all(size == 1 for size in (sizes if isinstance(sizes, tuple) else (sizes,)))
+def _ones(sizes: tuple[int, ...]) -> bool:
+    return all(size == 1 for size in sizes)

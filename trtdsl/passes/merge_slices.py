@@ -118,8 +118,9 @@ def _taken(node: Node, value: Value, part: _Range, dim: int, joined: Node) -> Ou
         # The dimension is the stack's own: what a select leaves is what was stacked.
         return value if isinstance(node.op, Select) else None
     if isinstance(node.op, Select):
-        op: Op = Select(dim, part.start) if isinstance(part.start, int) else node.op
-        return node.replace(op=op, operands=(value,)) if isinstance(part.start, int) else None
+        if not isinstance(part.start, int):
+            return None
+        return node.replace(op=Select(dim, part.start), operands=(value,))
     if value.type == node.result.type:
         return value
     return node.replace(op=Slice(dim, part.start, part.end, part.step), operands=(value,))
