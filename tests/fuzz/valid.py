@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-_UNARY = ("relu", "tanh", "sin", "sigmoid", "gelu", "silu", "abs", "neg", "softsign", "erf", "flip")
+_UNARY = ("relu", "tanh", "sin", "sigmoid", "gelu", "silu", "abs", "neg")
 _HIDDEN = ("softsign", "erf", "flip")
 """Operators in whose place a def may stand."""
 
@@ -66,7 +66,7 @@ class Careful:
             return f"({inner} if {rng.choice(self.numbers)} in [1, 2, 3] else {self.tensor(0)})"
         inner = self.tensor(depth - 1)
         options: Sequence[Callable[[], str]] = (
-            lambda: f"{rng.choice(_UNARY[:8])}({inner})",
+            lambda: f"{rng.choice(_UNARY)}({inner})",
             lambda: f"({inner} {rng.choice('+-*')} {self.tensor(depth - 1)})",
             lambda: f"({inner} {rng.choice('+*')} {self.number()})",
             lambda: f"({inner}{''.join(self.stage() for _ in range(rng.randint(1, 3)))})",
@@ -116,6 +116,10 @@ class Careful:
     def linear(self) -> str:
         return f"{self.label({'weight': '8, 8', 'bias': '8'})}: Linear(8)"
 
+    def norm(self, channels: int) -> str:
+        """A label for a normalisation of these channels."""
+        return self.label(dict.fromkeys(("weight", "bias", "running_mean", "running_var"), str(channels)))
+
     def parameter(self, shape: str) -> str:
         return f"({self.label({'': shape})}: Parameter({shape}))"
 
@@ -126,8 +130,7 @@ class Careful:
         narrow = self.label({"weight": "2, 2, 1, 1", "bias": "2"})
         left = f"{image} -> {wide}: Conv2d(2, 3, padding = 1)"
         if self.rng.random() < 0.5:
-            norm = self.label(dict.fromkeys(("weight", "bias", "running_mean", "running_var"), "2"))
-            left += f" -> {norm}: BatchNorm2d"
+            left += f" -> {self.norm(2)}: BatchNorm2d"
         return f"(({left}) + ({image} -> {narrow}: Conv2d(2, 1)))"
 
     def mixed(self, inner: str) -> str:
@@ -136,8 +139,7 @@ class Careful:
         narrow = self.label({"weight": "2, 8, 1, 1", "bias": "2"})
         layers = f"{wide}: Conv2d(8, 3, padding = 1)"
         if self.rng.random() < 0.5:
-            norm = self.label(dict.fromkeys(("weight", "bias", "running_mean", "running_var"), "8"))
-            layers += f" -> {norm}: BatchNorm2d"
+            layers += f" -> {self.norm(8)}: BatchNorm2d"
         layers += f" -> {narrow}: Conv2d(2, 1)"
         return f"(reshape({inner}, ({self.size}, 2, 2, 2)) -> {layers})"
 
@@ -174,13 +176,13 @@ class Careful:
     def branch(self) -> str:
         if self.rng.random() < 0.3:
             return f"{self.label({'weight': '8, 8', 'bias': '8'})}: Linear(8)"
-        return self.rng.choice((*_UNARY[:8], "Identity()"))
+        return self.rng.choice((*_UNARY, "Identity()"))
 
     def stage(self) -> str:
         rng = self.rng
         chance = rng.random()
         if chance < 0.3:
-            return f" -> {rng.choice(_UNARY[:8])}"
+            return f" -> {rng.choice(_UNARY)}"
         if chance < 0.4:
             return f" -> mul({self.number()})"
         if chance < 0.6 and self.callees:
@@ -311,7 +313,7 @@ def program(rng: random.Random) -> str:
 
 def _cheap(inner: Careful) -> str:
     """An expression without layers, which a def may repeat wherever it is called."""
-    return f"{inner.rng.choice(_UNARY[:8])}({inner.rng.choice(inner.tensors)}) * k"
+    return f"{inner.rng.choice(_UNARY)}({inner.rng.choice(inner.tensors)}) * k"
 
 
 def _section(rng: random.Random, keys: Sequence[tuple[str, str]]) -> str:

@@ -17,36 +17,25 @@ from trtdsl.importers.module import import_module
 from trtdsl.importers.verifying import compared
 from trtdsl.syntax import format_text
 
+DECODER: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "use_cache": False,
+}
+"""What the configurations of small decoders have in common."""
+
 
 def llama() -> nn.Module:
-    return transformers.LlamaModel(
-        transformers.LlamaConfig(
-            vocab_size=64,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-            use_cache=False,
-        )
-    )
+    return transformers.LlamaModel(transformers.LlamaConfig(num_hidden_layers=3, **DECODER))
 
 
 def mixtral() -> nn.Module:
-    return transformers.MixtralModel(
-        transformers.MixtralConfig(
-            vocab_size=64,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            num_local_experts=4,
-            max_position_embeddings=64,
-            use_cache=False,
-        )
-    )
+    config = transformers.MixtralConfig(num_hidden_layers=2, num_local_experts=4, **DECODER)
+    return transformers.MixtralModel(config)
 
 
 Model = tuple[Callable[[], Any], dict[str, str], dict[str, str], int]
