@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from trtdsl.importers.canonical import Call, Expression, Results, Unclear, rounded, rule
+from trtdsl.importers.core_aten import are_in_order
 from trtdsl.importers.program import Ref
-from trtdsl.types import Dim, DType, TensorType
+from trtdsl.types import Dim, DType, TensorType, product
 
 
 def reshaped(value: Expression, shape: tuple[Dim, ...]) -> Expression:
@@ -82,12 +83,7 @@ def strided(
     value: Expression, shape: Sequence[Dim], strides: Sequence[Dim], offset: Dim
 ) -> Expression | None:
     """The elements at multiples of these strides, where that is all of them in their order."""
-    step: Dim = 1
-    for size, stride in reversed(list(zip(shape, strides, strict=True))):
-        if size != 1 and stride != step:
-            return None
-        step = step * size
-    is_whole = offset == 0 and step == value.type.size
+    is_whole = offset == 0 and are_in_order(shape, strides) and product(shape) == value.type.size
     return reshaped(value, tuple(shape)) if is_whole else None
 
 

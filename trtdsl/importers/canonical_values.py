@@ -297,15 +297,22 @@ def _group_norm(call: Call) -> Expression:
     normed = Expression("normalized", (grouped, rounded(call.get("eps", 1e-5))), grouped.type)
     found = reshaped(normed, value.shape)
     apart = (channels, *(1,) * len(sizes))
-    factor, offset = (_uniform(call.tensor(each)) if call.get(each) is not None else None for each in _AFFINE)
-    if factor is not None and factor != number(1):
+    factor, offset = _affine(call)
+    if factor != number(1):
         found = Expression("mul", (frozenset((found, _of_channels(factor, apart))), frozenset()), call.type)
-    if offset is not None and offset != number(0):
+    if offset != number(0):
         found = Expression("add", frozenset((found, _of_channels(offset, apart))), call.type)
     return found
 
 
-_AFFINE = ("weight", "bias")
+def _affine(call: Call) -> tuple[Expression, Expression]:
+    """The factor and what is added of each channel, 1 and 0 where nothing is given."""
+    given = (("weight", 1), ("bias", 0))
+    factor, offset = (
+        _uniform(call.tensor(name)) if call.get(name) is not None else number(neutral)
+        for name, neutral in given
+    )
+    return factor, offset
 
 
 def _of_channels(vector: Expression, shape: tuple[Dim, ...]) -> Expression:
@@ -320,9 +327,7 @@ def _batch_norm(call: Call) -> Expression:
         mean, variance = _statistics(value)
     else:
         mean, variance = call.tensor("running_mean"), call.tensor("running_var")
-    weight = _uniform(call.tensor("weight")) if call.get("weight") is not None else number(1)
-    bias = _uniform(call.tensor("bias")) if call.get("bias") is not None else number(0)
-    operands = (value, weight, bias, mean, variance, rounded(call.get("eps", 1e-5)))
+    operands = (value, *_affine(call), mean, variance, rounded(call.get("eps", 1e-5)))
     return Expression("batch_norm", operands, call.type)
 
 

@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.importers.places import is_inside_torch, span_of
+from trtdsl.importers.lacking import innermost_span
 from trtdsl.importers.program import frames_of_trace
 from trtdsl.importers.schemas import overload_of, writes
 
@@ -102,8 +102,7 @@ def _first(body: Any) -> Node:
 
 def _place(node: Node) -> Any:
     frames = frames_of_trace((node.meta.get("stack_trace") or "") if node is not None else "")
-    own = [frame for frame in frames if not is_inside_torch(frame.file)]
-    return span_of(own[-1].file, own[-1].line) if own else None
+    return innermost_span(frames)
 
 
 def _body(module: Any, node: Node) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from trtdsl.importers.program import Argument, Operation, Program, Ref, refs
-from trtdsl.types import Dim
+from trtdsl.types import Dim, product
 
 _FIRST_ALONE: Mapping[str, str] = {
     **{f"adaptive_max_pool{rank}d": f"adaptive_max_pool{rank}d" for rank in (1, 2, 3)},
@@ -120,9 +120,10 @@ class _Layers:
         """A view of all of a tensor's elements in their order is a reshape."""
         given = operation.arguments
         size: Any = given["size"]
-        if given.get("storage_offset") or not _are_in_order(size, given["stride"]):
+        strides: Any = given["stride"]
+        if given.get("storage_offset") or not are_in_order(size, strides):
             return operation
-        if _count(self._shape(given["self"])) != _count(size):
+        if product(self._shape(given["self"])) != product(size):
             return operation
         arguments = {"self": given["self"], "size": size}
         return msgspec.structs.replace(operation, name="view", arguments=arguments)
@@ -143,14 +144,7 @@ class _Layers:
         return self._program.types[argument.value].shape
 
 
-def _count(shape: Sequence[Dim]) -> Dim:
-    count: Dim = 1
-    for size in shape:
-        count = count * size
-    return count
-
-
-def _are_in_order(sizes: Sequence[Dim], strides: Any) -> bool:
+def are_in_order(sizes: Sequence[Dim], strides: Sequence[Dim]) -> bool:
     """Whether strides are those of a tensor without gaps; of a dimension of size 1 the stride is any."""
     step: Dim = 1
     for size, stride in zip(reversed(sizes), reversed(strides), strict=True):

@@ -31,29 +31,29 @@ def at_run_time(what: str, frames: Sequence[Frame]) -> Diagnostic:
         " network is built",
     )
     message = f"{what} depends here on a tensor's values at run time"
-    return Diagnostic(message, _span(frames), help=help)
+    return Diagnostic(message, innermost_span(frames), help=help)
 
 
 def not_of_sizes(size: str, frames: Sequence[Frame]) -> Diagnostic:
     """That the language cannot compute a number of sizes, with the line where it is."""
     help = ("the language has `+ - * // %`, `max` and `min` of sizes, and all of its functions of tensors",)
-    return Diagnostic(f"the language cannot say the size `{size}`", _span(frames), help=help)
+    return Diagnostic(f"the language cannot say the size `{size}`", innermost_span(frames), help=help)
 
 
 def of_complex(name: str, frames: Sequence[Frame]) -> Diagnostic:
     """That an operation has a complex number beside it, with the line."""
     help = ("write it with the real and the imaginary parts, `torch.complex(-z.imag, z.real)` for `z * 1j`",)
-    return Diagnostic(f"`{name}` with a complex number cannot be imported", _span(frames), help=help)
+    return Diagnostic(f"`{name}` with a complex number cannot be imported", innermost_span(frames), help=help)
 
 
 def written_in_place(what: str, frames: Sequence[Frame]) -> Diagnostic:
     """That a write in place cannot be followed, with the line."""
     help = ("compute new tensors instead: `x = x + 1` for `x += 1`, `torch.cat` or `torch.where` for slices",)
     message = f"what the module writes in place cannot be followed: {what}"
-    return Diagnostic(message, _span(frames), help=help)
+    return Diagnostic(message, innermost_span(frames), help=help)
 
 
-def _span(frames: Sequence[Frame]) -> Span | None:
+def innermost_span(frames: Sequence[Frame]) -> Span | None:
     """The innermost line outside of PyTorch."""
     own = [frame for frame in frames if not is_inside_torch(frame.file)]
     return span_of(own[-1].file, own[-1].line) if own else None
