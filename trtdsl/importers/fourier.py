@@ -50,39 +50,51 @@ class Transform:
         return [each % len(self.shape) for each in ([dims] if isinstance(dims, int) else dims)]
 
     @property
+    def _wanted(self) -> list[int] | None:
+        """The sizes that are asked for, of each axis; None where they are the tensor's own."""
+        sizes = self.given.get("s", self.given.get("n"))
+        return [sizes] if isinstance(sizes, int) else sizes
+
+    @property
+    def _gives_half(self) -> bool:
+        """Whether the last axis becomes half."""
+        return "rfft" in self.name and not self._takes_half
+
+    @property
+    def _takes_half(self) -> bool:
+        """Whether the last axis is half of what it becomes."""
+        return self.name in TO_REAL
+
+    @property
     def is_fixed(self) -> bool:
         """Whether all sizes are known, and none is cut or filled up."""
-        sizes = self.given.get("s", self.given.get("n"))
+        wanted = self._wanted
         if not all(isinstance(self.shape[axis], int) for axis in self.axes):
             return False
-        if sizes is None:
+        if wanted is None:
             return True
-        wanted = [sizes] if isinstance(sizes, int) else list(sizes)
-        own = [self.shape[axis] for axis in self.axes]
-        halves = self.name in TO_REAL
-        fits = wanted[:-1] == own[:-1] and (wanted[-1] // 2 + 1 if halves else wanted[-1]) == own[-1]
-        return len(wanted) == len(own) and fits
+        *others, last = wanted
+        return [*others, last // 2 + 1 if self._takes_half else last] == [
+            self.shape[axis] for axis in self.axes
+        ]
 
     def length(self, axis: int) -> int:
         """How many numbers there are along an axis where nothing is halved."""
         size: int = self.shape[axis]
-        if self.name not in TO_REAL or axis != self.axes[-1]:
+        if not self._takes_half or axis != self.axes[-1]:
             return size
-        sizes = self.given.get("s", self.given.get("n"))
-        last = sizes if sizes is None or isinstance(sizes, int) else sizes[-1]
-        return 2 * (size - 1) if last is None else last
+        return 2 * (size - 1) if self._wanted is None else self._wanted[-1]
 
     def steps(self) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, bool]]:
         """Each axis in order with its cosines, its sines, and whether what it gives is real."""
         *others, last = self.axes
         # What is real is transformed first where it becomes half, and last where it is made of a half.
-        order = [last, *others] if "rfft" in self.name and self.name not in TO_REAL else [*others, last]
+        order = [last, *others] if self._gives_half else [*others, last]
         for axis in order:
-            is_half = "rfft" in self.name and axis == last
-            cosines, sines = self._matrices(self.length(axis), is_half=is_half)
-            yield axis, cosines, sines, is_half and self.name in TO_REAL
+            cosines, sines = self._matrices(self.length(axis), is_last=axis == last)
+            yield axis, cosines, sines, self._takes_half and axis == last
 
-    def _matrices(self, size: int, *, is_half: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _matrices(self, size: int, *, is_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """The matrices that a row of numbers is multiplied by, of one axis."""
         import torch
 
@@ -96,7 +108,7 @@ class Transform:
         else:
             factor = 1 / size if is_inverse == (norm == "backward") else 1.0
         cosines, sines = cosines * factor, sines * factor
-        if is_half and self.name in TO_REAL:
+        if is_last and self._takes_half:
             count = size // 2 + 1
             # Each number but the first, and the middle one, stands for its conjugate too.
             twice = torch.full((count, 1), 2.0, dtype=torch.float64)
@@ -104,7 +116,7 @@ class Transform:
             if size % 2 == 0:
                 twice[-1] = 1
             cosines, sines = cosines[:count] * twice, sines[:count] * twice
-        elif is_half:
+        elif is_last and self._gives_half:
             cosines, sines = cosines[:, : size // 2 + 1], sines[:, : size // 2 + 1]
         return _exact(cosines), _exact(sines)
 
