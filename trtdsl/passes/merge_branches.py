@@ -71,17 +71,36 @@ class _Merge:
         merged = _merged(node, around)
         if not isinstance(merged, _Sum):
             return merged
-        weights = self._merged.setdefault(merged.identity, merged.weights)
+        if merged.identity not in self._merged:
+            self._merged[merged.identity] = merged.weights()
+        weights = self._merged[merged.identity]
         slots = (merged.node.slots[0], *weights)
         return merged.node.replace(operands=(merged.node.operands[0], *weights.values()), slots=slots)
 
 
 class _Sum(NamedTuple):
-    """The one convolution, its new weights, and of which weights they are."""
+    """The one convolution, still without its weights, and the branches that they are the sum of."""
 
     node: Node
-    weights: dict[str, Weight]
+    large: _Branch
+    small: _Branch
+    margins: list[int]
+    """of the large kernel around the small one"""
     identity: tuple[int, ...]
+    """of which weights the sum is"""
+
+    def weights(self) -> dict[str, Weight]:
+        kernel = self.large.kernel.astype(np.float64)
+        sizes = self.small.kernel.shape[2:]
+        inside = tuple(slice(m, m + size) for m, size in zip(self.margins, sizes, strict=True))
+        kernel[(slice(None), slice(None), *inside)] += self.small.kernel
+        scope = self.node.scope
+        type = self.large.node.weights["weight"].type
+        total = self.large.bias + self.small.bias
+        return {
+            "weight": new_weight(f"{scope}.weight", type, kernel),
+            "bias": new_weight(f"{scope}.bias", type.with_shape(total.shape), total),
+        }
 
 
 def _merged(node: Node, around: Surroundings) -> _Sum | Refusal | None:
@@ -152,25 +171,15 @@ def _sum(one: _Branch, other: _Branch, node: Node) -> _Sum | Refusal:
     )
     if ours != theirs or not fits or not plain or large.kernel.shape[:2] != small.kernel.shape[:2]:
         return Refusal("the branches differ in their groups or strides, or their kernels have no one middle")
-    kernel = large.kernel.astype(np.float64)
-    inside = tuple(slice(m, m + size) for m, size in zip(margins, small.kernel.shape[2:], strict=True))
-    kernel[(slice(None), slice(None), *inside)] += small.kernel
-    scope = f"{one.node.scope}+{other.node.scope}"
-    type = large.node.weights["weight"].type
-    total = one.bias + other.bias
-    given = {
-        "weight": new_weight(f"{scope}.weight", type, kernel),
-        "bias": new_weight(f"{scope}.bias", type.with_shape(total.shape), total),
-    }
     merged = node.replace(
         op=large.op.replace(bias=True),
         operands=(large.source,),
         slots=(large.node.slots[0],),
-        scope=scope,
+        scope=f"{one.node.scope}+{other.node.scope}",
         origins=merged_origins([one.node, other.node, node]),
     )
     identity = tuple(id(weight) for branch in (one, other) for weight in branch.node.weights.values())
-    return _Sum(merged, given, identity)
+    return _Sum(merged, large, small, margins, identity)
 
 
 def _settings(op: Convolution) -> tuple[object, ...]:
