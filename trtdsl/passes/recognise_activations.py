@@ -13,7 +13,7 @@ from trtdsl.ir import Graph, Node, Outcome, Surroundings, Value, rewrite
 from trtdsl.ops.activation import Gelu, Mish, Sigmoid, Silu, Softplus, Tanh
 from trtdsl.ops.base import Op
 from trtdsl.ops.piecewise_linear import Hardsigmoid, Hardswish, Hardtanh
-from trtdsl.ops.pointwise import Clamp, Div, Mul
+from trtdsl.ops.pointwise import Add, Clamp, Div, Mul
 from trtdsl.ops.unary import Erf
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import Product, is_near, made_by, product, product_of, with_number
@@ -81,16 +81,11 @@ def _of(x: Value, other: Value, number: float, around: Surroundings) -> Op | Non
 
 def _is_hard(maker: Node, x: Value, around: Surroundings) -> bool:
     """Whether it is ``clamp(x + 3, 0, 6)``."""
-    limits = (
-        (maker.op.min_val, maker.op.max_val) if isinstance(maker.op, Hardtanh) else _limits(maker, around)
-    )
-    return limits == (0, 6) and with_number(made_by(maker.operands[0], around), around) == (x, 3)
-
-
-def _limits(maker: Node, around: Surroundings) -> tuple[float | None, float | None]:
-    op = maker.op
-    assert isinstance(op, Clamp)
-    return op.min, op.max
+    match maker.op:
+        case Hardtanh(min_val=0, max_val=6) | Clamp(min=0, max=6):
+            return with_number(made_by(maker.operands[0], around), around) == (x, 3)
+        case _:
+            return False
 
 
 def _is_softplus(value: Value, x: Value, around: Surroundings) -> bool:
@@ -131,7 +126,7 @@ def _is_cubic(inner: Product, x: Value, around: Surroundings) -> bool:
 
 
 def _is_sum(maker: Node, x: Value, around: Surroundings) -> bool:
-    if len(maker.operands) != 2 or maker.op.name != "add" or getattr(maker.op, "alpha", 1) != 1:
+    if not isinstance(maker.op, Add) or maker.op.alpha != 1:
         return False
     left, right = maker.operands
     return any(one is x and _is_power(other, x, 3, around) for one, other in ((left, right), (right, left)))
