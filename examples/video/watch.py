@@ -48,9 +48,22 @@ class Times:
         return f"{self.frames} frames in {self.whole:.2f} s, {rate:.1f} frames/s ({busy})"
 
 
+@dataclass(frozen=True)
+class Size:
+    """A video's width and height in pixels, and its rate in frames a second."""
+
+    width: int
+    height: int
+    rate: Fraction
+
+
+MADE = Size(27 * STEP, 20 * STEP, Fraction(24))
+"""Of a video that is made here."""
+
+
 @dataclass
 class Video:
-    """What is read of a file: `rate` in frames a second, and batches of frames uint8[N, H, W, 3] in RGB."""
+    """What is read of a file: its size, and batches of frames uint8[N, H, W, 3] in RGB."""
 
     path: Path
     times: Times = field(default_factory=Times)
@@ -58,10 +71,8 @@ class Video:
     def __post_init__(self) -> None:
         with av.open(str(self.path)) as file:
             stream = file.streams.video[0]
-            self.rate = stream.average_rate or Fraction(25)
-            self.width, self.height = (
-                max(14 * SHRINK, size // STEP * STEP) for size in (stream.width, stream.height)
-            )
+            width, height = (max(14 * SHRINK, side // STEP * STEP) for side in (stream.width, stream.height))
+            self.size = Size(width, height, stream.average_rate or Fraction(25))
 
     def batches(self) -> Iterator[Array]:
         """All frames, scaled to the nearest size that the network takes."""
@@ -69,7 +80,9 @@ class Video:
         begin = time.perf_counter()
         with av.open(str(self.path)) as file:
             for frame in file.decode(video=0):
-                waiting.append(frame.to_ndarray(format="rgb24", width=self.width, height=self.height))
+                waiting.append(
+                    frame.to_ndarray(format="rgb24", width=self.size.width, height=self.size.height)
+                )
                 if len(waiting) == BATCH:
                     self.times.decoding += time.perf_counter() - begin
                     yield np.stack(waiting)
@@ -85,7 +98,7 @@ def light_up(network: trtdsl.Runner, video: Video, output: Path, *, overlapping:
     begin = time.perf_counter()
     given = ({"frames": batch} for batch in video.batches())
     found = network.stream(given) if overlapping else map(network.run, given)
-    with Encoder(output, video) as encoder:
+    with Encoder(output, video.size) as encoder:
         for each in found:
             start = time.perf_counter()
             encoder.write(each["lit"])
@@ -98,10 +111,10 @@ def light_up(network: trtdsl.Runner, video: Video, output: Path, *, overlapping:
 class Encoder:
     """A file that frames uint8[N, H, W, 3] are written to."""
 
-    def __init__(self, path: Path, like: Video) -> None:
+    def __init__(self, path: Path, size: Size) -> None:
         self._file: Any = av.open(str(path), "w")
-        self._stream = self._file.add_stream("mpeg4", rate=like.rate)
-        self._stream.width, self._stream.height = like.width, like.height
+        self._stream = self._file.add_stream("mpeg4", rate=size.rate)
+        self._stream.width, self._stream.height = size.width, size.height
         self._stream.pix_fmt, self._stream.bit_rate = "yuv420p", 4_000_000
 
     def __enter__(self) -> Encoder:
@@ -117,25 +130,15 @@ class Encoder:
         self._file.close()
 
 
-@dataclass(frozen=True)
-class Size:
-    """What an encoder is told of a video that is made here."""
-
-    width: int = 27 * STEP
-    height: int = 20 * STEP
-    rate: Fraction = Fraction(24)
-
-
 def make(path: Path, frames: int = 96) -> None:
     """A flight over the portrait, nearer and back."""
     portrait = Image.open(package("skimage") / "data" / "astronaut.png").convert("RGB")
-    size: Any = Size()
-    with Encoder(path, size) as encoder:
+    with Encoder(path, MADE) as encoder:
         for turn in np.linspace(0, 2 * np.pi, frames, endpoint=False):
             wide = 440 + 60 * np.cos(turn)
             left, top = 25 - 25 * np.cos(2 * turn), 20 * np.sin(turn) ** 2
-            box = (left, top, left + wide, top + wide * size.height / size.width)
-            picture = portrait.resize((size.width, size.height), Image.Resampling.BILINEAR, box)
+            box = (left, top, left + wide, top + wide * MADE.height / MADE.width)
+            picture = portrait.resize((MADE.width, MADE.height), Image.Resampling.BILINEAR, box)
             encoder.write(np.asarray(picture)[None])
 
 
@@ -168,7 +171,7 @@ def main() -> None:
         source = given.output.with_name(f"{given.output.stem}-original.mp4")
         make(source)
     network, video = load(given.device), Video(source)
-    network(frames=np.zeros((BATCH, video.height, video.width, 3), np.uint8))
+    network(frames=np.zeros((BATCH, video.size.height, video.size.width, 3), np.uint8))
     if given.compare:
         print(f"one after the other: {light_up(network, video, given.output, overlapping=False)}")
     print(f"overlapping: {light_up(network, video, given.output)}")
