@@ -360,7 +360,7 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _contradictions_without_ranges(recipe: Recipe, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What says nothing of a format for which no tensor has a range of its own."""
+    """Options that do not apply to a format without per-tensor ranges, and what to do instead."""
     words = ["percentile", "save_scales"]
     if not recipe.is_of_weights:
         words += ["scales", "method", "equalise"]

@@ -7,6 +7,7 @@ others as `LABEL.weight`, `LABEL.weight_scale` and `LABEL.input_scale`; and for 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +124,7 @@ def _reading(node: Node, value: Value, other: Value) -> Node:
     return node.replace(operands=tuple(other if each is value else each for each in node.operands))
 
 
-class Rewrite:
+class Rewrite(ABC):
     """One graph's new nodes: chosen layers on what :meth:`input` and :meth:`weight` make for them.
 
     ``around`` is the type that the rest will be computed in; scales have all their digits in that.
@@ -160,9 +161,9 @@ class Rewrite:
         """What all layers read that read this one's tensor, the first that does; by default that."""
         return layer.input
 
+    @abstractmethod
     def weight(self, layer: QuantisableLayer) -> Value:
         """What they read of its weight."""
-        raise NotImplementedError
 
     def read(self, value: Value) -> Value | None:
         """What layers read in the place of a tensor; None where none of them reads it."""

@@ -22,13 +22,12 @@ from trtdsl.types.dim import (
     SymbolicDim,
     bounds,
     divide_exact,
-    evaluate,
-    evaluate_shape,
     product,
     symbol,
     symbols,
 )
 from trtdsl.types.dtype import PRECISIONS, DType
+from trtdsl.types.evaluation import evaluate, evaluate_shape
 from trtdsl.types.packing import packed, unpacked
 from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
 from trtdsl.types.shortest import shortest

@@ -16,6 +16,14 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from trtdsl.types.monomials import (
+    atom_key,
+    common_factor,
+    monomial_order,
+    monomial_product,
+    monomial_quotient,
+)
+
 # Questions about at most this many points are answered by trying them all (a few milliseconds).
 ENUMERATION_LIMIT = 4096
 # Results kept per question; a graph of 20,000 nodes has a few hundred different dimensions.
@@ -103,7 +111,8 @@ class SymbolicDim:
     def terms(self) -> tuple[tuple[int, Monomial], ...]:
         """Coefficient and atoms of each term, leading term first, the constant (if any) last."""
         return tuple(
-            (self.by_monomial[monomial], monomial) for monomial in sorted(self.by_monomial, key=_order)
+            (self.by_monomial[monomial], monomial)
+            for monomial in sorted(self.by_monomial, key=monomial_order)
         )
 
     def __add__(self, other: Dim) -> Dim:
@@ -133,7 +142,7 @@ class SymbolicDim:
         terms: dict[Monomial, int] = {}
         for left, a in self.by_monomial.items():
             for right, b in terms_of(other).items():
-                monomial = _monomial_product(left, right)
+                monomial = monomial_product(left, right)
                 terms[monomial] = terms.get(monomial, 0) + a * b
         return _dim(terms)
 
@@ -215,21 +224,6 @@ def bounds(dim: Dim) -> tuple[int, int]:
     return (dim, dim) if isinstance(dim, int) else _bounds(dim)
 
 
-def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
-    """The value for given symbols by name; KeyError if one is missing, ValueError if one is not a multiple
-    of its step."""
-    if isinstance(dim, int):
-        return dim
-    return _column(dim, {symbol: [_multiple(symbol, values[symbol.name])] for symbol in symbols(dim)}, 1)[0]
-
-
-def _multiple(symbol: Symbol, size: int) -> int:
-    """How many steps a size is."""
-    if size % symbol.step:
-        raise ValueError(f"{symbol} is {size}, which is not a multiple of {symbol.step}")
-    return size // symbol.step
-
-
 def product(dims: Iterable[Dim]) -> Dim:
     """The product, 1 for no dimensions."""
     result: Dim = 1
@@ -244,11 +238,6 @@ def divide_exact(dividend: Dim, divisor: Dim) -> Dim | None:
         return None
     quotient, rest = _split(dividend, divisor)
     return quotient if isinstance(rest, int) and rest == 0 else None
-
-
-def evaluate_shape(shape: Iterable[Dim], values: Mapping[str, int]) -> tuple[int, ...]:
-    """The sizes for given symbols by name; KeyError if one is missing."""
-    return tuple(evaluate(dim, values) for dim in shape)
 
 
 # --- Polynomials -------------------------------------------------------------------------------------------
@@ -276,18 +265,6 @@ def _dim(terms: Mapping[Monomial, int]) -> Dim:
     return SymbolicDim(nonzero)
 
 
-def _atom_key(atom: Atom) -> tuple[int, str]:
-    return atom.key
-
-
-def _order(monomial: Monomial) -> tuple[int, list[tuple[int, str]]]:
-    """Sorts leading terms first.
-
-    By degree, then lexicographically: a monomial order, which polynomial division relies on.
-    """
-    return -len(monomial), [atom.key for atom in monomial]
-
-
 def sort_key(dim: Dim) -> str:
     """A text that tells any two dimensions apart (str() does not: equal names may have other ranges)."""
     if isinstance(dim, int):
@@ -295,34 +272,19 @@ def sort_key(dim: Dim) -> str:
     return " + ".join(f"{c} * {[atom.key for atom in monomial]}" for c, monomial in dim.terms)
 
 
-def _monomial_product(left: Monomial, right: Monomial) -> Monomial:
-    if not left or not right:
-        return left or right
-    return tuple(sorted(left + right, key=_atom_key))
-
-
-def _monomial_quotient(dividend: Monomial, divisor: Monomial) -> Monomial | None:
-    rest = list(dividend)
-    for atom in divisor:
-        if atom not in rest:
-            return None
-        rest.remove(atom)
-    return tuple(rest)
-
-
 def _split(dividend: Dim, divisor: Dim) -> tuple[Dim, Dim]:
     """Polynomial division: ``dividend == quotient * divisor + rest``.
 
     The rest is the same for every dividend that differs by a multiple of the divisor.
     """
-    lead = min(terms_of(divisor), key=_order)
+    lead = min(terms_of(divisor), key=monomial_order)
     lead_coefficient = terms_of(divisor)[lead]
     quotient: Dim = 0
     rest: dict[Monomial, int] = {}
     while isinstance(dividend, SymbolicDim) or dividend != 0:
-        monomial = min(terms_of(dividend), key=_order)
+        monomial = min(terms_of(dividend), key=monomial_order)
         coefficient = terms_of(dividend)[monomial]
-        factor = _monomial_quotient(monomial, lead)
+        factor = monomial_quotient(monomial, lead)
         whole = 0 if factor is None else coefficient // lead_coefficient
         if factor is not None and whole:
             part = _dim({factor: whole})
@@ -361,7 +323,7 @@ def _floor_divide_rest(rest: Dim, divisor: Dim) -> Dim:
         if low == high:
             # floor((g*p + r) / (g*d)) = floor((p + floor(r / g)) / d)
             return _floor_divide(_scaled_down(multiple, scale) + low, _scaled_down(divisor, scale))
-    factor = _common_factor([*terms_of(rest), *terms_of(divisor)])
+    factor = common_factor([*terms_of(rest), *terms_of(divisor)])
     if factor:
         return _floor_divide(_without_factor(rest, factor), _without_factor(divisor, factor))
     inner = _nested_division(rest, divisor)
@@ -378,7 +340,7 @@ def _nested_division(rest: Dim, divisor: Dim) -> FloorDiv | None:
     One that the divisor holds too is left: multiples of the divisor would bring it back for ever.
     """
     held = {atom for monomial in terms_of(divisor) for atom in monomial}
-    for monomial in sorted(terms_of(rest), key=_order):
+    for monomial in sorted(terms_of(rest), key=monomial_order):
         match monomial:
             case (FloorDiv() as inner,) if terms_of(rest)[monomial] == 1 and inner not in held:
                 return inner
@@ -398,19 +360,6 @@ def _common_scales(rest: Dim, divisor: Dim) -> list[int]:
 
 def _scaled_down(dim: Dim, scale: int) -> Dim:
     return _dim({monomial: coefficient // scale for monomial, coefficient in terms_of(dim).items()})
-
-
-def _common_factor(monomials: Sequence[Monomial]) -> Monomial:
-    common = monomials[0]
-    for monomial in monomials[1:]:
-        left = list(monomial)
-        shared: list[Atom] = []
-        for atom in common:
-            if atom in left:
-                left.remove(atom)
-                shared.append(atom)
-        common = tuple(shared)
-    return common
 
 
 def _without_factor(dim: Dim, factor: Monomial) -> Dim:
@@ -494,8 +443,8 @@ def _atom_bounds(atom: Atom) -> tuple[int, int]:
             return _corners(function, bounds(left), bounds(right))
 
 
-def _column(dim: Dim, grid: Mapping[Symbol, Sequence[int]], length: int) -> list[int]:
-    """The values at many points at once: one entry of each symbol's sequence is one point."""
+def values_at(dim: Dim, grid: Mapping[Symbol, Sequence[int]], length: int) -> list[int]:
+    """The values at many points at once: one entry of each symbol's sequence, in its steps, is one point."""
     total = [0] * length
     for monomial, coefficient in terms_of(dim).items():
         values = [coefficient] * length
@@ -513,18 +462,18 @@ def _atom_column(atom: Atom, grid: Mapping[Symbol, Sequence[int]], length: int) 
             function = floordiv
         case MinMax(function, left, right):
             pass
-    return list(map(function, _column(left, grid, length), _column(right, grid, length)))
+    return list(map(function, values_at(left, grid, length), values_at(right, grid, length)))
 
 
 def every_value(dim: Dim) -> list[int] | None:
     """The values over all of the range, or None where that is more than ``ENUMERATION_LIMIT`` points."""
-    ordered = sorted(symbols(dim), key=_atom_key)
+    ordered = sorted(symbols(dim), key=atom_key)
     ranges = [range(symbol.minimum // symbol.step, symbol.maximum // symbol.step + 1) for symbol in ordered]
     length = math.prod(map(len, ranges))
     if length > ENUMERATION_LIMIT:
         return None
     columns = zip(*itertools.product(*ranges), strict=True)
-    return _column(dim, dict(zip(ordered, columns, strict=True)), length)
+    return values_at(dim, dict(zip(ordered, columns, strict=True)), length)
 
 
 # --- Text --------------------------------------------------------------------------------------------------
