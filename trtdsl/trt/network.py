@@ -9,7 +9,7 @@ Where TensorRT takes a layer but computes another shape or type than ours, the f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from trtdsl.diagnostics import RefusedByTensorRT
 from trtdsl.ir import Node
 from trtdsl.ops.lowering import Array, Tensor
+from trtdsl.trt.casting import CastingNetwork, in_int32
 from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.control_flow import ADDED_BY, ControlFlowNetwork
 from trtdsl.trt.dialect import QUANTISING, Dialect
@@ -42,7 +43,7 @@ _SMALL = 64
 """Bytes up to which equal constants become one; larger ones are rarely equal and cost a comparison."""
 
 
-class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, NetworkTarget):
+class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, PluginNetwork, NetworkTarget):
     """A TensorRT network under construction. It owns every weight buffer: keep it until the build is done.
 
     ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
@@ -67,7 +68,6 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         self._tensor_names = TensorRTNames()
         self._shapes = ShapeTensors(self)
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = {}
-        self._numbers: dict[Tensor, Tensor] = {}
         self._scope = ""
         self._metadata = ""
         self._emitted: list[tuple[Any, str]] = []
@@ -97,6 +97,15 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         """What the layers of the current node are called."""
         self._scope = node_name(self.node) if self.node else ""
         self._metadata = metadata_of(self.node) if self.node else ""
+
+    def placed_here(self, make: Callable[[], Any]) -> Callable[[], Any]:
+        node, scope, metadata = self.node, self._scope, self._metadata
+
+        def placed() -> Any:
+            self.node, self._scope, self._metadata = node, scope, metadata
+            return make()
+
+        return placed
 
     def _name_main_layer(self) -> None:
         main, _ = next((pair for pair in self._emitted if pair[1] in _TAKES_WEIGHTS), self._emitted[-1])
@@ -152,7 +161,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         self.node, self._scope, self._metadata = None, name, ""
         if tensor.dtype is DType.UINT8 and tensor not in self.inputs.values():
             # A layer of its own, for TensorRT takes nothing else that is uint8 as an output.
-            tensor = self._convert(self._as_numbers(tensor), DType.UINT8)
+            tensor = self.convert(self.as_numbers(tensor), DType.UINT8)
         handle = tensor.handle
         if handle.is_network_input or handle.is_network_output or tensor.array is not None:
             handle = self.add("identity", tensor, result=tensor.type).handle
@@ -163,7 +172,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
             handle.dtype = self.data_type(tensor.dtype)
 
     def name_result(self, tensor: Tensor, name: str) -> None:
-        unnamed = tensor.array is not None or tensor in self._numbers
+        unnamed = tensor.array is not None or self.stored(tensor) is not tensor
         if unnamed or tensor in self._named or tensor.handle.is_network_input:
             return
         self._named.add(tensor)
@@ -223,12 +232,9 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
     def construct_name(self, kind: str) -> str:
         return self._layer_names.claim(f"{self._scope}/{kind}")
 
-    def stored(self, tensor: Tensor) -> Tensor:
-        return self._numbers.get(tensor, tensor)
-
     def feed(self, layer: Any, kind: str, index: int, tensor: Tensor, result: TensorType) -> None:
-        self._set_input(layer, kind, index, self._as_numbers(tensor))
-        self._checked_output(layer, kind, 0, _in_int32(result))
+        self._set_input(layer, kind, index, self.as_numbers(tensor))
+        self._checked_output(layer, kind, 0, in_int32(result))
 
     def constant(self, array: Array) -> Tensor:
         type = TensorType(DType.of_numpy(array.dtype), array.shape)
@@ -245,50 +251,6 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
 
     def has(self, layer: str) -> bool:
         return self.dialect.has(layer)
-
-    def cast(self, x: Tensor, dtype: DType) -> Tensor:
-        if x.dtype is dtype:
-            return x
-        if x.array is not None and (x.array.size == 1 or x.dtype in _NO_CONSTANTS):
-            return self.constant(x.array.astype(dtype.numpy))
-        if dtype is DType.UINT8:
-            return self._as_bytes(self.cast(x, DType.INT32))
-        if x in self._numbers:
-            return self.cast(self._numbers[x], dtype)
-        return self._convert(x, dtype)
-
-    def _convert(self, x: Tensor, dtype: DType) -> Tensor:
-        """A layer that casts, or two where the release has none for these types."""
-        if not self.facts.converts(x.dtype, dtype):
-            return self._convert(self._convert(x, DType.FLOAT32), dtype)
-        result = x.type.with_dtype(dtype)
-        if self.dialect.has("cast"):
-            return self.add("cast", x, self.data_type(dtype), result=result)
-        # Before 8.6 an identity layer whose output type is set converts; `pin` sets it.
-        return self.add("identity", x, result=result)
-
-    # TensorRT has uint8 in the inputs and outputs of a network only. Within it these numbers are int32, and
-    # what the graph calls uint8 is a tensor that becomes a layer, a cast, where it is an output.
-
-    def _as_bytes(self, numbers: Tensor) -> Tensor:
-        """Numbers of int32, all from 0 to 255, as a tensor of uint8."""
-        node, scope, metadata = self.node, self._scope, self._metadata
-
-        def convert() -> Any:
-            self.node, self._scope, self._metadata = node, scope, metadata
-            return self._convert(numbers, DType.UINT8).handle
-
-        tensor = Tensor(numbers.type.with_dtype(DType.UINT8), convert)
-        self._numbers[tensor] = numbers
-        return tensor
-
-    def _as_numbers(self, x: Tensor) -> Tensor:
-        """A tensor of uint8 as int32; any other is itself."""
-        if x.dtype is not DType.UINT8:
-            return x
-        if x not in self._numbers:
-            self._numbers[x] = self.cast(x, DType.INT32)
-        return self._numbers[x]
 
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
@@ -322,9 +284,9 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         """
         promised = results
         if kind not in _CONVERSIONS:
-            arguments = [self._in_numbers(value) for value in arguments]
-            inputs = {index: self._as_numbers(tensor) for index, tensor in inputs.items()}
-            results = [_in_int32(type) for type in results]
+            arguments = [self.in_numbers(value) for value in arguments]
+            inputs = {index: self.as_numbers(tensor) for index, tensor in inputs.items()}
+            results = [in_int32(type) for type in results]
         arguments = [self._now(value) for value in arguments]
         inputs = {index: self.read(tensor) for index, tensor in inputs.items()}
         # TensorRT reads elements in C order from aligned memory; only other views are copied.
@@ -351,7 +313,7 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         made = [self._output(layer, kind, index, type) for index, type in enumerate(results)]
         self.note_dependence([*arguments, *inputs.values()], made)
         return layer, tuple(
-            tensor if tensor.type == type else self._as_bytes(tensor)
+            tensor if tensor.type == type else self.as_bytes(tensor)
             for tensor, type in zip(made, promised, strict=True)
         )
 
@@ -366,11 +328,6 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
         if isinstance(value, list):
             return [self._now(item) for item in value]
         return self.read(value) if isinstance(value, Tensor) else value
-
-    def _in_numbers(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._in_numbers(item) for item in value]
-        return self._as_numbers(value) if isinstance(value, Tensor) else value
 
     def _create(self, kind: str, arguments: Sequence[Any], owner: Any) -> Any:
         if owner is None and not self.dialect.has(kind):
@@ -495,13 +452,6 @@ class CheckedNetwork(ComposingNetwork, ControlFlowNetwork, PluginNetwork, Networ
 
 _TAKES_WEIGHTS = frozenset(WEIGHT_SLOTS) - {"constant"}
 _CONVERSIONS = frozenset({"cast", "identity"})
-_NO_CONSTANTS = (DType.UINT8, DType.INT8)
-"""Types of which TensorRT has no constants, or only quantised ones."""
-
-
-def _in_int32(type: TensorType) -> TensorType:
-    """The type that a tensor has within the network."""
-    return type.with_dtype(DType.INT32) if type.dtype is DType.UINT8 else type
 
 
 def _show(value: Any) -> str:
