@@ -149,15 +149,10 @@ def verify(
     # A GPU is asked for before anything that takes long.
     runner = None if runner is None else loaded(runner, chosen, plugins)
     notes += stored_notes(graph, stored, chosen) if stored else ()
-    state = _state(weights, section, weights_prefix)
-    notes += [*state.notes, *entered(state, section)] if isinstance(state, Checkpoint) else ()
-    if against is not None:
-        sides = _sides_of_module(graph, against, arguments or {}, state, options, runner is not None)
-    else:
-        reference = stored or (None if onnx is None else OnnxReference(Path(onnx)))
-        sides = _Sides(reference, *((graph, ()) if state is None else _bound(graph, state, weights_dtype)))
-    made_up = frozenset(chosen) - frozenset(given)
-    return _compare(sides, chosen, made_up, runner, options, notes, recipe)
+    state, found = _state(weights, section, weights_prefix)
+    reference = stored or (None if onnx is None else OnnxReference(Path(onnx)))
+    sides = _sides(graph, reference, against, arguments or {}, state, options, runner is not None)
+    return _compare(sides, chosen, frozenset({*chosen} - {*given}), runner, options, [*notes, *found], recipe)
 
 
 def _model(graph: Graph | str | Path, options: CheckOptions) -> tuple[Graph, list[str]]:
@@ -170,12 +165,13 @@ def _model(graph: Graph | str | Path, options: CheckOptions) -> tuple[Graph, lis
 
 def _state(
     weights: WeightFiles | Mapping[str, Array], section: str | None, prefix: str | None
-) -> Weights | None:
-    """The weights by key, opened if they are in files."""
-    if isinstance(weights, Mapping):
-        return weights
-    files = files_of(weights)
-    return load_checkpoints(files, section=section, prefix=prefix) if files else None
+) -> tuple[Weights | None, Sequence[str]]:
+    """The weights by key, opened if they are in files, and the notes on these."""
+    if not isinstance(weights, Mapping):
+        files = files_of(weights)
+        weights = load_checkpoints(files, section=section, prefix=prefix) if files else None
+    notes = [*weights.notes, *entered(weights, section)] if isinstance(weights, Checkpoint) else []
+    return weights, notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +213,24 @@ def _compare(
         (found,) = error.diagnostics
         help = (*found.help, *input_advice(graph, made_up))
         raise CannotCompute(replace(found, help=help)) from error
+
+
+def _sides(
+    graph: Graph,
+    reference: Reference | None,
+    against: str | nn.Module | Callable[..., nn.Module] | None,
+    arguments: Mapping[str, Any],
+    state: Weights | None,
+    options: VerifyOptions,
+    by_engine: bool,
+) -> _Sides:
+    """The module, or else the reference if there is one, and the graph with the weights for it."""
+    if against is not None:
+        return _sides_of_module(graph, against, arguments, state, options, by_engine)
+    if state is None:
+        return _Sides(reference, graph, ())
+    bound = bind(graph, state, options.weights_dtype, owner="the checkpoint")
+    return _Sides(reference, bound.graph, tuple(warning.message for warning in bound.warnings))
 
 
 def _sides_of_module(
@@ -293,13 +307,6 @@ def _others(graph: Graph, module: nn.Module, state: Weights | None) -> dict[str,
         return {}
     own = module.state_dict()
     return {key: state[key] for key in keys_read(graph, state) if key not in own and key in state}
-
-
-def _bound(
-    graph: Graph, state: Weights, weights_dtype: WeightsDType, owner: str = "the checkpoint"
-) -> tuple[Graph, tuple[str, ...]]:
-    bound = bind(graph, state, weights_dtype, owner=owner)
-    return bound.graph, tuple(warning.message for warning in bound.warnings)
 
 
 def _require_weights_to_choose(randomize: bool, against: object, engine: object) -> None:
