@@ -135,7 +135,7 @@ def narrow(
         found.decisions,
         ranges,
         clipped,
-        way.error(policy),
+        way.error(found.graph),
         prepared.alphas,
         known,
         (*_notes(policy.format, around, dialect, targets), *_fitted(recipe)),
@@ -206,7 +206,7 @@ def _preparation(
 
 
 class _Way:
-    """From a policy to a quantised graph and its error, the same for every policy that is tried."""
+    """From a policy to what quantises its layers, and the error of that, the same for every policy tried."""
 
     def __init__(self, graph: Graph, preparation: Preparation, batches: Batches | None, told: Told) -> None:
         self._graph = graph
@@ -214,12 +214,11 @@ class _Way:
         self._told = told
         self.prepared = preparation
 
-    def error(self, policy: Policy) -> OutputError | None:
-        """That of the outputs; None without data."""
+    def error(self, changed: Graph) -> OutputError | None:
+        """That of the outputs of a quantised graph; None without data."""
         if self._batches is None:
             return None
-        told, changed = partial(self._told, "measuring the error"), self.prepared(policy).quantised(policy)
-        return output_error(self._graph, changed.graph, self._batches, told)
+        return output_error(self._graph, changed, self._batches, partial(self._told, "measuring the error"))
 
     def sensitivities(self, policy: Policy) -> Sensitivities | None:
         """What each layer adds to it; None without data."""
@@ -245,7 +244,7 @@ def _within_error(way: _Way, policy: Policy, known: Sensitivities | None, recipe
         return policy
 
     def measured(tried: Policy) -> OutputError:
-        found = way.error(tried)
+        found = way.error(way.prepared(tried).quantised(tried).graph)
         assert found
         return found
 
