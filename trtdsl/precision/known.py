@@ -20,10 +20,8 @@ from trtdsl.ops.creation import Full, Listed, Parameter
 from trtdsl.ops.logic import MaskedFill, To, Where
 from trtdsl.ops.pointwise import Add, Div, Mul, Sub
 from trtdsl.ops.unary import Abs, Neg
+from trtdsl.passes.masks import STANDS_FOR_INFINITY
 from trtdsl.types import DType
-
-STANDS_FOR_INFINITY = 1e30
-"""Numbers from here on are a mask's, and are cut off to the type's own largest."""
 
 _SPREAD = (Add, Sub, Mul, Where, MaskedFill, Neg, Abs)
 """Operators whose results are as far beyond the range as what they read."""
