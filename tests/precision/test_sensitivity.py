@@ -54,7 +54,10 @@ def ranges(graph: Graph, data: dict[str, np.ndarray[Any, Any]]) -> Ranges:
 
 @pytest.fixture(scope="module")
 def known(graph: Graph, data: dict[str, np.ndarray[Any, Any]], ranges: Ranges) -> Sensitivities:
-    return sensitivities(graph, ranges, POLICY, Batches(graph, data))
+    def quantised(policy: Policy) -> Graph:
+        return quantize(graph, ranges, policy).graph
+
+    return sensitivities(graph, POLICY, quantised, Batches(graph, data))
 
 
 def measured(graph: Graph, ranges: Ranges, data: Any, policy: Policy) -> OutputError:

@@ -13,7 +13,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote, require_rank, same_dim, wrap_dim
 from trtdsl.ops.shape import Permute, Reshape, Unsqueeze
 from trtdsl.ops.views import BroadcastTo, Diagonal
-from trtdsl.types import Dim
+from trtdsl.types import product
 
 
 def _require_one_dtype(what: str, x: Part, **others: Part) -> None:
@@ -78,16 +78,9 @@ class Inner(Composed):
         size = other.shape[-1]
         if not same_dim(input.shape[-1], size, "inner", "other"):
             raise Refused(f"inner of last dimensions {input.shape[-1]} and {size}", "other")
-        rows = emit(Reshape((_count(input.shape[:-1]), size)), input)
-        columns = emit(Permute((1, 0)), emit(Reshape((_count(other.shape[:-1]), size)), other))
+        rows = emit(Reshape((product(input.shape[:-1]), size)), input)
+        columns = emit(Permute((1, 0)), emit(Reshape((product(other.shape[:-1]), size)), other))
         return emit(Reshape((*input.shape[:-1], *other.shape[:-1])), emit(Matmul(), rows, columns))
-
-
-def _count(shape: tuple[Dim, ...]) -> Dim:
-    count: Dim = 1
-    for size in shape:
-        count = count * size
-    return count
 
 
 class _Added(Composed, abstract=True):

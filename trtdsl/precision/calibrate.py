@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Value
+from trtdsl.passes.masks import STANDS_FOR_INFINITY
 from trtdsl.precision.batches import Batches, Data
 from trtdsl.precision.histogram import BINS, Histogram
 from trtdsl.precision.layers import RangedTensor
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Is told how many runs are done, and how many there are."""
-
-INFINITE = 1e30
-"""Numbers from here on stand for infinity, as in masks, and are left out."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class _Largest:
         if not readers:
             return
         sizes = magnitudes(tensor, readers[0].named)
-        infinite = int((tensor.abs() >= INFINITE).sum())
+        infinite = int((tensor.abs() >= STANDS_FOR_INFINITY).sum())
         for each in readers:
             channels = torch.movedim(sizes, each.channels, 0).flatten(1).amax(1).numpy()
             known = self.channels.get(each.label)
@@ -102,7 +100,8 @@ class _Largest:
         """Refuse data that leave a tensor without any number that does not stand for infinity."""
         for label, count in self._finite.items():
             if not count and self.infinite[label]:
-                text = f"all numbers of {self._named[label]} are {INFINITE:g} or more, with these data"
+                limit = f"{STANDS_FOR_INFINITY:g}"
+                text = f"all numbers of {self._named[label]} are {limit} or more, with these data"
                 help = "such numbers stand for infinity, and no range can be found without others"
                 raise UsageError(Diagnostic(text, help=(help,)))
 
@@ -143,4 +142,4 @@ def magnitudes(tensor: torch.Tensor, named: str) -> torch.Tensor:
     sizes = tensor.float().abs()
     if bool(sizes.isnan().any()):
         raise UsageError(Diagnostic(f"{named} has NaN in it, with these data"))
-    return torch.where(sizes >= INFINITE, 0.0, sizes)
+    return torch.where(sizes >= STANDS_FOR_INFINITY, 0.0, sizes)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trtdsl.ir import Graph, Value, graphs
-from trtdsl.precision.calibrate import INFINITE, Batches, Progress
+from trtdsl.passes.masks import STANDS_FOR_INFINITY
+from trtdsl.precision.calibrate import Batches, Progress
 from trtdsl.precision.known import describe
 from trtdsl.reference import run
 from trtdsl.types import DType
@@ -56,9 +57,9 @@ class _Magnitudes:
         import torch
 
         sizes = tensor.abs()
-        infinite = bool((sizes >= INFINITE).all())
+        infinite = bool((sizes >= STANDS_FOR_INFINITY).all())
         # Masks are not measured, and neither is what a model makes infinite itself.
-        sizes = torch.where((sizes < INFINITE) & sizes.isfinite(), sizes, 0.0)
+        sizes = torch.where((sizes < STANDS_FOR_INFINITY) & sizes.isfinite(), sizes, 0.0)
         sums = self.seen.setdefault(value, _Sums())
         sums.only_infinite &= infinite and value not in self._constant
         sums.largest = max(sums.largest, float(sizes.max()))
@@ -94,7 +95,7 @@ def _constant(graph: Graph) -> set[Value]:
 def _problem(sums: _Sums, dtype: DType) -> str:
     limit = dtype.largest
     if sums.only_infinite:
-        return f"has no number below {INFINITE:g}, and {dtype} ends at {limit:.6g}"
+        return f"has no number below {STANDS_FOR_INFINITY:g}, and {dtype} ends at {limit:.6g}"
     if sums.largest * HEADROOM > limit:
         return f"reaches {describe(sums.largest)}, and {dtype} ends at {limit:.6g}"
     if sums.worst > PLACES * dtype.unit:

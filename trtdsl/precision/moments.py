@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Value, Weight
+from trtdsl.passes.masks import STANDS_FOR_INFINITY
 from trtdsl.precision.batches import Batches
-from trtdsl.precision.calibrate import INFINITE, Progress
+from trtdsl.precision.calibrate import Progress
 from trtdsl.precision.layers import QuantisableLayer
 from trtdsl.reference import run
 
@@ -97,7 +98,7 @@ class _Watch:
         if bool(rows.isnan().any()):
             text = f"the input of `{self._labels[value]}` has NaN in it, with these data"
             raise UsageError(Diagnostic(text))
-        rows = torch.where(rows.abs() >= INFINITE, 0.0, rows)
+        rows = torch.where(rows.abs() >= STANDS_FOR_INFINITY, 0.0, rows)
         product = (rows.T @ rows).double().numpy()
         if value in self.sums:
             self.sums[value] += product

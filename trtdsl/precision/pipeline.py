@@ -32,7 +32,7 @@ from trtdsl.precision.placement import PLACEMENTS, Placement, Policy, capability
 from trtdsl.precision.possible import require_possible
 from trtdsl.precision.quantize import Decision, Quantised, quantize
 from trtdsl.precision.ranges import Ranges, digest, ranges_of
-from trtdsl.precision.sensitivity import Sensitivities, errors_alone, within
+from trtdsl.precision.sensitivity import Sensitivities, sensitivities, within
 from trtdsl.precision.stored import STORED, stored_ranges
 from trtdsl.precision.weights import RoundedWeights, round_weights, stored_weights
 from trtdsl.recipe import Method, Recipe
@@ -225,9 +225,11 @@ class _Way:
         if self._batches is None:
             return None
         prepared, told = self.prepared(policy), partial(self._told, "measuring each layer")
-        labels = dict.fromkeys(policy.chosen(prepared.graph))
-        alone = {label: prepared.quantised(policy.only([label])).graph for label in labels}
-        return errors_alone(prepared.graph, alone, self._batches, told)
+
+        def quantised(alone: Policy) -> Graph:
+            return prepared.quantised(alone).graph
+
+        return sensitivities(prepared.graph, policy, quantised, self._batches, told)
 
 
 def _alpha(recipe: Recipe) -> float:

@@ -18,8 +18,6 @@ from trtdsl.ir import Graph
 from trtdsl.precision.calibrate import Batches, Progress
 from trtdsl.precision.error import OutputError, relative, squares
 from trtdsl.precision.placement import Policy
-from trtdsl.precision.quantize import quantize
-from trtdsl.precision.ranges import Ranges
 from trtdsl.precision.replay import Replay
 
 FEWEST, MOST, TOGETHER = 8, 32, 1024
@@ -64,22 +62,19 @@ class Sensitivities:
 
 
 def sensitivities(
-    graph: Graph, ranges: Ranges, policy: Policy, batches: Batches, progress: Progress | None = None
+    graph: Graph,
+    policy: Policy,
+    quantised: Callable[[Policy], Graph],
+    batches: Batches,
+    progress: Progress | None = None,
 ) -> Sensitivities:
-    """Quantise one layer after the other; all uses of a label are one layer."""
-    labels = dict.fromkeys(policy.chosen(graph))
-    alone = {label: quantize(graph, ranges, policy.only([label])).graph for label in labels}
-    return errors_alone(graph, alone, batches, progress)
+    """Quantise one layer after the other; all uses of a label are one layer.
 
-
-def errors_alone(
-    graph: Graph, alone: Mapping[str, Graph], batches: Batches, progress: Progress | None = None
-) -> Sensitivities:
-    """The errors of graphs that have one layer quantised each, by its label.
-
-    Only what lies behind a layer is computed again, for as many samples at once as leave memory alone.
+    ``quantised`` gives the graph by a policy. Only what comes after a layer is computed again, for as many
+    samples at once as leave memory alone.
     """
-    labels = list(alone)
+    labels = list(dict.fromkeys(policy.chosen(graph)))
+    alone = {label: quantised(policy.only([label])) for label in labels}
     totals = {label: {output.name: (0.0, 0.0) for output in graph.outputs} for label in labels}
     samples = min(max(TOGETHER // max(len(labels), 1), FEWEST), MOST)
     groups = batches.spread(samples).together(graph)
