@@ -52,6 +52,8 @@ QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 BATCHES = (1, 8, 32)
 ROUNDS = 3
 RUNS = 50
+PROFILED = 20
+PROFILED_BATCH = 8
 LIMITS = {"float32": 1e-5, "float16": 5e-3, "int8": None}
 """Relative L2 error allowed against float64; int8 is held against the error of TensorRT's own calibrator."""
 
@@ -239,6 +241,19 @@ class Bench:
         self.inspected[name] = json.loads(text)
         del inspector
 
+    def layer_times(self, name: str, engine: Engine, inputs: dict[str, Any]) -> None:
+        """Milliseconds of each layer as TensorRT's own profiler has them, in the order of the engine."""
+        profiler = profiler_of(self.dialect.trt)
+        with engine.own_context() as context:
+            for _ in range(3):
+                context(**inputs)
+            context.raw.profiler = profiler
+            for _ in range(PROFILED):
+                context(**inputs)
+            self.inspected[f"{name} ms"] = {
+                layer: ms / PROFILED for layer, ms in profiler.milliseconds.items()
+            }
+
     # The whole
 
     def work(self, example: dict[str, Any], precision: str, variant: Variant) -> Row:
@@ -254,20 +269,43 @@ class Bench:
 
     def _work(self, example: dict[str, Any], precision: str, variant: Variant, row: Row) -> None:
         path = self.compile(example, precision, variant, row)
-        data, manifest = read_engine(path)
         both = example["name"] in self.options.onnx and not self.options.errors_only
-        built = self.onnx_engine(example, precision, manifest, row) if both else None
+        if both and self.options.onnx_first:
+            self._cache = b""
+            built = self.onnx_engine(example, precision, load_manifest(path), row)
+            path = self.compile(example, precision, variant, row)
+            data, manifest = read_engine(path)
+        else:
+            data, manifest = read_engine(path)
+            built = self.onnx_engine(example, precision, manifest, row) if both else None
         if self.options.dry_run:
             return
         engine = Engine(data, manifest, self.dialect)
         onnx = Engine(*built, self.dialect) if built else None
         if example["name"] in self.options.inspect:
-            self.inspect(f"{label(row)} trtdsl", engine)
-            if onnx:
-                self.inspect(f"{label(row)} onnx", onnx)
+            with np.load(self.options.refdir / example["name"] / "data.npz") as stored:
+                inputs = {each: stored[f"input.{each}"][:PROFILED_BATCH] for each in example["inputs"]}
+            for kind, each in {"trtdsl": engine, "onnx": onnx}.items():
+                if each:
+                    self.inspect(f"{label(row)} {kind}", each)
+                    self.layer_times(f"{label(row)} {kind}", each, inputs)
         self.measure(example, engine, onnx, row)
         if precision != "int8":  # whose manifest says how far off it is only where it was compiled with data
             self.verify(example, path, row)
+
+
+def profiler_of(trt: Any) -> Any:
+    """A profiler of TensorRT that adds up the time of each layer."""
+
+    class Profiler(trt.IProfiler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.milliseconds: dict[str, float] = {}
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.milliseconds[layer_name] = self.milliseconds.get(layer_name, 0.0) + ms
+
+    return Profiler()
 
 
 def recipe_of(precision: str, folder: Path, variant: Variant) -> Recipe | None:
@@ -413,9 +451,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
     parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
     parser.add_argument("--onnx", default="all", help="models to build and time through ONNX too")
+    parser.add_argument(
+        "--onnx-first",
+        action="store_true",
+        help="build the ONNX route with no timings, and ours again with those that it left",
+    )
     parser.add_argument("--precisions", default="float32,float16")
     parser.add_argument("--variants", type=Path, help="a file of ways to place int8")
-    parser.add_argument("--inspect", default="", help="models whose engines' layers to write down")
+    parser.add_argument("--inspect", default="", help="models whose engines' layers and times to write down")
     parser.add_argument("--budget", type=float, default=540, help="seconds after which nothing new is begun")
     parser.add_argument("--runtime", default="tensorrt")
     parser.add_argument("--cache", type=Path, help="a file that keeps TensorRT's timings between runs")
