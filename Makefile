@@ -50,7 +50,7 @@ types: .venv/dev
 	$(BIN)/pyright
 
 unit: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not zoo and not wheels"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not zoo and not whole and not wheels"
 
 zoo: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m zoo
@@ -76,7 +76,7 @@ wheels: .venv/dev
 # importer's tests: it asks for PyTorch 2.14 (the extra `import`), and says so where another is installed; and the
 # tasks' tests: they compare with packages of today (the extra `examples`).
 test-lowest: $(LOWEST)/ready
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -m "not zoo and not wheels" \
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -m "not zoo and not whole and not wheels" \
 	  --ignore tests/evaluate/test_onnx_models.py --ignore tests/importers \
 	  --ignore tests/tasks
 

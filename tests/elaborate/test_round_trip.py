@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
+from benchmarks.zoo_entries import Entry, read_zoo
 from trtdsl.elaborate import elaborate_file, elaborate_text
 from trtdsl.ir import difference, show, verify
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-ZOO: list[dict[str, Any]] = json.loads((EXAMPLES / "zoo.json").read_text())
 
-
-@pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry["name"])
-def test_an_example_parses_back(entry: dict[str, Any]) -> None:
-    graph = elaborate_file(EXAMPLES / entry["file"], entry["model"], entry["defines"])
+@pytest.mark.parametrize("entry", read_zoo().values(), ids=lambda entry: entry.name)
+def test_an_example_parses_back(entry: Entry) -> None:
+    graph = elaborate_file(entry.path, entry.model, entry.defines)
     assert verify(graph) == ()
     text = show(graph)
     again = elaborate_text(text)

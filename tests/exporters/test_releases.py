@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import tensorrt_rtx
 
+from benchmarks.zoo_entries import Entry
 from tests.exporters.models import alive
 from tests.trt.recording import RecordingDialect, Use
 from tests.trt.releases import API, api, facts
@@ -155,10 +156,9 @@ def uses_of(script: Any, version: str) -> set[Use]:
     return dialect.uses
 
 
-@pytest.mark.parametrize("example", models())
-def test_scripts_use_what_every_release_has(example: dict[str, Any]) -> None:
-    path = ROOT / "examples" / example["file"]
-    graph = with_zeros(elaborate_file(path, model=example["model"], defines=example["defines"]))
+@pytest.mark.parametrize("entry", models())
+def test_scripts_use_what_every_release_has(entry: Entry) -> None:
+    graph = with_zeros(elaborate_file(entry.path, model=entry.model, defines=entry.defines))
     assert problems([export_graph(graph)], "8.5") == []
     half = CompileOptions(precision="float16")
     assert problems([export_graph(graph, half, release="10.0")], "10.0") == []

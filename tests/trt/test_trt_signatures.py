@@ -8,10 +8,8 @@ tensorrt_rtx, and every method, argument, property and enum member is looked up.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import pytest
 import tensorrt_rtx as trt
 import torch
 
+from benchmarks.zoo_entries import Entry, read_zoo
 from tests.closeness import expected, require_close
 from tests.ops.examples import EXAMPLES
 from tests.trt.recording import RecordingDialect, Use
@@ -35,9 +34,6 @@ from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import make_manifest
 from trtdsl.types import DType, evaluate_shape
 from trtdsl.weights import bind
-
-ROOT = Path(__file__).resolve().parents[2]
-ZOO: list[dict[str, Any]] = json.loads((ROOT / "examples" / "zoo.json").read_text())
 
 
 def test_signatures_tell_the_same_facts_as_the_module() -> None:
@@ -145,18 +141,17 @@ def models() -> list[Any]:
     """The zoo; all but the first model of each file are marked as long runs."""
     seen: set[str] = set()
     found: list[Any] = []
-    for example in ZOO:
-        marks = [pytest.mark.zoo] if example["file"] in seen else []
-        found.append(pytest.param(example, id=example["name"], marks=marks))
-        seen.add(example["file"])
+    for entry in read_zoo().values():
+        marks = [pytest.mark.zoo] if entry.file in seen else []
+        found.append(pytest.param(entry, id=entry.name, marks=marks))
+        seen.add(entry.file)
     return found
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("example", models())
-def test_models_use_what_the_release_has(example: dict[str, Any], release: str) -> None:
-    path = ROOT / "examples" / example["file"]
-    graph = elaborate_file(path, model=example["model"], defines=example["defines"])
+@pytest.mark.parametrize("entry", models())
+def test_models_use_what_the_release_has(entry: Entry, release: str) -> None:
+    graph = elaborate_file(entry.path, model=entry.model, defines=entry.defines)
     graph = optimize(with_zeros(graph))
     dialect = RecordingDialect(facts(release))
     lower(graph, dialect)

@@ -6,47 +6,102 @@ layer would make no difference.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 
-from tests.zoo.test_examples import Example, load_oracle, without_values
+from benchmarks.zoo_entries import BATCH, Entry
+from tests.closeness import Expected
+from tests.zoo.entries import elaborate, original, points, random_inputs, tensors_of
+from trtdsl.ir import Graph
+
+STATISTICS = ("running_mean", "running_var")
 
 
-def calibrated(example: Example, seed: int = 0) -> nn.Module:
+def calibrated(entry: Entry, graph: Graph | None = None, seed: int = 0) -> nn.Module:
     """The oracle in eval mode: matrices scaled by their fan-in, gains and offsets away from 1 and 0, and the
     normalisations' statistics those of a random batch.
 
     The normalisations' offsets are positive for the most part. With a mean of 0 in front of every ReLU, a
     small difference grows by a fifth in each layer (Yang et al., 2019, "A Mean Field Theory of Batch
     Normalization"): after 150 of them the last bit of float32 would show, as in trained networks it does not.
+
+    Tables are the constructor's: buffers but for statistics, integers, and parameters that it has frozen or
+    the entry keeps.
     """
-    module = without_values(example.oracle, **example.arguments).to_empty(device="cpu")
+    graph = graph or elaborate(entry)
+    module = original(entry).eval()
     random = torch.Generator().manual_seed(seed)
-    state = module.state_dict()
-    for name, tensor in state.items():
-        _fill(name, tensor, f"{name.rpartition('.')[0]}.running_mean" in state, random)
-    if any(name.endswith("_index") for name in state):
-        # Positions in tables are the constructor's.
-        made = load_oracle(example.oracle)(**example.arguments).state_dict()
-        module.load_state_dict({**state, **{k: v for k, v in made.items() if k.endswith("_index")}})
-    return _with_statistics(module, random_inputs(example, 4, seed + 1)).eval()
+    for name, tensor in learned(module).items():
+        if not any(fnmatchcase(name, pattern) for pattern in entry.keep):
+            _fill(name, tensor, _is_normalised(module.get_submodule(name.rpartition(".")[0])), random)
+    sizes = {**points(entry, graph)[:2][-1], BATCH: 4}
+    return _with_statistics(module, random_inputs(entry, graph, sizes, seed + 1))
 
 
-def random_inputs(example: Example, batch: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Images of a batch that differ from each other, smooth enough for the wide receptive fields."""
-    random = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(batch, *shape, generator=random) for name, shape in example.inputs.items()}
+def learned(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The floating tensors that training gives their values: parameters that are not frozen, and what a
+    frozen normalisation has of buffers."""
+    found = {
+        name: parameter.data
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and parameter.is_floating_point()
+    }
+    for prefix, each in module.named_modules():
+        if _is_normalised(each):
+            found |= {
+                f"{prefix}.{name}".lstrip("."): buffer
+                for name, buffer in each.named_buffers(recurse=False)
+                if name in ("weight", "bias")
+            }
+    return found
+
+
+def expected(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> list[Expected]:
+    """What the module returns, each output in its own dtype and in float64."""
+    exact: list[list[torch.Tensor]] = []
+
+    def in_float64(index: int) -> torch.Tensor:
+        if not exact:
+            exact.append(_in_float64(module, inputs))
+        return exact[0][index]
+
+    with torch.inference_mode():
+        own = tensors_of(module(*inputs.values()))
+    return [Expected(each, lambda i=i: in_float64(i)) for i, each in enumerate(own)]
+
+
+def _in_float64(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+    wide = [value.double() if value.is_floating_point() else value for value in inputs.values()]
+    with torch.inference_mode(), default_dtype(torch.float64):
+        return tensors_of(copy.deepcopy(module).double()(*wide))
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Generator[None]:
+    """That of the tensors which a forward makes without saying theirs."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _is_normalised(module: nn.Module) -> bool:
+    """Whether it normalises by statistics that it keeps."""
+    return all(isinstance(getattr(module, name, None), torch.Tensor) for name in STATISTICS)
 
 
 def _fill(name: str, tensor: torch.Tensor, is_norm: bool, random: torch.Generator) -> None:
     """Matrices as He et al. (2015) for what a ReLU reads."""
-    if not tensor.is_floating_point():
-        tensor.zero_()
-    elif tensor.dim() > 1:
+    if tensor.dim() > 1:
         tensor.normal_(0, math.sqrt(2 / math.prod(tensor.shape[1:])), generator=random)
     elif name.endswith(".weight"):
         tensor.uniform_(0.5, 1.0, generator=random)
@@ -55,17 +110,19 @@ def _fill(name: str, tensor: torch.Tensor, is_norm: bool, random: torch.Generato
 
 
 def _with_statistics(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Run the module once with every normalisation keeping the statistics of what it sees."""
-    norms: list[Any] = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
-    if not norms:
-        return module
-    momenta = [norm.momentum for norm in norms]
-    module.eval()
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    with torch.no_grad():
-        module(*inputs.values())
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    """Run the module once with every normalisation given the statistics of what it sees."""
+    norms = [each for each in module.modules() if _is_normalised(each)]
+    if norms:
+        hooks = [norm.register_forward_pre_hook(_observe) for norm in norms]
+        with torch.inference_mode():
+            module(*inputs.values())
+        for hook in hooks:
+            hook.remove()
     return module
+
+
+def _observe(norm: Any, arguments: tuple[torch.Tensor, ...]) -> None:
+    """Set a normalisation's statistics by its input, before it runs."""
+    x = arguments[0].transpose(0, 1).flatten(1)
+    norm.running_mean.copy_(x.mean(1))
+    norm.running_var.copy_(x.var(1))

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
-from torchvision.models.regnet import BlockParams
 
+from benchmarks.zoo_entries import EXAMPLES, Entry
+from tests.zoo.entries import ZOO, elaborate, is_read, parameters, shape_of, state_read, without_values
 from trtdsl.elaborate import elaborate as elaborate_text
 from trtdsl.elaborate import elaborate_file
-from trtdsl.ir import Graph
 from trtdsl.syntax import format_text
+from trtdsl.weights import bind
 from trtdsl.weights.entries import keys_read
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
 TEXTS = sorted([*EXAMPLES.glob("*/*.trtnet"), *ROOT.glob("trtdsl/std/*.trtnet")])
 
 
@@ -83,78 +78,40 @@ LARGE = [
 """Of families whose smaller models are in the zoo: they add no layer to those, and take long to compute."""
 
 
-@dataclass(frozen=True)
-class Example:
-    """One line of ``examples/zoo.json``."""
-
-    name: str
-    file: str
-    model: str
-    defines: dict[str, Any]
-    oracle: str
-    arguments: dict[str, Any]
-    inputs: dict[str, list[int]]
-
-
-ZOO = [Example(**entry) for entry in json.loads((EXAMPLES / "zoo.json").read_text())]
-
-
-def load_oracle(oracle: str) -> Callable[..., nn.Module]:
-    """The callable that ``module:name``, or ``path.py:name`` under ``examples/``, stands for."""
-    module_name, _, name = oracle.partition(":")
-    if not module_name.endswith(".py"):
-        return getattr(importlib.import_module(module_name), name)
-    spec = importlib.util.spec_from_file_location(Path(module_name).stem, EXAMPLES / module_name)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
-
-
-def oracle_shapes(example: Example) -> dict[str, tuple[int, ...]]:
-    """Key and shape of everything that the oracle's eval-mode forward reads."""
-    return shapes(without_values(example.oracle, **example.arguments))
-
-
-def without_values(oracle: str, **arguments: Any) -> nn.Module:
-    """The oracle on the meta device."""
-    sizes = BlockParams.from_init_params
-
-    def with_values(*given: Any, **named: Any) -> BlockParams:
-        with torch.device("cpu"):  # RegNet computes its sizes by tensors
-            return sizes(*given, **named)
-
-    with torch.device("meta"), patch.object(BlockParams, "from_init_params", with_values):
-        return load_oracle(oracle)(**arguments)
-
-
-def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Of all of a module's state that its eval-mode forward reads."""
-    state = module.state_dict()
-    return {
-        key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
-    }
-
-
-def elaborate(example: Example) -> Graph:
-    return elaborate_file(EXAMPLES / example.file, model=example.model, defines=example.defines)
-
-
-@pytest.mark.parametrize("example", ZOO, ids=lambda example: example.name)
-def test_weights_and_inputs_are_the_oracles(example: Example) -> None:
-    graph = elaborate(example)
+@pytest.mark.parametrize("entry", parameters(ZOO, "quick"))
+def test_weights_and_inputs_are_the_oracles(entry: Entry) -> None:
+    graph, state = elaborate(entry), state_read(entry)
     if any(weight.stored for weight in graph.weights):
-        state = load_oracle(example.oracle)(**example.arguments).state_dict()
-        assert {*keys_read(graph, state)} == {*state}
+        checkpoint = zeros(state)
+        assert {*keys_read(graph, checkpoint)} == {*state}
+        bind(graph, checkpoint)  # and of the shapes that its layers need
     else:
-        assert {weight.key: weight.type.shape for weight in graph.weights} == oracle_shapes(example)
-    assert {value.name: list(value.type.shape[1:]) for value in graph.inputs} == example.inputs
+        assert {weight.key: weight.type.shape for weight in graph.weights} == shapes(state)
+    assert {name: each.shape for name, each in entry.inputs.items()} == {
+        value.name: shape_of(value) for value in graph.inputs
+    }
+    assert {name: each.type for name, each in entry.inputs.items()} == {
+        value.name: value.type.dtype.value for value in graph.inputs
+    }
 
 
 @pytest.mark.parametrize(("file", "model", "oracle"), LARGE)
 def test_large_models_have_the_originals_weights(file: str, model: str, oracle: str) -> None:
     found = {weight.key: weight.type.shape for weight in elaborate_file(EXAMPLES / file, model).weights}
-    assert found == shapes(without_values(f"{oracle}:{model}", num_classes=1000))
+    module = without_values(f"{oracle}:{model}", num_classes=1000)
+    assert found == shapes({key: x for key, x in module.state_dict().items() if is_read(key)})
+
+
+def shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def zeros(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """A checkpoint of these keys, shapes and dtypes that takes no memory."""
+    return {
+        key: np.broadcast_to(torch.zeros((), dtype=value.dtype).numpy(), tuple(value.shape))
+        for key, value in state.items()
+    }
 
 
 def test_the_article_warns_that_the_batch_grows() -> None:
@@ -172,7 +129,7 @@ def test_examples_and_standard_blocks_are_formatted(path: Path) -> None:
 
 def test_every_example_is_in_the_zoo() -> None:
     files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("*/*.trtnet")}
-    assert files == {example.file for example in ZOO} | {
+    assert files == {entry.file for entry in ZOO} | {
         *LANGUAGE_MODELS,
         *TEXT_ENCODERS,
         *RECURRENT,

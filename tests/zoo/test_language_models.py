@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.zoo_entries import EXAMPLES
 from tests.closeness import distance
-from tests.zoo.test_examples import EXAMPLES
 from trtdsl import reference
 from trtdsl.elaborate import elaborate_file
 from trtdsl.evaluate import evaluate

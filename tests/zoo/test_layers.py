@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.zoo.test_examples import EXAMPLES, ZOO, Example, load_oracle
+from benchmarks.zoo_entries import BATCH, Entry
+from tests.zoo.entries import BY_NAME, original
 from trtdsl import lower, optimize
 from trtdsl.compile import check_file
 from trtdsl.options import CheckOptions
@@ -37,14 +38,14 @@ def test_no_layer_is_more_than_the_onnx_route_has(name: str, tmp_path: Path) -> 
 
 
 def layers_both_ways(name: str, folder: Path) -> tuple[list[Any], list[Any]]:
-    example = next(entry for entry in ZOO if entry.name == name)
-    module = load_oracle(example.oracle)(**example.arguments).eval()
+    example = BY_NAME[name]
+    module = original(example).eval()
     for key, parameter in module.named_parameters():
         if key.endswith(".bias"):  # new ones may be 0, which is not added
             torch.nn.init.normal_(parameter)
     torch.save(module.state_dict(), folder / "state.pth")
     options = CheckOptions(model=example.model, defines=example.defines)
-    checked = check_file(EXAMPLES / example.file, folder / "state.pth", options)
+    checked = check_file(example.path, folder / "state.pth", options)
     dialect = load_runtime("tensorrt_rtx")
     lowered = lower(optimize(checked.graph), dialect)
     builder = dialect.create_builder()
@@ -54,14 +55,14 @@ def layers_both_ways(name: str, folder: Path) -> tuple[list[Any], list[Any]]:
     return computing_layers(lowered.network, dialect), computing_layers(parsed, dialect)
 
 
-def export(example: Example, module: torch.nn.Module, folder: Path) -> bytes:
-    ((name, shape),) = example.inputs.items()
+def export(example: Entry, module: torch.nn.Module, folder: Path) -> bytes:
+    ((name, image),) = example.inputs.items()
     torch.onnx.export(
         module,
-        (torch.randn(2, *shape),),
+        (torch.randn(image.at({BATCH: 2})),),
         folder / "model.onnx",
         input_names=[name],
-        dynamic_axes={name: {0: "N"}},
+        dynamic_axes={name: {0: BATCH}},
         opset_version=17,
         dynamo=False,
     )

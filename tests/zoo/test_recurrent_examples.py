@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.zoo_entries import EXAMPLES
 from tests.closeness import require_close
-from tests.zoo.test_examples import EXAMPLES, load_oracle
+from tests.zoo.entries import load_oracle
 from trtdsl.elaborate import elaborate_file
 from trtdsl.evaluate import evaluate
 from trtdsl.passes import optimize

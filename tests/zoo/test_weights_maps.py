@@ -10,8 +10,10 @@ import torch
 from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
+from benchmarks.zoo_entries import EXAMPLES
 from tests.closeness import require_close
-from tests.zoo.test_examples import EXAMPLES, LARGE, ZOO
+from tests.zoo.entries import ZOO
+from tests.zoo.test_examples import LARGE
 from trtdsl import reference
 from trtdsl.diagnostics import Source
 from trtdsl.elaborate import elaborate

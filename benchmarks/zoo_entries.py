@@ -1,0 +1,124 @@
+"""The lines of `examples/zoo.json`: each a network of the examples, its original, and what it takes.
+
+    {"name": "detr_resnet50", "file": "detr/detr.trtnet", "model": "detr_resnet50", "defines": {},
+     "oracle": "detr/detr.py:detr", "arguments": {"queries": 100},
+     "inputs": {"image": [3, "H", "W"], "mask": {"shape": ["H", "W"], "type": "bool", "mask": true}},
+     "sizes": {"H": [64, 96], "W": [64, 128]}, "tier": "zoo"}
+
+`docs/zoo.md` says what each word means.  Nothing but Python is needed, so that the scripts that run where
+trtdsl is not, and the tests, read the file by the same function.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+BATCH = "N"
+TIERS = ("quick", "zoo", "whole")
+"""Which run compares an entry with its original: `make unit`, `make test`, `make zoo`; each runs those before
+too."""
+TYPES = ("float32", "float16", "int64", "int32", "uint8", "bool")
+
+
+class EntryError(ValueError):
+    """A line of the zoo that says what cannot be."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input: its whole shape, sizes and names of dims, and what its numbers are drawn from.
+
+    Floats are normal, or with ``below`` uniform from ``low``; integers are from ``low`` to ``below``, or
+    those that the text states; with ``mask`` the last axis is 1 (true) at first and then 0, in each row for
+    a length of its own, at least 1.
+    """
+
+    shape: tuple[int | str, ...]
+    type: str = "float32"
+    low: float = 0
+    below: float | None = None
+    mask: bool = False
+
+    def at(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape where dims have these sizes; a sum of dims is written ``P + S``."""
+        return tuple(size if isinstance(size, int) else _sum(size, sizes) for size in self.shape)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line.
+
+    ``sizes`` are those of dims at which the original is compared, where those of the text are too large;
+    ``keep`` and ``unread`` are patterns of keys: of parameters that keep the values of the constructor, and
+    of those that the checkpoint has and the network does not need.
+    """
+
+    name: str
+    file: str
+    model: str
+    oracle: str
+    inputs: Mapping[str, Input]
+    defines: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    keep: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    int8: bool = False
+    tier: str = "whole"
+
+    @property
+    def path(self) -> Path:
+        return EXAMPLES / self.file
+
+    def in_tier(self, tier: str) -> bool:
+        """Whether a run of that tier compares the entry."""
+        return TIERS.index(self.tier) <= TIERS.index(tier)
+
+
+def read_zoo(path: Path = EXAMPLES / "zoo.json") -> dict[str, Entry]:
+    """The entries of a file by name."""
+    found: dict[str, Entry] = {}
+    for line in json.loads(path.read_text(encoding="utf-8")):
+        entry = entry_of(line)
+        if entry.name in found:
+            raise EntryError(f"{path.name} has two entries named {entry.name}")
+        found[entry.name] = entry
+    return found
+
+
+def entry_of(line: Mapping[str, Any]) -> Entry:
+    """An entry as JSON has it."""
+    name = str(line.get("name", "an entry without a name"))
+    unknown = line.keys() - Entry.__dataclass_fields__.keys()
+    if unknown:
+        raise EntryError(f"{name}: unknown {', '.join(sorted(unknown))}")
+    if line.get("tier", "whole") not in TIERS:
+        raise EntryError(f"{name}: the tier must be {', '.join(TIERS)}, not {line['tier']}")
+    fields: dict[str, Any] = dict(line)
+    fields |= {key: tuple(line[key]) for key in ("keep", "unread") if key in line}
+    fields["sizes"] = {dim: tuple(found) for dim, found in line.get("sizes", {}).items()}
+    fields["inputs"] = {each: input_of(f"{name}: {each}", stated) for each, stated in line["inputs"].items()}
+    return Entry(**fields)
+
+
+def input_of(where: str, stated: Any) -> Input:
+    """An input as JSON has it: a shape, or an object with one; without the batch, unless it names that."""
+    fields: dict[str, Any] = dict(stated) if isinstance(stated, Mapping) else {"shape": stated}
+    unknown = fields.keys() - {*Input.__dataclass_fields__, "batch"}
+    if unknown:
+        raise EntryError(f"{where}: unknown {', '.join(sorted(unknown))}")
+    if fields.get("type", "float32") not in TYPES:
+        raise EntryError(f"{where}: the type must be one of {', '.join(TYPES)}, not {fields['type']}")
+    shape = tuple(fields.pop("shape"))
+    batched = fields.pop("batch", BATCH not in shape)
+    return Input(shape=(BATCH, *shape) if batched else shape, **fields)
+
+
+def _sum(dim: str, sizes: Mapping[str, int]) -> int:
+    parts = [part.strip() for part in dim.split("+")]
+    return sum(int(part) if part.isdigit() else sizes[part] for part in parts)
