@@ -34,6 +34,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from zoo_entries import read_zoo
+
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
 MODELS = ("resnet18", "resnet50", "mobilenet_v2", "vgg16", "densenet121")
@@ -90,10 +92,9 @@ class Case:
     @property
     def example(self) -> list[str]:
         """The arguments by which trtdsl knows the model."""
-        zoo = json.loads((EXAMPLES / "zoo.json").read_text())
-        (entry,) = (each for each in zoo if each["name"] == self.model)
-        defines = [f"-D{name}={json.dumps(value)}" for name, value in entry["defines"].items()]
-        return [str(EXAMPLES / entry["file"]), "-m", entry["model"], *defines]
+        entry = read_zoo()[self.model]
+        defines = [f"-D{name}={json.dumps(value)}" for name, value in entry.defines.items()]
+        return [str(entry.path), "-m", entry.model, *defines]
 
     def commands(self) -> dict[str, list[str]]:
         """Each route's process. The builder alone comes after the exporter, whose file it reads."""

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 from gpu_calibrator import entropy_calibrator
 from gpu_variants import Variant, read_variants
+from zoo_entries import EXAMPLES, Entry, read_zoo
 
 import trtdsl
 from trtdsl.compile import check_file, compile_graph
@@ -47,7 +48,6 @@ from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.manifest import Binding, Manifest, load_manifest
 from trtdsl.verification.engine import EngineLike
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 BATCHES = (1, 8, 32)
 ROUNDS = 3
@@ -115,13 +115,13 @@ class Bench:
         if self.options.cache:
             self.options.cache.write_bytes(self._cache)
 
-    def compile(self, example: dict[str, Any], precision: str, variant: Variant, row: Row) -> Path:
-        folder = self.options.refdir / example["name"]
+    def compile(self, entry: Entry, precision: str, variant: Variant, row: Row) -> Path:
+        folder = self.options.refdir / entry.name
         engine = folder / f"{precision}.engine"
         checked = check_file(
-            EXAMPLES / example["file"],
+            entry.path,
             folder / "state.safetensors",
-            CheckOptions(model=example["model"], defines=example["defines"]),
+            CheckOptions(model=entry.model, defines=entry.defines),
         )
         begin = time.monotonic()
         recipe = recipe_of(precision, folder, variant)
@@ -133,24 +133,20 @@ class Bench:
         self.keep_timings()
         return engine
 
-    def onnx_engine(
-        self, example: dict[str, Any], precision: str, ours: Manifest, row: Row
-    ) -> tuple[Any, Manifest]:
+    def onnx_engine(self, entry: Entry, precision: str, ours: Manifest, row: Row) -> tuple[Any, Manifest]:
         """The engine of the ONNX route, and what its manifest would be; one for all variants."""
-        if self._onnx is None or self._onnx[:2] != (example["name"], precision):
-            self._onnx = (example["name"], precision, self.build_onnx(example, precision, ours, row))
+        if self._onnx is None or self._onnx[:2] != (entry.name, precision):
+            self._onnx = (entry.name, precision, self.build_onnx(entry, precision, ours, row))
         return self._onnx[2]
 
-    def build_onnx(
-        self, example: dict[str, Any], precision: str, ours: Manifest, row: Row
-    ) -> tuple[Any, Manifest]:
+    def build_onnx(self, entry: Entry, precision: str, ours: Manifest, row: Row) -> tuple[Any, Manifest]:
         """The engine that TensorRT's own parser leads to, and what its manifest would be."""
         trt = self.dialect.trt
         begin = time.monotonic()
         builder = self.dialect.create_builder()
         network = self.dialect.create_network(builder)
         parser = trt.OnnxParser(network, self.dialect.log.logger)
-        model = (self.options.refdir / example["name"] / "model.onnx").read_bytes()
+        model = (self.options.refdir / entry.name / "model.onnx").read_bytes()
         if not parser.parse(model):
             raise RuntimeError(f"ONNX parser: {parser.get_error(0)}")
         config = builder.create_builder_config()
@@ -162,7 +158,7 @@ class Bench:
             profile.set_shape(name, *shapes)
         config.add_optimization_profile(profile)
         if precision == "int8":
-            with np.load(self.options.refdir / example["name"] / "calibration.npz") as stored:
+            with np.load(self.options.refdir / entry.name / "calibration.npz") as stored:
                 data = dict(stored)
             _, (batch, *_), _ = next(iter(ours.profiles[0].inputs.values()))
             calibrator = entropy_calibrator(trt, data, batch)
@@ -180,11 +176,11 @@ class Bench:
 
     # Running
 
-    def measure(self, example: dict[str, Any], engine: Engine, onnx: Engine | None, row: Row) -> None:
-        with np.load(self.options.refdir / example["name"] / "data.npz") as stored:
+    def measure(self, entry: Entry, engine: Engine, onnx: Engine | None, row: Row) -> None:
+        with np.load(self.options.refdir / entry.name / "data.npz") as stored:
             data = dict(stored)
         for batch in BATCHES:
-            inputs = {name: data[f"input.{name}"][:batch] for name in example["inputs"]}
+            inputs = {name: data[f"input.{name}"][:batch] for name in entry.inputs}
             count = len(data["output"]) * batch // max(BATCHES)
             expected = data["output"][:count]
             if self.options.errors_only:
@@ -219,19 +215,19 @@ class Bench:
         repeated = medians["ours_graph"]
         row.noise[batch] = (max(repeated) - min(repeated)) / statistics.median(repeated)
 
-    def verify(self, example: dict[str, Any], engine: EngineLike | Path, row: Row) -> None:
+    def verify(self, entry: Entry, engine: EngineLike | Path, row: Row) -> None:
         """What ``trtdsl verify --engine`` says of the engine, without PyTorch."""
-        folder = self.options.refdir / example["name"]
+        folder = self.options.refdir / entry.name
         output = load_manifest(folder / f"{row.precision}.engine").outputs[0].name
         with np.load(folder / "data.npz") as stored:
-            arrays = {name: stored[f"input.{name}"] for name in example["inputs"]}
+            arrays = {name: stored[f"input.{name}"] for name in entry.inputs}
             np.savez(folder / "expected.npz", **arrays, **{output: stored["output"]})
         found = trtdsl.verify(
-            EXAMPLES / example["file"],
+            entry.path,
             outputs=folder / "expected.npz",
             engine=engine,
-            model=example["model"],
-            defines=example["defines"],
+            model=entry.model,
+            defines=entry.defines,
         )
         row.verified = f"{'equal' if found.equal else 'differs'} within {found.tolerance:g}"
 
@@ -256,10 +252,10 @@ class Bench:
 
     # The whole
 
-    def work(self, example: dict[str, Any], precision: str, variant: Variant) -> Row:
-        row = Row(example["name"], precision, variant.name)
+    def work(self, entry: Entry, precision: str, variant: Variant) -> Row:
+        row = Row(entry.name, precision, variant.name)
         try:
-            self._work(example, precision, variant, row)
+            self._work(entry, precision, variant, row)
         except DiagnosticError as error:
             row.failure = str(error)
         except Exception:
@@ -267,31 +263,31 @@ class Bench:
             row.failure = traceback.format_exc()
         return row
 
-    def _work(self, example: dict[str, Any], precision: str, variant: Variant, row: Row) -> None:
-        path = self.compile(example, precision, variant, row)
-        both = example["name"] in self.options.onnx and not self.options.errors_only
+    def _work(self, entry: Entry, precision: str, variant: Variant, row: Row) -> None:
+        path = self.compile(entry, precision, variant, row)
+        both = entry.name in self.options.onnx and not self.options.errors_only
         if both and self.options.onnx_first:
             self._cache = b""
-            built = self.onnx_engine(example, precision, load_manifest(path), row)
-            path = self.compile(example, precision, variant, row)
+            built = self.onnx_engine(entry, precision, load_manifest(path), row)
+            path = self.compile(entry, precision, variant, row)
             data, manifest = read_engine(path)
         else:
             data, manifest = read_engine(path)
-            built = self.onnx_engine(example, precision, manifest, row) if both else None
+            built = self.onnx_engine(entry, precision, manifest, row) if both else None
         if self.options.dry_run:
             return
         engine = Engine(data, manifest, self.dialect)
         onnx = Engine(*built, self.dialect) if built else None
-        if example["name"] in self.options.inspect:
-            with np.load(self.options.refdir / example["name"] / "data.npz") as stored:
-                inputs = {each: stored[f"input.{each}"][:PROFILED_BATCH] for each in example["inputs"]}
+        if entry.name in self.options.inspect:
+            with np.load(self.options.refdir / entry.name / "data.npz") as stored:
+                inputs = {each: stored[f"input.{each}"][:PROFILED_BATCH] for each in entry.inputs}
             for kind, each in {"trtdsl": engine, "onnx": onnx}.items():
                 if each:
                     self.inspect(f"{label(row)} {kind}", each)
                     self.layer_times(f"{label(row)} {kind}", each, inputs)
-        self.measure(example, engine, onnx, row)
+        self.measure(entry, engine, onnx, row)
         if precision != "int8":  # whose manifest says how far off it is only where it was compiled with data
-            self.verify(example, path, row)
+            self.verify(entry, path, row)
 
 
 def profiler_of(trt: Any) -> Any:
@@ -465,9 +461,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
     options = parser.parse_args()
-    zoo = {entry["name"]: entry for entry in json.loads(options.zoo.read_text())}
-    options.zoo = zoo
-    options.models = list(zoo) if options.models == "all" else options.models.split(",")
+    options.zoo = read_zoo(options.zoo)
+    options.models = list(options.zoo) if options.models == "all" else options.models.split(",")
     options.onnx = options.models if options.onnx == "all" else options.onnx.split(",")
     options.inspect = options.inspect.split(",")
     options.precisions = options.precisions.split(",")

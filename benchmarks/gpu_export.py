@@ -24,7 +24,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LIMITS = {"float32": 1e-5, "float16": 1e-2, "int8": 5e-2}
 """Relative L2 error allowed; random networks have no sharper one for narrow types."""
 
@@ -76,19 +75,19 @@ def from_zoo(name: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """A model with its module's random weights, inputs, and the module's outputs."""
     import gpu_reference
     import torch
+    from zoo_entries import read_zoo
 
     from trtdsl.elaborate import elaborate_file
     from trtdsl.weights import bind
 
-    zoo = json.loads((EXAMPLES / "zoo.json").read_text(encoding="utf-8"))
-    example = next(each for each in zoo if each["name"] == name)
-    module = gpu_reference.make_module(example, "cpu")
+    entry = read_zoo()[name]
+    module = gpu_reference.make_module(entry, "cpu")
     state = {key: value.numpy() for key, value in module.state_dict().items()}
-    graph = elaborate_file(EXAMPLES / example["file"], model=example["model"], defines=example["defines"])
-    tensors = gpu_reference.inputs_of(example, 4, "cpu")
+    graph = elaborate_file(entry.path, model=entry.model, defines=entry.defines)
+    tensors = gpu_reference.inputs_of(entry, 4, "cpu")
     with torch.inference_mode():
-        y = module.double()(*(x.double() for x in tensors))
-    inputs = dict(zip(example["inputs"], (x.numpy() for x in tensors), strict=True))
+        y = gpu_reference.first(module.double()(*gpu_reference.cast(tensors, torch.float64)))
+    inputs = dict(zip(entry.inputs, (x.numpy() for x in tensors), strict=True))
     return bind(graph, state).graph, inputs, {graph.outputs[0].name: y.numpy()}
 
 

@@ -9,26 +9,24 @@ that `gpu_reference.py` made, and leaves a `ranges.json` beside it.  A model tha
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+from zoo_entries import EXAMPLES, Entry, read_zoo
 
 
-def calibrate(example: dict[str, Any], folder: Path) -> None:
+def calibrate(entry: Entry, folder: Path) -> None:
     """Write the ranges of one model."""
     command = [sys.executable, "-m", "trtdsl", "calibrate"]
     command += [
-        str(EXAMPLES / example["file"]),
+        str(entry.path),
         str(folder / "state.safetensors"),
         "--model",
-        example["model"],
+        entry.model,
     ]
-    for name, value in example["defines"].items():
+    for name, value in entry.defines.items():
         command += ["-D", f"{name}={value}"]
     command += ["--calibrate", str(folder / "calibration.npz"), "-o", str(folder / "ranges.json")]
     subprocess.run(command, check=True)
@@ -40,7 +38,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
     parser.add_argument("--models", required=True, help="names of the zoo")
     options = parser.parse_args()
-    zoo = {entry["name"]: entry for entry in json.loads(options.zoo.read_text())}
+    zoo = read_zoo(options.zoo)
     for name in options.models.split(","):
         folder = options.refdir / name
         if (folder / "ranges.json").exists() or not (folder / "done").exists():

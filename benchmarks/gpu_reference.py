@@ -18,11 +18,13 @@ import copy
 import importlib
 import importlib.util
 import json
+import re
 import statistics
 import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from zoo_entries import BATCH, EXAMPLES, Entry, EntryError, read_zoo
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 BATCHES = (1, 8, 32)
 SAMPLES = 64
@@ -52,7 +54,7 @@ def load_oracle(oracle: str) -> Any:
     return getattr(module, name)
 
 
-def make_module(example: dict[str, Any], device: str) -> nn.Module:
+def make_module(entry: Entry, device: str) -> nn.Module:
     """The model with random weights; its batch norms are calibrated on random inputs, so that activations
     keep their size through the network as trained ones do.
 
@@ -61,14 +63,14 @@ def make_module(example: dict[str, Any], device: str) -> nn.Module:
     network, whose errors then say nothing about the engine (PyTorch's own float32 is off by 3.5e-5).
     """
     torch.manual_seed(0)
-    module = load_oracle(example["oracle"])(**example["arguments"]).to(device).eval()
+    module = load_oracle(entry.oracle)(**entry.arguments).to(device).eval()
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.3, 0.7)
         nn.init.normal_(norm.bias, std=0.2)
     hooks = [norm.register_forward_pre_hook(calibrate) for norm in norms]
     with torch.no_grad():
-        module(*inputs_of(example, 8, device))
+        module(*inputs_of(entry, 8, device))
     for hook in hooks:
         hook.remove()
     return module
@@ -82,47 +84,69 @@ def calibrate(norm: nn.Module, arguments: tuple[torch.Tensor]) -> None:
     norm.running_mean.copy_(0.3 * square.sqrt() * torch.randn_like(square))
 
 
-def inputs_of(example: dict[str, Any], batch: int, device: str) -> list[torch.Tensor]:
-    """Normal noise, the same numbers for a smaller batch."""
-    generator = torch.Generator().manual_seed(1)
-    shapes = example["inputs"].values()
-    return [torch.randn(max(BATCHES), *shape, generator=generator)[:batch].to(device) for shape in shapes]
+def inputs_of(entry: Entry, batch: int, device: str) -> list[torch.Tensor]:
+    """Random inputs, the same numbers for a smaller batch."""
+    whole = drawn(entry, max(BATCHES), seed=1)
+    return [torch.from_numpy(array[:batch].copy()).to(device) for array in whole.values()]
 
 
-def write_data(folder: Path, example: dict[str, Any], module: nn.Module, device: str) -> torch.Tensor:
+def drawn(entry: Entry, batch: int, seed: int) -> dict[str, Any]:
+    """Arrays for all inputs of an entry, whose samples stand along the first axis."""
+    for name, each in entry.inputs.items():
+        if each.shape[0] != BATCH:
+            raise EntryError(f"{entry.name}: the samples of {name} do not stand along its first axis")
+    sizes = {**optima(entry), BATCH: batch}
+    return {name: each.draw(sizes, seed * 1000 + i) for i, (name, each) in enumerate(entry.inputs.items())}
+
+
+def optima(entry: Entry) -> dict[str, int]:
+    """The size of each dim: what the text is tuned for, where it states that by a number, or the last at
+    which the entry compares."""
+    text = entry.path.read_text(encoding="utf-8")
+    stated = {dim: int(best) for dim, best in re.findall(r"dim (\w+) = \d+ \.\. (\d+) \.\. \d+", text)}
+    return {**{dim: sizes[-1] for dim, sizes in entry.sizes.items()}, **stated}
+
+
+def cast(tensors: Iterable[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    """The floating ones in another dtype."""
+    return [x.to(dtype) if x.is_floating_point() else x for x in tensors]
+
+
+def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> torch.Tensor:
     """Weights, inputs, and outputs in float64 for the largest batch; the outputs are returned too."""
     state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     save_file(state, folder / "state.safetensors")
-    inputs = inputs_of(example, max(BATCHES), device)
+    inputs = inputs_of(entry, max(BATCHES), device)
     exact = copy.deepcopy(module).double()
     with torch.inference_mode():
-        found = [exact(*(x[i : i + 8].double() for x in inputs)) for i in range(0, max(BATCHES), 8)]
+        found = [
+            exact(*cast((x[i : i + 8] for x in inputs), torch.float64)) for i in range(0, max(BATCHES), 8)
+        ]
     output = torch.cat([first(y) for y in found])
-    arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(example["inputs"], inputs, strict=True)}
+    arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(entry.inputs, inputs, strict=True)}
     np.savez(folder / "data.npz", output=output.cpu().numpy(), **arrays)
     return output
 
 
-def write_calibration(folder: Path, example: dict[str, Any]) -> None:
+def write_calibration(folder: Path, entry: Entry) -> None:
     """Inputs that are none of the data's."""
-    generator = torch.Generator().manual_seed(2)
-    shapes = example["inputs"].items()
-    arrays = {n: torch.randn(SAMPLES, *shape, generator=generator).numpy() for n, shape in shapes}
-    np.savez(folder / "calibration.npz", **arrays)
+    np.savez(folder / "calibration.npz", **drawn(entry, SAMPLES, seed=2))
 
 
 def first(output: Any) -> torch.Tensor:
-    """A module's output, or the first of several."""
-    return output if isinstance(output, torch.Tensor) else next(iter(output))
+    """A module's output, or the first of several: of a tuple, a list or a mapping."""
+    while not isinstance(output, torch.Tensor):
+        output = next(iter(output.values() if isinstance(output, Mapping) else output))
+    return output
 
 
-def write_onnx(folder: Path, example: dict[str, Any], module: nn.Module, device: str) -> None:
-    names = list(example["inputs"])
+def write_onnx(folder: Path, entry: Entry, module: nn.Module, device: str) -> None:
+    names = list(entry.inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
-            tuple(inputs_of(example, 2, device)),
+            tuple(inputs_of(entry, 2, device)),
             folder / "model.onnx",
             input_names=names,
             output_names=["output"],
@@ -132,7 +156,7 @@ def write_onnx(folder: Path, example: dict[str, Any], module: nn.Module, device:
         )
 
 
-def time_torch(example: dict[str, Any], module: nn.Module, expected: torch.Tensor) -> dict[str, Any]:
+def time_torch(entry: Entry, module: nn.Module, expected: torch.Tensor) -> dict[str, Any]:
     """PyTorch in float16: median milliseconds, eager and as a CUDA graph, by batch, and the relative error.
 
     In channels_last, which its convolutions are fastest in, unless the module cannot run on it.
@@ -141,20 +165,20 @@ def time_torch(example: dict[str, Any], module: nn.Module, expected: torch.Tenso
     layout = torch.channels_last
     with torch.inference_mode():
         try:
-            first(half.to(memory_format=layout)(*halves(example, 1, layout)))
+            first(half.to(memory_format=layout)(*halves(entry, 1, layout)))
         except RuntimeError:  # `view` wants what is contiguous
             layout = torch.contiguous_format
             half = half.to(memory_format=layout)
         found = torch.cat(
             [
-                first(half(*(x[i : i + 8] for x in halves(example, max(BATCHES), layout))))
+                first(half(*(x[i : i + 8] for x in halves(entry, max(BATCHES), layout))))
                 for i in range(0, max(BATCHES), 8)
             ]
         )
         error = float((found.double() - expected).norm() / expected.norm())
         times: dict[str, Any] = {"eager": {}, "graph": {}, "error": error, "layout": str(layout)}
         for batch in BATCHES:
-            run = _runner(half, halves(example, batch, layout))
+            run = _runner(half, halves(entry, batch, layout))
             times["eager"][str(batch)] = median_ms(run)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
@@ -163,8 +187,9 @@ def time_torch(example: dict[str, Any], module: nn.Module, expected: torch.Tenso
     return times
 
 
-def halves(example: dict[str, Any], batch: int, layout: torch.memory_format) -> list[torch.Tensor]:
-    return [x.half().to(memory_format=layout) for x in inputs_of(example, batch, "cuda")]
+def halves(entry: Entry, batch: int, layout: torch.memory_format) -> list[torch.Tensor]:
+    inputs = cast(inputs_of(entry, batch, "cuda"), torch.float16)
+    return [x.to(memory_format=layout) if x.dim() == 4 else x for x in inputs]
 
 
 def _runner(module: nn.Module, inputs: list[torch.Tensor]) -> Any:
@@ -192,16 +217,16 @@ def median_ms(run: Any, rounds: int = 60) -> float:
     return statistics.median(found)
 
 
-def make(example: dict[str, Any], folder: Path, device: str, errors_only: bool) -> None:
+def make(entry: Entry, folder: Path, device: str, errors_only: bool) -> None:
     """Everything about one model; ``done`` is written last."""
     folder.mkdir(parents=True, exist_ok=True)
-    module = make_module(example, device)
-    expected = write_data(folder, example, module, device)
-    write_calibration(folder, example)
+    module = make_module(entry, device)
+    expected = write_data(folder, entry, module, device)
+    write_calibration(folder, entry)
     if not errors_only:
-        write_onnx(folder, example, module, device)
+        write_onnx(folder, entry, module, device)
     if device == "cuda" and not errors_only:
-        (folder / "torch.json").write_text(json.dumps(time_torch(example, module, expected)))
+        (folder / "torch.json").write_text(json.dumps(time_torch(entry, module, expected)))
     (folder / "done").touch()
 
 
@@ -213,7 +238,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--errors-only", action="store_true", help="no ONNX file and no times")
     options = parser.parse_args()
-    zoo = {entry["name"]: entry for entry in json.loads(options.zoo.read_text())}
+    zoo = read_zoo(options.zoo)
     names = list(zoo) if options.models == "all" else options.models.split(",")
     torch.backends.cudnn.benchmark = True
     options.outdir.mkdir(parents=True, exist_ok=True)

@@ -20,10 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from zoo_entries import EXAMPLES, Entry, read_zoo
+
 from trtdsl.precision.placement import PLACEMENTS, Placement
 from trtdsl.recipe import Recipe
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SAMPLES = 8
 
 
@@ -57,7 +58,7 @@ def read_variants(path: Path | None) -> list[Variant]:
     return [Variant(name, **fields) for name, fields in json.loads(path.read_text()).items()]
 
 
-def expected_error(example: dict[str, Any], folder: Path, variant: Variant) -> float:
+def expected_error(entry: Entry, folder: Path, variant: Variant) -> float:
     """The relative L2 error of the first output, with the graph quantised as it is for TensorRT 8.5."""
     import numpy as np
 
@@ -71,15 +72,15 @@ def expected_error(example: dict[str, Any], folder: Path, variant: Variant) -> f
     from trtdsl.reference import run
     from trtdsl.types import DType
 
-    options = CheckOptions(model=example["model"], defines=example["defines"])
-    graph = optimize(check_file(EXAMPLES / example["file"], folder / "state.safetensors", options).graph)
+    options = CheckOptions(model=entry.model, defines=entry.defines)
+    graph = optimize(check_file(entry.path, folder / "state.safetensors", options).graph)
     recipe = Recipe(precision="int8", scales=folder / "ranges.json", **variant.recipe)
     policy = dataclasses.replace(policy_of(recipe, ()), placement=variant.changed)
     ranges = read_ranges(folder / "ranges.json")
     balanced = equalise(graph, ranges, policy.chosen(graph), products=False)
     found = quantize(balanced.graph, balanced.ranges, policy, DType.FLOAT16).graph
     with np.load(folder / "data.npz") as stored:
-        inputs = {name: stored[f"input.{name}"][:SAMPLES] for name in example["inputs"]}
+        inputs = {name: stored[f"input.{name}"][:SAMPLES] for name in entry.inputs}
         wanted = stored["output"][:SAMPLES]
     output = next(iter(run(found, inputs).values())).numpy()
     return float(np.linalg.norm(output - wanted) / np.linalg.norm(wanted))
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
     parser.add_argument("--models", required=True, help="names of the zoo")
     options = parser.parse_args()
-    zoo = {entry["name"]: entry for entry in json.loads(options.zoo.read_text())}
+    zoo = read_zoo(options.zoo)
     for name in options.models.split(","):
         folder = options.refdir / name
         found = {

@@ -29,6 +29,7 @@ from zlib import crc32
 
 import numpy as np
 from compile_time import parsed
+from zoo_entries import BATCH, EXAMPLES, read_zoo
 
 from trtdsl.elaborate import elaborate_file
 from trtdsl.importers.checking import checked
@@ -46,7 +47,6 @@ from trtdsl.trt.sketch import SketchNetwork
 from trtdsl.types import evaluate_shape
 
 HERE = Path(__file__).resolve().parent
-EXAMPLES = HERE.parent / "examples"
 CAPTURES = HERE.parent / "tests" / "importers" / "captures"
 OLDEST = RELEASES[0]
 FAMILIES = (
@@ -58,10 +58,11 @@ FAMILIES = (
 """One of each family of ``examples/zoo.json``: its other models have the same layers in other numbers."""
 
 TEXTS = (
-    *(("bert", "all_minilm_l6_v2"), ("gpt2", "distilgpt2"), ("llama", "tinyllama"), ("t5", "t5_small")),
-    *(("lstm", "language_model"), ("lstm", "recurrence"), ("yolo", "yolov8n")),
+    *(("bert/bert", "all_minilm_l6_v2"), ("gpt2/gpt2", "distilgpt2"), ("llama/llama", "tinyllama")),
+    *(("t5/t5", "t5_small"), ("lstm/lstm", "language_model"), ("lstm/lstm", "recurrence")),
+    ("yolo/yolov8", "yolov8n"),
 )
-"""Examples that are not in ``zoo.json``: the folder, and which model of its text."""
+"""Examples of texts, sequences and boxes: the file, and which of its models."""
 
 BY_ONNX = (
     *FAMILIES,
@@ -196,14 +197,12 @@ def valued(graph: Graph) -> Graph:
 
 
 def examples() -> Iterator[tuple[str, str, Graph]]:
-    zoo = {entry["name"]: entry for entry in json.loads((EXAMPLES / "zoo.json").read_text())}
+    zoo = read_zoo()
     for name in FAMILIES:
         entry = zoo[name]
-        file = EXAMPLES / entry["file"]
-        yield name, "example", elaborate_file(file, model=entry["model"], defines=entry["defines"])
-    for folder, model in TEXTS:
-        (file,) = (EXAMPLES / folder).glob("*.trtnet")
-        yield model, "example", elaborate_file(file, model=model)
+        yield name, "example", elaborate_file(entry.path, model=entry.model, defines=entry.defines)
+    for file, model in TEXTS:
+        yield model, "example", elaborate_file(EXAMPLES / f"{file}.trtnet", model=model)
 
 
 def captures() -> Iterator[tuple[str, str, Graph]]:
@@ -279,9 +278,9 @@ def module_of(name: str) -> tuple[Any, Any, Any]:
         inputs = case.inputs(2)
         axes = tuple(dict.fromkeys((0, 1) if x.ndim == 2 else (0,), dynamic) for x in inputs)
         return case.build().eval(), inputs, (axes,)
-    entry = next(each for each in json.loads((EXAMPLES / "zoo.json").read_text()) if each["name"] == name)
-    inputs = tuple(torch.randn(2, *shape) for shape in entry["inputs"].values())
-    return oracle(entry["oracle"], entry["arguments"]), inputs, ({0: dynamic},) * len(inputs)
+    entry = read_zoo()[name]
+    inputs = tuple(torch.from_numpy(each.draw({BATCH: 2}, seed=0)) for each in entry.inputs.values())
+    return oracle(entry.oracle, entry.arguments), inputs, ({0: dynamic},) * len(inputs)
 
 
 def oracle(path: str, arguments: Mapping[str, Any]) -> Any:

@@ -5,8 +5,8 @@
      "inputs": {"image": [3, "H", "W"], "mask": {"shape": ["H", "W"], "type": "bool", "mask": true}},
      "sizes": {"H": [64, 96], "W": [64, 128]}, "tier": "zoo"}
 
-`docs/zoo.md` says what each word means.  Nothing but Python is needed, so that the scripts that run where
-trtdsl is not, and the tests, read the file by the same function.
+`docs/zoo.md` says what each word means.  Nothing but numpy is needed, so that the scripts that run where
+trtdsl is not, and the tests, read the file and draw inputs by the same functions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BATCH = "N"
@@ -47,6 +50,29 @@ class Input:
     def at(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape where dims have these sizes; a sum of dims is written ``P + S``."""
         return tuple(size if isinstance(size, int) else _sum(size, sizes) for size in self.shape)
+
+    def draw(
+        self,
+        sizes: Mapping[str, int],
+        seed: int,
+        stated: tuple[float, float] | None = None,
+    ) -> npt.NDArray[Any]:
+        """Random numbers; ``stated`` are the least and the greatest that the text takes."""
+        random, shape = np.random.default_rng(seed), self.at(sizes)
+        if self.mask:
+            lengths = random.integers(1, shape[-1], (*shape[:-1], 1), endpoint=True)
+            return (np.arange(shape[-1]) < lengths).astype(self.type)
+        if self.below is not None:
+            return random.uniform(self.low, self.below, shape).astype(self.type)
+        if stated is not None:
+            low, high = stated
+            return random.uniform(low, high + (not self.is_floating), shape).astype(self.type)
+        drawn = random.standard_normal(shape) if self.is_floating else random.integers(0, 2, shape)
+        return drawn.astype(self.type)
+
+    @property
+    def is_floating(self) -> bool:
+        return self.type.startswith("float")
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,56 @@ def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
     assert "## lenet float16 failed" in (tmp_path / "out" / "gpu.md").read_text()
 
 
+TYPED = """
+import torch
+from torch import nn
+
+
+class Typed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.out = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, ids, scale):
+        y = self.out(self.words(ids) * scale)
+        return {"y": y, "best": y.argmax(-1)}
+"""
+TYPED_TEXT = """model typed {
+  dim N = 1 .. 8 .. 64
+  dim L = 1 .. 5 .. 16
+  input ids: int64[N, L]
+  input scale: float32[N, 1, 4]
+  output y = (ids -> words: Embedding(9, 4)) * scale -> out: Linear(3)
+}
+"""
+
+
+def test_references_are_made_of_typed_inputs_and_several_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "typed.py").write_text(TYPED)
+    (tmp_path / "typed.trtnet").write_text(TYPED_TEXT)
+    entry = {
+        "name": "typed",
+        "file": str(tmp_path / "typed.trtnet"),
+        "model": "typed",
+        "oracle": f"{tmp_path / 'typed.py'}:Typed",
+        "inputs": {"ids": {"shape": ["L"], "type": "int64", "below": 9}, "scale": [1, 4]},
+    }
+    (tmp_path / "zoo.json").write_text(json.dumps([entry]))
+    options = ("--zoo", tmp_path / "zoo.json", "--models", "typed", "--device", "cpu", "--errors-only")
+    run(load("gpu_reference", monkeypatch), monkeypatch, tmp_path, *options)
+    with np.load(tmp_path / "typed" / "data.npz") as stored:
+        data = dict(stored)
+    assert (data["input.ids"].shape, data["input.ids"].dtype) == ((32, 5), np.dtype("int64"))
+    assert (data["output"].shape, data["output"].dtype) == ((32, 5, 3), np.dtype("float64"))
+    state = check_file(tmp_path / "typed.trtnet", tmp_path / "typed" / "state.safetensors").graph
+    lowered = lower(state)
+    inputs = {name: torch.from_numpy(data[f"input.{name}"]) for name in ("ids", "scale")}
+    (found,) = evaluate(lowered.network, inputs, weights=lowered.weights).values()
+    assert np.allclose(found.numpy(), data["output"], atol=1e-5)
+
+
 class OnTheCPU:
     """What the network of an engine computes, in the engine's place."""
 

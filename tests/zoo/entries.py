@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.zoo_entries import BATCH, EXAMPLES, Entry, Input, read_zoo
+from benchmarks.zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 from trtdsl.elaborate import elaborate_file
 from trtdsl.ir import Graph, Value
 
@@ -152,23 +151,6 @@ def random_inputs(
 ) -> dict[str, torch.Tensor]:
     """Inputs whose samples differ from each other."""
     return {
-        name: _drawn(each, each.at(sizes), graph.ranges.get(name), seed + crc32(name.encode()))
+        name: torch.from_numpy(each.draw(sizes, seed + crc32(name.encode()), graph.ranges.get(name)))
         for name, each in entry.inputs.items()
     }
-
-
-def _drawn(each: Input, shape: tuple[int, ...], stated: Any, seed: int) -> torch.Tensor:
-    random = np.random.default_rng(seed)
-    dtype = getattr(torch, each.type)
-    if each.mask:
-        lengths = random.integers(1, shape[-1], shape[:-1], endpoint=True)
-        return torch.from_numpy(np.arange(shape[-1]) < lengths[..., None]).to(dtype)
-    if each.below is not None:
-        drawn = random.uniform(each.low, each.below, shape)
-    elif stated is not None:
-        drawn = random.uniform(stated.low, stated.high + (not dtype.is_floating_point), shape)
-    elif dtype.is_floating_point:
-        drawn = random.standard_normal(shape)
-    else:
-        drawn = random.integers(0, 2, shape)
-    return torch.from_numpy(np.asarray(drawn)).to(dtype)
