@@ -145,7 +145,7 @@ def _rows(subject: Subject, options: Any) -> Iterator[dict[str, Any]]:
         for way, words in RECIPES[subject.name].items():
             if _asked({"way": way}, options):
                 yield {"way": way, "who": "trtdsl", **_ours(subject, graph, exact, folder, words)}
-        if subject.name == "minilm" and options.ways is None:
+        if subject.name == "minilm" and _asked({"way": "int8"}, options):
             yield {"way": "int8", "who": "the command", **_command(subject, folder)}
         if options.no_rivals:
             return
