@@ -35,9 +35,13 @@ Data: TypeAlias = "Mapping[str, Array] | Sequence[Mapping[str, Array]]"
 MEMORY = 2**27
 """Bytes that a graph's tensors may take together."""
 
+HELD_OUT = 5
+"""Of so many samples one is kept apart to measure with, where others are what was fitted."""
+
 
 class RecipeData:
-    """The data that a recipe names for a model's inputs: read when they are first asked for, and once."""
+    """The data that a recipe names for a model's inputs: opened when they are first asked for, and once; they
+    stay in their file but for the samples that are run."""
 
     def __init__(self, graph: Graph, recipe: Recipe) -> None:
         self._names = [value.name for value in graph.inputs]
@@ -68,7 +72,7 @@ class Batches:
         if count == 0:
             text = f"the data have {found} samples, and the model takes {self.size} at a time"
             raise UsageError(Diagnostic(text))
-        self._chosen = range(count)
+        self._chosen: Sequence[int] = range(count)
         for batch in self._data:
             _require_sizes(graph, batch, self.size)
 
@@ -91,9 +95,26 @@ class Batches:
     def spread(self, samples: int) -> Batches:
         """At most so many samples of these, from all over the data."""
         count = max(samples // self.size, 1)
+        return self._with(self._chosen[:: math.ceil(len(self) / count)])
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where in the data the first sample of each batch is."""
+        return tuple(index * self.size for index in self._chosen)
+
+    def apart(self, every: int = HELD_OUT) -> tuple[Batches, Batches]:
+        """These without every so manyth, or the last where they are fewer, and that one by itself.
+
+        A single batch is in both.
+        """
+        held = self._chosen[every - 1 :: every] or self._chosen[-1:]
+        kept = {*held}
+        others = [index for index in self._chosen if index not in kept]
+        return self._with(others or self._chosen), self._with(held)
+
+    def _with(self, chosen: Sequence[int]) -> Batches:
         found = Batches.__new__(Batches)
-        found._data, found.size = self._data, self.size
-        found._chosen = self._chosen[:: math.ceil(len(self) / count)]
+        found._data, found.size, found._chosen = self._data, self.size, chosen
         return found
 
     def together(self, graph: Graph, memory: int = MEMORY) -> Groups:

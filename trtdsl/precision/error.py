@@ -26,11 +26,12 @@ Outputs: TypeAlias = "Mapping[str, torch.Tensor]"
 @dataclass(frozen=True)
 class OutputError:
     """The relative L2 error of each output by name, and for each run of ``batch`` samples that of the output
-    which is furthest off."""
+    which is furthest off. ``places`` are the first samples of the runs, by default one after the other."""
 
     outputs: Mapping[str, float]
     runs: tuple[float, ...]
     batch: int = 1
+    places: tuple[int, ...] = ()
 
     @property
     def largest(self) -> float:
@@ -45,6 +46,11 @@ class OutputError:
     def worst(self) -> int:
         """The run that is furthest off."""
         return max(range(len(self.runs)), key=self.runs.__getitem__)
+
+    @property
+    def worst_sample(self) -> int:
+        """Where in the data its first sample is."""
+        return self.places[self.worst] if self.places else self.worst * self.batch
 
 
 def output_error(
@@ -63,7 +69,8 @@ def output_error(
                 totals[name] = totals[name][0] + difference, totals[name][1] + size
         if progress:
             progress(len(runs), len(batches))
-    return OutputError({name: relative(*each) for name, each in totals.items()}, tuple(runs), batches.size)
+    errors = {name: relative(*each) for name, each in totals.items()}
+    return OutputError(errors, tuple(runs), batches.size, batches.places)
 
 
 def _by_run(exact: Outputs, found: Outputs, size: int) -> Iterator[tuple[Outputs, Outputs]]:

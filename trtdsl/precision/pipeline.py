@@ -108,6 +108,10 @@ def narrow(
     if policy.format.needs_ranges and ranges.method == STORED:
         absent = [label for label in policy.chosen(graph) if label not in ranges.layers]
         policy = policy.without(dict.fromkeys(absent, "the checkpoint has no range of it"))
+    fitted, measured = batches, batches
+    if batches is not None and _fits(recipe):
+        # Of the data that weights were rounded for the error is smaller than of others.
+        fitted, measured = batches.apart()
     stored = None
     if recipe.is_of_weights and recipe.scales is not None:
         stored, absent = stored_weights(recipe.scales, graph, policy, around)
@@ -115,7 +119,7 @@ def narrow(
     # Whether a product before a quantised tensor keeps TensorRT 8 from computing in int8 nobody has seen.
     products = dialect is None or dialect.facts.strongly_typed
     way = _Way(
-        graph, _preparation(graph, recipe, ranges, around, batches, products, told, stored), batches, told
+        graph, _preparation(graph, recipe, ranges, around, fitted, products, told, stored), measured, told
     )
     known = way.sensitivities(policy)
     policy = _within_error(way, policy, known, recipe)
@@ -138,7 +142,7 @@ def narrow(
         way.error(found.graph),
         prepared.alphas,
         known,
-        (*_notes(policy.format, around, dialect, targets), *_fitted(recipe)),
+        (*_notes(policy.format, around, dialect, targets), *_fitted(fitted, measured)),
     )
 
 
@@ -273,13 +277,22 @@ def policy_of(recipe: Recipe, targets: Sequence[str], dialect: Dialect | None = 
     return Policy(recipe.precision, keep, allow, names, placement, block=recipe.block)
 
 
-def _fitted(recipe: Recipe) -> Iterator[Diagnostic]:
-    """Says so where the error is measured on what it was made small for."""
-    if recipe.is_of_weights and recipe.scales is None and recipe.chosen_method == "gptq":
-        text = (
-            "weights are rounded for these data: on others the error is larger, up to twice for few samples"
-        )
-        yield Diagnostic(text, severity="note", help=("`--method nearest` is as far off on all",))
+def _fits(recipe: Recipe) -> bool:
+    """Whether weights are rounded for the data, so that the error needs others."""
+    return recipe.is_of_weights and recipe.scales is None and recipe.chosen_method == "gptq"
+
+
+def _fitted(fitted: Batches | None, measured: Batches | None) -> Iterator[Diagnostic]:
+    """Says which of the data weights were rounded for, and which the error is of."""
+    if fitted is None or measured is None or fitted is measured:
+        return
+    used, others = (len(each) * each.size for each in (fitted, measured))
+    if fitted.places == measured.places:
+        text = "weights are rounded for the samples that the error is measured on: on others it is larger"
+        yield Diagnostic(text, severity="note", help=("give more data, of which some are kept apart",))
+    else:
+        text = f"weights are rounded for {used} samples, and the error is of the other {others}"
+        yield Diagnostic(text, severity="note")
 
 
 def _notes(

@@ -43,6 +43,9 @@ from trtdsl.types import DType, shortest
 
 FORMAT = 1
 
+_AT_ONCE = 2**24
+"""Bytes of data that are read together."""
+
 
 @dataclass(frozen=True)
 class LayerRange:
@@ -127,9 +130,14 @@ def digest(data: Mapping[str, npt.NDArray[Any]]) -> str:
     """What tells data from other data: ``sha256:`` of all names, types, shapes and elements."""
     found = hashlib.sha256()
     for name in sorted(data):
-        array = np.ascontiguousarray(data[name])
+        array = data[name]
         found.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        found.update(array.view(np.uint8).data if array.size else b"")
+        array = np.atleast_1d(array)
+        # Part by part they are the same bytes, and need not be in memory together.
+        step = max(_AT_ONCE * len(array) // max(array.nbytes, 1), 1)
+        for start in range(0, len(array), step):
+            part = np.ascontiguousarray(array[start : start + step])
+            found.update(part.view(np.uint8).data if part.size else b"")
     return f"sha256:{found.hexdigest()[:16]}"
 
 

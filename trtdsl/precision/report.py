@@ -212,7 +212,7 @@ def to_dict(report: PrecisionReport) -> dict[str, Any]:
             for each in report.beside
         ]
     if (error := report.error) is not None:
-        worst = {"first_sample": error.worst * error.batch, "error": error.runs[error.worst]}
+        worst = {"first_sample": error.worst_sample, "error": error.runs[error.worst]}
         found["error"] = {"outputs": dict(error.outputs), "samples": error.samples, "worst": worst}
     return found
 
@@ -292,7 +292,7 @@ def _show_error(report: PrecisionReport) -> str:
     if error is None:
         return "unknown without data; `--calibrate` measures it"
     each = ", ".join(f"{size:.2g} of {name}" for name, size in error.outputs.items())
-    place = f"sample {error.worst}" if error.batch == 1 else f"samples from {error.worst * error.batch} on"
+    place = f"sample {error.worst_sample}" if error.batch == 1 else f"samples from {error.worst_sample} on"
     samples = "1 sample" if error.samples == 1 else f"{error.samples} samples"
     worst = f"the worst is {place}, {error.runs[error.worst]:.2g}"
     return f"{each}, in relative L2 on {samples}; {worst}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from trtdsl.types.arrays import np
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     import numpy.typing as npt
+
+_AT_ONCE = 2**22
+"""Elements that are looked at together."""
 
 
 class ValueRange(NamedTuple):
@@ -24,6 +28,15 @@ class ValueRange(NamedTuple):
 
     def stray(self, array: npt.NDArray[Any]) -> tuple[int, ...] | None:
         """The index of the first element outside, NaN being outside of everything, or None."""
+        row = max(math.prod(array.shape[1:]), 1)
+        # Little of an array that lies in a file is to be in memory at a time.
+        step = max(_AT_ONCE // row, 1)
+        for start in range(0, len(array), step) if array.ndim else ():
+            if place := self._stray(array[start : start + step]):
+                return (start + place[0], *place[1:])
+        return None if array.ndim else self._stray(array)
+
+    def _stray(self, array: npt.NDArray[Any]) -> tuple[int, ...] | None:
         low, high = self._ends(array.dtype)
         if array.dtype.kind not in "iuf":
             # bfloat16 and its like warn of comparisons with NaN.
