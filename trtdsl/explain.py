@@ -16,6 +16,7 @@ from trtdsl.compile import check_file, lowered_network, optimized_for
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
 from trtdsl.options import CheckOptions, CompileOptions, WeightFiles
+from trtdsl.recipe import DYNAMIC, WEIGHTS_ONLY
 from trtdsl.types import DType
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def explain_graph(
     """
     recipe = options.recipe
     if recipe is None or recipe.precision is DType.FLOAT32:
-        text = "nothing is to be explained of a model that is computed in its own types"
-        help = "give `--precision int8`, float8, float16 or bfloat16"
+        text = "`explain` says what a precision makes of each layer, and "
+        text += "none is given" if recipe is None else "in float32 every layer is computed in that"
+        named = ("float16", "bfloat16", "int8", "float8", *WEIGHTS_ONLY, *DYNAMIC)
+        help = f"give `--precision` one of {', '.join(named)}, or a `--recipe`"
         raise UsageError(Diagnostic(text, help=(help,)))
     if recipe.is_narrow:
         return _narrow(graph, options, progress)

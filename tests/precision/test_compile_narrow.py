@@ -261,14 +261,27 @@ def test_explain_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert all(0.005 < layer["clipped"] < 0.02 and "alpha" not in layer for layer in found["layers"])
 
 
-@pytest.mark.parametrize("told", [[], ["--precision", "float32"]])
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [([], "none is given"), (["--precision", "float32"], "in float32 every layer is computed in that")],
+)
 def test_there_is_nothing_to_explain(
-    folder: Path, capsys: pytest.CaptureFixture[str], told: list[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], told: list[str], why: str
 ) -> None:
     assert trtdsl("explain", *FILES, *told) == 2
+    said = capsys.readouterr().err
+    assert f"error: `explain` says what a precision makes of each layer, and {why}\n" in said
     assert (
-        "nothing is to be explained of a model that is computed in its own types" in capsys.readouterr().err
+        "give `--precision` one of float16, bfloat16, int8, float8, int4, int8-weights, nvfp4, mxfp8" in said
     )
+
+
+def test_warnings_are_said_by_who_is_quiet(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("--precision", "float8", "--calibrate", "d.npz", "--allow", "float8=*", "-o", "m.engine", "-q")
+    assert trtdsl("compile", *FILES, *told) == 0
+    said = capsys.readouterr()
+    assert said.out == "" and "warning: the default targets begin with sm80" in said.err
+    assert "note: " not in said.err
 
 
 def test_what_is_never_narrow_is_counted(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_nvfp4_is_computed_in_float4(folder: Path, capsys: pytest.CaptureFixture
     told = ("--precision", "nvfp4", "--calibrate", "d.npz", "--target", "sm120")
     assert trtdsl("compile", *FILES, *told) == 0
     lines = closing(capsys)
-    assert lines[0] == "layers   float4_e2m1fn 2, float16 1"
+    assert lines[0] == "layers   nvfp4 2, float16 1"
     assert lines[2] == "pairs    2 tensors are quantised and read back"
     assert "kernels  TensorRT computes 2 of 2 planned layers in nvfp4" in lines
 
@@ -64,7 +64,7 @@ def test_nvfp4_is_computed_in_float4(folder: Path, capsys: pytest.CaptureFixture
 def test_what_computes_mxfp8_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("compile", *FILES, "--precision", "mxfp8", "--target", "sm120") == 0
     lines = closing(capsys)
-    assert lines[0] == "layers   float8_e4m3fn 2, float16 1"
+    assert lines[0] == "layers   mxfp8 2, float16 1"
     assert lines[4:7] == [
         "kernels  TensorRT computes 0 of 2 planned layers in mxfp8",
         *(
@@ -72,6 +72,13 @@ def test_what_computes_mxfp8_is_told(folder: Path, capsys: pytest.CaptureFixture
             for label in ("up", "down")
         ),
     ]
+
+
+def test_explain_calls_it_by_its_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ("--precision", "nvfp4", "--calibrate", "d.npz", "--target", "sm120")
+    assert trtdsl("explain", *FILES, *told) == 0
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert rows == [["layer", "type"], ["up", "nvfp4"], ["down", "nvfp4"], ["head", "float16"]]
 
 
 def narrowed(graph: Graph, precision: str, folder: Path) -> Graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,11 @@ from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
 from trtdsl.options import CompileOptions
-from trtdsl.precision.pipeline import policy_of
+from trtdsl.precision.pipeline import narrow, policy_of
 from trtdsl.precision.possible import require_possible
 from trtdsl.recipe import Recipe
 from trtdsl.reference import random_weights, run
-from trtdsl.trt.dialect import load_runtime
+from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.lower import LoweredNetwork, lower
 from trtdsl.types import DType
 
@@ -34,6 +35,7 @@ model m() {
   output y = mean(h, (2, 3)) -> fc: Linear(16)
 }
 """
+ONE = "model m { input x: float32[4, 64]  output y = fc: Linear(64)(x) }"
 
 
 @pytest.fixture
@@ -125,3 +127,43 @@ def test_float8_without_a_target_is_warned_of(data: Path) -> None:
         "the default targets begin with sm80, and an engine in float8_e4m3fn runs from sm89" in note.message
     )
     assert narrowed(data, rtx).notes == ()
+
+
+@pytest.mark.parametrize("precision", ["nvfp4", "mxfp8"])
+def test_blocks_without_a_target_are_warned_of(tmp_path: Path, precision: str) -> None:
+    graph = random_weights(elaborate_text(ONE))
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 64), np.float32))
+    recipe = Recipe(precision=precision, calibrate=tmp_path / "d.npz")
+    rtx = load_runtime("tensorrt_rtx")
+    (note,) = narrow(graph, recipe, dialect=rtx).notes
+    assert note.severity == "warning"
+    assert (
+        f"the default targets begin with sm80, and an engine in {precision} runs from sm100" in note.message
+    )
+    assert narrow(graph, recipe, ["sm120"], rtx).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("precision", "here", "least"),
+    [("float8", "sm86", 89), ("nvfp4", "sm90", 100), ("mxfp8", "sm90", 100), ("int8", "sm70", None)],
+)
+def test_what_the_gpu_at_hand_lacks_is_refused_where_there_is_no_other(
+    precision: str, here: str, least: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = random_weights(elaborate_text(ONE))
+    monkeypatch.setattr("trtdsl.trt.dialect.compute_capability", lambda: here)
+    rtx = load_runtime("tensorrt_rtx")
+    dialect = Dialect("tensorrt", SimpleNamespace(DataType=rtx.trt.DataType), rtx.facts, rtx.log)
+    words: dict[str, Any] = {} if precision == "mxfp8" else {"scales": "none.json"}
+    recipe = Recipe(precision=precision, **words)
+
+    def tried(targets: Sequence[str]) -> None:
+        policy = policy_of(recipe, targets)
+        require_possible(graph, recipe, policy, DType.FLOAT16, dialect)
+
+    tried(["sm120"])
+    if least is None:
+        tried([])
+        return
+    with pytest.raises(UsageError, match=f"this machine is {here}, and sm{least} is the first that has"):
+        tried([])

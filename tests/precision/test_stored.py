@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph
 from trtdsl.passes import optimize
+from trtdsl.precision.layers import quantisable_layers
 from trtdsl.precision.pipeline import narrow
+from trtdsl.precision.ranges import LayerRange, read_ranges
 from trtdsl.precision.stored import stored_ranges
 from trtdsl.recipe import Recipe
 from trtdsl.reference import random_weights
@@ -91,6 +94,48 @@ def test_composed_convolutions_have_the_range_of_the_first(
         return
     with pytest.raises(UsageError, match="no ranges of the layers"):
         ends(path, graph)
+
+
+BEHIND = """
+model m() {
+  input x: float32[4, 16, 8, 8]
+  output y = x -> bn: BatchNorm2d -> conv: Conv2d(32, 3) -> relu -> conv2: Conv2d(32, 3)
+}
+"""
+
+
+def test_what_is_read_behind_a_normalisation_is_another_tensor(tmp_path: Path) -> None:
+    """The normalisation is in the convolution's weights, and the range would be of its result."""
+    graph = optimize(random_weights(elaborate_text(BEHIND), 1))
+    path = checkpoint(tmp_path, conv__input_scale=0.5, conv2__input_scale=0.25)
+    assert ends(path, graph) == {"conv2": 31.75}
+    found = narrow(graph, Recipe(precision="int8", scales=path))
+    assert [each.reason for each in found.decisions] == ["the checkpoint has no range of what `bn` reads", ""]
+    (tmp_path / "r.json").write_text('{"format": 1, "layers": {"conv": {"input": 3}, "conv2": {"input": 2}}}')
+    with pytest.raises(UsageError, match=r"the input of `bn\+conv` has no range"):
+        narrow(graph, Recipe(precision="int8", scales=tmp_path / "r.json"))
+
+
+def test_a_file_of_ranges_may_name_the_parts_of_layers(tmp_path: Path, graph: Graph) -> None:
+    """As one that was calibrated without the pass does that puts them together."""
+    bound = random_weights(elaborate_text(MERGED), 1)
+    whole, apart = optimize(bound), optimize(bound, skip=["merge_heads"])
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(8, 16, 64)).astype(np.float32))
+    written = narrow(apart, Recipe(precision="int8", calibrate=tmp_path / "d.npz")).ranges
+    written.write(tmp_path / "r.json")
+    (label,) = {layer.label for layer in quantisable_layers(whole)}
+    assert label == "k+v+q+y" and label not in written.layers
+    found = narrow(whole, Recipe(precision="int8", scales=tmp_path / "r.json")).ranges
+    expected = narrow(whole, Recipe(precision="int8", calibrate=tmp_path / "d.npz")).ranges
+    expected.write(tmp_path / "whole.json")
+    joined, read = (each.layers[label] for each in (found, read_ranges(tmp_path / "whole.json")))
+    assert joined == read and len(joined.channels) == 64
+    entries = {"k": {"input": 2.0, "max": 9.0}, "q": {"input": 3.0, "infinite": 4}}
+    (tmp_path / "r.json").write_text(json.dumps({"format": 1, "layers": entries}))
+    assert stored_ranges(tmp_path / "r.json", whole, DType.INT8).layers[label] == LayerRange(3, 9, 3, 4)
+    # Of two layers one behind the other, and of a normalisation, the first.
+    (tmp_path / "r.json").write_text('{"format": 1, "layers": {"conv": {"input": 3}, "bn": {"input": 7}}}')
+    assert ends(tmp_path / "r.json", graph)["conv+bn"] == 3.0
 
 
 def test_a_checkpoint_of_torch(graph: Graph, tmp_path: Path) -> None:

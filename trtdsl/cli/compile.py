@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "with int8, int4 and their kind quantize.",
 )
 @pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes and warnings.")
 def compile(
     file: Path,
     weights: Sequence[Path],
@@ -66,8 +66,8 @@ def compile(
             sources=sources_of(file, weights, choice),
             command=compile_command(file, weights, choice, options),
         )
+    report(compiled.notes, quiet)
     if not quiet:
-        report(compiled.notes)
         _print_compiled(compiled)
 
 

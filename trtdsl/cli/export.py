@@ -42,7 +42,7 @@ _KINDS = ("tensorrt",)
 )
 @with_options(CheckOptions, "choice")
 @with_options(CompileOptions, "options", "recipe", "tf32", "passes", "skip", "only")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes and warnings.")
 def export(
     file: Path,
     weights: Sequence[Path],
@@ -60,8 +60,8 @@ def export(
     script = output or Path(f"build_{choice.model or file.stem}.py")
     exported = export_file(file, weights, script, options, check=choice, release=release)
     report(exported.warnings)
+    report(exported.notes, quiet)
     if not quiet:
-        report(exported.notes)
         arrays = arrays_path(script)
         size = arrays.stat().st_size / 1e6
         layers = exported.lowered.network.num_layers

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from trtdsl.options import CompileOptions
 
 
-def report(diagnostics: Sequence[Diagnostic]) -> None:
-    """Print mistakes and warnings where they belong, on stderr."""
+def report(diagnostics: Sequence[Diagnostic], quiet: bool = False) -> None:
+    """Print mistakes, warnings and, unless ``quiet``, notes where they belong, on stderr."""
     for diagnostic in diagnostics:
-        print(render(diagnostic), file=sys.stderr)
+        if not quiet or diagnostic.severity != "note":
+            print(render(diagnostic), file=sys.stderr)
 
 
 def without_warnings(checked: Checked) -> Graph:

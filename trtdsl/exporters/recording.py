@@ -122,6 +122,11 @@ class ScriptDialect(Dialect):
         return {}
 
     @property
+    def own_target(self) -> None:
+        """That of the machine where the script will run."""
+        return None
+
+    @property
     def why_no_plugins(self) -> str:
         return "a script places no plugins"
 

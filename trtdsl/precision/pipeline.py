@@ -33,7 +33,7 @@ from trtdsl.precision.possible import require_possible
 from trtdsl.precision.quantize import Decision, Quantised, quantize
 from trtdsl.precision.ranges import Ranges, digest, ranges_of
 from trtdsl.precision.sensitivity import Sensitivities, sensitivities, within
-from trtdsl.precision.stored import STORED, stored_ranges
+from trtdsl.precision.stored import STORED, lacking, stored_ranges
 from trtdsl.precision.weights import RoundedWeights, round_weights, stored_weights
 from trtdsl.recipe import Method, Recipe
 from trtdsl.trt.dialect import Dialect
@@ -107,7 +107,7 @@ def narrow(
     ranges = _ranges(graph, recipe, observed, "" if data.arrays is None else digest(data.arrays), batches)
     if policy.format.needs_ranges and ranges.method == STORED:
         absent = [label for label in policy.chosen(graph) if label not in ranges.layers]
-        policy = policy.without(dict.fromkeys(absent, "the checkpoint has no range of it"))
+        policy = policy.without({label: lacking(label) for label in absent})
     fitted, measured = batches, batches
     if batches is not None and _fits(recipe):
         # Of the data that weights were rounded for the error is smaller than of others.

@@ -27,6 +27,7 @@ def require_possible(
     """Refuse what cannot be done; UsageError."""
     _require_source(recipe, policy)
     _require_release((policy.dtype, around), dialect)
+    _require_own_gpu(policy, dialect)
     _require_kept_types(recipe, around)
     _require_labels(graph, recipe)
     _require_runnable(graph, policy)
@@ -47,6 +48,19 @@ def _require_release(dtypes: Sequence[DType], dialect: Dialect | None) -> None:
         if dialect is not None and dtype not in dialect.data_types:
             text = f"{dialect} has no {dtype}: TensorRT 10 and TensorRT-RTX have"
             raise UsageError(Diagnostic(text))
+
+
+def _require_own_gpu(policy: Policy, dialect: Dialect | None) -> None:
+    """Refuse types that the GPU at hand lacks, where TensorRT builds for no other."""
+    here = None if dialect is None or policy.targets else dialect.own_target
+    if here and policy.dtype in _OF_HARDWARE and capability(here) < (least := policy.format.first):
+        text = f"the GPU of this machine is {here}, and sm{least} is the first that has {policy.format.name}"
+        help = "choose another precision, or build with tensorrt_rtx for another GPU: `--target`"
+        raise UsageError(Diagnostic(text, help=(help,)))
+
+
+_OF_HARDWARE = (DType.FLOAT8, DType.FLOAT4)
+"""Types that a GPU has or has not, whichever TensorRT uses it."""
 
 
 def _require_kept_types(recipe: Recipe, around: DType) -> None:

@@ -46,6 +46,13 @@ class LayerReport:
     """The type in which it was to read its input, where that is not the narrow one."""
     known: str = ""
     """Why kernels are not in the format, where that is so of all."""
+    format: str = ""
+    """What the format is called, where that is not its type."""
+
+    @property
+    def planned(self) -> str:
+        """The type or format that it was planned in."""
+        return str(self.dtype) if self.reason else self.format or str(self.dtype)
 
     @property
     def computed(self) -> str:
@@ -131,6 +138,7 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
                 tuple(computed.get(decision.label, ())),
                 None if narrowed.format.computes else narrowed.around,
                 narrowed.format.without_kernels,
+                narrowed.format.name if narrowed.format.reads == "blocks" else "",
             )
         )
     planned = [layer.label for layer in layers if not layer.reason]
@@ -232,10 +240,10 @@ def _layer_dict(layer: LayerReport) -> dict[str, Any]:
 
 def show_report(report: PrecisionReport) -> str:
     """The report as `compile` ends with it, with a line for each layer that is not as planned."""
-    dtypes = Counter(layer.dtype for layer in report.layers)
+    planned = Counter(layer.planned for layer in sorted(report.layers, key=lambda each: each.dtype.bits))
     weights = ", ".join(f"{dtype} {show_size(size)}" for dtype, size in report.weight_bytes.items())
     lines = [
-        f"layers   {', '.join(f'{dtype} {count}' for dtype, count in _narrowest_first(dtypes))}",
+        f"layers   {', '.join(f'{name} {count}' for name, count in planned.items())}",
         f"weights  {weights}",
         *_show_pairs(report),
         f"error    {_show_error(report)}",
@@ -275,16 +283,12 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _row(layer: LayerReport) -> tuple[str, ...]:
     names = ", ".join(dict.fromkeys(reading.kernel.name for reading in layer.readings))
     numbers = (layer.range, layer.clipped, layer.alpha, layer.error)
-    cells = (layer.label, str(layer.dtype), *map(_number, numbers), layer.computed, layer.why, names)
+    cells = (layer.label, layer.planned, *map(_number, numbers), layer.computed, layer.why, names)
     return tuple(cell or "-" for cell in cells)
 
 
 def _number(number: float | None) -> str:
     return "-" if number is None else f"{number:.3g}"
-
-
-def _narrowest_first(counts: Counter[DType]) -> Sequence[tuple[DType, int]]:
-    return sorted(counts.items(), key=lambda item: item[0].bits)
 
 
 def _show_error(report: PrecisionReport) -> str:

@@ -9,6 +9,8 @@ In: a checkpoint.  Out: the range of each layer's input, by the labels of a grap
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +21,6 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
 from trtdsl.precision.grids import LARGEST
 from trtdsl.precision.histogram import LEVELS
-from trtdsl.precision.labels import parts
 from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
 from trtdsl.precision.ranges import LayerRange, Ranges, read_ranges
 from trtdsl.types import DType
@@ -39,21 +40,36 @@ KEYS: Mapping[str, Callable[[float, float], float]] = {
 def stored_ranges(path: Path | str, graph: Graph, dtype: DType) -> Ranges:
     """The ranges of a file that `calibrate` wrote, or of a checkpoint; UsageError where there are none.
 
-    Of a layer that was put together of several, the checkpoint has those of its parts: of linear layers, that
-    read one tensor, the largest; of convolutions, one behind the other, the first one's. A checkpoint may
-    leave layers out; a file of ranges is as it is.
+    A layer that was put together of several has those of its parts, if the first of them, which reads what it
+    does, has one: of linear layers, that read one tensor, the largest; of others the first one's. What a
+    convolution reads behind a normalisation that went into it is another tensor. A checkpoint may leave
+    layers out.
     """
-    if not _is_checkpoint(Path(path)):
-        return read_ranges(path)
-    checkpoint = load_checkpoint(path)
     labels = {layer.label: layer for layer in quantisable_layers(graph)}
-    found = {label: _range(checkpoint, layer, dtype) for label, layer in labels.items()}
-    layers = {label: LayerRange(end, end, end) for label, end in found.items() if end is not None}
+    if not _is_checkpoint(Path(path)):
+        ranges = read_ranges(path)
+        made = {label: _of_parts(layer, ranges.layers.get) for label, layer in labels.items()}
+        more = {label: found for label, found in made.items() if found and label not in ranges.layers}
+        return dataclasses.replace(ranges, layers={**ranges.layers, **more})
+    checkpoint = load_checkpoint(path)
+
+    def stored(label: str) -> LayerRange | None:
+        end = _range_of_part(checkpoint, label, dtype)
+        return None if end is None else LayerRange(end, end, end)
+
+    made = {label: _of_parts(layer, stored) for label, layer in labels.items()}
+    layers = {label: found for label, found in made.items() if found}
     if not layers:
         text = f"`{path}` has no ranges of the layers of `{graph.name}`"
         help = f"a file of `trtdsl calibrate` or a checkpoint with {' or '.join(_examples(labels))} has"
         raise UsageError(Diagnostic(text, help=(help,)))
     return Ranges(graph.name, STORED, 0, "", layers)
+
+
+def lacking(label: str) -> str:
+    """Why a layer has no range of a checkpoint."""
+    first, *others = label.split("+")
+    return f"the checkpoint has no range of {f'what `{first}` reads' if others else 'it'}"
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -72,17 +88,28 @@ def _examples(labels: Iterable[str]) -> list[str]:
     return [f"`{label}.{key}`" for key in KEYS]
 
 
-def _range(checkpoint: Checkpoint, layer: QuantisableLayer, dtype: DType) -> float | None:
-    found: list[float] = []
-    for part in parts(layer.label):
-        end = _range_of_part(checkpoint, part, dtype)
-        if end is not None:
-            found.append(end)
-        elif layer.is_convolution and _is_kernel(checkpoint, f"{part}.weight"):
-            break  # what stands behind it reads another tensor
-        if found and (layer.is_convolution or part == layer.label):
-            break
-    return max(found, default=None)
+def _of_parts(layer: QuantisableLayer, known: Callable[[str], LayerRange | None]) -> LayerRange | None:
+    """The range that is known at a layer's label, or of what it was put together of."""
+    if found := known(layer.label):
+        return found
+    first, *others = layer.label.split("+")
+    found = known(first)
+    if found is None or layer.is_convolution:
+        return found
+    more = [each for part in others if (each := known(part))]
+    return functools.reduce(_larger, more, found)
+
+
+def _larger(one: LayerRange, other: LayerRange) -> LayerRange:
+    """The range of a tensor of which two are known."""
+    alike = len(one.channels) == len(other.channels)
+    return LayerRange(
+        max(one.input, other.input),
+        max(one.largest, other.largest),
+        max(one.percentile, other.percentile),
+        max(one.infinite, other.infinite),
+        tuple(map(max, one.channels, other.channels)) if alike else (),
+    )
 
 
 def _range_of_part(checkpoint: Checkpoint, label: str, dtype: DType) -> float | None:
@@ -92,11 +119,6 @@ def _range_of_part(checkpoint: Checkpoint, label: str, dtype: DType) -> float | 
         if key in checkpoint:
             return _checked(key, range_of(_number(key, checkpoint[key]), levels))
     return None
-
-
-def _is_kernel(checkpoint: Checkpoint, key: str) -> bool:
-    """Whether a key holds a layer's weight, and not the numbers of a normalisation."""
-    return key in checkpoint and checkpoint[key].ndim > 1
 
 
 def _number(key: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> float:

@@ -19,6 +19,7 @@ from trtdsl.ops.lowering import Array
 from trtdsl.options import RUNTIMES
 from trtdsl.trt.control_flow import ADDED_BY
 from trtdsl.trt.facts import Facts, facts_of
+from trtdsl.trt.gpu import compute_capability
 from trtdsl.trt.installation import how_to_install
 from trtdsl.trt.log import Log
 from trtdsl.trt.registry import PluginRegistry
@@ -109,6 +110,12 @@ class Dialect:
             return {}
         members = self.trt.ComputeCapability.__members__
         return {name.lower(): member for name, member in members.items() if name.startswith("SM")}
+
+    @property
+    def own_target(self) -> str | None:
+        """The compute capability of the GPU at hand, where it builds for that alone and CUDA says which it
+        is."""
+        return None if self.targets else compute_capability()
 
     @cached_property
     def unusable_tactics(self) -> Mapping[str, Lack]:
