@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ from trtdsl.precision.lower_floats import lower_floats
 from trtdsl.recipe import Recipe
 from trtdsl.reference import random_weights
 from trtdsl.types import DType
-from trtdsl.verification import show_verification
+from trtdsl.verification import lowered, show_verification
 from trtdsl.verification.lowered import LOSSES, allowed
 
 
@@ -54,6 +55,46 @@ def test_a_right_model_is_equal_within_its_roundings(
     assert 1e-5 < output.measure.relative <= output.tolerance < 0.3
     assert any(note.startswith("of the layers `") for note in found.notes)
     assert f"net in {chosen.precision} against" in show_verification(found)
+
+
+LAYERS = "".join(f" -> fc{i}: Linear(64) -> relu" for i in range(12))
+DEEP = f"model m {{ dim N = 1 .. 4 .. 8  input x: float32[N, 64]  output y = x{LAYERS} }}"
+
+
+@pytest.mark.parametrize(("precision", "factor"), [("int4", 1.3), ("nvfp4", 2.0)])
+def test_what_four_bits_cost_is_told_and_the_network_held_to_it(
+    precision: str, factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve layers, of which each loses a tenth: by rules nothing would be told from zeros."""
+    graph, random = elaborate_text(DEEP), np.random.default_rng(7)
+    weights: dict[str, Any] = {}
+    for weight in graph.weights:
+        shape: Any = weight.type.shape
+        weights[weight.key] = random.normal(0, 0.17 if len(shape) == 2 else 0.01, shape).astype("f4")
+    np.savez(tmp_path / "d.npz", x=random.normal(0, 1, (16, 64)).astype("f4"))
+    chosen = Recipe(precision=precision, calibrate=tmp_path / "d.npz")
+    found = trtdsl.verify(graph, weights, recipe=chosen)
+    assert found.equal, show_verification(found)
+    (output,) = found.outputs
+    assert output.measure and output.tolerance and 0.1 < output.measure.relative < output.tolerance < 1
+    (note,) = [note for note in found.notes if "computed exactly" in note]
+    here, there = "is off on these inputs: `y` (.*)", "on the data of `--calibrate` (.*)"
+    told = re.fullmatch(f"{precision} alone, computed exactly, {here}; {there}", note)
+    assert told and all(0.1 < float(size) < 0.6 for size in told.groups())
+    if precision == "int4":
+        # The network's roundings are those of float16, beside what the graph has lost.
+        assert output.tolerance == pytest.approx(float(told[1]), rel=0.05)
+        plain = trtdsl.verify(graph, weights, precision="int4")
+        assert plain.equal and any("`compile --calibrate` measures" in note for note in plain.notes)
+    # A network that computes something else differs, though not by much more than four bits cost.
+    real = lowered.compute
+
+    def wrong(graph: Any, setting: Any, rounded: bool = False) -> Any:
+        done = real(graph, setting, rounded)
+        return dataclasses.replace(done, outputs={n: factor * a for n, a in done.outputs.items()})
+
+    monkeypatch.setattr(lowered, "compute", wrong)
+    assert not trtdsl.verify(graph, weights, recipe=chosen).equal
 
 
 def test_an_input_that_is_an_output_is_rounded_at_the_edges() -> None:

@@ -14,12 +14,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from trtdsl.compile import Optimized, optimize_graph
 from trtdsl.ir import Graph, Node, Value
+from trtdsl.ops.quantization import Dequantize
 from trtdsl.options import CompileOptions
 from trtdsl.passes import CONVERT_PRECISION, QUANTIZE
 from trtdsl.precision.lower_floats import PRODUCTS
 from trtdsl.recipe import Recipe
 from trtdsl.types import DType
 from trtdsl.verification.blame import suspect
+from trtdsl.verification.coarse import losses, notes_on_losses, with_losses
 from trtdsl.verification.comparison import (
     compare_with,
     notes_on_outputs,
@@ -64,7 +66,9 @@ def compare_lowered(
     optimized = optimize_graph(graph, CompileOptions(recipe=recipe), after=stages.__setitem__)
     before = _before_precision(stages, graph)
     computed = compute(optimized.graph, setting, rounded=True)
-    computed = dataclasses.replace(computed, allowed=allowed(optimized.graph))
+    lost = losses(before, optimized.narrowed, setting.inputs)
+    may_be = with_losses(optimized.graph, allowed(optimized.graph), lost, optimized.narrowed)
+    computed = dataclasses.replace(computed, allowed=may_be)
     if reference is None:
         reference = GraphReference(before, setting.dtype == "float64")
     returned, calls = run_reference(reference, setting)
@@ -97,6 +101,7 @@ def compare_lowered(
             *notes_on_outputs(graph, reference, returned),
             *_rescaled_note(optimized),
             *notes_on_merged(rows, seen),
+            *notes_on_losses(optimized.graph, lost, optimized.narrowed),
             *_worst(rows),
             *notes_on_numbers(rows),
             *(f"output `{row.name}`: {row.why}" for row in rows if row.verdict == "rounded"),
@@ -128,7 +133,9 @@ def allowed(graph: Graph) -> dict[Value, float]:
     """
     squares = {value: _given(value) for value in graph.inputs}
     for node in graph.nodes:
-        read = [squares.get(value, _given(value)) for value in node.operands]
+        # Codes are found by the scale as it is stored, so that they lose nothing by its rounding.
+        operands = node.operands[:1] if isinstance(node.op, Dequantize) else node.operands
+        read = [squares.get(value, _given(value)) for value in operands]
         # A product is off by what both of its factors are.
         behind = sum(sorted(read)[-2:]) if node.op.name in PRODUCTS else max(read, default=0.0)
         for value in node.results:
