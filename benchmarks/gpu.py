@@ -12,7 +12,8 @@ In int8 trtdsl quantises by those ranges, around float16; the ONNX route may com
 and has TensorRT's entropy calibrator read the same data. `--variants FILE` measures several ways to place
 int8 (`gpu_variants.py`), each with a line of its own.
 Times are medians between two CUDA events around one run, inputs and outputs on the GPU.  The results so far
-are written after every step (`gpu.json`, `gpu.md`); a failure is a line of the table.  `--errors-only` times
+are written after every step (`gpu.json`, `gpu.md`), and a further run on the same device goes on from there;
+a failure is a line of the table, and tried again.  `--errors-only` times
 nothing, so several processes may share a GPU; `--dry-run` builds everything and runs nothing, for a machine
 without a GPU.
 """
@@ -28,12 +29,12 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gpu_calibrator import entropy_calibrator
+from gpu_table import LIMITS, Row, label, measured, table, torch_time
 from gpu_variants import Variant, read_variants
 from zoo_entries import EXAMPLES, Entry, read_zoo
 
@@ -54,29 +55,6 @@ ROUNDS = 3
 RUNS = 50
 PROFILED = 20
 PROFILED_BATCH = 8
-LIMITS = {"float32": 1e-5, "float16": 5e-3, "int8": None}
-"""Relative L2 error allowed against float64; int8 is held against the error of TensorRT's own calibrator."""
-
-
-@dataclass
-class Row:
-    """One model in one precision; times in milliseconds by batch."""
-
-    model: str
-    precision: str
-    variant: str = ""
-    build_s: float = 0.0
-    layers: int = 0
-    onnx_build_s: float = 0.0
-    error: dict[int, float] = field(default_factory=dict)
-    onnx_error: dict[int, float] = field(default_factory=dict)
-    ours: dict[int, float] = field(default_factory=dict)
-    ours_graph: dict[int, float] = field(default_factory=dict)
-    onnx: dict[int, float] = field(default_factory=dict)
-    onnx_graph: dict[int, float] = field(default_factory=dict)
-    noise: dict[int, float] = field(default_factory=dict)
-    verified: str = ""
-    failure: str = ""
 
 
 class Bench:
@@ -276,15 +254,18 @@ class Bench:
             built = self.onnx_engine(entry, precision, manifest, row) if both else None
         if self.options.dry_run:
             return
-        engine = Engine(data, manifest, self.dialect)
-        onnx = Engine(*built, self.dialect) if built else None
         if entry.name in self.options.inspect:
             with np.load(self.options.refdir / entry.name / "data.npz") as stored:
                 inputs = {each: stored[f"input.{each}"][:PROFILED_BATCH] for each in entry.inputs}
-            for kind, each in {"trtdsl": engine, "onnx": onnx}.items():
+            for kind, each in {"trtdsl": (data, manifest), "onnx": built}.items():
                 if each:
-                    self.inspect(f"{label(row)} {kind}", each)
-                    self.layer_times(f"{label(row)} {kind}", each, inputs)
+                    # Before TensorRT 10 a profile has one context: this engine goes before the others run.
+                    alone = Engine(*each, self.dialect)
+                    self.inspect(f"{label(row)} {kind}", alone)
+                    self.layer_times(f"{label(row)} {kind}", alone, inputs)
+                    del alone
+        engine = Engine(data, manifest, self.dialect)
+        onnx = Engine(*built, self.dialect) if built else None
         self.measure(entry, engine, onnx, row)
         if precision != "int8":  # whose manifest says how far off it is only where it was compiled with data
             self.verify(entry, path, row)
@@ -310,10 +291,6 @@ def recipe_of(precision: str, folder: Path, variant: Variant) -> Recipe | None:
         return None
     scales = folder / "ranges.json" if precision == "int8" else None
     return Recipe(precision=precision, scales=scales, **variant.recipe)
-
-
-def label(row: Row) -> str:
-    return " ".join(filter(None, (row.model, row.precision, row.variant)))
 
 
 def relative_error(found: Any, expected: Any) -> float:
@@ -367,77 +344,9 @@ def write(bench: Bench, done: bool) -> None:
     rows = [dataclasses.asdict(row) for row in bench.rows]
     text = {"about": about(bench), "complete": done, "rows": rows, "torch": torch_times}
     (out / "gpu.json").write_text(json.dumps(text, indent=1))
-    (out / "gpu.md").write_text(table(bench, torch_times))
+    (out / "gpu.md").write_text(table(about(bench), bench.rows, torch_times))
     if bench.inspected:
         (out / "inspect.json").write_text(json.dumps(bench.inspected))
-
-
-def torch_time(folder: Path) -> dict[str, dict[str, float]]:
-    path = folder / "torch.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def table(bench: Bench, torch_times: dict[str, Any]) -> str:
-    """Markdown: what was measured, then one line a model, precision and batch, then the failures."""
-    lines = ["# Engines on a GPU", ""]
-    lines += [f"- {key}: {value}" for key, value in about(bench).items()]
-    lines += ["", "Times in milliseconds: medians, inputs and outputs on the GPU.", "", HEADER, RULE]
-    for row in bench.rows:
-        lines += [line(row, batch, torch_times[row.model]) for batch in row.error]
-    lines += ["", HEADER_OF_BUILDS, RULE_OF_BUILDS]
-    lines += [
-        f"| {r.model} | {r.precision} {r.variant} | {r.layers} "
-        f"| {r.build_s:.1f} | {r.onnx_build_s:.1f} | {r.verified} |"
-        for r in bench.rows
-    ]
-    for row in bench.rows:
-        if row.failure:
-            lines += ["", f"## {label(row)} failed", "", "```", row.failure, "```"]
-    return "\n".join(lines) + "\n"
-
-
-HEADER = (
-    "| model | precision | batch | relative L2 | within | ONNX L2 | torch L2 | trtdsl | graph | ONNX route"
-    " | graph | ratio | noise | torch eager | graph | torch graph / ours |"
-)
-RULE = "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
-
-HEADER_OF_BUILDS = "| model | precision | layers | build s | ONNX build s | `trtdsl verify --engine` |"
-RULE_OF_BUILDS = "|---|---|--:|--:|--:|---|"
-
-
-def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
-    def number(value: float | None, form: str = ".3f") -> str:
-        return "" if value is None else format(value, form)
-
-    eager, graph = (torch_times.get(kind, {}).get(str(batch)) for kind in ("eager", "graph"))
-    ours, onnx = row.ours_graph.get(batch), row.onnx_graph.get(batch)
-    half = row.precision == "float16"
-    cells = [
-        row.model,
-        f"{row.precision} {row.variant}".strip(),
-        str(batch),
-        number(row.error[batch], ".1e"),
-        within(row, batch),
-        number(row.onnx_error.get(batch), ".1e"),
-        number(torch_times.get("error") if half else None, ".1e"),
-        number(row.ours.get(batch)),
-        number(ours),
-        number(row.onnx.get(batch)),
-        number(onnx),
-        number(ours / onnx if ours and onnx else None),
-        number(row.noise.get(batch), ".1%"),
-        number(eager if half else None),
-        number(graph if half else None),
-        number(graph / ours if half and graph and ours else None, ".2f"),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def within(row: Row, batch: int) -> str:
-    """Whether the error is allowed; nothing where there is no limit to hold it against."""
-    limit = LIMITS[row.precision] or row.onnx_error.get(batch)
-    return "" if limit is None else "yes" if row.error[batch] <= limit else "**no**"
 
 
 def arguments() -> argparse.Namespace:
@@ -476,6 +385,8 @@ def main() -> None:
     bench = Bench(options)
     slowest = 45.0
     variants = read_variants(options.variants)
+    earlier = [] if options.dry_run else measured(options.outdir / "gpu.json", about(bench))
+    before = {label(row): row for row in earlier}
     work = [
         (name, precision, variant)
         for name in options.models
@@ -483,6 +394,9 @@ def main() -> None:
         for variant in (variants if precision == "int8" else [Variant()])
     ]
     for name, precision, variant in work:
+        if done := before.get(label(Row(name, precision, variant.name))):
+            bench.rows.append(done)
+            continue
         if not (options.refdir / name / "done").exists():
             failure = "no reference: gpu_reference.py made none"
             bench.rows.append(Row(name, precision, variant.name, failure=failure))

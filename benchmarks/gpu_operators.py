@@ -9,7 +9,8 @@ TensorRT and the GPU are, which needs no PyTorch:
 Inputs and weights are random and the same on both sides; dynamic dimensions are tried at the minimum, optimum
 and maximum of their ranges. Results are in OUTDIR: `operators.json`, and `operators.md`, which lists what is
 refused, with TensorRT's words, and what is wrong. `--part 0/2` and `--part 1/2` take every second example
-each, so that two processes share the work; `--dry-run` builds but runs nothing, for a machine without a GPU.
+each, so that two processes share the work; a further run on the same device goes on where the last one ended;
+`--dry-run` builds but runs nothing, for a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -106,7 +107,27 @@ class Bench:
         self.expected = np.load(options.cases)
         if [*self.expected["texts"]] != [example.text for example in EXAMPLES]:
             raise SystemExit(f"{options.cases} is of other examples: make it again")
-        self.cases: list[Case] = []
+        self.cases: list[Case] = self.earlier()
+        self.done = {(case.text, case.precision) for case in self.cases}
+
+    @property
+    def path(self) -> Path:
+        return self.options.outdir / f"operators{self.options.part[0]}.json"
+
+    @property
+    def about(self) -> dict[str, str]:
+        found = {"TensorRT": str(self.dialect)}
+        return found if self.options.dry_run else {**found, "device": cuda.current_device().name}
+
+    def earlier(self) -> list[Case]:
+        """What an earlier run found on the same device, but for what failed, which is tried again."""
+        if self.options.dry_run or not self.path.exists():
+            return []
+        found = json.loads(self.path.read_text())
+        if found["about"] != self.about:
+            return []
+        cases = [({k: v for k, v in row.items() if k != "verdict"}, row["verdict"]) for row in found["cases"]]
+        return [Case(**fields) for fields, verdict in cases if verdict != "failed"]
 
     def work(self, number: int, example: Example, precision: str) -> None:
         """Build, run and compare one example; a failure is a result."""
@@ -144,13 +165,9 @@ class Bench:
                 case.errors[f"{at} {name}"] = relative(output, expected)
 
     def write(self) -> None:
-        about = {"TensorRT": str(self.dialect)}
-        if not self.options.dry_run:
-            about["device"] = cuda.current_device().name
         rows = [{**dataclasses.asdict(case), "verdict": case.verdict} for case in self.cases]
-        folder, part = self.options.outdir, self.options.part[0]
-        (folder / f"operators{part}.json").write_text(json.dumps({"about": about, "cases": rows}, indent=1))
-        (folder / f"operators{part}.md").write_text(report(about, self.cases))
+        self.path.write_text(json.dumps({"about": self.about, "cases": rows}, indent=1))
+        self.path.with_suffix(".md").write_text(report(self.about, self.cases))
 
 
 def values_of(graph: Graph) -> list[Value]:
@@ -218,7 +235,8 @@ def main() -> None:
     bench, start = Bench(options), time.monotonic()
     part, parts = options.part
     chosen = [(n, e) for n, e in enumerate(EXAMPLES) if not options.only or e.name in options.only]
-    todo = [(n, e, p) for p in options.precisions for n, e in chosen[part::parts]]
+    asked = [(n, e, p) for p in options.precisions for n, e in chosen[part::parts]]
+    todo = [(n, e, p) for n, e, p in asked if (e.text, p) not in bench.done]
     for done, (number, example, precision) in enumerate(todo):
         if time.monotonic() - start > options.budget:
             print(f"not begun: {len(todo) - done} of {len(todo)} cases, the time is over")

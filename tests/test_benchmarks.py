@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -153,6 +155,67 @@ def test_what_running_engines_is_checked_against(count: int, monkeypatch: pytest
     for name, wrong in (("y", np.float32(1)), ("scaled", np.float16(0.01)), ("moved", np.int32(1))):
         with pytest.raises(AssertionError):
             script.require_equal({**found, name: found[name] + wrong}, inputs)
+
+
+def test_rows_of_an_earlier_run_on_the_same_device_are_kept_but_for_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("gpu_table", monkeypatch)
+    about = {"device": "a GPU", "TensorRT": "8.5.3"}
+    good = script.Row("cnn", "float32", error={1: 1e-7}, ours={1: 0.5})
+    bad = script.Row("lenet", "float32", failure="refused")
+    path = tmp_path / "gpu.json"
+    path.write_text(json.dumps({"about": about, "rows": [dataclasses.asdict(row) for row in (good, bad)]}))
+    assert script.measured(path, about) == [good]
+    assert script.measured(path, {**about, "device": "another"}) == []
+    assert script.measured(tmp_path / "none.json", about) == []
+
+
+STEPS = {"good": "print('fine')", "bad": "raise SystemExit(3)", "slow": "import time; time.sleep(60)"}
+
+
+def test_the_steps_on_a_gpu_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_all", monkeypatch)
+    monkeypatch.setattr(script, "HERE", tmp_path)
+    for name, text in STEPS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    options = argparse.Namespace(folder=tmp_path, torch=sys.executable, tensorrt=sys.executable, least=1)
+    step = script.Step("good", "torch", ("good.py",), once=True)
+    assert script.run(step, options, 60).state == "done"
+    assert script.run(step, options, 60).state == "done before"
+    assert (tmp_path / "good.log").read_text() == "fine\n"
+    failing = script.Step("bad", "tensorrt", ("bad.py",), once=True)
+    assert [script.run(failing, options, 60).state for _ in range(2)] == ["failed with 3, see bad.log"] * 2
+    assert script.run(script.Step("slow", "torch", ("slow.py",)), options, 1.5).state.startswith("cut off")
+    assert script.run(step, options, 0.5).state == "done before"
+    assert script.run(failing, options, 0.5).state == "not begun: 0 s are left"
+
+
+def test_every_step_on_a_gpu_is_a_script_that_takes_its_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("gpu_all", monkeypatch)
+    found = list(script.steps(tmp_path, ["cnn", "lenet"], EXAMPLES / "zoo.json", "float32,int8"))
+    assert [step.name for step in found][:3] == ["reference", "ranges", "models"]
+    for step in found:
+        name, *words = step.arguments
+        source = (BENCHMARKS / name).read_text()
+        assert step.python in ("torch", "tensorrt")
+        for word in words:
+            assert not word.startswith("--") or word in ("--", "--no-tf32") or f'"{word}"' in source, (
+                name,
+                word,
+            )
+
+
+def test_a_machine_without_a_gpu_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load("gpu_all", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["gpu_all", str(tmp_path)])
+    monkeypatch.setattr(script.shutil, "which", lambda _: None)
+    assert script.main() == 1
+    assert "no GPU here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["gpu", "gpu_operators"])

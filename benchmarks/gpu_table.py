@@ -1,0 +1,121 @@
+"""The rows that `gpu.py` measures, and the table that they make."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LIMITS = {"float32": 1e-5, "float16": 5e-3, "int8": None}
+"""Relative L2 error allowed against float64; int8 is held against the error of TensorRT's own calibrator."""
+
+
+@dataclass
+class Row:
+    """One model in one precision; times in milliseconds by batch."""
+
+    model: str
+    precision: str
+    variant: str = ""
+    build_s: float = 0.0
+    layers: int = 0
+    onnx_build_s: float = 0.0
+    error: dict[int, float] = field(default_factory=dict)
+    onnx_error: dict[int, float] = field(default_factory=dict)
+    ours: dict[int, float] = field(default_factory=dict)
+    ours_graph: dict[int, float] = field(default_factory=dict)
+    onnx: dict[int, float] = field(default_factory=dict)
+    onnx_graph: dict[int, float] = field(default_factory=dict)
+    noise: dict[int, float] = field(default_factory=dict)
+    verified: str = ""
+    failure: str = ""
+
+
+def label(row: Row) -> str:
+    return " ".join(filter(None, (row.model, row.precision, row.variant)))
+
+
+def measured(path: Path, about: Mapping[str, str]) -> list[Row]:
+    """What an earlier run left on the same device, but for its failures, which are tried again."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    if any(found["about"].get(key) != about.get(key) for key in ("device", "TensorRT")):
+        return []
+    rows = [Row(**fields) for fields in found["rows"] if not fields["failure"]]
+    for row in rows:
+        for each in dataclasses.fields(Row):
+            if isinstance(times := getattr(row, each.name), dict):
+                setattr(row, each.name, {int(batch): value for batch, value in times.items()})
+    return rows
+
+
+def torch_time(folder: Path) -> dict[str, dict[str, float]]:
+    path = folder / "torch.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def table(about: Mapping[str, str], rows: Sequence[Row], torch_times: Mapping[str, Any]) -> str:
+    """Markdown: what was measured, then one line a model, precision and batch, then the failures."""
+    lines = ["# Engines on a GPU", ""]
+    lines += [f"- {key}: {value}" for key, value in about.items()]
+    lines += ["", "Times in milliseconds: medians, inputs and outputs on the GPU.", "", HEADER, RULE]
+    for row in rows:
+        lines += [line(row, batch, torch_times[row.model]) for batch in row.error]
+    lines += ["", HEADER_OF_BUILDS, RULE_OF_BUILDS]
+    lines += [
+        f"| {r.model} | {r.precision} {r.variant} | {r.layers} "
+        f"| {r.build_s:.1f} | {r.onnx_build_s:.1f} | {r.verified} |"
+        for r in rows
+    ]
+    for row in rows:
+        if row.failure:
+            lines += ["", f"## {label(row)} failed", "", "```", row.failure, "```"]
+    return "\n".join(lines) + "\n"
+
+
+HEADER = (
+    "| model | precision | batch | relative L2 | within | ONNX L2 | torch L2 | trtdsl | graph | ONNX route"
+    " | graph | ratio | noise | torch eager | graph | torch graph / ours |"
+)
+RULE = "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+
+HEADER_OF_BUILDS = "| model | precision | layers | build s | ONNX build s | `trtdsl verify --engine` |"
+RULE_OF_BUILDS = "|---|---|--:|--:|--:|---|"
+
+
+def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
+    def number(value: float | None, form: str = ".3f") -> str:
+        return "" if value is None else format(value, form)
+
+    eager, graph = (torch_times.get(kind, {}).get(str(batch)) for kind in ("eager", "graph"))
+    ours, onnx = row.ours_graph.get(batch), row.onnx_graph.get(batch)
+    half = row.precision == "float16"
+    cells = [
+        row.model,
+        f"{row.precision} {row.variant}".strip(),
+        str(batch),
+        number(row.error[batch], ".1e"),
+        within(row, batch),
+        number(row.onnx_error.get(batch), ".1e"),
+        number(torch_times.get("error") if half else None, ".1e"),
+        number(row.ours.get(batch)),
+        number(ours),
+        number(row.onnx.get(batch)),
+        number(onnx),
+        number(ours / onnx if ours and onnx else None),
+        number(row.noise.get(batch), ".1%"),
+        number(eager if half else None),
+        number(graph if half else None),
+        number(graph / ours if half and graph and ours else None, ".2f"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def within(row: Row, batch: int) -> str:
+    """Whether the error is allowed; nothing where there is no limit to hold it against."""
+    limit = LIMITS[row.precision] or row.onnx_error.get(batch)
+    return "" if limit is None else "yes" if row.error[batch] <= limit else "**no**"
