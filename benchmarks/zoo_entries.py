@@ -81,7 +81,8 @@ class Entry:
 
     ``sizes`` are those of dims at which the original is compared, where those of the text are too large;
     ``keep`` and ``unread`` are patterns of keys: of parameters that keep the values of the constructor, and
-    of those that the checkpoint has and the network does not need.
+    of those that the checkpoint has and the network does not need.  ``parts`` are the sizes, along the axis
+    after the batch, into which an output is cut before it is compared.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Entry:
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     keep: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     int8: bool = False
     tier: str = "whole"
 
@@ -127,7 +129,8 @@ def entry_of(line: Mapping[str, Any]) -> Entry:
         raise EntryError(f"{name}: the tier must be {', '.join(TIERS)}, not {line['tier']}")
     fields: dict[str, Any] = dict(line)
     fields |= {key: tuple(line[key]) for key in ("keep", "unread") if key in line}
-    fields["sizes"] = {dim: tuple(found) for dim, found in line.get("sizes", {}).items()}
+    for each in ("sizes", "parts"):
+        fields[each] = {key: tuple(found) for key, found in line.get(each, {}).items()}
     fields["inputs"] = {each: input_of(f"{name}: {each}", stated) for each, stated in line["inputs"].items()}
     return Entry(**fields)
 

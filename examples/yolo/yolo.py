@@ -11,22 +11,22 @@ from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, Segmentati
 TASKS = {"seg": SegmentationModel, "pose": PoseModel, "obb": OBBModel}
 
 
-def detector(name: str, **arguments: Any) -> nn.Module:
+def detector(name: str, *, max_det: int | None = 300, **arguments: Any) -> nn.Module:
     """The module of a configuration, `yolo11n-seg`, whose forward returns what it detects, in pixels, and the
     masks where there are some.
 
-    Of two heads only the one that finds everything once is left, as in what is exported; with `max_det = None`
-    it returns all cells.
+    Of two heads only the one that finds everything once is left, as in what is exported: it returns the
+    `max_det` highest scores, or all cells.
     """
-    everything = "max_det" in arguments and arguments.pop("max_det") is None
     with torch.device("cpu"):  # it finds its strides by computing something
         task = TASKS.get(name.partition("-")[2], DetectionModel)
         model: Any = task(f"{name}.yaml", verbose=False, **arguments)
     head = model.model[-1]
+    head.export = True
     if hasattr(head, "one2one_cv2"):
         head.end2end = True
         head.fuse()
-    head.export = True
-    if everything:
-        head.postprocess = lambda found: found.permute(0, 2, 1)
+        head.max_det = max_det
+        if max_det is None:
+            head.postprocess = lambda found: found.permute(0, 2, 1)
     return model.eval()

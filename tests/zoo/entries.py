@@ -93,6 +93,14 @@ def tensors_of(outputs: Any) -> list[torch.Tensor]:
     return [tensor for part in parts for tensor in tensors_of(part)]
 
 
+def parts(entry: Entry, output: str) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+    """What cuts an output into the parts of one kind each that the entry states; else all of it is one."""
+    sizes = entry.parts.get(output)
+    if sizes is None:
+        return [lambda x: x]
+    return [lambda x, i=i: x.split(sizes, 1)[i] for i in range(len(sizes))]
+
+
 # The text
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision.ops import batched_nms, box_convert
 
 from benchmarks.zoo_entries import EXAMPLES
 from tests.closeness import distance
 from tests.zoo.yolov8 import DetectionModel
 from trtdsl import reference
-from trtdsl.elaborate import elaborate_file
+from trtdsl.elaborate import elaborate_file, elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.options import CompileOptions
 from trtdsl.passes import optimize
@@ -71,3 +72,49 @@ def test_the_family_has_the_originals_keys(name: str, depth: float, width: float
     assert found == {
         key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")
     }
+
+
+def found_by(call: str, detections: torch.Tensor) -> torch.Tensor:
+    """What a def of the YOLO heads makes of the detections of four classes."""
+    cells = detections.shape[2]
+    lowered = lower(
+        elaborate_text(f"""import "{EXAMPLES}/yolo/head.trtnet"
+model m {{
+  dim N = 1 .. 2 .. 4
+  input detections: float32[N, {detections.shape[1]}, {cells}]
+  output found = {call}
+}}""")
+    )
+    return evaluate(lowered.network, {"detections": detections}, weights=lowered.weights)["found"]
+
+
+def test_best_boxes_are_those_that_suppression_leaves() -> None:
+    """Each cell has one class, each class is by itself, and what else a cell says comes along."""
+    noise = torch.Generator().manual_seed(0)
+    place = torch.rand(2, 2, 60, generator=noise) * 20
+    size, scores, more = (torch.rand(2, n, 60, generator=noise) for n in (2, 4, 3))
+    found = found_by(
+        "best_boxes(detections, 4, 50, 0.4, 0.6)", torch.cat([place, 20 * size + 5, scores, more], 1)
+    )
+    assert found.shape == (2, 50, 9)
+    for i in range(2):
+        boxes = box_convert(torch.cat([place[i], 20 * size[i] + 5]).T, "cxcywh", "xyxy")
+        best, kind = scores[i].max(0)
+        passing = (best > 0.6).nonzero().flatten()
+        kept = passing[batched_nms(boxes[passing], best[passing], kind[passing], 0.4)]
+        assert 5 < len(kept) < min(50, len(passing))
+        rows = torch.cat([boxes, best[:, None], kind[:, None].float(), more[i].T], 1)
+        torch.testing.assert_close(found[i, : len(kept)], rows[kept])
+        assert not found[i, len(kept) :].any()
+
+
+def test_highest_scores_are_those_of_all_cells_and_classes() -> None:
+    noise = torch.Generator().manual_seed(0)
+    boxes, scores = (torch.rand(2, 4, 60, generator=noise) for _ in range(2))
+    found = found_by("highest_scores(detections, 4, 20)", torch.cat([boxes, scores], 1))
+    wanted, at = scores.transpose(1, 2).flatten(1).topk(20)
+    assert torch.equal(found[..., 4], wanted)
+    assert torch.equal(found[..., 5], (at % 4).float())
+    for i in range(2):
+        assert torch.equal(found[i, :, :4], boxes[i].T[at[i] // 4])
+    assert len(set((at[0] // 4).tolist())) < 20  # or a cell twice would not be tried

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.zoo_entries import BATCH, Entry
 from tests.closeness import Expected, allowance, distance, perturbed, require_close
-from tests.zoo.entries import BY_NAME, ZOO, elaborate, parameters, points, random_inputs
+from tests.zoo.entries import BY_NAME, ZOO, elaborate, parameters, parts, points, random_inputs
 from tests.zoo.oracles import calibrated, expected
 from trtdsl import reference
 from trtdsl.evaluate import evaluate
@@ -39,41 +39,43 @@ def test_computes_what_pytorch_does(entry: Entry) -> None:
     for seed, each in enumerate(sizes, 1):
         inputs = random_inputs(entry, written, each, seed)
         found = evaluate(lowered.network, inputs, weights=lowered.weights)
-        _require_all_close(list(found.values()), expected(module, inputs))
+        _require_all_close(entry, found, expected(module, inputs))
 
 
 def _held_after_each_pass(entry: Entry, graph: Graph, module: nn.Module, sizes: dict[str, int]) -> Graph:
     """The optimised graph, the reference held against the module before all passes and after each."""
     inputs = random_inputs(entry, graph, sizes)
     wanted = expected(module, inputs)
-    _require_alive(graph, wanted)
-    before = list(reference.run(graph, inputs).values())
-    _require_all_close(before, wanted)
+    _require_alive(entry, graph, wanted)
+    before = reference.run(graph, inputs)
+    _require_all_close(entry, before, wanted)
     for step in PIPELINE:
         changed = step(graph)
         if changed is graph:
             continue
         graph = changed
-        after = list(reference.run(graph, inputs).values())
+        after = reference.run(graph, inputs)
         if not step.tolerance:
-            assert all(torch.equal(x, y) for x, y in zip(after, before, strict=True)), step.name
-        _require_all_close(after, wanted)
+            assert all(torch.equal(value, before[name]) for name, value in after.items()), step.name
+        _require_all_close(entry, after, wanted)
         before = after
     return graph
 
 
-def _require_all_close(found: Sequence[torch.Tensor], wanted: Sequence[Expected]) -> None:
-    """Every output near enough, in the text's order."""
+def _require_all_close(entry: Entry, found: Mapping[str, torch.Tensor], wanted: Sequence[Expected]) -> None:
+    """Every output near enough, in the text's order, and every part of one."""
     assert len(found) == len(wanted)
-    for one, other in zip(found, wanted, strict=True):
-        require_close(one, other, LIMIT)
+    for (name, one), other in zip(found.items(), wanted, strict=True):
+        for part in parts(entry, name):
+            exact = Expected(part(other.own), lambda part=part, other=other: part(other.exact))
+            require_close(part(one), exact, LIMIT)
 
 
-def _require_alive(graph: Graph, outputs: Sequence[Expected]) -> None:
-    """Two samples have two answers in each output, or nothing was tested."""
+def _require_alive(entry: Entry, graph: Graph, outputs: Sequence[Expected]) -> None:
+    """Two samples have two answers in each output and each part of one, or nothing was tested."""
     for output, each in zip(graph.outputs, outputs, strict=True):
-        if each.own.is_floating_point():
-            first, second = each.own.chunk(2, _batch_axis(output.value))
+        for part in parts(entry, output.name) if each.own.is_floating_point() else ():
+            first, second = part(each.own).chunk(2, _batch_axis(output.value))
             assert (first - second).norm() >= 1e-2 * first.norm(), output.name
 
 
