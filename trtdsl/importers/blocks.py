@@ -50,7 +50,7 @@ class Structure:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._types = dict(program.types)
+        self.types = dict(program.types)
         self._names: set[str] = {program.name, *OPERATORS, *SPELLINGS}
         self.blocks: list[Block] = []
 
@@ -86,15 +86,15 @@ class Structure:
         for item in items:
             if isinstance(item, Loop):
                 for _, start, _, initial in item.carried:
-                    if initial in self._types:
-                        self._types[start] = self._types[initial]
+                    if initial in self.types:
+                        self.types[start] = self.types[initial]
         return Body(scope, items, tensors, results)
 
     def _block(self, group: Group, uses_of: dict[Scope, Statement]) -> None:
         first = group.bodies[0]
         assert first.scope.call
         instances = [
-            Instance([self._types.get(value) for value in body.tensors], self._facts(body.scope))
+            Instance([self.types.get(value) for value in body.tensors], self._facts(body.scope))
             for body in group.bodies
         ]
         rows = [[hole for holes in each.holes for hole in holes] for each in group.alignments]
@@ -133,7 +133,7 @@ class Structure:
                 (f"{inner}@merged", inner, names.get(before, before)) for inner, before in option.merges
             )
             names |= {inner: merged for merged, inner, _ in merges}
-            self._types |= {merged: self._types[inner] for merged, inner, _ in merges if inner in self._types}
+            self.types |= {merged: self.types[inner] for merged, inner, _ in merges if inner in self.types}
             found.append(Branch(flag, run, merges))
             position = option.stop
         found += [reading(each, names) for each in items[position:]]
@@ -290,7 +290,7 @@ def _documentation(scope: Scope, facts: ModuleFacts) -> tuple[str, ...]:
 def structured(program: Program, root: Scope) -> tuple[list[Item], list[Block]]:
     """The model's items and its blocks."""
     structure = Structure(program)
-    items, blocks = inlined(structure.model(root), structure.blocks)
+    items, blocks = inlined(structure.model(root), structure.blocks, structure.types)
     defaults = {block.name: dict(block.parameters) for block in blocks}
     named: list[Block] = []
     for block in blocks:

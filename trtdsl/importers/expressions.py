@@ -7,10 +7,11 @@ parentheses where what is around binds tighter.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trtdsl.importers.sketch import (
     Apply,
+    Choice,
     Cut,
     Expression,
     Infix,
@@ -27,8 +28,8 @@ from trtdsl.ops.text import literal
 from trtdsl.types import SymbolicDim
 
 _LEVELS = {
-    "->": 0, "or": 2, "and": 3, "not": 4, "==": 5, "!=": 5, "<": 5, "<=": 5, ">": 5, ">=": 5, "+": 6, "-": 6,
-    "*": 7, "/": 7, "//": 7, "%": 7, "@": 7, "neg": 8, "**": 9,
+    "->": 0, "if": 1, "or": 2, "and": 3, "not": 4, "==": 5, "!=": 5, "<": 5, "<=": 5, ">": 5, ">=": 5, "+": 6,
+    "-": 6, "*": 7, "/": 7, "//": 7, "%": 7, "@": 7, "neg": 8, "**": 9,
 }  # fmt: skip
 _ATOM = 10
 
@@ -47,10 +48,10 @@ _SCALED = frozenset({"quantize", "dequantize"})
 class Expressions:
     """Writes the expressions of one block."""
 
-    def __init__(self) -> None:
-        self.names: dict[str, str] = {}
+    def __init__(self, names: dict[str, str] | None = None, absorbed: Mapping[str, Expression] = {}) -> None:
+        self.names: dict[str, str] = {} if names is None else names
         """of values"""
-        self.absorbed: dict[str, Expression] = {}
+        self.absorbed: dict[str, Expression] = dict(absorbed)
         """what is written where a value is read, in place of a name"""
 
     def width(self, expression: Expression) -> int:
@@ -93,6 +94,10 @@ class Expressions:
                 return f"{self.text(value, _ATOM)}[{', '.join(map(self._index, items))}]", _ATOM
             case Cut():
                 return self._index(expression), _ATOM
+            case Choice(condition, then, otherwise):
+                level = _LEVELS["if"]
+                chosen = f"{self.text(then, level + 1)} if {condition} else {self.text(otherwise, level)}"
+                return chosen, level
             case Apply():
                 return self._applied(expression)
 
@@ -131,7 +136,7 @@ class Expressions:
             return self._call(apply), 0 if apply.label is not None else _ATOM
         if len(stages) == 1 and not apply.is_module:
             return self._call(apply), _ATOM
-        return " -> ".join([self.text(current, 1), *reversed(stages)]), 0
+        return " -> ".join([self.text(current, 2), *reversed(stages)]), 0
 
     def _stage(self, apply: Apply) -> str:
         """The call without its first tensor, as it stands behind an arrow."""

@@ -1,56 +1,76 @@
 """Small blocks written where they are used.
 
-In: the model's items and its blocks.  Out: those, less the blocks that a text uses once and that say little:
-their statements stand in the place of the use, their labels below its label::
+In: the model's items and its blocks.  Out: those, less the blocks that a text uses once and that say little,
+are layers in a row, or are what the model is: their statements stand in the place of the use, what it gives
+in that of their parameters, their labels below its label::
 
-    block Pooler()(x) {
-      return x[:, 0] -> dense: Linear(64) -> tanh
+    block Pooler(width)(x) {
+      return x[:, 0] -> dense: Linear(width) -> tanh
     }
-    pooled = x -> pooler: Pooler                       # the block and its use
+    pooled = x -> pooler: Pooler(64)                       # the block and its use
     pooled = x[:, 0] -> pooler.dense: Linear(64) -> tanh
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
+from trtdsl.importers.expressions import head
+from trtdsl.importers.given import with_given
 from trtdsl.importers.sketch import (
     Apply,
     Block,
     Branch,
     Expression,
     Item,
+    Literal,
     Loop,
     Statement,
     Text,
     Use,
     changed,
+    makes,
     reading,
     replaced,
 )
+from trtdsl.types import TensorType
 
 LARGEST = 4
 """Statements of a block that is written where it is used."""
 
+LONGEST = 12
+"""Those of one that is a chain of layers."""
 
-def inlined(items: Sequence[Item], blocks: Sequence[Block]) -> tuple[list[Item], list[Block]]:
-    """The items and the blocks that are left."""
+FRAME = 6
+"""Statements of a model that does little but call its parts, which stand in it then."""
+
+Types: TypeAlias = Mapping[str, TensorType]
+
+
+def inlined(items: Sequence[Item], blocks: Sequence[Block], types: Types) -> tuple[list[Item], list[Block]]:
+    """The items and the blocks that are left; ``types`` are those of the model's values."""
     left = {block.name: block for block in blocks}
     model = list(items)
-    everything = [*items, *(item for each in blocks for item in each.items)]
-    used = Counter(use.function for use in _uses(everything, left))
-    for block in blocks:
-        if used[block.name] != 1 or not _is_small(block):
+    is_frame = len(model) <= FRAME
+    for name in [block.name for block in blocks]:
+        block = left[name]
+        inside = [use for each in left.values() for use in _uses(each.items, name)]
+        uses = [*inside, *_uses(model, name)]
+        if len(uses) != 1 or not _may_stand(block, uses[0], is_frame and not inside):
             continue
-        whole = left.pop(block.name)
-        model = _with_body(model, whole)
-        left = {
-            name: msgspec.structs.replace(each, items=tuple(_with_body(each.items, whole)))
-            for name, each in left.items()
-        }
+        try:
+            changed_model = _with_body(model, block, types)
+            changed_blocks = {
+                each.name: msgspec.structs.replace(each, items=tuple(_with_body(each.items, block, None)))
+                for each in left.values()
+                if each is not block
+            }
+        except _CannotStand:
+            continue
+        model, left = changed_model, changed_blocks
     return _renumbered(model, list(left.values()), {*left})
 
 
@@ -85,57 +105,99 @@ def _renumbered(model: list[Item], blocks: list[Block], taken: set[str]) -> tupl
     ]
 
 
-def _uses(items: Iterable[Item], blocks: Mapping[str, Block]) -> Iterator[Apply]:
+def _uses(items: Iterable[Item], name: str) -> Iterator[Apply]:
     for item in items:
         if not isinstance(item, Statement):
-            yield from _uses(item.items, blocks)
-        elif isinstance(item.expression, Apply) and item.expression.function in blocks:
+            yield from _uses(item.items, name)
+        elif isinstance(item.expression, Apply) and item.expression.function == name:
             yield item.expression
 
 
-def _is_small(block: Block) -> bool:
-    """Whether it has few statements, no options, no parameters and no names of dimensions."""
-    if block.parameters or any(type for _, type in block.tensors):
+def _may_stand(block: Block, use: Apply, is_part: bool) -> bool:
+    """Whether a block's statements are as easy to read where it is used; ``is_part`` where it is a part of
+    a model that does little else.
+    """
+    if any(isinstance(each, Branch) for each in block.items):
         return False
-    size = 0
-    waiting: list[Item] = [*block.items]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, Branch):
+    if isinstance(use.label, Text) and (block.parameters or not _count(block.items) <= LARGEST):
+        # In a loop they have long labels.
+        return False
+    return is_part or _count(block.items) <= LARGEST or _is_chain(block)
+
+
+def _count(items: Iterable[Item]) -> int:
+    """How many statements there are, those of loops once."""
+    return sum(_count(each.items) if isinstance(each, Loop) else 1 for each in items)
+
+
+def _is_chain(block: Block) -> bool:
+    """Whether it is layers in a row, each of which reads what the one before made."""
+    if len(block.items) > LONGEST or len(block.tensors) != 1:
+        return False
+    value = block.tensors[0][0]
+    for item in block.items:
+        if not isinstance(item, Statement) or head(item.expression) != value or len(item.results) != 1:
             return False
-        if isinstance(item, Loop):
-            waiting += item.items
-        else:
-            size += 1
-    # A block may give back what it was given.
-    return size <= LARGEST and not {*block.returns} & {value for value, _ in block.tensors}
+        (result,) = item.results
+        if not result:
+            return False
+        value = result
+    return block.returns == (value,)
 
 
-def _with_body(items: Iterable[Item], block: Block) -> list[Item]:
-    """The items with the block's own in the place of its use."""
+class _CannotStand(Exception):
+    """A block says what cannot be said at its use."""
+
+
+def _with_body(items: Iterable[Item], block: Block, types: Types | None) -> list[Item]:
+    """The items with the block's own in the place of its uses."""
     found: list[Item] = []
     for item in items:
         if not isinstance(item, Statement):
-            found.append(msgspec.structs.replace(item, items=tuple(_with_body(item.items, block))))
+            inner = tuple(_with_body(item.items, block, types))
+            found.append(msgspec.structs.replace(item, items=inner))
         elif isinstance(item.expression, Apply) and item.expression.function == block.name:
-            found += _body(item, item.expression, block)
+            found += _body(item, item.expression, block, types)
         else:
             found.append(item)
     return found
 
 
-def _body(use: Statement, call: Apply, block: Block) -> list[Item]:
+def _body(use: Statement, call: Apply, block: Block, types: Types | None) -> list[Item]:
     """The block's items as they stand at its use."""
+    given = dict(call.arguments)
     names: dict[str, str] = {}
-    for (value, _), given in zip(block.tensors, call.tensors, strict=True):
-        assert isinstance(given, Use)
-        names[value] = given.value
+    for (value, header), tensor in zip(block.tensors, call.tensors, strict=True):
+        assert isinstance(tensor, Use)
+        names[value] = tensor.value
+        if header:
+            given |= _sizes(header, types, tensor.value)
+    # A block may give back what it was given.
+    if not {*block.returns}.isdisjoint(names):
+        raise _CannotStand
     names |= {value: result for value, result in zip(block.returns, use.results, strict=True) if result}
-    items = [_renamed(_below(item, call.label), names) for item in block.items]
+    made = {value for item in block.items for value in makes(item)} - {*names}
+    names |= {value: f"{value}@{use.results[0]}" for value in made}
+    plain = with_given(block.items, given)
+    if plain is None:
+        raise _CannotStand
+    items = [_renamed(_below(item, call.label), names) for item in plain]
     if isinstance(items[-1], Statement):
         # What the result is called is said where the block was used.
         items[-1] = msgspec.structs.replace(items[-1], frames=use.frames)
     return items
+
+
+def _sizes(header: str, types: Types | None, value: str) -> dict[str, Expression]:
+    """What the names of a tensor's dimensions are, where its type is known."""
+    if types is None or value not in types:
+        raise _CannotStand
+    names = header.strip("[]").split(", ")
+    sizes = types[value].shape
+    return {
+        name: Literal(size) if isinstance(size, int) else Text(str(size))
+        for name, size in zip(names, sizes, strict=True)
+    }
 
 
 def _renamed(item: Item, names: Mapping[str, str]) -> Item:

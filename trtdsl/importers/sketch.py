@@ -78,7 +78,15 @@ class Subscript(msgspec.Struct, frozen=True):
     items: tuple[Expression, ...]
 
 
-Expression: TypeAlias = Use | Literal | Text | Items | Apply | Infix | Cut | Subscript
+class Choice(msgspec.Struct, frozen=True):
+    """``then if condition else otherwise``."""
+
+    condition: str
+    then: Expression
+    otherwise: Expression
+
+
+Expression: TypeAlias = Use | Literal | Text | Items | Apply | Infix | Cut | Subscript | Choice
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -158,6 +166,8 @@ def children(expression: Expression) -> Sequence[Expression]:
             return [each for each in parts if each is not None]
         case Subscript():
             return (expression.value, *expression.items)
+        case Choice():
+            return (expression.then, expression.otherwise)
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
@@ -203,6 +213,8 @@ def replaced(expression: Any, change: Callable[[Expression], Expression | None])
         case Subscript():
             items = tuple(replaced(each, change) for each in expression.items)
             return Subscript(replaced(expression.value, change), items)
+        case Choice(condition, then, otherwise):
+            return Choice(condition, replaced(then, change), replaced(otherwise, change))
         case _:
             return expression
 
@@ -227,6 +239,20 @@ def labels(item: Item) -> Iterator[str]:
         case Branch() | Loop():
             for each in item.items:
                 yield from labels(each)
+
+
+def makes(item: Item) -> Iterator[str]:
+    """The values that a statement or loop makes, also inside."""
+    match item:
+        case Statement():
+            yield from (each for each in item.results if each)
+        case Loop():
+            for result, start, end, _ in item.carried:
+                yield from (result, start, end)
+            for each in item.items:
+                yield from makes(each)
+        case Branch():
+            raise TypeError("a branch is made of items whose values are known")
 
 
 def reads(item: Item) -> Iterator[str]:

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from trtdsl.importers.program import Call
+import msgspec
+
+from trtdsl.importers.expressions import head
+from trtdsl.importers.program import Call, common_start
 from trtdsl.importers.sketch import Apply, Statement, labels
 
 Child: TypeAlias = "Statement | Scope"
@@ -26,6 +29,10 @@ class Scope:
     @property
     def path(self) -> str:
         return self.call.path if self.call else ""
+
+    @property
+    def kind(self) -> str:
+        return self.call.kind if self.call else ""
 
     def statements(self) -> Iterator[Statement]:
         """All statements inside, in order."""
@@ -62,25 +69,61 @@ def tree_of(statements: Sequence[Statement]) -> Scope:
     return root
 
 
-def dissolved(scope: Scope) -> Scope:
-    """The scope, its children that are not blocks of their own replaced by what is in them."""
+def dissolved(root: Scope) -> Scope:
+    """The model's scope, its children that are not blocks of their own replaced by what is in them."""
+    scope = _dissolved(root, frozenset())
+    # What one call of a class leaves out of what another has is an option of its block.
+    kinds: dict[str, bool] = {}
+    for each in _inside(scope):
+        kinds[each.kind] = kinds.get(each.kind, True) and _is_stage(each)
+    return _dissolved(scope, frozenset(kind for kind, is_stage in kinds.items() if is_stage))
+
+
+def _dissolved(scope: Scope, stages: frozenset[str]) -> Scope:
+    """The scope without those calls that are not blocks; ``stages`` are the classes that are none either."""
     children: list[Child] = []
     for child in scope.children:
         if not isinstance(child, Scope):
             children.append(child)
             continue
-        inner = dissolved(child)
-        children += inner.children if not _is_block(inner) else [inner]
+        inner = _dissolved(child, stages)
+        children += [inner] if _is_block(inner) and inner.kind not in stages else _as_called(inner)
     return Scope(scope.call, children)
 
 
+def _inside(scope: Scope) -> Iterator[Scope]:
+    for child in scope.children:
+        if isinstance(child, Scope):
+            yield child
+            yield from _inside(child)
+
+
 def _is_block(scope: Scope) -> bool:
-    assert scope.call
-    if scope.call.kind.startswith(("torch.nn.", "torch.ao.")):
+    if scope.kind.startswith(("torch.nn.", "torch.ao.")):
         return False
     if len([child for child in scope.children if not _is_source(child)]) < 2:
         return False
-    return all(_inside(label, scope.path) for each in scope.statements() for label in labels(each))
+    return all(_is_below(label, scope.path) for each in scope.statements() for label in labels(each))
+
+
+def _is_stage(scope: Scope) -> bool:
+    """Whether it is one layer with one function behind or before it, which say as much as its name does."""
+    if len(scope.children) != 2:
+        return False
+    first, second = scope.children
+    if isinstance(first, Scope) or isinstance(second, Scope) or len(first.results) != 1:
+        return False
+    is_piped = head(second.expression) == first.results[0] and head(first.expression) is not None
+    return is_piped and len([*labels(first), *labels(second)]) == 1
+
+
+def _as_called(scope: Scope) -> list[Child]:
+    """The children of a call that is not a block; what the last makes is called what the call's result is."""
+    *others, last = scope.children
+    if not others or isinstance(last, Scope):
+        return scope.children
+    frames = common_start([each.frames for each in scope.statements() if each.frames])
+    return [*others, msgspec.structs.replace(last, frames=frames)]
 
 
 def _is_source(child: Child) -> bool:
@@ -89,7 +132,7 @@ def _is_source(child: Child) -> bool:
     return child.expression.function in ("Parameter", "Constant")
 
 
-def _inside(label: str, path: str) -> bool:
+def _is_below(label: str, path: str) -> bool:
     return label == path or label.startswith(f"{path}.")
 
 

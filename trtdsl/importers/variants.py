@@ -10,13 +10,13 @@ every other one has, and what stands for a part that it leaves out::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from trtdsl.importers.holes import Hole, skeleton
-from trtdsl.importers.sketch import Item, Loop, Statement, labels
+from trtdsl.importers.sketch import Item, labels, makes
 
 MOST_OPTIONS = 3
 """Options of one block; more are blocks of their own."""
@@ -86,7 +86,7 @@ class _Shape:
     def __init__(self, item: Item) -> None:
         self.values: list[str] = []
         self.holes: list[Hole] = []
-        made = set(_made(item))
+        made = set(makes(item))
 
         def note(value: str) -> str:
             if value not in made:
@@ -94,20 +94,7 @@ class _Shape:
             return ""
 
         self.skeleton = skeleton(item, note, self.holes)
-        self.made = list(_made(item))
-
-
-def _made(item: Item) -> Iterator[str]:
-    match item:
-        case Statement():
-            yield from (each for each in item.results if each)
-        case Loop():
-            for result, start, end, _ in item.carried:
-                yield from (result, start, end)
-            for each in item.items:
-                yield from _made(each)
-        case _:
-            pass
+        self.made = list(makes(item))
 
 
 class _Aligner:
@@ -237,8 +224,8 @@ def _row(label: str) -> str | None:
 def _merges(
     longest: Part, start: int, stop: int, alignments: Sequence[Alignment]
 ) -> tuple[tuple[str, str], ...] | None:
-    made = [value for item in longest.items[start:stop] for value in _made(item)]
-    before = {value for item in longest.items[:start] for value in _made(item)} | set(longest.tensors)
+    made = [value for item in longest.items[start:stop] for value in makes(item)]
+    before = {value for item in longest.items[:start] for value in makes(item)} | set(longest.tensors)
     found: dict[str, str] = {}
     for alignment in alignments:
         for value in made:

@@ -12,12 +12,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from trtdsl.importers.choices import with_choices
 from trtdsl.importers.expressions import Expressions, head, is_stage, name_for
 from trtdsl.importers.names import numbered
 from trtdsl.importers.sketch import (
     Apply,
     Block,
     Branch,
+    Choice,
     Expression,
     Item,
     Literal,
@@ -56,7 +58,8 @@ class _Body:
     def __init__(self, block: Block) -> None:
         self._block = block
         self._hints = block.hints
-        self._texts = Expressions()
+        self._body, absorbed = with_choices(block.items, block.hints)
+        self._texts = Expressions(absorbed=absorbed)
         self._holder: dict[str, str] = {}
         """what each name is bound to at the place that is being written"""
         self._decided: dict[str, str] = {}
@@ -72,7 +75,7 @@ class _Body:
         block = self._block
         yield from (f"## {line}".rstrip() for line in block.documentation)
         self._dimensions(type for _, type in block.tensors)
-        self._count(block.items, block.returns)
+        self._count(self._body, block.returns)
         for number, (value, _) in enumerate(block.tensors):
             wish = block.names[number] if number < len(block.names) else self._wish(value, "x")
             self._bind(value, self._free(identifier(wish), value))
@@ -82,7 +85,7 @@ class _Body:
             f"{names[value]}: {type}" if type else names[value] for value, type in block.tensors
         )
         yield f"block {block.name}({parameters})({tensors}) {{"
-        yield from self._items(block.items, block.returns)
+        yield from self._items(self._body, block.returns)
         yield f"return {', '.join(self._texts.text(Use(value), 0) for value in block.returns)}"
         yield "}"
 
@@ -97,8 +100,8 @@ class _Body:
             yield f"input {self._texts.names[value]}: {type}"
         yield ""
         self._outputs = dict(sketch.outputs[:-1])
-        self._count(block.items, block.returns)
-        yield from self._items(block.items, block.returns)
+        self._count(self._body, block.returns)
+        yield from self._items(self._body, block.returns)
         for name, value in sketch.outputs:
             yield f"output {name} = {self._texts.text(Use(value), 0)}"
         yield "}"
@@ -231,7 +234,7 @@ class _Body:
         for item in items:
             match item:
                 case Statement():
-                    self._remaining.update(uses(item.expression))
+                    self._remaining.update(self._all_uses(item.expression))
                 case Branch():
                     self._count(item.items, [])
                     self._remaining.update(before for _, _, before in item.merges)
@@ -258,13 +261,19 @@ class _Body:
         """Decide which statements are written inside the one behind them."""
         waiting: list[Statement] = []
         for item in items:
-            if isinstance(item, Statement):
+            if isinstance(item, Statement) and not isinstance(item.expression, Choice):
                 waiting = self._absorb_into(item.expression, waiting)
-                waiting.append(item)
             else:
                 waiting = [each for each in waiting if self._is_source(each)]
+            if isinstance(item, Statement):
+                waiting.append(item)
         if len(returns) == 1:
-            self._absorb_into(Use(returns[0]), waiting)
+            self._absorb_into_return(returns[0], waiting)
+
+    def _absorb_into_return(self, value: str, waiting: Sequence[Statement]) -> None:
+        """What is given back needs no name, however long it is, where nothing else reads it."""
+        if waiting and waiting[-1].results == (value,) and self._remaining[value] == 1:
+            self._texts.absorbed[value] = waiting[-1].expression
 
     def _absorb_into(self, expression: Expression, waiting: list[Statement]) -> list[Statement]:
         """The statements still waiting behind one that takes those right in front of it."""
@@ -294,12 +303,16 @@ class _Body:
 
     def _may_be_piped(self, statement: Statement) -> bool:
         """Whether a chain may begin with an expression: not with a long one that is not a chain itself."""
+        if isinstance(statement.expression, Choice):
+            return False
         return is_stage(statement.expression) or self._texts.width(statement.expression) <= _WIDEST_START
 
     def _fits(self, statement: Statement, result: str) -> bool:
         if self._is_source(statement):
             return True
-        return result not in self._hints and self._texts.width(statement.expression) <= _WIDEST_INLINE
+        if result in self._hints or isinstance(statement.expression, Choice):
+            return False
+        return self._texts.width(statement.expression) <= _WIDEST_INLINE
 
     def _is_source(self, statement: Statement) -> bool:
         """Whether it only names what a file has, be it integers with their scales, or a short constant."""

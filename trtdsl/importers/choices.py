@@ -1,0 +1,80 @@
+"""Options that are short as expressions.
+
+In: a block's items.  Out: those, with a statement in the place of each branch that says what one value is::
+
+    if stride == 1 {                           result = result + x if stride == 1 else result
+      result = result + x          ─▶
+    }
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from trtdsl.importers.expressions import Expressions
+from trtdsl.importers.sketch import Branch, Choice, Expression, Item, Statement, Use, labels, uses
+
+WIDEST = 80
+"""Characters of a choice; a longer one is easier to read in lines of its own."""
+
+
+class _AnyName(dict[str, str]):
+    """Names of about the length that those of values have."""
+
+    def __missing__(self, value: str) -> str:
+        return "x"
+
+
+def with_choices(items: Sequence[Item], hints: Mapping[str, str]) -> tuple[list[Item], dict[str, Expression]]:
+    """The items, and what is written inside a choice in the place of a value."""
+    found: list[Item] = []
+    absorbed: dict[str, Expression] = {}
+    for item in items:
+        if isinstance(item, Branch) and (chosen := _choice(item, hints)):
+            found.append(chosen)
+            absorbed |= _made(item.items)
+        else:
+            found.append(item)
+    return found, absorbed
+
+
+def _choice(branch: Branch, hints: Mapping[str, str]) -> Statement | None:
+    """The statement that says what a branch does, where it is short."""
+    if len(branch.merges) != 1 or not _is_one_expression(branch.items):
+        return None
+    ((result, inner, before),) = branch.merges
+    last = branch.items[-1]
+    assert isinstance(last, Statement)
+    if last.results != (inner,):
+        return None
+    choice = Choice(branch.condition, Use(inner), Use(before))
+    texts = Expressions(_AnyName(hints), _made(branch.items))
+    if len(texts.text(choice, 0)) > WIDEST:
+        return None
+    return Statement((result,), choice, last.calls, last.frames)
+
+
+def _is_one_expression(items: Iterable[Item]) -> bool:
+    """Whether each statement makes one value without weights, which only the next one reads, and once."""
+    before = ""
+    for item in items:
+        if not isinstance(item, Statement) or len(item.results) != 1 or item.results[0] is None:
+            return False
+        if any(True for _ in labels(item)):
+            return False
+        if before and Counter(uses(item.expression))[before] != 1:
+            return False
+        before = item.results[0]
+    return True
+
+
+def _made(items: Iterable[Item]) -> dict[str, Expression]:
+    """What the statements of one expression make, by value."""
+    return {
+        result: item.expression
+        for item in items
+        if isinstance(item, Statement)
+        for result in item.results
+        if result
+    }
