@@ -255,3 +255,61 @@ def test_a_name_that_a_loop_binds_is_not_another() -> None:
     loop = Loop("i, dim", Text("dims"), (body,), ())
     assert with_given([loop], {"dims": Text("dim")}) is None
     assert with_given([loop], {"dims": Text("widths")}) is not None
+
+
+def test_an_option_that_leaves_a_value_to_be_read_needs_no_line_for_it() -> None:
+    text = imported("""
+x: float32[N, 4]
+with Layer("first"):
+    a = linear(x, w("fc.weight", 4, 4))
+    b = linear(a, w("more.weight", 4, 4))
+    c = add(b, a)
+    d = exp(c)
+with Layer("second"):
+    e = linear(d, w("fc.weight", 4, 4))
+    f = add(e, e)
+    g = exp(f)
+return g
+""")
+    assert "b = (a -> more: Linear(4, bias = false)) if more else a\n" in text
+
+
+def test_a_function_that_some_uses_leave_out_is_none_in_them() -> None:
+    text = imported("""
+x: float32[N, 4]
+with Layer("first"):
+    a = linear(x, w("fc.weight", 4, 4))
+    b = linear(a, w("up.weight", 4, 4))
+    c = relu(b)
+with Layer("second"):
+    d = linear(c, w("fc.weight", 4, 4))
+    e = linear(d, w("up.weight", 4, 4))
+    f = sigmoid(e)
+with Layer("third"):
+    g = linear(f, w("fc.weight", 4, 4))
+    h = linear(g, w("up.weight", 4, 4))
+return h
+""")
+    assert "block Layer(activation = relu)(x) {" in text
+    assert "return activation(b) if activation != none else b" in text
+    assert "second: Layer(activation = sigmoid)\n" in text
+    assert "third: Layer(activation = none)\n" in text
+
+
+def test_a_result_that_nobody_reads_makes_no_block_of_its_own() -> None:
+    layer = """
+with Layer("layer{0}"):
+    a{1} = linear(a{0}, w("one.weight", 4, 4))
+    b{1} = linear(b{0}, w("two.weight", 4, 4))
+    c{1} = mul(b{1}, a{1})
+    d{1} = exp(c{1})
+    b{1}1 = sin(d{1})
+"""
+    text = imported(
+        "x: float32[N, 4]\na0 = sin(x)\nb0 = cos(x)\n"
+        + layer.format(0, 1)
+        + layer.format(1, 2).replace("linear(b1,", "linear(b11,")
+        + "return b21"
+    )
+    assert "_, layer1 = (layer0, layer02) -> layer1: Layer" in text
+    assert text.count("block Layer") == 1

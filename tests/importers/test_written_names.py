@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trtdsl.importers.sketch import Apply, Block, Branch, Sketch, Statement, Use
+from trtdsl.importers.sketch import Apply, Block, Branch, Literal, Sketch, Statement, Subscript, Use
 from trtdsl.importers.write import write
 
 
@@ -28,3 +28,15 @@ def test_what_an_option_stands_for_has_a_name_for_each_value() -> None:
         "x3 = cos(y)",
         "}",
     ]
+
+
+def test_a_part_without_a_name_is_written_where_it_is_read() -> None:
+    statements = (
+        Statement(("a",), Subscript(Use("x"), (Literal(0),))),
+        Statement(("b",), call("exp", "x")),
+        Statement(("y",), call("add", "b", "a")),
+    )
+    for hints, wanted in ({}, "return add(exp(x), x[0])"), ({"a": "first"}, "return add(exp(x), first)"):
+        block = Block("Both", (), (("x", ""),), statements, ("y",), hints=hints)
+        text = write(Sketch(Block("m", (), (), (), ()), (block,), (), ()))
+        assert wanted in text.splitlines()

@@ -35,6 +35,7 @@ from trtdsl.importers.sketch import (
     reading,
     replaced,
     uses,
+    words,
 )
 from trtdsl.importers.tree import Child, Scope, relative
 from trtdsl.importers.variants import Option
@@ -116,7 +117,8 @@ class Structure:
         )
         for number, body in enumerate(group.bodies):
             given = [(key, inferred.parameters[key][number]) for key in order]
-            uses_of[body.scope] = self._use(name, body, given, defaults)
+            results = group.alignments[number].results
+            uses_of[body.scope] = self._use(name, body, results, given, defaults)
 
     def _with_options(
         self, items: list[Item], results: Sequence[str], group: Group, inferred: Inferred
@@ -128,7 +130,7 @@ class Structure:
         for option in group.options:
             found += [reading(each, names) for each in items[position : option.start]]
             run = tuple(reading(each, names) for each in items[option.start : option.stop])
-            flag = self._flag(option, group, inferred)
+            flag = _without_function(option, items, inferred) or self._flag(option, group, inferred)
             merges = tuple(
                 (f"{inner}@merged", inner, names.get(before, before)) for inner, before in option.merges
             )
@@ -167,7 +169,12 @@ class Structure:
         return name
 
     def _use(
-        self, name: str, body: Body, given: Sequence[tuple[str, Any]], defaults: dict[str, Literal | None]
+        self,
+        name: str,
+        body: Body,
+        results: Sequence[str | None],
+        given: Sequence[tuple[str, Any]],
+        defaults: dict[str, Literal | None],
     ) -> Statement:
         required = [each for each in given if defaults[each[0]] is None]
         arguments = tuple((key, Literal(value)) for key, value in given)
@@ -183,7 +190,7 @@ class Structure:
             tensors=tuple(map(Use, body.tensors)),
         )
         frames = common_start([each.frames for each in body.scope.statements() if each.frames])
-        return Statement(tuple(body.results), apply, (), frames)
+        return Statement(tuple(results), apply, (), frames)
 
     def _facts(self, scope: Scope) -> ModuleFacts:
         assert scope.call
@@ -254,6 +261,24 @@ def _readers(root: Scope, program: Program) -> dict[str, set[Scope | None]]:
     return found
 
 
+def _without_function(option: Option, items: Sequence[Item], inferred: Inferred) -> str:
+    """``activation != none`` where an option is only the function that is a parameter, which then is none in
+    the uses that leave it out; "" where it is more.
+    """
+    run = items[option.start : option.stop]
+    if len(run) != 1 or not isinstance(run[0], Statement) or not isinstance(run[0].expression, Apply):
+        return ""
+    name = run[0].expression.function
+    others = [each for item in (*items[: option.start], *items[option.stop :]) for each in words(item)]
+    if name not in inferred.parameters or name in others:
+        return ""
+    values = inferred.parameters[name]
+    inferred.parameters[name] = [
+        value if has else None for value, has in zip(values, option.has, strict=True)
+    ]
+    return f"{name} != none"
+
+
 def _option_name(run: Sequence[Item]) -> str:
     """A name for an option: its first label, or what it does first."""
     for label in (label for item in run for label in labels(item)):
@@ -271,14 +296,16 @@ def _option_name(run: Sequence[Item]) -> str:
 
 
 def _default(column: Sequence[Hole]) -> Literal | None:
-    """The most frequent value of a parameter as its default, if half the uses have it."""
-    (value, count) = Counter(column).most_common(1)[0]
-    plain = isinstance(value, (bool, int, float, str, tuple, Function)) or value is None
-    return (
-        Literal(value)
-        if plain and len(column) > 1 and 2 * count >= len(column) and count < len(column)
-        else None
-    )
+    """The most frequent value of a parameter as its default, if half the uses have it; functions are given
+    by name, however many there are.
+    """
+    counted = Counter(column)
+    functions = Counter(each for each in column if isinstance(each, Function))
+    (value, count) = (functions or counted).most_common(1)[0]
+    if len(column) < 2 or len(counted) < 2:
+        return None
+    plain = isinstance(value, (bool, int, float, str, tuple)) or value is None
+    return Literal(value) if functions or (plain and 2 * count >= len(column)) else None
 
 
 def _documentation(scope: Scope, facts: ModuleFacts) -> tuple[str, ...]:

@@ -10,12 +10,12 @@ In: a block's items.  Out: those, with a statement in the place of each branch t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from trtdsl.importers.expressions import Expressions
-from trtdsl.importers.sketch import Branch, Choice, Expression, Item, Statement, Use, labels, uses
+from trtdsl.importers.sketch import Branch, Choice, Expression, Item, Statement, Use, labels, reads, uses
 
-WIDEST = 80
+WIDEST = 90
 """Characters of a choice; a longer one is easier to read in lines of its own."""
 
 
@@ -26,12 +26,15 @@ class _AnyName(dict[str, str]):
         return "x"
 
 
-def with_choices(items: Sequence[Item], hints: Mapping[str, str]) -> tuple[list[Item], dict[str, Expression]]:
+def with_choices(
+    items: Sequence[Item], returns: Sequence[str], hints: Mapping[str, str]
+) -> tuple[list[Item], dict[str, Expression]]:
     """The items, and what is written inside a choice in the place of a value."""
     found: list[Item] = []
     absorbed: dict[str, Expression] = {}
-    for item in items:
-        if isinstance(item, Branch) and (chosen := _choice(item, hints)):
+    for number, item in enumerate(items):
+        behind = {value for each in items[number + 1 :] for value in reads(each)} | {*returns}
+        if isinstance(item, Branch) and (chosen := _choice(item, behind, hints)):
             found.append(chosen)
             absorbed |= _made(item.items)
         else:
@@ -39,11 +42,16 @@ def with_choices(items: Sequence[Item], hints: Mapping[str, str]) -> tuple[list[
     return found, absorbed
 
 
-def _choice(branch: Branch, hints: Mapping[str, str]) -> Statement | None:
-    """The statement that says what a branch does, where it is short."""
+def _choice(branch: Branch, behind: Container[str], hints: Mapping[str, str]) -> Statement | None:
+    """The statement that says what a branch does, where it is short; ``behind`` are the values that are
+    read behind it.
+    """
     if len(branch.merges) != 1 or not _is_one_expression(branch.items):
         return None
     ((result, inner, before),) = branch.merges
+    if before not in behind and any(True for item in branch.items for _ in labels(item)):
+        # A layer that is left out is told by a line; but no line is needed for what stands for it.
+        return None
     last = branch.items[-1]
     assert isinstance(last, Statement)
     if last.results != (inner,):
@@ -56,12 +64,10 @@ def _choice(branch: Branch, hints: Mapping[str, str]) -> Statement | None:
 
 
 def _is_one_expression(items: Iterable[Item]) -> bool:
-    """Whether each statement makes one value without weights, which only the next one reads, and once."""
+    """Whether each statement makes one value, which only the next one reads, and once."""
     before = ""
     for item in items:
         if not isinstance(item, Statement) or len(item.results) != 1 or item.results[0] is None:
-            return False
-        if any(True for _ in labels(item)):
             return False
         if before and Counter(uses(item.expression))[before] != 1:
             return False

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from trtdsl.importers.sketch import (
+    WORD,
     Apply,
     Branch,
     Expression,
@@ -28,7 +29,6 @@ from trtdsl.importers.sketch import (
 )
 from trtdsl.ops.text import literal
 
-_WORD = re.compile(r"[A-Za-z_]\w*")
 _CALCULATED: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -58,7 +58,7 @@ def _item(item: Item, given: Mapping[str, Expression]) -> Item:
             return msgspec.structs.replace(item, condition=_text(item.condition, given), items=inner)
         case Loop():
             words = {word for each in given.values() for word in _words(each)}
-            if not {*_WORD.findall(item.targets)}.isdisjoint(words | {*given}):
+            if not {*WORD.findall(item.targets)}.isdisjoint(words | {*given}):
                 raise _Ambiguous
             inner = tuple(_item(each, given) for each in item.items)
             return msgspec.structs.replace(item, over=_expression(item.over, given), items=inner)
@@ -89,7 +89,7 @@ def _text(text: str, given: Mapping[str, Expression]) -> str:
         found = _as_text(given[match[0]])
         return found if re.fullmatch(r"[\w.]+", found) or found == text else f"({found})"
 
-    return _WORD.sub(word, text)
+    return WORD.sub(word, text)
 
 
 def _as_text(expression: Expression) -> str:
@@ -103,12 +103,12 @@ def _as_text(expression: Expression) -> str:
 
 
 def _words(expression: Expression) -> list[str]:
-    return _WORD.findall(expression.text) if isinstance(expression, Text) else []
+    return WORD.findall(expression.text) if isinstance(expression, Text) else []
 
 
 def _calculated(text: str) -> Expression:
     """A number where nothing but numbers are left in a text."""
-    if _WORD.search(text):
+    if WORD.search(text):
         return Text(text)
     return Literal(_value(ast.parse(text, mode="eval").body))
 

@@ -56,7 +56,7 @@ def _groups_of_kind(bodies: Sequence[Body]) -> list[Group]:
     found: list[Group] = []
     left = list(bodies)
     while left:
-        longest = max(left, key=lambda each: len(each.items))
+        longest = max(left, key=lambda each: (len(each.items), len(each.results)))
         group = _grouped(longest, left)
         found.append(group)
         taken = {id(each) for each in group.bodies}

@@ -32,6 +32,7 @@ from trtdsl.importers.sketch import (
     Text,
     Use,
     changed,
+    labels,
     makes,
     reading,
     replaced,
@@ -122,6 +123,8 @@ def _may_stand(block: Block, use: Apply, is_part: bool) -> bool:
     if isinstance(use.label, Text) and (block.parameters or not _count(block.items) <= LARGEST):
         # In a loop they have long labels.
         return False
+    # Without weights nothing would say where its statements are from.
+    is_part = is_part and any(True for item in block.items for _ in labels(item))
     return is_part or _count(block.items) <= LARGEST or _is_chain(block)
 
 

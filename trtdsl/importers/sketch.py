@@ -7,12 +7,16 @@ for numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
 from trtdsl.importers.program import Call, Frame
+
+WORD = re.compile(r"[A-Za-z_]\w*")
+"""A name in a text."""
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -239,6 +243,20 @@ def labels(item: Item) -> Iterator[str]:
         case Branch() | Loop():
             for each in item.items:
                 yield from labels(each)
+
+
+def words(item: Item) -> Iterator[str]:
+    """The functions that an item calls and the words of its texts, where parameters' names may be."""
+    if not isinstance(item, Statement):
+        for each in item.items:
+            yield from words(each)
+    over = [item.over] if isinstance(item, Loop) else [item.expression] if isinstance(item, Statement) else []
+    for expression in over:
+        for each in walk(expression):
+            if isinstance(each, Apply):
+                yield each.function
+            elif isinstance(each, Text):
+                yield from WORD.findall(each.text)
 
 
 def makes(item: Item) -> Iterator[str]:

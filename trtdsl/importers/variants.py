@@ -58,6 +58,8 @@ class Alignment:
     """of each item of the longest"""
     holes: list[list[Hole]]
     """of each item of the longest, :data:`ANYTHING` for those left out"""
+    results: list[str | None]
+    """what the body makes in the place of each of the longest's results, None where nobody reads it"""
     stands_for: dict[str, str] = field(default_factory=dict[str, str])
     """of a value that a part left out would make, which one of the longest's is read in its place"""
 
@@ -75,7 +77,7 @@ def align(longest: Part, other: Part) -> Alignment | None:
     left_out = len(longest.items) - len(other.items)
     if left_out > max(len(other.items), _ALWAYS_LEFT_OUT):
         return None
-    if len(longest.tensors) != len(other.tensors) or len(longest.results) != len(other.results):
+    if len(longest.tensors) != len(other.tensors) or len(longest.results) < len(other.results):
         return None
     return _Aligner(longest, other).found()
 
@@ -115,7 +117,13 @@ class _Aligner:
             next(others).holes if keep else [ANYTHING] * len(shape.holes)
             for keep, shape in zip(kept, self._shapes, strict=True)
         ]
-        return Alignment(kept, holes, stands_for)
+        return Alignment(kept, holes, self._results(same), stands_for)
+
+    def _results(self, same: Mapping[str, str]) -> list[str | None]:
+        if len(self._longest.results) == len(self._other.results):
+            return list(self._other.results)
+        made = [same[each] for each in self._longest.results]
+        return [each if each in self._other.results else None for each in made]
 
     def _match(
         self,
@@ -131,6 +139,10 @@ class _Aligner:
         if number == len(self._shapes):
             if other < len(self._others):
                 return None
+            if len(self._longest.results) > len(self._other.results):
+                made = {same.get(each) for each in self._longest.results}
+                fits = None not in made and made.issuperset(self._other.results)
+                return (same, stands_for, left_out) if fits else None
             ended = self._unified(self._longest.results, self._other.results, same, stands_for)
             return (*ended, left_out) if ended else None
         if other < len(self._others):

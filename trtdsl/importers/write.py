@@ -26,6 +26,7 @@ from trtdsl.importers.sketch import (
     Loop,
     Sketch,
     Statement,
+    Subscript,
     Use,
     reads,
     uses,
@@ -58,7 +59,7 @@ class _Body:
     def __init__(self, block: Block) -> None:
         self._block = block
         self._hints = block.hints
-        self._body, absorbed = with_choices(block.items, block.hints)
+        self._body, absorbed = with_choices(block.items, block.returns, block.hints)
         self._texts = Expressions(absorbed=absorbed)
         self._holder: dict[str, str] = {}
         """what each name is bound to at the place that is being written"""
@@ -279,12 +280,12 @@ class _Body:
         """The statements still waiting behind one that takes those right in front of it."""
         wanted = list(uses(expression))
         first = head(expression)
-        left = [each for each in waiting if self._is_source(each)]
-        near = [each for each in waiting if not self._is_source(each)]
+        left = [each for each in waiting if self._may_wait(each)]
+        near = [each for each in waiting if not self._may_wait(each)]
         is_near = True
         for each in [*reversed(near), *left]:
             # Behind the first that stays only what may stand anywhere is looked at.
-            if not (is_near or self._is_source(each)):
+            if not (is_near or self._may_wait(each)):
                 continue
             (result, *others) = each.results
             once = (
@@ -297,7 +298,7 @@ class _Body:
             if once and result is not None and (piped or self._fits(each, result)):
                 self._texts.absorbed[result] = each.expression
                 left = [other for other in left if other is not each]
-            elif not self._is_source(each):
+            elif not self._may_wait(each):
                 is_near = False
         return left
 
@@ -313,6 +314,11 @@ class _Body:
         if result in self._hints or isinstance(statement.expression, Choice):
             return False
         return self._texts.width(statement.expression) <= _WIDEST_INLINE
+
+    def _may_wait(self, statement: Statement) -> bool:
+        """Whether it may be written where it is read, whatever is between: a source or a part."""
+        is_part = isinstance(statement.expression, Subscript) and statement.results[0] not in self._hints
+        return is_part or self._is_source(statement)
 
     def _is_source(self, statement: Statement) -> bool:
         """Whether it only names what a file has, be it integers with their scales, or a short constant."""
