@@ -1,11 +1,12 @@
 """Weights that checkpoints hold in few bits: files that tools themselves wrote, and packings by definition.
 
-The files in `packed` were written by compressed-tensors 0.20 and torchao 0.18 from a weight `[32, 64]`, with
-what the tool itself makes of it as ``expected``.
+The files in `packed` were written by compressed-tensors 0.20, torchao 0.18 and ModelOpt 0.47 from a weight
+`[32, 64]`, with what the tool itself makes of it as ``expected``.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,87 @@ def test_files_that_the_tools_wrote(name: str, dtype: DType, blocks: int) -> Non
     assert entry
     found = entry.packed()
     assert (found.dtype, found.scales.shape, found.lacking) == (dtype, (32, blocks), "")
+
+
+FACTORS = "its inputs are multiplied by factors of their own first, which the model lacks"
+
+
+def test_int4_awq_of_modelopt() -> None:
+    checkpoint = load_checkpoint(FOLDER / "modelopt_int4_awq.safetensors")
+    arrays = {key: checkpoint[key] for key in checkpoint if key != "expected"}
+    np.testing.assert_allclose(bound(arrays), checkpoint["expected"], rtol=1e-5, atol=1e-6)
+    entry = packed_entry(checkpoint, "fc.weight", DType.FLOAT32)
+    assert entry and entry.packed().lacking == FACTORS
+    # Of a layer whose factors went into a normalisation before it TensorRT can have the codes.
+    alone = {**arrays, "fc.pre_quant_scale": np.ones(64, np.float32)}
+    entry = packed_entry(alone, "fc.weight", DType.FLOAT32)
+    assert entry and entry.packed().lacking == ""
+    np.testing.assert_allclose(
+        bound(alone) * arrays["fc.pre_quant_scale"], checkpoint["expected"], rtol=1e-5, atol=1e-6
+    )
+
+
+def int4_of_torchao(**entries: Any) -> dict[str, Any]:
+    """By definition: what is made of a code is ``code * scale + zero``."""
+    low, high = CODES[:, ::2], CODES[:, 1::2]
+    given = {
+        "qdata": (low & 15 | high << 4).astype(np.int8),
+        "scale": np.ascontiguousarray(SCALES.T),
+        "zero_point": np.ascontiguousarray(ADDED.T),
+    }
+    return {f"fc._weight_{name}": array for name, array in {**given, **entries}.items()}
+
+
+ADDED = RANDOM.normal(0, 0.1, SCALES.shape).astype(np.float16)
+
+
+def test_int4_tensors_of_torchao() -> None:
+    arrays = int4_of_torchao()
+    wanted = WEIGHT + ADDED.astype(np.float32).repeat(16, 1)
+    np.testing.assert_allclose(bound(arrays), wanted, rtol=1e-5, atol=1e-6)
+    entry = packed_entry(arrays, "fc.weight", DType.FLOAT32)
+    assert entry and entry.packed().lacking == "its numbers have zero points, which TensorRT lacks"
+    arrays = int4_of_torchao(zero_point=np.zeros((4, 32), np.float16))
+    np.testing.assert_array_equal(bound(arrays), WEIGHT)
+    entry = packed_entry(arrays, "fc.weight", DType.FLOAT32)
+    assert entry and entry.packed().lacking == "" and entry.packed().dtype is DType.INT4
+    factors = RANDOM.uniform(0.5, 2, 64).astype(np.float32)
+    arrays["fc._weight_act_pre_scale"] = factors
+    np.testing.assert_allclose(bound(arrays), WEIGHT * factors, rtol=1e-6)
+
+
+def test_factors_of_inputs_count_for_other_types_of_modelopt() -> None:
+    factors = RANDOM.uniform(0.5, 2, 64).astype(np.float32)
+    arrays = {
+        "fc.weight": CODES,
+        "fc.weight_scale": np.ascontiguousarray(SCALES[:, 0]),
+        "fc.pre_quant_scale": factors,
+    }
+    wanted = CODES * SCALES[:, :1].astype(np.float32) * factors
+    np.testing.assert_allclose(bound(arrays), wanted, rtol=1e-6)
+    with pytest.raises(DiagnosticError, match="has 3 factors for 64 inputs"):
+        bound({**arrays, "fc.pre_quant_scale": factors[:3]})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        (int4_of_torchao(qdata=np.zeros((4, 2, 8, 4), np.int32)), r"holds int32\[4, 2, 8, 4\]: of its types"),
+        ({"fc._weight_qdata": np.zeros((32, 64), float8_e4m3fn)}, r"holds float8_e4m3fn\[32, 64\]: of its"),
+        ({"fc.weight": np.zeros((1024, 1), np.uint8), "fc.weight.absmax": np.ones(32)}, "is not read"),
+        (
+            {
+                "fc.weight": np.zeros((16, 64), np.uint8),
+                "fc.weight_scale": np.ones((32, 4), np.float32),
+                "fc.weight_scale_2": np.ones((), np.float32),
+            },
+            "is in w4a8_awq",
+        ),
+    ],
+)
+def test_what_is_known_and_not_read_is_named(arrays: Any, reason: str) -> None:
+    with pytest.raises(DiagnosticError, match=f"`fc.weight` is packed as by .*, and {reason}"):
+        bound(arrays)
 
 
 def in_int32(numbers: Any) -> Any:
@@ -130,6 +212,44 @@ def test_gptq_in_an_order_of_its_own() -> None:
 def test_zero_points_of_gptq_are_of_two_kinds() -> None:
     with pytest.raises(DiagnosticError, match=r"`fc.weight` is packed as by GPTQ, and has zero points"):
         bound(gptq(5))
+
+
+OF_TWO: dict[str, tuple[str, dict[str, Any], int]] = {
+    "of the first, by default": ("quantize_config.json", {"bits": 4, "group_size": 16}, 1),
+    "of the first": (
+        "config.json",
+        {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 16}},
+        1,
+    ),
+    "of the second": (
+        "config.json",
+        {"quantization_config": {"checkpoint_format": "gptq_v2", "bits": 4, "group_size": 16}},
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OF_TWO)
+def test_a_configuration_says_which_zero_points_those_of_gptq_are(case: str, tmp_path: Path) -> None:
+    name, config, less = OF_TWO[case]
+    zeros = RANDOM.integers(0, 16, (4, 32))
+    words = in_int32(zeros).view(np.uint32) - np.uint32(0x11111111 * less)
+    save_file({**gptq(), "fc.qzeros": words.view(np.int32)}, tmp_path / "c.safetensors")
+    with pytest.raises(DiagnosticError, match=r"no `config.json` beside it says of which version"):
+        bound(load_checkpoint(tmp_path / "c.safetensors"))
+    (tmp_path / name).write_text(json.dumps(config))
+    wanted = (CODES + 8 - zeros.T.repeat(16, 1)) * SCALES.astype(np.float32).repeat(16, 1)
+    np.testing.assert_allclose(bound(load_checkpoint(tmp_path / "c.safetensors")), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "[]", '{"quant_method": "awq", "bits": 4, "group_size": 16}', '{"hidden_size": 64}']
+)
+def test_configurations_of_others_say_nothing_of_gptq(text: str, tmp_path: Path) -> None:
+    save_file(gptq(5), tmp_path / "c.safetensors")
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(DiagnosticError, match=r"no `config.json` beside it says of which version"):
+        bound(load_checkpoint(tmp_path / "c.safetensors"))
 
 
 @pytest.mark.parametrize("zero", [8, 3])

@@ -21,7 +21,8 @@ from trtdsl.options import WeightsDType
 from trtdsl.types import PRECISIONS, DType, TensorType
 from trtdsl.weights.arrays import as_array
 from trtdsl.weights.checkpoint import Checkpoint
-from trtdsl.weights.packed import PackedEntry, packing_of
+from trtdsl.weights.gptq import gptq_format
+from trtdsl.weights.packed import CONFIGURED, PackedEntry, packing_of
 from trtdsl.weights.state_dict import WRAPPERS, before_parametrizations
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -58,7 +59,13 @@ def is_found(entry: Entry | Missing | DiagnosticError) -> TypeGuard[Entry]:
 def packed_entry(weights: Given, key: str, dtype: DType) -> PackedEntry | None:
     """A layer's weight, ``fc.weight``, that is there in few bits; None where it is not."""
     label = key.removesuffix("weight")
-    found = packing_of(lambda name: _Stored(weights, label + name) if label + name in weights else None)
+
+    def entry(name: str) -> Entry | None:
+        if name == CONFIGURED:
+            return gptq_format(weights.path) if isinstance(weights, Checkpoint) else None
+        return _Stored(weights, label + name) if label + name in weights else None
+
+    found = packing_of(entry)
     return found and PackedEntry(key, *found, dtype.numpy)
 
 
@@ -172,7 +179,9 @@ class Entries:
             return None
         found = packed_entry(self.weights, key, weight.type.dtype)
         if found is not None:
-            keys = [key.removesuffix("weight") + name for name in found.parts]
+            keys = [
+                name for part in found.parts if (name := key.removesuffix("weight") + part) in self.weights
+            ]
             self.read.update(dict.fromkeys(keys))
             self.keys.setdefault(weight.key, []).extend(keys)
         return found

@@ -7,6 +7,8 @@ each block of a row. A row of :data:`PACKINGS` is one way to pack::
     fc.weight_packed, fc.weight_scale, fc.weight_global_scale       compressed-tensors: nvfp4
     fc.weight, fc.weight_scale, fc.weight_scale_2                   ModelOpt: nvfp4
     fc.weight, fc.weight_scale                                      compressed-tensors: int8
+    fc.weight, fc.weight_scale, fc.pre_quant_scale                  ModelOpt: int4_awq
+    fc._weight_qdata, fc._weight_scale, fc._weight_zero_point       torchao: Int4Tensor
     fc._weight_qdata, fc._weight_scale                              torchao: int4 and int8, a byte each
     fc.qweight, fc.qzeros, fc.scales, fc.g_idx                      GPTQ; AutoAWQ, in an order of its own
 
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,7 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.types import DType, unpacked
 
 Array: TypeAlias = npt.NDArray[Any]
+T = TypeVar("T")
 
 
 class Entry(Protocol):
@@ -47,7 +50,8 @@ class PackedWeight:
     """Codes ``[outputs, inputs]`` of a narrow type, and a scale in float32 of each block of a row.
 
     ``outer`` is what float8 scales are in relation to, ``zeros`` are the codes that stand for 0, and
-    ``order`` is the block of each input, where these are not in order.
+    ``order`` is the block of each input, where these are not in order. ``inputs`` is what each input is
+    multiplied by first, which the numbers have in them.
     """
 
     dtype: DType
@@ -56,6 +60,7 @@ class PackedWeight:
     outer: float | None = None
     zeros: Array | None = None
     order: Array | None = None
+    inputs: Array | None = None
 
     @property
     def block(self) -> int:
@@ -68,13 +73,16 @@ class PackedWeight:
         codes = self.codes.astype(np.float32)
         if self.zeros is not None:
             codes = codes - self.zeros[:, blocks]
-        return codes * self.scales[:, blocks] * np.float32(1.0 if self.outer is None else self.outer)
+        numbers = codes * self.scales[:, blocks] * np.float32(1.0 if self.outer is None else self.outer)
+        return numbers if self.inputs is None else numbers * self.inputs
 
     @property
     def lacking(self) -> str:
         """Why TensorRT cannot have the codes as they are; nothing where it can."""
         if self.zeros is not None:
             return "its numbers have zero points, which TensorRT lacks"
+        if self.inputs is not None:
+            return "its inputs are multiplied by factors of their own first, which the model lacks"
         return "" if self.order is None else "its inputs are not in the order of their blocks"
 
 
@@ -178,7 +186,8 @@ def _of_float4(outer: Callable[[Parts], float], weight: str) -> Callable[[Parts]
     def read(parts: Parts) -> PackedWeight:
         shape = _shape_of_bytes(weight)(parts)
         codes = unpacked(np.ascontiguousarray(parts[weight].read()).reshape(-1), DType.FLOAT4, shape)
-        return PackedWeight(DType.FLOAT4, codes, _floats(parts["weight_scale"]), outer(parts))
+        scales = _floats(parts["weight_scale"])
+        return PackedWeight(DType.FLOAT4, codes, scales, outer(parts), inputs=_factors(parts, shape[1]))
 
     return read
 
@@ -192,6 +201,16 @@ def _is_bytes_of_float4(weight: str) -> Callable[[Parts], bool]:
         return parts[weight].dtype == np.uint8 and parts["weight_scale"].dtype.name == str(DType.FLOAT8)
 
     return fits
+
+
+def _factors(parts: Parts, columns: int, name: str = "pre_quant_scale") -> Array | None:
+    """What each input is multiplied by before the layer."""
+    if name not in parts:
+        return None
+    found = _floats(parts[name]).reshape(-1)
+    if found.size not in (1, columns):
+        raise Unreadable(f"has {found.size} factors for {columns} inputs")
+    return None if (found == 1).all() else np.broadcast_to(found, columns)
 
 
 def _number(parts: Parts, name: str) -> float:
@@ -216,10 +235,53 @@ def _of_bytes(weight: str, scale: str) -> Packing:
         zeros = _floats(parts[zero]) if zero in parts else np.zeros(1, np.float32)
         dtype, codes = _codes(numbers, bits)
         given = zeros.reshape(scales.shape) if zeros.any() else None
-        return PackedWeight(dtype, codes, scales, zeros=given)
+        return PackedWeight(dtype, codes, scales, zeros=given, inputs=_factors(parts, codes.shape[1]))
 
-    tool = "torchao" if weight.startswith("_") else "compressed-tensors"
-    return Packing(tool, (weight, scale), (zero,), fits, lambda parts: _two(parts[weight].shape), read)
+    of_torchao = weight.startswith("_")
+    may = (zero,) if of_torchao else (zero, "pre_quant_scale")
+    tool = "torchao" if of_torchao else "compressed-tensors"
+    return Packing(tool, (weight, scale), may, fits, lambda parts: _two(parts[weight].shape), read)
+
+
+def _is_int4_of_torchao(parts: Parts) -> bool:
+    """Zero points of its other types are integers."""
+    data, zeros = parts["_weight_qdata"], parts["_weight_zero_point"]
+    is_packed = data.dtype.itemsize == 1 and data.dtype.kind in "iu" and len(data.shape) == 2
+    return is_packed and zeros.dtype == parts["_weight_scale"].dtype
+
+
+def _of_int4_of_torchao(parts: Parts) -> PackedWeight:
+    """Two codes to a byte of a row. Scales stand on their side, and so do numbers that are added."""
+    shape = _shape_of_bytes("_weight_qdata")(parts)
+    data = np.ascontiguousarray(parts["_weight_qdata"].read()).view(np.uint8)
+    codes = unpacked(data.reshape(-1), DType.INT4, shape)
+    scales, added = (_floats(parts[name]).T for name in ("_weight_scale", "_weight_zero_point"))
+    zeros = -added / scales if added.any() else None
+    inputs = _factors(parts, shape[1], "_weight_act_pre_scale")
+    return PackedWeight(DType.INT4, codes, scales, zeros=zeros, inputs=inputs)
+
+
+def _is_int4_of_modelopt(parts: Parts) -> bool:
+    data, scales = parts["weight"], parts["weight_scale"]
+    if data.dtype != np.uint8 or len(data.shape) != 2 or len(scales.shape) != 2:
+        return False
+    return scales.dtype.name != str(DType.FLOAT8) and scales.shape[0] == 2 * data.shape[0]
+
+
+def _of_int4_of_modelopt(parts: Parts) -> PackedWeight:
+    """Two outputs to a byte, the first in the low bits."""
+    if "weight_scale_2" in parts:
+        raise Unreadable("is in w4a8_awq, of which the scales of int4_awq alone are read")
+    data = parts["weight"].read()
+    rows, columns = _shape_of_int4_of_modelopt(parts)
+    both = np.stack([data & 15, data >> 4], 1).reshape(rows, columns)
+    dtype, codes = _codes((both ^ 8).astype(np.int16) - 8, 4)
+    scales = _floats(parts["weight_scale"])
+    return PackedWeight(dtype, codes, scales, inputs=_factors(parts, columns))
+
+
+def _shape_of_int4_of_modelopt(parts: Parts) -> tuple[int, int]:
+    return 2 * parts["weight"].shape[0], parts["weight"].shape[1]
 
 
 def _two(shape: Sequence[int]) -> tuple[int, int]:
@@ -227,24 +289,41 @@ def _two(shape: Sequence[int]) -> tuple[int, int]:
     return rows, columns
 
 
+CONFIGURED = "checkpoint_format"
+"""A word of the configuration beside a checkpoint, which is read as if it were an entry."""
+
+
 def _of_gptq(parts: Parts) -> PackedWeight:
     """qweight is packed down its inputs, the weight stands on its side, and zeros are 1 less than they are.
 
-    A newer version stores them as they are: what is in the middle of the range is symmetric in either.
+    A newer version, ``gptq_v2``, stores them as they are: what is in the middle of the range is symmetric in
+    either.
     """
     rows, columns = _shape_of_gptq(parts)
     bits = 32 * parts["qzeros"].shape[1] // columns
     if bits not in (4, 8):
         raise Unreadable(f"has {bits} bits: only 4 and 8 are read")
     numbers = _fields(np.ascontiguousarray(parts["qweight"].read().T), bits)
-    zeros = _fields(parts["qzeros"].read(), bits)
     middle = 1 << bits - 1
-    if not ((zeros == middle - 1).all() or (zeros == middle).all()):
-        raise Unreadable("has zero points, and does not say of which version of GPTQ they are")
     dtype, codes = _codes(numbers - middle, bits)
     scales = _floats(parts["scales"]).T
     order = _order(parts.get("g_idx"), rows, scales.shape[1])
-    return PackedWeight(dtype, codes, scales, order=order)
+    zeros = _zeros_of_gptq(parts, bits, middle)
+    return PackedWeight(dtype, codes, scales, zeros=zeros, order=order)
+
+
+def _zeros_of_gptq(parts: Parts, bits: int, middle: int) -> Array | None:
+    words = np.ascontiguousarray(parts["qzeros"].read()).view(np.uint32)
+    zeros = _fields(words, bits)
+    if (zeros == middle - 1).all() or (zeros == middle).all():
+        return None
+    version = str(parts[CONFIGURED].read()) if CONFIGURED in parts else ""
+    if version not in ("gptq", "gptq_v2"):
+        raise Unreadable("has zero points, and no `config.json` beside it says of which version of GPTQ")
+    if version == "gptq":
+        # It subtracts 1 from each, in words as a whole.
+        zeros = _fields(words + np.uint32(sum(1 << place for place in range(0, 32, bits))), bits)
+    return (zeros - middle).astype(np.float32).T
 
 
 def _shape_of_gptq(parts: Parts) -> tuple[int, int]:
@@ -271,6 +350,21 @@ def _of_awq(parts: Parts) -> PackedWeight:
     return PackedWeight(dtype, codes, _floats(parts["scales"]).T, zeros=given)
 
 
+def _not_read(tool: str, needs: tuple[str, ...], why: Callable[[Parts], str]) -> Packing:
+    """A way to pack that is known and not read."""
+
+    def refuse(parts: Parts) -> Any:
+        raise Unreadable(why(parts))
+
+    return Packing(tool, needs, (), lambda parts: True, refuse, refuse)
+
+
+def _other_of_torchao(parts: Parts) -> str:
+    data = parts["_weight_qdata"]
+    held = f"{data.dtype.name}[{', '.join(map(str, data.shape))}]"
+    return f"holds {held}: of its types Int4Tensor, Int8Tensor and IntxUnpackedToInt8Tensor are read"
+
+
 def _swapped(shape: Callable[[Parts], tuple[int, int]]) -> Callable[[Parts], tuple[int, int]]:
     return lambda parts: _two(shape(parts)[::-1])
 
@@ -295,17 +389,33 @@ PACKINGS: Sequence[Packing] = (
     Packing(
         "ModelOpt",
         ("weight", "weight_scale", "weight_scale_2"),
-        ("input_scale",),
+        ("input_scale", "pre_quant_scale"),
         _is_bytes_of_float4("weight"),
         _shape_of_bytes("weight"),
         _of_float4(lambda parts: _number(parts, "weight_scale_2"), "weight"),
+    ),
+    Packing(
+        "ModelOpt",
+        ("weight", "weight_scale"),
+        ("weight_scale_2", "pre_quant_scale"),
+        _is_int4_of_modelopt,
+        _shape_of_int4_of_modelopt,
+        _of_int4_of_modelopt,
+    ),
+    Packing(
+        "torchao",
+        ("_weight_qdata", "_weight_scale", "_weight_zero_point"),
+        ("_weight_act_pre_scale",),
+        _is_int4_of_torchao,
+        _shape_of_bytes("_weight_qdata"),
+        _of_int4_of_torchao,
     ),
     _of_bytes("_weight_qdata", "_weight_scale"),
     _of_bytes("weight", "weight_scale"),
     Packing(
         "GPTQ",
         ("qweight", "qzeros", "scales"),
-        ("g_idx",),
+        ("g_idx", CONFIGURED),
         lambda parts: parts["qweight"].shape[1] == parts["scales"].shape[1],
         _swapped(_shape_of_gptq),
         _of_gptq,
@@ -318,6 +428,8 @@ PACKINGS: Sequence[Packing] = (
         lambda parts: (8 * parts["qweight"].shape[1], parts["qweight"].shape[0]),
         _of_awq,
     ),
+    _not_read("torchao", ("_weight_qdata",), _other_of_torchao),
+    _not_read("bitsandbytes", ("weight", "weight.absmax"), lambda parts: "is not read"),
 )
 """All ways that are known; of a layer the first is taken whose entries it has."""
 
@@ -349,17 +461,23 @@ class PackedEntry:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.packing.shape(self.parts)
+        return self._told(lambda: self.packing.shape(self.parts))
 
     def packed(self) -> PackedWeight:
         """Its codes and scales; DiagnosticError for what is not read."""
-        try:
-            found = self.packing.read(self.parts)
-            _require_scales(found, self.shape)
-            return found
-        except (Unreadable, ValueError) as error:
-            text = f"`{self.key}` is packed as by {self.packing.tool}, and {error}"
-            raise DiagnosticError(Diagnostic(text)) from error
+        return self._told(self._packed)
 
     def read(self) -> Array:
         return self.packed().numbers.astype(self.dtype)
+
+    def _packed(self) -> PackedWeight:
+        found = self.packing.read(self.parts)
+        _require_scales(found, self.packing.shape(self.parts))
+        return found
+
+    def _told(self, step: Callable[[], T]) -> T:
+        try:
+            return step()
+        except (Unreadable, ValueError) as error:
+            text = f"`{self.key}` is packed as by {self.packing.tool}, and {error}"
+            raise DiagnosticError(Diagnostic(text)) from error
