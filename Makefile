@@ -6,7 +6,7 @@ DEMO := build/demo
 TASKS := build/tasks
 LOWEST := .venv-lowest
 
-.PHONY: demo faces search speech digits text video test lint types unit zoo onnx-suite import-zoo import-onnx wheels test-lowest docs clean
+.PHONY: demo faces search speech digits text video test lint types unit sample zoo zoo-table onnx-suite import-zoo import-onnx wheels test-lowest docs clean
 
 demo: .venv/demo
 	mkdir -p $(DEMO)
@@ -39,7 +39,7 @@ video: .venv/examples
 	mkdir -p $(TASKS)
 	$(BIN)/python examples/video/watch.py -o $(TASKS)/lit.mp4 --compare
 
-test: lint types unit zoo
+test: lint types unit sample
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -52,19 +52,30 @@ types: .venv/dev
 unit: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not zoo and not whole and not wheels"
 
-zoo: .venv/dev
+# Of each family the smallest network, compared with its original.
+sample: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m zoo
+
+# Every network of examples/zoo.json: compared, built in each precision, and the tables of examples/README.md. Hours;
+# the next run goes on where one ended.
+zoo: .venv/zoo
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m whole
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo
+
+# The tables of what was run already.
+zoo-table: .venv/dev
+	$(BIN)/python -m benchmarks.zoo --table
 
 # ONNX's own tests of its operators, over the importer; minutes.
 onnx-suite: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/onnx_suite.py --write
 
 # Published models through the importer, each compared with its module; an hour or more.
-import-zoo: .venv/dev
+import-zoo: .venv/zoo
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/import_zoo.py --write
 
 # The same models as ONNX files; some hours.
-import-onnx: .venv/dev
+import-onnx: .venv/zoo
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/import_onnx.py --write
 
 wheels: .venv/dev
@@ -105,6 +116,10 @@ docs: .venv/dev
 
 .venv/dev: pyproject.toml .venv/examples
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+.venv/zoo: pyproject.toml .venv/dev
+	$(BIN)/python -m pip install --quiet -e ".[zoo]"
 	touch $@
 
 clean:
