@@ -100,10 +100,10 @@ def _is_normalised(module: nn.Module) -> bool:
 
 
 def _fill(name: str, tensor: torch.Tensor, is_norm: bool, random: torch.Generator) -> None:
-    """Matrices as He et al. (2015) for what a ReLU reads."""
-    if tensor.dim() > 1:
+    """Matrices as He et al. (2015) for what a ReLU reads; what scales each channel as a gain, in whatever shape."""
+    if math.prod(tensor.shape[1:]) > 1:
         tensor.normal_(0, math.sqrt(2 / math.prod(tensor.shape[1:])), generator=random)
-    elif name.endswith(".weight"):
+    elif name.endswith((".weight", ".gain")):
         tensor.uniform_(0.5, 1.0, generator=random)
     else:
         tensor.normal_(0.5 if is_norm else 0.0, 0.2, generator=random)
