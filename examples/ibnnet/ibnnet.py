@@ -1,9 +1,8 @@
-"""IBN-Net over torchvision's ResNet, with the keys of its authors: what ``ibnnet.trtnet`` is checked against."""
+"""IBN-Net over torchvision's ResNet, with its authors' keys: what ``ibnnet.trtnet`` is checked against."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -37,17 +36,21 @@ def resnet_ibn_a(layers: Sequence[int]) -> ResNet:
     """Images ``[N, 3, H, W]`` to logits; ``layers`` counts the blocks of the four stages."""
     model = ResNet(Bottleneck, list(layers))
     for stage in (model.layer1, model.layer2, model.layer3):
-        for block in stage:
-            block.bn1 = IBN(cast(Bottleneck, block).bn1.num_features)
+        for block in _blocks(stage):
+            block.add_module("bn1", IBN(block.conv1.out_channels))
     return model
 
 
 def resnet_ibn_b(layers: Sequence[int]) -> ResNet:
     """Likewise, with instance norms in the stem and behind the first two stages."""
     model = ResNet(Bottleneck, list(layers))
-    model.bn1 = nn.InstanceNorm2d(64, affine=True)
+    model.add_module("bn1", nn.InstanceNorm2d(64, affine=True))
     for stage in (model.layer1, model.layer2):
-        last = cast(Bottleneck, stage[-1])
-        last.IN = nn.InstanceNorm2d(last.bn3.num_features, affine=True)
+        *_, last = _blocks(stage)
+        last.add_module("IN", nn.InstanceNorm2d(last.conv3.out_channels, affine=True))
         last.__class__ = WithInstanceNorm
     return model
+
+
+def _blocks(stage: nn.Module) -> Iterator[Bottleneck]:
+    return (block for block in stage.children() if isinstance(block, Bottleneck))

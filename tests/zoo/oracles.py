@@ -100,7 +100,8 @@ def _is_normalised(module: nn.Module) -> bool:
 
 
 def _fill(name: str, tensor: torch.Tensor, is_norm: bool, random: torch.Generator) -> None:
-    """Matrices as He et al. (2015) for what a ReLU reads; what scales each channel as a gain, in whatever shape."""
+    """Matrices as He et al. (2015) for what a ReLU reads; what scales each channel, in whatever shape, as a
+    gain."""
     if math.prod(tensor.shape[1:]) > 1:
         tensor.normal_(0, math.sqrt(2 / math.prod(tensor.shape[1:])), generator=random)
     elif name.endswith((".weight", ".gain")):
