@@ -14,12 +14,12 @@ class IBN(nn.Module):
 
     def __init__(self, planes: int) -> None:
         super().__init__()
-        self.half = planes // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(planes - self.half)
+        self.first = planes // 2
+        self.IN = nn.InstanceNorm2d(self.first, affine=True)
+        self.BN = nn.BatchNorm2d(planes - self.first)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.IN(x[:, : self.half]), self.BN(x[:, self.half :])], 1)
+        return torch.cat([self.IN(x[:, : self.first]), self.BN(x[:, self.first :])], 1)
 
 
 class WithInstanceNorm(Bottleneck):
@@ -29,7 +29,7 @@ class WithInstanceNorm(Bottleneck):
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
-        return self.relu(self.IN(y + shortcut))
+        return self.relu(self.get_submodule("IN")(y + shortcut))
 
 
 def resnet_ibn_a(layers: Sequence[int]) -> ResNet:
