@@ -1,0 +1,75 @@
+"""Models of text, speech and images with text have, in their published sizes, the weights of transformers' own."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.zoo_entries import EXAMPLES
+from trtdsl.elaborate import elaborate_file
+from trtdsl.weights import bind
+from trtdsl.weights.entries import keys_read
+
+LLAMA = {
+    "vocab_size": "vocabulary",
+    "hidden_size": "width",
+    "num_hidden_layers": "depth",
+    "num_attention_heads": "heads",
+    "num_key_value_heads": "kv_heads",
+    "intermediate_size": "hidden",
+}
+
+
+def decoder(kind: str, *sizes: int, **more: Any) -> tuple[str, dict[str, Any]]:
+    """The class and the configuration of a decoder with these sizes."""
+    return f"{kind}ForCausalLM", dict(zip(LLAMA, sizes, strict=True)) | more
+
+
+TIED = {"tie_word_embeddings": True}
+HEAD = {"head_dim": 128}
+PUBLISHED = [
+    ("llama", "llama3_1_8b", *decoder("Llama", 128256, 4096, 32, 32, 8, 14336)),
+    ("llama", "llama3_2_1b", *decoder("Llama", 128256, 2048, 16, 32, 8, 8192, **TIED)),
+    ("llama", "llama3_2_3b", *decoder("Llama", 128256, 3072, 28, 24, 8, 8192, **TIED)),
+    ("llama", "mistral_7b_v0_1", *decoder("Mistral", 32000, 4096, 32, 32, 8, 14336)),
+    ("llama", "mistral_7b_v0_3", *decoder("Mistral", 32768, 4096, 32, 32, 8, 14336)),
+    ("llama", "smollm2_135m", *decoder("Llama", 49152, 576, 30, 9, 3, 1536, **TIED)),
+    ("llama", "smollm2_360m", *decoder("Llama", 49152, 960, 32, 15, 5, 2560, **TIED)),
+    ("qwen3", "qwen3_0_6b", *decoder("Qwen3", 151936, 1024, 28, 16, 8, 3072, **TIED, **HEAD)),
+    ("qwen3", "qwen3_1_7b", *decoder("Qwen3", 151936, 2048, 28, 16, 8, 6144, **TIED, **HEAD)),
+    ("qwen3", "qwen3_4b", *decoder("Qwen3", 151936, 2560, 36, 32, 8, 9728, **TIED, **HEAD)),
+    ("qwen3", "qwen3_8b", *decoder("Qwen3", 151936, 4096, 36, 32, 8, 12288, **HEAD)),
+    ("qwen3", "qwen3_14b", *decoder("Qwen3", 151936, 5120, 40, 40, 8, 17408, **HEAD)),
+    ("qwen3", "qwen3_32b", *decoder("Qwen3", 151936, 5120, 64, 64, 8, 25600, **HEAD)),
+    ("qwen3", "qwen2_5_0_5b", *decoder("Qwen2", 151936, 896, 24, 14, 2, 4864, **TIED)),
+    ("qwen3", "qwen2_5_1_5b", *decoder("Qwen2", 151936, 1536, 28, 12, 2, 8960, **TIED)),
+    ("qwen3", "qwen2_5_3b", *decoder("Qwen2", 151936, 2048, 36, 16, 2, 11008, **TIED)),
+    ("qwen3", "qwen2_5_7b", *decoder("Qwen2", 152064, 3584, 28, 28, 4, 18944)),
+    ("gemma", "gemma_2b", *decoder("Gemma", 256000, 2048, 18, 8, 1, 16384)),
+    ("gemma", "gemma_7b", *decoder("Gemma", 256000, 3072, 28, 16, 16, 24576)),
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "model", "kind", "config"), PUBLISHED, ids=[model for _, model, *_ in PUBLISHED]
+)
+def test_published_sizes_have_the_originals_weights(
+    family: str, model: str, kind: str, config: dict[str, Any]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    module_class = getattr(transformers, kind)
+    with torch.device("meta"):
+        module = module_class(module_class.config_class(**config))
+    tied: Any = getattr(module, "all_tied_weights_keys", {})
+    state = {
+        key: np.broadcast_to(np.float32(0), value.shape)
+        for key, value in module.state_dict().items()
+        if not any(fnmatchcase(key, pattern) for pattern in tied)
+    }
+    graph = elaborate_file(EXAMPLES / family / f"{family}.trtnet", model)
+    assert {*keys_read(graph, state)} == {*state}
+    bind(graph, state)  # and of the shapes that its layers need
