@@ -1,4 +1,4 @@
-"""Models of text, speech and images with text have, in their published sizes, the weights of transformers' own."""
+"""Models of text, speech and images beside text have the weights of transformers' in every size."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ def decoder(kind: str, *sizes: int, **more: Any) -> tuple[str, dict[str, Any]]:
     return f"{kind}ForCausalLM", dict(zip(LLAMA, sizes, strict=True)) | more
 
 
+def whisper(width: int, depth: int, heads: int, **more: Any) -> tuple[str, dict[str, Any]]:
+    sizes = {"layers": depth, "attention_heads": heads, "ffn_dim": 4 * width}
+    every = {f"{part}_{name}": size for part in ("encoder", "decoder") for name, size in sizes.items()}
+    return "WhisperForConditionalGeneration", {"d_model": width, "vocab_size": 51865} | every | more
+
+
+def clip(
+    width: int, depth: int, heads: int, patch: int, text_width: int, text_heads: int, size: int = 224
+) -> tuple[str, dict[str, Any]]:
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    text = dict(zip(names, (text_width, 4 * text_width, 12, text_heads), strict=True))
+    image = dict(zip(names, (width, 4 * width, depth, heads), strict=True))
+    image |= {"patch_size": patch, "image_size": size}
+    return "CLIPModel", {"text_config": text, "vision_config": image, "projection_dim": text_width}
+
+
 TIED = {"tie_word_embeddings": True}
 HEAD = {"head_dim": 128}
 PUBLISHED = [
@@ -51,6 +67,19 @@ PUBLISHED = [
     ("qwen3", "qwen2_5_7b", *decoder("Qwen2", 152064, 3584, 28, 28, 4, 18944)),
     ("gemma", "gemma_2b", *decoder("Gemma", 256000, 2048, 18, 8, 1, 16384)),
     ("gemma", "gemma_7b", *decoder("Gemma", 256000, 3072, 28, 16, 16, 24576)),
+    ("whisper", "whisper_tiny", *whisper(384, 4, 6)),
+    ("whisper", "whisper_base", *whisper(512, 6, 8)),
+    ("whisper", "whisper_small", *whisper(768, 12, 12)),
+    ("whisper", "whisper_medium", *whisper(1024, 24, 16)),
+    ("whisper", "whisper_large_v3", *whisper(1280, 32, 20, vocab_size=51866, num_mel_bins=128)),
+    (
+        *("whisper", "whisper_large_v3_turbo"),
+        *whisper(1280, 32, 20, decoder_layers=4, vocab_size=51866, num_mel_bins=128),
+    ),
+    ("clip", "clip_vit_base_patch32", *clip(768, 12, 12, 32, 512, 8)),
+    ("clip", "clip_vit_base_patch16", *clip(768, 12, 12, 16, 512, 8)),
+    ("clip", "clip_vit_large_patch14", *clip(1024, 24, 16, 14, 768, 12)),
+    ("clip", "clip_vit_large_patch14_336", *clip(1024, 24, 16, 14, 768, 12, size=336)),
 ]
 
 
@@ -70,6 +99,9 @@ def test_published_sizes_have_the_originals_weights(
         for key, value in module.state_dict().items()
         if not any(fnmatchcase(key, pattern) for pattern in tied)
     }
-    graph = elaborate_file(EXAMPLES / family / f"{family}.trtnet", model)
-    assert {*keys_read(graph, state)} == {*state}
-    bind(graph, state)  # and of the shapes that its layers need
+    read: set[str] = set()
+    for name in (f"{model}_encoder", f"{model}_decoder") if family == "whisper" else (model,):
+        graph = elaborate_file(EXAMPLES / family / f"{family}.trtnet", name)
+        read |= {*keys_read(graph, state)}
+        bind(graph, state)  # and of the shapes that its layers need
+    assert read == {*state}
