@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
 from benchmarks.zoo_entries import EXAMPLES
 from tests.closeness import require_close
-from tests.zoo.entries import ZOO
+from tests.zoo.entries import BY_NAME, ZOO, original, random_inputs
 from tests.zoo.test_examples import LARGE
 from trtdsl import reference
 from trtdsl.diagnostics import Source
@@ -63,3 +65,19 @@ def test_torchvisions_vision_transformers_compute_the_same() -> None:
     with torch.no_grad():
         wanted = module.eval()(image)
     require_close(reference.run(graph, {"image": image})["logits"], wanted)
+
+
+def test_depth_anything_is_read_as_transformers_saves_it(tmp_path: Path) -> None:
+    entry = BY_NAME["depth_anything_tiny"]
+    module: Any = original(entry)
+    module.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    graph = mapped(entry.path, "hub.map", entry.model, **entry.defines)
+    unread = {key for key in state if any(fnmatchcase(key, pattern) for pattern in entry.unread)}
+    assert {*keys_read(graph, state)} == {*state} - unread
+    bound = bind(graph, state).graph
+    sizes = {symbol.name: symbol.minimum for symbol in graph.symbols}
+    inputs = random_inputs(entry, graph, sizes)
+    (found,) = reference.run(bound, inputs).values()
+    with torch.no_grad():
+        require_close(found, module.eval()(*inputs.values()).predicted_depth)
