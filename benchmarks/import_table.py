@@ -44,10 +44,14 @@ def _summary(records: Records, models: Sequence[Model], today: datetime.date) ->
     yield ""
     if done:
         worst = max(each["error"] for each in done.values())
-        lines = [each["lines"] for name, each in done.items() if groups[name] in ("", "held out")]
+        lengths = [
+            statistics.median([each["lines"] for name, each in done.items() if groups[name] == group] or [0])
+            for group in ("", "held out")
+        ]
         yield f"- {len(done)} of {len(models)} models are imported, checked and equal at other sizes than the"
         yield f"  import had; the largest relative L2 error is {worst:.1e}."
-        yield f"- The text has {statistics.median(lines or [0]):g} lines in the median."
+        yield f"- The text has {lengths[0]:g} lines in the median of the models that the importer was"
+        yield f"  written with, {lengths[1]:g} in that of those held out."
         older = sum("beyond" not in each for each in done.values())
         if older:
             yield f"- {older} records, those without a time beyond export, are of an importer whose texts"

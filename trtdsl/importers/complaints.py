@@ -84,10 +84,12 @@ def too_narrow(found: Symbol, place: Place | None) -> Diagnostic:
 
 def _fixed(name: str, size: int, place: Place | None) -> Diagnostic:
     help = (
-        f"write the one size for `{name}` in the input's type, such as {size}",
-        _instead(place) or "or let the module ask for the size: `x.shape[0]`, -1 in a view, `flatten`",
+        f"write a number for `{name}` in the input's type, such as {size}",
+        _instead(place) or "or take the size from the tensor: `x.shape[0]`, -1 in a view, `flatten`",
     )
-    return _at(f"the module takes one `{name}` only: it becomes a number, {size} in the example", place, help)
+    what = "this line" if place else "the module"
+    message = f"`{name}` cannot be dynamic: {what} turns it into a number, here {size}"
+    return _at(message, place, help)
 
 
 def _violated(
@@ -109,7 +111,7 @@ def _instead(place: Place | None) -> str:
     """What to write in place of what makes a number of a size."""
     span = span_of(*place) if place else None
     if span and _LOOP.match(span.text):
-        return "a loop of Python is written out: compute all steps at once, `cumsum` or a product of matrices"
+        return "Python unrolls a loop: compute all steps at once instead, with `cumsum`, `matmul` or the like"
     found = _MAKES_NUMBER.search(span.text) if span else None
     if not found:
         return ""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.examples import parameters_of
 from trtdsl.importers.program import ModuleFacts, kind_of
+from trtdsl.importers.recognise import ATTENTION
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +45,14 @@ def ties_in(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[str, ...]]:
 
 
 def facts_of(module: nn.Module, constructed: Constructed | None = None) -> dict[str, ModuleFacts]:
-    """What is known of each module inside, by path."""
+    """What is known of each module inside, by path; of PyTorch's own only what is read of them."""
     constructed = constructed or Constructed()
     found: dict[str, ModuleFacts] = {}
     kinds: dict[type, tuple[str, int, dict[str, Any], tuple[str, ...]]] = {}
     for path, each in module.named_modules(remove_duplicate=False):
         cls = type(each)
+        if kind_of(cls).startswith("torch.nn.") and kind_of(cls) != ATTENTION:
+            continue
         if cls not in kinds:
             kinds[cls] = (*_place(cls), _defaults(cls), tuple(parameters_of(each)))
         file, line, defaults, tensors = kinds[cls]

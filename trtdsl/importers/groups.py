@@ -70,17 +70,26 @@ def _grouped(longest: Body, bodies: Sequence[Body]) -> Group:
     own = align(part, part)
     assert own
     group = Group([longest], [own], [])
+    # A body that agrees with the longest as one of the group does changes nothing in what they have.
+    known = {own.pattern}
     for body in bodies:
         if body is longest:
             continue
         found = align(part, body.part)
-        together = options(part, [*group.alignments, found]) if found else None
-        if found and together is not None and _is_plain([*group.alignments, found], bool(together)):
-            group = Group([*group.bodies, body], [*group.alignments, found], together)
+        if found and (found.pattern in known or _may_join(part, [*group.alignments, found])):
+            known.add(found.pattern)
+            group.bodies.append(body)
+            group.alignments.append(found)
     # Options so far are of fewer uses than there are now.
     final = options(part, group.alignments)
     assert final is not None
     return Group(group.bodies, group.alignments, final)
+
+
+def _may_join(longest: Part, alignments: Sequence[Alignment]) -> bool:
+    """Whether one block can say all these, and is easy to read."""
+    together = options(longest, alignments)
+    return together is not None and _is_plain(alignments, bool(together))
 
 
 def _is_plain(alignments: Sequence[Alignment], has_options: bool) -> bool:

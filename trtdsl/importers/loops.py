@@ -47,9 +47,10 @@ def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]
     """The items, rows of equal ones as loops. ``read_behind`` are the values that others read."""
     found: list[Item] = []
     named = [tuple(labels(each)) if isinstance(each, Statement) else None for each in items]
+    shapes = _Shapes(items)
     position = 0
     while position < len(items):
-        loop, length = _loop_at(items, named, position, read_behind)
+        loop, length = _loop_at(shapes, named, position, read_behind)
         if loop is None:
             found.append(items[position])
             position += 1
@@ -59,14 +60,39 @@ def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]
     return found
 
 
+class _Shapes:
+    """The items, and of each what an iteration compares."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self._known: dict[tuple[int, str], tuple[Any, list[str], list[Hole]]] = {}
+
+    def of(self, position: int, place: str, number: int) -> tuple[Any, list[str], list[Hole]]:
+        """An item's skeleton, values and holes where its labels have their number behind a place."""
+        known = self._known.get((position, place))
+        if known is None:
+            item = self.items[position]
+            assert isinstance(item, Statement)
+            values: list[str] = []
+            holes: list[Hole] = []
+
+            def note(value: str) -> str:
+                values.append(value)
+                return ""
+
+            known = (skeleton(_relabelled(item, place, number), note, holes), values, holes)
+            self._known[position, place] = known
+        return known
+
+
 def _loop_at(
-    items: Sequence[Item], named: Labels, start: int, read_behind: frozenset[str]
+    shapes: _Shapes, named: Labels, start: int, read_behind: frozenset[str]
 ) -> tuple[Loop | None, int]:
     best: tuple[Loop | None, int] = (None, 0)
     for period in range(1, LONGEST_PERIOD + 1):
-        if start + SHORTEST * period > len(items):
+        if start + SHORTEST * period > len(shapes.items):
             break
-        found = _Row(items, named, start, period, read_behind).loop()
+        found = _Row(shapes, named, start, period, read_behind).loop()
         if found and found[1] > best[1]:
             best = found
         if best[0] is not None:
@@ -78,9 +104,10 @@ class _Row:
     """Windows of one period that may be the iterations of a loop."""
 
     def __init__(
-        self, items: Sequence[Item], named: Labels, start: int, period: int, read_behind: frozenset[str]
+        self, shapes: _Shapes, named: Labels, start: int, period: int, read_behind: frozenset[str]
     ) -> None:
-        self._items = items
+        self._shapes = shapes
+        self._items = shapes.items
         self._named = named
         self._start = start
         self._period = period
@@ -132,15 +159,14 @@ class _Row:
         holes: list[list[Hole]] = []
         index = 0
         while self._is_numbered(index, place, begin):
-            relabelled = [_relabelled(each, place, begin + index) for each in self._window(index)]
-            values: list[str] = []
-            inner: list[Hole] = []
-
-            def note(value: str, values: list[str] = values) -> str:
-                values.append(value)
-                return ""
-
-            shape = tuple(skeleton(each, note, inner) for each in relabelled)
+            start = self._start + index * self._period
+            parts = [
+                self._shapes.of(position, place, begin + index)
+                for position in range(start, start + self._period)
+            ]
+            shape = tuple(shape for shape, _, _ in parts)
+            values = [value for _, values, _ in parts for value in values]
+            inner = [hole for _, _, holes in parts for hole in holes]
             if shapes and (shape != shapes[0][0] or len(inner) != len(holes[0])):
                 break
             shapes.append((shape, values))

@@ -6,7 +6,7 @@ containers and single layers dissolved into what is around them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -71,23 +71,24 @@ def tree_of(statements: Sequence[Statement]) -> Scope:
 
 def dissolved(root: Scope) -> Scope:
     """The model's scope, its children that are not blocks of their own replaced by what is in them."""
-    scope = _dissolved(root, frozenset())
+    named = {id(each.expression): tuple(labels(each)) for each in root.statements()}
+    scope = _with_blocks(root, lambda each: _is_block(each, named))
     # What one call of a class leaves out of what another has is an option of its block.
-    kinds: dict[str, bool] = {}
+    stages: dict[str, bool] = {}
     for each in _inside(scope):
-        kinds[each.kind] = kinds.get(each.kind, True) and _is_stage(each)
-    return _dissolved(scope, frozenset(kind for kind, is_stage in kinds.items() if is_stage))
+        stages[each.kind] = stages.get(each.kind, True) and _is_stage(each)
+    return _with_blocks(scope, lambda each: not stages[each.kind])
 
 
-def _dissolved(scope: Scope, stages: frozenset[str]) -> Scope:
-    """The scope without those calls that are not blocks; ``stages`` are the classes that are none either."""
+def _with_blocks(scope: Scope, is_block: Callable[[Scope], bool]) -> Scope:
+    """The scope with the statements of the calls inside that are not blocks in their place."""
     children: list[Child] = []
     for child in scope.children:
         if not isinstance(child, Scope):
             children.append(child)
             continue
-        inner = _dissolved(child, stages)
-        children += [inner] if _is_block(inner) and inner.kind not in stages else _as_called(inner)
+        inner = _with_blocks(child, is_block)
+        children += [inner] if is_block(inner) else _as_called(inner)
     return Scope(scope.call, children)
 
 
@@ -98,12 +99,15 @@ def _inside(scope: Scope) -> Iterator[Scope]:
             yield from _inside(child)
 
 
-def _is_block(scope: Scope) -> bool:
+def _is_block(scope: Scope, named: Mapping[int, Sequence[str]]) -> bool:
+    """Whether a call may be a block; ``named`` has the labels in each expression by its identity."""
     if scope.kind.startswith(("torch.nn.", "torch.ao.")):
         return False
     if len([child for child in scope.children if not _is_source(child)]) < 2:
         return False
-    return all(_is_below(label, scope.path) for each in scope.statements() for label in labels(each))
+    return all(
+        _is_below(label, scope.path) for each in scope.statements() for label in named[id(each.expression)]
+    )
 
 
 def _is_stage(scope: Scope) -> bool:

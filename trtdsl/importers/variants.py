@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from trtdsl.importers.holes import Hole, skeleton
 from trtdsl.importers.sketch import Item, labels, makes
@@ -24,6 +24,9 @@ _ALWAYS_LEFT_OUT = 8
 """Items that may be left out of any body; of a long one half of them."""
 
 _MOST_STEPS = 20_000
+
+
+Pattern: TypeAlias = "tuple[tuple[bool, ...], tuple[tuple[str, str], ...], tuple[str, ...]]"
 
 
 class Anything:
@@ -67,6 +70,11 @@ class Alignment:
     def row(self) -> list[str]:
         """All holes as texts, to be compared."""
         return [repr(hole) for holes in self.holes for hole in holes]
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """What is compared of it: what is left out, what stands for that, and the holes."""
+        return tuple(self.kept), tuple(sorted(self.stands_for.items())), tuple(self.row)
 
 
 def align(longest: Part, other: Part) -> Alignment | None:
