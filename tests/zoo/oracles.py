@@ -102,7 +102,9 @@ def _is_normalised(module: nn.Module) -> bool:
 def _fill(name: str, tensor: torch.Tensor, is_norm: bool, random: torch.Generator) -> None:
     """Matrices as He et al. (2015) for what a ReLU reads; what scales each channel, in whatever shape, as a
     gain."""
-    if math.prod(tensor.shape[1:]) > 1:
+    if name.endswith(("attention_biases", "bias_table")):
+        tensor.normal_(0, 4.0, generator=random)  # so that a place attends to few: means of all are all alike
+    elif math.prod(tensor.shape[1:]) > 1:
         tensor.normal_(0, math.sqrt(2 / math.prod(tensor.shape[1:])), generator=random)
     elif name.endswith((".weight", ".gain")):
         tensor.uniform_(0.5, 1.0, generator=random)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from benchmarks.zoo_entries import EXAMPLES, Entry
@@ -19,6 +21,7 @@ from trtdsl.weights import bind
 from trtdsl.weights.entries import keys_read
 
 ROOT = Path(__file__).resolve().parents[2]
+MODEL = re.compile(r"^model (\w+)", re.MULTILINE)
 TEXTS = sorted([*EXAMPLES.glob("*/*.trtnet"), *ROOT.glob("trtdsl/std/*.trtnet")])
 
 
@@ -100,6 +103,22 @@ def test_large_models_have_the_originals_weights(file: str, model: str, oracle: 
     found = {weight.key: weight.type.shape for weight in elaborate_file(EXAMPLES / file, model).weights}
     module = without_values(f"{oracle}:{model}", num_classes=1000)
     assert found == shapes({key: x for key, x in module.state_dict().items() if is_read(key)})
+
+
+def sizes_of_timm() -> list[tuple[str, str]]:
+    """The file and name of each model of a file with originals of timm that timm has and the zoo has not."""
+    files = sorted({entry.file for entry in ZOO if entry.oracle.startswith("timm.models:")})
+    named = [(file, name) for file in files for name in MODEL.findall((EXAMPLES / file).read_text())]
+    compared = {entry.model for entry in ZOO}
+    return [(file, name) for file, name in named if name not in compared and timm.is_model(name)]
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize(("file", "model"), sizes_of_timm())
+def test_each_size_has_the_weights_of_timm(file: str, model: str) -> None:
+    found = {weight.key: weight.type.shape for weight in elaborate_file(EXAMPLES / file, model).weights}
+    state = without_values(f"timm.models:{model}").state_dict()
+    assert found == shapes({key: x for key, x in state.items() if is_read(key)})
 
 
 def shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
