@@ -45,6 +45,32 @@ def clip(
     return "CLIPModel", {"text_config": text, "vision_config": image, "projection_dim": text_width}
 
 
+def albert(width: int, depth: int, heads: int) -> dict[str, Any]:
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    return dict(zip(names, (width, depth, heads, 4 * width), strict=True))
+
+
+def t5(width: int, depth: int, heads: int, hidden: int, *, gated: bool) -> tuple[str, dict[str, Any]]:
+    names = ("d_model", "num_layers", "num_heads", "d_ff")
+    kind = {"feed_forward_proj": "gated-gelu" if gated else "relu", "tie_word_embeddings": not gated}
+    return "T5ForConditionalGeneration", dict(zip(names, (width, depth, heads, hidden), strict=True)) | kind
+
+
+T5 = [
+    ("t5_small", *t5(512, 6, 8, 2048, gated=False)),
+    ("t5_base", *t5(768, 12, 12, 3072, gated=False)),
+    ("t5_large", *t5(1024, 24, 16, 4096, gated=False)),
+    ("flan_t5_small", *t5(512, 8, 6, 1024, gated=True)),
+    ("flan_t5_base", *t5(768, 12, 12, 2048, gated=True)),
+    ("flan_t5_large", *t5(1024, 24, 16, 2816, gated=True)),
+]
+WAV2VEC2_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+STABLE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
 TIED = {"tie_word_embeddings": True}
 HEAD = {"head_dim": 128}
 PUBLISHED = [
@@ -80,7 +106,19 @@ PUBLISHED = [
     ("clip", "clip_vit_base_patch16", *clip(768, 12, 12, 16, 512, 8)),
     ("clip", "clip_vit_large_patch14", *clip(1024, 24, 16, 14, 768, 12)),
     ("clip", "clip_vit_large_patch14_336", *clip(1024, 24, 16, 14, 768, 12, size=336)),
+    *(("t5", *sizes) for sizes in T5),
+    ("wav2vec2", "wav2vec2_base_960h", "Wav2Vec2ForCTC", {}),
+    ("wav2vec2", "wav2vec2_large_960h", "Wav2Vec2ForCTC", WAV2VEC2_LARGE),
+    ("wav2vec2", "wav2vec2_large_960h_lv60", "Wav2Vec2ForCTC", WAV2VEC2_LARGE | STABLE),
+    ("albert", "albert_base_v2", "AlbertModel", albert(768, 12, 12)),
+    ("albert", "albert_large_v2", "AlbertModel", albert(1024, 24, 16)),
+    ("albert", "albert_xlarge_v2", "AlbertModel", albert(2048, 24, 16)),
+    ("albert", "albert_xxlarge_v2", "AlbertModel", albert(4096, 12, 64)),
 ]
+UNREAD = ("wav2vec2.masked_spec_embed", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+"""What training alone reads, and second names of tied weights."""
+PARTS = {"whisper": ("_encoder", "_decoder"), "t5": ("", "_decoder")}
+"""What stands behind a name where several models read a checkpoint."""
 
 
 @pytest.mark.parametrize(
@@ -93,15 +131,18 @@ def test_published_sizes_have_the_originals_weights(
     module_class = getattr(transformers, kind)
     with torch.device("meta"):
         module = module_class(module_class.config_class(**config))
-    tied: Any = getattr(module, "all_tied_weights_keys", {})
+    # transformers says of every T5 that its head is tied, and its configuration whether it is.
+    is_tied = config.get("tie_word_embeddings", True)
+    tied: Any = getattr(module, "all_tied_weights_keys", {}) if is_tied else {}
     state = {
         key: np.broadcast_to(np.float32(0), value.shape)
         for key, value in module.state_dict().items()
-        if not any(fnmatchcase(key, pattern) for pattern in tied)
+        if not any(fnmatchcase(key, pattern) for pattern in (*UNREAD, *tied))
     }
     read: set[str] = set()
-    for name in (f"{model}_encoder", f"{model}_decoder") if family == "whisper" else (model,):
-        graph = elaborate_file(EXAMPLES / family / f"{family}.trtnet", name)
+    for part in PARTS.get(family, ("",)):
+        defines = {"decoder_depth": config["num_layers"]} if (family, part) == ("t5", "") else {}
+        graph = elaborate_file(EXAMPLES / family / f"{family}.trtnet", model + part, defines)
         read |= {*keys_read(graph, state)}
         bind(graph, state)  # and of the shapes that its layers need
     assert read == {*state}
