@@ -44,7 +44,7 @@ class EfficientAD(nn.Module):
         self.autoencoder = autoencoder(planes)
         self.register_buffer("mean", torch.linspace(-0.5, 0.5, planes).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.linspace(0.5, 1.5, planes).reshape(1, -1, 1, 1))
-        for name, value in (("q_st_start", 0.4), ("q_st_end", 2.3), ("q_ae_start", 0.3), ("q_ae_end", 1.9)):
+        for name, value in (("q_st_start", 2.0), ("q_st_end", 3.0), ("q_ae_start", 1.2), ("q_ae_end", 1.4)):
             self.register_buffer(name, torch.tensor(value))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
