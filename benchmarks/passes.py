@@ -8,7 +8,8 @@ module is exported by ``torch.onnx.export``, its batch (and length) dynamic as i
 TensorRT's ONNX parser into a network, which is counted the same way::
 
     python benchmarks/passes.py                       # writes passes.md and passes.json; about 20 minutes
-    python benchmarks/passes.py --models bert swin_t --no-onnx
+    python benchmarks/passes.py --models bert swin_t --no-onnx --no-engines      # others' rows are kept
+    python benchmarks/passes.py --models --engines fold_scales merge_heads       # engines of these alone
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -64,13 +65,17 @@ TEXTS = (
 )
 """Examples of texts, sequences and boxes: the file, and which of its models."""
 
+NARROWER: dict[str, dict[str, Any]] = {"tinyllama": {"vocabulary": 99, "width": 256, "hidden": 512}}
+"""Parameters of models that are measured smaller than they are, which have as many layers."""
+
 BY_ONNX = (
     *FAMILIES,
     *("swin_t", "vit_b_16", "bert", "gpt2", "llama", "t5-encoder", "roberta", "albert", "phi"),
-    *("all_minilm_l6_v2", "distilgpt2", "t5_small", "tinyllama", "language_model"),
+    *("all_minilm_l6_v2", "distilgpt2", "t5_small", "tinyllama", "language_model", "recurrence", "yolov8n"),
 )
-"""What is exported too: the examples' modules, and those of ``evaluator_models.py``. Left out are
-``recurrence``, a loop over a dynamic length in Python, and ``yolov8n``, whose package is not needed here."""
+"""What is exported too: the examples' modules, and those of ``evaluator_models.py``; for ``recurrence``, a
+loop over a dynamic length in Python, which no exporter takes, PyTorch's LSTM of one layer, which computes the
+same; for ``yolov8n`` the module that the tests hold it against."""
 
 TARGET = "sm86"
 """The GPU that engines are built for, and kernels counted."""
@@ -110,15 +115,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Row:
-    """One model: as it is written, after the pipeline, after it without each pass that does something there,
-    and by way of ONNX."""
+    """One model: as it is written, after the pipeline, and after it without each pass that does something
+    there."""
 
     name: str
     source: str
     written: Counts
     optimized: Counts
     without: Mapping[str, Counts]
-    onnx: int | None = None
 
 
 @dataclass(frozen=True)
@@ -259,13 +263,16 @@ def module_of(name: str) -> tuple[Any, Any, Any]:
     from evaluator_models import CASES, tokens, transformers_case
 
     dynamic = torch.export.Dim.DYNAMIC
-    if name == "language_model":
-        inputs = (torch.zeros(7, 2, dtype=torch.int64), *(torch.randn(2, 2, 512) for _ in range(2)))
-        return (
-            oracle("lstm/lstm.py:LanguageModel", {}),
-            inputs,
-            ({0: dynamic, 1: dynamic}, *({1: dynamic},) * 2),
-        )
+    if layers := {"language_model": 2, "recurrence": 1}.get(name):
+        inputs = (torch.zeros(7, 2, dtype=torch.int64), *(torch.randn(layers, 2, 512) for _ in range(2)))
+        module = oracle("lstm/lstm.py:LanguageModel", {"layers": layers})
+        return module, inputs, ({0: dynamic, 1: dynamic}, *({1: dynamic},) * 2)
+    if name == "yolov8n":
+        sys.path.insert(0, str(HERE.parent))
+        height, width = (32 * torch.export.Dim(each, min=1, max=40) for each in ("height", "width"))
+        axes = {0: dynamic, 2: height, 3: width}
+        module = oracle("tests.zoo.yolov8:DetectionModel", {"depth": 0.33, "width": 0.25})
+        return module, (torch.randn(2, 3, 320, 256),), (axes,)
     further = (
         transformers_case("all_minilm_l6_v2", "Bert", tokens(), **SIZES),
         transformers_case("distilgpt2", "GPT2", tokens(), n_layer=6),
@@ -295,18 +302,20 @@ def oracle(path: str, arguments: Mapping[str, Any]) -> Any:
 # --- Engines ----------------------------------------------------------------------------------------------
 
 
-def engines(rows: Sequence[Row], graphs: Mapping[tuple[str, str], Graph]) -> Iterator[Engines]:
-    """For each pass the engines of the model in which it saves most layers."""
-    for step in PIPELINE:
+def engines(
+    rows: Sequence[Row], graphs: Mapping[tuple[str, str], Graph], steps: Sequence[str]
+) -> Iterator[Engines]:
+    """For each of these passes the engines of the model in which it saves most layers."""
+    for step in steps:
         saved = [
-            (_more(row.without[step.name].layers, row.optimized.layers), row)
+            (_more(row.without[step].layers, row.optimized.layers), row)
             for row in rows
-            if step.name in row.without
+            if step in row.without
         ]
         if saved:
             row = max(saved, key=lambda pair: pair[0])[1]
             graph = random_weights(graphs[row.name, row.source])
-            yield Engines(step.name, row.name, built(graph), built(graph, step.name))
+            yield Engines(step, row.name, built(graph), built(graph, step))
 
 
 def built(graph: Graph, *skip: str) -> Built:
@@ -319,10 +328,10 @@ def built(graph: Graph, *skip: str) -> Built:
 # --- Reporting --------------------------------------------------------------------------------------------
 
 
-def table(rows: Sequence[Row], built: Sequence[Engines]) -> str:
+def table(rows: Sequence[Row], built: Sequence[Engines], onnx: Mapping[str, int | None]) -> str:
     """The Markdown of ``passes.md``."""
     parts = [HEADING, *by_pass(rows), "", ENGINES, *by_engine(built), "", LEFT_OUT, MODELS]
-    return "\n".join([*parts, *by_model(rows), ""])
+    return "\n".join([*parts, *by_model(rows, onnx), ""])
 
 
 def by_engine(found: Sequence[Engines]) -> list[str]:
@@ -374,6 +383,8 @@ Left out, because they do not pay:
 """
 MODELS = """Each model as it is written and after the pipeline; *by ONNX* are the layers that TensorRT's ONNX
 parser makes of the original as `torch.onnx.export` exports it, its batch and length dynamic as in the text.
+`recurrence` is held against PyTorch's LSTM, and of `maxvit_t` the parser makes none: it refuses an `Einsum`
+that the exporter writes.
 """
 
 
@@ -399,7 +410,7 @@ def _more(left: int | None, right: int | None) -> int:
     return 0 if left is None or right is None else left - right
 
 
-def by_model(rows: Sequence[Row]) -> list[str]:
+def by_model(rows: Sequence[Row], known: Mapping[str, int | None]) -> list[str]:
     lines = [
         "| model | | nodes | layers RTX | layers 8.5 | by ONNX | of it |",
         "|---|---|--:|--:|--:|--:|--:|",
@@ -409,9 +420,9 @@ def by_model(rows: Sequence[Row]) -> list[str]:
         texts = [
             f"{before} → {after}" for before, after in [*pairs, (row.written.oldest, row.optimized.oldest)]
         ]
-        share = f"{row.optimized.layers / row.onnx:.2f}" if row.onnx and row.optimized.layers else ""
-        onnx = "" if row.onnx is None else str(row.onnx)
-        lines.append(f"| {row.name} | {row.source} | {' | '.join(texts)} | {onnx} | {share} |")
+        onnx = known.get(row.name)
+        share = f"{row.optimized.layers / onnx:.2f}" if onnx and row.optimized.layers else ""
+        lines.append(f"| {row.name} | {row.source} | {' | '.join(texts)} | {onnx or ''} | {share} |")
     return lines
 
 
@@ -419,7 +430,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="*", help="only these")
+    parser.add_argument("--models", nargs="*", help="count these only, and keep the others' rows")
+    parser.add_argument("--engines", nargs="*", metavar="PASS", help="build engines of these only")
+    parser.add_argument("--no-engines", action="store_true", help="keep the engines that were built before")
     parser.add_argument("--no-onnx", action="store_true", help="keep what was counted by way of ONNX before")
     parser.add_argument("--export", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -427,25 +440,61 @@ def main() -> None:
         export(options.export)
         return
     stored = HERE / "passes.json"
-    known: dict[str, int | None] = json.loads(stored.read_text())["onnx"] if stored.exists() else {}
-    if not options.no_onnx:
-        names = [name for name in BY_ONNX if not options.models or name in options.models]
-        known |= {name: by_onnx(name) for name in names}
-    rows: list[Row] = []
+    known = Stored.read(stored)
+    asked = None if options.models is None else {*options.models}
     graphs = {(name, source): graph for name, source, graph in [*examples(), *captures()]}
+    if not options.no_onnx:
+        names = [name for name in BY_ONNX if asked is None or name in asked]
+        known.onnx |= {name: by_onnx(name) for name in names}
     for (name, source), graph in graphs.items():
-        if not options.models or name in options.models:
-            rows.append(replace(measured(name, source, graph), onnx=known.get(name)))
-            print("\n".join(by_model(rows)[-1:]), flush=True)
-    found = [*engines(rows, graphs)]
-    text = table(rows, found)
-    print(text)
-    if not options.models:
-        measures = {"onnx": known, "rows": [asdict(row) for row in rows]}
-        stored.write_text(
-            json.dumps({**measures, "engines": [asdict(each) for each in found]}, indent=1) + "\n"
-        )
-        (HERE / "passes.md").write_text(text)
+        if asked is None or name in asked:
+            known.rows[name, source] = measured(name, source, graph)
+            print("\n".join(by_model([known.rows[name, source]], known.onnx)[-1:]), flush=True)
+        known.write(stored)
+    rows = [known.rows[key] for key in graphs if key in known.rows]
+    steps = options.engines or [step.name for step in PIPELINE if not options.no_engines]
+    for found in engines(rows, graphs, steps):
+        known.engines[found.step] = found
+        print(by_engine([found])[-1], flush=True)
+        known.write(stored)
+    listed = [known.engines[step.name] for step in PIPELINE if step.name in known.engines]
+    (HERE / "passes.md").write_text(table(rows, listed, known.onnx))
+
+
+@dataclass
+class Stored:
+    """What was measured before: layers by way of ONNX by name, rows by name and source, engines by pass."""
+
+    onnx: dict[str, int | None]
+    rows: dict[tuple[str, str], Row]
+    engines: dict[str, Engines]
+
+    @classmethod
+    def read(cls, path: Path) -> Stored:
+        if not path.exists():
+            return cls({}, {}, {})
+        found = json.loads(path.read_text())
+        rows = [_row(each) for each in found["rows"]]
+        built = [
+            Engines(each["step"], each["model"], Built(**each["whole"]), Built(**each["without"]))
+            for each in found["engines"]
+        ]
+        by_name = {(row.name, row.source): row for row in rows}
+        return cls(found["onnx"], by_name, {each.step: each for each in built})
+
+    def write(self, path: Path) -> None:
+        measures = {
+            "onnx": self.onnx,
+            "rows": [asdict(row) for row in self.rows.values()],
+            "engines": [asdict(each) for each in self.engines.values()],
+        }
+        path.write_text(json.dumps(measures, indent=1) + "\n")
+
+
+def _row(found: Mapping[str, Any]) -> Row:
+    without = {step: Counts(**each) for step, each in found["without"].items()}
+    given = (found["name"], found["source"], Counts(**found["written"]), Counts(**found["optimized"]))
+    return Row(*given, without)
 
 
 if __name__ == "__main__":

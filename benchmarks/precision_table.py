@@ -80,8 +80,14 @@ def _scores(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         if row["who"] == "the command":
             yield ""
-            told = f"{row['cpu seconds']} s of CPU time, {row['seconds']} s by the clock, {row['memory']} MiB"
+            told = f"{row['cpu seconds']} s of CPU time, {row['memory']} MiB, {row['seconds']} s by the clock"
+            told += f" on two cores with a load of {row['load']}" if "load" in row else ""
             yield f"`trtdsl compile --precision int8 --calibrate data.npz` takes {told}."
+    counts = {row["layers"] for row in rows if "layers" in row}
+    if len(counts) > 1:
+        yield ""
+        yield f"Rows of {max(counts)} layers were measured before queries, keys and values became one, which"
+        yield f"leaves {min(counts)}."
 
 
 def _left(row: dict[str, Any]) -> str:
