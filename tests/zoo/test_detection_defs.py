@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 from torchvision import ops
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from tests.closeness import require_close
 from trtdsl.elaborate import elaborate_text
@@ -124,6 +126,51 @@ def test_nms_of_as_many_boxes_as_there_are() -> None:
         found = evaluate(lowered.network, inputs, weights=lowered.weights)["kept"]
         assert found.tolist() == [padded(ops.nms(x[i], scores[i], 0.5), 10) for i in range(3)]
     assert len(build(lower(graph), CompileOptions(targets=("sm89",)))) > 0
+
+
+def test_boxes_are_decoded_as_torchvision_decodes_them() -> None:
+    codes = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0)) * 3
+    codes[0, 0, 2] = 50.0  # as large as no box may become
+    wanted = [BoxCoder((10.0, 10.0, 5.0, 5.0)).decode_single(each, boxes(9)) for each in codes]
+    require_close(
+        computed("d.decode_boxes(codes, x, [10, 10, 5, 5])", codes=codes, x=boxes(9)), torch.stack(wanted)
+    )
+
+
+def test_anchors_are_torchvisions() -> None:
+    maps = torch.zeros(2, 8, 5, 7)
+    generator = AnchorGenerator(((40, 101),), ((0.5, 1.0, 2.0),))
+    (wanted,) = generator.grid_anchors([[5, 7]], [[torch.tensor(16), torch.tensor(24)]])
+    found = computed("d.grid_anchors(x, [16, 24], [40, 101], [0.5, 1.0, 2.0])", x=maps)
+    assert len(found) == 5 * 7 * 6
+    require_close(found, wanted)
+
+
+def test_rows_of_anchors() -> None:
+    x = torch.randn(2, 12, 5, 7)
+    wanted = x.view(2, 3, 4, 5, 7).permute(0, 3, 4, 1, 2).reshape(2, -1, 4)
+    assert torch.equal(computed("d.anchor_rows(x, 4)", x=x), wanted)
+
+
+def test_feature_pyramid() -> None:
+    torch.manual_seed(0)
+    module = ops.FeaturePyramidNetwork([6, 8, 10], 4)
+    maps = {str(i): torch.randn(2, c, s, s + 1) for i, (c, s) in enumerate([(6, 20), (8, 9), (10, 5)])}
+    graph = elaborate_text(f"""{IMPORT}model m() {{
+  input a: float32[2, 6, 20, 21]
+  input b: float32[2, 8, 9, 10]
+  input c: float32[2, 10, 5, 6]
+  x, y, z = [a, b, c] -> fpn: d.FeaturePyramidNetwork(4)
+  output x, y, z
+}}""")
+    state = {f"fpn.{key}": value.detach().numpy() for key, value in module.state_dict().items()}
+    assert {weight.key for weight in graph.weights} == {*state}
+    lowered = lower(bind(graph, state).graph)
+    inputs = dict(zip("abc", maps.values(), strict=True))
+    found = evaluate(lowered.network, inputs, weights=lowered.weights)
+    with torch.no_grad():
+        for each, wanted in zip(found.values(), module(maps).values(), strict=True):
+            require_close(each, wanted)
 
 
 def test_frozen_batch_norm() -> None:

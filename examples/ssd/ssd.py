@@ -1,0 +1,32 @@
+"""torchvision's single-shot detectors without what comes before and after."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import detection
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import clip_boxes_to_image
+
+
+def detector(name: str, **arguments: Any) -> nn.Module:
+    """The detector of that name, whose forward takes images as its transform leaves them, and returns
+    the corners of all boxes in pixels and their probabilities."""
+    model: Any = getattr(detection, name)(weights=None, weights_backbone=None, **arguments)
+    model.forward = MethodType(forward, model)
+    return model.eval()
+
+
+def forward(model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    size = images.shape[-2], images.shape[-1]
+    maps = list(model.backbone(images).values())
+    found = model.head(maps)
+    anchors = model.anchor_generator(ImageList(images, [size] * len(images)), maps)
+    boxes = [
+        clip_boxes_to_image(model.box_coder.decode_single(*each), size)
+        for each in zip(found["bbox_regression"], anchors, strict=True)
+    ]
+    return torch.stack(boxes), found["cls_logits"].softmax(-1)
