@@ -9,7 +9,7 @@ from transformers.image_transforms import center_to_corners_format
 
 
 class Detr(DetrForObjectDetection):
-    """The same keys; `forward` returns the probabilities of all classes and the corners of the boxes in pixels."""
+    """The same keys; `forward` returns probabilities of all classes and the corners of boxes in pixels."""
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         found = super().forward(image)
