@@ -47,14 +47,12 @@ class EfficientAD(nn.Module):
         for name, value in (("q_st_start", 2.0), ("q_st_end", 3.0), ("q_ae_start", 1.2), ("q_ae_end", 1.4)):
             self.register_buffer(name, torch.tensor(value))
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         found = (self.teacher(image) - self.mean) / self.std
         foretold, imagined = self.student(image).chunk(2, 1)
         details = (found - foretold).square().mean(1, keepdim=True)
         layout = (self.autoencoder(image) - imagined).square().mean(1, keepdim=True)
         details = 0.1 * (details - self.q_st_start) / (self.q_st_end - self.q_st_start)
         layout = 0.1 * (layout - self.q_ae_start) / (self.q_ae_end - self.q_ae_start)
-        anomaly = interpolate(
-            pad(0.5 * details + 0.5 * layout, (4, 4, 4, 4)), size=self.size, mode="bilinear"
-        )
-        return anomaly, anomaly.amax((1, 2, 3))
+        anomaly = pad(0.5 * details + 0.5 * layout, (4, 4, 4, 4))
+        return interpolate(anomaly, size=self.size, mode="bilinear")
