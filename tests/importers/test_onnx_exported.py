@@ -17,9 +17,9 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 from torch.nn import functional as F
 
+from tests.importers.exported import Exported
 from trtdsl import elaborate_text
 from trtdsl.importers.fx_calls import bound, parsed_call
-from trtdsl.importers.module import import_exported
 from trtdsl.importers.onnx_file import read_model
 from trtdsl.importers.onnx_import import import_onnx, import_onnx_program
 from trtdsl.importers.onnx_inputs import Axes
@@ -29,7 +29,6 @@ from trtdsl.importers.program import Call, Frame, Operation, Ref
 from trtdsl.reference import run, to_numpy
 from trtdsl.types import Symbol
 
-RANGES = {"N": "1 .. 2 .. 16", "S": "2 .. 8 .. 64"}
 DIMS = {
     "image": {"N": Symbol("N", 1, 2, 16)},
     "text": {"N": Symbol("N", 1, 2, 16), "S": Symbol("S", 2, 8, 64)},
@@ -212,35 +211,6 @@ def image() -> tuple[nn.Module, tuple[Any, ...], Any]:
 def text() -> tuple[nn.Module, tuple[Any, ...], Any]:
     ids, mask = torch.ones(2, 7, dtype=torch.int64), torch.ones(2, 7, dtype=torch.int64)
     return Text().eval(), (ids, mask), ({0: "N", 1: "S"}, {0: "N", 1: "S"})
-
-
-class Exported:
-    """A module as a file, and the text that its exported program gives."""
-
-    def __init__(self, make: Callable[[], tuple[nn.Module, tuple[Any, ...], Any]], folder: Path) -> None:
-        torch.manual_seed(0)
-        module, arguments, axes = make()
-        with torch.no_grad():
-            for each in module.parameters():
-                each.add_(0.01 * torch.randn_like(each))
-        ranges = {"N": torch.export.Dim("N", min=1, max=16), "S": torch.export.Dim("S_", min=2, max=64)}
-        shapes = tuple({axis: ranges[name] for axis, name in each.items()} for each in axes)
-        program = torch.export.export(module, arguments, dynamic_shapes=shapes)
-        used = {name: each for name, each in RANGES.items() if name in str(axes)}
-        self.module = module
-        self.wanted = import_exported(program, used, name="net")
-        self.paths: dict[bool, Path] = {}
-        for is_optimized in (False, True):
-            self.paths[is_optimized] = folder / f"model{is_optimized}.onnx"
-            assert self.wanted.graph
-            outputs = [each.name for each in self.wanted.graph.outputs]
-            torch.onnx.export(
-                module, arguments, self.paths[is_optimized], dynamic_shapes=axes, output_names=outputs,
-                dynamo=True, optimize=is_optimized, verbose=False, external_data=False,
-            )  # fmt: skip
-
-    def read(self, *, is_optimized: bool = False) -> Any:
-        return onnx.load(str(self.paths[is_optimized]))
 
 
 @pytest.fixture(scope="module")

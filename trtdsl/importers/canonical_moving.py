@@ -27,6 +27,9 @@ def permuted(value: Expression, order: tuple[int, ...]) -> Expression:
         order = tuple(inner[each] for each in order)
     if order == tuple(range(len(order))):
         return value
+    if value.name == "written":
+        whole, part, dim, start = value.operands
+        return overwritten(permuted(whole, order), permuted(part, order), order.index(dim), start)
     moved = [each for each in order if value.shape[each] != 1]
     shape = tuple(value.shape[each] for each in order)
     if moved == sorted(moved):
@@ -51,7 +54,8 @@ def taken(value: Expression, dim: int, start: Dim, stop: Dim, step: int = 1) -> 
 
 
 def joined(parts: Sequence[Expression], dim: int, type: TensorType) -> Expression:
-    """Parts one behind the other."""
+    """Parts one behind the other, without those of nothing."""
+    parts = [each for each in parts if each.shape[dim] != 0] or parts
     return parts[0] if len(parts) == 1 else Expression("cat", (tuple(parts), dim), type)
 
 
@@ -220,6 +224,45 @@ def _cat(call: Call) -> Expression:
     return joined(parts, dim, call.type)
 
 
+def overwritten(value: Expression, part: Expression, dim: int, start: Dim) -> Expression:
+    """A tensor with a part written along a dimension; what is written over the whole of it stands for it."""
+    return part if part.type == value.type else Expression("written", (value, part, dim, start), value.type)
+
+
+@rule("slice_scatter")
+def _slice_written(call: Call) -> Expression:
+    (dim,) = call.dims()
+    value, start = call.tensor(), call.get("start") or 0
+    if call.get("step", 1) != 1 or (isinstance(start, int) and start < 0):
+        return call.plain("slice_scatter")[0]
+    return overwritten(value, call.tensor("src"), dim, start)
+
+
+@rule("index_put")
+def _index_written(call: Call) -> Expression:
+    """What is written at positions of the first dimension that follow each other is written to a slice."""
+    value, part = call.tensor(), call.tensor("values")
+    indices: Any = call.get("indices")
+    if len(indices) != 1 or call.get("accumulate"):
+        return call.plain("index_put")[0]
+    (places,) = call.values(indices)
+    start = _first(places)
+    if start is None or part.type != value.type.with_shape((*places.shape, *value.shape[1:])):
+        return call.plain("index_put")[0]
+    return overwritten(value, part, 0, start)
+
+
+def _first(places: Expression) -> Dim | None:
+    """The first of positions that follow each other; None for others."""
+    if places.name == "arange" and places.operands[2] == 1:
+        return places.operands[0]
+    if places.name != "constant" or len(places.shape) != 1:
+        return None
+    array = np.frombuffer(places.operands, places.type.dtype.numpy)
+    is_row = (array == array[0] + np.arange(array.size)).all() and array[0] >= 0
+    return int(array[0]) if is_row else None
+
+
 @rule("roll")
 def _roll(call: Call) -> Expression:
     value = call.tensor()
@@ -229,6 +272,8 @@ def _roll(call: Call) -> Expression:
         raise Unclear(call.operation.name)
     for shift, dim in zip(shifts, dims, strict=True):
         size = value.shape[dim]
+        if shift == 0:
+            continue
         if not isinstance(size, int):
             raise Unclear(call.operation.name)
         middle = -shift % size

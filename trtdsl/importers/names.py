@@ -143,9 +143,20 @@ def numbered(name: str) -> Iterator[str]:
 
 def assigned(frames: tuple[Frame, ...]) -> str:
     """The one name that a line's value is assigned to, "" where there is none."""
+    names = _assigned_to(frames)
+    return names[0] if len(names) == 1 else ""
+
+
+def unpacked(frames: tuple[Frame, ...], place: int) -> str:
+    """The name that one of several values of a line is assigned to, "" where there is none."""
+    names = _assigned_to(frames)
+    return names[place] if place < len(names) > 1 else ""
+
+
+def _assigned_to(frames: tuple[Frame, ...]) -> Sequence[str]:
     frame = _own(frames)
     match = _ASSIGNED.match(frame.code) if frame else None
-    return match["names"] if match and "," not in match["names"] else ""
+    return [name.strip() for name in match["names"].split(",")] if match else ()
 
 
 def _own(frames: Sequence[Frame]) -> Frame | None:

@@ -13,7 +13,7 @@ The operators decide.  A call stands in their place only if both are shown to co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -27,7 +27,7 @@ from trtdsl.importers.onnx_node import Known, Store, number
 from trtdsl.importers.onnx_promotions import without_promotions
 from trtdsl.importers.onnx_signature import Signature
 from trtdsl.importers.onnx_types import result_types
-from trtdsl.importers.program import Argument, Array, Call, Operation, Program, Ref, refs, renamed
+from trtdsl.importers.program import Argument, Array, Call, Operation, Program, Ref, refs, renamed, rewritten
 from trtdsl.importers.recognise import ATTENTION
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, SymbolicDim, TensorType
@@ -36,8 +36,28 @@ from trtdsl.types import Dim, SymbolicDim, TensorType
 def as_called(program: Program, store: Store, values: Mapping[str, Any], signature: Signature) -> Program:
     """The program by the calls of its source; ``values`` are those of the file by its names."""
     reader = _Calls(program, store, values, signature)
-    operations = without_promotions(tuple(reader.operations()), store.called, program.types)
+    operations = without_promotions(tuple(reader.operations()), store.called, program.types, store.constants)
+    operations, again = _split_once(operations)
+    program = rewritten(program, operations, again)
     return msgspec.structs.replace(program, operations=operations, ties=_ties(operations, store))
+
+
+def _split_once(operations: Sequence[Operation]) -> tuple[list[Operation], dict[str, Argument]]:
+    """Operations that are one call with several results, which an exporter copies to where each is read; and
+    the values that are another's."""
+    firsts: dict[Hashable, int] = {}
+    kept: list[Operation] = []
+    same: dict[str, Argument] = {}
+    for operation in operations:
+        operation = renamed(operation, same)
+        key = (operation.name, tuple(operation.arguments.items()), operation.frames)
+        if len(operation.results) == 1 or key not in firsts:
+            firsts[key] = len(kept)
+            kept.append(operation)
+        else:
+            first = kept[firsts[key]].results
+            same |= {result: Ref(own) for result, own in zip(operation.results, first, strict=True)}
+    return kept, same
 
 
 def _ties(operations: Sequence[Operation], store: Store) -> Mapping[str, tuple[str, ...]]:
@@ -83,7 +103,6 @@ MOST_GONE = 3
 """The arguments of a call that are looked for where an optimizer has taken their names away."""
 
 _TAKEN_APART = {
-    "flatten": ("view", "_unsafe_view", "reshape"),
     "adaptive_avg_pool1d": ("mean",),
     "adaptive_avg_pool2d": ("mean",),
     "adaptive_avg_pool3d": ("mean",),
@@ -94,14 +113,7 @@ _TAKEN_APART = {
 def _is_plainer(operation: Operation, call: FxCall) -> bool:
     """Whether an operator is what the source says, and the call what export made of it."""
     base = call.target.partition(".")[0]
-    line = line_of(operation)
-    if base not in _TAKEN_APART.get(operation.base, ()) or f"{base}(" in line:
-        return False
-    if operation.base != "flatten" or "flatten(" in line:
-        return True
-    # What is flattened behind the batch is a head; a size of -1 is what somebody wrote.
-    is_head = operation.arguments["start_dim"] == 1 and -1 not in call.arguments[1]
-    return is_head and not any(word in line for word in ("view(", "reshape("))
+    return base in _TAKEN_APART.get(operation.base, ()) and f"{base}(" not in line_of(operation)
 
 
 def _unrecognised(operation: Operation, calls: set[Call]) -> Operation:
@@ -128,7 +140,8 @@ class _Calls:
         for operation in program.operations:
             text = store.called.get(operation.results[0], "")
             self._groups.setdefault(text, []).append(operation)
-        self._calls = {call.name: call for text in self._groups if (call := parsed_call(text))}
+        texts = (*self._groups, *store.moved)
+        self._calls = {call.name: call for text in texts if (call := parsed_call(text))}
         named = {each.value for name, each in values.items() if isinstance(each, Ref) and not is_inner(name)}
         self._inner = {
             result: operation
@@ -137,6 +150,10 @@ class _Calls:
             if result not in named
         }
         """what the exporter has between a call and its result"""
+        self._made = {result: each for each in program.operations for result in each.results}
+        self._turned: dict[str, Operation] = {}
+        """operations that give a weight's transposed matrix, by the call; the file's read it as it is"""
+        self._placed: set[str] = set()
         self._found: dict[str, str] = {}
         """of values whose names an optimizer took away what they are now"""
 
@@ -158,7 +175,16 @@ class _Calls:
         for operation in self._program.operations:
             each = found.get(id(operation), operation)
             if each is not None:
+                yield from self._turned_for(each)
                 yield _unrecognised(each, apart)
+
+    def _turned_for(self, reader: Operation) -> Iterator[Operation]:
+        """The operations that turn weights for another, where it is the first that reads them."""
+        for operation in self._turned.values():
+            (result,) = operation.results
+            if result in reader.operands and result not in self._placed:
+                self._placed.add(result)
+                yield msgspec.structs.replace(operation, calls=reader.calls, frames=reader.frames)
 
     def _read_outside(self) -> set[str]:
         """The values that are read by another call than the one that they are a part of, or are outputs."""
@@ -208,12 +234,13 @@ class _Calls:
         inside: Mapping[str, Operation],
         trial: Mapping[str, str],
     ) -> Operation | None:
-        types, constants = self._program.types, self._constants()
+        types = self._program.types
         results = tuple(result for operation in live for result in operation.results)
         known = {**self._found, **trial}
         try:
             shape = types[results[0]].shape
             arguments = {name: self._argument(value, shape, known) for name, value in given.items()}
+            constants = self._constants()  # those too that are the call's alone
             name = call.target
             if name in _BATCH_NORMS:
                 name, arguments = "batch_norm", {**arguments, **_BATCH_NORMS[name]}
@@ -227,7 +254,7 @@ class _Calls:
             found = Canonical(types, constants, self._inner, arrays).results(proposed, given_types)
         except (Unclear, Refused, LookupError, TypeError, ValueError):
             return None
-        proposed = as_written(proposed, types)
+        proposed = as_written(proposed, types, self._made)
         if len(found) == 1:
             return proposed if list(found) == list(wanted) else None
         if not wanted.keys() <= set(found):
@@ -301,9 +328,28 @@ class _Calls:
         if found.is_symbolic or (call is not None and not call.is_tensor):
             (size,) = found.array.reshape(-1).tolist()
             return size if isinstance(size, SymbolicDim) else number(found)
+        if found.is_weight and found.is_transposed and call is not None:
+            return self._transposed(found, call)
         if found.is_weight and not found.is_transposed:
             return self._store.state_weight(found.initialiser)
         return self._store.constant(found.array, found.name or "constant")
+
+    def _transposed(self, weight: Known, call: FxCall) -> Ref:
+        """What a call gives that turns a weight, as an operation of its own."""
+        given = bound(call)
+        if given is None or call.target not in _TURNS:
+            raise Unclear(call.target)
+        if call.name not in self._turned:
+            source, result = self._store.state_weight(weight.initialiser), self._store.name(call.target)
+            type = self._store.types[source.value]
+            self._store.types[result] = type.with_shape(type.shape[::-1])
+            operation = Operation(call.target, {**given, "self": source}, (result,))
+            self._inner[result] = self._turned[call.name] = operation
+        return Ref(self._turned[call.name].results[0])
+
+
+_TURNS = frozenset({"transpose.int", "t", "permute", "numpy_T"})
+"""Calls that give the transposed matrix of one."""
 
 
 def _names(value: Any) -> Iterator[str]:

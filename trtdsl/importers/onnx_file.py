@@ -30,6 +30,7 @@ from trtdsl.importers import (
     onnx_rules_sequences,
     onnx_rules_windows,
 )
+from trtdsl.importers.names import unpacked
 from trtdsl.importers.onnx_calls import as_called
 from trtdsl.importers.onnx_constants import evaluate
 from trtdsl.importers.onnx_control import controlled
@@ -242,8 +243,12 @@ class _Reader:
         found: list[Value | _Broken | None] = []
         for name, value in zip(node.outputs, results, strict=False):
             if node.called and isinstance(value, Known) and _is_new(value, node):
-                self._store.origins[name] = ("", node.frames)
+                place = node.scalar(1, "which one it takes") if node.op == "SequenceAt" else None
+                label = "" if place is None else unpacked(node.frames, place)
+                self._store.origins[name] = (label, node.frames)
                 value = replace(value, name=name)
+            if node.called and isinstance(value, Known) and value.is_weight and value.is_transposed:
+                self._store.moved.add(node.called)
             found.append(value)
         return found
 

@@ -4,6 +4,7 @@ In: an operation of a file of PyTorch's exporter, as export has it.  Out: the op
 which computes the same::
 
     y = x.reshape(batch, -1, width)     view(x, (N, 32, 16))     reshape(x, (N, -1, 16))
+    y = x.flatten(0, 1)                 view(x, (2 * N, 16))     flatten(x, 0, 1)
     a, b = x.chunk(2, dim = 1)          split(x, 4, 1)           chunk(x, 2, 1)
 """
 
@@ -17,13 +18,13 @@ from typing import Any
 import msgspec
 
 from trtdsl.importers.program import Argument, Operation, Ref
-from trtdsl.types import Dim, TensorType
+from trtdsl.types import Dim, TensorType, product
 
 Types = Mapping[str, TensorType]
 
 
-def as_written(operation: Operation, types: Types) -> Operation:
-    """The operation in the words of its line."""
+def as_written(operation: Operation, types: Types, made: Mapping[str, Operation] = {}) -> Operation:
+    """The operation in the words of its line; ``made`` are the operations by their results."""
     given = operation.arguments
     if operation.name == "split.Tensor" and _is_chunked(operation, types):
         chunks: dict[str, Argument] = {"chunks": len(operation.results), "dim": given["dim"]}
@@ -35,7 +36,8 @@ def as_written(operation: Operation, types: Types) -> Operation:
         shape = types[operation.results[0]].shape
         operation = _said(operation, "reshape", {"self": given["self"], "shape": shape})
     if operation.base in _RESHAPES:
-        return _with_open_size(operation)
+        flat = _flattened(operation, types, made)
+        return _with_open_size(operation) if flat is None else _said(operation, "flatten", flat)
     return operation
 
 
@@ -73,6 +75,58 @@ def _is_divided(operation: Operation, types: Types) -> bool:
     return all(before == after * length for before, after, length in sizes)
 
 
+# --- Dimensions that are made one ---------------------------------------------------------------------------
+
+
+def _flattened(
+    operation: Operation, types: Types, made: Mapping[str, Operation]
+) -> Mapping[str, Argument] | None:
+    """The arguments of the ``flatten`` that a reshape was: one that its line has, or a usual one where no
+    line has a reshape."""
+    source, result = operation.arguments["self"], types.get(operation.results[0])
+    if not isinstance(source, Ref) or source.value not in types or result is None:
+        return None
+    shape, line = types[source.value].shape, line_of(operation)
+    last = len(shape) - 1
+    fits = [
+        (start, end)
+        for end in range(last, 0, -1)
+        for start in range(end)
+        if (*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :]) == result.shape
+    ]
+    said = [each for call in _calls_of("flatten", line) if (each := _ends(call, len(shape))) in fits]
+    if not said and "flatten(" in line:
+        said = fits
+    elif not said and not re.search(r"\b(reshape|view)", line) and -1 not in _sizes(operation):
+        is_image = last == 3 and (source.value not in made or made[source.value].base not in _MOVES)
+        said = [(start, end) for start, end in fits if end == last and start < (3 if is_image else 2)]
+    if not said:
+        return None
+    start, end = said[0]
+    return {"self": source, "start_dim": start, "end_dim": end if end < last else -1}
+
+
+_MOVES = frozenset({"permute", "transpose"})
+"""What stands before heads of an attention that are put together, and not before an image as a sequence."""
+
+
+def _sizes(operation: Operation) -> tuple[Any, ...]:
+    found = operation.arguments[_RESHAPES[operation.base]]
+    return found if isinstance(found, tuple) else ()
+
+
+def _ends(call: ast.Call, rank: int) -> tuple[int, int] | None:
+    """The first and last dimension that a call of ``flatten`` names, which may be given the tensor too."""
+    given = [_number(each) for each in call.args]
+    given = given[1:] if given[:1] == [None] else given
+    slots = dict(zip(("start_dim", "end_dim"), given, strict=False))
+    slots |= {each.arg or "": _number(each.value) for each in call.keywords}
+    start, end = slots.get("start_dim", 0), slots.get("end_dim", -1)
+    if start is None or end is None or not (-rank <= start < rank and -rank <= end < rank):
+        return None
+    return start % rank, end % rank
+
+
 # --- Sizes that are left open -----------------------------------------------------------------------------
 
 _RESHAPES: Mapping[str, str] = {"view": "size", "_unsafe_view": "size", "reshape": "shape"}
@@ -81,8 +135,8 @@ _RESHAPES: Mapping[str, str] = {"view": "size", "_unsafe_view": "size", "reshape
 def _with_open_size(operation: Operation) -> Operation:
     """A reshape with the -1 of its line, for which export has the size that it stands for."""
     slot = _RESHAPES[operation.base]
-    sizes: Any = operation.arguments[slot]
-    if not isinstance(sizes, tuple) or -1 in sizes or 0 in sizes:
+    sizes = _sizes(operation)
+    if not sizes or -1 in sizes or 0 in sizes:
         return operation
     places = {_open_place(each, sizes) for each in _reshapes_of(line_of(operation)) if _fits(each, sizes)}
     place = places.pop() if len(places) == 1 else None
@@ -94,26 +148,29 @@ def _with_open_size(operation: Operation) -> Operation:
 
 def _reshapes_of(line: str) -> Iterator[Sequence[ast.expr]]:
     """The sizes that each reshape of a line is given, where the line has it as a whole."""
-    for match in re.finditer(r"\b(?:reshape|view)\(", line):
+    for call in _calls_of("reshape|view", line):
+        match call.args:
+            case [*_, ast.Tuple(elts) | ast.List(elts)]:
+                yield elts
+            case found:
+                yield found
+
+
+def _calls_of(names: str, line: str) -> Iterator[ast.Call]:
+    """The arguments of each call of a line of something of these names, as a call, where the line has it as a
+    whole."""
+    for match in re.finditer(rf"\b(?:{names})\(", line):
         depth = 1
         for stop in range(match.end(), len(line)):
             depth += {"(": 1, ")": -1}.get(line[stop], 0)
             if depth == 0:
-                yield _arguments(line[match.end() : stop])
+                try:
+                    call = ast.parse(f"f({line[match.end() : stop]})", mode="eval").body
+                except SyntaxError:
+                    break
+                assert isinstance(call, ast.Call)
+                yield call
                 break
-
-
-def _arguments(text: str) -> Sequence[ast.expr]:
-    try:
-        call = ast.parse(f"f({text})", mode="eval").body
-    except SyntaxError:
-        return ()
-    assert isinstance(call, ast.Call)
-    match call.args:
-        case [*_, ast.Tuple(elts) | ast.List(elts)]:
-            return elts
-        case found:
-            return found
 
 
 def _number(expression: ast.expr) -> int | None:

@@ -20,7 +20,7 @@ from trtdsl.ops.refused import Refused
 _HAND_ON = frozenset({"Identity", "If", "Loop", "Scan"})
 """Operators that give a sequence as they were given it."""
 
-Items: TypeAlias = "tuple[Ref, ...]"
+Items: TypeAlias = "tuple[Value, ...]"
 
 
 class Lists:
@@ -67,7 +67,7 @@ def _erased(node: Node, items: Items) -> Items:
     return (*items[:place], *items[place + 1 :])
 
 
-def _item(node: Node, items: Items) -> Ref:
+def _item(node: Node, items: Items) -> Value:
     return items[_place(node, 1, len(items))]
 
 
@@ -76,7 +76,8 @@ def _joined(node: Node, items: Items) -> Ref:
         raise Refused("it joins a sequence of no tensors")
     axis, is_new = node.attribute("axis"), node.attribute("new_axis", 0)
     rank = node.type(items[0]).rank + bool(is_new)
-    return node.one("stack" if is_new else "cat", tensors=items, dim=axis % rank)
+    tensors = tuple(map(node.tensor, items))
+    return node.one("stack" if is_new else "cat", tensors=tensors, dim=axis % rank)
 
 
 def _length(node: Node, items: Items) -> Value:

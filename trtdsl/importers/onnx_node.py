@@ -82,10 +82,14 @@ class Store:
     """the key of the integers that a value was read back from"""
     called: dict[str, str] = field(default_factory=dict[str, str])
     """of a value the call of PyTorch that it is a part of, where the file says so"""
+    moved: set[str] = field(default_factory=set[str])
+    """the calls of PyTorch that give a weight of the file transposed, which no operation does"""
     origins: dict[str, tuple[str, tuple[Frame, ...]]] = field(
         default_factory=dict[str, tuple[str, tuple[Frame, ...]]]
     )
     """of a constant that has a name of its own what the source calls it, and the lines that made it"""
+    named: dict[str, str] = field(default_factory=dict[str, str])
+    """the value that a constant with a name of its own is"""
 
     def name(self, wish: str) -> str:
         """A name that no value has."""
@@ -97,14 +101,17 @@ class Store:
 
     def constant(self, array: Array, wish: str = "constant") -> Ref:
         """A tensor that is a constant of the text; one with a name of its own is there once."""
-        if wish in self.origins and wish in self.constants:
-            return Ref(wish)
+        if wish in self.named:
+            return Ref(self.named[wish])
         found = type_of_array(array)
         if found is None:
             raise Refused(f"it reads a tensor of {array.dtype.name}, which TensorRT lacks")
         name = self.name(wish)
         self.types[name] = found
         self.constants[name] = array
+        if wish in self.origins:
+            self.named[wish] = name
+            self.origins[name] = self.origins[wish]
         return Ref(name)
 
     def weight(self, array: Array, key: str, identity: tuple[str, str]) -> Ref:
@@ -131,7 +138,7 @@ class Store:
     def state_weight(self, key: str) -> Ref:
         """A tensor of the state dict, as it is there."""
         array = self.state[key]
-        return self.weight(np.ascontiguousarray(array), key, (key, f" {key}" if array.ndim == 1 else ""))
+        return self.weight(np.asarray(array, order="C"), key, (key, f" {key}" if array.ndim == 1 else ""))
 
     def key_of(self, value: Ref) -> str:
         """The key of a value that is a weight, "" for others."""
@@ -213,9 +220,10 @@ class Node:
         return self.one("reshape", self=joined, shape=value.shape) if value.shape != (1,) else joined
 
     def operand(self, value: int | Value, rank: int) -> Argument:
-        """An input that meets a tensor of this rank: a number where it is one."""
+        """An input that meets a tensor of this rank: a number where it is one, and not of the state dict."""
         found = self[value] if isinstance(value, int) else value
-        if isinstance(found, Known) and found.array.size == 1 and found.array.ndim <= rank:
+        is_one = isinstance(found, Known) and found.array.size == 1 and found.array.ndim <= rank
+        if isinstance(found, Known) and is_one and not found.is_weight:
             return number(found)
         return self.tensor(found)
 
@@ -326,7 +334,7 @@ class Node:
             layout = f"{layout} {key}"
         elif value.is_transposed:
             layout = "" if layout == "transposed" else "transposed"
-        return self.store.weight(np.ascontiguousarray(array), key, (value.initialiser, layout))
+        return self.store.weight(np.asarray(array, order="C"), key, (value.initialiser, layout))
 
     def _keeps(self, value: Known, layout: str) -> bool:
         """Whether a matrix has a key of another name, ``in_proj_weight``, in the layout that is wanted."""

@@ -1,10 +1,10 @@
 """Without the casts that PyTorch's exporter writes where PyTorch casts by itself.
 
 In: operations of a file of the exporter, and the calls that they are of.  Out: the operations on what was
-cast, where they are of the same type without the cast::
+cast, and on numbers that it made tensors of, where they are of the same type without::
 
-    before: cumsum(to(mask, float32), 1, dtype = float32)
-    after:  cumsum(mask, 1, dtype = float32)
+    before: cumsum(to(mask, float32), 1, dtype = float32)    div(x, scalar_tensor(2.0))
+    after:  cumsum(mask, 1, dtype = float32)                 div(x, 2)
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trtdsl.importers.fx_calls import FxCall, parsed_call
+from trtdsl.importers.onnx_node import known, number
 from trtdsl.importers.onnx_types import result_types
-from trtdsl.importers.program import Operation, Ref, renamed
+from trtdsl.importers.program import Argument, Array, Operation, Ref, renamed
 from trtdsl.ops.refused import Refused
 from trtdsl.types import TensorType
 
@@ -22,15 +23,22 @@ _UNTYPED = frozenset({"alpha", "device", "layout", "memory_format", "pin_memory"
 
 
 def without_promotions(
-    operations: Sequence[Operation], called: Mapping[str, str], types: Mapping[str, TensorType]
+    operations: Sequence[Operation],
+    called: Mapping[str, str],
+    types: Mapping[str, TensorType],
+    constants: Mapping[str, Array],
 ) -> tuple[Operation, ...]:
     """The operations, each on what its exporter cast for it; the casts are left for others to drop."""
-    sources: dict[str, str] = {}
+    sources: dict[str, Argument] = {
+        name: number(known(array))
+        for name, array in constants.items()
+        if name.startswith("scalar_tensor_default") and array.ndim == 0
+    }
     for operation in operations:
         call = parsed_call(called.get(operation.results[0], ""))
         source = next(iter(operation.arguments.values()), None)
         if operation.base == "to" and call and _is_promotion(call) and isinstance(source, Ref):
-            sources[operation.results[0]] = source.value
+            sources[operation.results[0]] = source
     return tuple(_plain(each, sources, types) for each in operations)
 
 
@@ -39,8 +47,10 @@ def _is_promotion(call: FxCall) -> bool:
     return is_own and call.target == "prims.convert_element_type.default"
 
 
-def _plain(operation: Operation, sources: Mapping[str, str], types: Mapping[str, TensorType]) -> Operation:
-    cast = {each: Ref(sources[each]) for each in operation.operands if each in sources}
+def _plain(
+    operation: Operation, sources: Mapping[str, Argument], types: Mapping[str, TensorType]
+) -> Operation:
+    cast = {each: sources[each] for each in operation.operands if each in sources}
     wanted = tuple(types[result] for result in operation.results)
     # In that type it computes with the cast and, if it is so by itself, without.
     if not cast or any(types[each].dtype is not result.dtype for each in cast for result in wanted):

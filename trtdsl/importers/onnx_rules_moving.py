@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.importers.onnx_node import Known, Node, dtype_of, known, rule
+from trtdsl.importers.onnx_node import Known, Node, Value, dtype_of, known, rule
 from trtdsl.importers.program import Ref
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, DType, Undecided, equal, less_equal, maximum, minimum, product
@@ -132,20 +132,23 @@ def _split(node: Node) -> tuple[Ref, ...]:
     return node.emit("split", self=node.tensor(0), split_sizes=tuple(sizes), dim=axis)
 
 
-def pieces_of(node: Node) -> tuple[Ref, ...]:
+def pieces_of(node: Node) -> tuple[Value, ...]:
     """What ``SplitToSequence`` gives."""
     axis = node.axis(node.attribute("axis", 0))
-    whole = node.type(0).shape[axis]
-    if not isinstance(whole, int):
+    length = node.type(0).shape[axis]
+    if not isinstance(length, int):
         raise Refused("how many pieces it makes depends on a dynamic dimension")
     sizes = node.fixed(1, "`split`") if node.has(1) else (1,)
     if not node.has(1) or node.rank(1) == 0:
-        sizes = tuple(min(sizes[0], whole - start) for start in range(0, whole, sizes[0]))
-    source = node.tensor(0)
-    pieces = node.emit("split", self=source, split_sizes=sizes, dim=axis) if len(sizes) > 1 else (source,)
-    if node.has(1) or node.attribute("keepdims", 1):
-        return pieces
-    return tuple(node.one("squeeze", self=each, dim=(axis,)) for each in pieces)
+        sizes = tuple(min(sizes[0], length - start) for start in range(0, length, sizes[0]))
+    keeps = node.has(1) or node.attribute("keepdims", 1)
+    source = node[0]
+    if isinstance(source, Known) and not source.is_weight:
+        parts = np.split(source.array, np.cumsum(sizes)[:-1], axis)
+        return tuple(known(part if keeps else part.squeeze(axis), source.dtype) for part in parts)
+    whole = node.tensor(0)
+    pieces = node.emit("split", self=whole, split_sizes=sizes, dim=axis) if len(sizes) > 1 else (whole,)
+    return pieces if keeps else tuple(node.one("squeeze", self=each, dim=(axis,)) for each in pieces)
 
 
 @rule("Slice")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -63,36 +64,61 @@ def call_text(proto: Any) -> str:
 
 
 def placed_calls(operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """Operations without a call of a module whose class is not on any of their lines, though it is on those
-    of others of that call: an exporter that takes a module apart may say that it ran in the next one.
+    """Operations without the calls of modules whose ``forward`` did not lead to them, though it led to others
+    of that call: an exporter that takes a module apart may say that it ran in the next one.
     """
-    inside = {each.calls[-1] for each in operations if each.calls and _is_on_a_line(each)}
-    return tuple(
-        msgspec.structs.replace(each, calls=each.calls[:-1]) if _is_elsewhere(each, inside) else each
-        for each in operations
-    )
+    led = {call for each in operations for call in _leading(each.calls, each.frames)}
+    found: list[Operation] = []
+    for each in operations:
+        kept = each.calls[: _agreed(each.calls, each.frames, led)]
+        if each.frames and len(kept) < len(each.calls):
+            before = found[-1].calls if found else ()
+            still = before[: _agreed(before, each.frames, led)]
+            own, running = (len(_leading(calls, each.frames)) for calls in (kept, still))
+            kept = still if running and running >= own else kept
+            each = msgspec.structs.replace(each, calls=_running(kept))
+        found.append(each)
+    return tuple(found)
 
 
-def _is_elsewhere(operation: Operation, inside: Set[Call]) -> bool:
-    is_known = bool(operation.calls and operation.frames) and operation.calls[-1] in inside
-    return is_known and not _is_on_a_line(operation)
+def _agreed(calls: Sequence[Call], frames: Sequence[Frame], led: Set[Call]) -> int:
+    """How many of the calls may have led to the lines."""
+    own = _leading(calls, frames)
+    wrong = (depth for depth, each in enumerate(calls) if each in led and each not in own)
+    return next(wrong, len(calls))
 
 
-def _is_on_a_line(operation: Operation) -> bool:
-    """Whether a line is in the file that the class of the last call is in, as its module's name says."""
-    module, _, _ = operation.calls[-1].kind.rpartition(".")
-    path = module.replace(".", "/")
-    ends = (f"/{path}.py", f"/{path}/__init__.py")
-    return bool(path) and any(each.file.endswith(ends) for each in operation.frames)
+def _running(calls: tuple[Call, ...]) -> tuple[Call, ...]:
+    """Calls without the containers of which no item runs."""
+    while calls and calls[-1].kind == _CONTAINER:
+        calls = calls[:-1]
+    return calls
+
+
+def _leading(calls: Sequence[Call], frames: Sequence[Frame]) -> Set[Call]:
+    """The calls whose ``forward`` is on a line behind those of the calls around it; a class that inherits it
+    is in none."""
+    lines = [each.file for each in frames if each.function == "forward"]
+    found: set[Call] = set()
+    place = 1  # behind the model's own
+    for call in calls:
+        path = call.kind.rpartition(".")[0].replace(".", "/")
+        ends = (f"/{path}.py", f"/{path}/__init__.py")
+        line = next((line for line in range(place, len(lines)) if path and lines[line].endswith(ends)), None)
+        if line is not None:
+            found.add(call)
+            place = line + 1
+    return found
 
 
 def numbered_calls(operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """Operations whose calls are told apart where a module is called again after others have run."""
+    """Operations whose calls are told apart where a module is called again, at once or after others."""
     kinds = _kinds(operations)
+    begins = frozenset(_begins(tuple(enumerate(_steps(operations))), 0))
     counts: dict[tuple[Call, ...], int] = {}
     before: tuple[Call, ...] = ()
     found: list[Operation] = []
-    for operation in operations:
+    for place, operation in enumerate(operations):
         calls: list[Call] = []
         for depth, given in enumerate(operation.calls):
             call = msgspec.structs.replace(given, kind=kinds[given.path])
@@ -100,12 +126,52 @@ def numbered_calls(operations: Sequence[Operation]) -> tuple[Operation, ...]:
             key = (*above, call)
             again = before[: depth + 1]
             is_running = again[:depth] == above and len(again) > depth and again[depth].path == call.path
-            if not is_running:
+            if not is_running or (place, depth) in begins:
                 counts[key] = counts.get(key, -1) + 1
             calls.append(msgspec.structs.replace(call, number=counts[key]))
         before = tuple(calls)
         found.append(msgspec.structs.replace(operation, calls=before))
     return tuple(found)
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """What is the same of an operation each time that the modules around it are called."""
+
+    name: str
+    paths: tuple[str, ...]
+    frames: tuple[Frame, ...]
+
+
+def _steps(operations: Sequence[Operation]) -> Iterator[_Step]:
+    for each in operations:
+        yield _Step(each.name, tuple(call.path for call in each.calls), each.frames)
+
+
+def _begins(steps: Sequence[tuple[int, _Step]], depth: int) -> Iterator[tuple[int, int]]:
+    """Where a module is called again at once, from the outermost: the operation that begins it, and how deep
+    the call is.  A file does not number calls; they are where all that a module does is done again."""
+    for path, run in groupby(steps, lambda each: each[1].paths[: depth + 1]):
+        if len(path) <= depth:
+            continue
+        members = tuple(run)
+        length = _round([step for _, step in members])
+        for begin in range(0, len(members), length):
+            if begin:
+                yield members[begin][0], depth
+            yield from _begins(members[begin : begin + length], depth + 1)
+
+
+def _round(steps: Sequence[_Step]) -> int:
+    """How many steps a module takes until it takes the same ones again, on several lines of its source."""
+    for length in range(2, len(steps) // 2 + 1):
+        is_round = len(steps) % length == 0 and steps[:-length] == steps[length:]
+        if is_round and _are_on_several_lines(steps[:length]):
+            return length
+    return len(steps)
+
+
+def _are_on_several_lines(steps: Sequence[_Step]) -> bool:
+    return any(len({*lines}) > 1 for lines in zip(*(each.frames for each in steps), strict=False))
 
 
 def _kinds(operations: Sequence[Operation]) -> dict[str, str]:

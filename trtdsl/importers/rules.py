@@ -281,10 +281,12 @@ def _filled(writing: Writing) -> Expression:
         given["dtype"] = dtype
     if value == 0 or value == 1:
         return writing.given("ones" if value else "zeros", given)
-    return writing.given(
-        "full",
-        {**given, "fill_value": float(value) if dtype.is_floating and isinstance(value, int) else value},
-    )
+    return writing.given("full", {**given, "fill_value": _in_type(value, dtype)})
+
+
+def _in_type(value: Any, dtype: DType) -> Any:
+    """A number as one of a type, which then need not be said."""
+    return float(value) if dtype.is_floating and isinstance(value, int) else value
 
 
 @rule("zero", "fill")
@@ -292,9 +294,9 @@ def _fill(writing: Writing) -> Expression:
     value: Any = writing.get("value", 0)
     if isinstance(value, Ref):
         return _spread(writing, value)
-    return writing.given(
-        "full", {"size": writing.result.shape, "fill_value": value, "dtype": writing.result.dtype}
-    )
+    dtype = writing.result.dtype
+    said = {} if dtype is DType.FLOAT32 else {"dtype": dtype}
+    return writing.given("full", {"size": writing.result.shape, "fill_value": _in_type(value, dtype), **said})
 
 
 def _spread(writing: Writing, value: Ref) -> Expression:

@@ -39,6 +39,7 @@ _NEUTRAL = {
 }  # fmt: skip
 """The operand that changes nothing; 0 makes 0.0 of -0.0, and so counts for whole numbers only."""
 
+_WRITES = frozenset({"copy", "slice_scatter"})
 _PUT_BACK = {"select_scatter": "select", "slice_scatter": "slice"}
 _SHAPED_LIKE = {
     **dict.fromkeys(("copy", "fill", "zero"), "self"),
@@ -91,8 +92,8 @@ def _without_shapes(operation: Operation) -> Operation:
 
 
 def _copied(operation: Operation, program: Program) -> Argument:
-    """What a copy gives as it is."""
-    source = operation.arguments.get("src") if operation.base == "copy" else None
+    """What a copy gives as it is, and so does what writes it over the whole of a tensor."""
+    source = operation.arguments.get("src") if operation.base in _WRITES else None
     if not isinstance(source, Ref):
         return None
     before, after = program.types.get(source.value), program.types.get(operation.results[0])

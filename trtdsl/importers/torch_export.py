@@ -17,6 +17,7 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes, Unwritable
 from trtdsl.importers.known_values import SHAPED_LIKE, KnownValues, WritesThroughViews
 from trtdsl.importers.lacking import at_run_time, not_of_sizes, of_complex
+from trtdsl.importers.names import unpacked
 from trtdsl.importers.output_names import output_names
 from trtdsl.importers.program import (
     Argument,
@@ -227,11 +228,12 @@ class _Reader:
         if any(isinstance(each, complex) for each in node.args):
             raise DiagnosticError(of_complex(overload_of(target), _frames(node)))
         known = self._known.compute(node, self._made)
-        if known:
-            self._origins[node.name] = ("", _frames(node))
         arguments = {name: self._argument(value) for name, value in _bound(node, target)}
         value = node.meta["val"]
         results = (node.name,) if _is_tensor(value) else tuple(f"{node.name}_{i}" for i in range(len(value)))
+        if known:
+            frames = _frames(node)
+            self._origins |= {each: (unpacked(frames, place), frames) for place, each in enumerate(results)}
         for result, each in zip(results, [value] if _is_tensor(value) else value, strict=True):
             if each is not None:
                 self._note_type(result, each)

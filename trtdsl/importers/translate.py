@@ -74,7 +74,8 @@ def _with_sources(statements: list[Statement], program: Program) -> list[Stateme
     in_front: dict[int, list[Statement]] = {}
     keys = {*program.weights.values()}
     taken = keys | {key.rpartition(".")[0] for key in keys}
-    for value, expression in _sources(program).items():
+    sources = sorted(_sources(program).items(), key=lambda each: readers.get(each[0], [])[:1])
+    for value, expression in sources:  # in the order of their readers, which numbers what has one name
         numbers = readers.get(value, [])
         if numbers:
             calls = common_start([statements[number].calls for number in numbers])
