@@ -20,6 +20,7 @@ import tempfile
 import time
 import unittest.mock
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,7 @@ def _imported(model: Model, by: str, path: Path, wanted: Any, texts: str) -> dic
     begin = time.process_time()
     found = import_onnx(path, dims, name=model.name)
     result: dict[str, Any] = {
+        "day": datetime.date.today().isoformat(),
         "seconds": round(time.process_time() - begin, 1),
         "nodes": len(onnx.load(str(path), load_external_data=False).graph.node),
         "lines": len(found.text.splitlines()),
@@ -217,8 +219,13 @@ def _error(path: Path, model: Model, found: Any) -> float:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options)
     values = {name: value.numpy() for name, value in values_of(model, OTHER_SIZES)}
-    names = [each.name for each in session.get_inputs()]
-    if values.keys() >= {*names}:  # the old exporter leaves out what the module does not read
+    asked = session.get_inputs()
+    names = [each.name for each in asked]
+    # The old exporter makes inputs of numbers that are 0 unless given, such as `logits_to_keep`,
+    values |= {
+        each.name: np.zeros((), np.int64) for each in asked if each.name not in values and not each.shape
+    }
+    if values.keys() >= {*names}:  # and leaves out what the module does not read.
         values = {name: values[name] for name in names}
     wanted: Any = session.run(None, dict(zip(names, values.values(), strict=True)))
     inputs = {each.name: value for each, value in zip(found.graph.inputs, values.values(), strict=True)}
@@ -245,6 +252,7 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         " relative L2 against `onnxruntime` with batch 3 where the export had 2. The files' outputs have the"
         " names of the text's, by `output_names`.",
         "",
+        *_days(results),
         *_extent(results),
         f"| exporter | files | imported | equal to {_EQUAL:.0e} | same text | largest error |",
         "|---|--:|--:|--:|--:|--:|",
@@ -276,6 +284,14 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 _EQUAL = 1e-5
 """The error up to which a text computes what its file does."""
+
+
+def _days(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """When the files were imported."""
+    days = Counter(record.get("day", "before") for ways in results.values() for record in ways.values())
+    last = ", ".join(f"{count} on {day}" for day, count in sorted(days.items()) if day != "before")
+    before = f", {days['before']} before" if days["before"] and last else ""
+    return [f"Records made: {last}{before}.", ""] if last else []
 
 
 def _extent(results: Mapping[str, Any]) -> list[str]:
