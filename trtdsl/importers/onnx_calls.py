@@ -150,7 +150,6 @@ class _Calls:
             if result not in named
         }
         """what the exporter has between a call and its result"""
-        self._made = {result: each for each in program.operations for result in each.results}
         self._turned: dict[str, Operation] = {}
         """operations that give a weight's transposed matrix, by the call; the file's read it as it is"""
         self._placed: set[str] = set()
@@ -254,7 +253,7 @@ class _Calls:
             found = Canonical(types, constants, self._inner, arrays).results(proposed, given_types)
         except (Unclear, Refused, LookupError, TypeError, ValueError):
             return None
-        proposed = as_written(proposed, types, self._made)
+        proposed = as_written(proposed, types)
         if len(found) == 1:
             return proposed if list(found) == list(wanted) else None
         if not wanted.keys() <= set(found):

@@ -23,8 +23,8 @@ from trtdsl.types import Dim, TensorType, product
 Types = Mapping[str, TensorType]
 
 
-def as_written(operation: Operation, types: Types, made: Mapping[str, Operation] = {}) -> Operation:
-    """The operation in the words of its line; ``made`` are the operations by their results."""
+def as_written(operation: Operation, types: Types) -> Operation:
+    """The operation in the words of its line."""
     given = operation.arguments
     if operation.name == "split.Tensor" and _is_chunked(operation, types):
         chunks: dict[str, Argument] = {"chunks": len(operation.results), "dim": given["dim"]}
@@ -36,7 +36,7 @@ def as_written(operation: Operation, types: Types, made: Mapping[str, Operation]
         shape = types[operation.results[0]].shape
         operation = _said(operation, "reshape", {"self": given["self"], "shape": shape})
     if operation.base in _RESHAPES:
-        flat = _flattened(operation, types, made)
+        flat = _flattened(operation, types)
         return _with_open_size(operation) if flat is None else _said(operation, "flatten", flat)
     return operation
 
@@ -78,9 +78,7 @@ def _is_divided(operation: Operation, types: Types) -> bool:
 # --- Dimensions that are made one ---------------------------------------------------------------------------
 
 
-def _flattened(
-    operation: Operation, types: Types, made: Mapping[str, Operation]
-) -> Mapping[str, Argument] | None:
+def _flattened(operation: Operation, types: Types) -> Mapping[str, Argument] | None:
     """The arguments of the ``flatten`` that a reshape was: one that its line has, or a usual one where no
     line has a reshape."""
     source, result = operation.arguments["self"], types.get(operation.results[0])
@@ -98,16 +96,11 @@ def _flattened(
     if not said and "flatten(" in line:
         said = fits
     elif not said and not re.search(r"\b(reshape|view)", line) and -1 not in _sizes(operation):
-        is_image = last == 3 and (source.value not in made or made[source.value].base not in _MOVES)
-        said = [(start, end) for start, end in fits if end == last and start < (3 if is_image else 2)]
+        said = [(start, end) for start, end in fits if end == last and start < 2]
     if not said:
         return None
     start, end = said[0]
     return {"self": source, "start_dim": start, "end_dim": end if end < last else -1}
-
-
-_MOVES = frozenset({"permute", "transpose"})
-"""What stands before heads of an attention that are put together, and not before an image as a sequence."""
 
 
 def _sizes(operation: Operation) -> tuple[Any, ...]:
