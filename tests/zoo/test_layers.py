@@ -37,6 +37,15 @@ def test_no_layer_is_more_than_the_onnx_route_has(name: str, tmp_path: Path) -> 
     assert {kind for kind, _ in more} <= {"SCALE"}
 
 
+def test_each_layer_of_repvgg_is_one_convolution(tmp_path: Path) -> None:
+    """Of the three branches that were trained."""
+    example = BY_NAME["repvgg_a0"]
+    torch.save(original(example).state_dict(), tmp_path / "state.pth")
+    checked = check_file(example.path, tmp_path / "state.pth", CheckOptions(model=example.model))
+    left = Counter(node.op.name for node in optimize(checked.graph).nodes)
+    assert left == {"Conv2d": 22, "relu": 22, "adaptive_avg_pool2d": 1, "flatten": 1, "Linear": 1}
+
+
 def layers_both_ways(name: str, folder: Path) -> tuple[list[Any], list[Any]]:
     example = BY_NAME[name]
     module = original(example).eval()
