@@ -14,7 +14,7 @@ from trtdsl.types import Dim, DType, TensorType, product
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 _LAYER = "normalization_v2"
 _FLOAT32_EPS = 2.0**-23
@@ -118,6 +118,16 @@ class LayerNorm(Module):
         else:
             normal = _affine(net, _standardised(net, x, axes, self.eps), scale, shift)
         return net.reshape(normal, input.shape)
+
+    def fold(self, input: Array, weight: Array | None = None, bias: Array | None = None) -> Array | None:
+        if not input.size:
+            return None
+        axes = tuple(range(input.ndim - len(self._shape), input.ndim))
+        wide = input.astype(np.float64)
+        centred = wide - wide.mean(axes, keepdims=True)
+        normal = centred / np.sqrt((centred * centred).mean(axes, keepdims=True) + self.eps)
+        scaled = normal if weight is None else normal * weight.astype(np.float64)
+        return (scaled if bias is None else scaled + bias.astype(np.float64)).astype(input.dtype)
 
 
 def _require_last(input: TensorType, shape: tuple[int, ...]) -> None:

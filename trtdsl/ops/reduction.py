@@ -136,6 +136,13 @@ class Mean(Accumulation):
         require_floating(input.with_dtype(dtype), "mean", "input")
         return dtype
 
+    def fold(self, input: Array) -> Array | None:
+        if not input.size:
+            return None
+        wide = input.astype(np.float64)
+        dtype = self.infer(type_of(input)).dtype
+        return np.asarray(wide.mean(self.axes(input.ndim), keepdims=self.keepdim)).astype(dtype.numpy)
+
 
 class Prod(Accumulation):
     """The product over one dimension, or over all; of integers and bools in int64."""
