@@ -44,7 +44,7 @@ class Again(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for _ in range(3):
             x = self.layer(x)
-        return self.mean(x)
+        return torch.where(x.to(torch.int32) == 3, self.mean(x), x)
 
 
 class Part(nn.Module):

@@ -52,8 +52,11 @@ def _plain(
 ) -> Operation:
     cast = {each: sources[each] for each in operation.operands if each in sources}
     wanted = tuple(types[result] for result in operation.results)
-    # In that type it computes with the cast and, if it is so by itself, without.
-    if not cast or any(types[each].dtype is not result.dtype for each in cast for result in wanted):
+    others = {types[each].dtype for each in operation.operands if each not in cast}
+    # In that type it computes with the cast and, if it is so by itself, without; a number is of the type of
+    # the tensor that it meets.
+    given = {each: {result.dtype for result in wanted} for each in cast if isinstance(cast[each], Ref)}
+    if not cast or any(types[each].dtype not in given.get(each, others) for each in cast):
         return operation
     plain = renamed(operation, cast)
     given = {name: each for name, each in plain.arguments.items() if each is not None}
