@@ -25,18 +25,8 @@ MODEL = re.compile(r"^model (\w+)", re.MULTILINE)
 TEXTS = sorted([*EXAMPLES.glob("*/*.trtnet"), *ROOT.glob("trtdsl/std/*.trtnet")])
 
 
-LANGUAGE_MODELS = ("llama/llama.trtnet", "gpt2/gpt2.trtnet")
-"""Examples whose inputs are not images: tests/zoo/test_language_models.py and test_gpt2.py hold them against
-transformers."""
-
-TEXT_ENCODERS = ("bert/bert.trtnet", "t5/t5.trtnet")
-"""Likewise: tests/zoo/test_text_encoders.py holds them against transformers."""
-
 TASKS = ("digits/digits.trtnet", "mtcnn/mtcnn.trtnet", "silero_vad/silero_vad.trtnet", "video/watch.trtnet")
 """Examples with weights that do work: tests/tasks holds them against the packages that the weights are of."""
-
-RECURRENT = ("lstm/lstm.trtnet",)
-"""Examples over sequences: tests/zoo/test_recurrent_examples.py holds them against PyTorch."""
 
 IMPORTED = ("yolo/common.trtnet", "yolo/head.trtnet")
 """What examples beside it import; there is no model in it."""
@@ -149,9 +139,6 @@ def test_examples_and_standard_blocks_are_formatted(path: Path) -> None:
 def test_every_example_is_in_the_zoo() -> None:
     files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("*/*.trtnet")}
     assert files == {entry.file for entry in ZOO} | {
-        *LANGUAGE_MODELS,
-        *TEXT_ENCODERS,
-        *RECURRENT,
         *IMPORTED,
         *TASKS,
     }
