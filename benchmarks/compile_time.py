@@ -141,7 +141,7 @@ def without_initialisation(model: str) -> dict[str, Any]:
 
 
 def parsed(file: str) -> tuple[Any, Any, Any]:
-    """The network of an ONNX file, its builder before it and behind it the parser, which has its weights."""
+    """The network of an ONNX file, its builder before it and after it the parser, which has its weights."""
     import tensorrt_rtx as trt
 
     logger = trt.Logger(trt.Logger.ERROR)

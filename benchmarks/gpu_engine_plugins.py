@@ -110,7 +110,7 @@ def _require_plugins(bench: Bench) -> None:
 
 
 def plugin_of_several_outputs(bench: Bench) -> str:
-    """the plugin EfficientNMS_TRT: four outputs, layers before and behind it, named in the manifest"""
+    """the plugin EfficientNMS_TRT: four outputs, layers before and after it, named in the manifest"""
     _require_plugins(bench)
     found = build_and_compare(bench, CASES["nms"])
     path, inputs = bench.folder / "nms.engine", bench.folder / "nms.npz"

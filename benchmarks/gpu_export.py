@@ -5,7 +5,7 @@
 
 `make` writes for each model a script for TensorRT 8.5 and later ones with its weights, and inputs with the
 outputs that PyTorch computes in float64 (`NAME.data.npz`), all far below 64 MB. `run` runs each script as a
-user does, with what stands behind `--` added to its command line, and its engine once with these inputs; it
+user does, with what stands after `--` added to its command line, and its engine once with these inputs; it
 prints a table and writes `run.json`. `--models` names some of them.
 """
 

@@ -108,7 +108,7 @@ class _Exports:
         self._resident = _status("VmRSS")
 
     def peak(self) -> int:
-        """Bytes that the process held at most beyond those that it held behind the export."""
+        """Bytes that the process held at most beyond those that it held after the export."""
         return _status("VmHWM") - self._resident
 
 
@@ -159,7 +159,7 @@ def engine_of(model: Model) -> dict[str, Any]:
 
 
 def randomize(module: Any) -> None:
-    """Statistics as training leaves them, and no weight that hides what is behind it."""
+    """Statistics as training leaves them, and no weight that hides what is after it."""
     import torch
 
     for each in module.modules():

@@ -66,7 +66,7 @@ def test_a_prefix_of_the_keys_is_proposed_and_taken(folder: Path, capsys: pytest
     arrays = {f"model.{key}": array for key, array in load_file("tiny.safetensors").items()}
     save_file(arrays, "lightning.safetensors")
     assert trtdsl("check", "tiny.trtnet", "lightning.safetensors") == 1
-    assert "all of them are there behind `model.`: `--weights-prefix model.`" in capsys.readouterr().err
+    assert "all of them are there below `model.`: `--weights-prefix model.`" in capsys.readouterr().err
     assert trtdsl("check", "tiny.trtnet", "lightning.safetensors", "--weights-prefix", "model.") == 0
     assert capsys.readouterr().err == ""
     assert trtdsl("check", "tiny.trtnet", "lightning.safetensors", "--weights-prefix", "net.") == 1
@@ -154,12 +154,12 @@ def test_several_passes_at_once(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "BatchNorm2d" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("command", "times"), [("compile", 4), ("show", 3)])
-def test_help_names_the_passes(capsys: pytest.CaptureFixture[str], command: str, times: int) -> None:
+@pytest.mark.parametrize("command", ["compile", "show"])
+def test_help_names_the_passes_once(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert trtdsl(command, "--help") == 0
     words = capsys.readouterr().out.split()
     for name in (step.name for step in PIPELINE):
-        assert sum(word.strip(",.;") == name for word in words) == times
+        assert sum(word.strip(",.;") == name for word in words) == 1
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

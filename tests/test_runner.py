@@ -80,7 +80,7 @@ def test_tensors_of_pytorch_are_taken(pair: trtdsl.Runner, folder: Path) -> None
     ("change", "message"),
     [
         ({"x": np.zeros((2, 3))}, "input `x` is float32, but the array is float64"),
-        ({"x": np.zeros((2, 4), np.float32)}, "dimension 1 is 3"),
+        ({"x": np.zeros((2, 4), np.float32)}, "dimension 1 must be 3, not 4"),
         (
             {"x": np.zeros((3, 3), np.float32)},
             "`N` is 3 in dimension 0 of `x` and 2 in dimension 0 of `index`",

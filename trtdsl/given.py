@@ -71,10 +71,11 @@ def _misfit(axes: Sequence[_Axis]) -> str:
 
 
 def _contradiction(axis: _Axis, fitting: Sequence[_Axis]) -> str:
-    found = f"input `{axis.input}`: dimension {axis.index} is {axis.size}"
+    place = f"input `{axis.input}`: dimension {axis.index}"
+    found = f"{place} is {axis.size}"
     sizes, read = _solve(fitting), symbols(axis.declared)
     if not read:
-        return f"{found}, not {axis.declared}"
+        return f"{place} must be {axis.declared}, not {axis.size}"
     unknown = [symbol for symbol in read if symbol.name not in sizes]
     if unknown:
         (symbol,) = unknown

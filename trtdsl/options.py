@@ -108,10 +108,8 @@ class CompileOptions:
         help="Add a pass of your own: a function from graph to graph in a file or module, or the name of an "
         "entry point in the group trtdsl.passes.",
     )
-    skip: Sequence[str] = choice((), "--skip", metavar="PASS,...", help="Leave out passes, of {passes}.")
-    only: Sequence[str] | None = choice(
-        None, "--only", metavar="PASS,...", help="Run no passes but these, of {passes}."
-    )
+    skip: Sequence[str] = choice((), "--skip", metavar="PASS,...", help="Leave out these passes.")
+    only: Sequence[str] | None = choice(None, "--only", metavar="PASS,...", help="Run no passes but these.")
 
     def __post_init__(self) -> None:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)

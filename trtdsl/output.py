@@ -103,3 +103,8 @@ def require_writable(path: Path) -> None:
 def cannot_write(path: Path, reason: str, *advice: str) -> UsageError:
     """The error of a path that is not to be written."""
     return UsageError(Diagnostic(f"cannot write `{path}`: {reason}", help=advice))
+
+
+def show_size(size: int) -> str:
+    """``1.5 MB`` or ``21.3 kB``."""
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

@@ -267,7 +267,7 @@ def _wrong(path: Path, why: str, *help: str) -> UsageError:
 def dtype_of(wanted: object, what: str, *, narrow: bool = False) -> DType:
     """A type that can be computed in, by its name or itself."""
     # The command line declares its flags without them, and prints its help sooner.
-    from trtdsl.types import PRECISIONS, DType
+    from trtdsl.types import OTHER_NAMES, PRECISIONS, DType
 
     names = {str(dtype): dtype for dtype in PRECISIONS}
     names |= {name: DType(value) for name, value in NARROW.items()} if narrow else {}
@@ -275,7 +275,12 @@ def dtype_of(wanted: object, what: str, *, narrow: bool = False) -> DType:
     if found is None or not isinstance(wanted, (str, DType)):
         listed = [name for name in names if name != "fp8"]
         listed += (*WEIGHTS_ONLY, *DYNAMIC) if narrow else ()
-        raise UsageError(Diagnostic(f"{what} `{wanted}`: choose one of {', '.join(listed)}"))
+        meant = OTHER_NAMES.get(str(wanted).lower())
+        guess = f", did you mean `{meant}`?" if meant in listed else did_you_mean(str(wanted), listed)
+        help = (f"choose one of {', '.join(listed)}",)
+        if not guess:
+            raise UsageError(Diagnostic(f"{what} `{wanted}`: {help[0]}"))
+        raise UsageError(Diagnostic(f"{what} `{wanted}`{guess}", help=help))
     return found
 
 

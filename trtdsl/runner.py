@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 
 from trtdsl.compile import check_file, optimize_graph, require_values
@@ -28,6 +29,7 @@ from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ir import Graph
 from trtdsl.ops.lowering import Array
 from trtdsl.options import CheckOptions, CompileOptions, WeightFiles
+from trtdsl.syntax.source import is_checkpoint
 from trtdsl.trt.manifest import Binding, Manifest
 
 if TYPE_CHECKING:
@@ -58,8 +60,11 @@ class Runner(ABC):
         """The same of each output."""
         return self.manifest.outputs
 
-    def __call__(self, /, **arrays: Any) -> dict[str, Array]:
+    def __call__(self, /, *given: Any, **arrays: Any) -> dict[str, Array]:
         """:meth:`run` with the arrays by name."""
+        from trtdsl.runtime.binding import require_named
+
+        require_named(self.manifest, given)
         return self.run(arrays)
 
     @abstractmethod
@@ -71,13 +76,27 @@ class Runner(ABC):
         no 64-bit integers. Raises UsageError with everything that is wrong with them.
         """
 
-    @abstractmethod
     def stream(self, batches: Iterable[Mapping[str, Any]], ahead: int = 2) -> Iterator[dict[str, Array]]:
         """The outputs of every batch, in order, while the batches that follow are under way.
 
         Batches are read, moved to the GPU, computed and moved back in a thread each; at most ``ahead`` are
         begun before they are asked for. What a batch raises is raised at its place and ends the stream.
         """
+        _require_batches(batches, ahead)
+        return self._stream(batches, ahead)
+
+    @abstractmethod
+    def _stream(self, batches: Iterable[Mapping[str, Any]], ahead: int) -> Iterator[dict[str, Array]]: ...
+
+
+def _require_batches(batches: object, ahead: object) -> None:
+    """Refuse what is not a stream's."""
+    if isinstance(batches, Mapping) or not isinstance(batches, Iterable):
+        kind = "one batch" if isinstance(batches, Mapping) else f"of type {type(batches).__name__}"
+        text = f"batches are expected one after the other, but what is given is {kind}"
+        raise UsageError(Diagnostic(text, help=("a list or a generator of mappings: `[{...}, {...}]`",)))
+    if not isinstance(ahead, int) or ahead < 0:
+        raise UsageError(Diagnostic(f"`ahead` must be a number of batches, 0 or more, not {ahead!r}"))
 
 
 def load(
@@ -119,6 +138,10 @@ def _of_engine(path: Path, weights: WeightFiles, device: Place | None, options: 
         raise UsageError(
             Diagnostic(text, help=(f"load its graph: `trtdsl.import_onnx({str(path)!r}).graph`",))
         )
+    if is_checkpoint(path):
+        order = f'`trtdsl.load("model.trtnet", "{path.name}")`'
+        text = f"`{path}` is a checkpoint, which does not say what its model computes"
+        raise UsageError(Diagnostic(text, help=(f"give the model first: {order}",)))
     if weights is not None:
         raise UsageError(Diagnostic(f"`{path}` is taken for an engine, which has its weights in it"))
     if device == "cpu":
@@ -133,10 +156,12 @@ def _gpu(*, required: bool) -> Device | None:
 
     try:
         return current_device()
-    except RefusedByTensorRT:
-        if required:
-            raise
-        return None
+    except RefusedByTensorRT as error:
+        if not required:
+            return None
+        (found, *others) = error.diagnostics
+        help = ('`device="cpu"`, or none, computes the model on the CPU',)
+        raise RefusedByTensorRT(msgspec.structs.replace(found, help=help), *others) from error
 
 
 def _built(graph: Graph, options: CompileOptions, gpu: Device) -> Runner:
@@ -191,7 +216,7 @@ class _OnGPU(Runner):
             name: array if isinstance(array, np.ndarray) else array.numpy() for name, array in found.items()
         }
 
-    def stream(self, batches: Iterable[Mapping[str, Any]], ahead: int = 2) -> Iterator[dict[str, Array]]:
+    def _stream(self, batches: Iterable[Mapping[str, Any]], ahead: int) -> Iterator[dict[str, Array]]:
         from trtdsl.runtime.pipeline import EngineStages, staged
 
         narrowed = (_narrowed(self.manifest, batch) for batch in batches)
@@ -229,7 +254,7 @@ class _OnCPU(Runner):
             found = self._evaluator(hosted)
         return {name: to_numpy(tensor) for name, tensor in found.items()}
 
-    def stream(self, batches: Iterable[Mapping[str, Any]], ahead: int = 2) -> Iterator[dict[str, Array]]:
+    def _stream(self, batches: Iterable[Mapping[str, Any]], ahead: int) -> Iterator[dict[str, Array]]:
         from trtdsl.runtime.pipeline import staged
 
         yield from staged(batches, [self.run], ahead)
@@ -237,6 +262,9 @@ class _OnCPU(Runner):
 
 def _narrowed(manifest: Manifest, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The arrays, those of int64 as int32 where the input is that and can hold them."""
+    from trtdsl.runtime.binding import require_mapping
+
+    require_mapping(manifest, arrays)
     wanted = {binding.name: binding.dtype for binding in manifest.inputs}
     found = dict(arrays)
     for name, array in arrays.items():

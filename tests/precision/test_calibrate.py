@@ -140,7 +140,7 @@ model m() {
 @pytest.mark.parametrize(
     ("ids", "x", "reason"),
     [
-        (np.zeros((3, 5)), (3, 5, 8), "input `x`: dimension 2 is 8, not 16"),
+        (np.zeros((3, 5)), (3, 5, 8), "input `x`: dimension 2 must be 16, not 8"),
         (np.zeros((3, 5)), (3, 6, 16), "input `x`: dimension 1 is 6, but `S` is 5 by input `ids`"),
         (np.zeros((3, 12)), (3, 12, 16), "`S` is 12, outside of 1 .. 9"),
         (np.full((3, 5), 31), (3, 5, 16), r"input `ids` takes values in 0 .. 30, but `ids\[0, 0\]` is 31"),

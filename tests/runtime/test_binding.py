@@ -75,7 +75,7 @@ def test_a_good_call_is_seen_as_it_is() -> None:
 
 def test_unknown_and_missing_inputs_are_told_together() -> None:
     assert mistakes(image=None, imag=np.zeros(3)) == [
-        "the engine has no input `imag`, did you mean `image`?",
+        "the model has no input `imag`, did you mean `image`?",
         "no value is given for the input `image`: float32[N, 3, 8, 8]",
     ]
 
@@ -87,8 +87,8 @@ def test_a_type_is_never_converted() -> None:
 @pytest.mark.parametrize(
     ("shape", "reason"),
     [
-        ((4, 3, 8), "4 dimensions are expected"),
-        ((4, 1, 8, 8), "dimension 1 is 3"),
+        ((4, 3, 8), "it must have 4 dimensions, not 3"),
+        ((4, 1, 8, 8), "dimension 1 must be 3, not 1"),
     ],
 )
 def test_shapes_that_do_not_fit(shape: tuple[int, ...], reason: str) -> None:
@@ -121,7 +121,7 @@ def test_what_no_profile_holds_names_every_range() -> None:
     with pytest.raises(UsageError) as error:
         check_arrays(manifest(), arrays(100))
     assert error.value.diagnostics[0].message == (
-        "the engine does not accept image = 100x3x8x8, boxes = 200x4"
+        "the model does not accept image = 100x3x8x8, boxes = 200x4"
     )
     assert error.value.diagnostics[0].help[0] == "profile default: image from 1x3x8x8 to 32x3x8x8"
 

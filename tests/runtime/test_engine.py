@@ -152,7 +152,7 @@ def test_run_finds_mistakes_before_it_needs_a_gpu(engine: Path, capsys: pytest.C
     wrong = engine.with_name("x.npy")
     np.save(wrong, np.zeros((100, 3, 32, 32), "f4"))
     assert trtdsl("run", engine, "--input", f"data={wrong}") == 2
-    assert "the engine does not accept data = 100x3x32x32" in capsys.readouterr().err
+    assert "the model does not accept data = 100x3x32x32" in capsys.readouterr().err
 
 
 def test_run_without_a_gpu(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,8 +172,8 @@ def test_run_without_a_gpu(engine: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["run", "ENGINE", "--output", "y.txt"], "outputs are written to .npz"),
         (["run", "ENGINE", "--output", "none/y.npz"], "the folder `none` does not exist"),
         (["run", "ENGINE", "--normalize", "1,2,3"], "give the means, then as many standard deviations"),
-        (["bench", "ENGINE", "--shape", "data=8x3x32"], "4 dimensions are expected"),
-        (["bench", "ENGINE", "--shape", "data=999x3x32x32"], "the engine does not accept data = 999x3x32x32"),
+        (["bench", "ENGINE", "--shape", "data=8x3x32"], "it must have 4 dimensions, not 3"),
+        (["bench", "ENGINE", "--shape", "data=999x3x32x32"], "the model does not accept data = 999x3x32x32"),
         (["bench", "ENGINE", "--shape", "date=1x3x32x32"], "did you mean `data`?"),
         (["bench", "ENGINE", "--shape", "data=8,3"], "is not a shape"),
         (["bench", "ENGINE", "--duration", "-1"], "--duration"),

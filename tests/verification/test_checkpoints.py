@@ -111,7 +111,7 @@ def test_a_prefix_of_the_keys_is_proposed_and_taken(tmp_path: Path) -> None:
     graph = elaborate_text(TEXT)
     with pytest.raises(DiagnosticError) as caught:
         trtdsl.verify(graph, tmp_path / "w.ckpt", module)
-    assert "all of them are there behind `model.`: `--weights-prefix model.`" in str(caught.value)
+    assert "all of them are there below `model.`: `--weights-prefix model.`" in str(caught.value)
     assert trtdsl.verify(graph, tmp_path / "w.ckpt", module, weights_prefix="model.").equal
 
 

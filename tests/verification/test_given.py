@@ -111,7 +111,7 @@ def test_outputs_of_another_kind_are_noted(folder: Path, output: str, array: Any
 # --- Inputs that do not fit -------------------------------------------------------------------------------
 
 MISFITS = {
-    "fixed": ({"left": (3, 5)}, "input `left`: dimension 1 is 5, not 2"),
+    "fixed": ({"left": (3, 5)}, "input `left`: dimension 1 must be 2, not 5"),
     "two inputs": (
         {"left": (2, 2), "right": (4, 2)},
         "input `right`: dimension 0 is 4, but `N` is 2 by input `left`",

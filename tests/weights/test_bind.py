@@ -190,7 +190,7 @@ def test_the_prefix_of_every_key_is_proposed(prefix: str) -> None:
         bind(linear(), {**behind(prefix), "loss.weight": np.zeros(3)})
     (found,) = caught.value.diagnostics
     spelled = f'`--weights-prefix {prefix}`, in Python `prefix = "{prefix}"`'
-    assert found.help[-1] == f"all of them are there behind `{prefix}`: {spelled}"
+    assert found.help[-1] == f"all of them are there below `{prefix}`: {spelled}"
     assert bind(linear(), behind(prefix), prefix=prefix).warnings == ()
 
 
@@ -204,7 +204,7 @@ def test_a_prefix_is_proposed_once_where_most_keys_have_it() -> None:
         True,
         False,
     ]
-    assert "2 of the model's 4 keys are there behind `model.`" in str(caught.value)
+    assert "2 of the model's 4 keys are there below `model.`" in str(caught.value)
 
 
 def test_no_prefix_is_proposed_for_what_one_layer_lacks() -> None:

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 @with_options(CompileOptions, "options")
 @pass_option(
     "--print-after",
-    help="Print the graph after these passes: {passes}; with --precision also convert_precision, "
+    help="Print the graph after these passes; with --precision also convert_precision, "
     "with int8, int4 and their kind quantize.",
 )
-@pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
+@pass_option("--explain", help="Say what these passes left as it was, and why.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes and warnings.")
 def compile(
     file: Path,
@@ -89,6 +89,7 @@ def _printer(names: Sequence[str], options: CompileOptions) -> Callable[[str, Gr
 
 
 def _print_compiled(compiled: Compiled) -> None:
+    from trtdsl.output import show_size
     from trtdsl.runtime.binding import show_binding
     from trtdsl.runtime.inspect import show_ranges, show_targets
 
@@ -103,7 +104,7 @@ def _print_compiled(compiled: Compiled) -> None:
     for profile in manifest.profiles:
         print(f"profile {profile.name}: {show_ranges(profile)}")
     print(
-        f"wrote {compiled.engine}: {manifest.size / 1e6:.1f} MB, {len(manifest.layers)} layers,"
+        f"wrote {compiled.engine}: {show_size(manifest.size)}, {len(manifest.layers)} layers,"
         f" {manifest.runtime} {manifest.runtime_version} for {show_targets(manifest)}"
     )
     if compiled.precision:

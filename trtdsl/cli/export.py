@@ -9,7 +9,9 @@ import click
 
 from trtdsl.cli.options import FILE, PATH, WEIGHTS, choice_of, command, with_options
 from trtdsl.cli.report import report
+from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.options import CheckOptions, CompileOptions
+from trtdsl.output import show_size
 
 _KINDS = ("tensorrt",)
 
@@ -21,7 +23,6 @@ _KINDS = ("tensorrt",)
     "--to",
     "kind",
     metavar="KIND",
-    required=True,
     help="tensorrt: a Python script that builds the network with TensorRT and numpy alone, and its weights.",
 )
 @click.option(
@@ -46,7 +47,7 @@ _KINDS = ("tensorrt",)
 def export(
     file: Path,
     weights: Sequence[Path],
-    kind: str,
+    kind: str | None,
     output: Path | None,
     release: str,
     choice: CheckOptions,
@@ -56,6 +57,9 @@ def export(
     """Write a model as a Python script that builds its engine elsewhere, as on a Jetson."""
     from trtdsl.exporters.script import arrays_path, export_file
 
+    if kind is None:
+        help = (f"give `--to {_KINDS[0]}`: a Python script that builds the network, and its weights",)
+        raise UsageError(Diagnostic("`export` must be told what to write", help=help))
     choice_of("--to", kind, _KINDS)
     script = output or Path(f"build_{choice.model or file.stem}.py")
     exported = export_file(file, weights, script, options, check=choice, release=release)
@@ -63,7 +67,7 @@ def export(
     report(exported.notes, quiet)
     if not quiet:
         arrays = arrays_path(script)
-        size = arrays.stat().st_size / 1e6
+        size = show_size(arrays.stat().st_size)
         layers = exported.lowered.network.num_layers
         print(f"wrote {script}: {layers} layers for {exported.dialect.release} and later")
-        print(f"wrote {arrays}: {len(exported.arrays)} arrays, {size:.1f} MB")
+        print(f"wrote {arrays}: {len(exported.arrays)} arrays, {size}")

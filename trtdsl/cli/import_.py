@@ -13,7 +13,7 @@ import click
 
 from trtdsl.cli.options import PATH, argument, assignments, command
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.output import require_writable
+from trtdsl.output import require_writable, show_size
 
 if TYPE_CHECKING:
     from trtdsl.importers.module import Imported
@@ -144,10 +144,10 @@ def _written(imported: Imported, output: Path) -> list[str]:
     lines = [f"wrote {output}: {imported.text.count(chr(10))} lines, {_weights(imported)} weights"]
     if imported.weights:
         size = sum(array.nbytes for array in imported.weights.values())
-        lines.append(f"wrote {weights_path(output)}: {size / 1e6:.1f} MB")
+        lines.append(f"wrote {weights_path(output)}: {show_size(size)}")
     if imported.constants:
         size = sum(array.nbytes for array in imported.constants.values())
-        lines.append(f"wrote {constants_path(output)}: {_count(imported)}, {size / 1e6:.1f} MB")
+        lines.append(f"wrote {constants_path(output)}: {_count(imported)}, {show_size(size)}")
     return lines
 
 

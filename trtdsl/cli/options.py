@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from trtdsl.cli.program import Argument, Command
+from trtdsl.cli.program import PASSES, Argument, Command
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.flags import Flag, flags
 from trtdsl.options import CheckOptions, CompileOptions
@@ -119,31 +119,15 @@ def assignments(texts: Sequence[str], option: str = "-D") -> dict[str, Any]:
     return dict(evaluate_define(text, option) for text in texts)
 
 
-class PassOption(click.Option):
-    """An option whose help names the passes, which are looked up when the help is asked for."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from trtdsl.passes import PIPELINE
-
-        record = super().get_help_record(ctx)
-        names = ", ".join(step.name for step in PIPELINE)
-        return record and (record[0], record[1].replace(_PASSES, names))
-
-
 def pass_option(*names: str, help: str) -> Decorator:
-    """An option that takes passes; ``{passes}`` in its help stands for all of them."""
-    return click.option(*names, cls=PassOption, metavar="PASS,...", multiple=True, help=help)
-
-
-_PASSES = "{passes}"
+    """An option that takes passes, which the help of its command names once."""
+    return click.option(*names, metavar=PASSES, multiple=True, help=help)
 
 
 def _option(field: str, flag: Flag) -> Decorator:
-    kind = PassOption if _PASSES in flag.help else click.Option
     return click.option(
         *flag.names,
         field,
-        cls=kind,
         metavar=flag.metavar,
         multiple=field in _READ_SEVERAL,
         default=None,
@@ -154,7 +138,11 @@ def _option(field: str, flag: Flag) -> Decorator:
 def choice_of(option: str, value: str, choices: Sequence[str]) -> Any:
     """An option's value, which must be one of these."""
     if value not in choices:
-        raise UsageError(Diagnostic(f"`{option} {value}`: choose one of {', '.join(choices)}"))
+        from trtdsl.types import OTHER_NAMES
+
+        meant = OTHER_NAMES.get(value.lower())
+        guess = f"did you mean `{meant}`? " if meant in choices else ""
+        raise UsageError(Diagnostic(f"`{option} {value}`: {guess}choose one of {', '.join(choices)}"))
     return value
 
 
@@ -191,7 +179,7 @@ def _labels(option: str) -> Callable[[Sequence[str]], dict[str, tuple[str, ...]]
 
 
 def _number(option: str, kind: Callable[[str], Any]) -> Callable[[str | None], Any]:
-    """What reads a number behind an option."""
+    """What reads a number after an option."""
 
     def read(text: str | None) -> Any:
         try:
@@ -225,7 +213,7 @@ _READ_SEVERAL: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "keep": _labels("--keep"),
     "allow": _labels("--allow"),
 }
-"""How what stands behind a flag becomes the value of its field, where that is more than its text; what takes
+"""How what stands after a flag becomes the value of its field, where that is more than its text; what takes
 several is read from all of its texts."""
 
 

@@ -32,8 +32,12 @@ class Argument(click.Argument):
         return self.human_readable_name, self.explanation + ("  [required]" if self.required else "")
 
 
+PASSES = "PASS,..."
+"""What an option takes that takes passes."""
+
+
 class Command(click.Command):
-    """A command that lists its arguments before its options."""
+    """A command that lists its arguments before its options, and after those the passes that these take."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [param.help_row for param in self.params if isinstance(param, Argument)]
@@ -41,6 +45,11 @@ class Command(click.Command):
             with formatter.section("Arguments"):
                 formatter.write_dl(rows)
         super().format_options(ctx, formatter)
+        if any(param.metavar == PASSES for param in self.params):
+            from trtdsl.passes import PIPELINE
+
+            with formatter.section("Passes"):
+                formatter.write_text(", ".join(step.name for step in PIPELINE))
 
 
 class Commands(click.Group):

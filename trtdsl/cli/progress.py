@@ -47,7 +47,7 @@ def run_progress() -> Generator[Callable[[int, int], object] | None, None, None]
 
 
 def _bar(*columns: ProgressColumn) -> Bar:
-    """A bar with these columns behind it, gone when it ends."""
+    """A bar with these columns after it, gone when it ends."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 

@@ -15,7 +15,7 @@ from trtdsl.options import CheckOptions, CompileOptions
 @WEIGHTS
 @with_options(CheckOptions, "choice")
 @with_options(CompileOptions, "options", "recipe", "passes", "skip", "only")
-@pass_option("--explain", help="Say what these passes left as it was, and why: {passes}.")
+@pass_option("--explain", help="Say what these passes left as it was, and why.")
 def show(
     file: Path,
     weights: Sequence[Path],

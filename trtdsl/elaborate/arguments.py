@@ -99,7 +99,7 @@ def require_by_name(callee: str, op: type[Module], arguments: Sequence[Argument]
 def require_at_most(
     callee: str, taken: Sequence[str], others: Sequence[str], arguments: Sequence[Argument]
 ) -> None:
-    """Refuse more by position than the parameters that stand before a `*`; behind it are the others."""
+    """Refuse more by position than the parameters that stand before a `*`; after it are the others."""
     excess = [argument for argument in arguments if argument.name is None][len(taken) :]
     if excess and others:
         help = f"write `{others[0]} = {excess[0].span.text}` if that is what is meant"

@@ -17,7 +17,7 @@ from trtdsl.elaborate.placing import Place
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import Argument, BlockRef, DefRef, in_words, is_tensor
 from trtdsl.syntax import tree
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, equal
+from trtdsl.types import OTHER_NAMES, Dim, DType, SymbolicDim, TensorType, Undecided, equal
 
 
 class Returned(Exception):
@@ -168,7 +168,7 @@ def dtype_named(name: tree.Name) -> DType:
     known = {str(dtype): dtype for dtype in DType}
     if name.text in known:
         return known[name.text]
-    other = _OTHER_DTYPES.get(name.text)
+    other = OTHER_NAMES.get(name.text)
     guess = f", did you mean `{other}`?" if other else did_you_mean(name.text, known)
     if name.text in _NO_DTYPES:
         guess = ""
@@ -176,18 +176,6 @@ def dtype_named(name: tree.Name) -> DType:
     raise mistake(f"unknown dtype `{name.text}`{guess}", name.span, "", help)
 
 
-_OTHER_DTYPES = {
-    **dict.fromkeys(("float", "f32", "fp32", "Float32"), "float32"),
-    **dict.fromkeys(("half", "f16", "fp16"), "float16"),
-    **dict.fromkeys(("bf16", "bfloat"), "bfloat16"),
-    **dict.fromkeys(("float8", "fp8", "f8", "float8_e4m3"), "float8_e4m3fn"),
-    **dict.fromkeys(("long", "i64"), "int64"),
-    **dict.fromkeys(("int", "i32"), "int32"),
-    **dict.fromkeys(("char", "i8"), "int8"),
-    **dict.fromkeys(("byte", "u8"), "uint8"),
-    **dict.fromkeys(("boolean", "i1"), "bool"),
-}
-"""Other names of dtypes, in PyTorch and elsewhere."""
 _NO_DTYPES = frozenset(("float64", "double", "int16", "short", "uint16", "uint32", "uint64"))
 """PyTorch's dtypes that TensorRT has not."""
 

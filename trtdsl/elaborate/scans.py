@@ -171,7 +171,7 @@ def _require_apart(statement: tree.Scan, emitted: dict[str, tuple[Value, Span]])
 
 
 def _changed(name: str, before: TensorType, initial: Span, after: Any, place: Span) -> Diagnostic:
-    """A carried name is of another type behind an iteration."""
+    """A carried name is of another type after an iteration."""
     if not isinstance(after, Value):
         text = f"`{name}` is carried by this scan, so it must stay a tensor, not become {in_words(after)}"
         return Diagnostic(text, place, "", (Origin(initial, f"{before} here"),))

@@ -106,7 +106,7 @@ def _replaced(
 
 
 def _last_comma(item: tree.Node) -> int | None:
-    """Where the comma behind the last of several elements begins, which means nothing."""
+    """Where the comma after the last of several elements begins, which means nothing."""
     match item:
         case tree.Call(arguments=(*_, last)) | tree.ListLiteral(items=(*_, last)):
             return last.span.end

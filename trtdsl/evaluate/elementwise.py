@@ -204,7 +204,7 @@ def cast(node: LayerNode, operands: Operands, context: Context) -> Tensor:
     """The values in another type: floats to integers are truncated, anything but 0 is true.
 
     An infinity becomes the largest or the smallest int32 or int64 and NaN 0, as GPUs convert: often a `where`
-    behind it leaves out what came of log(0). What else the integer type cannot hold is refused: TensorRT says
+    after it leaves out what came of log(0). What else the integer type cannot hold is refused: TensorRT says
     of uint8 that the result is undefined, and of the others nothing.
     """
     x = operands[0]

@@ -96,7 +96,7 @@ class Machine:
         return frozenset(variant)
 
     def _guarded(self) -> frozenset[int]:
-        """Layers behind a conditional's input; assertions among them are not checked."""
+        """Layers after a conditional's input; assertions among them are not checked."""
         changing = {
             name for node in self.program.nodes if node.kind == "CONDITIONAL_INPUT" for name in node.outputs
         }

@@ -13,7 +13,7 @@ def normalization(node: LayerNode, operands: Operands, context: Context) -> torc
     """``(x - mean) / sqrt(variance + epsilon) * scale + bias`` over the axes of the mask.
 
     Variance is ``mean((x - mean) ** 2)``.  With ``num_groups`` other than 1 the channels (dimension 1) are
-    split into that many groups, each normalised with the dimensions behind it; scale and bias are then
+    split into that many groups, each normalised with the dimensions after it; scale and bias are then
     ``[1, groups, 1, ...]`` for a layer made by ``add_normalization`` and ``[1, C, 1, ...]`` for v2
     (NvInfer.h: ``INormalizationLayer``, ``addNormalization``, ``addNormalizationV2``).
     """

@@ -55,7 +55,7 @@ def _average(node: LayerNode, x: torch.Tensor, spans: list[Window]) -> torch.Ten
 
 
 def _declared(node: LayerNode, spans: list[Window]) -> list[tuple[int, int]]:
-    """The padding without what rounding up added behind it."""
+    """The padding without what rounding up added after it."""
     if node.layer.padding_mode.name != "EXPLICIT_ROUND_UP":
         return [(w.before, w.after) for w in spans]
     return list(zip(node.layer.pre_padding, node.layer.post_padding, strict=True))

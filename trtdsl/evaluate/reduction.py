@@ -74,7 +74,7 @@ def softmax(node: LayerNode, operands: Operands, context: Context) -> torch.Tens
 
 @evaluates("RAGGED_SOFTMAX")
 def ragged_softmax(node: LayerNode, operands: Operands, context: Context) -> torch.Tensor:
-    """Softmax over the first ``bounds[z]`` elements of each sequence ``z`` of the last axis, 0 behind."""
+    """Softmax over the first ``bounds[z]`` elements of each sequence ``z`` of the last axis, 0 after."""
     x, bounds = floating(node, operands[0]), operands[1]
     inside = torch.arange(x.shape[-1]) < bounds
     masked = x.masked_fill(~inside, float("-inf"))

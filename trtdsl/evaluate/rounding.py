@@ -39,7 +39,7 @@ def rounded_types(network: Any, values: Mapping[str, torch.Tensor]) -> dict[str,
 
 
 def _rounded_by(node: LayerNode, found: Mapping[str, frozenset[torch.dtype]]) -> frozenset[torch.dtype]:
-    """The types behind what a layer reads; a shape is the same whatever has rounded the elements."""
+    """The types after what a layer reads; a shape is the same whatever has rounded the elements."""
     if node.kind == "SHAPE":
         return frozenset()
     inputs = (name for name in node.inputs if name is not None)

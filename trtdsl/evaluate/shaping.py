@@ -51,7 +51,7 @@ def _resolve(node: LayerNode, wanted: list[int], x: torch.Tensor) -> list[int]:
 
 @evaluates("CONCATENATION")
 def concatenation(node: LayerNode, operands: Operands, context: Context) -> torch.Tensor:
-    """The inputs one behind the other along ``axis``."""
+    """The inputs one after the other along ``axis``."""
     return torch.cat(operands.all(), dim=node.layer.axis)
 
 

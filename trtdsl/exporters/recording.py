@@ -78,7 +78,7 @@ class AddLayer:
 
 @dataclass(eq=False)
 class SetInput:
-    """An input of a layer that is set when others have been added behind it."""
+    """An input of a layer that is set when others have been added after it."""
 
     layer: AddLayer
     index: int
@@ -143,7 +143,7 @@ class ScriptDialect(Dialect):
         return Held(real, array, data_type, array.size if count is None else count)
 
     def has_type(self, handle: Any, data_type: Any) -> bool:
-        # What stands behind is strongly typed and knows.
+        # What stands after is strongly typed and knows.
         return bool(handle.dtype == data_type)
 
     def known(self, real: Any, make: Callable[[], Any]) -> Any:
@@ -254,7 +254,7 @@ _TOLD = {"add_quantize": "INT8", "add_dequantize": "FLOAT"}
 
 
 class LayerWriter(_StandIn):
-    """A layer. Where integers are of 32 bits, a shape is converted behind it, as the script does."""
+    """A layer. Where integers are of 32 bits, a shape is converted after it, as the script does."""
 
     def __init__(self, dialect: ScriptDialect, real: Any, made: AddLayer) -> None:
         super().__init__(dialect, real, made)

@@ -167,7 +167,7 @@ class Writer:
     def _assign(
         self, targets: Sequence[str], function: str, arguments: Sequence[str], tensor: TensorMade | None
     ) -> Iterator[str]:
-        """A call, in as few lines as it fits, with what is known of its result behind it."""
+        """A call, in as few lines as it fits, with what is known of its result after it."""
         head = f"{', '.join(targets)} = {function}(" if targets else f"{function}("
         known = self._types.get(tensor, "") if tensor else ""
         comment = f"  # {known}" if known else ""

@@ -43,7 +43,7 @@ from trtdsl.ir.names import identifier
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 
 _SECOND = "kernel_size"
-"""What is given by position behind what is required, as everyone does."""
+"""What is given by position after what is required, as everyone does."""
 
 
 class Structure:

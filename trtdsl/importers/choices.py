@@ -44,7 +44,7 @@ def with_choices(
 
 def _choice(branch: Branch, behind: Container[str], hints: Mapping[str, str]) -> Statement | None:
     """The statement that says what a branch does, where it is short; ``behind`` are the values that are
-    read behind it.
+    read after it.
     """
     if len(branch.merges) != 1 or not _is_one_expression(branch.items):
         return None

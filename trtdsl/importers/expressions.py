@@ -42,7 +42,7 @@ _NAMELESS = frozenset({
 """Functions whose names say nothing of what they make: it is called x, or y where x is taken."""
 
 _SCALED = frozenset({"quantize", "dequantize"})
-"""Functions of a tensor and its scale: behind an arrow the scale is an argument."""
+"""Functions of a tensor and its scale: after an arrow the scale is an argument."""
 
 
 class Expressions:
@@ -139,7 +139,7 @@ class Expressions:
         return " -> ".join([self.text(current, 2), *reversed(stages)]), 0
 
     def _stage(self, apply: Apply) -> str:
-        """The call without its first tensor, as it stands behind an arrow."""
+        """The call without its first tensor, as it stands after an arrow."""
         arguments = apply.arguments if apply.is_module else apply.arguments[1:]
         positional = apply.positional - (not apply.is_module)
         inner = self._arguments(arguments, positional)
@@ -181,12 +181,12 @@ def head(expression: Expression) -> str | None:
 
 
 def _is_number_path(label: object) -> bool:
-    """Whether a label begins with a number, which behind an arrow needs no quotes."""
+    """Whether a label begins with a number, which after an arrow needs no quotes."""
     return isinstance(label, str) and re.fullmatch(r"\d+(\.\w+)*", label, re.ASCII) is not None
 
 
 def is_stage(expression: Expression) -> bool:
-    """Whether it is written behind an arrow."""
+    """Whether it is written after an arrow."""
     if not isinstance(expression, Apply):
         return False
     return head(expression) is not None or (expression.is_module and bool(expression.tensors))

@@ -1,7 +1,7 @@
 """Lists of tensors that grow from layer to layer, as DenseNet's.
 
 In: a program.  Out: one in which a layer that begins by joining ever more tensors is given them joined, and
-in which what was joined before is joined no second time: ``cat([a, b, c])`` behind ``cat([a, b])`` is
+in which what was joined before is joined no second time: ``cat([a, b, c])`` after ``cat([a, b])`` is
 ``cat([ab, c])``.
 """
 

@@ -24,7 +24,7 @@ class WritesThroughViews(Exception):
     """The program writes to memory that it reads by another name; export decomposes that."""
 
     frames: tuple[Frame, ...] = ()
-    """the lines that led to the write, or to what reads behind it"""
+    """the lines that led to the write, or to what reads after it"""
 
 
 class KnownValues:

@@ -68,7 +68,7 @@ class _Shapes:
         self._known: dict[tuple[int, str], tuple[Any, list[str], list[Hole]]] = {}
 
     def of(self, position: int, place: str, number: int) -> tuple[Any, list[str], list[Hole]]:
-        """An item's skeleton, values and holes where its labels have their number behind a place."""
+        """An item's skeleton, values and holes where its labels have their number after a place."""
         known = self._known.get((position, place))
         if known is None:
             item = self.items[position]

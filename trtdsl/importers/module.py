@@ -10,7 +10,7 @@ text and what stands in the file beside it::
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -76,6 +76,23 @@ class Imported(msgspec.Struct, frozen=True):
     """the text's graph with its weights, where the text was checked"""
     guessed: tuple[str, ...] = ()
     """of a file: the dimensions whose range nobody gave"""
+
+    def __repr__(self) -> str:
+        """In a line: the whole is a text, a graph and arrays."""
+        parts = [f"{len(self.text.splitlines())} lines", *(f"{each}" for each in self._counted())]
+        return f"<Imported: {', '.join(parts)}; .text, .graph, .save(path)>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("lines", len(self.text.splitlines()))]
+
+    def _counted(self) -> Iterator[str]:
+        for count, what in (
+            (len(self.weights), "weight"),
+            (len(self.constants), "constant"),
+            (len(self.notes), "note"),
+        ):
+            if count:
+                yield f"{count} {what}{'s' if count > 1 else ''}"
 
     def save(self, path: str | Path) -> tuple[Path, ...]:
         """Write the text, and beside it the constants and the program's own weights where there are any;

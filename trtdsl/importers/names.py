@@ -59,7 +59,7 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def _lines(items: Sequence[Item]) -> Iterator[_Line]:
-    """The lines that led to statements, those of functions behind those that call them."""
+    """The lines that led to statements, those of functions after those that call them."""
     paths = [(item, _outside(item.frames)) for item in items if isinstance(item, Statement)]
     paths = [(statement, path) for statement, path in paths if path]
     for depth in range(max((len(path) for _, path in paths), default=0)):
@@ -133,7 +133,7 @@ def _readers(items: Iterable[Item]) -> dict[str, set[int]]:
 
 
 def numbered(name: str) -> Iterator[str]:
-    """The name, then the name with 2, 3, … behind it."""
+    """The name, then the name with 2, 3, … after it."""
     yield name
     number = 2
     while True:

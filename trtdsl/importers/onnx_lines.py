@@ -175,7 +175,7 @@ def _number(expression: ast.expr) -> int | None:
 
 
 def _places(sizes: Sequence[ast.expr], rank: int) -> Iterator[tuple[int, ast.expr]]:
-    """The dimension of each size that stands before or behind the one that is several."""
+    """The dimension of each size that stands before or after the one that is several."""
     several = next((place for place, each in enumerate(sizes) if isinstance(each, ast.Starred)), len(sizes))
     for place, each in enumerate(sizes):
         if not isinstance(each, ast.Starred):

@@ -330,7 +330,7 @@ def _centred(known: _Recognizer, value: Ref, dims: int) -> Argument:
 
 
 def _affine(known: _Recognizer, operation: Operation) -> Found:
-    """A factor or a summand right behind a normalisation, as its weight or bias."""
+    """A factor or a summand right after a normalisation, as its weight or bias."""
     for side, weight in _orders(operation):
         norm = known.made(side, "layer_norm", "rms_norm")
         if norm is None or not isinstance(weight, Ref):

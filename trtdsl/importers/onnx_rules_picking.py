@@ -38,7 +38,7 @@ def _one(index: Known) -> Any:
 
 
 def _as_run(array: Any) -> tuple[int, int] | None:
-    """Indices that are one behind the other."""
+    """Indices that are one after the other."""
     if array.ndim != 1 or array.size == 0 or array[0] < 0:
         return None
     first = int(array[0])

@@ -1,6 +1,6 @@
 """Whether an ONNX file is sound, as far as what it says of itself goes.
 
-In: a model as it was read.  Out: the same model, each node behind those that it reads; or a refusal that
+In: a model as it was read.  Out: the same model, each node after those that it reads; or a refusal that
 names what is wrong with the file.
 """
 
@@ -173,7 +173,7 @@ def _reads(node: Any) -> Iterator[str]:
 
 
 def _order(needed: Sequence[set[int]]) -> list[int]:
-    """The numbers of nodes, each behind those that it needs and otherwise as they stand; without those in a
+    """The numbers of nodes, each after those that it needs and otherwise as they stand; without those in a
     circle, and those that need them.
     """
     users: list[list[int]] = [[] for _ in needed]

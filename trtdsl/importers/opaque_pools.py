@@ -2,7 +2,7 @@
 
 In: a pool of a tensor whose sizes are dynamic.  Out: an operation of the importer's own of the same name,
 ``trtdsl_import::max_pool2d``. PyTorch's ``max_pool1d`` asks whether the size is a certain number, and any
-pool with ``ceil_mode`` whether its last window starts behind the input, which it cannot decide for a range.
+pool with ``ceil_mode`` whether its last window starts after the input, which it cannot decide for a range.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def _each(sizes: Sequence[int], spatial: int) -> list[int]:
 
 
 def _count(size: Any, kernel: int, stride: int, padding: int, dilation: int, *, rounds_up: bool) -> Any:
-    """How many windows there are; rounded up, those that start behind the input left out."""
+    """How many windows there are; rounded up, those that start after the input left out."""
     reach = dilation * (kernel - 1) + 1
-    # Rounding up adds up to ``stride - 1`` behind, of which the last window must reach back into the input.
+    # Rounding up adds up to ``stride - 1`` after, of which the last window must reach back into the input.
     behind = min(padding + stride - 1, reach - 1) if rounds_up else padding
     return (size + padding + behind - reach) // stride + 1

@@ -2,7 +2,7 @@
 
 In: a program.  Out: one in which the operations of a ``MultiheadAttention`` are one, ``multihead_attention``,
 where its inputs are plain to see; and one in which ``embedding_bag`` is given the rows that PyTorch laid out
-one behind the other.
+one after the other.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _are_sequences(program: Program, tensors: Sequence[str], result: str) -> boo
 
 
 def _read_behind(program: Program, run: Sequence[Operation], made: set[str]) -> list[str]:
-    """The values of a run that something behind it reads."""
+    """The values of a run that something after it reads."""
     inside = {id(each) for each in run}
     read = {value for _, argument in program.outputs for value in refs(argument)}
     read |= {value for each in program.operations if id(each) not in inside for value in each.operands}

@@ -141,7 +141,7 @@ def _transposed(writing: Writing) -> Expression:
 
 @rule("unfold")
 def _unfold(writing: Writing) -> Expression:
-    """The windows of one dimension, which ``Tensor.unfold`` puts behind the others."""
+    """The windows of one dimension, which ``Tensor.unfold`` puts after the others."""
     x, dim, size, step = (writing[name] for name in ("self", "dimension", "size", "step"))
     type = writing.type(x)
     assert isinstance(dim, int)

@@ -114,7 +114,7 @@ class Branch(msgspec.Struct, frozen=True):
 
 class Loop(msgspec.Struct, frozen=True):
     """``for targets in over { … }``; each carried ``(result, start, end, initial)`` begins as ``initial``, is
-    ``start`` in an iteration and ``end`` behind it."""
+    ``start`` in an iteration and ``end`` after it."""
 
     targets: str
     over: Expression

@@ -1,6 +1,6 @@
 """What the command line imports.
 
-In: ``torchvision.models:resnet18``, ``model.py:Net``, ``model.pt2`` or ``model.onnx``, and what stands behind
+In: ``torchvision.models:resnet18``, ``model.py:Net``, ``model.pt2`` or ``model.onnx``, and what stands after
 the options.  Out: an :class:`~trtdsl.importers.module.Imported` and the module that it is of.
 """
 

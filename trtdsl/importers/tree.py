@@ -111,7 +111,7 @@ def _is_block(scope: Scope, named: Mapping[int, Sequence[str]]) -> bool:
 
 
 def _is_stage(scope: Scope) -> bool:
-    """Whether it is one layer with one function behind or before it, which say as much as its name does."""
+    """Whether it is one layer with one function after or before it, which say as much as its name does."""
     if len(scope.children) != 2:
         return False
     first, second = scope.children

@@ -204,7 +204,7 @@ class Option:
     has: tuple[bool, ...]
     """of each use"""
     merges: tuple[tuple[str, str], ...]
-    """a value of the run that is read behind it, and what is read in its place"""
+    """a value of the run that is read after it, and what is read in its place"""
 
 
 def options(longest: Part, alignments: Sequence[Alignment]) -> list[Option] | None:

@@ -1,7 +1,7 @@
 """A sketch as text.
 
 In: blocks and a model whose values have no names yet.  Out: `.trtnet` text in the one layout.  A value that
-is read once, right behind where it is made, is written where it is read: in a pipe, or in parentheses.
+is read once, right after where it is made, is written where it is read: in a pipe, or in parentheses.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class _Body:
         self._holder: dict[str, str] = {}
         """what each name is bound to at the place that is being written"""
         self._decided: dict[str, str] = {}
-        """of values that end a branch or an iteration the names, which what is behind it reads"""
+        """of values that end a branch or an iteration the names, which what is after it reads"""
         self._never = NEVER_NAMES | {name for name, _ in block.parameters} | {"_"} | {*_targets(block.items)}
         self._remaining: Counter[str] = Counter()
         self._outputs: Mapping[str, str] = {}
-        """the values of those outputs behind whose statement more is read, by name"""
+        """the values of those outputs after whose statement more is read, by name"""
 
     # --- Whole bodies -------------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class _Body:
     def _bodied(
         self, opening: str, items: Sequence[Item], ends: Sequence[tuple[str, str, str]]
     ) -> Iterator[str]:
-        """A branch or loop; of ``(result, end, name)`` the end has the name inside, the result behind."""
+        """A branch or loop; of ``(result, end, name)`` the end has the name inside, the result after."""
         held = dict(self._holder)
         yield f"{opening} {{"
         yield from self._inner(items, [(end, name) for _, end, name in ends])
@@ -188,7 +188,7 @@ class _Body:
         self._decided = outer
 
     def _restore(self, held: Mapping[str, str]) -> None:
-        """Names that a branch bound are what it left: nobody behind it may take them for what they were."""
+        """Names that a branch bound are what it left: nobody after it may take them for what they were."""
         self._holder = {
             **self._holder,
             **{name: value for name, value in held.items() if name in self._holder},
@@ -259,7 +259,7 @@ class _Body:
     # --- Values written where they are read ---------------------------------------------------------------
 
     def _absorb(self, items: Sequence[Item], returns: Sequence[str]) -> None:
-        """Decide which statements are written inside the one behind them."""
+        """Decide which statements are written inside the one after them."""
         waiting: list[Statement] = []
         for item in items:
             if isinstance(item, Statement) and not isinstance(item.expression, Choice):
@@ -277,7 +277,7 @@ class _Body:
             self._texts.absorbed[value] = waiting[-1].expression
 
     def _absorb_into(self, expression: Expression, waiting: list[Statement]) -> list[Statement]:
-        """The statements still waiting behind one that takes those right in front of it."""
+        """The statements still waiting after one that takes those right in front of it."""
         wanted = list(uses(expression))
         first = head(expression)
         left = [each for each in waiting if self._may_wait(each)]

@@ -57,7 +57,7 @@ def without_written_parts(exported: ExportedProgram) -> Graph | None:
 
 
 class _Parts:
-    """What a graph's tensors are behind the writes so far."""
+    """What a graph's tensors are after the writes so far."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph

@@ -76,7 +76,7 @@ class Node(Part, frozen=True, eq=False):
     """One application of an operator.
 
     ``operands`` stand beside ``slots``, the operator's names for them; a variadic operand's slot is
-    repeated, an absent one has none. A module's weights stand behind them in the slots that the operator's
+    repeated, an absent one has none. A module's weights stand after them in the slots that the operator's
     ``weights`` names, where any value may stand: a :class:`Weight` of the checkpoint or one that is computed.
     ``scope`` is the state-dict path at which the node stands. ``origins`` begins with the operator's own
     place in the text, then where each enclosing block was placed.
@@ -214,6 +214,12 @@ class Graph(Part, frozen=True, eq=False, dict=True):
     profiles: tuple[Profile, ...] = ()
     documentation: str = ""
     ranges: Mapping[str, ValueRange] = msgspec.field(default_factory=dict[str, ValueRange])
+
+    def __repr__(self) -> str:
+        """In a line; `trtdsl.show` prints the whole."""
+        inputs = ", ".join(f"{value.name}: {value.type}" for value in self.inputs)
+        outputs = ", ".join(output.name for output in self.outputs)
+        return f"<Graph {self.name}({inputs}) -> {outputs}: {len(self.nodes)} nodes>"
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:

@@ -44,7 +44,7 @@ from trtdsl.ir.names import ValueNames
 class Refusal(msgspec.Struct, frozen=True):
     """Why a rule leaves a node that looks like one it is for.
 
-    The reason stands behind the node's name: ``fold_batch_norm leaves `bn1`, BatchNorm2d: `` and then
+    The reason stands after the node's name: ``fold_batch_norm leaves `bn1`, BatchNorm2d: `` and then
     ``it takes the statistics of the batch``.
 
     ``about`` are further nodes that take part, such as the convolution before a normalisation.

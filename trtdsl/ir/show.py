@@ -121,14 +121,14 @@ def show_node(node: Node, bodies: Sequence[str] = ()) -> str:
 
 
 def _show_configured(node: Node, bodies: Sequence[str]) -> str:
-    """A function that is called as a module is, its bodies behind its parameters."""
+    """A function that is called as a module is, its bodies after its parameters."""
     named = [f"{name} = {text}" for name, text in bodies_by_name(node.op, bodies).items()]
     configured = ", ".join([*_parameters(node.op, node.op.parameters), *named])
     return f"{node.op.name}({configured})({', '.join(value.name for value in node.operands)})"
 
 
 def _module_operands(node: Node) -> tuple[list[str], list[str]]:
-    """The tensors given by position, and what is given by name: those behind one left out, and weights."""
+    """The tensors given by position, and what is given by name: those after one left out, and weights."""
     slots = [operand.name for operand in node.op.operands]
     by_position = [
         value.name for slot, (given, value) in zip(slots, node.tensors, strict=False) if slot == given
@@ -151,7 +151,7 @@ def show_call(op: Op) -> str:
 def _function_arguments(node: Node, bodies: Sequence[str]) -> list[str]:
     """Operands, then parameters; by position as long as none before was left out.
 
-    Bodies stand where the operator's order has them, or else behind all others by name.
+    Bodies stand where the operator's order has them, or else after all others by name.
     """
     op = node.op
     texts: dict[str, str] = {}

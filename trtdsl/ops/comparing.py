@@ -51,10 +51,10 @@ class OneHot(Function):
 
 
 def _counted(net: Network, sequence: Tensor, values: Tensor, right: bool) -> Tensor:
-    """How many numbers of a sequence, along the last dimension of both, each value stands behind."""
+    """How many numbers of a sequence, along the last dimension of both, each value stands after."""
     dtype = numeric(promote(sequence.type, values.type))
     a, b = net.cast(sequence, dtype), net.cast(values, dtype)
-    # Told by what is not: NaN stands behind all.
+    # Told by what is not: NaN stands after all.
     behind = negate(net, net.elementwise("GREATER", a, b) if right else less_equal(net, b, a))
     return net.reduce("SUM", net.cast(behind, DType.INT32), [behind.rank - 1], False)
 
@@ -88,7 +88,7 @@ class Bucketize(Function):
 
 
 class Searchsorted(Function):
-    """Where each number would be inserted into ``sorted_sequence``, in front of equals, or behind them.
+    """Where each number would be inserted into ``sorted_sequence``, in front of equals, or after them.
 
     The last dimension rises, in the order of ``sorter`` where that is given, which `argsort` finds; the
     others are those of the input, unless the sequence has one only.

@@ -56,7 +56,7 @@ integers before bools; a float beside integers only is a float32.
 
 
 class Composed(Function, abstract=True):
-    """A function that is made of others. The arguments of ``compose`` behind the first are its operands."""
+    """A function that is made of others. The arguments of ``compose`` after the first are its operands."""
 
     def compose(self, emit: Emit, *operands: Any, **named: Any) -> Any:
         """The results, as what ``emit`` returns."""

@@ -39,7 +39,7 @@ class Scan(Function):
 
     ``body`` takes the elements, then the carried tensors, then the captured ones. It gives what is stacked
     along ``dim``, then the carried tensors of the next element, whose types do not change. The results are
-    the stacks, then the carried tensors behind the last element.
+    the stacks, then the carried tensors after the last element.
     """
 
     name = "scan"

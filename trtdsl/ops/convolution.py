@@ -98,7 +98,7 @@ class _Conv(_Convolution, abstract=True):
             if any(step != 1 for step in stride):
                 raise Refused('padding = "same" needs a stride of 1, as in PyTorch', "padding")
             whole = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-            # PyTorch puts the odd element of an even kernel's padding behind.
+            # PyTorch puts the odd element of an even kernel's padding after.
             before = tuple(total // 2 for total in whole)
             after = tuple(total - total // 2 for total in whole)
         else:
@@ -335,7 +335,7 @@ class _ConvTranspose(_Convolution, abstract=True):
     def lower(self, net: Network, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         x = planes(net, input, self.spatial)
         window, weight = _without_holes(self.window.as_planes(), weight, net)
-        # TensorRT has no negative padding: what lies behind the last window is appended, then the bias added.
+        # TensorRT has no negative padding: what lies after the last window is appended, then the bias added.
         behind = tuple(max(0, -after) for after in window.after)
         post = tuple(max(0, after) for after in window.after)
         cut = Window(window.kernel, window.stride, window.before, post, window.dilation)

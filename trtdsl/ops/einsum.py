@@ -17,7 +17,7 @@ _LETTERS = frozenset(string.ascii_letters)
 
 @dataclass(frozen=True)
 class _Term:
-    """The subscripts of one operand: letters, with those behind the ellipsis apart."""
+    """The subscripts of one operand: letters, with those after the ellipsis apart."""
 
     before: str
     has_ellipsis: bool

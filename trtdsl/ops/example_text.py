@@ -17,7 +17,7 @@ _TYPE = re.compile(r"\b\w+\[[^\]]*\]")
 
 
 def statements(op: type[Op], example: str) -> list[str]:
-    """An example of an operator: its inputs, and the call with the types of its results behind it."""
+    """An example of an operator: its inputs, and the call with the types of its results after it."""
     name, parameters, operands, results = _split(example)
     inputs, values = _inputs(operands)
     given = list(_arguments(op, values))

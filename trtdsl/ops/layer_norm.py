@@ -211,7 +211,7 @@ class RMSNorm(Module):
 
 
 class _ByChannels(Module, abstract=True):
-    """Statistics over groups of channels and everything behind them."""
+    """Statistics over groups of channels and everything after them."""
 
     def channels(self, input: TensorType) -> int:
         return static(input.shape[1], "the number of channels", "input")
@@ -223,7 +223,7 @@ class _ByChannels(Module, abstract=True):
         shape = (1, channels, *(1,) * (x.rank - 2))
         scale, shift = _filled(net, weight, 1, shape, x), _filled(net, bias, 0, shape, x)
         if net.has(_LAYER) and x.rank > 2 and groups > 1:
-            # The layer's axes are those behind the channels; a group's channels are implied, but where there
+            # The layer's axes are those after the channels; a group's channels are implied, but where there
             # is one group the axes are all it knows.
             mask = axes_mask(range(2, x.rank))
             return net.add(_LAYER, x, scale, shift, mask, result=x.type, epsilon=eps, num_groups=groups)

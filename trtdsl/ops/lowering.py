@@ -223,7 +223,7 @@ class Network(ABC):
         """A loop of one iteration for each element of the sequences, which are equally long, one at least.
 
         ``step`` is called once, to emit what an iteration does; carried tensors keep their types. Gives what
-        was put together, and the carried tensors behind the last iteration: ``initial`` where there is none.
+        was put together, and the carried tensors after the last iteration: ``initial`` where there is none.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Padding: one TensorRT slice that starts before the tensor and ends behind it."""
+"""Padding: one TensorRT slice that starts before the tensor and ends after it."""
 
 from __future__ import annotations
 

@@ -109,5 +109,5 @@ def _check_shuffle(input: TensorType, factor: int, what: str, about: str) -> Non
 
 
 def _order(batch: int, rest: tuple[int, ...]) -> tuple[int, ...]:
-    """A permutation of the dimensions behind the batch dimensions."""
+    """A permutation of the dimensions after the batch dimensions."""
     return (*range(batch), *(batch + axis for axis in rest))

@@ -57,9 +57,9 @@ class _Pool(Function, abstract=True):
 
 
 def _padding_behind(margin: int, stride: int, kernel: int) -> int:
-    """The padding behind with which rounding down counts the windows that PyTorch's ``ceil_mode`` counts.
+    """The padding after with which rounding down counts the windows that PyTorch's ``ceil_mode`` counts.
 
-    PyTorch rounds up, then drops a last window that starts behind the input: the last start is
+    PyTorch rounds up, then drops a last window that starts after the input: the last start is
     ``min(ceil((L + 2p - k) / s), floor((L + p - 1) / s))``. The numerators, with the ceiling written as a
     floor, are ``L + 2p - k + s - 1`` and ``L + p - 1``: which is smaller does not depend on ``L``.
     """
@@ -210,7 +210,7 @@ class _AvgPool(_Pool, abstract=True):
             return pool(net, input, "AVERAGE", window, net.result, inside=True)
         if window.before == window.after:
             return pool(net, input, "AVERAGE", window, net.result)
-        # PyTorch counts its own padding, but not what `ceil_mode` adds behind it: the padding becomes part
+        # PyTorch counts its own padding, but not what `ceil_mode` adds after it: the padding becomes part
         # of the input, and the rest is left out of the count.
         amounts = tuple((margin, margin) for margin in self.margin)
         padded = lower_padding(net, input, amounts, "constant")

@@ -209,7 +209,7 @@ class _Recurrent(Module, abstract=True):
     def _within(self, net: Network, x: Tensor, weights: Mapping[str, Tensor]) -> _Contribution:
         """A product of each iteration, its bias apart: what TensorRT 8's ONNX parser makes.
 
-        The bias stands behind the sum with the other product, for else it costs a kernel an iteration.
+        The bias stands after the sum with the other product, for else it costs a kernel an iteration.
         """
         rows, biases = self.gates * self.hidden_size, [b for b in self._biases(weights) if b is not None]
         weight = net.reshape(weights["weight_ih"], (self.directions, rows, x.shape[-1]))

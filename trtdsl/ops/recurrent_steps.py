@@ -49,7 +49,7 @@ def lstm_step(net: Network, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gru_step(net: Network, of_input: Tensor, of_hidden: Tensor, h: Tensor) -> Tensor:
-    """``h = n + z * (h - n)`` of ``n = tanh(x_n + r * h_n)``: the reset gate stands behind the product."""
+    """``h = n + z * (h - n)`` of ``n = tanh(x_n + r * h_n)``: the reset gate stands after the product."""
     (x_r, x_z, x_n), (h_r, h_z, h_n) = (parts(net, gates, 3) for gates in (of_input, of_hidden))
     r, z = (net.activation("SIGMOID", added(net, *pair)) for pair in ((x_r, h_r), (x_z, h_z)))
     n = net.activation("TANH", added(net, x_n, multiplied(net, r, h_n)))

@@ -28,7 +28,7 @@ _STEPS = 6
 """Steps of a remainder, which is exact while ``|x / y| < 2 ** 71``, about 1e21."""
 
 _QUOTIENT_STEPS = 3
-"""Those of a whole quotient, which has no digits behind the 24th."""
+"""Those of a whole quotient, which has no digits after the 24th."""
 
 _EXPONENTS = {
     DType.BOOL: 1,

@@ -122,7 +122,7 @@ class Exp2(InFloat32):
 
 
 class Frac(Composed):
-    """What is behind the decimal point, with the sign of the input."""
+    """What is after the decimal point, with the sign of the input."""
 
     torch = "torch.frac"
     examples = ("frac(float32[N, 8]) -> float32[N, 8]", "frac(float16[]) -> float16[]")

@@ -45,7 +45,7 @@ class Narrow(Composed):
         return emit(Slice(dim, start, start + self.length), input)
 
     def _is_end(self, size: Dim) -> bool:
-        """Whether it starts behind the last element, which leaves room for none."""
+        """Whether it starts after the last element, which leaves room for none."""
         try:
             return equal(self.start, size)
         except Undecided:

@@ -1,4 +1,4 @@
-"""Two convolutions one behind the other, one of them 1 × 1, become one where that multiplies less.
+"""Two convolutions one after the other, one of them 1 × 1, become one where that multiplies less.
 
 A convolution by single points mixes channels only: ``V (W * x + b) + c`` is ``(V W) * x + (V b + c)``, and
 ``W * (V x + b) + c`` the same the other way round, where no padding stands between that has not seen ``b``.

@@ -119,7 +119,7 @@ def _weights_that_stay(graph: Graph, stay: Collection[Node]) -> frozenset[Weight
 
 
 def _is_converted(graph: Graph, dtype: DType) -> bool:
-    """Whether floating-point values of another type are inputs or outputs, with a cast behind or before."""
+    """Whether floating-point values of another type are inputs or outputs, with a cast after or before."""
     at_edge = {*graph.inputs, *(output.value for output in graph.outputs)}
     converted = [*_converted_graphs(graph)]
     nodes = [node for each in converted for node in each.nodes]

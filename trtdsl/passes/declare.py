@@ -25,7 +25,7 @@ class Pass:
     """A pure function from graph to graph, with its name and its place among others.
 
     ``tolerance`` is the relative L2 error in float32 that it may bring in, 0 where results stay as they are
-    to the bit. In a pipeline it stands somewhere behind every pass in ``after`` and before every one in
+    to the bit. In a pipeline it stands somewhere after every pass in ``after`` and before every one in
     ``before``; ``why`` gives the reason.
     """
 

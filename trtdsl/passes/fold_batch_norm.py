@@ -74,7 +74,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
     left = {result for node in walk(folded) for result in node.results}
     paired = {node.results for each in heard for node in each.refusal.about}
     for node, refusal in ((each.node, each.refusal) for each in heard):
-        # Nothing before a normalisation takes it in: what stands behind it may have, or has said why not.
+        # Nothing before a normalisation takes it in: what stands after it may have, or has said why not.
         if refusal.about or (node.result in left and node.results not in paired):
             refuse(node, refusal)
     return folded

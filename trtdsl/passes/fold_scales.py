@@ -1,4 +1,4 @@
-"""Known numbers behind a convolution or linear layer go into its weight and bias.
+"""Known numbers after a convolution or linear layer go into its weight and bias.
 
 ``(W x + b) * s + t`` is ``(s W) x + (s b + t)``, with one number for all or one for each output. Permutations
 may stand between the layer and the number, other shapes too where it is a single one. So does the scale of an
@@ -48,7 +48,7 @@ _LAYERS = (Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
     why="a normalisation leaves a number only where it cannot fold, and moves are still told apart",
 )
 def fold_scales(graph: Graph) -> Graph:
-    """Scale and shift the outputs of a convolution or linear layer by constants behind it.
+    """Scale and shift the outputs of a convolution or linear layer by constants after it.
 
     before::
 
@@ -78,7 +78,7 @@ class _Change(NamedTuple):
 
 
 class _Path(NamedTuple):
-    """A layer, and what stands behind it, the first first, none of it read by anything else."""
+    """A layer, and what stands after it, the first first, none of it read by anything else."""
 
     layer: Node
     moves: tuple[Node, ...]
@@ -122,7 +122,7 @@ class _Fold:
     def _folded(
         self, path: _Path, change: _Change, node: Node, results: Sequence[Value], around: Surroundings
     ) -> list[Node] | Refusal | None:
-        """The layer with other weights, and what stands behind it, making ``results`` if they are given."""
+        """The layer with other weights, and what stands after it, making ``results`` if they are given."""
         layer, axis = path.layer, change.axis
         for move in reversed(path.moves):
             if axis is not None and not isinstance(move.op, Permuting):

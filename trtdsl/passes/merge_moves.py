@@ -1,4 +1,4 @@
-"""Reshapes and permutations behind one another become as few as can be.
+"""Reshapes and permutations after one another become as few as can be.
 
 What moves elements without choosing any is a sequence of two kinds of steps: a permutation, and another shape
 for the elements in order. Two neighbours of a kind are one, and a step that changes nothing goes. Where only
@@ -28,7 +28,7 @@ Shape: TypeAlias = tuple[Dim, ...]
     why="the other passes know the operators that it merges",
 )
 def merge_moves(graph: Graph) -> Graph:
-    """Merge reshapes and permutations behind one another, or cancel them.
+    """Merge reshapes and permutations after one another, or cancel them.
 
     A value that something else reads, too, is left as it is, unless all that follows it is undone.
 

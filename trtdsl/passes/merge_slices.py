@@ -131,7 +131,7 @@ def _taken(node: Node, value: Value, part: _Range, dim: int, joined: Node) -> Ou
 
 @dataclass
 class _Cut:
-    """What slices one behind another take of a tensor: a range of each dimension, and which of these stay."""
+    """What slices one after another take of a tensor: a range of each dimension, and which of these stay."""
 
     ranges: list[_Range]
     left: list[int]
@@ -149,7 +149,7 @@ class _Cut:
 
 
 def _of_slice(node: Node, around: Surroundings) -> Outcome:
-    """One slice in place of two, a reshape behind it where they select."""
+    """One slice in place of two, a reshape after it where they select."""
     before = around.producer(node.operands[0])
     if before is None or not isinstance(before.op, Slice | Select | StridedSlice):
         return None

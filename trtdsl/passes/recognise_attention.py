@@ -164,7 +164,7 @@ def _grouped(node: Node, around: Surroundings) -> Node | None:
 
 
 def _unrepeated(value: Value, around: Surroundings) -> Value | None:
-    """``[N, heads, S, width]`` of what is each head several times over, one behind another."""
+    """``[N, heads, S, width]`` of what is each head several times over, one after another."""
     joined = around.producer(value)
     wide = around.producer(joined.operands[0]) if joined and isinstance(joined.op, Reshaping) else None
     single = around.producer(wide.operands[0]) if wide and isinstance(wide.op, Expand) else None

@@ -167,7 +167,7 @@ def _with_bias(node: Node, around: Surroundings) -> Outcome:
 
 
 def _without_reshapes(node: Node, around: Surroundings) -> Outcome:
-    """A layer on the tensor itself, where it is flattened to rows before the layer, and back behind it."""
+    """A layer on the tensor itself, where it is flattened to rows before the layer, and back after it."""
     layer = made_by(node.operands[0], around, Linear)
     before = around.producer(layer.operands[0]) if layer else None
     if layer is None or before is None or not isinstance(before.op, Reshaping):

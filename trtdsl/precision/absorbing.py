@@ -139,7 +139,7 @@ def _shuffled(node: Node, factor: Array) -> _Step:
 def _cut(before: tuple[Dim, ...], after: tuple[Dim, ...], factor: Array) -> Array | None:
     """The factors of a tensor, from those of its elements in another shape.
 
-    The dimensions that have factors are static, and so are all behind them: these are cut anew.
+    The dimensions that have factors are static, and so are all after them: these are cut anew.
     """
     varying = [dim for dim, size in enumerate(factor.shape) if size != 1]
     if not varying:

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from trtdsl.array_files import read_named
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
@@ -54,8 +55,16 @@ class RecipeData:
         return None if self._path is None else read_named(Path(self._path), self._names)
 
     def batches(self, graph: Graph) -> Batches | None:
-        """The samples that the recipe takes, in the smallest batches."""
-        return None if self.arrays is None else Batches(graph, self.arrays, self._samples)
+        """The samples that the recipe takes, in the smallest batches; UsageError names the file."""
+        if self.arrays is None:
+            return None
+        try:
+            return Batches(graph, self.arrays, self._samples)
+        except UsageError as error:
+            raise UsageError(*(self._of_file(each) for each in error.diagnostics)) from error
+
+    def _of_file(self, found: Diagnostic) -> Diagnostic:
+        return replace(found, help=(*found.help, f"the data are those of `{self._path}`"))
 
 
 class Batches:
@@ -168,19 +177,25 @@ def _length(graph: Graph, batch: Mapping[str, Array]) -> int:
     named = {value.name: value for value in graph.inputs}
     if unknown := [name for name in batch if name not in named]:
         text = f"the model has no input `{unknown[0]}`{did_you_mean(unknown[0], named)}"
-        raise UsageError(Diagnostic(text))
+        raise UsageError(Diagnostic(text, help=(_inputs(graph),)))
     if missing := [name for name in named if name not in batch]:
-        raise UsageError(Diagnostic(f"the data have no `{missing[0]}`, which is an input of the model"))
+        text = f"the data have no `{missing[0]}`, which is an input of the model"
+        raise UsageError(Diagnostic(text, help=(_inputs(graph),)))
     for name, array in batch.items():
         type = named[name].type
         if array.ndim != type.rank or array.dtype != type.dtype.numpy:
             found = f"{array.dtype}{list(array.shape)}"
-            raise UsageError(Diagnostic(f"input `{name}` is {type}, but the data are {found}"))
+            text = f"input `{name}` is {type}, but the data are {found}"
+            raise UsageError(Diagnostic(text, help=(_inputs(graph),)))
     lengths = {name: len(array) for name, array in batch.items()}
     if len({*lengths.values()}) != 1:
         told = ", ".join(f"{count} of `{name}`" for name, count in lengths.items())
         raise UsageError(Diagnostic(f"the inputs have different numbers of samples: {told}"))
     return next(iter(lengths.values()))
+
+
+def _inputs(graph: Graph) -> str:
+    return f"the model's inputs: {', '.join(f'{value.name}: {value.type}' for value in graph.inputs)}"
 
 
 def _require_sizes(graph: Graph, batch: Mapping[str, Array], size: int) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 from trtdsl.diagnostics import Diagnostic
 from trtdsl.ir import Node, graphs
+from trtdsl.output import show_size
 from trtdsl.passes.convert_precision import is_cast, is_converted_type
 from trtdsl.precision.lower_floats import LoweredFloats, casts
-from trtdsl.precision.report import show_size, show_table, weight_bytes
+from trtdsl.precision.report import show_table, weight_bytes
 from trtdsl.trt.naming import source_of
 from trtdsl.types import DType
 

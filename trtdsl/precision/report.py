@@ -17,6 +17,7 @@ from trtdsl.ir import Graph, Node, walk
 from trtdsl.ops.convolution import CONVOLUTIONS
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.quantization import DynamicQuantize, Quantize
+from trtdsl.output import show_size
 from trtdsl.precision.error import OutputError
 from trtdsl.precision.formats import Format
 from trtdsl.precision.pipeline import Narrowed
@@ -341,8 +342,3 @@ def _show_otherwise(layers: Sequence[LayerReport]) -> Iterator[str]:
 
 SHOWN = 8
 """Layers of which the same is said that have a line each; `explain` has one for every layer."""
-
-
-def show_size(size: int) -> str:
-    """``1.5 MB`` or ``21.3 kB``."""
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

@@ -42,7 +42,7 @@ def stored_ranges(path: Path | str, graph: Graph, dtype: DType) -> Ranges:
 
     A layer that was put together of several has those of its parts, if the first of them, which reads what it
     does, has one: of linear layers, that read one tensor, the largest; of others the first one's. What a
-    convolution reads behind a normalisation that went into it is another tensor. A checkpoint may leave
+    convolution reads after a normalisation that went into it is another tensor. A checkpoint may leave
     layers out.
     """
     labels = {layer.label: layer for layer in quantisable_layers(graph)}

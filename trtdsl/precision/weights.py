@@ -1,7 +1,7 @@
 """Linear layers whose weights alone are narrow: int4 in blocks, or int8 with a scale for each output.
 
 In: a graph with its weights' values, a policy, how to round, and samples where there are any.  Out: the graph
-with `LABEL.weight` and `LABEL.weight_scale` behind a `dequantize` that TensorRT computes within the layer's
+with `LABEL.weight` and `LABEL.weight_scale` after a `dequantize` that TensorRT computes within the layer's
 kernel; what multiplies the weights stays as it is::
 
     nearest    each number to the nearest; needs no data

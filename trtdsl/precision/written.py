@@ -39,7 +39,7 @@ class WrittenTensor:
     """What the kernel of a convolution, ``writer``, writes for one ``reader``.
 
     It pays in a narrow type where the ``others`` are computed in it too: the convolution whose kernel adds,
-    or the layers behind the pool.
+    or the layers after the pool.
     """
 
     kind: Literal["sum", "pool"]

@@ -11,7 +11,7 @@ import math
 import operator
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
@@ -21,11 +21,32 @@ from trtdsl.trt.manifest import Binding, Manifest, ProfileEntry
 Shape: TypeAlias = tuple[int, ...]
 
 
+def require_named(manifest: Manifest, given: Sequence[object]) -> None:
+    """Refuse arrays that were given by position: inputs have names, and no order that a caller must know."""
+    if not given:
+        return
+    call = ", ".join(f"{binding.name}=..." for binding in manifest.inputs)
+    help = (f"write `({call})`", _inputs(manifest))
+    if isinstance(given[0], Mapping):
+        help = ("`run` takes a mapping of arrays; a call takes them as keywords: `(**arrays)`",)
+    raise UsageError(Diagnostic("inputs are given by name, not by position", help=help))
+
+
+def require_mapping(manifest: Manifest, arrays: object) -> None:
+    """Refuse what is not arrays by the inputs' names."""
+    if isinstance(arrays, Mapping) and all(isinstance(name, str) for name in arrays):
+        return
+    example = ", ".join(f'"{binding.name}": ...' for binding in manifest.inputs)
+    kind = "a mapping with other keys" if isinstance(arrays, Mapping) else f"of type {type(arrays).__name__}"
+    text = f"arrays are expected in a mapping by the inputs' names, but what is given is {kind}"
+    raise UsageError(Diagnostic(text, help=(f"give `{{{example}}}`", _inputs(manifest))))
+
+
 def check_names(manifest: Manifest, names: Mapping[str, object]) -> None:
-    """Refuse inputs that are missing or that the engine does not have."""
+    """Refuse inputs that are missing or that the model does not have."""
     known = [binding.name for binding in manifest.inputs]
     mistakes = [
-        Diagnostic(f"the engine has no input `{name}`{did_you_mean(name, known)}", help=(_inputs(manifest),))
+        Diagnostic(f"the model has no input `{name}`{did_you_mean(name, known)}", help=(_inputs(manifest),))
         for name in names
         if name not in known
     ]
@@ -68,7 +89,8 @@ def check_shapes(manifest: Manifest, shapes: Mapping[str, Shape]) -> dict[str, i
     for binding in manifest.inputs:
         shape = shapes[binding.name]
         if len(shape) != len(binding.shape):
-            mistakes.append(_misshapen(binding, shape, f"{len(binding.shape)} dimensions are expected"))
+            reason = f"it must have {_dimensions(len(binding.shape))}, not {len(shape)}"
+            mistakes.append(_misshapen(binding, shape, reason))
             continue
         for axis, (size, wanted) in enumerate(zip(shape, binding.shape, strict=True)):
             place = f"dimension {axis} of `{binding.name}`"
@@ -77,7 +99,7 @@ def check_shapes(manifest: Manifest, shapes: Mapping[str, Shape]) -> dict[str, i
                 if known != size:
                     mistakes.append(Diagnostic(f"`{wanted}` is {known} in {where} and {size} in {place}"))
             elif isinstance(wanted, int) and size != wanted:
-                mistakes.append(_misshapen(binding, shape, f"dimension {axis} is {wanted}"))
+                mistakes.append(_misshapen(binding, shape, f"dimension {axis} must be {wanted}, not {size}"))
     _raise(mistakes)
     _raise(
         [
@@ -97,10 +119,10 @@ def _check_expressions(manifest: Manifest, shapes: Mapping[str, Shape], sizes: M
     """Compare dimensions such as `4 * N` where the inputs say what N is."""
     mistakes: list[Diagnostic] = []
     for binding in manifest.inputs:
-        for size, wanted in zip(shapes[binding.name], binding.shape, strict=True):
+        for axis, (size, wanted) in enumerate(zip(shapes[binding.name], binding.shape, strict=True)):
             expected = size_of(wanted, sizes) if isinstance(wanted, str) else None
             if expected is not None and expected != size:
-                reason = f"`{wanted}` is {expected}"
+                reason = f"dimension {axis}, `{wanted}`, must be {expected}, not {size}"
                 mistakes.append(_misshapen(binding, shapes[binding.name], reason))
     _raise(mistakes)
 
@@ -163,7 +185,7 @@ def _outside(manifest: Manifest, shapes: Mapping[str, Shape]) -> Diagnostic:
         for profile in manifest.profiles
         for name, (low, _, high) in profile.inputs.items()
     ]
-    what = "no profile of the engine accepts" if len(manifest.profiles) > 1 else "the engine does not accept"
+    what = "no profile of the model accepts" if len(manifest.profiles) > 1 else "the model does not accept"
     return Diagnostic(f"{what} {given}", help=tuple(lines))
 
 
@@ -230,6 +252,10 @@ def show_binding(binding: Binding) -> str:
 def show_shape(shape: Shape) -> str:
     """``8x3x32x32``, as the command line takes it."""
     return "x".join(map(str, shape)) if shape else "a scalar"
+
+
+def _dimensions(count: int) -> str:
+    return "1 dimension" if count == 1 else f"{count} dimensions"
 
 
 def _inputs(manifest: Manifest) -> str:

@@ -39,6 +39,8 @@ from trtdsl.runtime.binding import (
     check_types,
     check_values,
     choose_profile,
+    require_mapping,
+    require_named,
 )
 from trtdsl.runtime.fitting import (
     missing_libraries,
@@ -48,6 +50,7 @@ from trtdsl.runtime.fitting import (
     require_runtime,
     require_target,
 )
+from trtdsl.syntax.source import is_checkpoint
 from trtdsl.trt.dialect import Dialect, load_runtime
 from trtdsl.trt.manifest import Manifest, load_manifest, manifest_path
 from trtdsl.types import DType
@@ -59,6 +62,9 @@ Result = Mapping[str, Any]
 def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
     """An engine's bytes and its manifest; raises UsageError unless they are whole and belong together."""
     path = Path(path)
+    if is_checkpoint(path):
+        help = (f"give the text first: `compile MODEL.trtnet {path.name}` makes an engine of both",)
+        raise UsageError(Diagnostic(f"`{path}` is a checkpoint, not an engine", help=help))
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -138,8 +144,9 @@ class Engine:
         """The engine in a file, by its own runtime unless another is named; its manifest lies beside it."""
         return cls(*read_engine(path), runtime, path, plugins)
 
-    def __call__(self, /, **arrays: Any) -> Result:
+    def __call__(self, /, *given: Any, **arrays: Any) -> Result:
         """Run once and wait. Arrays are by input name; GPU arrays are read in place."""
+        require_named(self.manifest, given)
         with self.own_context() as context:
             return context.run(arrays)
 
@@ -192,8 +199,9 @@ class Context:
         """The ``IExecutionContext``. Keep no reference to it: it must be let go of on the engine's GPU."""
         return self._held.raw
 
-    def __call__(self, /, *, stream: int | None = None, **arrays: Any) -> Result:
+    def __call__(self, /, *given: Any, stream: int | None = None, **arrays: Any) -> Result:
         """:meth:`run` with the arrays by name; an input called ``stream`` can be given to that only."""
+        require_named(self.manifest, given)
         return self.run(arrays, stream)
 
     def run(self, arrays: Mapping[str, Any], stream: int | None = None) -> Result:
@@ -321,8 +329,9 @@ class GraphContext:
         with self.context.device.current():
             self._graph.launch(self.stream.handle if stream is None else stream)
 
-    def __call__(self, /, **arrays: Any) -> Result:
+    def __call__(self, /, *given: Any, **arrays: Any) -> Result:
         """Copy the inputs in, run and wait; the outputs are copied out as numpy, or lie in ``outputs``."""
+        require_named(self.context.manifest, given)
         with self.context.device.current():
             return self._run(arrays)
 
@@ -352,6 +361,7 @@ def check_arrays(
 
     The values of arrays on the GPU are not looked at: that would make the call wait for them.
     """
+    require_mapping(manifest, arrays)
     check_names(manifest, arrays)
     names = [binding.name for binding in manifest.inputs]
     views = {name: view(name, arrays[name], stream, device) for name in names}

@@ -377,7 +377,7 @@ class TreeBuilder(ExpressionBuilder):
         return nodes(children)
 
     def list_parameters(self, *children: Any) -> tuple[tree.Parameter, ...]:
-        """The parameters; those behind a `*` say so."""
+        """The parameters; those after a `*` say so."""
         found: list[tree.Parameter] = []
         by_name = False
         for child in children:

@@ -2,7 +2,7 @@
 
 A statement is a :data:`TokenSequence` of tokens and brackets. It stays on one line where it fits. A pipe
 breaks before ``->``, its arrows one below the other; the items of a bracket stand on a line of their own
-where they fit on one, else, and where the author wrote a comma behind the last, each on its own::
+where they fit on one, else, and where the author wrote a comma after the last, each on its own::
 
     x = image -> conv1: Conv2d(64, 7, stride = 2) -> relu
               -> head: Head(
@@ -70,9 +70,9 @@ class Bracket:
     applied: bool
     """whether it calls or indexes what stands before it"""
     is_table: bool = False
-    """of short arguments or tuples of constants: many to a line, and no comma behind the last"""
+    """of short arguments or tuples of constants: many to a line, and no comma after the last"""
     ends_in_comma: bool = False
-    """whether the author wrote a comma behind the last item"""
+    """whether the author wrote a comma after the last item"""
     width: int = 0
     flat: bool = True
 
@@ -141,7 +141,7 @@ class Writer:
         self.lines[-1].comment = text
 
     def text(self) -> str:
-        """The lines, with neighbouring comments behind code one below the other."""
+        """The lines, with neighbouring comments after code one below the other."""
         columns: dict[int, int] = {}
         for number, line in enumerate(self.lines):
             if line.code and line.comment:

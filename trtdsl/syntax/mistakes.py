@@ -255,7 +255,7 @@ def _string_prefix(stuck: Stuck) -> Diagnostic | None:
 
 
 def _star(stuck: Stuck) -> Diagnostic | None:
-    """``*args`` and ``**kwargs``, or nothing behind a ``*`` in a list of parameters."""
+    """``*args`` and ``**kwargs``, or nothing after a ``*`` in a list of parameters."""
     doubled = stuck.kind() == "POWER" and "TIMES" in stuck.expected and "NAME" in stuck.expected
     single = stuck.kind(-1) == "TIMES" and stuck.expected == frozenset(("COMMA",))
     if not doubled and not single:

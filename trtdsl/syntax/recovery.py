@@ -26,7 +26,7 @@ class Recovery:
         self.found = stumble(source, text, error, start)
         stuck = self.found.stuck
         self.diagnostic = explain(stuck)
-        # Where a file, or a whole section, is taken for a map, nothing behind its beginning fits.
+        # Where a file, or a whole section, is taken for a map, nothing after its beginning fits.
         other = start == "weights_map" and stuck.kind() in ("WEIGHTS", "MODEL", "BLOCK", "DEF", "IMPORT")
         self.ended = stuck.kind() == END or other
 

@@ -19,6 +19,14 @@ _IMPORTED = {".py": "Python", ".onnx": "an ONNX model", ".pt2": "an exported pro
 """What a file of another kind holds that can be imported."""
 
 
+_CHECKPOINTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".npz")
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file's name is that of a checkpoint."""
+    return path.suffix in _CHECKPOINTS or path.name.endswith(".safetensors.index.json")
+
+
 def read_source(path: Path, name: str) -> str:
     """A `.trtnet` file's text; raises UsageError for a path that leads to no file."""
     try:
@@ -33,6 +41,9 @@ def read_source(path: Path, name: str) -> str:
     if path.suffix in _IMPORTED:
         text = f"`{name}` is {_IMPORTED[path.suffix]}, not a text of the language"
         raise UsageError(Diagnostic(text, help=_importing(f"{name}:NAME" if path.suffix == ".py" else name)))
+    if is_checkpoint(path):
+        text = f"`{name}` is a checkpoint, not a text of the language"
+        raise UsageError(Diagnostic(text, help=("the text comes first, its checkpoint after it",)))
     if len(data) > MOST_BYTES:
         text = f"cannot read `{name}`: it is longer than {MOST_BYTES // 2**20} MiB"
         raise DiagnosticError(Diagnostic(text))

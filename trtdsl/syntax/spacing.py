@@ -55,7 +55,7 @@ def sequence_of(tokens: list[Token]) -> TokenSequence:
 
 
 def _without_empty_calls(tokens: list[Token]) -> list[Token]:
-    """A stage ``f()`` is written ``f``, and ``model m()`` so too; comments of the brackets move behind the
+    """A stage ``f()`` is written ``f``, and ``model m()`` so too; comments of the brackets move after the
     name, or above what follows."""
     kept: list[Token] = []
     moved: list[str] = []
@@ -169,7 +169,7 @@ class _Reader:
         bracket.is_table = _is_table(bracket)
         bracket.fills = bracket.fills or bracket.is_table
         close(bracket)
-        # Many short arguments too stand several to a line, unless the author wrote a comma behind the last.
+        # Many short arguments too stand several to a line, unless the author wrote a comma after the last.
         if applied and bracket.comma == "broken" and not bracket.ends_in_comma:
             bracket.fills = bracket.is_table = all(_is_short(item) for item in bracket.items)
         return bracket
@@ -181,7 +181,7 @@ def _is_short(item: Item) -> bool:
 
 
 def _is_table(bracket: Bracket) -> bool:
-    """Whether it lists tuples of constants or names, with no comma behind the last."""
+    """Whether it lists tuples of constants or names, with no comma after the last."""
     rows = [item.sequence[0] for item in bracket.items if len(item.sequence) == 1]
     if bracket.applied or bracket.ends_in_comma or len(rows) < max(len(bracket.items), 2):
         return False
@@ -202,7 +202,7 @@ def _loops(bracket: Bracket) -> bool:
 
 
 def take_comments_after(sequence: TokenSequence) -> list[str]:
-    """The comments behind the last token, which loses them."""
+    """The comments after the last token, which loses them."""
     last = sequence[-1]
     token = last if isinstance(last, Token) else last.closing
     comments, token.trailing = token.trailing, []

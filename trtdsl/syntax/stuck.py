@@ -17,7 +17,7 @@ from trtdsl.syntax.grammar import END, Start, language
 from trtdsl.syntax.tokens import Tokens, listed, scan
 
 MOST_LOOKED_AT = 20_000
-"""Tokens behind a mistake among which the next statement is looked for."""
+"""Tokens after a mistake among which the next statement is looked for."""
 
 _GOES_ON = {
     *("PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "MODULO", "MATMUL", "POWER", "AND", "OR"),

@@ -333,7 +333,7 @@ class Import(Node, frozen=True):
 class Parameter(Node, frozen=True):
     """A parameter of a block's configuration, a def or a model; ``default`` None means required.
 
-    ``by_name`` is told of those behind a `*`, which are not given by position.
+    ``by_name`` is told of those after a `*`, which are not given by position.
     """
 
     name: Name

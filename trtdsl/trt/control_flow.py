@@ -200,7 +200,7 @@ class ControlFlowNetwork(Network):
         """What an iteration emits, put together; ``moves`` says whether the elements have a part in it.
 
         What no iterator has a part in TensorRT puts together along the first dimension only, and not in
-        reverse ("No scan input/output tensor to derive shape"): the rest is done behind the loop.
+        reverse ("No scan input/output tensor to derive shape"): the rest is done after the loop.
         """
         x, dim = each.tensor, each.dim
         kind = self.enum(f"LoopOutput.{'REVERSE' if each.reverse and moves else 'CONCATENATE'}")

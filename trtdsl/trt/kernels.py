@@ -113,7 +113,7 @@ def _kernel(entry: str) -> Kernel:
 
 
 def _list(entry: str, key: str) -> str:
-    """What stands in the brackets behind a word, which may hold further ones."""
+    """What stands in the brackets after a word, which may hold further ones."""
     start = entry.find(f", {key}: [")
     if start < 0:
         return ""

@@ -8,13 +8,26 @@ from typing import Any, NamedTuple
 
 from trtdsl.ops.lowering import Tensor
 from trtdsl.trt.facts import Facts
+from trtdsl.types import DType
 
 
 class Lacking(NamedTuple):
-    """Why, to be read behind the release's name, and what to do instead."""
+    """Why, to be read after the release's name, and what to do instead."""
 
     message: str
     help: str
+
+
+def instead_of(dtype: DType) -> str:
+    """What to do where a release does not have a type."""
+    if dtype is DType.BFLOAT16:
+        return (
+            "TensorRT 10 and later have it; for this one give `--precision float16`, or state float16 or "
+            "float32 in the text and give `--weights-dtype model`"
+        )
+    if dtype.is_floating:
+        return "TensorRT 10 and later have it; for this one quantise to int8, or compute in float16"
+    return "convert to int32 first: `to(x, int32)`"
 
 
 def lacks(facts: Facts, layer: str, members: Iterable[str], arguments: Sequence[Any]) -> Lacking | None:

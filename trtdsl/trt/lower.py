@@ -29,7 +29,7 @@ class LoweredNetwork:
     """A TensorRT network and what it was made of. Holds the weight buffers that the network points into.
 
     ``weights`` are the arrays of each layer by slot (``kernel``, ``bias``, ``weights`` of a constant),
-    ``nodes`` the graph node behind each layer, both by the layer's name; ``tensors`` is what each value of
+    ``nodes`` the graph node after each layer, both by the layer's name; ``tensors`` is what each value of
     the graph became. Of a ``mixed`` network TensorRT may compute float32 in float16.
     """
 

@@ -22,7 +22,7 @@ from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.control_flow import ADDED_BY, ControlFlowNetwork
 from trtdsl.trt.dialect import QUANTISING, Dialect
 from trtdsl.trt.facts import Facts
-from trtdsl.trt.lacks import lacks
+from trtdsl.trt.lacks import instead_of, lacks
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
 from trtdsl.trt.plugins import PLUGINS, PluginNetwork
 from trtdsl.trt.readback import agrees, took
@@ -259,7 +259,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         """TensorRT's DataType, of what a kind of layer makes; refused where this release lacks it."""
         found = self.dialect.data_types.get(dtype)
         if found is None:
-            raise self.refused(f"{self.dialect} does not support {dtype}", "cast to another type first")
+            raise self.refused(f"{self.dialect} does not support {dtype}", instead_of(dtype))
         if not self.facts.computes(dtype) and kind not in QUANTISING:
             raise self.refused(
                 f"{self.dialect} supports {dtype} for quantised values only", "use int32 instead"

@@ -26,7 +26,7 @@ from trtdsl.types.dim import (
     symbol,
     symbols,
 )
-from trtdsl.types.dtype import PRECISIONS, DType
+from trtdsl.types.dtype import OTHER_NAMES, PRECISIONS, DType
 from trtdsl.types.evaluation import evaluate, evaluate_shape
 from trtdsl.types.packing import packed, unpacked
 from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
@@ -36,6 +36,7 @@ from trtdsl.types.value_range import ValueRange
 
 __all__ = [
     "LARGEST_DIM",
+    "OTHER_NAMES",
     "PRECISIONS",
     "Atom",
     "DType",

@@ -144,3 +144,17 @@ _LARGEST = {
     DType.FLOAT4: 7.0,
 }
 """The largest float64 that rounds to a finite number of each; to the narrow two by way of float32."""
+
+
+OTHER_NAMES = {
+    **dict.fromkeys(("float", "f32", "fp32", "Float32"), "float32"),
+    **dict.fromkeys(("half", "f16", "fp16"), "float16"),
+    **dict.fromkeys(("bf16", "bfloat"), "bfloat16"),
+    **dict.fromkeys(("float8", "fp8", "f8", "float8_e4m3"), "float8_e4m3fn"),
+    **dict.fromkeys(("long", "i64"), "int64"),
+    **dict.fromkeys(("int", "i32"), "int32"),
+    **dict.fromkeys(("char", "i8"), "int8"),
+    **dict.fromkeys(("byte", "u8"), "uint8"),
+    **dict.fromkeys(("boolean", "i1"), "bool"),
+}
+"""Other names of dtypes, in PyTorch and elsewhere."""

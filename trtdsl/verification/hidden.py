@@ -42,7 +42,7 @@ def hidden_error(found: Array, expected: Array, noise: float) -> float:
 
 
 def _axes(rank: int) -> Iterator[int]:
-    """Where channels may be: behind the batch, as images have them, or at the end, as sequences do."""
+    """Where channels may be: after the batch, as images have them, or at the end, as sequences do."""
     if rank > 1:
         yield 1
     if rank > 2:

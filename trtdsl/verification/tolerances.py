@@ -18,7 +18,7 @@ TOLERANCES: Mapping[Floats, float] = {"float32": 1e-4, "float64": 1e-6}
 to their own float32 once, 6e-8."""
 
 ROUNDED_TOLERANCES: Mapping[DType, float] = {DType.FLOAT16: 2e-3, DType.BFLOAT16: 1.6e-2}
-"""Relative L2 error on the CPU of a model with weights of these dtypes, and behind what the network rounds to
+"""Relative L2 error on the CPU of a model with weights of these dtypes, and after what the network rounds to
 one of them, if that is more. Folding rounds weights to their own dtype once more, by 5e-4 at most in float16
 and 4e-3 in bfloat16; after up to 155 layers with BatchNorm, in torchvision's ResNets and DenseNet-121, 1.2e-3
 and 1.1e-2 were seen. A cast rounds by as much, and to the other neighbour where both sides are a little

@@ -1,7 +1,7 @@
 """Which operators a comparison cannot see.
 
 In: a graph that agreed with its reference, and the values that were compared.  Out: the operators whose
-results could be wrong throughout without a compared value changing by more than the tolerance, as behind a
+results could be wrong throughout without a compared value changing by more than the tolerance, as after a
 head that is 0, in a branch that is scaled by 1e-6, or below an offset of 1e6.
 
 The graph is run in PyTorch, and how much the compared values depend on each other one is what autograd says.

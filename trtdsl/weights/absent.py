@@ -3,7 +3,7 @@
 In: a graph and a checkpoint that do not fit.  Out: guesses at what a key is called there, and advice::
 
     the checkpoint has none of the 62 keys of model `resnet18`, such as `conv1.weight`
-      = help: all of them are there behind `model.`: `--weights-prefix model.`, in Python `prefix = "model."`
+      = help: all of them are there below `model.`: `--weights-prefix model.`, in Python `prefix = "model."`
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Absent:
 
 
 def prefix_help(wanted: Sequence[str], weights: Mapping[str, Any]) -> tuple[str, ...]:
-    """Advice to strip the prefix behind which more of these keys are than at the top, and most of all."""
+    """Advice to strip the prefix after which more of these keys are than at the top, and most of all."""
 
     def behind(prefix: str) -> int:
         return sum(prefix + key in weights for key in wanted)
@@ -115,7 +115,7 @@ def prefix_help(wanted: Sequence[str], weights: Mapping[str, Any]) -> tuple[str,
     which = "all of them are" if found == count else f"{found} of the model's {count} keys are"
     best = printable(best)
     spelled = f'`--weights-prefix {best}`, in Python `prefix = "{best}"`'
-    return (f"{which} there behind `{best}`: {spelled}",)
+    return (f"{which} there below `{best}`: {spelled}",)
 
 
 def unread(weights: Mapping[str, Any], read: Collection[str], owner: str) -> tuple[Diagnostic, ...]:

@@ -42,7 +42,7 @@ class Entry(Protocol):
 
 
 Parts: TypeAlias = Mapping[str, Entry]
-"""A layer's entries, by what stands behind its label."""
+"""A layer's entries, by what stands after its label."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     <8 bytes: length> {"fc.weight": {"dtype": "F32", "shape": [10, 128], "data_offsets": [0, 5120]}, …} …
 
-The format's own library checks the file (lengths agree with shapes, no overlap, no hole, nothing behind the
+The format's own library checks the file (lengths agree with shapes, no overlap, no hole, nothing after the
 last tensor); the header's offsets say where the data is in the map. The library is not asked for the data:
 it would copy it, and has no float8 for numpy.
 """

@@ -24,7 +24,7 @@ from trtdsl.weights.file import Malformed, listing, quote
 from trtdsl.weights.torch_objects import Name, Opaque, build, is_known
 
 Meaning = Callable[["Machine", Any], None]
-"""What an instruction does, given the argument that stands behind it in the pickle."""
+"""What an instruction does, given the argument that stands after it in the pickle."""
 
 _MEANINGS: dict[str, Meaning] = {}
 _NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
@@ -88,7 +88,7 @@ class Machine:
 
 
 def _garbled(stream: BytesIO | mmap.mmap, begin: int, last: int | None) -> Malformed:
-    """What is wrong with the instruction behind the ``last`` that could be read, or with the first."""
+    """What is wrong with the instruction after the ``last`` that could be read, or with the first."""
     stream.seek(begin if last is None else last)
     if last is not None:
         next(pickletools.genops(stream))  # pyright: ignore[reportArgumentType]

@@ -137,5 +137,5 @@ def test_sizes_outside_of_the_profiles(net: Net, bound: Graph) -> None:
     engine = dataclasses.replace(
         engine_of(graph_of(TEXT.replace("2 .. 4", "2 .. 3"), state(net))), compute=never
     )
-    with pytest.raises(UsageError, match="the engine does not accept image = 4x3x8x8"):
+    with pytest.raises(UsageError, match="the model does not accept image = 4x3x8x8"):
         trtdsl.verify(bound, None, net, engine=engine, at="max")

@@ -62,7 +62,7 @@ def test_what_is_wrong_is_said_before_a_gpu_is_asked_for(
     assert "it is of the model `net`, not of `other`" in capsys.readouterr().err
     (engine.parent / "net.trtnet").write_text(TEXT.replace("2 .. 4", "2 .. 9"))
     assert command("net.trtnet", "--onnx", "no.onnx", "--engine", "net.engine", "--at", "max") == 2
-    assert "the engine does not accept image = 9x3x8x8" in capsys.readouterr().err
+    assert "the model does not accept image = 9x3x8x8" in capsys.readouterr().err
 
 
 def test_a_broken_engine(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
