@@ -99,7 +99,10 @@ def test_shapes_that_do_not_fit(shape: tuple[int, ...], reason: str) -> None:
 
 def test_a_size_that_is_computed_from_another() -> None:
     (message,) = mistakes(boxes=np.zeros((9, 4), "f2"))
-    assert message == "input `boxes` is float16[2 * N, 4], but the array is 9x4: `2 * N` is 8"
+    assert (
+        message
+        == "input `boxes` is float16[2 * N, 4], but the array is 9x4: dimension 0, `2 * N`, must be 8, not 9"
+    )
 
 
 def test_a_size_of_zero_by_which_others_are_divided() -> None:
