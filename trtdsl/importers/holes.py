@@ -129,7 +129,7 @@ def constant_of(expression: Expression) -> tuple[bool, Hole]:
 
 
 def skeleton(item: Item, number: Callable[[str], object], holes: list[Hole]) -> Skeleton:
-    """The item's skeleton; its compile-time values are put after ``holes``."""
+    """The item's skeleton; its compile-time values are put behind ``holes``."""
     match item:
         case Statement():
             shape = _expression(item.expression, number, holes)
