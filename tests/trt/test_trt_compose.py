@@ -56,6 +56,17 @@ def test_tests_for_nan_and_infinity(call: str, x: torch.Tensor) -> None:
     require_pytorchs_values(model(call, x), x)
 
 
+TIES = torch.tensor([[3, 2**24 + 1, 2**24, 2**24 + 1], [-5, -7, -(2**24) - 1, -(2**24)]])
+
+
+@pytest.mark.parametrize(
+    "call", ["argmax(x, 1)", "argmin(x, 1)", "argmax(x, 0, true)", "argmax(x)", "argmin(x, -1, true)"]
+)
+@pytest.mark.parametrize("x", [TIES, TIES.int()], ids=type_of)
+def test_places_of_integers_that_floating_point_cannot_tell_apart(call: str, x: torch.Tensor) -> None:
+    require_pytorchs_values(model(call, x), x)
+
+
 @pytest.mark.parametrize("call", ["neg(x)", "abs(x)", "sign(x)", "relu(x)"])
 @pytest.mark.parametrize("x", [INTEGERS, INTEGERS.long(), INTEGERS[0], INTEGERS[:0], SPECIAL], ids=type_of)
 def test_signs(call: str, x: torch.Tensor) -> None:

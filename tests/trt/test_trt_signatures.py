@@ -156,7 +156,7 @@ def test_models_use_what_the_release_has(entry: Entry, release: str) -> None:
     dialect = RecordingDialect(facts(release))
     lower(graph, dialect)
     assert problems(release, dialect) == []
-    lower(convert_precision(DType.FLOAT16)(graph), dialect)
+    lower(in_precision(graph, DType.FLOAT16, None).graph, dialect)
     assert problems(release, dialect) == []
     pins = {use.member for use in dialect.uses} & {"precision", "set_output_type"}
     assert bool(pins) == (not dialect.facts.strongly_typed)

@@ -14,6 +14,7 @@ import msgspec
 from trtdsl.importers.sketch import (
     Apply,
     Branch,
+    Choice,
     Cut,
     Expression,
     Infix,
@@ -185,6 +186,9 @@ def _expression(expression: Expression, number: Callable[[str], object], holes: 
         case Items():
             inner = tuple(_expression(each, number, holes) for each in expression.items)
             return "items", expression.brackets, inner
+        case Choice(condition, then, otherwise):
+            sides = (_expression(then, number, holes), _expression(otherwise, number, holes))
+            return "choice", condition, *sides
         case Text(text):
             return "text", text
         case Literal():
@@ -229,6 +233,8 @@ def _filled(expression: Expression, values: Iterator[Expression]) -> Expression:
             return Cut(*(None if each is None else _filled(each, values) for each in parts))
         case Items():
             return Items(tuple(_filled(each, values) for each in expression.items), expression.brackets)
+        case Choice(condition, then, otherwise):
+            return Choice(condition, _filled(then, values), _filled(otherwise, values))
         case _:
             return expression
 
@@ -301,6 +307,9 @@ def _roles(expression: Expression, role: str, found: list[str]) -> None:
             ):
                 if each is not None:
                     _roles(each, name, found)
+        case Choice():
+            for each in (expression.then, expression.otherwise):
+                _roles(each, role, found)
         case Items():
             for each in expression.items:
                 _roles(each, role, found)

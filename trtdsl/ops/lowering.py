@@ -203,6 +203,10 @@ class Network(ABC):
         """Whether this TensorRT has a layer: ``net.has("normalization_v2")``."""
 
     @abstractmethod
+    def takes(self, operation: str, dtype: DType) -> bool:
+        """Whether it has an operation for numbers of a type: ``net.takes("TopKOperation.MAX", INT32)``."""
+
+    @abstractmethod
     def constant(self, array: Array) -> Tensor:
         """A constant; its dtype is the array's (int64 and bfloat16 included)."""
 

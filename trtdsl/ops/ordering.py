@@ -195,7 +195,13 @@ class ArgExtremum(Function, abstract=True):
         x = net.cast(input, numeric(input.dtype))
         x = net.reshape(x, (x.type.size,)) if self.dim is None else x
         axis = 0 if self.dim is None else wrap_dim(self.dim, input.rank)
-        _, indices = top(net, x, 1, axis, self.largest)
+        operation = "MAX" if self.largest else "MIN"
+        if x.rank and not net.takes(f"TopKOperation.{operation}", x.dtype):
+            # The first of those that equal the extreme element, 1 among 0: exact for every integer.
+            found = net.elementwise("EQUAL", x, net.reduce(operation, x, [axis], True))
+            _, indices = top(net, net.cast(found, DType.FLOAT32), 1, axis, True)
+        else:
+            _, indices = top(net, x, 1, axis, self.largest)
         return net.reshape(indices, net.result.shape)
 
 
@@ -208,6 +214,7 @@ class Argmax(ArgExtremum):
         "argmax(dim = 1, keepdim = true)(float32[N, 5, H, W]) -> int64[N, 1, H, W]",
         "argmax()(float32[N, 8]) -> int64[]",
         "argmax(dim = -1)(float32[S]) -> int64[]",
+        "argmax(dim = 1)(int64[N, S]) -> int64[N]",
     )
 
 

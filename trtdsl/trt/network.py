@@ -252,6 +252,9 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
     def has(self, layer: str) -> bool:
         return self.dialect.has(layer)
 
+    def takes(self, operation: str, dtype: DType) -> bool:
+        return self.dialect.facts.takes(operation, dtype)
+
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
 
