@@ -57,6 +57,9 @@ class Listing(NetworkTarget):
     def has(self, layer: str) -> bool:
         return True
 
+    def takes(self, operation: str, dtype: DType) -> bool:
+        return True
+
     def add(
         self,
         layer: str,

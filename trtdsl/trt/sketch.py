@@ -65,6 +65,9 @@ class SketchNetwork(ComposingNetwork, NetworkTarget):
     def has(self, layer: str) -> bool:
         return layer in self._facts.layers
 
+    def takes(self, operation: str, dtype: DType) -> bool:
+        return self._facts.takes(operation, dtype)
+
     def add(
         self,
         layer: str,
