@@ -184,3 +184,28 @@ class CastsInside(nn.Module):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y, _ = self.rnn(x)
         return y
+
+
+class PaddedToWindows(nn.Module):
+    """Of whose sizes torch asks for ones below the range that is given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        count, size, width = x.shape
+        more = (7 - size % 7) % 7
+        padded = nn.functional.pad(x, (0, 0, 0, more)).view(count, (size + more) // 7, 7, width)
+        return x + padded.cumsum(2).reshape(count, size + more, width)[:, :size]
+
+
+class ModuloOfSizes(nn.Module):
+    """Divides by a size that may be zero, for a batch of one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(x.shape[1] % (x.shape[0] - 1) + 1) + x[0, 0]
+
+
+class Pyramid(nn.Module):
+    """One operation is refused; the other reads sizes that no operand of it has."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = nn.functional.adaptive_avg_pool2d(x, 2)
+        return nn.functional.interpolate(pooled, x.shape[-2:])

@@ -35,14 +35,14 @@ class Sizes:
         expression = value.node.expr if hasattr(value, "node") else value
         try:
             return self._expression(expression)
-        except Unwritable as error:
+        except (Unwritable, ZeroDivisionError) as error:
             raise Unwritable(self._named(expression)) from error
 
     def number(self, value: Any, operate: Operate) -> Argument:
         """A SymFloat as what operations make of sizes."""
         try:
             return computed(value.node.expr, self._expression, operate)
-        except (NotOfSizes, Unwritable) as error:
+        except (NotOfSizes, Unwritable, ZeroDivisionError) as error:
             raise Unwritable(self._named(value.node.expr)) from error
 
     def is_of_sizes(self, value: Any) -> bool:

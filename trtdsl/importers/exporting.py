@@ -210,9 +210,11 @@ def _changes(text: str, dims: Mapping[str, Symbol]) -> dict[str, Symbol]:
         low = max(each.minimum, own.get("min", 0), base.get("min", 0) * step)
         high = min(each.maximum, own.get("max", each.maximum), base.get("max", each.maximum) * step)
         low, high = -(-max(low, 1) // step) * step, high // step * step
+        if low > high:
+            continue
         best = min(max(each.optimum // step * step, low), high)
         changed = Symbol(name, low, best, high, step)
-        if changed != each and low <= high:
+        if changed != each:
             found[name] = changed
     return found
 

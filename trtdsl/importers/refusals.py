@@ -16,7 +16,7 @@ from trtdsl.importers.flat import flat
 from trtdsl.importers.program import Operation, Program, Ref
 from trtdsl.importers.translate import translate
 from trtdsl.importers.write import write
-from trtdsl.types import DType, TensorType, symbol, symbols
+from trtdsl.types import DType, TensorType, symbol
 
 
 def refused(program: Program) -> Iterator[tuple[Operation, str]]:
@@ -35,10 +35,8 @@ def _alone(program: Program, operation: Operation) -> Program:
     results = [value for value in operation.results if value in program.types]
     outputs = tuple((f"output{number}", Ref(value)) for number, value in enumerate(results))
     names = {value: f"operand{number}" for number, value in enumerate(given)}
-    found = {each for type in types.values() for dim in type.shape for each in symbols(dim)}
-    known = tuple(each for each in program.symbols if each in found) or program.symbols
-    for each in known:
-        # Of ``H // 4`` alone nobody knows what H is.
+    for each in program.symbols:
+        # Of ``H // 4`` alone nobody knows what H is, and an argument may be a size that no operand has.
         dim = symbol(each.name, each.minimum, each.optimum, each.maximum, each.step)
         types[f"size of {each.name}"] = TensorType(DType.FLOAT32, (dim,))
         names[f"size of {each.name}"] = f"size_{each.name}"
@@ -49,7 +47,6 @@ def _alone(program: Program, operation: Operation) -> Program:
         outputs=outputs,
         input_names=names,
         values={},
-        symbols=known,
     )
 
 
