@@ -13,6 +13,7 @@ import torch
 
 import trtdsl
 from tests.command import trtdsl as command
+from trtdsl.cli.options import call_arguments
 from trtdsl.diagnostics import RefusedByTensorRT, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.importers.module import import_module
@@ -208,6 +209,22 @@ def test_every_option_of_a_script_is_documented(
     }
     page = (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")
     assert [option for option in sorted(options - {"--help"}) if f"`{option}" not in page] == []
+
+
+def test_a_bare_word_is_a_string_for_python() -> None:
+    """Also where the language has an operator of that name."""
+    given = ("mode=mean", "name=resnet18.a1_in1k", "n=3", "on=true", "off=none", 'quoted="max"', "w=[1, 2]")
+    assert call_arguments(given) == {
+        "mode": "mean",
+        "name": "resnet18.a1_in1k",
+        "n": 3,
+        "on": True,
+        "off": None,
+        "quoted": "max",
+        "w": [1, 2],
+    }
+    with pytest.raises(UsageError, match=r"numbers, strings and lists of them"):
+        call_arguments(["acts=[relu, gelu]"])
 
 
 def test_what_an_import_gives_is_shown_in_a_line() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trtdsl.cli.options import PATH, argument, assignments, command
+from trtdsl.cli.options import PATH, argument, call_arguments, command
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.output import require_writable, show_size
 
@@ -104,7 +104,7 @@ def import_(
         source,
         split_pairs(inputs, "--input", "x=float32[N, 3, 224, 224]"),
         split_pairs(dims, "--dim", "N=1..8..64"),
-        assignments(arguments, "--arg"),
+        call_arguments(arguments),
         weights,
         name,
     )
