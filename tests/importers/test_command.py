@@ -46,7 +46,7 @@ def test_files_are_written_checked_and_verified(capsys: pytest.CaptureFixture[st
     lines = capsys.readouterr().err.splitlines()
     count = len(Path("words.trtnet").read_text().splitlines())
     assert lines[0] == f"wrote words.trtnet: {count} lines, 14 weights"
-    assert lines[1] == "wrote words.constants.safetensors: 1 constant, 0.0 MB"
+    assert lines[1] == "wrote words.constants.safetensors: 1 constant, 2.0 kB"
     assert lines[2].startswith(f"equal to {WORDS[0]}: float32 at N = 3, S = ")
     assert "; float64 at N = 1, S = 2, relative error " in lines[2]
     assert lines[3] == "go on with: trtdsl compile words.trtnet weights.pth words.constants.safetensors"

@@ -106,7 +106,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ({"precision": "int9"}, "the precision is `int9`: choose one of float32, .*, int8, float8"),
+        (
+            {"precision": "int9"},
+            r"`int9`, did you mean `int4` or `int8`\?\n.*choose one of float32, .*, int8, float8",
+        ),
         ({"around": "int8"}, "`--around` is `int8`: choose one of float32, float16, bfloat16"),
         ({"keep": {"int8": ["a"]}}, "the type of `--keep` is `int8`: choose one of float32"),
         ({"allow": {"float8": ["a"]}}, "allows nothing where the precision is int8"),

@@ -307,9 +307,10 @@ def test_a_picture_that_is_none(engine: Path) -> None:
 
 @pytest.mark.parametrize("call", [Engine.__call__, GraphContext.__call__], ids=["engine", "graph"])
 def test_an_input_may_have_any_name(call: Any) -> None:
-    """``self`` too: nothing but the engine itself stands in the way, and that by position."""
-    first, rest = inspect.signature(call).parameters.values()
-    assert (first.kind, rest.kind) == (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_KEYWORD)
+    """``self`` too: neither the engine nor what is given by position, to be refused, is in the way."""
+    kinds = [parameter.kind for parameter in inspect.signature(call).parameters.values()]
+    kind = inspect.Parameter
+    assert kinds == [kind.POSITIONAL_ONLY, kind.VAR_POSITIONAL, kind.VAR_KEYWORD]
 
 
 def test_a_picture_is_no_mask(engine: Path) -> None:
