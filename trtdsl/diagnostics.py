@@ -14,7 +14,7 @@ from __future__ import annotations
 import bisect
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -222,9 +222,14 @@ _CUTOFF = 0.7
 _MOST_GUESSES = 3
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``, did you mean `x`?`` with the nearest known words, or nothing."""
-    found = [f"`{name}`" for name in _nearest(word, known, _CUTOFF)]
+def did_you_mean(word: str, known: Iterable[str], others: Mapping[str, str] = {}) -> str:
+    """``, did you mean `x`?`` with the nearest known words, or nothing.
+
+    ``others`` are names that a known word has elsewhere, in capitals or not.
+    """
+    known = tuple(known)
+    other = others.get(word, others.get(word.lower()))
+    found = [f"`{name}`" for name in ([other] if other in known else _nearest(word, known, _CUTOFF))]
     if not found or len(found) > _MOST_GUESSES:
         return ""
     return f", did you mean {' or '.join([', '.join(found[:-1]), found[-1]] if found[1:] else found)}?"

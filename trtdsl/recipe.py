@@ -275,8 +275,7 @@ def dtype_of(wanted: object, what: str, *, narrow: bool = False) -> DType:
     if found is None or not isinstance(wanted, (str, DType)):
         listed = [name for name in names if name != "fp8"]
         listed += (*WEIGHTS_ONLY, *DYNAMIC) if narrow else ()
-        meant = OTHER_NAMES.get(str(wanted).lower())
-        guess = f", did you mean `{meant}`?" if meant in listed else did_you_mean(str(wanted), listed)
+        guess = did_you_mean(str(wanted), listed, OTHER_NAMES)
         help = (f"choose one of {', '.join(listed)}",)
         if not guess:
             raise UsageError(Diagnostic(f"{what} `{wanted}`: {help[0]}"))

@@ -168,10 +168,7 @@ def dtype_named(name: tree.Name) -> DType:
     known = {str(dtype): dtype for dtype in DType}
     if name.text in known:
         return known[name.text]
-    other = OTHER_NAMES.get(name.text)
-    guess = f", did you mean `{other}`?" if other else did_you_mean(name.text, known)
-    if name.text in _NO_DTYPES:
-        guess = ""
+    guess = "" if name.text in _NO_DTYPES else did_you_mean(name.text, known, OTHER_NAMES)
     help = "" if guess else f"the dtypes are {', '.join(known)}"
     raise mistake(f"unknown dtype `{name.text}`{guess}", name.span, "", help)
 
