@@ -1,7 +1,7 @@
 """What the command line imports.
 
-In: ``torchvision.models:resnet18``, ``model.py:Net``, ``model.pt2`` or ``model.onnx``, and what stands after
-the options.  Out: an :class:`~trtdsl.importers.module.Imported` and the module that it is of.
+In: ``torchvision.models:resnet18``, ``model.py:Net``, ``model.pt2`` or ``model.onnx``, and what
+the options say.  Out: an :class:`~trtdsl.importers.module.Imported` and the module that it is of.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from trtdsl.importers.constructed import Constructed, recording
 from trtdsl.importers.inputs import Inputs, read_inputs
 from trtdsl.importers.module import Imported, checked_import, import_exported, name_of
 from trtdsl.importers.onnx_import import import_onnx
+from trtdsl.syntax.source import is_checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,7 +97,7 @@ def open_source(
         _require_file(source)
         exported = _load_exported(source)
         return Opened(source, name or Path(source).stem, exported.module(), exported, dims=dims)
-    if Path(source).suffix in _CHECKPOINTS:
+    if is_checkpoint(Path(source)):
         raise UsageError(_of_weights(source))
     found = object_at(source)
     with recording() as constructed:
@@ -111,9 +112,6 @@ def open_source(
     called = attribute if attribute.islower() else name_of(module)
     read = read_inputs(inputs, dims)
     return Opened(source, name or called, module.eval(), inputs=read, constructed=constructed)
-
-
-_CHECKPOINTS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
 
 
 def _of_weights(source: str) -> Diagnostic:
