@@ -12,9 +12,14 @@ from fnmatch import fnmatchcase
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 
 
+def components(label: str) -> Sequence[str]:
+    """The labels that one was put together of, in the order in which they compute; itself where of none."""
+    return label.split("+")
+
+
 def parts(label: str) -> Sequence[str]:
     """A label, and those that it was put together of."""
-    return tuple(dict.fromkeys((label, *label.split("+"))))
+    return tuple(dict.fromkeys((label, *components(label))))
 
 
 def matching(names: Iterable[str], patterns: Sequence[str]) -> str | None:

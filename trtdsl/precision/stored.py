@@ -21,6 +21,7 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph
 from trtdsl.precision.grids import LARGEST
 from trtdsl.precision.histogram import LEVELS
+from trtdsl.precision.labels import components
 from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
 from trtdsl.precision.ranges import LayerRange, Ranges, read_ranges
 from trtdsl.types import DType
@@ -68,7 +69,7 @@ def stored_ranges(path: Path | str, graph: Graph, dtype: DType) -> Ranges:
 
 def lacking(label: str) -> str:
     """Why a layer has no range of a checkpoint."""
-    first, *others = label.split("+")
+    first, *others = components(label)
     return f"the checkpoint has no range of {f'what `{first}` reads' if others else 'it'}"
 
 
@@ -92,7 +93,7 @@ def _of_parts(layer: QuantisableLayer, known: Callable[[str], LayerRange | None]
     """The range that is known at a layer's label, or of what it was put together of."""
     if found := known(layer.label):
         return found
-    first, *others = layer.label.split("+")
+    first, *others = components(layer.label)
     found = known(first)
     if found is None or layer.is_convolution:
         return found

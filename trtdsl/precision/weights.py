@@ -27,6 +27,7 @@ from trtdsl.precision.batches import Batches
 from trtdsl.precision.compensate import compensated
 from trtdsl.precision.equalise import equalise_by
 from trtdsl.precision.grids import Array, Grid, Held, Hold, nearest, numbers_of
+from trtdsl.precision.labels import components
 from trtdsl.precision.layers import QuantisableLayer
 from trtdsl.precision.moments import Moments, moments
 from trtdsl.precision.placement import Policy
@@ -108,7 +109,7 @@ def _stored(checkpoint: Checkpoint, layer: QuantisableLayer, policy: Policy, aro
     """What a checkpoint has of a layer, or of those that it was put together of; else why it has not."""
     weight = layer.weight
     entries = [
-        packed_entry(checkpoint, f"{part}.weight", weight.type.dtype) for part in layer.label.split("+")
+        packed_entry(checkpoint, f"{part}.weight", weight.type.dtype) for part in components(layer.label)
     ]
     packed = [entry.packed() for entry in entries if entry]
     if len(packed) < len(entries):
