@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trtdsl.importers.canonical import Call, Expression, Results, Unclear, rounded, rule
-from trtdsl.importers.core_aten import are_in_order
+from trtdsl.importers.core_aten import are_in_order, run_of
 from trtdsl.importers.program import Ref
 from trtdsl.types import Dim, DType, TensorType, product
 
@@ -258,9 +258,8 @@ def _first(places: Expression) -> Dim | None:
         return places.operands[0]
     if places.name != "constant" or len(places.shape) != 1:
         return None
-    array = np.frombuffer(places.operands, places.type.dtype.numpy)
-    is_row = (array == array[0] + np.arange(array.size)).all() and array[0] >= 0
-    return int(array[0]) if is_row else None
+    run = run_of(np.frombuffer(places.operands, places.type.dtype.numpy))
+    return run and run[0]
 
 
 @rule("roll")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from trtdsl.importers.program import Argument, Operation, Program, Ref, refs
 from trtdsl.types import Dim, product
@@ -142,6 +143,14 @@ class _Layers:
     def _shape(self, argument: Argument) -> tuple[Dim, ...]:
         assert isinstance(argument, Ref)
         return self._program.types[argument.value].shape
+
+
+def run_of(array: Any) -> tuple[int, int] | None:
+    """Where indices that follow each other begin, and end; None for others."""
+    if array.ndim != 1 or array.size == 0 or array[0] < 0:
+        return None
+    first = int(array[0])
+    return (first, first + array.size) if (array == np.arange(first, first + array.size)).all() else None
 
 
 def are_in_order(sizes: Sequence[Dim], strides: Sequence[Dim]) -> bool:

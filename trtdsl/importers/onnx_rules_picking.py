@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from trtdsl.importers.core_aten import run_of
 from trtdsl.importers.onnx_node import Known, Node, Value, dtype_of, rule
 from trtdsl.importers.onnx_rules_moving import cut
 from trtdsl.importers.program import Argument, Ref
@@ -25,7 +26,7 @@ def _gather(node: Node) -> Ref:
             "embedding", weight=node.weight(0, "weight", label), indices=_positions(node, 1, 0, axis)
         )
     if isinstance(index, Known) and not index.is_symbolic:
-        run = _as_run(index.array)
+        run = run_of(index.array)
         if run is not None:
             return cut(node, node.tensor(0), axis, run[0], run[1], 1)
     indices = _positions(node, 1, 0, axis)
@@ -35,14 +36,6 @@ def _gather(node: Node) -> Ref:
 def _one(index: Known) -> Any:
     (found,) = index.array.reshape(-1).tolist()
     return found
-
-
-def _as_run(array: Any) -> tuple[int, int] | None:
-    """Indices that are one after the other."""
-    if array.ndim != 1 or array.size == 0 or array[0] < 0:
-        return None
-    first = int(array[0])
-    return (first, first + array.size) if (array == np.arange(first, first + array.size)).all() else None
 
 
 def _positions(node: Node, index: int, source: int | Value, axis: int) -> Ref:
