@@ -21,7 +21,7 @@ from trtdsl.options import WeightsDType
 from trtdsl.types import PRECISIONS, DType, TensorType
 from trtdsl.weights.arrays import as_array
 from trtdsl.weights.checkpoint import Checkpoint
-from trtdsl.weights.gptq import gptq_format
+from trtdsl.weights.gptq import GptqFormat
 from trtdsl.weights.packed import CONFIGURED, PackedEntry, packing_of
 from trtdsl.weights.state_dict import WRAPPERS, before_parametrizations
 
@@ -62,7 +62,7 @@ def packed_entry(weights: Given, key: str, dtype: DType) -> PackedEntry | None:
 
     def entry(name: str) -> Entry | None:
         if name == CONFIGURED:
-            return gptq_format(weights.path) if isinstance(weights, Checkpoint) else None
+            return GptqFormat(weights.path) if isinstance(weights, Checkpoint) else None
         return _Stored(weights, label + name) if label + name in weights else None
 
     found = packing_of(entry)

@@ -1,7 +1,8 @@
 """Which version of GPTQ a checkpoint is of, as the configuration in its folder says.
 
 In: the checkpoint's path.  Out: an entry whose value is ``gptq`` or ``gptq_v2``, the word
-``checkpoint_format``; without that word it is the first version (transformers' GPTQConfig).
+``checkpoint_format``; without that word it is the first version (transformers' GPTQConfig). It is empty where
+no configuration is of GPTQ, and the files are looked into when it is read: few checkpoints need it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ FILES = ("quantize_config.json", "config.json")
 
 
 @dataclass(frozen=True)
-class Told:
-    """A text, as an entry of a checkpoint."""
+class GptqFormat:
+    """What the first of the files says that is of GPTQ, as an entry of the checkpoint."""
 
-    text: str
+    checkpoint: Path
     shape: tuple[int, ...] = ()
 
     @property
@@ -30,17 +31,12 @@ class Told:
         return self.read().dtype
 
     def read(self) -> npt.NDArray[Any]:
-        return np.array(self.text)
-
-
-def gptq_format(checkpoint: Path) -> Told | None:
-    """What the first of the files says that is of GPTQ; None where none is."""
-    for name in FILES:
-        config = _read(checkpoint.with_name(name))
-        config = config.get("quantization_config", config)
-        if isinstance(config, dict) and _is_of_gptq(config):
-            return Told(str(config.get("checkpoint_format") or "gptq"))
-    return None
+        for name in FILES:
+            config = _read(self.checkpoint.with_name(name))
+            config = config.get("quantization_config", config)
+            if isinstance(config, dict) and _is_of_gptq(config):
+                return np.array(str(config.get("checkpoint_format") or "gptq"))
+        return np.array("")
 
 
 def _is_of_gptq(config: dict[str, Any]) -> bool:
