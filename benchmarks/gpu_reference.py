@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib
-import importlib.util
 import json
 import re
 import statistics
@@ -32,7 +30,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from zoo_entries import BATCH, EXAMPLES, Entry, EntryError, read_zoo
+from zoo_entries import BATCH, EXAMPLES, Entry, EntryError, load_oracle, read_zoo
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 BATCHES = (1, 8, 32)
@@ -40,18 +38,6 @@ SAMPLES = 64
 """How many inputs to calibrate with."""
 OPSET = 16
 """The newest that TensorRT 8.5's parser reads whole: 17 brings a layer norm that it lacks."""
-
-
-def load_oracle(oracle: str) -> Any:
-    """The callable that ``module:name``, or ``path.py:name`` under ``examples/``, stands for."""
-    module_name, _, name = oracle.partition(":")
-    if not module_name.endswith(".py"):
-        return getattr(importlib.import_module(module_name), name)
-    spec = importlib.util.spec_from_file_location(Path(module_name).stem, EXAMPLES / module_name)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
 
 
 def make_module(entry: Entry, device: str) -> nn.Module:

@@ -11,6 +11,8 @@ trtdsl is not, and the tests, read the file and draw inputs by the same function
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -117,6 +119,18 @@ def read_zoo(path: Path = EXAMPLES / "zoo.json") -> dict[str, Entry]:
             raise EntryError(f"{path.name} has two entries named {entry.name}")
         found[entry.name] = entry
     return found
+
+
+def load_oracle(oracle: str) -> Any:
+    """The callable that ``module:name``, or ``path.py:name`` under ``examples/``, stands for."""
+    module_name, _, name = oracle.partition(":")
+    if not module_name.endswith(".py"):
+        return getattr(importlib.import_module(module_name), name)
+    spec = importlib.util.spec_from_file_location(Path(module_name).stem, EXAMPLES / module_name)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
 
 
 def entry_of(line: Mapping[str, Any]) -> Entry:

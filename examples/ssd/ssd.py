@@ -1,4 +1,4 @@
-"""torchvision's single-shot detectors without what comes before and after."""
+"""torchvision's single-shot detectors (SSD, RetinaNet, FCOS) without what comes before and after."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision.ops import clip_boxes_to_image
 
 def detector(name: str, **arguments: Any) -> nn.Module:
     """The detector of that name, whose forward takes images as its transform leaves them, and returns
-    the corners of all boxes in pixels and their probabilities."""
+    the corners of all boxes in pixels and their scores."""
     model: Any = getattr(detection, name)(weights=None, weights_backbone=None, **arguments)
     model.forward = MethodType(forward, model)
     return model.eval()
@@ -25,8 +25,21 @@ def forward(model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     maps = list(model.backbone(images).values())
     found = model.head(maps)
     anchors = model.anchor_generator(ImageList(images, [size] * len(images)), maps)
+    decode = getattr(model.box_coder, "decode_single", model.box_coder.decode)
     boxes = [
-        clip_boxes_to_image(model.box_coder.decode_single(*each), size)
+        clip_boxes_to_image(decode(*each), size)
         for each in zip(found["bbox_regression"], anchors, strict=True)
     ]
-    return torch.stack(boxes), found["cls_logits"].softmax(-1)
+    return torch.stack(boxes), scores(model, found)
+
+
+def scores(model: nn.Module, found: dict[str, torch.Tensor]) -> torch.Tensor:
+    """SSD's are probabilities of one class among all, RetinaNet's of each class, FCOS's also of how near the
+    middle of an object a place is."""
+    match model:
+        case detection.ssd.SSD():
+            return found["cls_logits"].softmax(-1)
+        case detection.fcos.FCOS():
+            return (found["cls_logits"].sigmoid() * found["bbox_ctrness"].sigmoid()).sqrt()
+        case _:
+            return found["cls_logits"].sigmoid()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -15,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
+from benchmarks.zoo_entries import BATCH, Entry, load_oracle, read_zoo
 from trtdsl.elaborate import elaborate_file
 from trtdsl.ir import Graph, Value
 
@@ -41,18 +38,6 @@ def parameters(entries: list[Entry], tier: str | None = None) -> list[Any]:
 
 
 # The original
-
-
-def load_oracle(oracle: str) -> Callable[..., nn.Module]:
-    """The callable that ``module:name``, or ``path.py:name`` under ``examples/``, stands for."""
-    module_name, _, name = oracle.partition(":")
-    if not module_name.endswith(".py"):
-        return getattr(importlib.import_module(module_name), name)
-    spec = importlib.util.spec_from_file_location(Path(module_name).stem, EXAMPLES / module_name)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
 
 
 def original(entry: Entry) -> nn.Module:

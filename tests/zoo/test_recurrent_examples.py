@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.zoo_entries import EXAMPLES
+from benchmarks.zoo_entries import EXAMPLES, load_oracle
 from tests.closeness import require_close
-from tests.zoo.entries import load_oracle
 from trtdsl.elaborate import elaborate_file
 from trtdsl.evaluate import evaluate
 from trtdsl.passes import optimize
