@@ -143,7 +143,7 @@ class ScriptDialect(Dialect):
         return Held(real, array, data_type, array.size if count is None else count)
 
     def has_type(self, handle: Any, data_type: Any) -> bool:
-        # What stands after is strongly typed and knows.
+        # The real network is strongly typed and knows.
         return bool(handle.dtype == data_type)
 
     def known(self, real: Any, make: Callable[[], Any]) -> Any:

@@ -19,7 +19,7 @@ _MAKERS = frozenset({"arange", "full", "ones", "zeros", "linspace", "eye", "tril
 
 
 def place_constants(program: Program, translatable: Iterable[str]) -> Program:
-    """Drop the operations after each constant that is given by its values, and the values of the others.
+    """Drop the operations that make each constant that is given by its values, and the values of the others.
 
     ``translatable`` are the names of the operations that the language has.
     """
@@ -48,7 +48,7 @@ def _read_by_others(program: Program, constant: set[str]) -> list[str]:
 
 
 def _cone(value: str, made: Mapping[str, Operation]) -> list[Operation]:
-    """The operations after a value."""
+    """The operations that make a value."""
     found: dict[str, Operation] = {}
     waiting = [value]
     while waiting:

@@ -1,6 +1,6 @@
 """Where a program decides something about a size.
 
-In: torch.export running a module.  Out: the line of the user's after each decision, by what torch logs of
+In: torch.export running a module.  Out: the user's line that led to each decision, by what torch logs of
 it: ``set_replacement s77 = 8`` is logged while ``y.view(8, 4)`` runs.
 """
 

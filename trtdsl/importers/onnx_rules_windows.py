@@ -117,7 +117,7 @@ def _conv_transpose(node: Node) -> Ref:
             f"conv_transpose{count}d", **given, **options, padding=tuple(before), output_padding=tuple(extra)
         )
     whole = node.one(f"conv_transpose{count}d", **given, **options)
-    # What the file pads less after than nothing is added, before the bias is.
+    # Where the file pads less than nothing at the end, elements are added there, before the bias is.
     behind = [wanted - cropped for wanted, cropped in zip(extra, after, strict=True)]
     whole = _fitted(node, whole, [max(-each, 0) for each in before], [max(each, 0) for each in behind])
     for axis in range(count):

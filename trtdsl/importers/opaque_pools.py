@@ -120,6 +120,6 @@ def _each(sizes: Sequence[int], spatial: int) -> list[int]:
 def _count(size: Any, kernel: int, stride: int, padding: int, dilation: int, *, rounds_up: bool) -> Any:
     """How many windows there are; rounded up, those that start after the input left out."""
     reach = dilation * (kernel - 1) + 1
-    # Rounding up adds up to ``stride - 1`` after, of which the last window must reach back into the input.
+    # Rounding up adds up to ``stride - 1`` at the end; from there the last window must reach the input.
     behind = min(padding + stride - 1, reach - 1) if rounds_up else padding
     return (size + padding + behind - reach) // stride + 1

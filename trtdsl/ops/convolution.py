@@ -98,7 +98,7 @@ class _Conv(_Convolution, abstract=True):
             if any(step != 1 for step in stride):
                 raise Refused('padding = "same" needs a stride of 1, as in PyTorch', "padding")
             whole = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-            # PyTorch puts the odd element of an even kernel's padding after.
+            # PyTorch puts the odd element of an even kernel's padding at the end.
             before = tuple(total // 2 for total in whole)
             after = tuple(total - total // 2 for total in whole)
         else:

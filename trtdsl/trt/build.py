@@ -6,7 +6,7 @@ caller's thread; both end the build cleanly.
 
 Two builds of one input are byte-identical where all sizes are fixed. With dynamic sizes that holds for
 plain chains only: TensorRT-RTX 1.7.1 numbers the sizes it computes in an order that differs from run to
-run (so it does after its ONNX parser), and the engines differ in how these sizes are named and ordered.
+run (with its ONNX parser too), and the engines differ in how these sizes are named and ordered.
 """
 
 from __future__ import annotations

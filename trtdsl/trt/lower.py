@@ -29,8 +29,8 @@ class LoweredNetwork:
     """A TensorRT network and what it was made of. Holds the weight buffers that the network points into.
 
     ``weights`` are the arrays of each layer by slot (``kernel``, ``bias``, ``weights`` of a constant),
-    ``nodes`` the graph node after each layer, both by the layer's name; ``tensors`` is what each value of
-    the graph became. Of a ``mixed`` network TensorRT may compute float32 in float16.
+    ``nodes`` the graph node that each layer is of, both by the layer's name; ``tensors`` is what each value
+    of the graph became. Of a ``mixed`` network TensorRT may compute float32 in float16.
     """
 
     graph: Graph
