@@ -68,6 +68,15 @@ def model(name: str, **sizes: Any) -> Graph:
     return random_weights(elaborate_file(EXAMPLES / file, model=which, defines={**small, **sizes}))
 
 
+def of_one_batch(name: str, batch: int = 8) -> Graph:
+    """One of :data:`FILES` that has no dynamic dimension but the batch, with a number in its place."""
+    file, which, small = FILES[name]
+    lines = (EXAMPLES / file).read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("  dim N ="))
+    text = text.replace("float32[N,", f"float32[{batch},")
+    return random_weights(elaborate_text(text, str(EXAMPLES / file), model=which, defines=small))
+
+
 def alive(exported: Exported) -> Any:
     """The script as a module, its TensorRT and its weights loaded."""
     script: Any = ModuleType("script")
