@@ -177,12 +177,12 @@ def test_a_release_that_has_the_layer_uses_it(call: str, expected: list[str]) ->
     ("call", "x", "message"),
     [
         (
-            "argmax(x, 0)",
+            "topk(x, 1)[0]",
             INTEGERS,
             "supports TopKOperation.MAX for floating-point tensors only, not for int32",
         ),
         (
-            "argmin(x)",
+            "min(x, 0)[0]",
             INTEGERS.long(),
             "supports TopKOperation.MIN for floating-point tensors only, not for int64",
         ),
