@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import runpy
 import sys
@@ -14,7 +15,7 @@ import torch
 
 import trtdsl
 from tests.command import trtdsl as command
-from trtdsl.cli.options import call_arguments
+from trtdsl.cli.call_arguments import call_arguments
 from trtdsl.diagnostics import RefusedByTensorRT, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.importers.module import import_module
@@ -225,8 +226,20 @@ def test_a_bare_word_is_a_string_for_python() -> None:
         "quoted": "max",
         "w": [1, 2],
     }
-    with pytest.raises(UsageError, match=r"numbers, strings and lists of them"):
-        call_arguments(["acts=[relu, gelu]"])
+
+
+def test_python_is_given_what_python_can_write() -> None:
+    nested = "rope={'type': \"default\", 'sizes': (1, [2, -3.5]), 'on': None, 'off': false, 'most': -inf}"
+    assert call_arguments([nested, "path='a b'"]) == {
+        "rope": {"type": "default", "sizes": (1, [2, -3.5]), "on": None, "off": False, "most": -math.inf},
+        "path": "a b",
+    }
+
+
+@pytest.mark.parametrize("text", ["acts=[relu, gelu]", "f=open('x')", "n=1 +", "words=a b", "n={[]: 1}"])
+def test_what_is_not_a_literal(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a number, string, None, or list, tuple or dict of these"):
+        call_arguments([text])
 
 
 def test_what_an_import_gives_is_shown_in_a_line() -> None:

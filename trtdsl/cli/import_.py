@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trtdsl.cli.options import PATH, argument, call_arguments, command
+from trtdsl.cli.call_arguments import call_arguments
+from trtdsl.cli.options import PATH, argument, command
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.output import require_writable, show_size
 
@@ -46,7 +47,13 @@ _UNNAMED = Path("weights.pth")
     multiple=True,
     help="The sizes of a dynamic dimension: `N=1..8..64`, `H='64..256..512, step = 32'`.",
 )
-@click.option("--arg", "arguments", metavar="NAME=VALUE", multiple=True, help="An argument for SOURCE.")
+@click.option(
+    "--arg",
+    "arguments",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An argument for SOURCE: a Python literal.",
+)
 @click.option(
     "--weights", type=PATH, metavar="CHECKPOINT", help="Load this checkpoint into the module first."
 )

@@ -9,7 +9,6 @@ In: :class:`~trtdsl.options.CheckOptions` and its kind.  Out: decorators that gi
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -111,33 +110,13 @@ def names_in(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
 
 
-def assignments(texts: Sequence[str], option: str = "-D") -> dict[str, Any]:
+def assignments(texts: Sequence[str]) -> dict[str, Any]:
     """``("classes=10",)`` as values by name."""
     if not texts:
         return {}
     from trtdsl.elaborate import evaluate_define
 
-    return dict(evaluate_define(text, option) for text in texts)
-
-
-def call_arguments(texts: Sequence[str]) -> dict[str, Any]:
-    """``--arg`` as keyword arguments of a Python callable; a bare word is a string, as in a shell."""
-    found = assignments([_QUOTED.sub(r'\1="\2"', text) for text in texts], "--arg")
-    for name, value in found.items():
-        if not _is_plain(value):
-            text = f"`--arg {name}=`: a Python callable can be given numbers, strings and lists of them"
-            advice = "a string within a list has quotes: `--arg 'acts=[\"relu\"]'`"
-            raise UsageError(Diagnostic(text, help=(advice,)))
-    return found
-
-
-_QUOTED = re.compile(r"(?s)\A(\w+)=(?!(?:true|false|none|inf|nan|True|False|None)\Z)([A-Za-z_][\w.-]*)\Z")
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
+    return dict(map(evaluate_define, texts))
 
 
 def pass_option(*names: str, help: str) -> Decorator:

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from trtdsl.cli.call_arguments import call_arguments
 from trtdsl.cli.options import (
     AS_JSON,
     ENGINE_PLUGINS,
     FILE,
     PATH,
     WEIGHTS,
-    call_arguments,
     choice_of,
     command,
     names_in,
@@ -32,7 +32,13 @@ from trtdsl.options import CheckOptions, CompileOptions
     help="What makes the PyTorch module: torchvision.models:resnet18. Without a checkpoint both "
     "sides have the module's own weights.",
 )
-@click.option("--arg", "arguments", metavar="NAME=VALUE", multiple=True, help="An argument for --against.")
+@click.option(
+    "--arg",
+    "arguments",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An argument for --against: a Python literal.",
+)
 @click.option("--onnx", type=PATH, metavar="PATH", help="Compare with an ONNX model, run by onnxruntime.")
 @click.option(
     "--outputs",

@@ -115,27 +115,24 @@ def _elaborated(
     return Elaborated(_with_sections(run, weights_map, parameters), tuple(run.report.warnings))
 
 
-def evaluate_define(text: str, option: str = "-D") -> tuple[str, Any]:
-    """``"classes=100"`` as a parameter's name and compile-time value; raises :class:`DiagnosticError`.
-
-    ``option`` is how the command line calls what is set.
-    """
+def evaluate_define(text: str) -> tuple[str, Any]:
+    """``"classes=100"`` as a parameter's name and compile-time value; raises :class:`DiagnosticError`."""
     name, equals, value = text.partition("=")
     if not equals or not value.strip() or not name.strip().isidentifier():
-        raise UsageError(Diagnostic(f"`{option} {text}`: a parameter is set as `{option} name=value`"))
+        raise UsageError(Diagnostic(f"`-D {text}`: a parameter is set as `-D name=value`"))
     if iskeyword(name.strip()):
-        raise UsageError(Diagnostic(f"`{option} {text}`: no parameter can be called `{name.strip()}`"))
+        raise UsageError(Diagnostic(f"`-D {text}`: no parameter can be called `{name.strip()}`"))
     try:
         # The value is read as a parameter's default.
-        file = parse(f"model define({name.strip()} = {value}) {{}}", f"{option} {text}")
+        file = parse(f"model define({name.strip()} = {value}) {{}}", f"-D {text}")
     except DiagnosticError as error:
         help = error.diagnostics[0].help
-        raise UsageError(Diagnostic(f"`{option} {text}`: `{value}` is not a value", help=help)) from error
+        raise UsageError(Diagnostic(f"`-D {text}`: `{value}` is not a value", help=help)) from error
     match file.items:
         case (tree.Model(parameters=(tree.Parameter(default=expr),), body=()) as model,) if expr:
-            return name.strip(), _value(expr, model, f"{option} {text}")
+            return name.strip(), _value(expr, model, f"-D {text}")
         case _:
-            raise UsageError(Diagnostic(f"`{option} {text}`: a parameter has one value"))
+            raise UsageError(Diagnostic(f"`-D {text}`: a parameter has one value"))
 
 
 def _value(expr: tree.Expr, model: tree.Model, typed: str) -> Any:
