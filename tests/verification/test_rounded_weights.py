@@ -94,3 +94,54 @@ def test_what_vanishes_in_float16_is_noted() -> None:
     (note,) = found.notes
     assert note.startswith("as TensorRT computes it in float16, output `y` is ")
     assert trtdsl.verify(graph_of(FAR.replace("FACTOR", "0.5")), None, Far(0.5)).notes == ()
+
+
+TURNED = """model m() {
+  input x: float32[2, 4]
+  output y = x -> fc: Linear(4) -> head: Linear(3)
+  weights { "fc.weight" = transpose("fc.weight", 0, 1)  "head.weight" = transpose("head.weight", 0, 1) }
+}"""
+
+
+class Turned(nn.Module):
+    """Has its matrices the other way around, one of them square."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+        self.head.weight = nn.Parameter(torch.randn(4, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x @ self.fc.weight + self.fc.bias
+        return x @ self.head.weight + self.head.bias
+
+
+@pytest.mark.parametrize("given", [{"randomize": True}, {}, {"weights_dtype": "model"}])
+def test_a_section_may_turn_a_weight_of_the_same_key(given: dict[str, Any]) -> None:
+    module = Turned()
+    weights = state(module) if "weights_dtype" in given else None
+    assert trtdsl.verify(graph_of(TURNED), weights, module, **given).equal
+
+
+JOINED = """model m() {
+  input x: float32[2, 4]
+  output y = x -> fc: Linear(6)
+  weights { "fc.weight" = cat(["a.weight", "b.weight"])  "fc.bias" = cat(["a.bias", "b.bias"]) }
+}"""
+
+
+@pytest.mark.parametrize("given", [{"randomize": True}, {}, {"weights_dtype": "model"}])
+@pytest.mark.parametrize("from_checkpoint", [True, False])
+def test_a_module_may_have_the_keys_of_the_text(from_checkpoint: bool, given: dict[str, Any]) -> None:
+    halves = {"a": nn.Linear(4, 2), "b": nn.Linear(4, 4)}
+    weights = state(nn.ModuleDict(halves)) if from_checkpoint else None
+
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x)
+
+    assert trtdsl.verify(graph_of(JOINED), weights, Joined(), **given).equal

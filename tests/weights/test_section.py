@@ -306,7 +306,7 @@ def test_what_a_weight_is_made_of_is_rounded_in_the_original_too() -> None:
     module = torch.nn.Module()
     module.kernel, module.fc = torch.nn.Parameter(torch.randn(8, 4)), torch.nn.Linear(8, 4)
     before = module.kernel.detach().clone()
-    load_weights(module, bind(graph, state_of(module), "model"))
+    load_weights(module, graph, bind(graph, state_of(module), "model"))
     assert not torch.equal(module.kernel, before) and torch.equal(module.kernel, before.half().float())
 
 

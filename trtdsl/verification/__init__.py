@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from trtdsl.compile import check_file, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.ir import Graph
+from trtdsl.ir import Graph, Value, rebuild
 from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, WeightsDType, files_of
 from trtdsl.recipe import Recipe
 from trtdsl.reference import ProfilePoint, require_torch
@@ -62,7 +62,7 @@ from trtdsl.verification.tolerances import (
 )
 from trtdsl.weights import Checkpoint, bind, entered, load_checkpoints
 from trtdsl.weights.arrays import as_array
-from trtdsl.weights.entries import keys_read
+from trtdsl.weights.entries import keys_of, keys_read
 
 if TYPE_CHECKING:
     from torch import nn
@@ -261,12 +261,15 @@ def _sides_of_module(
     if options.randomize:
         randomize_weights(module, options.seed)
         load_constants(module, fixed)
+        graph = _by_own_keys(graph, module)
         others = _others(graph, module, state)
         state, weights_dtype = {**others, **state_of(module), **fixed}, weights_dtype or "model"
+        owner = "the checkpoint" if others else "the module"
         notes.append(RANDOM_WEIGHTS)
     elif state is None and (not graph.weights or any(weight.data is None for weight in graph.weights)):
         # Of a graph without weights, that it reads none of the module's is worth a note.
         load_constants(module, fixed)
+        graph = _by_own_keys(graph, module)
         state, weights_dtype = {**state_of(module), **fixed}, weights_dtype or "model"
         owner = "the module"
         if state:
@@ -275,7 +278,7 @@ def _sides_of_module(
         return _Sides(reference, graph, tuple(notes))
     bound = bind(graph, state, weights_dtype, owner=owner)
     if weights_dtype is not None:
-        load_weights(module, bound)
+        load_weights(module, graph, bound)
     return _Sides(reference, bound.graph, (*notes, *(warning.message for warning in bound.warnings)))
 
 
@@ -299,6 +302,17 @@ def _mapped(graph: Graph, module: nn.Module, state: Weights, weights_dtype: Weig
     bound = bind(graph, state, weights_dtype).graph
     mapped = {weight.key: weight.data for weight in bound.weights if weight.data is not None}
     return {**mapped, **{key: state[key] for key in own if key in state}}
+
+
+def _by_own_keys(graph: Graph, module: nn.Module) -> Graph:
+    """The graph without what its `weights` section says of those that a module has by the text's own keys."""
+    own = tensors_in(module)
+    own_keys: dict[Value, Value] = {
+        weight: weight.replace(stored=None)
+        for weight in graph.weights
+        if weight.stored and weight.key in own and not own.keys() >= {*keys_of(weight, own)}
+    }
+    return rebuild(graph, graph.nodes, own_keys)
 
 
 def _others(graph: Graph, module: nn.Module, state: Weights | None) -> dict[str, Array]:

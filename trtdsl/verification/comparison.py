@@ -178,7 +178,7 @@ def _difference(comparison: Comparison, seen: Seen, rows: Sequence[Row]) -> Diff
         plain = look(comparison, compute(comparison.graph, comparison.setting))
     reference = comparison.reference
     assert isinstance(reference, TorchReference)
-    right = confirmed(reference, plain.computed)
+    right = confirmed(reference, plain.computed) | {each.value for each in plain.layers if each.agrees}
     fault = _first_fault(plain, right)
     if fault is None:
         nodes = [node for node in seen.computed.graph.nodes if node.scope == first.label]

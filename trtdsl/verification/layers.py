@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.ir import Graph, Node, Value, Weight
+from trtdsl.verification.alike import measure_alike
 from trtdsl.verification.oracle import Array, TorchReference
-from trtdsl.verification.result import Measure, is_close, measure
+from trtdsl.verification.result import Measure, is_close
 from trtdsl.verification.returned import numbers, tensors_of
 from trtdsl.verification.setting import Computed
 
@@ -175,6 +176,8 @@ def compare(
         for index, (value, theirs) in enumerate(_results_of(point, [*tensors_of(output)])):
             if value in computed.values:
                 seen = observation(point, index, value, theirs, read, computed)
+                if seen.measure is None and not point.is_layer:
+                    continue  # The block returns something else.
                 found.append(dataclasses.replace(seen, theirs=numbers(theirs)) if keeps(seen) else seen)
 
     with _hooks(reference, hook):
@@ -201,15 +204,19 @@ def observation(
     ours = computed.values[value]
     operand = computed.values.get(point.operand) if point.operand else None
     is_exact = not (theirs.is_floating_point() or theirs.is_complex())
+    tolerance = 0.0 if is_exact else computed.tolerance(value)
+    of_input = None
+    if operand is not None and read is not None:
+        of_input = measure_alike(numbers(operand), numbers(read), tolerance)
     return Observation(
         (point.path, point.call, index),
         point,
         value,
         tuple(ours.shape),
         tuple(theirs.shape),
-        0.0 if is_exact else computed.tolerance(value),
-        measure(numbers(ours), numbers(theirs)),
-        measure(numbers(operand), numbers(read)) if operand is not None and read is not None else None,
+        tolerance,
+        measure_alike(numbers(ours), numbers(theirs), tolerance),
+        of_input,
     )
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from trtdsl.array_files import read_arrays
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, cannot_read, did_you_mean
+from trtdsl.ir import Graph
 from trtdsl.reference import to_torch
 from trtdsl.verification.arguments import Matching, match_arguments, match_inputs
 from trtdsl.verification.result import CannotCompute
@@ -194,20 +195,21 @@ def _misfit(name: str, error: RuntimeError) -> Diagnostic:
     return Diagnostic(f"the checkpoint does not fit {name}: {first}", help=(*others[:1], *more))
 
 
-def load_weights(module: nn.Module, bound: Bound) -> None:
+def load_weights(module: nn.Module, graph: Graph, bound: Bound) -> None:
     """Give a module the values of a bound graph's weights, which may be rounded, where the keys agree.
 
-    What a weight is made of under other keys is rounded to the weight's dtype. What the network does not get
-    makes no difference then.
+    What a weight is made of under other keys, or by the ``weights`` section of the graph as it was written,
+    is rounded to the weight's dtype. What the network does not get makes no difference then.
     """
-    own = module.state_dict()
+    own = tensors_in(module)
     values: dict[str, torch.Tensor] = {}
+    made = {weight.key for weight in graph.weights if weight.stored is not None}
     for weight in bound.graph.weights:
         if weight.data is None:
             continue
         array = to_torch(weight.data)
         for key in bound.keys.get(weight.key, ()):
-            if key == weight.key and key in own:
+            if key == weight.key and key in own and key not in made:
                 values[key] = array
             elif key in own:
                 values.setdefault(key, own[key].to(array.dtype))

@@ -15,6 +15,7 @@ from functools import cached_property
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.ir import Graph, Output
+from trtdsl.verification.alike import measure_alike
 from trtdsl.verification.layers import Call, ModuleCall, Observation, compare
 from trtdsl.verification.oracle import Array, Reference, TorchReference
 from trtdsl.verification.outputs import paired
@@ -170,7 +171,7 @@ def _layer_with_noise(seen: Observation, computed: Computed) -> Observation:
     if seen.agrees or seen.theirs is None or not seen.tolerance:
         return seen
     ours = numbers(computed.values[seen.value])
-    return dataclasses.replace(seen, measure=measure(ours, seen.theirs, noise=SUMMED))
+    return dataclasses.replace(seen, measure=measure_alike(ours, seen.theirs, seen.tolerance, SUMMED))
 
 
 def _outputs_with_noise(comparison: Comparison, seen: Seen) -> list[OutputSeen]:

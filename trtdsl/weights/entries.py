@@ -72,11 +72,19 @@ def packed_entry(weights: Given, key: str, dtype: DType) -> PackedEntry | None:
 def keys_read(graph: Graph, weights: Given) -> tuple[str, ...]:
     """The keys of a checkpoint that a graph asks for, whether they are there or not."""
     entries = Entries(weights, "model")
-    for weight in graph.weights:
-        # What is wrong with a weight is said when it is bound.
-        with suppress(Missing, DiagnosticError):
-            entries.find(weight)
-    return tuple(entries.read)
+    return tuple(dict.fromkeys(key for weight in graph.weights for key in _asked(entries, weight)))
+
+
+def keys_of(weight: Weight, weights: Given) -> tuple[str, ...]:
+    """Those that one weight asks for, up to the first that is not there."""
+    return _asked(Entries(weights, "model"), weight)
+
+
+def _asked(entries: Entries, weight: Weight) -> tuple[str, ...]:
+    # What is wrong with a weight is said when it is bound.
+    with suppress(Missing, DiagnosticError):
+        entries.find(weight)
+    return tuple(entries.keys.get(weight.key, ()))
 
 
 @dataclass(frozen=True)

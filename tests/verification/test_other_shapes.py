@@ -1,0 +1,114 @@
+"""A layer that has another shape than the module's is compared by what both have in common."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import trtdsl
+from tests.verification.networks import graph_of
+from trtdsl.verification import Row
+
+TEXT = """block Mix()(x: [N, S, D]) {
+  h = x -> up: Linear(8) -> relu
+  return h, x + (h -> down: Linear(D))
+}
+
+model words() {
+  dim N = 1 .. 2 .. 4
+  dim S = 2 .. 6 .. 6
+  input ids: int64[N, S] in 0 .. 9
+  x = (ids -> tokens: Embedding(10, 4)) + (arange(S) -> positions: Embedding(6, 4))
+  h, x = x -> mix: Mix
+  x = x + mean(h, 2, keepdim = true)
+  output last = x[:, -1] -> norm: LayerNorm(4) -> head: Linear(4)
+}
+"""
+
+
+class Mix(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = self.up(x).relu()
+        return x + self.down(h), h
+
+
+class Words(nn.Module):
+    """Adds positions with a batch of 1, and norms all words before it takes the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(10, 4), nn.Embedding(6, 4)
+        self.mix, self.norm, self.head = Mix(), nn.LayerNorm(4), nn.Linear(4, 4)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.tokens(ids) + self.positions(torch.arange(6)[None])
+        x, h = self.mix(x)
+        return self.head(self.norm(x + h.mean(2, keepdim=True))[:, -1])
+
+
+def rows_by_label(found: trtdsl.Verification) -> dict[str, Row]:
+    return {row.label: row for row in found.rows}
+
+
+def test_layers_without_the_batch_and_after_a_slice() -> None:
+    found = trtdsl.verify(graph_of(TEXT), None, Words())
+    assert found.equal
+    rows = rows_by_label(found)
+    assert (rows["positions"].shape, rows["positions"].expected) == ((6, 4), (1, 6, 4))
+    assert (rows["norm"].shape, rows["norm"].expected) == ((2, 4), (2, 6, 4))
+    assert "mix" not in rows  # It returns other tensors, in another order.
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("arange(S) ->", "flip(arange(S), [0]) ->", "positions"),
+        ("x[:, -1]", "x[:, 1]", "norm"),
+        ("-> relu", "-> gelu", "mix"),
+        ("norm: LayerNorm(4)", "norm: LayerNorm(4, eps = 0.5)", "norm"),
+    ],
+)
+def test_they_are_wrong_where_nothing_is_in_common(old: str, new: str, named: str) -> None:
+    found = trtdsl.verify(graph_of(TEXT.replace(old, new)), None, Words(), randomize=True)
+    assert found.difference is not None and f"`{named}`" in found.difference.message
+
+
+def test_a_hidden_layer_of_another_shape_differs() -> None:
+    """Also where no output shows it."""
+
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 2, 3), nn.Linear(2, 2)
+            nn.init.zeros_(self.head.weight)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.conv(x).amax((2, 3)))
+
+    text = """model m() {
+      input x: float32[1, 1, 8, 8]
+      output y = x -> conv: Conv2d(2, 3, stride = 2) -> amax([2, 3]) -> head: Linear(2)
+    }"""
+    found = trtdsl.verify(graph_of(text), None, Hidden())
+    assert found.difference is not None and "`conv`" in found.difference.message
+    assert rows_by_label(found)["conv"].why == "another shape"
+
+
+def test_an_output_has_the_reference_s_shape() -> None:
+    text = "model m() {\n  input x: float32[1, 4]\n  output y = x -> fc: Linear(3) -> flatten(0)\n}"
+
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x)
+
+    found = trtdsl.verify(graph_of(text), None, One())
+    assert found.difference is not None and found.rows[-1].why == "another shape"
