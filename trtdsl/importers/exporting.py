@@ -32,6 +32,7 @@ from trtdsl.importers.experts import every_expert
 from trtdsl.importers.guards import Decisions, watched
 from trtdsl.importers.inputs import Inputs
 from trtdsl.importers.opaque import sizes_kept
+from trtdsl.importers.opaque_attention import attention_kept
 from trtdsl.importers.traces import helpers_kept
 from trtdsl.importers.unchanged import unchanged
 from trtdsl.importers.violations import guards_in, is_fixed, where_they_hold
@@ -135,7 +136,14 @@ def _export(
     positional, named = arranged(module, examples)
     given = {**dict(zip(parameters_of(module), positional, strict=False)), **named}
     dynamic = {key: shapes[_owner(key, given, examples)] for key in given}
-    with torch.no_grad(), unchanged(module), sizes_kept(), every_expert(module), helpers_kept():
+    with (
+        torch.no_grad(),
+        unchanged(module),
+        sizes_kept(),
+        attention_kept(),
+        every_expert(module),
+        helpers_kept(),
+    ):
         return torch.export.export(
             module,
             tuple(positional),

@@ -56,7 +56,7 @@ class Expressions:
 
     def width(self, expression: Expression) -> int:
         """About how many characters an expression takes."""
-        return sum(len(word(each)) + 4 for each in walk(expression)) + sum(
+        return sum(_length(each) + 4 for each in walk(expression)) + sum(
             self.width(self.absorbed[value]) for value in uses(expression) if value in self.absorbed
         )
 
@@ -185,6 +185,11 @@ def _is_number_path(label: object) -> bool:
     return isinstance(label, str) and re.fullmatch(r"\d+(\.\w+)*", label, re.ASCII) is not None
 
 
+def _length(expression: Expression) -> int:
+    names = [name for name, _ in expression.named_tensors] if isinstance(expression, Apply) else []
+    return len(word(expression)) + sum(len(name) + 3 for name in names)
+
+
 def is_stage(expression: Expression) -> bool:
     """Whether it is written after an arrow."""
     if not isinstance(expression, Apply):
@@ -217,8 +222,8 @@ def name_for(expression: Expression) -> str:
 def word(expression: Expression) -> str:
     """A name for what an expression makes."""
     match expression:
-        case Apply(label=str(label)) if label:
-            last = [part for part in label.split(".") if not part.isdigit()]
+        case Apply(label=str(label) | Text(label)) if label:
+            last = [part for part in label.split(".") if not part.isdigit() and "{" not in part]
             return last[-1] if last else expression.function.lower()
         case Apply():
             return expression.function

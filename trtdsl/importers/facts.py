@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.examples import parameters_of
 from trtdsl.importers.program import ModuleFacts, kind_of
-from trtdsl.importers.recognise import ATTENTION
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +50,7 @@ def facts_of(module: nn.Module, constructed: Constructed | None = None) -> dict[
     kinds: dict[type, tuple[str, int, dict[str, Any], tuple[str, ...]]] = {}
     for path, each in module.named_modules(remove_duplicate=False):
         cls = type(each)
-        if kind_of(cls).startswith("torch.nn.") and kind_of(cls) != ATTENTION:
+        if kind_of(cls).startswith("torch.nn."):
             continue
         if cls not in kinds:
             kinds[cls] = (*_place(cls), _defaults(cls), tuple(parameters_of(each)))

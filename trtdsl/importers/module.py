@@ -19,6 +19,8 @@ import numpy as np
 
 from trtdsl.collection import without_collection
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.importers.attention import with_attention, with_masks_as_given
+from trtdsl.importers.bags import with_bags
 from trtdsl.importers.blocks import structured
 from trtdsl.importers.capture import Captured, capture, capture_exported
 from trtdsl.importers.checking import WrongText, checked
@@ -30,7 +32,6 @@ from trtdsl.importers.growing import with_growing_lists
 from trtdsl.importers.inputs import Inputs, read_inputs, type_text
 from trtdsl.importers.lacking import lacking
 from trtdsl.importers.program import Array, Operation, Program
-from trtdsl.importers.recognise import with_attention, with_bags
 from trtdsl.importers.refusals import refused
 from trtdsl.importers.simplify import simplify, without_unread
 from trtdsl.importers.translate import Untranslated, constants_of, translatable, translate
@@ -184,7 +185,8 @@ def import_program(program: Program, *, is_flat: bool = False) -> Imported:
 
 def _prepared(program: Program) -> Program:
     """A program as it is translated."""
-    plain = with_whole_indices(simplify(place_constants(as_layers(program), translatable())))
+    whole = with_masks_as_given(as_layers(program))
+    plain = with_whole_indices(simplify(place_constants(whole, translatable())))
     return without_unread(with_growing_lists(with_bags(with_attention(plain))))
 
 

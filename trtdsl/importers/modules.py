@@ -162,13 +162,26 @@ def parameters(op: Op) -> tuple[tuple[tuple[str, Expression], ...], int]:
 
 
 def _attention(writing: Writing) -> Expression:
-    """``(query, key, value) -> label: MultiheadAttention(heads)``."""
-    op = OPERATORS["MultiheadAttention"]
-    wanted = {name: writing[name] for name in ("num_heads", "bias", "batch_first")}
-    given = [(name, Literal(value)) for name, value in wanted.items() if op.default(name) != value]
-    tensors = tuple(writing.expression(name) for name in ("query", "key", "value"))
-    label = str(writing["label"])
-    return Apply("MultiheadAttention", tuple(given), 1, is_module=True, label=label, tensors=tensors)
+    """``y = (query, key, value) -> label: MultiheadAttention(heads)``, masks by name."""
+    arguments = {key: value for key, value in writing.operation.arguments.items() if value is not None}
+    types = {key: writing.type(value) for key, value in arguments.items() if isinstance(value, Ref)}
+    own = OPERATORS["MultiheadAttention"].parameters
+    known: Any = {key: value for key, value in arguments.items() if key in own}
+    known |= {"bias": "in_proj_bias" in types, "add_bias_kv": "bias_k" in types}
+    op = OPERATORS["MultiheadAttention"](**known)
+    operands = {operand.name: types[operand.name] for operand in op.operands if operand.name in types}
+    try:
+        op.infer(**operands)
+    except Refused as error:
+        raise Missing(str(error)) from None
+    weights = {key: arguments[key] for key in op.weights(**operands)}
+    at = {op.keys.get(key, key): value for key, value in weights.items()}
+    label = _label(tuple(at), at, writing)
+    tensors = tuple(expression_of(arguments.pop(name)) for name in ("query", "key", "value"))
+    named = {key: arguments[key] for key in operands if key in arguments}
+    named |= {} if label is not None else weights
+    written = tuple((key, expression_of(value)) for key, value in named.items())
+    return Apply(op.name, *parameters(op), True, label, tensors, written)
 
 
 def _recurrent(writing: Writing, name: str) -> Expression:

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from trtdsl.importers import canonical_layers, canonical_moving, canonical_values
+from trtdsl.importers.attention import ATTENTION
 from trtdsl.importers.canonical import Canonical, Unclear
 from trtdsl.importers.fx_calls import FxCall, bound, parsed_call
 from trtdsl.importers.onnx_lines import as_written, line_of
@@ -28,7 +29,6 @@ from trtdsl.importers.onnx_promotions import without_promotions
 from trtdsl.importers.onnx_signature import Signature
 from trtdsl.importers.onnx_types import result_types
 from trtdsl.importers.program import Argument, Array, Call, Operation, Program, Ref, refs, renamed, rewritten
-from trtdsl.importers.recognise import ATTENTION
 from trtdsl.ops.refused import Refused
 from trtdsl.types import Dim, SymbolicDim, TensorType
 

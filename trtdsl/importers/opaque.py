@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.importers.opaque_attention import define_attention
 from trtdsl.importers.opaque_pools import define_pools, kept_pools
 from trtdsl.importers.places import running_place, span_of
 from trtdsl.importers.schemas import NAMESPACE
@@ -141,6 +142,7 @@ def _define() -> Any:
         library.impl(name, _run(name), "CPU")
         library.impl(name, _shaped, "Meta")
     define_pools(library)
+    define_attention(library)
     library.define("linspace(float start, float end, SymInt steps) -> Tensor")
     library.impl("linspace", lambda start, end, steps: torch.linspace(start, end, steps), "CPU")
     library.impl("linspace", lambda start, end, steps: torch.empty(steps, device="meta"), "Meta")
