@@ -208,3 +208,51 @@ return f
         'a = x -> "layers.{i}": Linear(4, bias = false)',
         "x = a * mask",
     ]
+
+
+def test_a_layer_that_is_called_again_is_not_numbered() -> None:
+    text = """
+x: float32[N, 4]
+a = linear(x, w("layer.weight", 4, 4))
+b = linear(a, w("layer.weight", 4, 4))
+c = linear(b, w("layer.weight", 4, 4))
+return c
+"""
+    assert looped(text) == [
+        "for _ in range(3) {",
+        "x = x -> layer: Linear(4, bias = false)",
+        "}",
+        "output out_c = x",
+    ]
+    assert not any(line.startswith("for") for line in looped(text.replace('"layer.w', '"other.w', 1)))
+
+
+def test_what_varies_between_the_calls_of_a_layer_is_a_table() -> None:
+    def row(*negatives: float) -> str:
+        lines = ["x: float32[N, 4]"]
+        for number, negative in enumerate(negatives, 1):
+            lines.append(
+                f'a{number} = linear({"x" if number == 1 else f"b{number - 1}"}, w("fc.weight", 4, 4))'
+            )
+            lines.append(f"b{number} = leaky_relu(a{number}, {negative})")
+        return "\n".join([*lines, f"return b{len(negatives)}"])
+
+    assert looped(row(0.5, 0.25, 0.75))[:2] == [
+        "for negative_slope in [0.5, 0.25, 0.75] {",
+        "x = x -> fc: Linear(4, bias = false) -> leaky_relu(negative_slope = negative_slope)",
+    ]
+    assert looped(row(0, 1, 2))[0] == "for i in range(3) {"
+
+
+def test_steps_without_weights_are_a_loop_where_one_is_not_a_chain() -> None:
+    def steps(factors: list[float]) -> str:
+        lines = ["x0: float32[N, 4]"]
+        for number, factor in enumerate(factors):
+            lines += [f"a{number} = cos(x{number})", f"x{number + 1} = add.Tensor(a{number}, {factor})"]
+        return "\n".join([*lines, f"return x{len(factors)}"])
+
+    assert looped(steps([2, 2, 2]))[:3] == ["for _ in range(3) {", "a0 = cos(x0)", "x0 = a0 + 2"]
+    assert not any(line.startswith("for") for line in looped(steps([2, 2])))
+    assert not any(line.startswith("for") for line in looped(steps([2, 3, 4])))
+    chain = "x: float32[N, 4]\na = cos(x)\nb = cos(a)\nc = cos(b)\nreturn c"
+    assert looped(chain) == ["output out_c = x -> cos -> cos -> cos"]

@@ -1,8 +1,8 @@
-"""Numbered layers in a row as a loop.
+"""Numbered layers in a row as a loop, and one that is called again and again.
 
 In: the items of one body, ``layers.0: Layer``, ``layers.1: Layer``, … each reading what the one before
 made.  Out: ``for i in range(3) { x = x -> "layers.{i}": Layer }``; values that vary are a table beside the
-number.
+number.  Where the labels are the same every time, nothing is numbered.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ MOST_COLUMNS = 2
 LONG = 6
 LONGEST_PERIOD = 12
 """Statements of an iteration."""
+SHORTEST_PERIOD = 2
+"""Those of one without labels: one alone reads well as a chain."""
 
 Labels: TypeAlias = Sequence[tuple[str, ...] | None]
 """Of each item its labels; None where no iteration can have it."""
@@ -65,9 +67,9 @@ class _Shapes:
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
-        self._known: dict[tuple[int, str], tuple[Any, list[str], list[Hole]]] = {}
+        self._known: dict[tuple[int, str | None], tuple[Any, list[str], list[Hole]]] = {}
 
-    def of(self, position: int, place: str, number: int) -> tuple[Any, list[str], list[Hole]]:
+    def of(self, position: int, place: str | None, number: int) -> tuple[Any, list[str], list[Hole]]:
         """An item's skeleton, values and holes where its labels have their number after a place."""
         known = self._known.get((position, place))
         if known is None:
@@ -117,11 +119,11 @@ class _Row:
         found = [each for place, begin in self._numbers() if (each := self._numbered_by(place, begin))]
         return max(found, key=lambda each: each[1], default=None)
 
-    def _numbered_by(self, place: str, begin: int) -> tuple[Loop, int] | None:
+    def _numbered_by(self, place: str | None, begin: int) -> tuple[Loop, int] | None:
         count, shapes, holes = self._count(place, begin)
         while count >= SHORTEST:
             carried = self._carried(count, shapes)
-            if carried is not None and self._is_regular(holes[:count]):
+            if carried is not None and self._is_regular(holes[:count], place):
                 return self._made(place, begin, count, carried, holes[:count]), count * self._period
             count -= 1
         return None
@@ -130,9 +132,15 @@ class _Row:
         begin = self._start + index * self._period
         return self._items[begin : begin + self._period]
 
-    def _numbers(self) -> Iterator[tuple[str, int]]:
-        """What stands in the labels before a number that may count, and that of the first window."""
+    def _numbers(self) -> Iterator[tuple[str | None, int]]:
+        """What stands in the labels before a number that may count, and that of the first window; None where
+        the labels stay the same.
+        """
         found = self._labels(0)
+        if (found or self._period >= SHORTEST_PERIOD) and all(
+            self._is_numbered(index, None, 0) for index in range(SHORTEST)
+        ):
+            yield None, 0
         if not found:
             return
         for match in _COUNTED.finditer(found[0]):
@@ -148,12 +156,14 @@ class _Row:
             return None
         return [label for each in named for label in each or ()]
 
-    def _is_numbered(self, index: int, before: str, begin: int) -> bool:
-        """Whether every label of a window has its number."""
+    def _is_numbered(self, index: int, before: str | None, begin: int) -> bool:
+        """Whether every label of a window has its number, or is the first window's."""
         found = self._labels(index)
+        if before is None:
+            return found is not None and found == self._labels(0)
         return found is not None and all(_is_numbered(label, before, begin + index) for label in found)
 
-    def _count(self, place: str, begin: int) -> tuple[int, list[Any], list[list[Hole]]]:
+    def _count(self, place: str | None, begin: int) -> tuple[int, list[Any], list[list[Hole]]]:
         """How many windows have the first one's skeleton."""
         shapes: list[Any] = []
         holes: list[list[Hole]] = []
@@ -206,8 +216,10 @@ class _Row:
             return None
         return found if self._closed(count, made, found) else None
 
-    def _is_regular(self, holes: list[list[Hole]]) -> bool:
+    def _is_regular(self, holes: list[list[Hole]], place: str | None) -> bool:
         """Whether the iterations differ in few ways, so that a loop is easier to read than they are."""
+        if place is None and not self._labels(0):
+            return all(row == holes[0] for row in holes)
         if all(row == holes[1] for row in holes[1:]) and holes[0] != holes[1]:
             # Only the first differs: it stands alone.
             return False
@@ -229,7 +241,7 @@ class _Row:
 
     def _made(
         self,
-        place: str,
+        place: str | None,
         begin: int,
         count: int,
         carried: Mapping[int, tuple[str, int]],
@@ -247,12 +259,17 @@ class _Row:
             (last[number], starts[initial], first[number], initial)
             for number, (initial, _) in carried.items()
         )
-        return Loop(*_over(table, begin, count), tuple(body), listed)
+        is_counted = place is not None or Text("i") in expressions
+        return Loop(*_over(table, begin if is_counted else None, count), tuple(body), listed)
 
 
-def _over(table: Sequence[tuple[str, Sequence[Hole]]], begin: int, count: int) -> tuple[str, Expression]:
-    """The targets and what is looped over."""
+def _over(
+    table: Sequence[tuple[str, Sequence[Hole]]], begin: int | None, count: int
+) -> tuple[str, Expression]:
+    """The targets and what is looped over; without a number where it does not begin with one."""
     if not table:
+        if begin is None:
+            return "_", Apply("range", (("", Literal(count)),))
         if begin == 0:
             return "i", Apply("range", (("", Literal(count)),))
         # The number of iterations may be a block's parameter: it stands alone.
@@ -261,6 +278,8 @@ def _over(table: Sequence[tuple[str, Sequence[Hole]]], begin: int, count: int) -
     rows = list(zip(*(values for _, values in table), strict=True))
     items = tuple(Literal(row[0]) if len(row) == 1 else Items(tuple(map(Literal, row))) for row in rows)
     names = ", ".join(name for name, _ in table)
+    if begin is None:
+        return names, Items(items, brackets=True)
     targets = f"i, {names}" if len(table) == 1 else f"i, ({names})"
     start = () if begin == 0 else (("", Literal(begin)),)
     return targets, Apply("enumerate", (("", Items(items, brackets=True)), *start))
@@ -297,8 +316,10 @@ def _is_numbered(label: str, before: str, number: int) -> bool:
     return label == prefix or label.startswith(f"{prefix}.")
 
 
-def _relabelled(statement: Statement, before: str, number: int) -> Statement:
-    """With ``{i}`` for the number in every label."""
+def _relabelled(statement: Statement, before: str | None, number: int) -> Statement:
+    """With ``{i}`` for the number in every label, where one counts."""
+    if before is None:
+        return statement
     length = len(f"{before}{number}")
 
     def change(expression: Expression) -> Expression | None:
