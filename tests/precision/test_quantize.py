@@ -101,7 +101,7 @@ def test_the_network_computes_what_the_quantised_graph_does(dtype: DType) -> Non
 
 @pytest.mark.parametrize(
     ("dtype", "target"),
-    [(INT8, "sm86"), (INT8, "sm89"), (INT8, "sm120"), (FLOAT8, "sm89"), (FLOAT8, "sm120")],
+    [(INT8, "sm80"), (INT8, "sm89"), (INT8, "sm120"), (FLOAT8, "sm89"), (FLOAT8, "sm120")],
 )
 def test_tensorrt_computes_every_chosen_layer_in_the_type(dtype: DType, target: str) -> None:
     found = quantised(model(), dtype, around=DType.FLOAT16, targets=(target,))
@@ -231,7 +231,7 @@ def test_its_page_says_what_it_does_and_leaves(capsys: pytest.CaptureFixture[str
     ranges = Ranges("example", "max", 1, "", {"fc": LayerRange(3.0, 3.0, 3.0)})
     found = quantize(random_weights(before, seed=0), ranges, Policy(DType.INT8)).graph
     assert alike.difference(found, after) == ""
-    assert "fewer than 16 channels on a side" in page and "before sm86" in page
+    assert "fewer than 16 channels on a side" in page and "before sm80" in page
     assert trtdsl("passes", "convert_precision") == 0
     page = capsys.readouterr().out
     assert all(row.why in page for row in POLICY)

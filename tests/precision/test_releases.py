@@ -113,11 +113,11 @@ def ways_out(text: str, targets: Sequence[str] = (), **words: Any) -> Sequence[s
 
 def test_what_would_let_a_layer_become_narrow() -> None:
     conv = "model m {{ input x: float32[4, 16, 8, 8]  output y = x -> c: Conv2d({}, 3) }}"
-    sm86 = "sm86 is the first that computes convolutions in int8"
+    sm80 = "sm80 is the first that computes convolutions in int8"
     allow = "`--allow int8='*'` lets rules of size not count"
     assert ways_out(conv.format(8)) == [allow]
     assert ways_out(conv.format(16), keep={"float16": "c"}) == []
-    assert ways_out(conv.format(16), targets=("sm75",)) == [sm86]
+    assert ways_out(conv.format(16), targets=("sm75",)) == [sm80]
 
 
 def test_float8_without_a_target_is_warned_of(data: Path) -> None:

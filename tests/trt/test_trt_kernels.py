@@ -61,6 +61,7 @@ def computed(graph: Graph, *targets: str) -> list[Reading]:
 @pytest.mark.parametrize(
     ("text", "dtype", "target"),
     [
+        (CONV, INT8, "sm80"),
         (CONV, INT8, "sm86"),
         (CONV, INT8, "sm89"),
         (CONV, INT8, "sm120"),

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.verification.networks import TEXT, Net, make_net, verify_text
+import trtdsl
+from tests.verification.networks import TEXT, Net, graph_of, make_net, verify_text
 
 
 def test_a_right_network_is_equal_layer_by_layer(net: Net) -> None:
@@ -96,3 +97,29 @@ def test_where_a_blocks_braces_stand_is_no_difference() -> None:
     found = verify_text(text, Wrapped())
     assert found.equal
     assert [row.name for row in found.rows] == ["block.0", "y"]
+
+
+def test_float64_is_looked_at_before_an_activation_works_in_place() -> None:
+    """The sum of large numbers is no more exact in the module than here, and only float64 shows that."""
+
+    class Cancelling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.fc, self.bn, self.act = nn.Linear(128, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(True)
+            with torch.no_grad():
+                large, small = self.fc.weight[:, :64].mul_(1e4), self.fc.weight[:, 64:]
+                small.sub_(large)
+                self.bn.weight.uniform_(0.5, 1.5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.act(self.bn(self.fc(torch.cat([x, x], 1))))
+
+    text = """model m() {
+      input x: float32[8, 64]
+      output y = cat([x, x], 1) -> fc: Linear(32, bias = false) -> bn: BatchNorm1d -> relu
+    }"""
+    found = trtdsl.verify(graph_of(text), None, Cancelling())
+    layer = found.rows[0]
+    assert (layer.label, layer.verdict) == ("fc+bn", "equal")
+    assert layer.measure is not None and layer.measure.relative > found.tolerance

@@ -23,8 +23,8 @@ FEWEST_CHANNELS = 16
 LARGEST_KERNEL = 32
 """Elements of a kernel beyond which a convolution is not put into float8, as NVIDIA's ModelOpt has it."""
 
-FIRST_INT8_CONVOLUTION = 86
-"""What is older computes int8 convolutions in float16, and converts their tensors besides."""
+FIRST_INT8_CONVOLUTION = 80
+"""What is older, Turing, computes int8 convolutions in float16, and converts their tensors besides."""
 
 
 @dataclass(frozen=True)

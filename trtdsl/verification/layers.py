@@ -178,7 +178,10 @@ def compare(
                 seen = observation(point, index, value, theirs, read, computed)
                 if seen.measure is None and not point.is_layer:
                     continue  # The block returns something else.
-                found.append(dataclasses.replace(seen, theirs=numbers(theirs)) if keeps(seen) else seen)
+                # A copy: float64 is not converted, and an activation may work in place.
+                found.append(
+                    dataclasses.replace(seen, theirs=numbers(theirs).copy()) if keeps(seen) else seen
+                )
 
     with _hooks(reference, hook):
         reference.call(computed.setting.inputs)
