@@ -54,6 +54,26 @@ def test_state_that_is_not_a_tensor_is_passed_over(tmp_path: Path, from_file: bo
     assert trtdsl.verify(elaborate_text(TEXT), weights, module).equal
 
 
+class Versioned(Net):
+    """Refuses a state dict that does not say its version, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, metadata: Any, *others: Any) -> None:
+        if metadata.get("version") != 2:
+            raise ValueError("version should be 2")
+        super()._load_from_state_dict(state_dict, prefix, metadata, *others)
+
+
+@pytest.mark.parametrize("randomize", [True, False])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_a_module_may_ask_for_its_state_s_version(tmp_path: Path, from_file: bool, randomize: bool) -> None:
+    module = Versioned(torch.ones(3))
+    torch.save(module.state_dict(), tmp_path / "w.pth")
+    weights = tmp_path / "w.pth" if from_file else None
+    assert trtdsl.verify(elaborate_text(TEXT), weights, module, randomize=randomize).equal
+
+
 # --- Tied weights -----------------------------------------------------------------------------------------
 
 TIED = """model m() {{

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import importlib
 import importlib.util
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -143,8 +144,7 @@ def load_state(name: str, module: nn.Module, weights: Mapping[str, Array]) -> No
         more = (f"and {count} more {'is' if count == 1 else 'are'} missing",) if count else ()
         raise DiagnosticError(Diagnostic(text, help=(*more, *prefix_help(needed, weights))))
     try:
-        found = {key: _tensor(key, weights[key]) for key in own if key in weights}
-        module.load_state_dict(found, strict=False)
+        _load(module, {key: _tensor(key, weights[key]) for key in own if key in weights})
     except RuntimeError as error:
         raise DiagnosticError(_misfit(name, error)) from error
 
@@ -213,14 +213,20 @@ def load_weights(module: nn.Module, graph: Graph, bound: Bound) -> None:
                 values[key] = array
             elif key in own:
                 values.setdefault(key, own[key].to(array.dtype))
-    module.load_state_dict(values, strict=False)
+    _load(module, values)
 
 
 def load_constants(module: nn.Module, values: Mapping[str, Array]) -> None:
     """Give a module the values of a text's constants, as far as it has tensors of these names."""
     own = module.state_dict()
-    found = {key: to_torch(array) for key, array in values.items() if key in own}
-    module.load_state_dict(found, strict=False)
+    _load(module, {key: to_torch(array) for key, array in values.items() if key in own})
+
+
+def _load(module: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Give a module these values, as of the version of its state dict that it has now."""
+    state: Any = OrderedDict(values)
+    state._metadata = getattr(module.state_dict(), "_metadata", None)
+    module.load_state_dict(state, strict=False)
 
 
 def tensors_in(module: nn.Module) -> dict[str, torch.Tensor]:
