@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"ir"}),
     frozenset({"syntax"}),
     frozenset({"elaborate", "weights", "passes", "reference", "trt", "evaluate"}),
-    frozenset({"given"}),
+    frozenset({"given", "fitting"}),
     frozenset({"precision"}),
     frozenset({"runtime", "compile", "support"}),
     frozenset({"runner"}),

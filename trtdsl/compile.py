@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
 from trtdsl.diagnostics import Diagnostic, Source, UsageError
-from trtdsl.elaborate import elaborate, elaborate_models, read_source
+from trtdsl.elaborate import Elaborated, elaborate, elaborate_models, read_source
 from trtdsl.flags import flags
 from trtdsl.ir import Graph, RefusedNode, require_valid
 from trtdsl.ops.text import literal
@@ -80,18 +81,35 @@ def check_file(
 
     Files beside the checkpoint hold further keys; the options are about the first one.
     """
-    text = read_source(Path(path), str(path))
-    weights_map = _source_of(options.weights_map)
-    elaborated = elaborate(text, str(path), options.model, options.defines, weights_map=weights_map)
+    found = elaborated(path, options)
     if not (files := files_of(weights)):
-        return Checked(elaborated.graph, elaborated.warnings)
+        return Checked(found.graph, found.warnings)
     from trtdsl.weights import bind, entered, load_checkpoints
 
     checkpoint = load_checkpoints(files, section=options.section, prefix=options.weights_prefix)
     notes = tuple(Diagnostic(note, severity="warning") for note in checkpoint.notes)
     notes += tuple(Diagnostic(note, severity="note") for note in entered(checkpoint, options.section))
-    bound = bind(elaborated.graph, checkpoint, options.weights_dtype)
-    return Checked(bound.graph, (*elaborated.warnings, *notes, *bound.warnings))
+    with proposing_parameters(path, options):
+        bound = bind(found.graph, checkpoint, options.weights_dtype)
+    return Checked(bound.graph, (*found.warnings, *notes, *bound.warnings))
+
+
+def elaborated(path: str | Path, options: CheckOptions) -> Elaborated:
+    """The model that is chosen of a file; raises :class:`DiagnosticError`."""
+    text = read_source(Path(path), str(path))
+    weights_map = _source_of(options.weights_map)
+    return elaborate(text, str(path), options.model, options.defines, weights_map=weights_map)
+
+
+def proposing_parameters(path: str | Path, options: CheckOptions) -> AbstractContextManager[None]:
+    """Where weights are bound that may be of the model with another parameter: says with which."""
+    from trtdsl.fitting import proposing
+
+    def make(defines: Mapping[str, Any]) -> Elaborated:
+        changed = dataclasses.replace(options, defines={**options.defines, **defines})
+        return elaborated(path, changed)
+
+    return proposing(make)
 
 
 def _source_of(path: str | Path | None) -> Source | None:
@@ -100,8 +118,8 @@ def _source_of(path: str | Path | None) -> Source | None:
 
 def check_models(path: str | Path) -> Iterator[Checked]:
     """Every model of a file that is right, in order; then :class:`DiagnosticError` for the others."""
-    for elaborated in elaborate_models(read_source(Path(path), str(path)), str(path)):
-        yield Checked(elaborated.graph, elaborated.warnings)
+    for found in elaborate_models(read_source(Path(path), str(path)), str(path)):
+        yield Checked(found.graph, found.warnings)
 
 
 def compile_file(

@@ -31,9 +31,14 @@ class Chosen(msgspec.Struct, frozen=True):
     derived: tuple[str, ...] = ()
     """the models that are derived from it"""
 
+    @property
+    def parameters(self) -> Sequence[str]:
+        """The names of those that can be set."""
+        return [p.name.text for p in self.model.parameters if p.name.text not in self.given]
+
     def require_parameters(self, defines: Mapping[str, Any]) -> None:
         """Refuse what is set and is not a parameter of the model; raises :class:`UsageError`."""
-        known = [p.name.text for p in self.model.parameters if p.name.text not in self.given]
+        known = self.parameters
         mistakes = [self._unknown(define, known) for define in defines if define not in known]
         if mistakes:
             raise UsageError(*mistakes)

@@ -27,10 +27,11 @@ from trtdsl.syntax.source import read_source
 
 
 class Elaborated(msgspec.Struct, frozen=True):
-    """A model's graph and what was worth a warning."""
+    """A model's graph, what was worth a warning, and the values of the parameters that can be set."""
 
     graph: Graph
     warnings: tuple[Diagnostic, ...]
+    parameters: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
 def elaborate_file(
@@ -112,7 +113,11 @@ def _elaborated(
         if isinstance(item, (tree.Block, tree.Def)) and id(item) not in run.blocks.entered:
             for diagnostic in mistakes_in(item, names):
                 run.report.add(diagnostic)
-    return Elaborated(_with_sections(run, weights_map, parameters), tuple(run.report.warnings))
+    return Elaborated(
+        _with_sections(run, weights_map, parameters),
+        tuple(run.report.warnings),
+        {name: parameters.names[name] for name in chosen.parameters},
+    )
 
 
 def evaluate_define(text: str) -> tuple[str, Any]:

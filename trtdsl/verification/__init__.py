@@ -15,13 +15,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from trtdsl.compile import check_file, require_values
+from trtdsl.compile import check_file, proposing_parameters, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Value, rebuild
 from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, WeightsDType, files_of
@@ -141,7 +142,9 @@ def verify(
     _require_one(recipe is not None, against=against, onnx=onnx, outputs=outputs)
     options = VerifyOptions(at, seed, dtype, tolerance, weights_dtype, randomize)
     _require_weights_to_choose(randomize, against, engine)
-    graph, notes = _model(graph, CheckOptions(model=model, defines=defines or {}, weights_map=weights_map))
+    chosen_model = CheckOptions(model=model, defines=defines or {}, weights_map=weights_map)
+    from_file = nullcontext() if isinstance(graph, Graph) else proposing_parameters(graph, chosen_model)
+    graph, notes = _model(graph, chosen_model)
     runner = None if engine is None else engine_of(engine, graph)
     stored = None if outputs is None else load_reference_arrays(outputs)
     given = stored_inputs(graph, stored, inputs or {}) if stored else inputs or {}
@@ -151,7 +154,8 @@ def verify(
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state, found = _state(weights, section, weights_prefix)
     reference = stored or (None if onnx is None else OnnxReference(Path(onnx)))
-    sides = _sides(graph, reference, against, arguments or {}, state, options, runner is not None)
+    with from_file:
+        sides = _sides(graph, reference, against, arguments or {}, state, options, runner is not None)
     return _compare(sides, chosen, frozenset({*chosen} - {*given}), runner, options, [*notes, *found], recipe)
 
 

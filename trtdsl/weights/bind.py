@@ -23,7 +23,7 @@ from trtdsl.weights.checkpoint import Checkpoint
 from trtdsl.weights.entries import Entries, Entry, Given, Missing, is_found
 from trtdsl.weights.file import listing, quote
 from trtdsl.weights.state_dict import behind
-from trtdsl.weights.unfit import Unfit
+from trtdsl.weights.unfit import OtherShapes, Unfit
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def bind(
         problem = _dtype_problem(dtype, needed, group, weights_dtype)
         errors.append(Diagnostic.at(problem.message, users[group[0]].origins, problem.help))
     if errors:
-        raise DiagnosticError(*errors)
+        raise _misfit(errors, found, unfit)
     warnings += unread(given, entries.read, owner)
     if to_come:
         warnings.append(_note_to_come(to_come))
@@ -87,6 +87,18 @@ def bind(
     if problems := [Diagnostic.at(problem, node.origins) for node, problem in unusable(graph)]:
         raise DiagnosticError(*problems)
     return Bound(graph, tuple(warnings), entries.keys)
+
+
+def _misfit(
+    errors: Sequence[Diagnostic],
+    found: Mapping[Weight, Entry | Missing | DiagnosticError],
+    unfit: Unfit,
+) -> DiagnosticError:
+    """The errors; where nothing else is wrong than shapes, with all of these."""
+    shapes = {weight.key: entry.shape for weight, entry in found.items() if is_found(entry)}
+    if not unfit.unlike or len(shapes) < len(found):
+        return DiagnosticError(*errors)
+    return OtherShapes(*errors, found=shapes, unlike=unfit.unlike)
 
 
 def _to_come(graph: Graph, weights: Given) -> Sequence[Weight]:

@@ -8,9 +8,9 @@ its layer, or at the section's line that says where the weight is::
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
@@ -21,6 +21,26 @@ from trtdsl.weights.absent import Absent
 from trtdsl.weights.entries import Entry, Missing, is_found
 
 MOST_ERRORS = 20
+
+Shape: TypeAlias = tuple[Any, ...]
+
+
+class OtherShapes(DiagnosticError):
+    """All weights were found, some in other shapes than the model's.
+
+    ``found`` are the shapes of all, by their keys in the text; ``unlike`` are both shapes of those that do
+    not fit, the model's first.
+    """
+
+    def __init__(
+        self,
+        *diagnostics: Diagnostic,
+        found: Mapping[str, Shape],
+        unlike: Mapping[str, tuple[Shape, Shape]],
+    ) -> None:
+        super().__init__(*diagnostics)
+        self.found = found
+        self.unlike = unlike
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,16 @@ class Unfit:
         key = (kind, weight if alone else id(node))
         self._groups.setdefault(key, []).append(_Fault(weight, node, found))
         return True
+
+    @property
+    def unlike(self) -> Mapping[str, tuple[Shape, Shape]]:
+        """The shapes that weights need and have, of those that were found."""
+        faults = (each for group in self._groups.values() for each in group)
+        return {
+            each.weight.key: (each.weight.type.shape, each.found.shape)
+            for each in faults
+            if is_found(each.found)
+        }
 
     def diagnostics(self) -> Sequence[Diagnostic]:
         """One mistake for each layer; those beyond the first ones are counted."""
