@@ -59,10 +59,20 @@ class Versioned(Net):
 
     _version = 2
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, metadata: Any, *others: Any) -> None:
-        if metadata.get("version") != 2:
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        if local_metadata.get("version") != 2:
             raise ValueError("version should be 2")
-        super()._load_from_state_dict(state_dict, prefix, metadata, *others)
+        keys = missing_keys, unexpected_keys, error_msgs
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *keys)
 
 
 @pytest.mark.parametrize("randomize", [True, False])
