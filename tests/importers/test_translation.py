@@ -74,6 +74,14 @@ def f32(*shape: Any) -> TensorType:
 
 
 RULES: dict[str, tuple[list[str], dict[str, TensorType], str]] = {
+    "weight norm": (
+        [
+            "a = sum.dim_IntList(self = x, dim = (0, 1), keepdim = True)",
+            "y = _weight_norm(v = x, g = a, dim = 2)",
+        ],
+        {"a": f32(1, 1, 6), "y": f32(N, 4, 6)},
+        "output y = x * (sum(x, (0, 1), keepdim = true) / vector_norm(x, dim = (0, 1), keepdim = true))",
+    ),
     "infix": (
         ["a = mul.Tensor(self = x, other = 2)", "y = add.Tensor(self = a, other = x, alpha = 1)"],
         {"a": f32(N, 4, 6), "y": f32(N, 4, 6)},

@@ -379,6 +379,15 @@ def _square(writing: Writing) -> Expression:
     return Infix("**", writing.expression("self"), Literal(2))
 
 
+@rule("_weight_norm")
+def _weight_norm(writing: Writing) -> Expression:
+    """Direction times length along ``dim``; with -1 the length is that of the whole."""
+    rank, dim = len(writing.type(writing["v"]).shape), writing.get("dim", 0)
+    others = tuple(each for each in range(rank) if each != dim)
+    lengths = writing.given("vector_norm", {"self": writing["v"], "dim": others, "keepdim": dim != -1})
+    return Infix("*", writing.expression("v"), Infix("/", writing.expression("g"), lengths))
+
+
 @rule("meshgrid")
 def _meshgrid(writing: Writing) -> Expression:
     tensors: Any = writing["tensors"]
