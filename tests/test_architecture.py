@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,3 +146,10 @@ def test_importing_brings_in_neither_torch_nor_tensorrt(module: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_numbers_of_things_are_written_by_one_function() -> None:
+    """`counted(1, "key")`; no message says "1 keys"."""
+    inline = re.compile(r"""['"]s['"] (if|\*)""")
+    found = [path.name for path in files() if inline.search(path.read_text(encoding="utf-8"))]
+    assert found == []

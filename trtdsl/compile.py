@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from trtdsl.diagnostics import Diagnostic, Source, UsageError
+from trtdsl.diagnostics import Diagnostic, Source, UsageError, counted
 from trtdsl.elaborate import Elaborated, elaborate, elaborate_models, read_source
 from trtdsl.flags import flags
 from trtdsl.ir import Graph, RefusedNode, require_valid
@@ -423,9 +423,9 @@ def require_values(graph: Graph) -> None:
     unbound = [weight for weight in graph.weights if weight.data is None]
     weights = [weight.key for weight in unbound if not weight.constant]
     if weights:
-        text = f"model `{graph.name}` has {len(weights)} weights, the first is `{weights[0]}`"
+        text = f"model `{graph.name}` has {counted(len(weights), 'weight')}, the first is `{weights[0]}`"
         raise UsageError(Diagnostic(f"{text}: give a checkpoint"))
     if unbound:
-        what = "1 constant" if len(unbound) == 1 else f"{len(unbound)} constants"
-        text = f"model `{graph.name}` has {what} without values, the first is `{unbound[0].key}`"
+        what = f"{counted(len(unbound), 'constant')} without values"
+        text = f"model `{graph.name}` has {what}, the first is `{unbound[0].key}`"
         raise UsageError(Diagnostic(f"{text}: give the file that has them after the checkpoint"))

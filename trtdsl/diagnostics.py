@@ -222,6 +222,11 @@ _CUTOFF = 0.7
 _MOST_GUESSES = 3
 
 
+def counted(count: int, what: str) -> str:
+    """``1 key``, ``3 keys``."""
+    return f"{count} {what if count == 1 else what + 's'}"
+
+
 def did_you_mean(word: str, known: Iterable[str], others: Mapping[str, str] = {}) -> str:
     """``, did you mean `x`?`` with the nearest known words, or nothing.
 

@@ -11,7 +11,7 @@ import click
 from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, with_options, with_words
 from trtdsl.cli.progress import run_progress
 from trtdsl.cli.report import without_warnings
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, counted
 from trtdsl.options import CheckOptions, CompileOptions
 from trtdsl.output import require_writable
 from trtdsl.recipe import Recipe
@@ -46,5 +46,5 @@ def calibrate(
     with run_progress() as progress:
         found = calibrate_graph(graph, recipe, options, progress=progress)
     found.write(path)
-    layers, used = len(found.layers), f"{found.samples} sample{'s' * (found.samples != 1)}"
-    print(f"wrote {path}: the ranges of {layers} layer{'s' * (layers != 1)}, from {used}")
+    layers, used = counted(len(found.layers), "layer"), counted(found.samples, "sample")
+    print(f"wrote {path}: the ranges of {layers}, from {used}")

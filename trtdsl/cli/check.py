@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trtdsl.cli.options import FILE, WEIGHTS, command, with_options
 from trtdsl.cli.report import without_warnings
+from trtdsl.diagnostics import counted
 from trtdsl.options import CheckOptions
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ def _summary(graph: Graph) -> str:
     own = [weight for weight in graph.weights if not weight.constant]
     count = sum(int(str(product(weight.type.shape))) for weight in own)
     others = len(graph.weights) - len(own)
-    constants = f", {others} constant{'s' if others > 1 else ''}" if others else ""
+    constants = f", {counted(others, 'constant')}" if others else ""
     inputs = ", ".join(f"{value.name}: {value.type}" for value in graph.inputs)
     outputs = ", ".join(f"{output.name}: {output.value.type}" for output in graph.outputs)
-    weights = f"{len(own)} weights with {_count(count)} values{constants}"
-    return f"{graph.name}: {len(graph.nodes)} operators, {weights}\n  {inputs} -> {outputs}"
+    values = f"{_count(count)} {'value' if count == 1 else 'values'}{constants}"
+    weights = f"{counted(len(own), 'weight')} with {values}"
+    return f"{graph.name}: {counted(len(graph.nodes), 'operator')}, {weights}\n  {inputs} -> {outputs}"
 
 
 def _count(number: int) -> str:

@@ -11,6 +11,7 @@ import click
 from trtdsl.cli.options import FILE, PATH, WEIGHTS, command, names_in, pass_option, with_options
 from trtdsl.cli.progress import build_progress
 from trtdsl.cli.report import explainer, report, without_warnings
+from trtdsl.diagnostics import counted
 from trtdsl.options import CheckOptions, CompileOptions
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _print_compiled(compiled: Compiled) -> None:
     for profile in manifest.profiles:
         print(f"profile {profile.name}: {show_ranges(profile)}")
     print(
-        f"wrote {compiled.engine}: {show_size(manifest.size)}, {len(manifest.layers)} layers,"
+        f"wrote {compiled.engine}: {show_size(manifest.size)}, {counted(len(manifest.layers), 'layer')},"
         f" {manifest.runtime} {manifest.runtime_version} for {show_targets(manifest)}"
     )
     if compiled.precision:

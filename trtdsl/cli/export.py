@@ -9,7 +9,7 @@ import click
 
 from trtdsl.cli.options import FILE, PATH, WEIGHTS, choice_of, command, with_options
 from trtdsl.cli.report import report
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, counted
 from trtdsl.options import CheckOptions, CompileOptions
 from trtdsl.output import show_size
 
@@ -69,5 +69,5 @@ def export(
         arrays = arrays_path(script)
         size = show_size(arrays.stat().st_size)
         layers = exported.lowered.network.num_layers
-        print(f"wrote {script}: {layers} layers for {exported.dialect.release} and later")
-        print(f"wrote {arrays}: {len(exported.arrays)} arrays, {size}")
+        print(f"wrote {script}: {counted(layers, 'layer')} for {exported.dialect.release} and later")
+        print(f"wrote {arrays}: {counted(len(exported.arrays), 'array')}, {size}")

@@ -13,7 +13,7 @@ import click
 
 from trtdsl.cli.call_arguments import call_arguments
 from trtdsl.cli.options import PATH, argument, command
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, counted
 from trtdsl.output import require_writable, show_size
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ def _weights(imported: Imported) -> int:
 
 
 def _count(imported: Imported) -> str:
-    count = len(imported.constants)
-    return f"{count} constant{'s' if count > 1 else ''}"
+    return counted(len(imported.constants), "constant")
 
 
 def _guesses(opened: Opened, imported: Imported) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from trtdsl.diagnostics import Diagnostic, Span, did_you_mean
+from trtdsl.diagnostics import Diagnostic, Span, counted, did_you_mean
 from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
@@ -42,7 +42,7 @@ def match_arguments(
         text = f"`{callee}` takes `{order[0]}` alone by position: give the name of what this is"
         raise mistake(text, positional[len(order)].span)
     if len(positional) > len(order):
-        most = f"at most {len(order)} {kind}{'s' if len(order) > 1 else ''}" if order else f"no {kind}s"
+        most = f"at most {counted(len(order), kind)}" if order else f"no {kind}s"
         raise mistake(f"`{callee}` takes {most}, {len(positional)} were given", positional[len(order)].span)
     bound = dict(zip(order, positional, strict=False))
     allowed = dict.fromkeys((*order, *by_name))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic, Span
+from trtdsl.diagnostics import Diagnostic, Span, counted
 from trtdsl.elaborate.mistakes import Report, mistake
 from trtdsl.elaborate.values import in_words, is_tensor, types_in_words
 from trtdsl.syntax import tree
@@ -66,7 +66,7 @@ def unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequenc
     if not isinstance(value, (list, tuple)):
         raise mistake(f"{names} bound, but {what} is {in_words(value)}", place)
     if len(value) != count:
-        held = f"{len(value)} value{'s' if len(value) != 1 else ''}"
+        held = counted(len(value), "value")
         found = "there are" if what == "this" and len(value) != 1 else f"{what} is"
         raise mistake(f"{names} bound, but {found} {held}", place, types_in_words(value))
     return value

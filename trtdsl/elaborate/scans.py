@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic, Origin, Span
+from trtdsl.diagnostics import Diagnostic, Origin, Span, counted
 from trtdsl.elaborate.arguments import construct, match_arguments
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.loops import names_of
@@ -148,8 +148,7 @@ class Scans:
 def _require_distinct(statement: tree.Scan) -> None:
     count, sequences = len(statement.targets), len(statement.sequences)
     if count != sequences:
-        names = f"{count} name{'s' if count > 1 else ''}"
-        given = f"{sequences} sequence{'s' if sequences != 1 else ''}"
+        names, given = counted(count, "name"), counted(sequences, "sequence")
         place = statement.targets[0].span.until(statement.targets[-1].span.end)
         raise mistake(f"`scan` binds one name for each sequence, not {names} for {given}", place)
     seen: dict[str, Span] = {}

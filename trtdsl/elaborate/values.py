@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from trtdsl.diagnostics import Span
+from trtdsl.diagnostics import Span, counted
 from trtdsl.elaborate.placing import Place
 from trtdsl.ir import Value
 from trtdsl.ops.arguments import describe_value
@@ -130,7 +130,7 @@ def in_words(value: object) -> str:
         case Configured():
             return f"`{value.callee.name}(…)` without a tensor"
         case list() | tuple() if value and all(map(is_tensor, value)):
-            many = f"{len(value)} tensor{'s' if len(value) > 1 else ''}"
+            many = counted(len(value), "tensor")
             return f"a list of {many}" if isinstance(value, list) else many
         case _:
             return describe_value(value)

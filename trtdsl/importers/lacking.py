@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trtdsl.diagnostics import Diagnostic, Origin, Span
+from trtdsl.diagnostics import Diagnostic, Origin, Span, counted
 from trtdsl.importers.places import is_inside_torch, span_of
 from trtdsl.importers.program import Frame, Operation
 
@@ -73,7 +73,8 @@ def _message(name: str, reason: str, operations: Sequence[Operation]) -> Diagnos
     if not places:
         return Diagnostic(message, help=tuple(filter(None, map(_modules, by_line.values()))))
     more = len(places) - SHOWN
-    return Diagnostic.at(message, places[:SHOWN], (f"and on {more} more lines",) if more > 0 else ())
+    further = (f"and on {counted(more, 'more line')}",) if more > 0 else ()
+    return Diagnostic.at(message, places[:SHOWN], further)
 
 
 def _modules(modules: Sequence[str]) -> str:

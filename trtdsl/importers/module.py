@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from trtdsl.collection import without_collection
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, counted
 from trtdsl.importers.attention import with_attention, with_masks_as_given
 from trtdsl.importers.bags import with_bags
 from trtdsl.importers.blocks import structured
@@ -93,7 +93,7 @@ class Imported(msgspec.Struct, frozen=True):
             (len(self.notes), "note"),
         ):
             if count:
-                yield f"{count} {what}{'s' if count > 1 else ''}"
+                yield counted(count, what)
 
     def save(self, path: str | Path) -> tuple[Path, ...]:
         """Write the text, and beside it the constants and the program's own weights where there are any;

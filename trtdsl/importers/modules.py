@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+from trtdsl.diagnostics import counted
 from trtdsl.importers.program import Argument, Call, Operation, Program, Ref
 from trtdsl.importers.rules import Missing, Writing
 from trtdsl.importers.sketch import Apply, Expression, Literal
@@ -253,5 +254,5 @@ def _slots(op: type[Op], known: Mapping[str, Any], input: TensorType, count: int
     """What the module calls its weights, in torch's order."""
     slots = tuple(op(**known).weights(input))
     if len(slots) != count:
-        raise Missing(f"it has {count} weights, and `{op.name}` takes {len(slots)}")
+        raise Missing(f"it has {counted(count, 'weight')}, and `{op.name}` takes {len(slots)}")
     return slots

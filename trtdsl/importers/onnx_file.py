@@ -378,7 +378,7 @@ def _declared(graph: Any) -> dict[str, str]:
 
 def _contradiction(found: Sequence[str]) -> Diagnostic:
     """What is wrong with the types that a file declares; what follows the first follows from it."""
-    others = "" if len(found) == 1 else f", and {len(found) - 1} more that follow are of other types too"
+    others = "" if len(found) == 1 else f", and {len(found) - 1} more, which follow from it"
     help = ("`onnx.checker.check_model(model, full_check=True)` says more",)
     return Diagnostic(found[0] + others, help=help)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trtdsl.diagnostics import counted
 from trtdsl.ops.base import Function, Signature
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import same_dim, wrap_dim
@@ -19,10 +20,6 @@ Bodies = Mapping[str, Callable[..., Any]]
 
 def _listed(types: Sequence[TensorType]) -> str:
     return ", ".join(map(str, types)) or "nothing"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _is(count: int) -> str:
@@ -88,7 +85,7 @@ class Scan(Function):
         """The dimension of each sequence that is scanned, counted from the front."""
         dims = (self.dim,) * len(ranks) if isinstance(self.dim, int) else self.dim
         if len(dims) != len(ranks):
-            named, scanned = _counted(len(dims), "dimension"), _counted(len(ranks), "sequence")
+            named, scanned = counted(len(dims), "dimension"), counted(len(ranks), "sequence")
             raise Refused(f"`dim` names {named}, but {scanned} {_is(len(ranks))} scanned", "dim")
         if 0 in ranks:
             raise Refused("a sequence needs a dimension that is scanned, but this has rank 0", "sequences")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic
+from trtdsl.diagnostics import Diagnostic, counted
 from trtdsl.ir import Node, graphs
 from trtdsl.output import show_size
 from trtdsl.passes.convert_precision import is_cast, is_converted_type
@@ -125,6 +125,7 @@ def show_floating(report: FloatingReport) -> str:
         for each in report.layers
     ]
     count, wide = report.operators, len(report.wide)
+    stay = "stays" if wide == 1 else "stay"
     between = sum(layer.reason == BETWEEN for layer in report.layers)
     beside = f", {between} of them between others that do" if between else ""
     weights = ", ".join(f"{dtype} {show_size(size)}" for dtype, size in report.weight_bytes.items())
@@ -132,7 +133,7 @@ def show_floating(report: FloatingReport) -> str:
         [
             show_table(("layer", "operator", "type", "why", "source"), rows),
             "",
-            f"{wide} of {count} operator{'s' * (count != 1)} stay float32{beside}; casts: {report.casts}",
+            f"{wide} of {counted(count, 'operator')} {stay} float32{beside}; casts: {report.casts}",
             f"weights: {weights or 'none'}",
         ]
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trtdsl.diagnostics import Diagnostic
+from trtdsl.diagnostics import Diagnostic, counted
 from trtdsl.ir import Graph, Node, walk
 from trtdsl.ops.convolution import CONVOLUTIONS
 from trtdsl.ops.linear import Linear
@@ -253,7 +253,8 @@ def show_report(report: PrecisionReport) -> str:
     ]
     kept = [layer for layer in report.layers if layer.reason]
     if kept:
-        lines.append(f"{len(kept)} of {len(report.layers)} layers stay in floating point")
+        stay = "stays" if len(kept) == 1 else "stay"
+        lines.append(f"{len(kept)} of {counted(len(report.layers), 'layer')} {stay} in floating point")
         lines += [f"  {layer.label}: {layer.dtype}, because {layer.reason}" for layer in kept]
     if report.beside:
         counts = Counter(each.operator for each in report.beside)
@@ -298,7 +299,7 @@ def _show_error(report: PrecisionReport) -> str:
         return "unknown without data; `--calibrate` measures it"
     each = ", ".join(f"{size:.2g} of {name}" for name, size in error.outputs.items())
     place = f"sample {error.worst_sample}" if error.batch == 1 else f"samples from {error.worst_sample} on"
-    samples = "1 sample" if error.samples == 1 else f"{error.samples} samples"
+    samples = counted(error.samples, "sample")
     worst = f"the worst is {place}, {error.runs[error.worst]:.2g}"
     return f"{each}, in relative L2 on {samples}; {worst}"
 
@@ -323,7 +324,7 @@ def _show_kernels(report: PrecisionReport) -> Sequence[str]:
     if not report.listed:
         return ["kernels  this TensorRT does not list them"]
     planned, otherwise = report.planned, report.otherwise
-    count = f"{len(planned) - len(otherwise)} of {len(planned)} planned layers"
+    count = f"{len(planned) - len(otherwise)} of {counted(len(planned), 'planned layer')}"
     does = "computes" if report.format.computes else "reads the weights of"
     return [f"kernels  TensorRT {does} {count} in {report.format.name}", *_show_otherwise(otherwise)]
 

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, UsageError, counted, did_you_mean
 from trtdsl.ops.lowering import Array
 from trtdsl.trt.manifest import Binding, Manifest, ProfileEntry
 
@@ -255,7 +255,7 @@ def show_shape(shape: Shape) -> str:
 
 
 def _dimensions(count: int) -> str:
-    return "1 dimension" if count == 1 else f"{count} dimensions"
+    return counted(count, "dimension")
 
 
 def _inputs(manifest: Manifest) -> str:

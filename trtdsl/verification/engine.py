@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trtdsl.compile import require_values
-from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, counted
 from trtdsl.ir import Graph, Output
 from trtdsl.reference import require_torch, symbol_values
 from trtdsl.runtime.engine import Engine, check_arrays, read_engine
@@ -143,7 +143,7 @@ def _mismatch(what: str, type: TensorType | None, binding: Binding | None) -> It
     elif binding is None:
         yield f"it has no {what}, the model has"
     elif type.rank != len(binding.shape):
-        yield f"{what} has {len(binding.shape)} dimensions in the engine, but is {type}"
+        yield f"{what} has {counted(len(binding.shape), 'dimension')} in the engine, but is {type}"
     elif binding.dtype not in _spellings(type.dtype):
         yield f"{what} is {binding.dtype} in the engine, but {type}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.diagnostics import Diagnostic, UsageError, counted
 from trtdsl.ir import Graph, Output, Value
 from trtdsl.verification.result import Difference, Suspect
 from trtdsl.verification.returned import SHOWN, Array, Named
@@ -45,9 +45,8 @@ def missing(graph: Graph, expected: Named) -> Difference | None:
     lacking = [output for output in graph.outputs if output not in places]
     if not lacking:
         return None
-    plural = "outputs" if len(expected) != 1 else "output"
     return Difference(
-        f"the reference gives {len(expected)} {plural}, but the model has {len(graph.outputs)}:"
+        f"the reference gives {counted(len(expected), 'output')}, but the model has {len(graph.outputs)}:"
         f" {_listed([f'`{output.name}`' for output in lacking])} cannot be compared",
         tuple(Suspect("", output.name, output.origins[0].source) for output in lacking if output.origins),
     )

@@ -19,8 +19,9 @@ def stored_inputs(graph: Graph, stored: ArraysReference, given: Mapping[str, Arr
     found.update(given)
     missing = [value.name for value in graph.inputs if value.name not in found]
     if missing:
+        what = "input" if len(missing) == 1 else "inputs"
         text = (
-            f"`{stored.path}` holds no input{'s' if missing[1:] else ''} {_listed(missing)}: the expected"
+            f"`{stored.path}` holds no {what} {_listed(missing)}: the expected"
             " outputs were computed from inputs that must be in the file or given by `--input`"
         )
         raise UsageError(Diagnostic(text))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, nearest
+from trtdsl.diagnostics import Diagnostic, counted, nearest
 from trtdsl.ir import Graph, Weight
 from trtdsl.ops.text import quoted
 from trtdsl.weights.checkpoint import Checkpoint
@@ -53,7 +53,8 @@ class Absent:
         name, count = self.graph.name, len(self.wanted)
         text = f"the checkpoint has none of the {count} keys of model `{name}`, such as `{first}`"
         keys = ", ".join(quote(key) for key in list(self.weights)[:3])
-        found = f"it has {len(self.weights)} others, such as {keys}" if keys else "it has no keys at all"
+        others = counted(len(self.weights), "other")
+        found = f"it has {others}, such as {keys}" if keys else "it has no keys at all"
         return Diagnostic(text + self.guess(first), help=(found, *self.prefix_help))
 
     def missing(self, weights: Mapping[str, Weight], helped: bool) -> Diagnostic:
@@ -131,8 +132,7 @@ def unread(weights: Mapping[str, Any], read: Collection[str], owner: str) -> tup
         return ()
     more = f" and {len(others) - 10} more" if len(others) > 10 else ""
     listed = ", ".join(quote(key) for key in others[:10])
-    count = "1 key" if len(others) == 1 else f"{len(others)} keys"
-    text = f"the model never reads {count} of {owner}: {listed}{more}"
+    text = f"the model never reads {counted(len(others), 'key')} of {owner}: {listed}{more}"
     return (Diagnostic(text, severity="warning"),)
 
 

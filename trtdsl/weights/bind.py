@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, counted
 from trtdsl.ir import Graph, Node, Value, Weight, rebuild, unusable, walk
 from trtdsl.options import WeightsDType
 from trtdsl.types import DType
@@ -155,7 +155,7 @@ def _dtype_problem(
     found: np.dtype[Any], needed: DType, group: list[Weight], weights_dtype: WeightsDType
 ) -> Diagnostic:
     """What is said of all weights that have one dtype where another is needed."""
-    others = f" and {len(group) - 1} other{'s' if len(group) > 2 else ''}" if len(group) > 1 else ""
+    others = f" and {counted(len(group) - 1, 'other')}" if len(group) > 1 else ""
     kind = f"weight `{group[0].key}`{others} {'are' if others else 'is'} {found.name} in the checkpoint"
     if isinstance(weights_dtype, DType) and _is_floating(found):
         kind = f"{kind} and would become {weights_dtype}"
@@ -186,7 +186,7 @@ def _data(weight: Weight, entry: Entry, warnings: list[Diagnostic]) -> npt.NDArr
         converted = array.astype(wanted)
     lost = int(np.count_nonzero(np.isfinite(array) & ~np.isfinite(converted)))
     if lost:
-        values = "1 value" if lost == 1 else f"{lost} values"
-        text = f"{values} of weight `{weight.key}` too large for {weight.type.dtype} became infinite"
+        which = f"{counted(lost, 'value')} of weight `{weight.key}`"
+        text = f"{which} too large for {weight.type.dtype} became infinite"
         warnings.append(Diagnostic(text, severity="warning"))
     return converted

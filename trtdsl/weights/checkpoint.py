@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, counted
 from trtdsl.weights.file import MappedFile, open_file, quote, refuse
 from trtdsl.weights.safetensors import looks_like_safetensors, read_safetensors
 from trtdsl.weights.sharded import looks_like_json, read_sharded
@@ -114,7 +114,8 @@ def load_checkpoints(
                 twice.append(Diagnostic(f"{quote(key)} is in two files: {files}"))
     if twice:
         more = len(twice) - _MOST_TWICE
-        further = (Diagnostic(f"{more} further keys are in two files"),) if more > 0 else ()
+        are = "is" if more == 1 else "are"
+        further = (Diagnostic(f"{counted(more, 'further key')} {are} in two files"),) if more > 0 else ()
         raise DiagnosticError(*twice[:_MOST_TWICE], *further)
     notes = tuple(note for part in parts for note in part.notes)
     tensors = {key: tensor for part in parts for key, tensor in part.tensors.items()}

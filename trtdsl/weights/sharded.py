@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from os.path import lexists
 from pathlib import Path, PurePosixPath
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, counted
 from trtdsl.weights.file import Malformed, MappedFile, listing, quote, shown
 from trtdsl.weights.safetensors import MAX_HEADER, parse_json
 from trtdsl.weights.tensor import LazyTensor
@@ -41,7 +41,7 @@ def read_sharded(file: MappedFile, read: Reader) -> dict[str, LazyTensor]:
 
 def _missing(file: MappedFile, names: list[str], missing: list[str]) -> Iterator[Diagnostic]:
     """A diagnostic for each shard that is not there, of many for the first ones."""
-    listed = "1 shard" if len(names) == 1 else f"{len(names)} shards"
+    listed = counted(len(names), "shard")
     gone = "1 of them is" if len(missing) == 1 else f"{len(missing)} of them are"
     advice = (f"`{shown(file.path)}` lists {listed}; {gone} not beside it",)
     for name in missing[:_MOST_MISSING]:

@@ -100,7 +100,7 @@ def _without_wrappers(state: StateDict) -> StateDict:
         prefix += wrapper
     if not prefix:
         return state
-    note = f"stripped {quote(prefix)} from all {len(keys)} keys"
+    note = f"stripped {quote(prefix)} from {'its only key' if len(keys) == 1 else f'all {len(keys)} keys'}"
     tensors = {key[len(prefix) :]: tensor for key, tensor in state.tensors.items()}
     return StateDict(tensors, state.section, state.prefix + prefix, (*state.notes, note))
 

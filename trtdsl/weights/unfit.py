@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, counted
 from trtdsl.ir import Node, Weight
 from trtdsl.ops.text import in_a_row
 from trtdsl.weights.absent import Absent
@@ -103,7 +103,8 @@ class Unfit:
 
 
 def _further(count: int) -> tuple[Diagnostic, ...]:
-    return (Diagnostic(f"{count} further weights are missing or do not fit"),) if count > 0 else ()
+    are = "is missing or does not fit" if count == 1 else "are missing or do not fit"
+    return (Diagnostic(f"{counted(count, 'further weight')} {are}"),) if count > 0 else ()
 
 
 def _misshapen(weights: Sequence[tuple[Weight, tuple[int, ...]]]) -> Diagnostic:
