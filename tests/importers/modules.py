@@ -187,7 +187,7 @@ class CastsInside(nn.Module):
 
 
 class PaddedToWindows(nn.Module):
-    """Of whose sizes torch asks for ones below the range that is given."""
+    """Calculates with sizes, and decides by none."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         count, size, width = x.shape
@@ -209,3 +209,10 @@ class Pyramid(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled = nn.functional.adaptive_avg_pool2d(x, 2)
         return nn.functional.interpolate(pooled, x.shape[-2:])
+
+
+class DoublesSome(nn.Module):
+    """Decides by a size in a way that no range is of."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if (3 * x.shape[1] + 5) % 7 < 3 else x

@@ -35,7 +35,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "short_range": ("Empty", {"x": "float32[N, 4]"}, {"N": "1 .. 2"}),
     "range_backwards": ("Empty", {"x": "float32[N, 4]"}, {"N": "9 .. 2 .. 1"}),
     "two_dimensions": ("Empty", {"a": "float32[N + M, 4]", "b": "float32[N, M]"}, {}),
-    "padded_to_windows": ("PaddedToWindows", {"x": "float32[N, S, 8]"}, {"S": "20 .. 30 .. 70"}),
+    "doubles_some": ("DoublesSome", {"x": "float32[N, S, 8]"}, {"S": "20 .. 30 .. 70"}),
     "may_be_zero": ("ModuloOfSizes", {"x": "float32[N, S]"}, {}),
     "pyramid": ("Pyramid", {"x": "float32[N, 4, H, W]"}, {}),
     "too_many_inputs": ("Empty", {"x": "float32[N, 4]", "y": "float32[N, 4]"}, {}),

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.importers.comparing import Calls, held
+from tests.importers.comparing import SIZES, Calls, held
+from tests.importers.modules import PaddedToWindows
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.importers.module import import_module
+from trtdsl.importers.module import import_exported, import_module
 
 Function = Callable[[torch.Tensor], Any]
 X = {"x": "float32[N, S, 6]"}
@@ -34,6 +35,7 @@ NUMBERS: dict[str, Function] = {
     "a line to a size": lambda x: x + torch.linspace(0, x.shape[1] - 1, x.shape[1])[:, None],
     "backwards": lambda x: x[:, torch.arange(x.shape[1] - 1, -1, -1)],
     "backwards by a float": lambda x: x * torch.arange(x.shape[1], -x.shape[1], -1.0)[: x.shape[1], None],
+    "the first of many": lambda x: x[:, : min(x.shape[1], 4)],
     "parts": lambda x: x.split([1, x.shape[1] - 1], 1)[1],
     "windows": lambda x: x.unfold(1, 2, 1),
     "the length before": lambda x: functional.interpolate(
@@ -79,7 +81,7 @@ def test_a_pool_that_rounds_up_takes_any_size(name: str, width: int) -> None:
     [
         (lambda x: x[:, 1:] * 2, "3 .. 8 .. 32"),
         (lambda x: functional.max_pool1d(x.mT, 4), "8 .. 8 .. 32"),
-        (lambda x: x[:, : min(x.shape[1], 4)], "5 .. 8 .. 32"),
+        (lambda x: x[:, :4] if x.shape[1] > 4 else x, "5 .. 8 .. 32"),
     ],
 )
 def test_the_range_is_where_the_module_does_the_same(function: Function, range: str) -> None:
@@ -111,3 +113,78 @@ def test_a_size_that_python_makes_a_number_is_refused_with_the_line(module: nn.M
 @pytest.mark.parametrize("size", ["N - 1", "N + 1", "2 * N", "2 * N - 1"])
 def test_an_input_s_size_may_be_calculated(size: str) -> None:
     held(Calls(lambda x: x * 2), {"x": f"float32[{size}, 4]"}, {"N": "2 .. 4 .. 8"})
+
+
+@pytest.mark.parametrize("size", [20, 28, 33])
+def test_windows_that_a_size_is_padded_to(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "S", size)
+    held(PaddedToWindows(), {"x": "float32[N, S, 8]"}, {"S": "20 .. 30 .. 70"})
+
+
+class Tables(nn.Module):
+    """With tables of 16 rows: a mask, and positions in one way or another."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.way = way
+        self.mask: torch.Tensor
+        self.numbers: torch.Tensor
+        self.register_buffer("mask", torch.ones(16, 16).tril(), persistent=False)
+        self.register_buffer("numbers", torch.arange(16), persistent=False)
+        self.positions = nn.Embedding(16, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = x.shape[1]
+        match self.way:
+            case "masked":
+                scores = (x @ x.mT).masked_fill(self.mask[:size, :size] == 0, -math.inf)
+                return scores.softmax(-1) @ x
+            case "attends":
+                return functional.scaled_dot_product_attention(
+                    x, x, x, attn_mask=self.mask[:size, :size].bool()
+                )
+            case "sliced":
+                return x + self.positions(self.numbers[:size])
+            case "counted":
+                return x + self.positions(torch.arange(size).unsqueeze(0))
+            case "shifted":
+                return x + self.positions(torch.arange(1, size + 1) + 2)
+            case "indexed":
+                return x + self.positions.weight[torch.arange(size)]
+            case _:
+                return x + self.positions(torch.arange(2 * size))[size:]
+
+
+@pytest.mark.parametrize(
+    ("way", "most"),
+    [
+        ("masked", 16),
+        ("attends", 16),
+        ("sliced", 16),
+        ("counted", 16),
+        ("shifted", 13),
+        ("indexed", 16),
+        ("twice as many", 8),
+    ],
+)
+def test_a_sequence_is_no_longer_than_the_tables(
+    way: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIZES, "S", most)
+    imported = held(Tables(way), X, {"S": "2 .. 5 .. 40"})
+    assert f"dim S = 2 .. 5 .. {most}\n" in imported.text
+    assert [each.message for each in imported.notes] == [f"the module takes `S` from 2 .. {most}"]
+
+
+def test_a_length_that_nobody_gave_is_one_that_the_tables_have() -> None:
+    assert "dim S = 1 .. 8 .. 16\n" in import_module(Tables("masked"), X).text
+    assert "dim S = 1 .. 16 .. 16\n" in import_module(Tables("counted"), X).text
+    with pytest.raises(DiagnosticError, match="the module itself fails"):
+        import_module(Tables("masked"), X, {"S": "1 .. 128 .. 512"})
+
+
+def test_the_tables_of_a_program_limit_it_too() -> None:
+    shapes = ({0: torch.export.Dim("N_"), 1: torch.export.Dim("S_")},)
+    program = torch.export.export(Tables("counted"), (torch.zeros(2, 5, 6),), dynamic_shapes=shapes)
+    assert "dim S = 1 .. 16 .. 16\n" in import_exported(program).text

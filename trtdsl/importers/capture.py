@@ -26,6 +26,7 @@ from trtdsl.importers.names import numbered
 from trtdsl.importers.program import Program
 from trtdsl.importers.reading import Reading, user_nodes
 from trtdsl.importers.schemas import is_view, writes
+from trtdsl.importers.tables import longest
 from trtdsl.types import Symbol, SymbolicDim, symbol, symbols
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def capture_exported(
 
 def found_symbols(nodes: list[Any], inputs: Inputs, exported: Exported) -> dict[str, Any]:
     """The language's dimension for each of torch's symbols, its range as far as torch allows."""
-    found: dict[str, Any] = {}
+    found: dict[str, tuple[Symbol, int]] = {}
     for node, type in zip(nodes, inputs.types.values(), strict=True):
         for size, dim in zip(node.meta["val"].shape, type.shape, strict=True):
             if not isinstance(dim, SymbolicDim) or isinstance(size, int):
@@ -146,18 +147,33 @@ def found_symbols(nodes: list[Any], inputs: Inputs, exported: Exported) -> dict[
             (base,) = size.node.expr.free_symbols
             if str(base) not in found:
                 limits = exported.program.range_constraints.get(base)
-                found[str(base)] = _limited(wanted, limits) // wanted.step
-    return found
+                found[str(base)] = _limited(wanted, limits), wanted.step
+    return _in_tables(exported.program, found)
 
 
-def _limited(wanted: Symbol, limits: Any) -> SymbolicDim:
+def _in_tables(exported: ExportedProgram, found: Mapping[str, tuple[Symbol, int]]) -> dict[str, Any]:
+    """What each of torch's symbols is of a dimension, no longer than the tables of positions are; ``found``
+    are the dimensions, and how many times the symbol each is.
+    """
+    limits = longest(exported.graph, {base: each.maximum // times for base, (each, times) in found.items()})
+    limited: dict[str, Any] = {}
+    for base, (each, times) in found.items():
+        high = limits[base] * times // each.step * each.step if base in limits else each.maximum
+        if high >= each.minimum:
+            each = Symbol(each.name, each.minimum, min(each.optimum, high), high, each.step)
+        size = symbol(each.name, each.minimum, each.optimum, each.maximum, each.step)
+        limited[base] = size // times
+    return limited
+
+
+def _limited(wanted: Symbol, limits: Any) -> Symbol:
     """A dimension in torch's limits of what it is a multiple of."""
     low, high, step = wanted.minimum, wanted.maximum, wanted.step
     if limits is not None:
         low = max(low, int(limits.lower) * step)
         high = min(high, _finite(limits.upper, high) * step)
     low, high = -(-low // step) * step, high // step * step
-    return symbol(wanted.name, low, min(max(wanted.optimum // step * step, low), high), high, step)
+    return Symbol(wanted.name, low, min(max(wanted.optimum // step * step, low), high), high, step)
 
 
 def _finite(limit: Any, otherwise: int) -> int:
@@ -177,7 +193,7 @@ def _input_nodes(exported: ExportedProgram, inputs: Inputs) -> list[Any]:
 
 def exported_symbols(exported: ExportedProgram, dims: Mapping[str, str | Symbol]) -> dict[str, Any]:
     """A dimension for each of an exported program's symbols, named after where it stands."""
-    found: dict[str, Any] = {}
+    found: dict[str, tuple[Symbol, int]] = {}
     taken: set[str] = set()
     for node in user_nodes(exported):
         shape = node.meta["val"].shape
@@ -192,13 +208,13 @@ def exported_symbols(exported: ExportedProgram, dims: Mapping[str, str | Symbol]
             name = next(each for each in numbered(wish) if each not in taken)
             taken.add(name)
             wanted = read_range(name, dims.get(name, range), step)
-            found[str(base)] = _limited(wanted, exported.range_constraints.get(base)) // step
+            found[str(base)] = _limited(wanted, exported.range_constraints.get(base)), step
     for name in dims:
         if name not in taken:
             known = ", ".join(f"`{each}`" for each in sorted(taken)) or "none"
             text = f"the program has no dimension `{name}`; its dynamic dimensions are {known}"
             raise UsageError(Diagnostic(text))
-    return found
+    return _in_tables(exported, found)
 
 
 def _factor(expression: Any, base: Any) -> int:

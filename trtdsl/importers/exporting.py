@@ -31,6 +31,7 @@ from trtdsl.importers.examples import (
 from trtdsl.importers.experts import every_expert
 from trtdsl.importers.guards import Decisions, watched
 from trtdsl.importers.inputs import Inputs
+from trtdsl.importers.layouts import layouts_ignored
 from trtdsl.importers.opaque import sizes_kept
 from trtdsl.importers.opaque_attention import attention_kept
 from trtdsl.importers.traces import helpers_kept
@@ -53,6 +54,8 @@ _UNMET = re.compile(
 _ARITHMETIC = (
     ast.Expression, ast.Compare, ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop, ast.cmpop,
 )  # fmt: skip
+SHORT = 7
+"""How much more than its minimum a guessed size is where another one fails."""
 _ENDS = re.compile(r"(?P<end>min|max)=(?P<size>\d+)")
 
 
@@ -79,7 +82,23 @@ def export(module: nn.Module, inputs: Inputs) -> Exported:
     with contextlib.suppress(DiagnosticError):
         if inputs.dims:
             return _settled(module, inputs, STRIDE)
+    # One that looks up positions in a short table fails at a length that nobody asked for.
+    shorter = _with_short_guesses(inputs)
+    with contextlib.suppress(DiagnosticError):
+        if shorter.dims != inputs.dims:
+            return _settled(module, shorter, 1)
     raise first
+
+
+def _with_short_guesses(inputs: Inputs) -> Inputs:
+    """With the best of a guessed range close to its minimum."""
+    dims = {
+        name: Symbol(name, each.minimum, min(each.minimum + SHORT, each.optimum), each.maximum, each.step)
+        if name in inputs.guessed and each.minimum == 1
+        else each
+        for name, each in inputs.dims.items()
+    }
+    return msgspec.structs.replace(inputs, dims=dims)
 
 
 def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
@@ -110,11 +129,20 @@ def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
             changes = {name: each for name, each in tried.items() if each != dims[name]}
             # What holds for every size that was tried need not be proved by torch.
             is_tried = not changes
-        if fixed := [each for name, each in changes.items() if is_fixed(inputs.dims[name], each)]:
+        if fixed := [each for each in changes.values() if _is_fixed(inputs, each)]:
             raise DiagnosticError(*(too_narrow(each, places.get(each.name)) for each in fixed)) from caught
         decided |= {name: place for name, place in places.items() if name in changes}
         dims |= changes
     raise DiagnosticError(Diagnostic("torch.export does not settle which sizes the module takes"))
+
+
+def _is_fixed(inputs: Inputs, found: Symbol) -> bool:
+    """Whether the module is made for about one size; of a range that nobody asked for the beginning may be
+    left.
+    """
+    before = inputs.dims[found.name]
+    is_shortened = found.name in inputs.guessed and found.minimum <= max(before.minimum, 2) < found.maximum
+    return is_fixed(before, found) and not is_shortened
 
 
 def _export(
@@ -141,6 +169,7 @@ def _export(
         unchanged(module),
         sizes_kept(),
         attention_kept(),
+        layouts_ignored(),
         every_expert(module),
         helpers_kept(),
     ):
