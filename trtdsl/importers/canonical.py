@@ -131,7 +131,7 @@ _UNSEEN = frozenset(
 _SYNONYMS: Mapping[str, str] = {
     "mm": "matmul", "bmm": "matmul", "__and__": "and", "bitwise_and": "and", "logical_and": "and",
     "__or__": "or", "bitwise_or": "or", "logical_or": "or", "bitwise_not": "not", "logical_not": "not",
-    "_softmax": "softmax", "_log_softmax": "log_softmax", "concat": "cat",
+    "_softmax": "softmax", "_log_softmax": "log_softmax",
 }  # fmt: skip
 _COMMUTES = frozenset({"add", "mul", "and", "or", "maximum", "minimum", "eq", "ne", "logical_xor"})
 _FIRST = ("self", "input", "weight")

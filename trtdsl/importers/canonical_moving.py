@@ -214,7 +214,7 @@ def _split(call: Call) -> Results:
     return tuple(found)
 
 
-@rule("cat", "concat", "concatenate", "stack")
+@rule("cat", "stack")
 def _cat(call: Call) -> Expression:
     tensors: Any = call.get("tensors")
     parts = call.values(tensors)

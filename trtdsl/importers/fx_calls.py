@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from trtdsl.importers.program import Ref
+from trtdsl.importers.schemas import plain_name
 from trtdsl.types import DType
 
 _NODE = re.compile(r"%(?P<name>\w+) : .*?= call_function\[target=(?P<target>.+?)\]\(args = ", re.DOTALL)
@@ -69,7 +70,7 @@ def parsed_call(text: str) -> FxCall | None:
         return None
     target = match["target"].removeprefix("torch.ops.")
     if target.startswith("aten."):
-        target = target.removeprefix("aten.").removesuffix(".default")
+        target = plain_name(target)
     return FxCall(match["name"], target, arguments, named)  # pyright: ignore[reportUnknownArgumentType]
 
 

@@ -100,16 +100,10 @@ _RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "_log_softmax": ("log_softmax", {}),
     "mm": ("matmul", {"mat2": "other"}),
     "bmm": ("matmul", {"mat2": "other"}),
-    "special_expm1": ("expm1", {}),
     "__xor__": ("bitwise_xor", {}),
     "im2col": ("unfold", {}),
     "col2im": ("fold", {}),
     "conj_physical": ("conj", {}),
-    "special_logit": ("logit", {}),
-    "special_softmax": ("softmax", {}),
-    "concat": ("cat", {}),
-    "concatenate": ("cat", {}),
-    "arctan2": ("atan2", {}),
     "swapaxes": ("transpose", {"axis0": "dim0", "axis1": "dim1"}),
     "swapdims": ("transpose", {}),
     "unsafe_chunk": ("chunk", {}),
@@ -135,7 +129,7 @@ for _name, (_function, _names) in _RENAMED.items():
 # --- Operators between operands ---------------------------------------------------------------------------
 
 _INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "remainder": "%",
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "remainder": "%",
     "floor_divide": "//", "pow": "**",
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip

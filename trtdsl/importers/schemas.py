@@ -9,10 +9,61 @@ NAMESPACE = "trtdsl_import"
 """of the operations that the importer keeps whole"""
 
 
+ALIASES = {
+    "absolute": "abs",
+    "arccos": "acos",
+    "arccosh": "acosh",
+    "arcsin": "asin",
+    "arcsinh": "asinh",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "arctanh": "atanh",
+    "concat": "cat",
+    "concatenate": "cat",
+    "divide": "div",
+    "fix": "trunc",
+    "ger": "outer",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "less": "lt",
+    "less_equal": "le",
+    "multiply": "mul",
+    "negative": "neg",
+    "not_equal": "ne",
+    "special_erf": "erf",
+    "special_erfc": "erfc",
+    "special_erfinv": "erfinv",
+    "special_exp2": "exp2",
+    "special_expit": "sigmoid",
+    "special_expm1": "expm1",
+    "special_log1p": "log1p",
+    "special_log_softmax": "log_softmax",
+    "special_logit": "logit",
+    "special_logsumexp": "logsumexp",
+    "special_round": "round",
+    "special_sinc": "sinc",
+    "special_softmax": "softmax",
+    "special_xlogy": "xlogy",
+    "subtract": "sub",
+    "true_divide": "div",
+}
+"""ATen's further names of operations, which have the same arguments."""
+
+
 @cache
 def overload_of(target: Any) -> str:
-    """``conv2d``, ``add.Tensor``; with the namespace where that is neither ATen nor the importer's own."""
-    return str(target).removeprefix("aten.").removeprefix(f"{NAMESPACE}.").removesuffix(".default")
+    """``conv2d``, ``add.Tensor``, also where the source says ``concat`` or ``subtract``; with the namespace
+    where that is neither ATen nor the importer's own.
+    """
+    return plain_name(str(target).removeprefix(f"{NAMESPACE}."))
+
+
+def plain_name(name: str) -> str:
+    """``add.Tensor`` for ``aten.add.Tensor``, and for ``aten.multiply_.Tensor`` ``mul_.Tensor``."""
+    name = name.removeprefix("aten.").removesuffix(".default")
+    base, dot, overload = name.partition(".")
+    plain = base.removesuffix("_")
+    return f"{ALIASES[plain]}{base[len(plain) :]}{dot}{overload}" if plain in ALIASES else name
 
 
 @cache

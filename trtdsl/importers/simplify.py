@@ -35,7 +35,7 @@ _CASTS = frozenset({"_to_copy", "to", "type_as"})
 _SHAPES = frozenset({"expand", "expand_as", "_unsafe_view", "reshape", "view", "view_as"})
 _PADS = frozenset({"pad", "constant_pad_nd"})
 _NEUTRAL = {
-    "add": 0, "mul": 1, "div": 1, "true_divide": 1, "bitwise_and": True, "logical_and": True, "__and__": True,
+    "add": 0, "mul": 1, "div": 1, "bitwise_and": True, "logical_and": True, "__and__": True,
 }  # fmt: skip
 """The operand that changes nothing; 0 makes 0.0 of -0.0, and so counts for whole numbers only."""
 
