@@ -89,7 +89,7 @@ def _costs(done: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     heavy = [each["memory"] / each["weights"] for each in done if each["weights"] >= _SMALLEST]
     if heavy:
         over = sum(each > _HEAVY for each in heavy)
-        yield f"- Memory beyond what is held behind torch.export, where the weights have {_SMALLEST:g} MiB or"
+        yield f"- Memory beyond what is held after torch.export, where the weights have {_SMALLEST:g} MiB or"
         middle, most = statistics.median(heavy), max(heavy)
         yield f"  more: {middle:.2f} times the weights in the median, {most:.2f} times at most,"
         yield f"  {over} of {len(heavy)} more than {_HEAVY} times."

@@ -25,7 +25,7 @@ def normalization(node: LayerNode, operands: Operands, context: Context) -> torc
     if layer.num_groups == 1:
         return _normalized(x, axes, layer.epsilon) * scale + bias
     if axes != list(range(2, x.dim())):
-        node.refuse("groups need a mask of all dimensions behind the channels")
+        node.refuse("groups need a mask of all dimensions after the channels")
     if scale.shape[1] not in (1, layer.num_groups, x.shape[1]):
         node.refuse(f"scale of shape {tuple(scale.shape)} for {layer.num_groups} groups")
     split = x.reshape(x.shape[0], layer.num_groups, -1, *x.shape[2:])

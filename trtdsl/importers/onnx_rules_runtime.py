@@ -62,7 +62,7 @@ def _activated(node: Node, value: Ref, name: str, numbers: list[float]) -> Ref:
 @rule(f"{DOMAIN}.FusedMatMul", f"{DOMAIN}.TransposeMatMul")
 def _fused_matmul(node: Node) -> Ref:
     if node.attribute("transBatchA", 0) or node.attribute("transBatchB", 0):
-        raise Refused("it moves the batch behind the rows")
+        raise Refused("it moves the batch after the rows")
     operands = [
         _swapped(node, index)
         if node.attribute(f"trans{name}", 0) and node.rank(index) > 1
@@ -194,7 +194,7 @@ def _attended(node: Node, parts: Any, *, mask: int, bias: int) -> Ref:
     given: dict[str, Argument] = {"query": query, "key": key, "value": value}
     allowed = _mask(node, mask, node.type(key).shape[2]) if node.has(mask) else None
     if node.attribute("unidirectional", 0) and (allowed is not None or node.has(bias)):
-        raise Refused("it has a mask, and hides what is behind as well")
+        raise Refused("it has a mask, and hides what comes after as well")
     if node.attribute("unidirectional", 0):
         given["is_causal"] = True
     if node.has(bias):

@@ -65,7 +65,7 @@ def _checked(node: Node) -> str:
     if node.has(7) or node.attribute("clip") or node.attribute("input_forget", 0):
         raise Refused("PyTorch has no peepholes, clipping or coupled gates")
     if node.op == "GRU" and not node.attribute("linear_before_reset", 0):
-        raise Refused("PyTorch's GRU multiplies the reset gate behind the product")
+        raise Refused("PyTorch's GRU applies the reset gate after the product")
     if node.op == "RNN":
         return "rnn_relu" if is_relu else "rnn_tanh"
     return node.op.lower()

@@ -1,4 +1,4 @@
-"""What stands behind each weight of a graph: an entry of the checkpoint, or what is computed of some.
+"""What each weight of a graph is: an entry of the checkpoint, or what is computed of some.
 
 In: a graph, whose weights may say where they are stored, and a checkpoint.  Out: for each weight an
 :class:`Entry`, of which the shape and dtype are known and the values are read when they are asked for.
@@ -151,7 +151,7 @@ def _not_computed(node: Node) -> DiagnosticError:
 
 @dataclass(eq=False)
 class Entries:
-    """Finds what stands behind weights.
+    """Finds what weights are made of.
 
     ``read`` are the keys that were asked for, in order, each once, ``keys`` those of each weight by its own.
     """
