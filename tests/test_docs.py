@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from benchmarks.zoo_table import text_lines
 from trtdsl import support
 from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.elaborate import elaborate, elaborate_file
@@ -146,6 +148,20 @@ def test_the_changelog_says_nothing_twice() -> None:
     lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
     twice = [line for line, count in Counter(filter(None, lines)).items() if count > 1]
     assert not twice
+
+
+def test_the_lengths_of_examples_are_those_of_their_code() -> None:
+    """As the table of examples/README.md counts them."""
+    linked = r"\[(\d+) lines(?: of text)?\]\((examples/[\w/]+\.trtnet)\)"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lengths = {
+        path: text_lines(path.read_text(encoding="utf-8")) for path in ROOT.glob("examples/*/*.trtnet")
+    }
+    stated = re.findall(linked, "".join(page.read_text(encoding="utf-8") for page in PAGES))
+    assert len(stated) >= 2
+    assert {path: int(count) for count, path in stated} == {path: lengths[ROOT / path] for _, path in stated}
+    least, most, middle = min(lengths.values()), max(lengths.values()), statistics.median(lengths.values())
+    assert f"a text of {least} to {most} lines, {middle:.0f} in the median of the examples" in readme
 
 
 def headers(text: str) -> list[str]:

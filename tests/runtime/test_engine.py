@@ -28,7 +28,7 @@ from trtdsl.runtime.bench import Distribution, random_arrays, shapes_of
 from trtdsl.runtime.engine import Engine, GraphContext, read_engine
 from trtdsl.runtime.files import Normalization, load_arrays, save_arrays
 from trtdsl.runtime.fitting import require_target
-from trtdsl.trt.manifest import load_manifest
+from trtdsl.trt.manifest import load_manifest, manifest_path
 from trtdsl.verification.inputs import load_inputs
 from trtdsl.verification.oracle import load_reference_arrays
 
@@ -203,6 +203,16 @@ def test_inspect(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "input      data: float32[N, 3, 32, 32]" in lines
     assert any(line.startswith("conv1") and "Conv2d" in line for line in lines)
     assert any(line.startswith("conv1.weight") and "float32[32, 3, 3, 3]" in line for line in lines)
+
+
+def test_the_manifest_can_be_inspected_alone(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("inspect", engine) == 0
+    said = capsys.readouterr().out
+    engine.unlink()
+    assert trtdsl("inspect", manifest_path(engine)) == 0
+    assert capsys.readouterr().out == said
+    assert trtdsl("bench", manifest_path(engine)) == 2
+    assert f"help: give `{engine}`" in capsys.readouterr().err
 
 
 def test_inspect_as_json_is_the_manifest(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from trtdsl.diagnostics import Diagnostic, UsageError, cannot_read
 from trtdsl.importers.capture import capture, read_range
 from trtdsl.importers.constructed import Constructed, recording
 from trtdsl.importers.inputs import Inputs, read_inputs
+from trtdsl.importers.likely import likely_type
 from trtdsl.importers.module import Imported, checked_import, import_exported, name_of
 from trtdsl.importers.onnx_import import import_onnx
 from trtdsl.syntax.source import is_checkpoint
@@ -159,7 +160,8 @@ def _require_all(source: str, module: nn.Module, inputs: Mapping[str, str]) -> N
     missing = [each.name for each in left if each.default is inspect.Parameter.empty]
     if missing:
         text = f"{source} takes {_signature(module)}: `{missing[0]}` is not given"
-        raise UsageError(Diagnostic(text, help=(f"--input '{missing[0]}=float32[N, 3, 224, 224]'",)))
+        advice = f"--input '{missing[0]}={likely_type(module, missing[0])}'"
+        raise UsageError(Diagnostic(text, help=(advice,)))
 
 
 _NAMED = (
@@ -177,5 +179,5 @@ def _signature(module: nn.Module) -> str:
 def _without_inputs(source: str, module: nn.Module) -> Diagnostic:
     takes = f"it is called with {_signature(module)}"
     first = next(iter(inspect.signature(module.forward).parameters), "x")
-    advice = f"--input '{first}=float32[N, 3, 224, 224]', with letters for dynamic dimensions"
+    advice = f"--input '{first}={likely_type(module, first)}', with letters for dynamic dimensions"
     return Diagnostic(f"what {source} takes is not known: give the type of each input", help=(takes, advice))

@@ -52,7 +52,7 @@ from trtdsl.runtime.fitting import (
 )
 from trtdsl.syntax.source import is_checkpoint
 from trtdsl.trt.dialect import Dialect, load_runtime
-from trtdsl.trt.manifest import Manifest, load_manifest, manifest_path
+from trtdsl.trt.manifest import Manifest, engine_of_manifest, load_manifest, manifest_path
 from trtdsl.types import DType
 
 Result = Mapping[str, Any]
@@ -65,6 +65,9 @@ def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
     if is_checkpoint(path):
         help = (f"give the text first: `compile MODEL.trtnet {path.name}` makes an engine of both",)
         raise UsageError(Diagnostic(f"`{path}` is a checkpoint, not an engine", help=help))
+    if (engine := engine_of_manifest(path)) is not None:
+        text = f"`{path}` is the manifest of an engine, not an engine"
+        raise UsageError(Diagnostic(text, help=(f"give `{engine}`",)))
     try:
         data = path.read_bytes()
     except OSError as error:

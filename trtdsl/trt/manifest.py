@@ -223,6 +223,12 @@ def manifest_path(engine: Path | str) -> Path:
     return engine.with_name(f"{engine.name}.json")
 
 
+def engine_of_manifest(path: Path | str) -> Path | None:
+    """The engine that a manifest stands beside, or None of another file."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix == ".json" else None
+
+
 def load_manifest(engine: Path | str) -> Manifest:
     """The manifest beside an engine; raises UsageError where there is none, or not a whole one."""
     path = manifest_path(engine)
