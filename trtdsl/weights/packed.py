@@ -102,9 +102,12 @@ class Packing:
 
     def parts(self, found: Callable[[str], Entry | None]) -> dict[str, Entry] | None:
         """The entries of a layer, if it is packed so."""
-        entries = {name: entry for name in (*self.needs, *self.may) if (entry := found(name)) is not None}
-        if not all(name in entries for name in self.needs):
-            return None
+        entries: dict[str, Entry] = {}
+        for name in self.needs:
+            if (entry := found(name)) is None:
+                return None
+            entries[name] = entry
+        entries |= {name: entry for name in self.may if (entry := found(name)) is not None}
         return entries if self.fits(entries) else None
 
 
