@@ -47,27 +47,13 @@ class KnownValues:
         """Whether a node's value is known; computes it then."""
         import torch
 
-        missing = object()
-
-        def value(each: Any) -> Any:
-            if isinstance(each, torch.fx.Node):
-                if each.name in self._values:
-                    return self._values[each.name]
-                number = made.get(each.name, missing)
-                if isinstance(number, Ref):
-                    return self._values.get(number.value, missing)
-                return number if isinstance(number, (int, float, bool)) else missing
-            if isinstance(each, (list, tuple)):
-                items = [value(item) for item in each]
-                return missing if any(item is missing for item in items) else type(each)(items)
-            return each
-
-        arguments = [value(each) for each in node.args]
-        if overload_of(node.target).startswith(SHAPED_LIKE) and arguments[0] is missing:
-            arguments[0] = _stand_in(node.args[0], node.meta["val"], missing)
-        named = {key: value(each) for key, each in node.kwargs.items()}
-        if any(each is missing for each in [*arguments, *named.values()]) or _is_random(node):
+        known = {each: self._value(each, made) for each in node.all_input_nodes}
+        like = node.args[0] if overload_of(node.target).startswith(SHAPED_LIKE) else None
+        if like is not None and known[like] is _MISSING:
+            known[like] = _stand_in(like, node.meta["val"])
+        if any(each is _MISSING for each in known.values()) or _is_random(node):
             return False
+        arguments, named = torch.fx.map_arg((node.args, node.kwargs), lambda each: known[each])
         with torch.no_grad():
             target: Any = node.target
             result = target(*arguments, **named)
@@ -76,6 +62,14 @@ class KnownValues:
         else:
             self._values |= {f"{node.name}_{number}": each for number, each in enumerate(result)}
         return True
+
+    def _value(self, node: Any, made: Mapping[str, Argument]) -> Any:
+        if node.name in self._values:
+            return self._values[node.name]
+        number = made.get(node.name)
+        if isinstance(number, Ref):
+            return self._values.get(number.value, _MISSING)
+        return number if isinstance(number, (int, float, bool)) else _MISSING
 
     def number(self, node: Any) -> Any:
         """The number that a node reads of a known tensor, or computes of known numbers; None where it is
@@ -108,12 +102,16 @@ class KnownValues:
         return {name: to_numpy(value) for name, value in self._read.items() if str(value.dtype) in names}
 
 
-def _stand_in(node: Any, result: Any, otherwise: Any) -> Any:
+_MISSING = object()
+"""What stands for a value that is not known before the program runs."""
+
+
+def _stand_in(node: Any, result: Any) -> Any:
     """A tensor in the place of one of which only the dtype and a size that is fixed matter."""
     import torch
 
     if not all(isinstance(size, int) for size in result.shape):
-        return otherwise
+        return _MISSING
     return torch.empty(result.shape, dtype=node.meta["val"].dtype)
 
 

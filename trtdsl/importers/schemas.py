@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 NAMESPACE = "trtdsl_import"
 """of the operations that the importer keeps whole"""
@@ -64,6 +64,34 @@ def plain_name(name: str) -> str:
     base, dot, overload = name.partition(".")
     plain = base.removesuffix("_")
     return f"{ALIASES[plain]}{base[len(plain) :]}{dot}{overload}" if plain in ALIASES else name
+
+
+class Parameter(NamedTuple):
+    """An argument that an operation takes."""
+
+    name: str
+    by_name: bool
+    default: Any
+    """:data:`REQUIRED` where it has none"""
+
+
+REQUIRED = object()
+"""What stands for the default of an argument that has none."""
+
+
+@cache
+def parameters_of(target: Any) -> tuple[Parameter, ...]:
+    """The arguments that an operation takes, in order."""
+    return tuple(
+        Parameter(each.name, each.kwarg_only, each.default_value if each.has_default_value() else REQUIRED)
+        for each in target._schema.arguments
+    )
+
+
+@cache
+def is_assertion(target: Any) -> bool:
+    """Whether an operation computes nothing, but asserts something."""
+    return str(target).startswith(("aten._assert", "aten.sym_constrain", "aten._check"))
 
 
 @cache

@@ -29,7 +29,7 @@ from trtdsl.importers.program import (
     frames_of_trace,
     kind_of,
 )
-from trtdsl.importers.schemas import is_view, overload_of, writes
+from trtdsl.importers.schemas import REQUIRED, is_assertion, is_view, overload_of, parameters_of, writes
 from trtdsl.types import Dim, DType, Symbol, TensorType, symbols
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Node: TypeAlias = Any
 """A ``torch.fx.Node``, whose arguments may be anything."""
 
-_DTYPES = frozenset(each.value for each in DType)
+_DTYPES = {f"torch.{each.value}": each for each in DType}
 
 
 def read_program(
@@ -78,6 +78,8 @@ class _Reader:
         self._known_roots: dict[str, str] = {}
         self._written_roots: set[str] = set()
         self._known_operations: list[tuple[int, str, list[str]]] = []
+        self._stacks: dict[tuple[Any, ...], tuple[Call, ...]] = {}
+        """the calls of each of torch's stacks of modules, which many nodes have"""
         self._numbers = 0
         nodes = list(graph.nodes)
         self._order = {node.name: number for number, node in enumerate(nodes)}
@@ -185,7 +187,7 @@ class _Reader:
             self._is_part(node.name, node.args[0].name)
         elif not hasattr(target, "_schema"):
             self._number(node)
-        elif not _effects(target):
+        elif is_assertion(target):
             pass
         elif not _is_tensor(node.meta.get("val")) and not isinstance(node.meta.get("val"), (list, tuple)):
             self._number(node)
@@ -220,7 +222,7 @@ class _Reader:
         self._numbers += 1
         result = f"size_{self._numbers}"
         self._types[result] = TensorType(DType.FLOAT32, ())
-        self._operations.append(Operation(name, arguments, (result,), _calls(node), _frames(node)))
+        self._operations.append(Operation(name, arguments, (result,), self._calls(node), _frames(node)))
         return Ref(result)
 
     def _operation(self, node: Node) -> None:
@@ -249,7 +251,7 @@ class _Reader:
                 self._written(node)
         elif is_view(target):
             self._roots[node.name] = self._root(node.args[0])
-        self._operations.append(Operation(overload, arguments, results, _calls(node), _frames(node)))
+        self._operations.append(Operation(overload, arguments, results, self._calls(node), _frames(node)))
         if not known:
             for operand in self._operations[-1].operands:
                 self._known.read(operand)
@@ -314,8 +316,8 @@ class _Reader:
         if isinstance(value, (list, tuple)):
             return tuple(self._argument(each) for each in value)
         if isinstance(value, torch.dtype):
-            name = str(value).removeprefix("torch.")
-            return DType(name) if name in _DTYPES else name
+            name = str(value)
+            return _DTYPES.get(name, name.removeprefix("torch."))
         if isinstance(value, (torch.device, torch.layout, torch.memory_format)):
             return None
         return self._scalar(value)
@@ -326,27 +328,31 @@ class _Reader:
         return self._sizes.dim(value)
 
     def _note_type(self, name: str, value: Any) -> None:
-        dtype = _dtype_name(value)
-        if dtype in _DTYPES:
-            shape = tuple(self._scalar(size) for size in value.shape)
-            self._types[name] = TensorType(DType(dtype), shape)
+        dtype = _DTYPES.get(str(value.dtype))
+        if dtype is not None:
+            self._types[name] = TensorType(dtype, tuple(map(self._scalar, value.shape)))
+
+    # --- Where a node is from -----------------------------------------------------------------------------
+
+    def _calls(self, node: Node) -> tuple[Call, ...]:
+        """The calls of modules that a node ran in; the first of torch's stack is the model itself."""
+        stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
+        entries = tuple(stack.items())
+        if entries not in self._stacks:
+            self._stacks[entries] = tuple(_call(key, *module) for key, module in entries[1:])
+        return self._stacks[entries]
 
 
 def _bound(node: Node, target: Any) -> Iterator[tuple[str, Any]]:
     """A node's arguments by the names of the schema, those with defaults too."""
-    for number, argument in enumerate(target._schema.arguments):
-        if number < len(node.args) and not argument.kwarg_only:
-            yield argument.name, node.args[number]
-        elif argument.name in node.kwargs:
-            yield argument.name, node.kwargs[argument.name]
-        elif argument.has_default_value():
-            yield argument.name, argument.default_value
-
-
-def _effects(target: Any) -> bool:
-    """Whether an operation computes something, rather than to assert it."""
-    name = str(target)
-    return not name.startswith(("aten._assert", "aten.sym_constrain", "aten._check"))
+    positional, named = node.args, node.kwargs
+    for number, (name, by_name, default) in enumerate(parameters_of(target)):
+        if number < len(positional) and not by_name:
+            yield name, positional[number]
+        elif name in named:
+            yield name, named[name]
+        elif default is not REQUIRED:
+            yield name, default
 
 
 def _is_unbacked(value: Any) -> bool:
@@ -363,14 +369,9 @@ def _dtype_name(value: Any) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
-def _calls(node: Node) -> tuple[Call, ...]:
-    stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
-    found: list[Call] = []
-    for key, (path, kind) in list(stack.items())[1:]:
-        _, _, number = key.rpartition("@") if "@" in key else (key, "", "0")
-        name = kind_of(kind)
-        found.append(Call(path, name, int(number)))
-    return tuple(found)
+def _call(key: str, path: str, kind: Any) -> Call:
+    _, _, number = key.rpartition("@") if "@" in key else (key, "", "0")
+    return Call(path, kind_of(kind), int(number))
 
 
 def _frames(node: Node) -> tuple[Frame, ...]:
