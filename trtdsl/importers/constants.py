@@ -60,7 +60,7 @@ def _cone(value: str, made: Mapping[str, Operation]) -> list[Operation]:
 
 
 def _is_short(cone: list[Operation], known: Mapping[str, Array], names: frozenset[str]) -> bool:
-    makers = [operation for operation in cone if not list(operation.operands)]
+    makers = [operation for operation in cone if not operation.operands]
     return (
         len(cone) <= LONGEST_EXPRESSION
         and all(operation.base in names and not operation.base.endswith("_") for operation in cone)

@@ -27,7 +27,7 @@ def _hoisted(program: Program) -> Program:
     firsts = _first_joins(program.operations)
     counts: dict[str, set[int]] = {}
     for call, operation in firsts.items():
-        counts.setdefault(call.kind, set()).add(len(list(operation.operands)))
+        counts.setdefault(call.kind, set()).add(len(operation.operands))
     moved = {id(operation) for call, operation in firsts.items() if len(counts[call.kind]) > 1}
     operations = tuple(
         msgspec.structs.replace(each, calls=each.calls[:-1]) if id(each) in moved else each
@@ -38,9 +38,12 @@ def _hoisted(program: Program) -> Program:
 
 def _first_joins(operations: Sequence[Operation]) -> dict[Call, Operation]:
     """Of each call its first operation, where that joins all that the call reads of the outside."""
+    joining = {each.calls[-1] for each in operations if each.base == "cat" and each.calls}
+    if not joining:
+        return {}
     inside: dict[Call, list[Operation]] = {}
     for operation in operations:
-        for call in operation.calls:
+        for call in joining.intersection(operation.calls):
             inside.setdefault(call, []).append(operation)
     found: dict[Call, Operation] = {}
     for call, members in inside.items():

@@ -8,7 +8,7 @@ weight, a constant or an operation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -62,20 +62,21 @@ class Frame(msgspec.Struct, frozen=True):
         return f"{self.file}:{self.line}"
 
 
-_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+_FRAME = re.compile(
+    r'^[ \t]*File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>\S+).*(?=(?:\n(?P<code>.*))?)', re.M
+)
 
 
 @lru_cache(maxsize=4096)
 def frames_of_trace(trace: str) -> tuple[Frame, ...]:
     """The lines of a stack trace as Python prints it, from the outermost."""
-    lines = trace.splitlines()
-    found: list[Frame] = []
-    for number, line in enumerate(lines):
-        match = _FRAME.match(line)
-        if match:
-            code = lines[number + 1].strip() if number + 1 < len(lines) else ""
-            found.append(Frame(match["file"], int(match["line"]), match["function"], code))
-    return tuple(found)
+    return tuple(_frame(*parts) for parts in _FRAME.findall(trace))
+
+
+@lru_cache(maxsize=4096)
+def _frame(file: str, line: str, function: str, code: str) -> Frame:
+    """One for all the traces that it stands in."""
+    return Frame(file, int(line), function, code.strip())
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -95,10 +96,9 @@ class Operation(msgspec.Struct, frozen=True):
         return self.name.partition(".")[0]
 
     @property
-    def operands(self) -> Iterator[str]:
+    def operands(self) -> list[str]:
         """The values it reads, in order."""
-        for argument in self.arguments.values():
-            yield from refs(argument)
+        return [value for argument in self.arguments.values() for value in refs(argument)]
 
 
 class ModuleFacts(msgspec.Struct, frozen=True):
@@ -148,21 +148,22 @@ class Program(msgspec.Struct, frozen=True):
 
 def common_start(sequences: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
     """What all of these begin with."""
-    found: list[Any] = []
-    for each in zip(*sequences, strict=False):
-        if len(set(each)) > 1:
-            break
-        found.append(each[0])
-    return tuple(found)
+    if not sequences:
+        return ()
+    start = tuple(sequences[0])
+    for each in sequences:
+        while each[: len(start)] != start:
+            start = start[:-1]
+    return start
 
 
-def refs(argument: Argument) -> Iterator[str]:
+def refs(argument: Argument) -> Sequence[str]:
     """The values in an argument."""
     if isinstance(argument, Ref):
-        yield argument.value
-    elif isinstance(argument, tuple):
-        for item in argument:
-            yield from refs(item)
+        return (argument.value,)
+    if isinstance(argument, tuple):
+        return [value for item in argument for value in refs(item)]
+    return ()
 
 
 def with_refs(argument: Any, names: Mapping[str, Argument]) -> Any:
