@@ -33,8 +33,11 @@ def with_choices(
     found: list[Item] = []
     absorbed: dict[str, Expression] = {}
     for number, item in enumerate(items):
-        behind = {value for each in items[number + 1 :] for value in reads(each)} | {*returns}
-        if isinstance(item, Branch) and (chosen := _choice(item, behind, hints)):
+        chosen = None
+        if isinstance(item, Branch):
+            behind = {value for each in items[number + 1 :] for value in reads(each)} | {*returns}
+            chosen = _choice(item, behind, hints)
+        if isinstance(item, Branch) and chosen:
             found.append(chosen)
             absorbed |= _made(item.items)
         else:

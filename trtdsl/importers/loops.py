@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -41,15 +41,10 @@ LONGEST_PERIOD = 12
 SHORTEST_PERIOD = 2
 """Those of one without labels: one alone reads well as a chain."""
 
-Labels: TypeAlias = Sequence[tuple[str, ...] | None]
-"""Of each item its labels; None where no iteration can have it."""
-
-
 def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]:
     """The items, rows of equal ones as loops. ``read_behind`` are the values that others read."""
     found: list[Item] = []
-    named = [tuple(labels(each)) if isinstance(each, Statement) else None for each in items]
-    shapes = _Shapes(items)
+    named, shapes = _Labels(items), _Shapes(items)
     position = 0
     while position < len(items):
         loop, length = _loop_at(shapes, named, position, read_behind)
@@ -60,6 +55,28 @@ def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]
             found.append(loop)
             position += length
     return found
+
+
+class _Labels:
+    """The labels of the items, in one row."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._row: list[str] = []
+        self._starts = [0]
+        """of each item, and of what is after the last, where its labels begin in the row"""
+        self._others = [0]
+        """how many items before each are not statements, which no iteration can have"""
+        for item in items:
+            is_statement = isinstance(item, Statement)
+            self._row += labels(item) if is_statement else ()
+            self._starts.append(len(self._row))
+            self._others.append(self._others[-1] + (not is_statement))
+
+    def of(self, start: int, stop: int) -> list[str] | None:
+        """Those of some items; None where they cannot be an iteration."""
+        if stop >= len(self._starts) or self._others[start] != self._others[stop]:
+            return None
+        return self._row[self._starts[start] : self._starts[stop]]
 
 
 class _Shapes:
@@ -88,7 +105,7 @@ class _Shapes:
 
 
 def _loop_at(
-    shapes: _Shapes, named: Labels, start: int, read_behind: frozenset[str]
+    shapes: _Shapes, named: _Labels, start: int, read_behind: frozenset[str]
 ) -> tuple[Loop | None, int]:
     best: tuple[Loop | None, int] = (None, 0)
     for period in range(1, LONGEST_PERIOD + 1):
@@ -106,7 +123,7 @@ class _Row:
     """Windows of one period that may be the iterations of a loop."""
 
     def __init__(
-        self, shapes: _Shapes, named: Labels, start: int, period: int, read_behind: frozenset[str]
+        self, shapes: _Shapes, named: _Labels, start: int, period: int, read_behind: frozenset[str]
     ) -> None:
         self._shapes = shapes
         self._items = shapes.items
@@ -151,10 +168,7 @@ class _Row:
     def _labels(self, index: int) -> list[str] | None:
         """Those of a window, where it can be an iteration."""
         begin = self._start + index * self._period
-        named = self._named[begin : begin + self._period]
-        if len(named) < self._period or any(each is None for each in named):
-            return None
-        return [label for each in named for label in each or ()]
+        return self._named.of(begin, begin + self._period)
 
     def _is_numbered(self, index: int, before: str | None, begin: int) -> bool:
         """Whether every label of a window has its number, or is the first window's."""
