@@ -25,12 +25,9 @@ def unchanged(module: nn.Module, *, runs: bool = False) -> Generator[None]:
     """
     modules = list(module.modules())
     attributes = [dict(vars(each)) for each in modules]
-    contents = {
-        id(value): (value, value.copy())
-        for kept in attributes
-        for value in kept.values()
-        if isinstance(value, _CONTAINERS)
-    }
+    # Most are empty, each module's hooks: a copy of each has Python look for cycles in the whole process.
+    containers = [value for kept in attributes for value in kept.values() if isinstance(value, _CONTAINERS)]
+    contents = {id(value): value.copy() for value in containers if value}
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()] if runs else []
     try:
         yield
@@ -38,8 +35,10 @@ def unchanged(module: nn.Module, *, runs: bool = False) -> Generator[None]:
         for each, kept in zip(modules, attributes, strict=True):
             vars(each).clear()
             vars(each).update(kept)
-        for value, before in contents.values():
-            _refill(value, before)
+        for value in containers:
+            before = contents.get(id(value), ())
+            if value or before:
+                _refill(value, before)
         for buffer, before in buffers:
             buffer.detach().copy_(before)
 

@@ -89,7 +89,8 @@ class _Parts:
         own: tuple[Any, ...] = node.args
         if node.op == "call_function":
             self._note(node)
-        node.args, node.kwargs = self._current(node, node.args), self._current(node, node.kwargs)
+        if any(each in self._written or self._root(each) in self._now for each in node.all_input_nodes):
+            node.args, node.kwargs = self._current(node, node.args), self._current(node, node.kwargs)
         if node.op == "call_function" and writes(node.target):
             self._write(node, self._written.get(own[0], own[0]))
         elif node in self._roots:
