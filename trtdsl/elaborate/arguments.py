@@ -6,6 +6,7 @@ In: the evaluated arguments of a call.  Out: each under the name of what it is g
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from msgspec.structs import replace
@@ -45,13 +46,12 @@ def match_arguments(
         most = f"at most {counted(len(order), kind)}" if order else f"no {kind}s"
         raise mistake(f"`{callee}` takes {most}, {len(positional)} were given", positional[len(order)].span)
     bound = dict(zip(order, positional, strict=False))
-    allowed = dict.fromkeys((*order, *by_name))
     for argument in arguments:
         name = argument.name
         if name is None:
             continue
-        if name not in allowed and not any_name:
-            guess = did_you_mean(name, allowed)
+        if name not in order and name not in by_name and not any_name:
+            guess = did_you_mean(name, dict.fromkeys((*order, *by_name)))
             raise mistake(f"`{callee}` has no {kind} `{name}`{guess}", argument.head)
         if name in bound:
             raise mistake(f"`{name}` of `{callee}` is given twice", argument.head)
@@ -208,5 +208,6 @@ def _fits(item: object, hint: Any) -> bool:
     return True
 
 
+@cache
 def _required(op: type[Op]) -> list[str]:
     return [name for name in op.parameters if op.default(name) is REQUIRED]

@@ -216,8 +216,11 @@ def _items(scope: Scope, uses_of: dict[Scope, Statement], path: str) -> list[Sta
 
 
 def _relative(statement: Statement, path: str) -> Statement:
+    if not path or not any(labels(statement)):
+        return statement
+
     def change(expression: Expression) -> Expression | None:
-        if not isinstance(expression, Apply) or not isinstance(expression.label, str) or not path:
+        if not isinstance(expression, Apply) or not isinstance(expression.label, str):
             return None
         inner = replaced(msgspec.structs.replace(expression, label=None), change)
         return msgspec.structs.replace(inner, label=relative(expression.label, path))

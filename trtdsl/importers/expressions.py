@@ -173,7 +173,7 @@ def head(expression: Expression) -> str | None:
         return first.value if isinstance(first, Use) and not others else None
     if not expression.arguments:
         return None
-    if sum(1 for _ in uses(expression)) != 1 and expression.function not in _SCALED:
+    if len(uses(expression)) != 1 and expression.function not in _SCALED:
         return None
     name, value = expression.arguments[0]
     by_position = expression.positional > 0 or not name

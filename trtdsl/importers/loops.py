@@ -41,6 +41,7 @@ LONGEST_PERIOD = 12
 SHORTEST_PERIOD = 2
 """Those of one without labels: one alone reads well as a chain."""
 
+
 def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]:
     """The items, rows of equal ones as loops. ``read_behind`` are the values that others read."""
     found: list[Item] = []

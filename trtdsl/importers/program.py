@@ -63,7 +63,8 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 _FRAME = re.compile(
-    r'^[ \t]*File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>\S+).*(?=(?:\n(?P<code>.*))?)', re.M
+    r'^[ \t]*File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>\S+).*(?=(?:\n(?P<code>.*))?)',
+    re.M,
 )
 
 

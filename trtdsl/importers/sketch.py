@@ -184,11 +184,9 @@ def walk(expression: Expression) -> Iterator[Expression]:
             left += reversed(children(each))
 
 
-def uses(expression: Expression) -> Iterator[str]:
+def uses(expression: Expression) -> list[str]:
     """The values that an expression reads, as often as it does."""
-    for each in walk(expression):
-        if isinstance(each, Use):
-            yield each.value
+    return [each.value for each in walk(expression) if isinstance(each, Use)]
 
 
 def replaced(expression: Any, change: Callable[[Expression], Expression | None]) -> Any:

@@ -278,7 +278,7 @@ class _Body:
 
     def _absorb_into(self, expression: Expression, waiting: list[Statement]) -> list[Statement]:
         """The statements still waiting after one that takes those right in front of it."""
-        wanted = list(uses(expression))
+        wanted = uses(expression)
         first = head(expression)
         left = [each for each in waiting if self._may_wait(each)]
         near = [each for each in waiting if not self._may_wait(each)]
@@ -328,7 +328,7 @@ class _Body:
         if expression.function == "dequantize":
             inner = [self._texts.absorbed.get(value) for value in uses(expression)]
             return all(isinstance(each, Apply) and each.function == "Parameter" for each in inner)
-        return next(uses(expression), None) is None and expression.function in _SOURCES
+        return expression.function in _SOURCES and not uses(expression)
 
 
 def _targets(items: Sequence[Item]) -> Iterator[str]:

@@ -334,7 +334,10 @@ REQUIRED: Any = msgspec.NODEFAULT
 
 @cache
 def _defaults(cls: type[Op]) -> Mapping[str, Any]:
-    return {field.name: field.default for field in msgspec.structs.fields(cls)}
+    # The last fields have defaults. `msgspec.structs.fields` works out every annotation to say so.
+    names, defaults = cls.__struct_fields__, cls.__struct_defaults__
+    without = len(names) - len(defaults)
+    return {**dict.fromkeys(names[:without], REQUIRED), **dict(zip(names[without:], defaults, strict=True))}
 
 
 def _register(cls: type[Op]) -> None:
