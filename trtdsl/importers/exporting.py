@@ -230,6 +230,7 @@ def _owner(key: str, given: Mapping[str, Any], examples: Mapping[str, Any]) -> s
 def _changes(text: str, dims: Mapping[str, Symbol]) -> dict[str, Symbol]:
     """The dimensions that torch wants in another step or range."""
     steps, ends = {name: each.step for name, each in dims.items()}, dict[str, dict[str, int]]()
+    shifted: set[str] = set()
     _, _, fixes = text.partition("Suggested fixes:")
     for match in _SUGGESTED.finditer(fixes):
         name, value = match["name"], match["value"]
@@ -238,11 +239,14 @@ def _changes(text: str, dims: Mapping[str, Symbol]) -> dict[str, Symbol]:
                 steps[name] = int(step["step"])
         elif value.startswith("Dim("):
             ends[name] = {end["end"]: int(end["size"]) for end in _ENDS.finditer(value)}
+        else:
+            # ``S = 2*_S - 1`` has no step from zero, so the ends of ``_S`` say nothing of it.
+            shifted.add(name)
     for name, least in _least_sizes(text, dims):
         ends.setdefault(name, {}).setdefault("min", least)
     found: dict[str, Symbol] = {}
     for name, each in dims.items():
-        step, base = steps[name], ends.get(f"_{name}", {})
+        step, base = steps[name], {} if name in shifted else ends.get(f"_{name}", {})
         own = ends.get(name, {})
         low = max(each.minimum, own.get("min", 0), base.get("min", 0) * step)
         high = min(each.maximum, own.get("max", each.maximum), base.get("max", each.maximum) * step)
