@@ -31,15 +31,31 @@ def _paths(spec: Any) -> list[Sequence[Any]]:
 
 
 def _names(paths: Sequence[Sequence[Any]]) -> list[str]:
-    """Names for outputs from where ``forward`` returns them: the last key on the way, if one has it."""
-    keys = [[str(_step(each)) for each in path] for path in paths]
-    last = [next((key for key in reversed(path) if not key.isdigit()), "") for path in keys]
+    """Names for outputs from where ``forward`` returns them: the last key on the way, if one has it; with the
+    numbers behind it, and the keys before it as far as others have it too.
+    """
+    keys = [tuple(str(_step(each)) for each in path) for path in paths]
+    stems = [_stem(path) for path in keys]
     names: list[str] = []
-    for path, name in zip(keys, last, strict=True):
-        if not name or last.count(name) > 1:
-            name = "_".join(("output", *path))
-        names.append(re.sub(r"\W", "_", name))
+    for path, stem in zip(keys, stems, strict=True):
+        is_alone = bool(stem) and [each[-1:] for each in stems].count(stem[-1:]) == 1
+        parts = stem[-1:] if is_alone else (*_shortest(stem, stems), *path[len(stem) :])
+        names.append(re.sub(r"\W", "_", "_".join(parts)))
     return names
+
+
+def _stem(path: tuple[str, ...]) -> tuple[str, ...]:
+    """A path without the numbers at its end."""
+    return path[: max((number for number, key in enumerate(path, 1) if not key.isdigit()), default=0)]
+
+
+def _shortest(stem: tuple[str, ...], stems: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The end of a stem that begins with a name and no other stem has."""
+    for start in range(len(stem) - 1, -1, -1):
+        end = stem[start:]
+        if not end[0].isdigit() and {each for each in stems if each[-len(end) :] == end} == {stem}:
+            return end
+    return ("output", *stem)
 
 
 def _step(step: Any) -> object:
