@@ -161,9 +161,13 @@ return g2
 """
 
 
+STEPS = ("add", "mul", "maximum", "minimum", "atan2", "add", "minimum", "mul")
+"""Of which no run is repeated."""
+
+
 def framed(layers: int) -> str:
-    """A model that calls one part and a layer; the part adds ``layers`` times."""
-    inner = "\n".join(f"    a{number + 1} = add(a{number}, x)" for number in range(layers))
+    """A model that calls one part and a layer; the part computes ``layers`` times with what it is given."""
+    inner = "\n".join(f"    a{number + 1} = {STEPS[number]}(a{number}, x)" for number in range(layers))
     return f"""
 x: float32[N, 4]
 with Body("body"):
@@ -200,7 +204,7 @@ return g
 def test_a_part_among_many_statements_is_a_block() -> None:
     program = framed(8).replace(
         "return b",
-        "c0 = add(b, b)\n" + "\n".join(f"c{n + 1} = mul(c{n}, b)" for n in range(7)) + "\nreturn c7",
+        "c0 = add(b, b)\n" + "\n".join(f"c{n + 1} = {STEPS[n]}(c{n}, b)" for n in range(7)) + "\nreturn c7",
     )
     assert "block Body()(x) {" in imported(program)
 

@@ -254,5 +254,8 @@ def test_steps_without_weights_are_a_loop_where_one_is_not_a_chain() -> None:
     assert looped(steps([2, 2, 2]))[:3] == ["for _ in range(3) {", "a0 = cos(x0)", "x0 = a0 + 2"]
     assert not any(line.startswith("for") for line in looped(steps([2, 2])))
     assert not any(line.startswith("for") for line in looped(steps([2, 3, 4])))
+    products = "x: float32[N, 4]\na = mul.Tensor(x, x)\nb = mul.Tensor(a, x)\nc = mul.Tensor(b, x)\n"
+    assert not any(line.startswith("for") for line in looped(f"{products}return c"))
+    assert looped(f"{products}d = mul.Tensor(c, x)\nreturn d")[1:3] == ["for _ in range(3) {", "a = a * x"]
     chain = "x: float32[N, 4]\na = cos(x)\nb = cos(a)\nc = cos(b)\nreturn c"
     assert looped(chain) == ["output out_c = x -> cos -> cos -> cos"]

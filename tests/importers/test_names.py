@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trtdsl.importers.names import assigned, hints_of, numbered
+from trtdsl.importers.names import assigned, hints_of, named_in, numbered
 from trtdsl.importers.program import Frame
 from trtdsl.importers.sketch import Apply, Block, Branch, Literal, Loop, Statement, Text, Use
 
@@ -93,3 +93,23 @@ def test_numbered_names() -> None:
 
 def test_a_statement_without_a_line_has_no_name() -> None:
     assert hints_of([Statement(("v",), Text("1"))]) == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        ({"a": ["q = self.q(query)"], "b": ["k = self.k(context)"]}, ["query", "context"]),
+        ({"a": ["y = f(context)"], "b": ["return f(query)"]}, ["context", "query"]),
+        ({"a": ["y = query + context"], "b": ["z = y * query"]}, ["context", "query"]),
+        ({"a": ["y = query + context", "z = query * 2"], "b": ["y = query + context"]}, ["query", "context"]),
+        # What no line tells.
+        ({"a": ["y = query + context"], "b": ["y = query + context"]}, ["query", ""]),
+        ({"a": [], "b": ["y = f(self.table)"]}, ["query", ""]),
+        # A keyword, an attribute and what is assigned are not read.
+        ({"a": ["query = f(context=query)"], "b": ["y = self.query * context"]}, ["query", "context"]),
+    ],
+)
+def test_tensors_are_called_what_the_lines_that_read_them_do(
+    lines: dict[str, list[str]], names: list[str]
+) -> None:
+    assert named_in(lines, ["query", "context", "scale"]) == names

@@ -16,7 +16,7 @@ from trtdsl.importers.groups import Body, Group, groups
 from trtdsl.importers.holes import Function, Hole, filled, pruned, roles
 from trtdsl.importers.inlined import inlined
 from trtdsl.importers.loops import with_loops
-from trtdsl.importers.names import hints_of
+from trtdsl.importers.names import hints_of, named_in
 from trtdsl.importers.parameters import Inferred, Instance, infer
 from trtdsl.importers.program import ModuleFacts, Program, common_start, refs
 from trtdsl.importers.sketch import (
@@ -110,7 +110,7 @@ class Structure:
         order = sorted(inferred.parameters, key=lambda key: (defaults[key] is not None, places[key]))
         parameters = tuple((key, defaults[key]) for key in order)
         tensors = tuple(zip(first.tensors, inferred.headers, strict=True))
-        names = tuple("x" if each == "input" else each for each in self._facts(first.scope).tensors[:1])
+        names = self._names_of_tensors(first)
         documentation = _documentation(first.scope, self._facts(first.scope))
         self.blocks.append(
             Block(name, parameters, tensors, tuple(items), tuple(results), documentation, names)
@@ -192,6 +192,21 @@ class Structure:
         frames = common_start([each.frames for each in body.scope.statements() if each.frames])
         return Statement(tuple(results), apply, (), frames)
 
+    def _names_of_tensors(self, body: Body) -> tuple[str, ...]:
+        """What ``forward`` calls the tensors that it is given, "" where its lines do not tell."""
+        facts = self._facts(body.scope)
+        lines = {each.line for each in self._program.modules.values() if each.file == facts.file}
+        read: dict[str, list[str]] = {}
+        for statement in body.scope.statements():
+            own = [each for each in statement.frames if each.function == "forward" and facts.file]
+            own = [
+                each for each in own if each.file == facts.file and _class_at(each.line, lines) == facts.line
+            ]
+            for value in uses(statement.expression):
+                read.setdefault(value, []).extend(each.code for each in own[:1])
+        names = named_in({value: read.get(value, ()) for value in body.tensors}, facts.tensors)
+        return tuple("x" if each == "input" else each for each in names)
+
     def _facts(self, scope: Scope) -> ModuleFacts:
         assert scope.call
         return self._program.modules.get(scope.path) or ModuleFacts(scope.call.kind)
@@ -203,6 +218,11 @@ class Structure:
             name = f"{identifier(wish)}{number}"
         self._names.add(name)
         return name
+
+
+def _class_at(line: int, starts: Iterable[int]) -> int:
+    """Where the class begins that a line is in."""
+    return max((each for each in starts if each <= line), default=0)
 
 
 def made_in(items: Iterable[Statement]) -> list[str]:

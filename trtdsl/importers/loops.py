@@ -38,8 +38,6 @@ MOST_COLUMNS = 2
 LONG = 6
 LONGEST_PERIOD = 12
 """Statements of an iteration."""
-SHORTEST_PERIOD = 2
-"""Those of one without labels: one alone reads well as a chain."""
 
 
 def with_loops(items: Sequence[Item], read_behind: frozenset[str]) -> list[Item]:
@@ -155,7 +153,7 @@ class _Row:
         the labels stay the same.
         """
         found = self._labels(0)
-        if (found or self._period >= SHORTEST_PERIOD) and all(
+        if (found or not self._is_stage()) and all(
             self._is_numbered(index, None, 0) for index in range(SHORTEST)
         ):
             yield None, 0
@@ -165,6 +163,10 @@ class _Row:
             before, number = found[0][: match.start()], int(match[0])
             if all(self._is_numbered(index, before, number) for index in range(SHORTEST)):
                 yield before, number
+
+    def _is_stage(self) -> bool:
+        """Whether an iteration is one call of one tensor: those read well as a chain."""
+        return self._period == 1 and sum(1 for _ in reads(self._items[self._start])) == 1
 
     def _labels(self, index: int) -> list[str] | None:
         """Those of a window, where it can be an iteration."""

@@ -123,6 +123,32 @@ def _are_unique(inner: Sequence[str], names: Sequence[str]) -> bool:
     return len(inner) == len(names) == len({*names}) and len(known) == len({*known})
 
 
+def named_in(lines: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
+    """Which of the names each value has, by the lines that read it: the one in all of them that no other
+    value has; "" where that is not one. The first value has the first name where no line tells another.
+    """
+    found: dict[str, str] = {}
+    left = {value: _words(each, names) for value, each in lines.items()}
+    while known := {value: next(iter(each)) for value, each in left.items() if len(each) == 1}:
+        found |= {value: name for value, name in known.items() if [*known.values()].count(name) == 1}
+        taken = {*known.values()}
+        left = {value: each - taken for value, each in left.items() if value not in known}
+    first = next(iter(lines), "")
+    if first not in found and names and names[0] not in found.values():
+        found[first] = names[0]
+    return [found.get(value, "") for value in lines]
+
+
+def _words(lines: Sequence[str], names: Sequence[str]) -> set[str]:
+    """The names that stand in all of these lines as values."""
+    words: list[set[str]] = []
+    for line in lines:
+        match = _ASSIGNED.match(line)
+        code = line[match.end() :] if match else line
+        words.append({name for name in names if re.search(rf"(?<![\w.]){name}\b(?!\s*=(?!=))", code)})
+    return set.intersection(*words) if words else set()
+
+
 def _readers(items: Iterable[Item]) -> dict[str, set[int]]:
     """Which of the items read each value, by their identities."""
     found: dict[str, set[int]] = {}

@@ -137,7 +137,7 @@ class Block(msgspec.Struct, frozen=True):
     returns: tuple[str, ...]
     documentation: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    """what the first of the tensors are called"""
+    """what the first of the tensors are called, "" where that is not known"""
     hints: Mapping[str, str] = {}
     """what the source calls a value"""
 

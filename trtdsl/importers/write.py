@@ -78,7 +78,8 @@ class _Body:
         self._dimensions(type for _, type in block.tensors)
         self._count(self._body, block.returns)
         for number, (value, _) in enumerate(block.tensors):
-            wish = block.names[number] if number < len(block.names) else self._wish(value, "x")
+            named = block.names[number] if number < len(block.names) else ""
+            wish = named or self._wish(value, "x")
             self._bind(value, self._free(identifier(wish), value))
         parameters = ", ".join(_parameter(name, default) for name, default in block.parameters)
         names = self._texts.names
