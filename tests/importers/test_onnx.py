@@ -422,6 +422,47 @@ def saved(model: Any, path: Path) -> Path:
     return path
 
 
+def test_names_stay_where_the_language_has_them(tmp_path: Path) -> None:
+    node = make_node("Sum", ["input", "def", "x:0"], ["output"])
+    inputs: dict[str, Any] = {name: (FLOAT, [2]) for name in ("input", "def", "x:0")}
+    found = import_onnx(saved(model_of([node], inputs, ["output"]), tmp_path / "m.onnx"))
+    assert found.graph
+    assert [each.name for each in found.graph.inputs] == ["input", "_def", "x_0"]
+    assert [each.name for each in found.graph.outputs] == ["output"]
+    assert [note.message for note in found.notes] == [
+        "the file's input `def` is called `_def`, in the text and in its engines",
+        "the file's input `x:0` is called `x_0`, in the text and in its engines",
+    ]
+
+
+def test_a_size_that_the_file_calculates(tmp_path: Path) -> None:
+    node = make_node("Reshape", ["x", "shape"], ["y"])
+    inputs: dict[str, Any] = {"x": (FLOAT, ["2*half", "length + 1"])}
+    model = model_of([node], inputs, ["y"], {"shape": np.array([2, -1, 3])})
+    found = import_onnx(saved(model, tmp_path / "m.onnx"), {"length": Symbol("length", 2, 2, 2)})
+    assert "input x: float32[2 * half, 3]" in found.text
+
+
+def test_a_guessed_range_is_in_steps_where_the_model_takes_others(tmp_path: Path) -> None:
+    node = make_node("Reshape", ["x", "shape"], ["y"])
+    model = model_of([node], {"x": (FLOAT, ["N", "length"])}, ["y"], {"shape": np.array([0, -1, 4])})
+    found = import_onnx(saved(model, tmp_path / "m.onnx"))
+    assert "dim length = 4 .. 64 .. 512, step = 4" in found.text
+    assert "dim N = 1 .. 8 .. 64\n" in found.text
+
+
+def test_a_split_of_a_dynamic_dimension(tmp_path: Path) -> None:
+    node = make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2)
+    model = model_of([node], {"x": (FLOAT, ["N", "length"])}, ["a", "b"], opset=18)
+    path = saved(model, tmp_path / "m.onnx")
+    assert "chunk(x, 2, 1)" in import_onnx(path, {"length": Symbol("length", 4, 8, 16, 2)}).text
+    found = import_onnx(path, {"length": Symbol("length", 3, 8, 17)})
+    assert found.graph
+    x = np.arange(14, dtype=np.float32).reshape(2, 7)
+    for ours, theirs in zip(run(found.graph, {"x": x}).values(), (x[:, :4], x[:, 4:]), strict=True):
+        assert np.array_equal(to_numpy(ours), theirs)
+
+
 def test_a_guessed_range_begins_where_the_model_fits(tmp_path: Path) -> None:
     pads = {"pads": np.array([0, 0, 0, 6])}
     node = make_node("Pad", ["x", "pads"], ["y"], mode="reflect")

@@ -92,6 +92,45 @@ def test_the_range_is_where_the_module_does_the_same(function: Function, range: 
     assert any(note.severity == "note" and "`S`" in note.message for note in imported.notes)
 
 
+PIECES: dict[str, tuple[Function, str]] = {
+    "of any size": (lambda x: x.chunk(2, 1)[0] * 2, "4 .. 8 .. 64"),
+    "of one size": (lambda x: torch.add(*x.chunk(2, 1)), "4 .. 8 .. 64, step = 2"),
+    "of half the size": (lambda x: torch.add(*x.split(x.shape[1] // 2, 1)), "4 .. 8 .. 64, step = 2"),
+    "of four": (lambda x: x.unflatten(1, (-1, 4)).sum(1), "8 .. 8 .. 64, step = 4"),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_pieces_of_a_size(name: str) -> None:
+    function, range = PIECES[name]
+    assert f"dim S = {range}\n" in held(Calls(function), X, {"S": "2 .. 8 .. 64"}).text
+
+
+def padded_windows(x: torch.Tensor) -> torch.Tensor:
+    count, channels, height, width = x.shape
+    x = functional.pad(x, (0, -width % 7, 0, -height % 7))
+    rows, columns = x.shape[2] // 7, x.shape[3] // 7
+    x = x.view(count, channels, rows, 7, columns, 7)
+    x = x - x.mean((3, 5), keepdim=True)
+    return x.reshape(count, channels, rows * 7, columns * 7)[:, :, :height, :width]
+
+
+@pytest.mark.parametrize("size", [20, 21])
+def test_a_size_that_is_padded_to_a_multiple_may_be_any(size: int) -> None:
+    range = f"{size} .. 30 .. 70"
+    assert f"dim S = {range}\n" in held(PaddedToWindows(), {"x": "float32[N, S, 8]"}, {"S": range}).text
+    dims = {"H": range, "W": "20 .. 40 .. 80"}
+    text = held(Calls(padded_windows), {"x": "float32[N, 4, H, W]"}, dims).text
+    assert f"dim H = {range}\n" in text
+
+
+def test_distances_of_any_number_of_rows() -> None:
+    assert (
+        "dim S = 1 .. 8 .. 512\n"
+        in held(Calls(lambda x: torch.cdist(x, x + 1)), X, {"S": "1 .. 8 .. 512"}).text
+    )
+
+
 class Truncates(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, : int(x.shape[1] * 0.75)]

@@ -176,3 +176,20 @@ def test_what_the_language_refuses_is_told_with_its_line(words: str) -> None:
     assert not isinstance(error.value, WrongText)
     assert words in str(error.value)
     assert error.value.diagnostics[0].span
+
+
+def test_a_word_of_the_language_may_be_a_name() -> None:
+    class Words(nn.Module):
+        def forward(self, input: torch.Tensor, model: torch.Tensor) -> dict[str, torch.Tensor]:
+            output = input.relu() + model
+            return {"def": output * input, "weights": output}
+
+    type = "float32[N, 4]"
+    text = held(Words(), {"input": type, "model": type}).text
+    for line in (
+        "input input: float32[N, 4]",
+        "input model: float32[N, 4]",
+        "output def_ =",
+        "output weights =",
+    ):
+        assert line in text

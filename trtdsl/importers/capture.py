@@ -22,6 +22,7 @@ from trtdsl.importers.contexts import without_contexts
 from trtdsl.importers.exporting import Exported, export
 from trtdsl.importers.facts import facts_of, ties_in, ties_of
 from trtdsl.importers.inputs import BATCH, FRAMES, LENGTH, PIXELS, Inputs
+from trtdsl.importers.masked_parts import without_masked_parts
 from trtdsl.importers.names import numbered
 from trtdsl.importers.program import Program
 from trtdsl.importers.reading import Reading, user_nodes
@@ -69,6 +70,7 @@ def _captured(
 ) -> Captured:
     nodes = _input_nodes(exported.program, inputs)
     plain, idle = without_contexts(exported.program)
+    plain = without_masked_parts(plain)
     names = [node.name for node in nodes]
     known = {
         "modules": facts_of(module, constructed),
@@ -130,6 +132,7 @@ def capture_exported(
     """
     found = exported_symbols(exported, dims)
     plain, idle = without_contexts(exported)
+    plain = without_masked_parts(plain)
     names = {node.name: node.name for node in user_nodes(exported)}
     known = {"input_names": names, "ties": ties_in(exported.state_dict), "source": source}
     reading = Reading(without_complex(plain), name, found, known)

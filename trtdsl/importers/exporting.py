@@ -105,14 +105,15 @@ def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
     """The program with the ranges and steps that torch asks for, at sizes that are multiples of ``grain``."""
     dims = dict(inputs.dims)
     decided: dict[str, Place] = {}
-    is_tried = False
-    for _ in range(3 * len(dims) + 3):
+    is_tried = is_oblivious = False
+    for _ in range(3 * len(dims) + 4):
         sizes = example_sizes(inputs.types, dims, grain=grain)
         examples = example_inputs(inputs.types, sizes, inputs.values)
         shapes = _argument_shapes(module, inputs, examples)
         with _quiet(), watched() as decisions:
             try:
-                program = _export(module, inputs, dims, examples, is_tried=is_tried)
+                with _oblivious() if is_oblivious else contextlib.nullcontext():
+                    program = _export(module, inputs, dims, examples, grain, is_tried=is_tried)
             except DiagnosticError:
                 raise
             except Exception as error:  # torch's errors have no common base, the module may raise any
@@ -123,7 +124,16 @@ def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
         changes = _changes(text, dims)
         if not changes or fixed_sizes(text, dims):
             guards = guards_in(text)
-            tried = where_they_hold(guards, dims, shapes, sizes) if guards and not is_tried else None
+            tried = (
+                where_they_hold(guards, dims, shapes, sizes, in_steps=is_oblivious)
+                if guards and not is_tried
+                else None
+            )
+            # On some guards torch itself fails.
+            if not is_oblivious and (isinstance(caught, AssertionError) or (guards and _cuts(tried, dims))):
+                is_oblivious = True
+                dims = {name: each if each.step > 1 else inputs.dims[name] for name, each in dims.items()}
+                continue
             if tried is None:
                 raise DiagnosticError(*complaint(caught, module, inputs, dims, examples, places)) from caught
             changes = {name: each for name, each in tried.items() if each != dims[name]}
@@ -145,11 +155,17 @@ def _is_fixed(inputs: Inputs, found: Symbol) -> bool:
     return is_fixed(before, found) and not is_shortened
 
 
+def _cuts(tried: Mapping[str, Symbol] | None, dims: Mapping[str, Symbol]) -> bool:
+    """Whether more than the smallest sizes of a range would be lost."""
+    return tried is None or any(tried[name].maximum < each.maximum for name, each in dims.items())
+
+
 def _export(
     module: nn.Module,
     inputs: Inputs,
     dims: Mapping[str, Symbol],
     examples: Mapping[str, Any],
+    grain: int,
     *,
     is_tried: bool,
 ) -> ExportedProgram:
@@ -167,7 +183,7 @@ def _export(
     with (
         torch.no_grad(),
         unchanged(module),
-        sizes_kept(),
+        sizes_kept(are_multiples=grain > 1),
         attention_kept(),
         layouts_ignored(),
         every_expert(module),
@@ -279,7 +295,10 @@ def _is_met(guard: str, size: str, value: int) -> bool | None:
         return None
     if not all(isinstance(node, _ARITHMETIC) for node in ast.walk(parsed)):
         return None
-    return bool(eval(compile(parsed, "<guard>", "eval"), {"__builtins__": {}}))
+    try:
+        return bool(eval(compile(parsed, "<guard>", "eval"), {"__builtins__": {}}))
+    except ZeroDivisionError:
+        return False
 
 
 def _argument_shapes(
@@ -301,6 +320,18 @@ def _places(decisions: Decisions, shapes: Mapping[str, tuple[Dim, ...]]) -> dict
                 if place and each.name not in found:
                     found[each.name] = place
     return found
+
+
+@contextmanager
+def _oblivious() -> Generator[None]:
+    """In the meantime torch does not ask whether a size that is calculated is 1, which it would be guarded
+    by: ``(W + 6) // 7 != 1``.  Nor does it find what divides a size then.
+    """
+    from torch.fx.experimental import _config
+
+    config: Any = _config
+    with config.patch(backed_size_oblivious=True):
+        yield
 
 
 @contextmanager

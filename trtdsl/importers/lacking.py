@@ -34,6 +34,17 @@ def at_run_time(what: str, frames: Sequence[Frame]) -> Diagnostic:
     return Diagnostic(message, innermost_span(frames), help=help)
 
 
+def picked(what: str, frames: Sequence[Frame]) -> Diagnostic:
+    """That a size is how many elements a mask picks, with the line where it picks them."""
+    help = (
+        "keep all elements: `torch.where(mask, x, 0)` for `x[mask]`, and for its mean"
+        " `torch.where(mask, x, 0).sum() / mask.sum()`",
+        "what is written back by the same mask is imported, as `x[mask] = 2 * x[mask]`",
+    )
+    message = f"{what} is here how many elements a mask picks, which only the running network knows"
+    return Diagnostic(message, innermost_span(frames), help=help)
+
+
 def not_of_sizes(size: str, frames: Sequence[Frame]) -> Diagnostic:
     """That the language cannot compute a number of sizes, with the line where it is."""
     help = ("the language has `+ - * // %`, `max` and `min` of sizes, and all of its functions of tensors",)

@@ -7,7 +7,6 @@ what no input decides in numpy; each remaining node is translated by its rule.
 
 from __future__ import annotations
 
-import keyword
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +51,7 @@ from trtdsl.importers.onnx_scopes import (
 )
 from trtdsl.importers.onnx_signature import signature_of
 from trtdsl.importers.program import Argument, Array, Program, Ref
-from trtdsl.ir.names import identifier
+from trtdsl.ir.names import NEVER_NAMES, identifier
 from trtdsl.ops.refused import Refused
 from trtdsl.types import TensorType, Undecided
 
@@ -190,7 +189,7 @@ class _Reader:
                     self._missing.append((f"the output `{each.name}`", "", str(refusal)))
                     continue
             name = each.name if each.name.isidentifier() else "output"
-            name = f"{name}_" if keyword.iskeyword(name) else name
+            name = f"{name}_" if name in NEVER_NAMES else name
             wish, number = name, 1
             while wish in taken:
                 number += 1
@@ -227,7 +226,7 @@ class _Reader:
         results: Sequence[Value | _Broken | None] | Value | None
         try:
             results = self._translated(node, proto)
-        except (Refused, Undecided) as refusal:
+        except (Refused, Undecided, ZeroDivisionError) as refusal:
             del self._store.operations[before:]
             self._missing.append((node.op, proto.name, str(refusal)))
             results = tuple(_Broken() for _ in proto.output)

@@ -7,7 +7,7 @@ that it asks for, weights and constants, by their keys: what goes into the `.saf
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from trtdsl.types import Symbol
 
 _TRIES = 4
 """How often the range of a dimension is guessed."""
+_STEPS = (2, 4, 8, 16, 32)
+"""What a size whose range is guessed may have to be a multiple of."""
 
 
 def import_onnx(
@@ -48,13 +50,32 @@ def import_onnx(
         imported = with_own_weights(imported, imported.constants)
     except WrongText as error:
         raise explained(model, path, error) from error
-    return replace(imported, guessed=tuple(axes.guessed))
+    notes = tuple(_called_otherwise(model.graph, program))
+    return replace(imported, notes=notes, guessed=tuple(axes.guessed))
+
+
+def _called_otherwise(graph: Any, program: Program) -> Iterator[Diagnostic]:
+    """A note of each input and output whose name in the file is none in the language."""
+    initialised = {each.name for each in graph.initializer}
+    inputs = [each.name for each in graph.input if each.name not in initialised]
+    outputs = [each.name for each in graph.output]
+    for what, theirs, ours in (
+        ("input", inputs, [*program.inputs]),
+        ("output", outputs, [name for name, _ in program.outputs]),
+    ):
+        for before, after in zip(theirs, ours, strict=True):
+            if before != after:
+                text = f"the file's {what} `{before}` is called `{after}`, in the text and in its engines"
+                yield Diagnostic(text, severity="note")
 
 
 def _read(model: Any, name: str, dims: Mapping[str, Symbol]) -> tuple[Program, Mapping[str, Array], Axes]:
-    """The program of a file; a range that nobody gave begins higher where the model does not fit into it."""
+    """The program of a file; a range that nobody gave begins higher, or is in steps, where the model does not
+    fit into it.
+    """
     raised: Counter[str] = Counter()
     refusal: DiagnosticError | None = None
+    asked: list[str] = []
     for _ in range(_TRIES):
         axes = Axes(dims, raised)
         try:
@@ -69,7 +90,27 @@ def _read(model: Any, name: str, dims: Mapping[str, Symbol]) -> tuple[Program, M
             _require_used(dims, axes)
             return *found, axes
     assert refusal
+    for each in asked:
+        if found := _read_in_steps(model, name, dims, each):
+            _require_used(dims, found[-1])
+            return found
     raise refusal
+
+
+def _read_in_steps(
+    model: Any, name: str, dims: Mapping[str, Symbol], dim: str
+) -> tuple[Program, Mapping[str, Array], Axes] | None:
+    """The program where a dimension is in the smallest steps in which the model takes it; None where it does
+    not in the largest.
+    """
+    found = None
+    for step in reversed(_STEPS):
+        axes = Axes(dims, {}, {dim: step})
+        try:
+            found = *read_model(model, name, axes), axes
+        except DiagnosticError:
+            break
+    return found
 
 
 def _require_used(dims: Mapping[str, Symbol], axes: Axes) -> None:

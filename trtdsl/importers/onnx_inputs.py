@@ -26,6 +26,8 @@ _BATCHES = frozenset({"n", "b", "batch", "batchsize", "bs"})
 _SIDES = frozenset({"h", "w", "height", "width", "imageheight", "imagewidth"})
 _NAMELESS = re.compile(r"unk_*\d+|.*dynamic_?dim(ension)?[._]?\d+", re.IGNORECASE)
 """What TensorFlow's and PaddlePaddle's exporters call axes that have no name."""
+_CALCULATED = re.compile(r"(?:(?P<factor>\d+)\*)?(?P<name>[A-Za-z_]\w*)(?: (?P<sign>[+-]) (?P<more>\d+))?")
+"""What PyTorch's exporter says of a size of which it knows how it comes about: ``2*s + 1``."""
 _CHANNELS = (1, 3, 4)
 
 
@@ -37,6 +39,8 @@ class Axes:
     """ranges by the file's or the text's name of a dimension"""
     raised: Mapping[str, int] = field(default_factory=dict[str, int])
     """how often the least size of a dimension whose range is a guess is raised"""
+    steps: Mapping[str, int] = field(default_factory=dict[str, int])
+    """what a dimension whose range is a guess is a multiple of"""
     dims: dict[str, Dim] = field(default_factory=dict[str, Dim])
     """by the file's name, or by the text's where the file has none"""
     guessed: list[str] = field(default_factory=list[str])
@@ -70,6 +74,13 @@ class Axes:
         if dim.HasField("dim_value") and dim.dim_value >= 0:
             return dim.dim_value
         said: str = dim.dim_param
+        calculated = _CALCULATED.fullmatch(said)
+        if calculated and calculated["name"] != said:
+            more = int(f"{calculated['sign'] or '+'}{calculated['more'] or 0}")
+            return int(calculated["factor"] or 1) * self._named(calculated["name"], wish) + more
+        return self._named(said, wish)
+
+    def _named(self, said: str, wish: str) -> Dim:
         is_name = said.isidentifier() and not _NAMELESS.fullmatch(said)
         name = identifier(said if is_name else wish)
         key = said if re.search(r"[A-Za-z]", said) else name
@@ -88,8 +99,9 @@ class Axes:
                 return given.minimum if is_fixed else symbol(name, *_range_of(given))
         self.guessed.append(name)
         low, best, high, step = _likely(name, is_first=is_first)
-        factor = 2 if step > 1 else 8
-        return symbol(name, min(low * factor ** self.raised.get(name, 0), best), best, high, step)
+        factor, step = 2 if step > 1 else 8, max(step, self.steps.get(name, 1))
+        low = min(low * factor ** self.raised.get(name, 0), best)
+        return symbol(name, -(-low // step) * step, -(-best // step) * step, high, step)
 
 
 def _range_of(given: Symbol) -> tuple[int, int, int, int]:

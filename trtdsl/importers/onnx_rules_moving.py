@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from trtdsl.importers.onnx_node import Known, Node, Value, dtype_of, known, rule
 from trtdsl.importers.program import Ref
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, DType, Undecided, equal, less_equal, maximum, minimum, product
+from trtdsl.types import Dim, DType, Undecided, bounds, equal, less_equal, maximum, minimum, product
 
 # --- Shapes -----------------------------------------------------------------------------------------------
 
@@ -123,31 +124,48 @@ def _split(node: Node) -> tuple[Ref, ...]:
     whole = node.type(0).shape[axis]
     if sizes is None:
         parts = node.attribute("num_outputs", count)
-        size = -(-whole // parts)
-        sizes = (*(size for _ in range(parts - 1)), whole - size * (parts - 1))
-    if count == 1:
-        return (node.tensor(0),)
-    if all(isinstance(each, int) for each in sizes) and len(set(sizes)) == 1:
-        return node.emit("split", self=node.tensor(0), split_size=sizes[0], dim=axis)
-    return node.emit("split", self=node.tensor(0), split_sizes=tuple(sizes), dim=axis)
+        sizes = _equal(-(-whole // parts), whole, parts)
+    return _parts(node, axis, sizes)
+
+
+def _equal(size: Dim, whole: Dim, count: int) -> tuple[Dim, ...]:
+    """So many parts of one size, the last with what is left."""
+    return (*(size,) * (count - 1), whole - size * (count - 1))
+
+
+def _parts(node: Node, axis: int, sizes: tuple[Dim, ...]) -> tuple[Ref, ...]:
+    """The parts of these sizes of what a node is given first."""
+    whole = node.tensor(0)
+    if len(sizes) == 1:
+        return (whole,)
+    if all(isinstance(each, int) for each in sizes):
+        is_equal = len(set(sizes)) == 1
+        given = {"split_size": sizes[0]} if is_equal else {"split_sizes": sizes}
+        return node.emit("split", self=whole, **given, dim=axis)
+    if len({*sizes}) == 1:
+        return node.emit("chunk", self=whole, chunks=len(sizes), dim=axis)
+    ends = [*accumulate(sizes)]
+    starts = [0, *ends[:-1]]
+    return tuple(cut(node, whole, axis, start, end, 1) for start, end in zip(starts, ends, strict=True))
 
 
 def pieces_of(node: Node) -> tuple[Value, ...]:
     """What ``SplitToSequence`` gives."""
     axis = node.axis(node.attribute("axis", 0))
     length = node.type(0).shape[axis]
-    if not isinstance(length, int):
-        raise Refused("how many pieces it makes depends on a dynamic dimension")
-    sizes = node.fixed(1, "`split`") if node.has(1) else (1,)
+    sizes: tuple[Dim, ...] = node.ints(1, "`split`") if node.has(1) else (1,)
     if not node.has(1) or node.rank(1) == 0:
-        sizes = tuple(min(sizes[0], length - start) for start in range(0, length, sizes[0]))
+        least, most = bounds(-(-length // sizes[0]))
+        if least != most:
+            raise Refused(f"how many pieces of {sizes[0]} it makes depends on the dynamic `{length}`")
+        sizes = _equal(sizes[0], length, most)
     keeps = node.has(1) or node.attribute("keepdims", 1)
     source = node[0]
-    if isinstance(source, Known) and not source.is_weight:
-        parts = np.split(source.array, np.cumsum(sizes)[:-1], axis)
+    if isinstance(source, Known) and not source.is_weight and isinstance(length, int):
+        cuts: Any = [*accumulate(sizes)][:-1]
+        parts = np.split(source.array, cuts, axis)
         return tuple(known(part if keeps else part.squeeze(axis), source.dtype) for part in parts)
-    whole = node.tensor(0)
-    pieces = node.emit("split", self=whole, split_sizes=sizes, dim=axis) if len(sizes) > 1 else (whole,)
+    pieces = _parts(node, axis, sizes)
     return pieces if keeps else tuple(node.one("squeeze", self=each, dim=(axis,)) for each in pieces)
 
 

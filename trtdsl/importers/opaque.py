@@ -3,7 +3,7 @@
 In: a module being exported.  Out: the same, in which ``torch.lstm``, ``gru`` and ``rnn`` are single
 operations of their own, ``trtdsl_import::lstm``: PyTorch's unroll along the sequence where tensors have no
 values, which would fix its length. So is ``torch.linspace`` of a dynamic number of steps; a ``torch.tensor``
-of sizes is stacked from single ones, and pools ask for no number.
+of sizes is stacked from single ones, and pools and `chunk` ask for no number.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.opaque_attention import define_attention
+from trtdsl.importers.opaque_pieces import kept_pieces
 from trtdsl.importers.opaque_pools import define_pools, kept_pools
 from trtdsl.importers.places import running_place, span_of
 from trtdsl.importers.schemas import NAMESPACE
@@ -27,8 +28,9 @@ _SCHEMA = (
 
 
 @contextmanager
-def sizes_kept() -> Generator[None]:
-    """In the meantime no function makes a number of a size that another could keep.
+def sizes_kept(*, are_multiples: bool = False) -> Generator[None]:
+    """In the meantime no function makes a number of a size that another could keep. ``are_multiples``: the
+    example's sizes are such that what divides them is meant to.
 
     Raises :class:`~trtdsl.diagnostics.DiagnosticError` where one is called with a packed sequence.
     """
@@ -43,7 +45,7 @@ def sizes_kept() -> Generator[None]:
         torch.Tensor.new_tensor: lambda x, data, dtype=None, **_: _tensor(data, dtype or x.dtype),
         torch.linspace: _linspace,
     }
-    pools = kept_pools()
+    replaced = {**kept_pools(), **kept_pieces(are_equal=are_multiples), torch.cdist: _cdist}
     namespace: Any = torch
     packing = namespace._pack_padded_sequence
 
@@ -54,8 +56,8 @@ def sizes_kept() -> Generator[None]:
                 raise DiagnosticError(_packed())
             if func in functions:
                 return _call(functions[func], *args, **named)
-            if func in pools:
-                return pools[func](*args, **named)
+            if func in replaced:
+                return replaced[func](*args, **named)
             if func in others and any(map(_is_symbolic, tree_leaves((args, named)))):
                 return others[func](*args, **named)
             return func(*args, **named)
@@ -116,6 +118,16 @@ def _linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, **_: Any) 
     else:
         found = line(float(start), float(end), steps)
     return found if dtype is None else found.to(dtype)
+
+
+def _cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "") -> Any:
+    """``torch.cdist`` without asking for more than 25 rows, from which on it rounds otherwise."""
+    import torch
+
+    mode = compute_mode or "use_mm_for_euclid_dist_if_necessary"
+    if any(isinstance(size, torch.SymInt) for size in (x1.shape[-2], x2.shape[-2])):
+        mode = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(x1, x2, p, mode)
 
 
 def _packed() -> Diagnostic:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trtdsl.ir.names import NEVER_NAMES
+
 
 def output_names(spec: Any, count: int) -> list[str]:
     """A name for each of so many outputs; a number where what ``forward`` returns does not name it."""
@@ -40,7 +42,8 @@ def _names(paths: Sequence[Sequence[Any]]) -> list[str]:
     for path, stem in zip(keys, stems, strict=True):
         is_alone = bool(stem) and [each[-1:] for each in stems].count(stem[-1:]) == 1
         parts = stem[-1:] if is_alone else (*_shortest(stem, stems), *path[len(stem) :])
-        names.append(re.sub(r"\W", "_", "_".join(parts)))
+        name = re.sub(r"\W", "_", "_".join(parts))
+        names.append(f"{name}_" if name in NEVER_NAMES else name)
     return names
 
 

@@ -162,11 +162,11 @@ def _unfold(writing: Writing) -> Expression:
 
 @rule("split", "unsafe_split")
 def _split(writing: Writing) -> Expression:
-    sizes = writing.get("split_size", writing.get("split_sizes"))
+    sizes: Any = writing.get("split_size", writing.get("split_sizes"))
     count = len(writing.operation.results)
     dim: Any = writing["dim"]
     whole = writing.type(writing["self"]).shape[dim]
-    if isinstance(sizes, int) and isinstance(whole, int) and whole == sizes * count:
+    if not isinstance(sizes, tuple) and whole == sizes * count:
         return writing.given("chunk", {"input": writing["self"], "chunks": count, "dim": dim})
     return writing.given("split", {"input": writing["self"], "split_size_or_sections": sizes, "dim": dim})
 

@@ -12,7 +12,7 @@ import msgspec
 
 from trtdsl.importers.program import Argument, Array, Operation, Program, Ref, refs, renamed, rewritten
 from trtdsl.importers.upsampling import SCALES, UPSAMPLING
-from trtdsl.types import DType, TensorType
+from trtdsl.types import Dim, DType, TensorType
 
 _NOTHING = frozenset(
     {
@@ -166,8 +166,8 @@ def with_parts_as_slices(program: Program) -> Program:
     """Parts of a size that depends on the input's are slices, for `split` takes numbers."""
     operations: list[Operation] = []
     for operation in program.operations:
-        sizes = operation.arguments.get("split_sizes")
-        if operation.base != "split_with_sizes" or not isinstance(sizes, tuple) or _are_numbers(sizes):
+        sizes = _calculated_sizes(operation, program)
+        if sizes is None:
             operations.append(operation)
             continue
         start: Any = 0
@@ -184,6 +184,23 @@ def with_parts_as_slices(program: Program) -> Program:
                 Operation("slice.Tensor", arguments, (result,), operation.calls, operation.frames)
             )
     return msgspec.structs.replace(program, operations=tuple(operations))
+
+
+def _calculated_sizes(operation: Operation, program: Program) -> tuple[Dim, ...] | None:
+    """The sizes of the parts, where they are neither numbers nor equal shares of the whole."""
+    given = operation.arguments
+    if operation.base not in ("split", "split_with_sizes"):
+        return None
+    if "split_sizes" in given:
+        listed: Any = given["split_sizes"]
+        return None if _are_numbers(listed) else listed
+    size: Any = given["split_size"]
+    dim: Any = given["dim"]
+    source: Any = given["self"]
+    whole = program.types[source.value].shape[dim]
+    if isinstance(size, int) or whole == size * len(operation.results):
+        return None
+    return tuple(program.types[each].shape[dim] for each in operation.results)
 
 
 def _are_numbers(sizes: tuple[Any, ...]) -> bool:

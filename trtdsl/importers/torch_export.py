@@ -16,7 +16,7 @@ import msgspec
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes, Unwritable
 from trtdsl.importers.known_values import SHAPED_LIKE, KnownValues, WritesThroughViews
-from trtdsl.importers.lacking import at_run_time, not_of_sizes, of_complex
+from trtdsl.importers.lacking import at_run_time, not_of_sizes, of_complex, picked
 from trtdsl.importers.names import unpacked
 from trtdsl.importers.output_names import output_names
 from trtdsl.importers.program import (
@@ -40,6 +40,8 @@ Node: TypeAlias = Any
 """A ``torch.fx.Node``, whose arguments may be anything."""
 
 _DTYPES = {f"torch.{each.value}": each for each in DType}
+_PICKING = frozenset({"index.Tensor", "masked_select", "nonzero", "nonzero_numpy", "where"})
+"""Operations that give as many elements as a mask picks."""
 
 
 def read_program(
@@ -166,7 +168,8 @@ class _Reader:
                     raise
                 except Unwritable as error:
                     if _is_unbacked(error):
-                        raise DiagnosticError(at_run_time("a size", _frames(node))) from error
+                        refuse = picked if overload_of(node.target) in _PICKING else at_run_time
+                        raise DiagnosticError(refuse("a size", _frames(node))) from error
                     raise DiagnosticError(not_of_sizes(str(error), _frames(node))) from error
             elif node.op == "get_attr":
                 self._attribute(node)

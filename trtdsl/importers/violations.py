@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from types import CodeType, SimpleNamespace
 from typing import Any
@@ -61,9 +61,11 @@ def where_they_hold(
     dims: Mapping[str, Symbol],
     shapes: Mapping[str, Sequence[Dim]],
     example: Mapping[str, int],
+    *,
+    in_steps: bool = False,
 ) -> dict[str, Symbol] | None:
-    """The dimensions in the ranges around the example's sizes in which all guards hold; None where a guard
-    cannot be tried, or holds for one size only.
+    """The dimensions in the ranges around the example's sizes in which all guards hold, ``in_steps`` also of
+    multiples of some number; None where a guard cannot be tried, or holds for about one size only.
     """
     found = dict(dims)
     try:
@@ -72,7 +74,7 @@ def where_they_hold(
             sizes = [
                 size for size in _around(each, example[name]) if _hold(tests, shapes, {**example, name: size})
             ]
-            found[name] = _narrowed(each, example[name], sizes)
+            found[name] = _narrowed(each, example[name], sizes, in_steps)
         if any(is_fixed(each, found[name]) for name, each in dims.items()) or not all(
             _hold(tests, shapes, sizes) for sizes in _grid(found)
         ):
@@ -105,15 +107,33 @@ def _around(dim: Symbol, example: int) -> Iterator[int]:
     yield from sizes[start : start + _TRIED]
 
 
-def _narrowed(dim: Symbol, example: int, sizes: Sequence[int]) -> Symbol:
-    """The longest range around the example in these sizes."""
+def _narrowed(dim: Symbol, example: int, sizes: Sequence[int], in_steps: bool) -> Symbol:
+    """The longest range around the example in these sizes, in larger steps where it is short."""
     good = set(sizes)
+    largest = example // 2 if in_steps else dim.step
+    steps = [dim.step, *(each for each in range(2 * dim.step, largest + 1, dim.step) if example % each == 0)]
+    ranges = [_range(dim, example, good, step) for step in steps]
+    if not is_fixed(dim, ranges[0]):
+        return ranges[0]
+    return next((each for each in ranges if _reaches(dim, each)), ranges[0])
+
+
+def _reaches(dim: Symbol, found: Symbol) -> bool:
+    """Whether a range goes from one end of another to the other, but for the smallest multiple, and has
+    more sizes than may fit by chance.
+    """
+    is_whole = found.minimum - dim.minimum < 2 * found.step and dim.maximum - found.maximum < found.step
+    return is_whole and found.maximum - found.minimum >= _LEAST * found.step
+
+
+def _range(dim: Symbol, example: int, good: Collection[int], step: int) -> Symbol:
+    """The longest range around the example of multiples of a step."""
     low = high = example
-    while low - dim.step in good:
-        low -= dim.step
-    while high + dim.step in good:
-        high += dim.step
-    return Symbol(dim.name, low, min(max(dim.optimum, low), high), high, dim.step)
+    while low - step in good:
+        low -= step
+    while high + step in good:
+        high += step
+    return Symbol(dim.name, low, min(max(dim.optimum // step * step, low), high), high, step)
 
 
 def _grid(dims: Mapping[str, Symbol]) -> Iterator[dict[str, int]]:

@@ -31,7 +31,7 @@ from trtdsl.importers.sketch import (
     reads,
     uses,
 )
-from trtdsl.ir.names import NEVER_NAMES, identifier
+from trtdsl.ir.names import KEYWORDS, NEVER_NAMES, identifier
 from trtdsl.ops.text import literal
 
 _WIDEST_INLINE = 48
@@ -201,9 +201,9 @@ class _Body:
         decided = self._decided.get(value)
         if decided:
             return decided
-        plain = self._hints.get(value) or otherwise
-        # A word of the language, such as `model`, names no tensor well.
-        wish = identifier(plain if identifier(plain) == plain or value in self._hints else "x")
+        # A word of the language, such as `model`, names no tensor well, unless the source calls it that.
+        is_word = otherwise in KEYWORDS or identifier(otherwise) != otherwise
+        wish = identifier(self._hints.get(value) or ("x" if is_word else otherwise))
         return f"{wish}_" if keyword.iskeyword(wish) or wish in NEVER_NAMES else wish
 
     def _free(self, wish: str, value: str, taken: Sequence[str] = ()) -> str:

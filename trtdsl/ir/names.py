@@ -58,8 +58,8 @@ NEVER_NAMES = PYTHON_WORDS | frozenset(
 )
 """What cannot be a name anywhere, nor begin a label; the other words of the language are names elsewhere."""
 
-# Only after the range of a `dim` is `step` more than a name.
-_RESERVED = frozenset({"_", *KEYWORDS - {"step"}, *PYTHON_WORDS, *map(str, DType)})
+# The names of types are arguments too: `x -> to(float32)`.
+_RESERVED = frozenset({"_", *NEVER_NAMES, *map(str, DType)})
 _NOT_IDENTIFIER = re.compile(r"[^0-9A-Za-z_]+")
 _NAME = re.compile(r"[A-Za-z_][0-9A-Za-z_]*")
 

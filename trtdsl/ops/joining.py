@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
 from trtdsl.ops.base import Function, static
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import promote, same_dim, type_of, wrap_dim
+from trtdsl.ops.rules import promote, require_at_most, same_dim, type_of, wrap_dim
 from trtdsl.types import Dim, TensorType
 from trtdsl.types.arrays import np
 
@@ -110,7 +110,7 @@ class _Splitting(Function, abstract=True):
 
     moves = True
 
-    def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
+    def pieces(self, input: TensorType) -> tuple[int, Sequence[Dim]]:
         """The dimension and the pieces' sizes."""
         raise TypeError(f"{type(self).__name__} states no pieces")
 
@@ -120,22 +120,23 @@ class _Splitting(Function, abstract=True):
 
     def lower(self, net: Network, input: Tensor) -> tuple[Tensor, ...]:
         dim, sizes = self.pieces(input.type)
-        starts = accumulate(sizes[:-1], initial=0)
+        starts: Iterable[Dim] = accumulate(sizes[:-1], initial=0)
         places = [tuple(start if axis == dim else 0 for axis in range(input.rank)) for start in starts]
         types = net.results
         return tuple(net.slice(input, place, type.shape) for place, type in zip(places, types, strict=True))
 
     def fold(self, input: Array) -> tuple[Array, ...]:
         dim, sizes = self.pieces(type_of(input))
-        return tuple(np.split(input, list(accumulate(sizes[:-1])), dim))
+        cuts: list[Any] = list(accumulate(sizes[:-1]))
+        return tuple(np.split(input, cuts, dim))
 
 
-def _divided(input: TensorType, dim: int, what: str) -> tuple[int, int]:
+def _divided(input: TensorType, dim: int, what: str) -> tuple[int, Dim]:
     """The dimension from the front and its size."""
     if input.rank == 0:
         raise Refused(f"{what} needs a tensor of rank 1 at least", "input")
     dim = wrap_dim(dim, input.rank)
-    return dim, static(input.shape[dim], f"the dimension that {what} divides", "dim")
+    return dim, input.shape[dim]
 
 
 class Chunk(_Splitting):
@@ -145,16 +146,23 @@ class Chunk(_Splitting):
     examples = (
         "chunk(2, dim = 1)(float32[N, 6, H]) -> (float32[N, 3, H], float32[N, 3, H])",
         "chunk(4)(float32[9]) -> (float32[3], float32[3], float32[3])",
+        "chunk(2)(float32[2 * S + 1]) -> (float32[S + 1], float32[S])",
     )
 
     chunks: int
     dim: int = 0
 
-    def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
+    def pieces(self, input: TensorType) -> tuple[int, Sequence[Dim]]:
         dim, size = _divided(input, self.dim, "chunk")
         if self.chunks < 1:
             raise Refused(f"chunk into {self.chunks} pieces", "chunks")
-        return dim, _equal_pieces(size, -(-size // self.chunks), "chunk")
+        if isinstance(size, int):
+            return dim, _equal_pieces(size, -(-size // self.chunks), "chunk")
+        require_few(self.chunks, "chunk")
+        piece = -(-size // self.chunks)
+        last = size - (self.chunks - 1) * piece
+        require_at_most(1, last, f"a dimension of {size} is not in {self.chunks} pieces", "dim")
+        return dim, (*(piece,) * (self.chunks - 1), last)
 
 
 class Split(_Splitting):
@@ -169,8 +177,9 @@ class Split(_Splitting):
     split_size_or_sections: int | tuple[int, ...]
     dim: int = 0
 
-    def pieces(self, input: TensorType) -> tuple[int, Sequence[int]]:
-        dim, size = _divided(input, self.dim, "split")
+    def pieces(self, input: TensorType) -> tuple[int, Sequence[Dim]]:
+        dim, divided = _divided(input, self.dim, "split")
+        size = static(divided, "the dimension that split divides", "dim")
         sections = self.split_size_or_sections
         if isinstance(sections, int):
             if sections < 1:

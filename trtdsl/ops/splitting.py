@@ -24,6 +24,7 @@ class TensorSplit(Composed):
         "tensor_split(3, dim = 1)(float32[N, 5]) -> (float32[N, 2], float32[N, 2], float32[N, 1])",
         "tensor_split((1, -1), -1)(int64[N, 5]) -> (int64[N, 1], int64[N, 3], int64[N, 1])",
         "tensor_split((1,))(float16[S, 3]) -> (float16[1, 3], float16[S - 1, 3])",
+        "tensor_split(2)(float16[2 * S, 3]) -> (float16[S, 3], float16[S, 3])",
     )
 
     indices_or_sections: _Sections
@@ -47,7 +48,8 @@ def pieces(emit: Emit, x: Part, dim: int, sections: _Sections, what: str) -> tup
         if sections < 1:
             raise Refused(f"{what} into {sections} pieces", "indices_or_sections")
         require_few(sections, what)
-        each, larger = divmod(static(size, f"the dimension that {what} divides", "input"), sections)
+        each, larger = size // sections, size % sections
+        larger = static(larger, f"how many of {sections} pieces of {size} are larger", "input")
         cuts = [index * each + min(index, larger) for index in range(sections + 1)]
     else:
         require_few(len(sections) + 1, what)
