@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.importers.programs import statements, text_of
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.importers.inlined import LARGEST
 from trtdsl.importers.module import import_program
@@ -221,3 +222,16 @@ def test_all_that_is_missing_is_told_at_once() -> None:
         "`polygamma` cannot be imported: the language does not have it",
     ]
     assert error.value.diagnostics[0].help == ("in `one` (One) and 1 more",)
+
+
+def test_slices_of_several_dimensions_are_one_subscript() -> None:
+    def sliced(*lines: str) -> list[str]:
+        program, items = statements("\n".join(["x: float32[N, 8, 8]", *lines]))
+        return text_of(program, items)
+
+    rows = "a: float32[N, 4, 8] = slice.Tensor(x, 1, 0, 8, 2)"
+    columns = "b: float32[N, 4, 4] = slice.Tensor(a, 2, 0, 4, 1)"
+    assert sliced(rows, columns, "return b") == ["output out_b = x[:, ::2, :4]"]
+    again = "b: float32[N, 2, 8] = slice.Tensor(a, 1, 0, 2, 1)"
+    assert sliced(rows, again, "return b") == ["a = x[:, ::2]", "output out_b = a[:, :2]"]
+    assert sliced(rows, columns, "return a, b")[0] == "a = x[:, ::2]"

@@ -7,7 +7,9 @@ torch.nn has them is that module, whatever class it ran in; most others have an 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
+from itertools import zip_longest
 
 import msgspec
 import numpy as np
@@ -17,7 +19,7 @@ from trtdsl.importers.modules import WEIGHTED, module_of
 from trtdsl.importers.names import assigned, numbered
 from trtdsl.importers.program import Array, Call, Operation, Program, common_start, refs
 from trtdsl.importers.rules import RULES, Missing, write
-from trtdsl.importers.sketch import Apply, Expression, Items, Literal, Statement, uses
+from trtdsl.importers.sketch import Apply, Cut, Expression, Items, Literal, Statement, Subscript, Use, uses
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 from trtdsl.types import DType, shortest
 
@@ -54,7 +56,40 @@ def translate(program: Program) -> list[Statement]:
         statements.append(Statement(operation.results, expression, operation.calls, operation.frames))
     if missing:
         raise Untranslated(missing)
-    return _with_sources(statements, program)
+    return _with_sources(_with_joint_slices(statements, program), program)
+
+
+def _with_joint_slices(statements: list[Statement], program: Program) -> list[Statement]:
+    """``x[:S, :S]`` in the place of ``x[:S][:, :S]``, where nothing else reads what stands between."""
+    read = Counter(value for each in statements for value in uses(each.expression))
+    read.update(value for _, output in program.outputs for value in refs(output))
+    sliced: dict[str, int] = {}
+    found: list[Statement | None] = []
+    for statement in statements:
+        match statement:
+            case Statement(results=(str(result),), expression=Subscript(Use(value), items)):
+                before = found[sliced[value]] if value in sliced and read[value] == 1 else None
+                joint = _joint(before, items) if before and before.calls == statement.calls else None
+                if joint:
+                    found[sliced[value]] = None
+                    statement = msgspec.structs.replace(statement, expression=joint)
+                sliced[result] = len(found)
+            case _:
+                pass
+        found.append(statement)
+    return [each for each in found if each is not None]
+
+
+def _joint(before: Statement, items: tuple[Expression, ...]) -> Subscript | None:
+    """One subscript for two of slices, of which each dimension has one."""
+    assert isinstance(before.expression, Subscript)
+    pairs = list(zip_longest(before.expression.items, items, fillvalue=Cut()))
+    if not all(isinstance(each, Cut) for pair in pairs for each in pair):
+        return None
+    if any(Cut() not in pair for pair in pairs):
+        return None
+    both = tuple(first if second == Cut() else second for first, second in pairs)
+    return Subscript(before.expression.value, both)
 
 
 def _expression(operation: Operation, program: Program) -> Expression:
