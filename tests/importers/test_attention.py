@@ -234,3 +234,10 @@ def test_attention_in_another_type_stays_many() -> None:
             return masked(attention, x, y, mask)
 
     assert "MultiheadAttention" not in import_module(Attends(call), *typed((X, Y, "bool[S, M]"))).text
+
+
+def test_a_weight_that_is_computed_is_given_by_name() -> None:
+    module = Attends(masked_without_weights)
+    nn.utils.parametrizations.weight_norm(module.attention, "in_proj_weight")
+    text = plain(held(module, *typed((X, Y, "bool[S, M]"))).text)
+    assert "MultiheadAttention(2)(attn_mask = mask, in_proj_weight = " in text
