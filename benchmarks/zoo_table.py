@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.zoo_entries import EXAMPLES, Entry
+from trtdsl.ops.text import literal
 
 BEGIN = "<!-- The tables from here to the next comment are written by `make zoo`. -->"
 END = "<!-- The end of what `make zoo` writes. -->"
@@ -75,7 +77,8 @@ def page(text: str, entries: Sequence[Entry], records: Records, about: Mapping[s
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"the page does not have the comments {BEGIN} and {END}")
-    made = "\n".join([*_families(entries, records), "", *_measured(entries, records, about)])
+    tables = [*_families(entries, records), "", *_commands(entries), "", *_measured(entries, records, about)]
+    made = "\n".join(tables)
     return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
 
 
@@ -149,6 +152,46 @@ def python_lines(source: str) -> int:
         if not is_docstring:
             counted |= {*range(token.start[0], token.end[0] + 1)}
     return len(counted)
+
+
+# Commands
+
+
+def representatives(entries: Sequence[Entry]) -> list[Entry]:
+    """The first entry of each text that is compared in seconds."""
+    by_file: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.tier == "quick":
+            by_file.setdefault(entry.file, entry)
+    return [by_file[file] for file in sorted(by_file)]
+
+
+def verify_command(entry: Entry) -> str:
+    """The line that compares an entry with its original, in a checkout."""
+    words = ["trtdsl", "verify", f"examples/{entry.file}", "--model", entry.model]
+    for name, value in entry.defines.items():
+        words += ["-D", f"{name}={literal(value)}"]
+    is_file = entry.oracle.partition(":")[0].endswith(".py")
+    words += ["--against", f"examples/{entry.oracle}" if is_file else entry.oracle]
+    for name, value in entry.arguments.items():
+        words += ["--arg", f"{name}={_argument(value)}"]
+    return shlex.join([*words, "--randomize", "--at", "min"])
+
+
+def _argument(value: Any) -> str:
+    """A value as `--arg` takes it: a word as it is, strings within others in quotes that a shell leaves."""
+    return value if isinstance(value, str) else repr(value).replace("'", '"')
+
+
+def _commands(entries: Sequence[Entry]) -> Iterator[str]:
+    yield (
+        "These take seconds in a checkout: a small network of a text, held against its original, layer by "
+        "layer, with the same random weights on both sides and the least sizes of its dims."
+    )
+    yield ""
+    yield "```"
+    yield from map(verify_command, representatives(entries))
+    yield "```"
 
 
 # Measures

@@ -112,3 +112,51 @@ def test_an_output_has_the_reference_s_shape() -> None:
 
     found = trtdsl.verify(graph_of(text), None, One())
     assert found.difference is not None and found.rows[-1].why == "another shape"
+
+
+class Second(nn.LayerNorm):
+    """Norms the second dimension."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+def test_channels_may_stand_last() -> None:
+    text = """model m() {
+      input x: float32[2, 3, 4, 5]
+      output y = x -> permute(0, 2, 3, 1) -> 0: LayerNorm(3) -> permute(0, 3, 1, 2) -> 1: Conv2d(4, 1)
+    }"""
+    found = trtdsl.verify(graph_of(text), None, nn.Sequential(Second(3), nn.Conv2d(3, 4, 1)))
+    assert found.equal and rows_by_label(found)["0"].expected == (2, 3, 4, 5)
+
+
+def test_rows_may_be_joined() -> None:
+    text = """model m() {
+      input x: float32[2, 6, 3]
+      output y = x -> flatten(0, 1) -> 0: Linear(4) -> reshape(2, 6, 4) -> 1: Linear(5)
+    }"""
+    assert trtdsl.verify(graph_of(text), None, nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))).equal
+
+
+class NormAct(nn.BatchNorm2d):
+    """A norm that runs an activation too, as timm has it."""
+
+    def __init__(self, planes: int) -> None:
+        super().__init__(planes)
+        self.act = nn.ReLU()
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(input))
+
+
+@pytest.mark.parametrize(("act", "right"), [("relu", True), ("gelu", False)])
+def test_a_norm_may_run_an_activation(act: str, right: bool) -> None:
+    text = f"""model m() {{
+      input x: float32[2, 3, 4, 5]
+      output y = x -> 0: Conv2d(4, 1) -> 1: BatchNorm2d -> {act} -> 2: Conv2d(2, 1)
+    }}"""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), NormAct(4), nn.Conv2d(4, 2, 1))
+    found = trtdsl.verify(graph_of(text), None, net)
+    assert found.equal is right
+    if found.difference:
+        assert "gelu" in found.difference.message

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,6 +12,9 @@ import pytest
 
 from benchmarks import zoo, zoo_table
 from benchmarks.zoo_entries import read_zoo
+from tests.command import trtdsl
+from trtdsl.cli.call_arguments import call_arguments
+from trtdsl.cli.options import assignments
 
 EMPTY = f"# Title\n\n{zoo_table.BEGIN}\nstale words\n{zoo_table.END}\n\nbelow\n"
 ABOUT = {"machine": "a machine", "PyTorch": "2.14"}
@@ -91,3 +96,22 @@ class A:
 def test_lines_of_code_are_counted_without_words() -> None:
     assert zoo_table.python_lines(PYTHON) == 8
     assert zoo_table.text_lines("# head\n\n## doc\nmodel m {\n  # why\n  input x: float32[2]\n}\n") == 3
+
+
+def test_lines_give_what_the_entries_say() -> None:
+    for entry in read_zoo().values():
+        words = shlex.split(zoo_table.verify_command(entry))
+        given = [(option, word) for option, word in itertools.pairwise(words) if option in ("-D", "--arg")]
+        assert call_arguments([word for option, word in given if option == "--arg"]) == entry.arguments
+        assert assignments([word for option, word in given if option == "-D"]) == entry.defines
+
+
+@pytest.mark.parametrize("name", ["gpt2", "albert", "llama", "lenet"])
+def test_a_line_of_the_page_runs(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (zoo_table.EXAMPLES / "README.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith(f"trtdsl verify examples/{name}/"))
+    monkeypatch.chdir(zoo_table.EXAMPLES.parent)
+    assert trtdsl(*shlex.split(line)[1:]) == 0
+    assert "equal: no relative error above" in capsys.readouterr().out

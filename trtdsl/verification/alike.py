@@ -3,18 +3,23 @@
 In: what a layer computes on both sides.  Out: how far apart they are, also where a network has them
 
 - without the dimensions along which they repeat: positions of shape [S, W] beside [1, S, W] or [N, S, W];
+- in another order or form: [N, H, W, C] beside [N, C, H, W], [N * S, C] beside [N, S, C];
 - before or after a slice, which changes nothing else: `norm` of `x[:, -1]`, [N, W], beside that of `x`,
   [N, S, W].
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from trtdsl.verification.result import Array, Measure, measure
+
+MOST_DIMENSIONS = 5
+"""Up to so many, every order of them is tried."""
 
 
 def measure_alike(found: Array, expected: Array, tolerance: float, noise: float = 0.0) -> Measure | None:
@@ -32,6 +37,7 @@ def measure_alike(found: Array, expected: Array, tolerance: float, noise: float 
 def _common(found: Array, expected: Array) -> Iterator[tuple[Array, Array]]:
     """The arrays in one shape, in every way that they may correspond."""
     yield from _broadcast(found, expected)
+    yield from _rearranged(found, expected)
     yield from ((found, part) for part in _parts(expected, found.shape))
     yield from ((part, expected) for part in _parts(found, expected.shape))
 
@@ -43,6 +49,16 @@ def _broadcast(found: Array, expected: Array) -> Iterator[tuple[Array, Array]]:
         return
     if a.shape in (found.shape, expected.shape):
         yield a, b
+
+
+def _rearranged(found: Array, expected: Array) -> Iterator[tuple[Array, Array]]:
+    if found.size != expected.size:
+        return
+    yield found.reshape(expected.shape), expected
+    if sorted(found.shape) == sorted(expected.shape) and found.ndim <= MOST_DIMENSIONS:
+        for order in itertools.permutations(range(found.ndim)):
+            if tuple(found.shape[axis] for axis in order) == expected.shape:
+                yield found.transpose(order), expected
 
 
 def _parts(array: Array, shape: tuple[int, ...]) -> Iterator[Array]:

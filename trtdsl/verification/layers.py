@@ -37,17 +37,19 @@ Call: TypeAlias = tuple[str, int]
 @dataclass(frozen=True, eq=False)
 class ModuleCall:
     """What one call of a module returns, in the graph. ``operand`` is the tensor that a single operator
-    reads first, ``calls`` how often the module is called."""
+    reads first, ``calls`` how often the module is called. ``has_parts``: it runs modules itself, such as an
+    activation behind a norm, so that it may return more than the operator does."""
 
     path: str
     call: int
     calls: int
     nodes: tuple[Node, ...]
     values: tuple[Value, ...]
+    has_parts: bool = False
 
     @property
     def is_layer(self) -> bool:
-        return len(self.nodes) == 1
+        return len(self.nodes) == 1 and not self.has_parts
 
     @property
     def kind(self) -> Literal["layer", "block"]:
@@ -111,10 +113,11 @@ def match(graph: Graph, calls: Mapping[str, int]) -> dict[Call, ModuleCall]:
     value the innermost stays: what a wrapper returns is no news.
     """
     found: dict[Call, ModuleCall] = {}
+    owners = {path.rpartition(".")[0] for path in calls}
     for path, nodes in below(graph).items():
         count = calls.get(path, 0)
         for index, run in enumerate(_runs(nodes, count)):
-            point = ModuleCall(path, index, count, tuple(run), _results(graph, run))
+            point = ModuleCall(path, index, count, tuple(run), _results(graph, run), path in owners)
             found[path, index] = point
     innermost: dict[tuple[Value, ...], Call] = {}
     for call in sorted(found, key=lambda call: call[0].count(".")):
