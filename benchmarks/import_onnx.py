@@ -122,7 +122,7 @@ def measured(model: Model, ways: str, texts: str) -> dict[str, dict[str, Any]]:
             path = Path(folder) / f"{model.name}.{by}.onnx"
             try:
                 with _quiet():
-                    program = _write(module, model, by, path, outputs, program)
+                    program = _write(_uncalled(module, model), model, by, path, outputs, program)
             except Exception as error:  # torch's errors have no common base
                 records[by] = {"unexported": _first_line(error)}
                 continue
@@ -131,6 +131,16 @@ def measured(model: Model, ways: str, texts: str) -> dict[str, dict[str, Any]]:
             except Exception as error:  # whatever it is, it is what came of this model
                 records[by] = {"refused": _first_line(error)}
     return records
+
+
+def _uncalled(module: Any, model: Model) -> Any:
+    """The module as it was before it was called: what it kept of its last call may not be exported."""
+    import torch
+
+    torch.manual_seed(0)
+    made = model.make().eval()
+    made.load_state_dict(module.state_dict())
+    return made
 
 
 def _write(module: Any, model: Model, by: str, path: Path, outputs: Sequence[str], program: Any) -> Any:
@@ -152,7 +162,7 @@ def _first_line(error: Exception) -> str:
 def _imported(model: Model, by: str, path: Path, wanted: Any, texts: str) -> dict[str, Any]:
     """The record of one file; ``unrun`` says why ``onnxruntime`` itself does not run it."""
     import onnx
-    import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail  # pyright: ignore
 
     from trtdsl.importers.onnx_import import import_onnx
 
@@ -173,7 +183,7 @@ def _imported(model: Model, by: str, path: Path, wanted: Any, texts: str) -> dic
         (Path(texts) / f"{model.name}.trtnet").write_text(wanted.text)
     try:
         return {**result, "error": _error(path, model, found)}
-    except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
+    except Fail as error:
         return {**result, "unrun": _first_line(error)}
 
 
