@@ -134,5 +134,5 @@ def notes_on_merged(rows: Sequence[Row], seen: Seen) -> Iterator[str]:
         )
 
 
-SHOWN = 5
+SHOWN = 2
 """How many labels a note lists."""

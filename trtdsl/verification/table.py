@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from trtdsl.precision.labels import parts
 from trtdsl.verification.result import Row, Verification
 
-SHOWN = 5
+SHOWN = 2
 """How many operators a note lists."""
 
 HEADER = ("label", "source", "shape", "max abs", "relative L2", "cosine", "verdict")
@@ -71,7 +71,7 @@ def _idle(found: Verification) -> Iterator[str]:
         more = f" and {len(operators) - SHOWN} more" if len(operators) > SHOWN else ""
         listed = ", ".join(operators[:SHOWN]) + more
         if number:
-            why = "halving it or adding half to it changes no result by more than the tolerance"
+            why = "half or one and a half of it gives the same"
             yield f"the check cannot see `{number}` of {listed}: with these inputs, {why}"
         else:
             yield f"the check cannot see that {listed} is there: with these inputs, it changes nothing"
