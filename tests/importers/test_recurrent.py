@@ -83,7 +83,7 @@ def test_cell(name: str) -> None:
     """The first call has no state; the others, which have that of the call before, are a loop."""
     text = held(Steps(CELLS[name]), {"x": "float32[N, 4, 6]"}).text
     assert text.count(f"cell: {name}(5") == 2
-    assert "for index in [1, 2, 3] {" in text
+    assert "for index in range(1, 4) {" in text
 
 
 def test_weights_that_are_computed_are_given() -> None:

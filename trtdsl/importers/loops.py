@@ -296,6 +296,9 @@ def _over(
     items = tuple(Literal(row[0]) if len(row) == 1 else Items(tuple(map(Literal, row))) for row in rows)
     names = ", ".join(name for name, _ in table)
     if begin is None:
+        first: Any = rows[0][0]
+        if type(first) is int and rows == [(first + number,) for number in range(count)]:
+            return names, Apply("range", (("", Literal(first)), ("", Literal(first + count))))
         return names, Items(items, brackets=True)
     targets = f"i, {names}" if len(table) == 1 else f"i, ({names})"
     start = () if begin == 0 else (("", Literal(begin)),)
