@@ -24,6 +24,7 @@ from import_table import table
 RESULTS = Path(__file__).parent / "import.json"
 TABLE = Path(__file__).parent / "import.md"
 
+_PRELOAD = ("torch", "torchvision", "timm", "transformers", "trtdsl.importers.module", "trtdsl.reference")
 
 STAGES: Mapping[str, Callable[[Model], dict[str, Any]]] = {
     "import": measured,
@@ -66,7 +67,7 @@ def main() -> None:
             continue
         if options.write and not (options.names or options.anew) and stage in read().get(model.name, {}):
             continue
-        record = in_a_process(STAGES[stage], model)
+        record = in_a_process(STAGES[stage], model, preload=_PRELOAD)
         print(f"{model.name:32} {json.dumps(record)}", flush=True)
         if options.write:
             keep(model, stage, record)
