@@ -18,7 +18,7 @@ from typing import Any
 
 from import_measures import engine_of, imported_again, measured
 from import_models import Model, models
-from import_processes import in_a_process
+from import_processes import alone_in, in_a_process
 from import_table import table
 
 RESULTS = Path(__file__).parent / "import.json"
@@ -40,14 +40,15 @@ def read() -> dict[str, dict[str, Any]]:
 
 def keep(model: Model, stage: str, record: dict[str, Any]) -> None:
     """Put a record beside the others, which another process may have added to."""
-    known = read()
-    known.setdefault(model.name, {})[stage] = record
-    if model.group == "held out" and stage == "import":
-        known[model.name].setdefault("first", record)
-    order = [each.name for each in models()]
-    known = {name: known[name] for name in order if name in known}
-    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
-    TABLE.write_text(table(known, models(), datetime.date.today()))
+    with alone_in(RESULTS.parent):
+        known = read()
+        known.setdefault(model.name, {})[stage] = record
+        if model.group == "held out" and stage == "import":
+            known[model.name].setdefault("first", record)
+        order = [each.name for each in models()]
+        known = {name: known[name] for name in order if name in known}
+        RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+        TABLE.write_text(table(known, models(), datetime.date.today()))
 
 
 def main() -> None:
