@@ -259,3 +259,20 @@ def test_steps_without_weights_are_a_loop_where_one_is_not_a_chain() -> None:
     assert looped(f"{products}d = mul.Tensor(c, x)\nreturn d")[1:3] == ["for _ in range(3) {", "a = a * x"]
     chain = "x: float32[N, 4]\na = cos(x)\nb = cos(a)\nc = cos(b)\nreturn c"
     assert looped(chain) == ["output out_c = x -> cos -> cos -> cos"]
+
+
+def test_two_values_that_begin_as_one_are_told_apart() -> None:
+    lines, value, total = ["x: float32[N, 4]"], "x", "x"
+    for number in range(4):
+        lines.append(f'y{number} = linear({value}, w("layer.weight", 4, 4))')
+        lines.append(f"t{number} = sub.Tensor({total}, y{number})")
+        value, total = f"y{number}", f"t{number}"
+    text = "\n".join([*lines, f"return {total}"])
+    assert looped(text) == [
+        "y1 = x",
+        "for _ in range(4) {",
+        "y1 = y1 -> layer: Linear(4, bias = false)",
+        "x = x - y1",
+        "}",
+        "output out_t3 = x",
+    ]

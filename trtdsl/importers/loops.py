@@ -264,17 +264,21 @@ class _Row:
         carried: Mapping[int, tuple[str, int]],
         holes: list[list[Hole]],
     ) -> Loop:
-        first, last = self._made_in(0), self._made_in(count - 1)
-        window = [_relabelled(each, place, begin) for each in self._window(0)]
+        # What two carried values begin as may be one value, read for both; later iterations tell them apart.
+        initials = [initial for initial, _ in carried.values()]
+        shown = 0 if len({*initials}) == len(initials) else 1
+        made, last = self._made_in(shown), self._made_in(count - 1)
+        window = [_relabelled(each, place, begin + shown) for each in self._window(shown)]
         names = roles(window)
         table, expressions = _table(holes, names, begin)
         values = iter(expressions)
         body = [filled(each, values) for each in window]
-        starts = {initial: f"{first[number]}@start" for number, (initial, _) in carried.items()}
-        body = [reading(each, starts) for each in body]
+        before = initials if shown == 0 else [self._made_in(0)[number] for number in carried]
+        starts = [f"{made[number]}@start" for number in carried]
+        body = [reading(each, dict(zip(before, starts, strict=True))) for each in body]
         listed = tuple(
-            (last[number], starts[initial], first[number], initial)
-            for number, (initial, _) in carried.items()
+            (last[number], start, made[number], initial)
+            for number, start, initial in zip(carried, starts, initials, strict=True)
         )
         is_counted = place is not None or Text("i") in expressions
         return Loop(*_over(table, begin if is_counted else None, count), tuple(body), listed)
