@@ -71,6 +71,37 @@ def held(module: nn.Module, inputs: dict[str, str], *, is_flat: bool) -> None:
     torch.testing.assert_close(torch.as_tensor(np.asarray(found)), expected, rtol=1e-5, atol=1e-5)
 
 
+def into_a_part(x: torch.Tensor) -> torch.Tensor:
+    y = torch.zeros_like(x)
+    torch.mul(x[:, 1:], 2, out=y[:, 1:])
+    return y
+
+
+def read_through_a_view(x: torch.Tensor) -> torch.Tensor:
+    y = torch.empty_like(x)
+    view = y.view(-1, 2)
+    torch.add(x, 1, out=y)
+    return view
+
+
+def of_another_type(x: torch.Tensor) -> torch.Tensor:
+    y = x.half()
+    y += x
+    return y
+
+
+def truth_as_a_number(x: torch.Tensor) -> torch.Tensor:
+    y = x.clone().greater_(0.5)
+    return y / 2 + x.clone().logical_not_()
+
+
+def joined_masks(x: torch.Tensor) -> torch.Tensor:
+    mask = x > 1
+    mask |= x < 0
+    mask &= x > -1
+    return mask
+
+
 def positions_apart(x: torch.Tensor) -> torch.Tensor:
     y = (x * 2).reshape(-1, 2, 2).repeat(1, 2, 1)
     y[:, [0, 1], :] = 5
@@ -88,6 +119,11 @@ def positions_apart(x: torch.Tensor) -> torch.Tensor:
         constant_through_a_view,
         shifted,
         positions_apart,
+        into_a_part,
+        read_through_a_view,
+        of_another_type,
+        truth_as_a_number,
+        joined_masks,
     ],
 )
 def test_written_in_place(function: Function, is_flat: bool) -> None:

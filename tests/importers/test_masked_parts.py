@@ -51,6 +51,11 @@ def read_before(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def of_another_rank(x: torch.Tensor) -> torch.Tensor:
+    mask = x[..., 0] > 0
+    return x[..., 1].masked_scatter(mask, x[mask])
+
+
 def written_between(x: torch.Tensor) -> torch.Tensor:
     x = x.clone()
     part = x[x > 0]
@@ -76,7 +81,9 @@ def test_what_a_mask_writes(name: str) -> None:
     assert "where(" in text
 
 
-@pytest.mark.parametrize("function", [lambda x: x[x > 0], lambda x: x[x > 0].mean(), written_between])
+@pytest.mark.parametrize(
+    "function", [lambda x: x[x > 0], lambda x: x[x > 0].mean(), written_between, of_another_rank]
+)
 def test_what_a_mask_reads_alone(function: Function) -> None:
     with pytest.raises(DiagnosticError, match="how many elements a mask picks") as error:
         import_module(Calls(function), X)

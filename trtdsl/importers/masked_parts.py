@@ -16,7 +16,7 @@ import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from trtdsl.importers.schemas import overload_of, writes
+from trtdsl.importers.schemas import overload_of, unwritten, writes
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -114,11 +114,7 @@ class _Masked:
         behind = _rank(whole) - dim - _rank(mask)
         if any(_rank(each) > behind for each in node.all_input_nodes if each not in self._wholes):
             return
-        target = node.target
-        if writes(target):
-            base, _, overload = str(target).removeprefix("aten.").partition(".")
-            operations: Any = torch.ops.aten
-            target = getattr(getattr(operations, base.removesuffix("_")), overload)
+        target = unwritten(node.target) if writes(node.target) else node.target
         given: Any = torch.fx.map_arg((node.args, node.kwargs), self._whole)
         made = self._made(node, target, *given[0], **given[1])
         if made.meta["val"].dtype is not node.meta["val"].dtype:
@@ -149,10 +145,11 @@ class _Masked:
         aten = torch.ops.aten
         target, mask, source = node.args
         part = self._wholes.get(source)
-        if part is not None and part[1] is self._first(mask) and _rank(mask) == _rank(target):
-            self._replace(node, mask, part[0])
-            return
         if part is not None:
+            if part[1] is self._first(mask) and _rank(mask) == _rank(target) == _rank(part[0]):
+                self._replace(node, mask, part[0])
+            return
+        if _rank(mask) > _rank(target) or target.meta["val"].shape != node.meta["val"].shape:
             return
         whole = self._made(node, aten.expand_as.default, mask, target)
         counts = self._made(node, aten.cumsum.default, self._made(node, aten.flatten.using_ints, whole), 0)

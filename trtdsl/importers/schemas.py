@@ -104,6 +104,31 @@ def writes(target: Any) -> bool:
 
 
 @cache
+def outs_of(target: Any) -> tuple[str, ...]:
+    """The names of the arguments that an operation only writes to: ``out``."""
+    given = target._schema.arguments
+    return tuple(
+        each.name for each in given if each.kwarg_only and each.alias_info and each.alias_info.is_write
+    )
+
+
+def unwritten_name(name: str) -> str:
+    """``mul.Tensor`` for ``mul_.Tensor``, and ``__or__.Tensor`` for ``__ior__.Tensor``."""
+    base, dot, overload = name.partition(".")
+    base = f"__{base.removeprefix('__i')}" if base.startswith("__i") else base.removesuffix("_")
+    return f"{base}{dot}{overload}"
+
+
+def unwritten(target: Any) -> Any:
+    """The operation that computes what another writes to its first argument."""
+    import torch
+
+    operations: Any = torch.ops.aten
+    base, _, overload = unwritten_name(str(target).removeprefix("aten.")).partition(".")
+    return getattr(getattr(operations, base), overload)
+
+
+@cache
 def is_view(target: Any) -> bool:
     """Whether what an operation gives is in the memory of what it is given."""
     if not hasattr(target, "_schema"):

@@ -29,7 +29,17 @@ from trtdsl.importers.program import (
     frames_of_trace,
     kind_of,
 )
-from trtdsl.importers.schemas import REQUIRED, is_assertion, is_view, overload_of, parameters_of, writes
+from trtdsl.importers.schemas import (
+    REQUIRED,
+    is_assertion,
+    is_view,
+    outs_of,
+    overload_of,
+    parameters_of,
+    unwritten,
+    unwritten_name,
+    writes,
+)
 from trtdsl.types import Dim, DType, Symbol, TensorType, symbols
 
 if TYPE_CHECKING:
@@ -42,6 +52,11 @@ Node: TypeAlias = Any
 _DTYPES = {f"torch.{each.value}": each for each in DType}
 _PICKING = frozenset({"index.Tensor", "masked_select", "nonzero", "nonzero_numpy", "where"})
 """Operations that give as many elements as a mask picks."""
+
+_TRUTHS = frozenset(
+    {"eq", "ge", "gt", "le", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "ne"}
+)
+"""Operations that make bools of any type."""
 
 
 def read_program(
@@ -248,16 +263,51 @@ class _Reader:
             arguments |= {name: None for name in ("self", "input") if name in arguments}
         if known:
             self._known_operation(node, len(self._operations))
+        written = None
         if writes(target):
-            overload = overload.replace("_.", ".", 1).removesuffix("_")
+            overload = unwritten_name(overload)
             if not known:
-                self._written(node)
+                self._written(node, node.args[0])
+                written = self._of_another_type(node)
+        elif outs_of(target):
+            self._take_out(node, arguments, is_known=bool(known))
         elif is_view(target):
             self._roots[node.name] = self._root(node.args[0])
-        self._operations.append(Operation(overload, arguments, results, self._calls(node), _frames(node)))
+        if written is not None:
+            made = f"{node.name}_unwritten"
+            self._note_type(made, written)
+            self._append(node, overload, arguments, (made,))
+            overload, arguments = "to.dtype", {"self": Ref(made), "dtype": self._argument(value.dtype)}
+        self._append(node, overload, arguments, results)
         if not known:
             for operand in self._operations[-1].operands:
                 self._known.read(operand)
+
+    def _append(
+        self, node: Node, overload: str, arguments: Mapping[str, Argument], results: tuple[str, ...]
+    ) -> None:
+        self._operations.append(Operation(overload, arguments, results, self._calls(node), _frames(node)))
+
+    def _of_another_type(self, node: Node) -> Any:
+        """What is cast to the type of the tensor that it is written to; None where that is its own type."""
+        import torch
+
+        read = {each.meta["val"].dtype for each in node.all_input_nodes if _is_tensor(each.meta["val"])}
+        if len(read) == 1 and unwritten_name(overload_of(node.target)).partition(".")[0] not in _TRUTHS:
+            return None
+        given: Any = torch.fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
+        with node.meta["val"].fake_mode:
+            made = unwritten(node.target)(*given[0], **given[1])
+        return None if made.dtype is node.meta["val"].dtype else made
+
+    def _take_out(self, node: Node, arguments: dict[str, Argument], *, is_known: bool) -> None:
+        """Note what is written to an ``out``, and leave it out of the arguments."""
+        name, *others = outs_of(node.target)
+        read = {each.meta["val"].dtype for each in node.all_input_nodes if _is_tensor(each.meta["val"])}
+        if is_known or others or len(read) > 1:
+            raise WritesThroughViews(f"{node.target} writes to its `{name}`")
+        self._written(node, node.kwargs[name])
+        del arguments[name]
 
     def _known_operation(self, node: Node, number: int) -> None:
         """Note what is written in place among known values: no expression of the language says how."""
@@ -281,11 +331,10 @@ class _Reader:
                 numbers.add(number)
         return tuple(each for number, each in enumerate(self._operations) if number not in numbers)
 
-    def _written(self, node: Node) -> None:
+    def _written(self, node: Node, target: Any) -> None:
         """What is written in place is from here on what the operation gives; no other view of it may be
         read.
         """
-        (target, *_) = node.args
         assert hasattr(target, "name")
         root = self._root(target)
         if node.name not in self._order:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from trtdsl.importers.schemas import is_view, overload_of, writes
+from trtdsl.importers.schemas import is_view, overload_of, unwritten, writes
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -150,7 +150,7 @@ class _Parts:
     def _write(self, node: Node, target: Node) -> None:
         import torch
 
-        base, _, overload = str(node.target).removeprefix("aten.").partition(".")
+        base = str(node.target).removeprefix("aten.").partition(".")[0]
         root = self._root(target)
         if base not in _WRITES or root.op != "call_function" or root in self._shared:
             raise _Otherwise
@@ -159,8 +159,7 @@ class _Parts:
         if len(dtypes) > 1 and base not in _FILLS:
             raise _Otherwise
         operations: Any = torch.ops.aten
-        operation = getattr(getattr(operations, base.removesuffix("_")), overload)
-        value, view = self._made(node, operation, node.args, target, node.kwargs), target
+        value, view = self._made(node, unwritten(node.target), node.args, target, node.kwargs), target
         while view is not root:
             source, *rest = self._slice(view)
             scatter = getattr(operations, _SCATTERS[overload_of(view.target)]).default
