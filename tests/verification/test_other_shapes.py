@@ -99,6 +99,23 @@ def test_a_hidden_layer_of_another_shape_differs() -> None:
     assert rows_by_label(found)["conv"].why == "another shape"
 
 
+def test_weights_of_zero_make_no_two_layers_alike() -> None:
+    """The head of the largest word is not the largest of all heads."""
+
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 2)
+            nn.init.zeros_(self.head.weight)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x).amax(1)
+
+    text = "model m() {\n  input x: float32[2, 3, 4]\n  output y = amax(x, [1]) -> head: Linear(2)\n}"
+    found = trtdsl.verify(graph_of(text), None, Hidden())
+    assert not found.equal and rows_by_label(found)["head"].why == "another shape"
+
+
 def test_an_output_has_the_reference_s_shape() -> None:
     text = "model m() {\n  input x: float32[1, 4]\n  output y = x -> fc: Linear(3) -> flatten(0)\n}"
 

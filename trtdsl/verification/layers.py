@@ -206,14 +206,21 @@ def observation(
     read: torch.Tensor | None,
     computed: Computed,
 ) -> Observation:
-    """A value of the graph beside PyTorch's, which ``read`` something there."""
+    """A value of the graph beside PyTorch's, which ``read`` something there.
+
+    Results of other shapes have nothing in common where what they are made of has nothing: weights that are
+    0 would make any two alike.
+    """
     ours = computed.values[value]
     operand = computed.values.get(point.operand) if point.operand else None
     is_exact = not (theirs.is_floating_point() or theirs.is_complex())
     tolerance = 0.0 if is_exact else computed.tolerance(value)
+    measured = measure_alike(numbers(ours), numbers(theirs), tolerance)
     of_input = None
     if operand is not None and read is not None:
         of_input = measure_alike(numbers(operand), numbers(read), tolerance)
+        if of_input is None and tuple(ours.shape) != tuple(theirs.shape):
+            measured = None
     return Observation(
         (point.path, point.call, index),
         point,
@@ -221,7 +228,7 @@ def observation(
         tuple(ours.shape),
         tuple(theirs.shape),
         tolerance,
-        measure_alike(numbers(ours), numbers(theirs), tolerance),
+        measured,
         of_input,
     )
 

@@ -168,7 +168,7 @@ def _again(seen: Measure, wide: Measure | None, theirs: Array, theirs_in_float64
 
 def _layer_with_noise(seen: Observation, computed: Computed) -> Observation:
     """The layer, its hidden parts measured beside what float32 may cost it."""
-    if seen.agrees or seen.theirs is None or not seen.tolerance:
+    if seen.agrees or seen.measure is None or seen.theirs is None or not seen.tolerance:
         return seen
     ours = numbers(computed.values[seen.value])
     return dataclasses.replace(seen, measure=measure_alike(ours, seen.theirs, seen.tolerance, SUMMED))
