@@ -14,6 +14,7 @@ from tests.command import trtdsl
 from tests.importers import modules
 from trtdsl.importers import source
 from trtdsl.importers.module import import_module
+from trtdsl.importers.verifying import compared
 
 HERE = Path(__file__).parent
 WORDS = (
@@ -207,3 +208,13 @@ def test_an_onnx_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no input of the file has a dimension `N`" in capsys.readouterr().err
     assert trtdsl("import", "model.onnx", "--input", "x=float32[4, 4]") == 2
     assert "`--input` is about a module" in capsys.readouterr().err
+
+
+def test_comparisons_stay_small() -> None:
+    """Every layer is held at once, and attention grows with the square of an image's tokens."""
+    module = torch.nn.Conv2d(3, 4, 3)
+    dims = {"H": "64 .. 512 .. 1024", "W": "40 .. 41 .. 48"}
+    imported = import_module(module, {"x": "float32[N, 3, H, W]"}, dims)
+    first, least = compared(imported, module)
+    assert first.sizes == {"N": 2, "H": 192, "W": 40} and least.sizes == {"N": 1, "H": 64, "W": 40}
+    assert first.verification.equal and least.verification.equal

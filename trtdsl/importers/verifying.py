@@ -7,6 +7,7 @@ size that lets every layer be seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,11 @@ import numpy as np
 
 from trtdsl.elaborate import elaborate
 from trtdsl.importers.checking import NAME
-from trtdsl.importers.examples import example_sizes
+from trtdsl.importers.examples import STRIDE, example_sizes
 from trtdsl.importers.module import Imported
 from trtdsl.ir import Graph
 from trtdsl.reference import random_array
-from trtdsl.types import evaluate_shape
+from trtdsl.types import Symbol, evaluate_shape
 from trtdsl.verification import Verification, verify
 from trtdsl.verification.inputs import INTEGERS
 
@@ -49,11 +50,20 @@ def compared(imported: Imported, against: nn.Module | Path, *, is_fixed: bool = 
     graph = elaborate(imported.text, NAME).graph
     types = {value.name: value.type for value in graph.inputs}
     dims = {each.name: each for each in imported.dims}
-    other = example_sizes(types, dims, avoid=imported.sizes)
+    other = example_sizes(types, {name: _smaller(each) for name, each in dims.items()}, avoid=imported.sizes)
     least = {name: each.minimum for name, each in dims.items()}
     yield _compared(imported, graph, against, other, "float32")
     if not is_fixed:
         yield _compared(imported, graph, against, least, "float64")
+
+
+def _smaller(dim: Symbol) -> Symbol:
+    """With an optimum between its least and its own: every layer's values are held at once, and attention
+    over the tokens of large images takes the square of their number.
+    """
+    grain = math.lcm(dim.step, STRIDE if dim.optimum % STRIDE == 0 else 1)
+    between = -(-math.isqrt(dim.minimum * dim.optimum) // grain) * grain
+    return msgspec.structs.replace(dim, optimum=min(max(between, dim.minimum), dim.optimum))
 
 
 def _compared(
