@@ -44,7 +44,8 @@ def match_arguments(
         raise mistake(text, positional[len(order)].span)
     if len(positional) > len(order):
         most = f"at most {counted(len(order), kind)}" if order else f"no {kind}s"
-        raise mistake(f"`{callee}` takes {most}, {len(positional)} were given", positional[len(order)].span)
+        text, place = f"`{callee}` takes {most}, {len(positional)} were given", positional[len(order)].span
+        raise mistake(text, place, "", _piped_apart(positional, span) if place == span else "")
     bound = dict(zip(order, positional, strict=False))
     for argument in arguments:
         name = argument.name
@@ -57,6 +58,12 @@ def match_arguments(
             raise mistake(f"`{name}` of `{callee}` is given twice", argument.head)
         bound[name] = argument
     return bound
+
+
+def _piped_apart(positional: Sequence[Argument], stage: Span) -> str:
+    """What to write where a tuple was piped into what takes one tensor; its parts stand at the stage."""
+    count = sum(argument.span == stage for argument in positional)
+    return f"a tuple of {count} is piped in: name its parts, `a, b = …`, and pipe one" if count > 1 else ""
 
 
 def _packed(positional: Sequence[Argument], index: int) -> list[Argument]:
@@ -161,10 +168,14 @@ def construct(callee: OperatorRef, bound: Mapping[str, Argument], span: Span) ->
 
 def coerced(callee: OperatorRef, bound: Mapping[str, Argument], types: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters' values, each in the form that its annotation asks for."""
-    return {name: _coerced(callee.name, name, argument, types[name]) for name, argument in bound.items()}
+    takes_list = any(operand.variadic for operand in callee.op.operands) and not callee.is_module
+    help = f"the tensors stand in a list: `{callee.name}([a, b])`" if takes_list else ""
+    return {
+        name: _coerced(callee.name, name, argument, types[name], help) for name, argument in bound.items()
+    }
 
 
-def _coerced(callee: str, name: str, argument: Argument, hint: Any) -> Any:
+def _coerced(callee: str, name: str, argument: Argument, hint: Any, instead_of_tensor: str) -> Any:
     try:
         value = coerce(argument.value, hint)
         _require_number_in_range(callee, name, value, argument.span)
@@ -182,6 +193,7 @@ def _coerced(callee: str, name: str, argument: Argument, hint: Any) -> Any:
                 f"`{name}` of `{callee}` must be known at compile time, but this is a tensor",
                 span,
                 str(found.type),
+                instead_of_tensor,
             ) from unfit
         if isinstance(found, SymbolicDim) and found is argument.value:
             # PyTorch's names mislead: the only number of `arange` is its end, and is called start.

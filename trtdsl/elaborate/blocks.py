@@ -15,7 +15,7 @@ from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake, mistak
 from trtdsl.elaborate.naming import join
 from trtdsl.elaborate.placing import Place
 from trtdsl.elaborate.scope import Scope
-from trtdsl.elaborate.values import Argument, BlockRef, DefRef, in_words, is_tensor
+from trtdsl.elaborate.values import Argument, BlockRef, DefRef, in_words, instead_of, is_tensor
 from trtdsl.syntax import tree
 from trtdsl.types import OTHER_NAMES, Dim, DType, SymbolicDim, TensorType, Undecided, equal
 
@@ -114,7 +114,7 @@ class Blocks:
         """Check a tensor against ``x: float32[N, C]`` and bind the dimensions named there."""
         if not is_tensor(argument.value):
             text = f"`{name}` of `{callee.name}` must be a tensor, not {in_words(argument.value)}"
-            raise mistake(text, argument.span)
+            raise mistake(text, argument.span, "", instead_of(argument.value, argument.span))
         found: TensorType = argument.value.type
         if found.rank != len(declared.shape):
             text = f"`{name}` of `{callee.name}` has rank {len(declared.shape)}, but this has {found.rank}"

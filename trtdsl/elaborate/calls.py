@@ -29,6 +29,7 @@ from trtdsl.elaborate.values import (
     Namespace,
     OperatorRef,
     in_words,
+    instead_of,
     is_tensor,
 )
 from trtdsl.ir import Graph, Value, bodies_by_name, infer, operand_types
@@ -301,9 +302,8 @@ class Caller:
             return value
         if isinstance(value, (bool, int, float, SymbolicDim)) and beside:
             return self.placer.scalar(value, beside, argument.span, call.place)
-        help = "its size is known only at run time" if isinstance(value, SymbolicDim) else ""
-        if isinstance(value, Configured):
-            help = "pipe a tensor into it, `x -> …`, or call it with one, `…(x)`"
+        is_size = isinstance(value, SymbolicDim)
+        help = "its size is known only at run time" if is_size else instead_of(value, argument.span)
         raise mistake(
             f"`{name}` of `{callee}` must be a tensor, not {in_words(value)}", argument.span, "", help
         )

@@ -15,7 +15,7 @@ from trtdsl.elaborate.blocks import dtype_named
 from trtdsl.elaborate.expressions import Expressions
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, Report, mistake
 from trtdsl.elaborate.scope import Scope
-from trtdsl.elaborate.values import in_words
+from trtdsl.elaborate.values import in_words, instead_of
 from trtdsl.ir import Graph, Output, Profile, Value, misplaced, walk
 from trtdsl.syntax import tree
 from trtdsl.types import LARGEST_DIM, Dim, DType, Symbol, SymbolicDim, TensorType, ValueRange, symbol, symbols
@@ -243,8 +243,10 @@ class Declarations:
         except Mistake as error:
             if error.diagnostic.help or not _is_unknown(expr, scope):
                 raise
-            help = (f"declare the dimension before the input: `dim {expr.span.text} = 1 .. 8 .. 64`",)
-            raise Mistake(replace(error.diagnostic, help=help), error.around) from error
+            name = expr.span.text
+            text = f"unknown name `{name}`{did_you_mean(name, scope.names)}"
+            help = (f"declare the dimension before the input: `dim {name} = 1 .. 8 .. 64`",)
+            raise Mistake(replace(error.diagnostic, message=text, help=help), error.around) from error
         return value if isinstance(value, SymbolicDim) else self._size(expr, scope)
 
     def _output(self, statement: tree.Output, scope: Scope) -> None:
@@ -264,7 +266,8 @@ class Declarations:
 
     def _add_output(self, name: tree.Name, value: object, place: Span) -> None:
         if not isinstance(value, Value):
-            raise mistake(f"an output must be a tensor, not {in_words(value)}", place)
+            text = f"an output must be a tensor, not {in_words(value)}"
+            raise mistake(text, place, "", instead_of(value, place))
         first = next((output for output in self.outputs if output.name == name.text), None)
         if first is not None:
             self._twice(f"output `{name.text}` is declared twice", name.span, self.output_spans[name.text])

@@ -22,6 +22,7 @@ from trtdsl.elaborate.values import (
     DefRef,
     OperatorRef,
     in_words,
+    instead_of,
     is_tensor,
 )
 from trtdsl.syntax import tree
@@ -143,11 +144,11 @@ class Expressions:
     ) -> Any:
         if expr.operator in ("==", "!=") and (left is None or right is None):
             return expr.operator == "!="
-        for value in (left, right):
+        for value, place in ((left, expr.left.span), (right, expr.right.span)):
             if is_tensor(value) or isinstance(value, (int, float, SymbolicDim)):
                 continue
             text = f"`{expr.operator}` does not take {in_words(left)} and {in_words(right)}"
-            raise mistake(text, expr.operator_span)
+            raise mistake(text, expr.operator_span, "", instead_of(value, place))
         arguments = [Argument(left, expr.left.span), Argument(right, expr.right.span)]
         name = TENSOR_OPERATORS[expr.operator]
         return self._operator(name, arguments, expr.operator_span, scope, hints)

@@ -92,7 +92,6 @@ _PREFIXES = {
 """Python's names in front of functions, modules and layers, and what is written without them."""
 
 _OTHER_ATTRIBUTES = {
-    "size": "shape",
     "ndim": "rank",
     "ndimension": "rank",
     "dim": "rank",
@@ -131,6 +130,8 @@ def attribute(value: Any, name: tree.Name, span: Span) -> Any:
     other = _OTHER_ATTRIBUTES.get(name.text, name.text)
     if name.text in _CASTS:
         message, help = "", f"write `{span.text} -> to({_CASTS[name.text]})`"
+    elif name.text == "size":
+        message, help = "", f"write `{span.text}.shape`, or `{span.text}.shape[0]` for one of its sizes"
     elif other in attributes:
         message, help = f", did you mean `{other}`?", ""
     elif other in prelude():

@@ -136,6 +136,17 @@ def in_words(value: object) -> str:
             return describe_value(value)
 
 
+def instead_of(value: object, place: Span) -> str:
+    """What to write where this stands in the place of one tensor, or nothing."""
+    if isinstance(value, Configured):
+        return "pipe a tensor into it, `x -> …`, or call it with one, `…(x)`"
+    if isinstance(value, (list, tuple)) and value and all(map(is_tensor, value)):
+        name = place.text
+        first = f", `{name}[0]`" if name.isidentifier() else ""
+        return f"take one of them{first}, or name each: `a, b = …`"
+    return ""
+
+
 def types_in_words(values: Sequence[Any]) -> str:
     """ "float32[N, 8] and int64[N]" for a few tensors; "" for anything else."""
     types = [str(value.type) for value in values if is_tensor(value)]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, counted
 from trtdsl.weights.file import MappedFile, open_file, quote, refuse
@@ -113,6 +114,8 @@ def load_checkpoints(
                 files = f"{quote(str(other.path))} and {quote(str(part.path))}"
                 twice.append(Diagnostic(f"{quote(key)} is in two files: {files}"))
     if twice:
+        help = "files do not override one another: give a new layer its own label, or drop the key from one"
+        twice[0] = replace(twice[0], help=(help,))
         more = len(twice) - _MOST_TWICE
         are = "is" if more == 1 else "are"
         further = (Diagnostic(f"{counted(more, 'further key')} {are} in two files"),) if more > 0 else ()
