@@ -298,14 +298,14 @@ def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     for name in ("x.npy", "x.npz"):
         told = ["--calibrate", str(tmp_path / name), "-o", str(tmp_path / f"{name}.json"), "--samples", "4"]
         assert trtdsl("calibrate", *files, *told) == 0
-    assert "the ranges of 4 layers, from 4 samples" in capsys.readouterr().out
+    assert "4 ranges, from 4 samples" in capsys.readouterr().out
     found = read_ranges(tmp_path / "x.npz.json")
     assert found.text() == read_ranges(tmp_path / "x.npy.json").text()
     assert np.float32(found.layers["conv1"].input) == np.abs(data[:4]).max()
     assert trtdsl("calibrate", *files, "--calibrate", str(tmp_path / "none.npz")) == 2
     told = ["--calibrate", str(tmp_path / "x.npy"), "-o", str(tmp_path / "one.json"), "--samples", "1"]
     assert trtdsl("calibrate", *files, *told) == 0
-    assert "the ranges of 4 layers, from 1 sample\n" in capsys.readouterr().out
+    assert "4 ranges, from 1 sample\n" in capsys.readouterr().out
     for words, reason in (
         (("--percentile", "50"), "`--percentile` is for another method"),
         (("--method", "percentile", "--percentile", "nan"), "a percentage from 50 to 100, not nan"),

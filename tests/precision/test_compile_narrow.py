@@ -74,7 +74,7 @@ def test_the_closing_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         "pairs    6 tensors are quantised and read back\n"
         "error     of y, in relative L2 on 12 samples; the worst is sample "
         "kernels  TensorRT computes 6 of 6 planned layers in int8\n"
-        "1 of 7 layers stay in floating point\n"
+        "1 of 7 layers stays in floating point\n"
         "  head: float16, because 10 outputs: fewer than 16\n"
     )
     assert 0.01 < float(found[2]) <= float(found[5]) < 0.1
@@ -91,7 +91,7 @@ def test_layers_that_an_error_does_not_allow(folder: Path, capsys: pytest.Captur
     found = re.search(r"error    ([\d.]+) of y", told)
     kept = re.findall(r"  (\S+): float16, because it alone makes an error of 0\.0\d+\n", told)
     assert found and float(found[1]) <= 0.01
-    assert 1 <= len(kept) < 6 and f"computes {6 - len(kept)} of {6 - len(kept)} planned layers" in told
+    assert 1 <= len(kept) < 6 and f"computes {6 - len(kept)} of {6 - len(kept)} planned layer" in told
     assert (
         trtdsl("compile", *FILES, "--precision", "int8", "--calibrate", "d.npz", "--max-error", "1e-6") == 2
     )

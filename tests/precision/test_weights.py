@@ -298,7 +298,7 @@ def test_int4_needs_no_data(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         "weights  int4 24.6 kB, float16 4.2 kB\n"
         "error    unknown without data; `--calibrate` measures it\n"
         "kernels  TensorRT reads the weights of 4 of 4 planned layers in int4\n"
-        "1 of 5 layers stay in floating point\n"
+        "1 of 5 layers stays in floating point\n"
         "  head: float16, because 10 outputs: fewer than 16\n"
     )
     recipe = load_manifest("m.engine").recipe

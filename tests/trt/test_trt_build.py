@@ -148,9 +148,10 @@ def test_targets_are_built_for() -> None:
 
 def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
     with pytest.raises(DiagnosticError) as error:
-        build(lower(nets.conv_relu()), CompileOptions(targets=("sm89", "sm88", "current")))
+        build(lower(nets.conv_relu()), CompileOptions(targets=("sm89", "sm90", "sm8O", "current")))
     text = message(error)
-    assert "cannot build for `sm88`, did you mean `sm8" in text
+    assert "cannot build for `sm90`\n" in text and "`--runtime tensorrt`" in text
+    assert "cannot build for `sm8O`, did you mean `sm8" in text
     assert "cannot build for `current`" in text
     assert "known targets: sm75, sm80, sm86, sm89, sm120" in text
 

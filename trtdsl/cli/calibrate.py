@@ -46,5 +46,4 @@ def calibrate(
     with run_progress() as progress:
         found = calibrate_graph(graph, recipe, options, progress=progress)
     found.write(path)
-    layers, used = counted(len(found.layers), "layer"), counted(found.samples, "sample")
-    print(f"wrote {path}: the ranges of {layers}, from {used}")
+    print(f"wrote {path}: {counted(len(found.layers), 'range')}, from {counted(found.samples, 'sample')}")

@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 
+_MOST_LISTED = 8
+
 
 def components(label: str) -> Sequence[str]:
     """The labels that one was put together of, in the order in which they compute; itself where of none."""
@@ -49,7 +51,14 @@ def _unmatched(option: str, pattern: str, names: Collection[str], lacking: str) 
             written = "write it out" if outer == "MultiheadAttention" else "add `--skip recognise_attention`"
             help = f"give `{option}='{outer}'` for the whole of it, or {written}, for `{inner}` alone"
             return Diagnostic(text, help=(help,))
-    return Diagnostic(f"`{option}='{pattern}'`: it matches {lacking}{did_you_mean(pattern, names)}")
+    guess = did_you_mean(pattern, names)
+    help = () if guess else (f"what it can match: {_listed(names)}",)
+    return Diagnostic(f"`{option}='{pattern}'`: it matches {lacking}{guess}", help=help)
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in sorted(names)[:_MOST_LISTED])
+    return f"{shown} and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else shown
 
 
 def _is_for(pattern: str, name: str) -> bool:

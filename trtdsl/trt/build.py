@@ -139,9 +139,18 @@ def _unknown_target(target: str, dialect: Dialect) -> Diagnostic:
     known = dialect.targets
     # NVIDIA's own tables say 8.9, nvcc says sm_89 and compute_89.
     capability = f"sm{re.sub(r'[^0-9]', '', target)}"
-    meant = f", did you mean `{capability}`?" if capability in known else did_you_mean(target.lower(), known)
-    message = f"{dialect} cannot build for `{target}`{meant}"
-    return Diagnostic(message, help=(f"known targets: {', '.join(known)}",))
+    help = (f"known targets: {', '.join(known)}",)
+    if capability in known:
+        meant = f", did you mean `{capability}`?"
+    elif _CAPABILITY.fullmatch(target):  # another GPU's, for which none of the known ones would do
+        meant, help = "", (*help, "for another GPU build with TensorRT on it: `--runtime tensorrt`")
+    else:
+        meant = did_you_mean(target.lower(), known)
+    return Diagnostic(f"{dialect} cannot build for `{target}`{meant}", help=help)
+
+
+_CAPABILITY = re.compile(r"(sm|compute)?_?[0-9]+(\.[0-9])?[af]?", re.IGNORECASE)
+"""A compute capability as NVIDIA writes it: `9.0`, `sm90`, `sm_90a`."""
 
 
 class _Build:
