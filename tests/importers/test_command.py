@@ -38,7 +38,7 @@ def test_the_text_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     found = capsys.readouterr()
     body = "  dim N = 1 .. 8 .. 32\n  input x: float32[N, 4]\n\n  output output = softmax(x * 2, -1)\n"
     assert found.out.endswith(f"model soft {{\n{body}}}\n")
-    assert found.err == "assumed N = 1 .. 8 .. 32; another range is given as --dim N=1..8..32\n"
+    assert found.err == "assumed N = 1 .. 8 .. 32; to change this, give --dim N=1..8..32\n"
 
 
 def test_files_are_written_checked_and_verified(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,7 +196,7 @@ def test_an_onnx_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "equal to model.onnx: float32 at batch = " in found
     assert "go on with: trtdsl compile model.trtnet model.weights.safetensors\n" in found
     assert trtdsl("check", "model.trtnet", "model.weights.safetensors") == 0
-    assert "assumed batch = 1 .. 8 .. 64; another range is given as --dim batch=1..8..64\n" in found
+    assert "assumed batch = 1 .. 8 .. 64; to change this, give --dim batch=1..8..64\n" in found
     assert trtdsl("import", "model.onnx", "--dim", "batch=4..8..12, step = 4") == 0
     assert "dim batch = 4 .. 8 .. 12, step = 4" in capsys.readouterr().out
     assert trtdsl("import", "model.onnx", "--dim", "batch=3") == 0

@@ -192,7 +192,7 @@ def _guesses(opened: Opened, imported: Imported) -> list[str]:
     guessed = opened.inputs.guessed if opened.inputs else imported.guessed
     ranges = [_range(each) for each in imported.dims if each.name in guessed]
     names = " ".join(f"--dim {quote(text.replace(' ', ''))}" for text in ranges)
-    return [f"assumed {', '.join(ranges)}; another range is given as {names}"] if ranges else []
+    return [f"assumed {', '.join(ranges)}; to change this, give {names}"] if ranges else []
 
 
 def _range(dim: Symbol) -> str:
