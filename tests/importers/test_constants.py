@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from tests.importers.comparing import Calls, held
 from tests.importers.programs import listed, read, statements, text_of
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.importers.constants import place_constants
+from trtdsl.importers.module import import_module
 from trtdsl.importers.program import Array, Program
 from trtdsl.importers.translate import constants_of, translatable, translate
 
@@ -80,3 +84,15 @@ def test_arrays(array: Array, line: str) -> None:
     program, items = statements(text, constants={"table": array})
     assert text_of(program, items)[0].endswith(f" = {line}")
     assert bool(constants_of(translate(program), program)) == ("Constant" in line)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_float64_number_leaves_a_tensor_its_type(dtype: torch.dtype) -> None:
+    held(Calls(lambda x: x.to(dtype) * torch.tensor(0.3, dtype=torch.float64).sqrt()), {"x": "float32[N, 4]"})
+
+
+@pytest.mark.parametrize("factor", [0.3, [0.1, 0.2, 0.3, 0.4]])
+def test_float64_is_refused(factor: float | list[float]) -> None:
+    module = Calls(lambda x: x.int() * torch.tensor(factor, dtype=torch.float64))
+    with pytest.raises(DiagnosticError, match="it reads a tensor of a dtype that TensorRT lacks"):
+        import_module(module, {"x": "float32[N, 4]"})

@@ -85,15 +85,18 @@ class KnownValues:
         self._values[node.name] = found
         return found
 
-    def read(self, name: str) -> None:
-        """An operation of unknown values reads it: what it is now is what the program needs."""
+    def read(self, name: str, dtype: Any = None) -> None:
+        """An operation of unknown values, whose result is of a dtype, reads it: what it is now is what the
+        program needs. A float64 number beside a tensor of fewer digits is rounded to float32.
+        """
         if name not in self._values:
             return
         value = self._values[name]
         if self._versions.setdefault(name, value._version) != value._version:
             raise WritesThroughViews(f"`{name}` is read before and after it is written to")
         if name not in self._read:
-            self._read[name] = value.detach().clone()
+            is_number = value.ndim == 0 and str(value.dtype) == "torch.float64" != str(dtype)
+            self._read[name] = value.detach().float() if is_number else value.detach().clone()
 
     def arrays(self) -> dict[str, Array]:
         from trtdsl.reference import to_numpy

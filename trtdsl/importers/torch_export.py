@@ -281,7 +281,7 @@ class _Reader:
         self._append(node, overload, arguments, results)
         if not known:
             for operand in self._operations[-1].operands:
-                self._known.read(operand)
+                self._known.read(operand, getattr(value, "dtype", None))
 
     def _append(
         self, node: Node, overload: str, arguments: Mapping[str, Argument], results: tuple[str, ...]

@@ -47,9 +47,13 @@ def translate(program: Program) -> list[Statement]:
     """The statements; raises :class:`Untranslated` with all that the language lacks at once."""
     statements: list[Statement] = []
     missing: list[tuple[Operation, str]] = []
+    known = {*program.inputs, *program.weights, *program.constants}
     for operation in program.operations:
+        known.update(operation.results)
         try:
             expression = _expression(operation, program)
+            if not known.issuperset(uses(expression)):
+                raise Missing("it reads a tensor of a dtype that TensorRT lacks")
         except Missing as error:
             missing.append((operation, str(error)))
             continue
