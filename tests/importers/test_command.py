@@ -50,7 +50,7 @@ def test_files_are_written_checked_and_verified(capsys: pytest.CaptureFixture[st
     assert lines[1] == "wrote words.constants.safetensors: 1 constant, 2.0 kB"
     assert lines[2].startswith(f"equal to {WORDS[0]}: float32 at N = 3, S = ")
     assert "; float64 at N = 1, S = 2, relative error " in lines[2]
-    assert lines[3] == "go on with: trtdsl compile words.trtnet weights.pth words.constants.safetensors"
+    assert lines[3] == "next: trtdsl compile words.trtnet weights.pth words.constants.safetensors"
     assert lines[4].startswith(
         'where weights.pth is what torch.save(module.state_dict(), "weights.pth") writes'
     )
@@ -63,7 +63,7 @@ def test_the_weights_are_written_beside_the_text(capsys: pytest.CaptureFixture[s
     assert trtdsl("import", *WORDS, *LENGTH, "-o", "words.trtnet", "--with-weights") == 0
     (*_, step) = capsys.readouterr().err.splitlines()
     command = "words.trtnet words.weights.safetensors words.constants.safetensors"
-    assert step == f"go on with: trtdsl compile {command}"
+    assert step == f"next: trtdsl compile {command}"
     assert trtdsl("check", *command.split()) == 0
 
 
@@ -71,7 +71,7 @@ def test_a_file_of_two_words_is_quoted(capsys: pytest.CaptureFixture[str]) -> No
     assert trtdsl("import", *WORDS, *LENGTH, "-o", "two words.trtnet", "--with-weights") == 0
     (*_, step) = capsys.readouterr().err.splitlines()
     files = "'two words.trtnet' 'two words.weights.safetensors' 'two words.constants.safetensors'"
-    assert step == f"go on with: trtdsl compile {files}"
+    assert step == f"next: trtdsl compile {files}"
 
 
 def test_a_range_is_written_as_a_person_does(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +109,7 @@ def test_an_exported_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("import", "words.pt2", "-o", "words.trtnet", "--dim", "S=2..8..70", "--verify") == 0
     found = capsys.readouterr().err
     assert (
-        "go on with: trtdsl compile words.trtnet words.weights.safetensors words.constants.safetensors"
+        "next: trtdsl compile words.trtnet words.weights.safetensors words.constants.safetensors"
         in found
     )
     assert "equal to words.pt2: float32 at N = " in found
@@ -128,7 +128,7 @@ def test_a_checkpoint_is_loaded_before(capsys: pytest.CaptureFixture[str]) -> No
     torch.save(modules.Words().state_dict(), "weights.pth")
     assert trtdsl("import", *WORDS, *LENGTH, "-o", "w.trtnet", "--weights", "weights.pth") == 0
     assert (
-        "go on with: trtdsl compile w.trtnet weights.pth w.constants.safetensors" in capsys.readouterr().err
+        "next: trtdsl compile w.trtnet weights.pth w.constants.safetensors" in capsys.readouterr().err
     )
     torch.save(modules.Words(width=16).state_dict(), "weights.pth")
     assert trtdsl("import", *WORDS, *LENGTH, "--weights", "weights.pth") == 1
@@ -194,7 +194,7 @@ def test_an_onnx_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("import", "model.onnx", "-o", "model.trtnet", "--verify") == 0
     found = capsys.readouterr().err
     assert "equal to model.onnx: float32 at batch = " in found
-    assert "go on with: trtdsl compile model.trtnet model.weights.safetensors\n" in found
+    assert "next: trtdsl compile model.trtnet model.weights.safetensors\n" in found
     assert trtdsl("check", "model.trtnet", "model.weights.safetensors") == 0
     assert "assumed batch = 1 .. 8 .. 64; to change this, give --dim batch=1..8..64\n" in found
     assert trtdsl("import", "model.onnx", "--dim", "batch=4..8..12, step = 4") == 0

@@ -32,7 +32,7 @@ MASK = np.tril(np.ones((4, 4), np.bool_))
 SCALE = np.arange(1, 5, dtype=np.float32)
 CONSTANTS: Arrays = {"mask": MASK, "scale": SCALE}
 WEIGHTS: Arrays = {"fc.weight": np.eye(4, dtype=np.float32) * 3, "fc.bias": np.ones(4, np.float32)}
-NOTE = "the constants `mask` and 1 more are still to come: a file after the checkpoint has the values"
+NOTE = "the constants `mask` and 1 more have no values yet: give the file that has them after the checkpoint"
 
 
 class Masked(nn.Module):

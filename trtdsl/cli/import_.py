@@ -169,7 +169,7 @@ def _next_steps(imported: Imported, output: Path, weights: Path | None) -> list[
         files.append(weights or _UNNAMED)
     if imported.constants:
         files.append(constants_path(output))
-    steps = [f"go on with: trtdsl compile {join(map(str, files))}"]
+    steps = [f"next: trtdsl compile {join(map(str, files))}"]
     if _UNNAMED in files and not _UNNAMED.exists():
         steps.append(
             f'where {_UNNAMED} is what torch.save(module.state_dict(), "{_UNNAMED}") writes;'

@@ -109,9 +109,9 @@ def _to_come(graph: Graph, weights: Given) -> Sequence[Weight]:
 
 def _note_to_come(constants: Sequence[Weight]) -> Diagnostic:
     first, others = quote(constants[0].key), len(constants) - 1
-    more = f" and {others} more constants are" if others > 1 else " and 1 more are" if others else " is"
+    more = f" and {others} more have" if others else " has"
     what = "constants" if others else "constant"
-    text = f"the {what} {first}{more} still to come: a file after the checkpoint has the values"
+    text = f"the {what} {first}{more} no values yet: give the file that has them after the checkpoint"
     return Diagnostic(text, severity="note")
 
 
