@@ -108,10 +108,7 @@ def test_an_exported_program(capsys: pytest.CaptureFixture[str]) -> None:
     torch.export.save(program, "words.pt2")
     assert trtdsl("import", "words.pt2", "-o", "words.trtnet", "--dim", "S=2..8..70", "--verify") == 0
     found = capsys.readouterr().err
-    assert (
-        "next: trtdsl compile words.trtnet words.weights.safetensors words.constants.safetensors"
-        in found
-    )
+    assert "next: trtdsl compile words.trtnet words.weights.safetensors words.constants.safetensors" in found
     assert "equal to words.pt2: float32 at N = " in found
     text = Path("words.trtnet").read_text()
     assert "dim N = 1 .. 8 .. 32" in text
@@ -127,9 +124,7 @@ def test_an_exported_program(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_checkpoint_is_loaded_before(capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(modules.Words().state_dict(), "weights.pth")
     assert trtdsl("import", *WORDS, *LENGTH, "-o", "w.trtnet", "--weights", "weights.pth") == 0
-    assert (
-        "next: trtdsl compile w.trtnet weights.pth w.constants.safetensors" in capsys.readouterr().err
-    )
+    assert "next: trtdsl compile w.trtnet weights.pth w.constants.safetensors" in capsys.readouterr().err
     torch.save(modules.Words(width=16).state_dict(), "weights.pth")
     assert trtdsl("import", *WORDS, *LENGTH, "--weights", "weights.pth") == 1
 
