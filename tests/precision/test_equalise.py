@@ -189,6 +189,13 @@ MULTIPLIED = {
     "an output": (ROWS, "output h = x -> a: Linear(8) -> relu\n  output y = h -> b: Linear(8)", S),
     "a sum": (ROWS, "output y = x + (x -> a: Linear(8)) -> relu -> b: Linear(8)", S),
     "a spatial channel": (IMAGE, "output y = x -> a: Conv2d(4, 9) -> flatten(1) -> b: Linear(8)", S),
+    "a piece of a dynamic dimension": (
+        ROWS,
+        """h = x -> a: Linear(8) -> relu -> reshape(6 * N, 8)
+  u, v = chunk(h, 2, 0)
+  output y = (u -> b: Linear(8)) + v""",
+        S,
+    ),
     "a norm without weights": (
         ROWS,
         "output y = x -> a: LayerNorm(8, elementwise_affine = false) -> b: Linear(8)",

@@ -175,7 +175,10 @@ def _of_piece(node: Node, value: Value, factor: Array) -> _Step:
     if not isinstance(node.op, Split | Chunk):
         return None
     whole = _input(node)
-    dim, sizes = node.op.pieces(whole.type)
+    dim, pieces = node.op.pieces(whole.type)
+    sizes = [size for size in pieces if isinstance(size, int)]
+    if len(sizes) < len(pieces):
+        return None  # of a dynamic dimension no weight has an element for each index
     place = node.results.index(value)
     before, behind = sum(sizes[:place]), sum(sizes[place + 1 :])
     factor = np.repeat(factor, sizes[place], dim) if factor.shape[dim] == 1 else factor
