@@ -15,6 +15,7 @@ from torch import nn
 
 from tests.command import trtdsl
 from trtdsl.compile import check_file, optimize_graph
+from trtdsl.diagnostics import counted
 from trtdsl.evaluate import evaluate
 from trtdsl.options import CompileOptions
 from trtdsl.recipe import Recipe
@@ -89,7 +90,8 @@ def test_digits_are_told_apart_as_before(
     told = capsys.readouterr().out
     name = {"int8": "int8", "float8": "float8_e4m3fn"}[precision]
     assert f"layers   {name} {len(planned)}, float16 {len(kept)}" in told
-    assert f"computes {len(planned)} of {len(planned)} planned layers in {name}" in told
+    layers = counted(len(planned), "planned layer")
+    assert f"computes {len(planned)} of {layers} in {name}" in told
     assert re.findall(r"^  (\S+): float16, because", told, re.MULTILINE) == kept
     graph = check_file(*FILES).graph
     found = optimize_graph(graph, CompileOptions(recipe=Recipe(precision=precision, calibrate="x.npz")))
