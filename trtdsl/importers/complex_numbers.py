@@ -12,10 +12,10 @@ What is complex and none of these stays, and is what the language lacks.
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from trtdsl.importers.copies import with_own_graph
 from trtdsl.importers.fourier import TO_REAL, TRANSFORMS, Transform, transformed
 from trtdsl.importers.schemas import overload_of
 
@@ -44,9 +44,7 @@ def without_complex(exported: ExportedProgram) -> ExportedProgram:
     """The program in real numbers, as far as it can be."""
     if not any(_is_complex(node) for node in exported.graph.nodes):
         return exported
-    exported = copy.copy(exported)
-    module: Any = copy.deepcopy(exported.graph_module)
-    exported._graph_module = module  # pyright: ignore[reportPrivateUsage]
+    exported, module = with_own_graph(exported)
     parts = _Parts(module)
     for node in list(module.graph.nodes):
         if node.op == "call_function":

@@ -18,6 +18,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.importers.copies import with_own_graph
 from trtdsl.importers.lacking import innermost_span
 from trtdsl.importers.program import frames_of_trace
 from trtdsl.importers.schemas import overload_of, writes
@@ -54,9 +55,7 @@ def without_contexts(exported: ExportedProgram) -> tuple[ExportedProgram, list[D
     """
     if not has_contexts(exported):
         return exported, []
-    exported = copy.copy(exported)
-    module: Any = copy.deepcopy(exported.graph_module)
-    exported._graph_module = module  # pyright: ignore[reportPrivateUsage]
+    exported, module = with_own_graph(exported)
     exported._graph_signature = copy.deepcopy(exported.graph_signature)  # pyright: ignore[reportPrivateUsage]
     notes = list(_idle(module))
     before = _output_names(module)

@@ -12,10 +12,10 @@ What is read by a mask in another way stays as it is.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from trtdsl.importers.copies import with_own_graph
 from trtdsl.importers.schemas import overload_of, unwritten, writes
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def without_masked_parts(exported: ExportedProgram) -> ExportedProgram:
     """The program without parts that a mask picks, as far as they are written back."""
     if not any(_is_masked(node) for node in exported.graph.nodes):
         return exported
-    exported = copy.copy(exported)
-    module: Any = copy.deepcopy(exported.graph_module)
-    exported._graph_module = module  # pyright: ignore[reportPrivateUsage]
+    exported, module = with_own_graph(exported)
     _Masked(module.graph).rewrite()
     return exported
 
