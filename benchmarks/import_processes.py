@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
-import os
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from import_models import Model, models
@@ -32,17 +28,6 @@ def in_a_process(work: Work, model: Model, *arguments: str, preload: Sequence[st
         return {"refused": "the process ended"}
     finally:
         process.join()
-
-
-@contextmanager
-def alone_in(folder: Path) -> Generator[None]:
-    """While this lasts, no other process that asks for the same reads and writes records there."""
-    place = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(place)
 
 
 def _send(work: Work, name: str, arguments: tuple[str, ...], connection: Any) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from import_measures import engine_of, imported_again, measured
 from import_models import Model, models
-from import_processes import alone_in, in_a_process
+from import_processes import in_a_process
 from import_table import table
+from records import alone_in
 
 RESULTS = Path(__file__).parent / "import.json"
 TABLE = Path(__file__).parent / "import.md"

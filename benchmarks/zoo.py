@@ -27,6 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records import alone_in
 from benchmarks.zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 from benchmarks.zoo_table import page, python_lines
 
@@ -176,10 +177,11 @@ def read(results: Path) -> dict[str, dict[str, Record]]:
 
 def keep(results: Path, name: str, stage: str, record: Record) -> None:
     """Put a record beside the others, which another process may have added to."""
-    known = read(results)
     dated = {**record, "date": datetime.date.today().isoformat()}
-    known.setdefault(name, {})[stage] = dated
-    results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    with alone_in(results.parent):
+        known = read(results)
+        known.setdefault(name, {})[stage] = dated
+        results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def to_do(options: argparse.Namespace, zoo: Mapping[str, Entry]) -> Iterator[tuple[Entry, str]]:
