@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,8 +133,7 @@ def verify(
     ones instead, of a size that lets every layer be seen. ``precision``, or a ``recipe``, computes the model
     as `compile` lowers it and TensorRT rounds it, beside the reference, or beside itself where there is none;
     what each tensor may be off follows from its roundings (:mod:`trtdsl.verification.lowered`). ``dtype`` is
-    what both sides compute in otherwise, but an engine is what it is. ``tolerance`` replaces those of
-    :mod:`trtdsl.verification.tolerances`.
+    what all but an engine compute in otherwise, ``tolerance`` replaces :mod:`trtdsl.verification.tolerances`.
     Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong or the engine is of
     another model, and as :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
     """
@@ -142,9 +141,7 @@ def verify(
     _require_one(recipe is not None, against=against, onnx=onnx, outputs=outputs)
     options = VerifyOptions(at, seed, dtype, tolerance, weights_dtype, randomize)
     _require_weights_to_choose(randomize, against, engine)
-    chosen_model = CheckOptions(model=model, defines=defines or {}, weights_map=weights_map)
-    from_file = nullcontext() if isinstance(graph, Graph) else proposing_parameters(graph, chosen_model)
-    graph, notes = _model(graph, chosen_model)
+    graph, notes, binding = _model(graph, model, defines or {}, weights_map)
     runner = None if engine is None else engine_of(engine, graph)
     stored = None if outputs is None else load_reference_arrays(outputs)
     given = stored_inputs(graph, stored, inputs or {}) if stored else inputs or {}
@@ -154,17 +151,24 @@ def verify(
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state, found = _state(weights, section, weights_prefix)
     reference = stored or (None if onnx is None else OnnxReference(Path(onnx)))
-    with from_file:
+    with binding:
         sides = _sides(graph, reference, against, arguments or {}, state, options, runner is not None)
     return _compare(sides, chosen, frozenset({*chosen} - {*given}), runner, options, [*notes, *found], recipe)
 
 
-def _model(graph: Graph | str | Path, options: CheckOptions) -> tuple[Graph, list[str]]:
-    """The graph, checked if it is a file, and its warnings."""
+def _model(
+    graph: Graph | str | Path,
+    model: str | None,
+    defines: Mapping[str, Any],
+    weights_map: str | Path | None,
+) -> tuple[Graph, list[str], AbstractContextManager[None]]:
+    """The graph, checked if it is a file, its warnings, and what its weights are bound in."""
     if isinstance(graph, Graph):
-        return graph, []
+        return graph, [], nullcontext()
+    options = CheckOptions(model=model, defines=defines, weights_map=weights_map)
     checked = check_file(graph, options=options)
-    return checked.graph, [warning.message for warning in checked.warnings]
+    notes = [warning.message for warning in checked.warnings]
+    return checked.graph, notes, proposing_parameters(graph, options)
 
 
 def _state(
