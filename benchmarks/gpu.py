@@ -1,8 +1,10 @@
 """Engines on a real GPU: are they right, and how fast beside PyTorch and the ONNX route.
 
-For each model and precision: compile it with trtdsl, run it at batch 1, 8 and 32, compare with PyTorch's
-float64 outputs, and time it in turns with the engine that the same TensorRT builds, with the same flags,
-from PyTorch's ONNX export.  The models' data come from `gpu_reference.py`:
+For each model and precision: compile it with trtdsl, run it at batch 1, 8 and 32, or those of them that the
+text takes, compare with PyTorch's float64 outputs, and time it in turns with the engine that the same
+TensorRT builds, with the same flags, from PyTorch's ONNX export.  Both engines have one profile, in which the
+batch is dynamic and all other sizes are those that the text is tuned for.  The models' data come from
+`gpu_reference.py`:
 
     python3    benchmarks/gpu_reference.py REFDIR --models resnet50,cnn       # needs PyTorch
     python3    benchmarks/gpu_ranges.py REFDIR --models resnet50,cnn          # for int8: trtdsl and PyTorch
@@ -28,19 +30,22 @@ import platform
 import statistics
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from gpu_calibrator import entropy_calibrator
+from gpu_points import batches, best_batch, tuned
 from gpu_table import LIMITS, Row, label, measured, table, torch_time
 from gpu_variants import Variant, read_variants
-from zoo_entries import EXAMPLES, Entry, read_zoo
+from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 
 import trtdsl
 from trtdsl.compile import check_file, compile_graph
 from trtdsl.diagnostics import DiagnosticError
+from trtdsl.ir import Graph, Profile
 from trtdsl.options import CheckOptions, CompileOptions
 from trtdsl.recipe import Recipe
 from trtdsl.runtime import cuda
@@ -50,11 +55,14 @@ from trtdsl.trt.manifest import Binding, Manifest, load_manifest
 from trtdsl.verification.engine import EngineLike
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
-BATCHES = (1, 8, 32)
+DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "BOOL": "bool"}
 ROUNDS = 3
 RUNS = 50
 PROFILED = 20
-PROFILED_BATCH = 8
+
+
+class OnnxError(RuntimeError):
+    """Why there is no engine by the ONNX route."""
 
 
 class Bench:
@@ -105,7 +113,7 @@ class Bench:
         recipe = recipe_of(precision, folder, variant)
         options = CompileOptions(runtime=self.dialect.name, recipe=recipe, tf32=False)
         with variant.in_use():
-            compile_graph(checked.graph, engine, options, tune=self.tune)
+            compile_graph(timed(checked.graph, entry), engine, options, tune=self.tune)
         row.build_s = time.monotonic() - begin
         row.layers = len(load_manifest(engine).layers)
         self.keep_timings()
@@ -124,9 +132,11 @@ class Bench:
         builder = self.dialect.create_builder()
         network = self.dialect.create_network(builder)
         parser = trt.OnnxParser(network, self.dialect.log.logger)
-        model = (self.options.refdir / entry.name / "model.onnx").read_bytes()
-        if not parser.parse(model):
-            raise RuntimeError(f"ONNX parser: {parser.get_error(0)}")
+        path = self.options.refdir / entry.name / "model.onnx"
+        if not path.exists():
+            raise OnnxError("PyTorch exports none")
+        if not parser.parse_from_file(str(path)):
+            raise OnnxError(f"the parser: {parser.get_error(0).desc()}")
         config = builder.create_builder_config()
         self.dialect.configure(
             config, float16=precision in ("float16", "int8"), int8=precision == "int8", tf32=False
@@ -145,22 +155,27 @@ class Bench:
         self.tune(config)
         data = builder.build_serialized_network(network, config)
         if data is None:
-            raise RuntimeError(f"ONNX route: {self.dialect.log.take()}")
+            raise OnnxError(f"no engine: {self.dialect.log.take()}")
         self.keep_timings()
         row.onnx_build_s = time.monotonic() - begin
-        output = network.get_output(0)
-        binding = Binding(output.name, "float32", tuple(str(size) for size in output.shape))
-        return memoryview(data), dataclasses.replace(ours, outputs=(binding,), layers=())
+        found = [network.get_output(i) for i in range(network.num_outputs)]
+        outputs = tuple(
+            Binding(each.name, DTYPES[each.dtype.name], tuple(str(size) for size in each.shape))
+            for each in found
+        )
+        return memoryview(data), dataclasses.replace(ours, outputs=outputs, layers=())
 
     # Running
 
+    def data(self, entry: Entry, batch: int) -> tuple[dict[str, Any], list[Any]]:
+        """The inputs by name, and the outputs that PyTorch computes in float64."""
+        with np.load(self.options.refdir / entry.name / f"data.{batch}.npz") as stored:
+            inputs = {name: stored[f"input.{name}"] for name in entry.inputs}
+            return inputs, [stored[f"output.{i}"] for i in range(len(stored.files) - len(inputs))]
+
     def measure(self, entry: Entry, engine: Engine, onnx: Engine | None, row: Row) -> None:
-        with np.load(self.options.refdir / entry.name / "data.npz") as stored:
-            data = dict(stored)
-        for batch in BATCHES:
-            inputs = {name: data[f"input.{name}"][:batch] for name in entry.inputs}
-            count = len(data["output"]) * batch // max(BATCHES)
-            expected = data["output"][:count]
+        for batch in batches(entry):
+            inputs, expected = self.data(entry, batch)
             if self.options.errors_only:
                 row.error[batch] = relative_error(engine(**inputs), expected)
             else:
@@ -170,7 +185,7 @@ class Bench:
         self,
         batch: int,
         inputs: dict[str, Any],
-        expected: Any,
+        expected: list[Any],
         engine: Engine,
         onnx: Engine | None,
         row: Row,
@@ -196,10 +211,9 @@ class Bench:
     def verify(self, entry: Entry, engine: EngineLike | Path, row: Row) -> None:
         """What ``trtdsl verify --engine`` says of the engine, without PyTorch."""
         folder = self.options.refdir / entry.name
-        output = load_manifest(folder / f"{row.precision}.engine").outputs[0].name
-        with np.load(folder / "data.npz") as stored:
-            arrays = {name: stored[f"input.{name}"] for name in entry.inputs}
-            np.savez(folder / "expected.npz", **arrays, **{output: stored["output"]})
+        names = [output.name for output in load_manifest(folder / f"{row.precision}.engine").outputs]
+        inputs, expected = self.data(entry, best_batch(entry))
+        np.savez(folder / "expected.npz", **inputs, **dict(zip(names, expected, strict=True)))
         found = trtdsl.verify(
             entry.path,
             outputs=folder / "expected.npz",
@@ -251,12 +265,16 @@ class Bench:
             data, manifest = read_engine(path)
         else:
             data, manifest = read_engine(path)
-            built = self.onnx_engine(entry, precision, manifest, row) if both else None
+            built = None
+            if both:
+                try:
+                    built = self.onnx_engine(entry, precision, manifest, row)
+                except OnnxError as error:
+                    row.onnx_failure = str(error)
         if self.options.dry_run:
             return
         if entry.name in self.options.inspect:
-            with np.load(self.options.refdir / entry.name / "data.npz") as stored:
-                inputs = {each: stored[f"input.{each}"][:PROFILED_BATCH] for each in entry.inputs}
+            inputs, _ = self.data(entry, best_batch(entry))
             for kind, each in {"trtdsl": (data, manifest), "onnx": built}.items():
                 if each:
                     # Before TensorRT 10 a profile has one context: this engine goes before the others run.
@@ -293,12 +311,24 @@ def recipe_of(precision: str, folder: Path, variant: Variant) -> Recipe | None:
     return Recipe(precision=precision, scales=scales, **variant.recipe)
 
 
-def relative_error(found: Any, expected: Any) -> float:
-    """Relative L2 of the first output; NaN where it holds NaN."""
-    array = next(iter(found.values())).astype(np.float64)
-    if array.shape != expected.shape:
-        raise RuntimeError(f"the engine's output is {array.shape}, the reference is {expected.shape}")
-    return float(np.linalg.norm(array - expected) / np.linalg.norm(expected))
+def timed(graph: Graph, entry: Entry) -> Graph:
+    """The graph with one profile: the batches that are run, and otherwise what the text is tuned for."""
+    sizes = {dim: (size, size, size) for dim, size in tuned(entry).items()}
+    every = batches(entry)
+    sizes[BATCH] = (every[0], best_batch(entry), every[-1])
+    ranges = {symbol.name: sizes[symbol.name] for symbol in graph.symbols}
+    return msgspec.structs.replace(graph, profiles=(Profile("timed", ranges),)) if ranges else graph
+
+
+def relative_error(found: Mapping[str, Any], expected: list[Any]) -> float:
+    """The largest relative L2 error of a floating-point output; NaN where one holds NaN."""
+    errors: list[float] = []
+    for array, exact in zip(found.values(), expected, strict=True):
+        if array.shape != exact.shape:
+            raise RuntimeError(f"the engine's output is {array.shape}, the reference is {exact.shape}")
+        if exact.dtype.kind == "f":
+            errors.append(float(np.linalg.norm(array.astype(np.float64) - exact) / np.linalg.norm(exact)))
+    return float(np.max(errors))
 
 
 def enqueue_of(graph: GraphContext) -> Callable[[], object]:

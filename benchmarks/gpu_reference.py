@@ -1,9 +1,10 @@
 """What `gpu.py` compares with, made by PyTorch on the same GPU.
 
 For each model of examples/zoo.json (or of `--zoo`), into a folder of its own: random weights whose batch
-norms know the statistics of their inputs (`state.safetensors`), inputs and the float64 module's outputs
-(`data.npz`), other inputs of the same kind to calibrate int8 with (`calibration.npz`), the float32 module as
-ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times (`torch.json`).
+norms know the statistics of their inputs (`state.safetensors`), inputs and the float64 module's outputs at
+each batch (`data.8.npz`), other inputs of the same kind to calibrate int8 with (`calibration.npz`), the
+float32 module as ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times (`torch.json`).
+The batches are 1, 8 and 32 where the text takes them, all other sizes those that it is tuned for.
 
     python3 benchmarks/gpu_reference.py OUTDIR --models resnet50,cnn
 
@@ -16,26 +17,26 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import re
 import statistics
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gpu_points import batch_axes, batches, best_batch, drawn
 from safetensors.torch import save_file
 from torch import nn
-from zoo_entries import BATCH, EXAMPLES, Entry, EntryError, load_oracle, read_zoo
+from zoo_entries import BATCH, EXAMPLES, Entry, load_oracle, read_zoo
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
-BATCHES = (1, 8, 32)
 SAMPLES = 64
-"""How many inputs to calibrate with."""
+"""How many inputs to calibrate with, of a model that is tuned for batches."""
 OPSET = 16
 """The newest that TensorRT 8.5's parser reads whole: 17 brings a layer norm that it lacks."""
 
@@ -56,7 +57,7 @@ def make_module(entry: Entry, device: str) -> nn.Module:
         nn.init.normal_(norm.bias, std=0.2)
     hooks = [norm.register_forward_pre_hook(calibrate) for norm in norms]
     with torch.no_grad():
-        module(*inputs_of(entry, 8, device))
+        module(*inputs_of(entry, min(8, batches(entry)[-1]), device))
     for hook in hooks:
         hook.remove()
     return module
@@ -71,26 +72,8 @@ def calibrate(norm: nn.Module, arguments: tuple[torch.Tensor]) -> None:
 
 
 def inputs_of(entry: Entry, batch: int, device: str) -> list[torch.Tensor]:
-    """Random inputs, the same numbers for a smaller batch."""
-    whole = drawn(entry, max(BATCHES), seed=1)
-    return [torch.from_numpy(array[:batch].copy()).to(device) for array in whole.values()]
-
-
-def drawn(entry: Entry, batch: int, seed: int) -> dict[str, Any]:
-    """Arrays for all inputs of an entry, whose samples stand along the first axis."""
-    for name, each in entry.inputs.items():
-        if each.shape[0] != BATCH:
-            raise EntryError(f"{entry.name}: the samples of {name} do not stand along its first axis")
-    sizes = {**optima(entry), BATCH: batch}
-    return {name: each.draw(sizes, seed * 1000 + i) for i, (name, each) in enumerate(entry.inputs.items())}
-
-
-def optima(entry: Entry) -> dict[str, int]:
-    """The size of each dim: what the text is tuned for, where it states that by a number, or the last at
-    which the entry compares."""
-    text = entry.path.read_text(encoding="utf-8")
-    stated = {dim: int(best) for dim, best in re.findall(r"dim (\w+) = \d+ \.\. (\d+) \.\. \d+", text)}
-    return {**{dim: sizes[-1] for dim, sizes in entry.sizes.items()}, **stated}
+    """Random inputs, always the same numbers."""
+    return [torch.from_numpy(array).to(device) for array in drawn(entry, batch, seed=1).values()]
 
 
 def cast(tensors: Iterable[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
@@ -98,79 +81,108 @@ def cast(tensors: Iterable[torch.Tensor], dtype: torch.dtype) -> list[torch.Tens
     return [x.to(dtype) if x.is_floating_point() else x for x in tensors]
 
 
-def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> torch.Tensor:
-    """Weights, inputs, and outputs in float64 for the largest batch; the outputs are returned too."""
-    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+@contextmanager
+def in_float64() -> Generator[None]:
+    """While this lasts, a forward makes tensors in float64 whose type it does not say."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> list[torch.Tensor]:
+    """Weights, inputs, and outputs in float64 at each batch; those of the largest batch are returned too."""
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
     save_file(state, folder / "state.safetensors")
-    inputs = inputs_of(entry, max(BATCHES), device)
     exact = copy.deepcopy(module).double()
-    with torch.inference_mode():
-        found = [
-            exact(*cast((x[i : i + 8] for x in inputs), torch.float64)) for i in range(0, max(BATCHES), 8)
-        ]
-    output = torch.cat([first(y) for y in found])
-    arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(entry.inputs, inputs, strict=True)}
-    np.savez(folder / "data.npz", output=output.cpu().numpy(), **arrays)
-    return output
+    outputs: list[torch.Tensor] = []
+    for batch in batches(entry):
+        inputs = inputs_of(entry, batch, device)
+        with torch.inference_mode(), in_float64():
+            outputs = tensors_of(exact(*cast(inputs, torch.float64)))
+        arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(entry.inputs, inputs, strict=True)}
+        arrays |= {f"output.{i}": y.cpu().numpy() for i, y in enumerate(outputs)}
+        np.savez(folder / f"data.{batch}.npz", **arrays)
+    return outputs
 
 
 def write_calibration(folder: Path, entry: Entry) -> None:
     """Inputs that are none of the data's."""
-    np.savez(folder / "calibration.npz", **drawn(entry, SAMPLES, seed=2))
+    if best_batch(entry) > 1:
+        np.savez(folder / "calibration.npz", **drawn(entry, SAMPLES, seed=2))
 
 
-def first(output: Any) -> torch.Tensor:
-    """A module's output, or the first of several: of a tuple, a list or a mapping."""
-    while not isinstance(output, torch.Tensor):
-        output = next(iter(output.values() if isinstance(output, Mapping) else output))
-    return output
+def tensors_of(output: Any) -> list[torch.Tensor]:
+    """A module's outputs in order, out of tuples, lists and mappings."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, Mapping) else output
+    return [tensor for part in parts if part is not None for tensor in tensors_of(part)]
+
+
+def floating(outputs: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    return [output for output in outputs if output.is_floating_point()]
+
+
+def error_of(found: Iterable[torch.Tensor], expected: Iterable[torch.Tensor]) -> float:
+    """The largest relative L2 error of an output."""
+    pairs = zip(floating(found), floating(expected), strict=True)
+    return max(float((one.double() - other).norm() / other.norm()) for one, other in pairs)
 
 
 def write_onnx(folder: Path, entry: Entry, module: nn.Module, device: str) -> None:
-    names = list(entry.inputs)
+    """The batch is the only size that is dynamic."""
+    inputs = inputs_of(entry, batches(entry)[-1], device)
+    with torch.inference_mode():
+        count = len(tensors_of(module(*inputs)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
-            tuple(inputs_of(entry, 2, device)),
+            tuple(inputs),
             folder / "model.onnx",
-            input_names=names,
-            output_names=["output"],
-            dynamic_axes={name: {0: "N"} for name in (*names, "output")},
+            input_names=list(entry.inputs),
+            output_names=[f"output.{i}" for i in range(count)],
+            dynamic_axes={name: {axis: BATCH} for name, axis in batch_axes(entry).items()},
             opset_version=OPSET,
             dynamo=False,
         )
 
 
-def time_torch(entry: Entry, module: nn.Module, expected: torch.Tensor) -> dict[str, Any]:
+def time_torch(entry: Entry, module: nn.Module, expected: list[torch.Tensor]) -> dict[str, Any]:
     """PyTorch in float16: median milliseconds, eager and as a CUDA graph, by batch, and the relative error.
 
-    In channels_last, which its convolutions are fastest in, unless the module cannot run on it.
+    In channels_last, which its convolutions are fastest in, unless the module cannot run on it. Without times
+    of a graph where PyTorch captures none.
     """
     half = module.half()
     layout = torch.channels_last
+    largest = batches(entry)[-1]
     with torch.inference_mode():
         try:
-            first(half.to(memory_format=layout)(*halves(entry, 1, layout)))
+            found = tensors_of(half.to(memory_format=layout)(*halves(entry, largest, layout)))
         except RuntimeError:  # `view` wants what is contiguous
             layout = torch.contiguous_format
-            half = half.to(memory_format=layout)
-        found = torch.cat(
-            [
-                first(half(*(x[i : i + 8] for x in halves(entry, max(BATCHES), layout))))
-                for i in range(0, max(BATCHES), 8)
-            ]
-        )
-        error = float((found.double() - expected).norm() / expected.norm())
+            found = tensors_of(half.to(memory_format=layout)(*halves(entry, largest, layout)))
+        error = error_of(found, expected)
         times: dict[str, Any] = {"eager": {}, "graph": {}, "error": error, "layout": str(layout)}
-        for batch in BATCHES:
+        for batch in batches(entry):
             run = _runner(half, halves(entry, batch, layout))
             times["eager"][str(batch)] = median_ms(run)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                run()
-            times["graph"][str(batch)] = median_ms(graph.replay)
+            try:
+                times["graph"][str(batch)] = median_ms(captured(run))
+            except RuntimeError as error_of_capture:
+                times["no graph"] = str(error_of_capture).splitlines()[0]
+                torch.cuda.synchronize()
     return times
+
+
+def captured(run: Any) -> Any:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
 
 
 def halves(entry: Entry, batch: int, layout: torch.memory_format) -> list[torch.Tensor]:
@@ -204,16 +216,30 @@ def median_ms(run: Any, rounds: int = 60) -> float:
 
 
 def make(entry: Entry, folder: Path, device: str, errors_only: bool) -> None:
-    """Everything about one model; ``done`` is written last."""
+    """Everything about one model; ``done`` is written last.
+
+    PyTorch's exporter or float16 may fail at what the engine can do: that is noted, and is not an end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     module = make_module(entry, device)
     expected = write_data(folder, entry, module, device)
     write_calibration(folder, entry)
     if not errors_only:
-        write_onnx(folder, entry, module, device)
+        tried(folder / "model.onnx.failed", lambda: write_onnx(folder, entry, module, device))
     if device == "cuda" and not errors_only:
-        (folder / "torch.json").write_text(json.dumps(time_torch(entry, module, expected)))
+        tried(
+            folder / "torch.json.failed",
+            lambda: (folder / "torch.json").write_text(json.dumps(time_torch(entry, module, expected))),
+        )
     (folder / "done").touch()
+
+
+def tried(note: Path, work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Exception:
+        note.write_text(traceback.format_exc())
+        traceback.print_exc()
 
 
 def main() -> None:

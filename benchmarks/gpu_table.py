@@ -31,6 +31,7 @@ class Row:
     onnx_graph: dict[int, float] = field(default_factory=dict)
     noise: dict[int, float] = field(default_factory=dict)
     verified: str = ""
+    onnx_failure: str = ""
     failure: str = ""
 
 
@@ -71,6 +72,10 @@ def table(about: Mapping[str, str], rows: Sequence[Row], torch_times: Mapping[st
         f"| {r.build_s:.1f} | {r.onnx_build_s:.1f} | {r.verified} |"
         for r in rows
     ]
+    without = {row.model: row.onnx_failure for row in rows if row.onnx_failure}
+    lines += (
+        ["", *(f"- {model} by the ONNX route: {why}" for model, why in without.items())] if without else []
+    )
     for row in rows:
         if row.failure:
             lines += ["", f"## {label(row)} failed", "", "```", row.failure, "```"]

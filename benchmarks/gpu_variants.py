@@ -20,12 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gpu_points import best_batch
 from zoo_entries import EXAMPLES, Entry, read_zoo
 
 from trtdsl.precision.placement import PLACEMENTS, Placement
 from trtdsl.recipe import Recipe
-
-SAMPLES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +78,9 @@ def expected_error(entry: Entry, folder: Path, variant: Variant) -> float:
     ranges = read_ranges(folder / "ranges.json")
     balanced = equalise(graph, ranges, policy.chosen(graph), products=False)
     found = quantize(balanced.graph, balanced.ranges, policy, DType.FLOAT16).graph
-    with np.load(folder / "data.npz") as stored:
-        inputs = {name: stored[f"input.{name}"][:SAMPLES] for name in entry.inputs}
-        wanted = stored["output"][:SAMPLES]
+    with np.load(folder / f"data.{best_batch(entry)}.npz") as stored:
+        inputs = {name: stored[f"input.{name}"] for name in entry.inputs}
+        wanted = stored["output.0"]
     output = next(iter(run(found, inputs).values())).numpy()
     return float(np.linalg.norm(output - wanted) / np.linalg.norm(wanted))
 

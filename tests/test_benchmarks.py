@@ -95,15 +95,15 @@ def test_references_are_made_of_typed_inputs_and_several_outputs(
     (tmp_path / "zoo.json").write_text(json.dumps([entry]))
     options = ("--zoo", tmp_path / "zoo.json", "--models", "typed", "--device", "cpu", "--errors-only")
     run(load("gpu_reference", monkeypatch), monkeypatch, tmp_path, *options)
-    with np.load(tmp_path / "typed" / "data.npz") as stored:
+    with np.load(tmp_path / "typed" / "data.32.npz") as stored:
         data = dict(stored)
     assert (data["input.ids"].shape, data["input.ids"].dtype) == ((32, 5), np.dtype("int64"))
-    assert (data["output"].shape, data["output"].dtype) == ((32, 5, 3), np.dtype("float64"))
+    assert (data["output.0"].shape, data["output.0"].dtype) == ((32, 5, 3), np.dtype("float64"))
     state = check_file(tmp_path / "typed.trtnet", tmp_path / "typed" / "state.safetensors").graph
     lowered = lower(state)
     inputs = {name: torch.from_numpy(data[f"input.{name}"]) for name in ("ids", "scale")}
     (found,) = evaluate(lowered.network, inputs, weights=lowered.weights).values()
-    assert np.allclose(found.numpy(), data["output"], atol=1e-5)
+    assert np.allclose(found.numpy(), data["output.0"], atol=1e-5)
 
 
 class OnTheCPU:
