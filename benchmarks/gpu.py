@@ -15,9 +15,9 @@ and has TensorRT's entropy calibrator read the same data. `--variants FILE` meas
 int8 (`gpu_variants.py`), each with a line of its own.
 Times are medians between two CUDA events around one run, inputs and outputs on the GPU.  The results so far
 are written after every step (`gpu.json`, `gpu.md`), and a further run on the same device goes on from there;
-a failure is a line of the table, and tried again.  `--errors-only` times
-nothing, so several processes may share a GPU; `--dry-run` builds everything and runs nothing, for a machine
-without a GPU.
+a failure is a line of the table, and tried again.  `--each SECONDS` gives each row a process of its own, so
+that a build that crashes or does not end costs no other.  `--errors-only` times nothing, so several processes
+may share a GPU; `--dry-run` builds everything and runs nothing, for a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import multiprocessing
 import platform
 import statistics
 import time
@@ -289,6 +290,36 @@ class Bench:
             self.verify(entry, path, row)
 
 
+def work_apart(bench: Bench, name: str, precision: str, variant: Variant) -> Row:
+    """The row of a process of its own, or of how that ended."""
+    spawn = multiprocessing.get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    seconds = min(bench.options.each, bench.options.budget - bench.elapsed)
+    child = spawn.Process(target=_work_for, args=(bench.options, name, precision, variant, sender))
+    child.start()
+    sender.close()
+    row = Row(name, precision, variant.name)
+    try:
+        if receiver.poll(seconds):
+            row, inspected = receiver.recv()
+            bench.inspected |= inspected
+        else:
+            row.failure = f"given up after {seconds:.0f} s"
+    except EOFError:
+        child.join()
+        row.failure = f"its process ended with {child.exitcode}"
+    finally:
+        child.kill()
+        child.join()
+    return row
+
+
+def _work_for(options: argparse.Namespace, name: str, precision: str, variant: Variant, sender: Any) -> None:
+    bench = Bench(options)
+    row = bench.work(options.zoo[name], precision, variant)
+    sender.send((row, bench.inspected))
+
+
 def profiler_of(trt: Any) -> Any:
     """A profiler of TensorRT that adds up the time of each layer."""
 
@@ -394,6 +425,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--precisions", default="float32,float16")
     parser.add_argument("--variants", type=Path, help="a file of ways to place int8")
     parser.add_argument("--inspect", default="", help="models whose engines' layers and times to write down")
+    parser.add_argument(
+        "--each", type=float, metavar="SECONDS", help="a process for each row, ended after this"
+    )
     parser.add_argument("--budget", type=float, default=540, help="seconds after which nothing new is begun")
     parser.add_argument("--runtime", default="tensorrt")
     parser.add_argument("--cache", type=Path, help="a file that keeps TensorRT's timings between runs")
@@ -436,7 +470,10 @@ def main() -> None:
             bench.rows.append(Row(name, precision, variant.name, failure=failure))
             continue
         begin = bench.elapsed
-        row = bench.work(options.zoo[name], precision, variant)
+        if options.each:
+            row = work_apart(bench, name, precision, variant)
+        else:
+            row = bench.work(options.zoo[name], precision, variant)
         slowest = max(0.7 * slowest, bench.elapsed - begin)
         bench.rows.append(row)
         write(bench, done=False)

@@ -54,14 +54,17 @@ class Outcome:
     seconds: float = 0.0
 
 
-def steps(folder: Path, models: Sequence[str], zoo: Path, precisions: str) -> Iterator[Step]:
+def steps(folder: Path, models: Sequence[str], options: argparse.Namespace) -> Iterator[Step]:
     """In the order of their weight."""
     data, results, names = str(folder / "reference"), str(folder / "models"), ",".join(models)
-    zoo_of = ("--zoo", str(zoo))
-    yield Step("reference", "torch", ("gpu_reference.py", data, *zoo_of, "--models", names))
+    precisions = options.precisions
+    zoo_of = ("--zoo", str(options.zoo.resolve()))
+    only = ("--errors-only",) if options.errors_only else ()
+    yield Step("reference", "torch", ("gpu_reference.py", data, *zoo_of, "--models", names, *only))
     if "int8" in precisions.split(","):
         yield Step("ranges", "torch", ("gpu_ranges.py", data, *zoo_of, "--models", names))
-    asked = ("--models", names, "--precisions", precisions, "--cache", str(folder / "timings"))
+    asked = ("--models", names, "--precisions", precisions, "--cache", str(folder / "timings"), *only)
+    asked += ("--each", str(options.each))
     yield Step("models", "tensorrt", ("gpu.py", data, results, *zoo_of, *asked), budgeted=True)
     yield Step("engines", "tensorrt", ("gpu_engine.py", str(folder / "engines")), once=True)
     cases, operators = str(folder / "cases.npz"), str(folder / "operators")
@@ -112,6 +115,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
     parser.add_argument("--models", default="all", help="names of the zoo")
     parser.add_argument("--precisions", default="float32,float16")
+    parser.add_argument("--errors-only", action="store_true", help="no times, so several may share a GPU")
+    parser.add_argument("--each", type=float, default=600, help="seconds after which a build is given up")
     parser.add_argument("--only", default="", help="steps, by commas: models,operators")
     parser.add_argument("--budget", type=float, default=3600, help="seconds for all")
     parser.add_argument("--least", type=float, default=30, help="seconds under which no step is begun")
@@ -131,7 +136,7 @@ def main() -> int:
     end = time.monotonic() + options.budget
     outcomes: list[Outcome] = []
     chosen = list(filter(None, options.only.split(",")))
-    for step in steps(options.folder, models, options.zoo.resolve(), options.precisions):
+    for step in steps(options.folder, models, options):
         if not chosen or step.name in chosen:
             outcomes.append(run(step, options, end - time.monotonic()))
             print(f"{outcomes[-1].step}: {outcomes[-1].state}, {outcomes[-1].seconds:.0f} s", flush=True)

@@ -56,6 +56,17 @@ def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
     assert "## lenet float16 failed" in (tmp_path / "out" / "gpu.md").read_text()
 
 
+def test_a_build_that_does_not_end_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(load("gpu_reference", monkeypatch), monkeypatch, tmp_path, "--models", "cnn", "--device", "cpu")
+    options = ("--models", "cnn", "--runtime", "tensorrt_rtx", "--onnx", "none", "--dry-run")
+    failures: list[str] = []
+    for seconds in ("0.01", "100"):
+        run(load("gpu", monkeypatch), monkeypatch, tmp_path, tmp_path / "out", *options, "--each", seconds)
+        rows = json.loads((tmp_path / "out" / "gpu.json").read_text())["rows"]
+        failures += [row["failure"] for row in rows]
+    assert failures == ["given up after 0 s"] * 2 + [""] * 2
+
+
 TYPED = """
 import torch
 from torch import nn
@@ -195,7 +206,8 @@ def test_every_step_on_a_gpu_is_a_script_that_takes_its_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = load("gpu_all", monkeypatch)
-    found = list(script.steps(tmp_path, ["cnn", "lenet"], EXAMPLES / "zoo.json", "float32,int8"))
+    monkeypatch.setattr(sys, "argv", ["gpu_all", str(tmp_path), "--precisions", "int8", "--errors-only"])
+    found = list(script.steps(tmp_path, ["cnn", "lenet"], script.arguments()))
     assert [step.name for step in found][:3] == ["reference", "ranges", "models"]
     for step in found:
         name, *words = step.arguments
