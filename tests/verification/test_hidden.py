@@ -66,6 +66,15 @@ def test_rounded_results_hide_nothing(shape: tuple[int, ...]) -> None:
         assert is_close(measure(expected + 0.1 * noise, expected, noise=1e-6), 1e-4)
 
 
+def test_rows_that_are_alike_hide_nothing() -> None:
+    """What attention makes of values that are all the same, in another order of summation."""
+    weights = RANDOM.dirichlet(np.ones(6), size=10)
+    alike = RANDOM.normal(size=(1, 16)).repeat(6, 0)
+    found = measure(np.flip(weights, 1) @ alike, weights @ alike)
+    assert found is not None and found.relative < 1e-15
+    assert is_close(found, 1e-6)
+
+
 # --- Networks ---------------------------------------------------------------------------------------------
 
 

@@ -155,6 +155,31 @@ def test_rows_may_be_joined() -> None:
     assert trtdsl.verify(graph_of(text), None, nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))).equal
 
 
+class Tokens(nn.Module):
+    """Norms the features of all tokens, whichever batch they are of, as LeViT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.bn = nn.Linear(4, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.linear(x)
+        return self.bn(x.flatten(0, 1)).reshape_as(x)
+
+
+@pytest.mark.parametrize(("order", "right"), [("1, 2", True), ("0, 0", False)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_rows_may_be_joined_in_another_order(batch: int, order: str, right: bool) -> None:
+    text = f"""model m() {{
+      input x: float32[{batch}, 4, 4]
+      y = x -> linear: Linear(4) -> transpose({order}) -> bn: BatchNorm1d
+      output z = y -> transpose({order})
+    }}"""
+    found = trtdsl.verify(graph_of(text), None, Tokens(), randomize=True)
+    assert rows_by_label(found)["bn"].expected == (4 * batch, 4)
+    assert rows_by_label(found)["bn"].verdict == ("equal" if right else "differs")
+
+
 class NormAct(nn.BatchNorm2d):
     """A norm that runs an activation too, as timm has it."""
 

@@ -3,7 +3,7 @@
 In: what a layer computes on both sides.  Out: how far apart they are, also where a network has them
 
 - without the dimensions along which they repeat: positions of shape [S, W] beside [1, S, W] or [N, S, W];
-- in another order or form: [N, H, W, C] beside [N, C, H, W], [N * S, C] beside [N, S, C];
+- in another order or form, or both: [N, H, W, C] beside [N, C, H, W], [N * S, C] beside [N, C, S];
 - before or after a slice, which changes nothing else: `norm` of `x[:, -1]`, [N, W], beside that of `x`,
   [N, S, W].
 """
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -55,10 +56,23 @@ def _rearranged(found: Array, expected: Array) -> Iterator[tuple[Array, Array]]:
     if found.size != expected.size:
         return
     yield found.reshape(expected.shape), expected
-    if sorted(found.shape) == sorted(expected.shape) and found.ndim <= MOST_DIMENSIONS:
-        for order in itertools.permutations(range(found.ndim)):
-            if tuple(found.shape[axis] for axis in order) == expected.shape:
-                yield found.transpose(order), expected
+    found, expected = np.squeeze(found), np.squeeze(expected)
+    yield from _transposed(found, expected)
+    if found.ndim != expected.ndim:
+        yield from ((a, b) for b, a in _transposed(expected, found))
+
+
+def _transposed(array: Array, other: Array) -> Iterator[tuple[Array, Array]]:
+    """The first in every order of its dimensions in which neighbours make up those of the other."""
+    if array.ndim <= MOST_DIMENSIONS:
+        for order in itertools.permutations(range(array.ndim)):
+            if [*order] != sorted(order) and _are_merged([array.shape[axis] for axis in order], other.shape):
+                yield array.transpose(order).reshape(other.shape), other
+
+
+def _are_merged(sizes: Sequence[int], into: Sequence[int]) -> bool:
+    """Whether products of neighbouring sizes are the others: 2, 3, 4 are merged into 6, 4."""
+    return {*itertools.accumulate(into, operator.mul)} <= {*itertools.accumulate(sizes, operator.mul)}
 
 
 def _parts(array: Array, shape: tuple[int, ...]) -> Iterator[Array]:

@@ -27,14 +27,19 @@ the whole tensor's, which may be 1e-4."""
 ROUNDINGS = 8.0
 """How many times the error of what hides it a small part may be off: it is the result of as large terms."""
 
+FLOAT64_SUMS = 2e-15
+"""The relative error of float64 sums of some thousand terms: what varies by less is not in the numbers, as
+where every row of a tensor is the same but for rounding."""
+
 
 def hidden_error(found: Array, expected: Array, noise: float) -> float:
     """The largest relative error of a hidden part, 0 where nothing is hidden; for finite float64 arrays.
 
-    ``noise`` is the relative error that the computation itself may have.
+    ``noise`` is the relative error that the computation itself may have, that of float64 at least.
     """
     if expected.size < 2:
         return 0.0
+    noise = max(noise, FLOAT64_SUMS)
     rows = [(found.reshape(1, -1), expected.reshape(1, -1))]
     rows += [(_channels(found, axis), _channels(expected, axis)) for axis in _axes(expected.ndim)]
     errors = (_about_the_mean(*each, noise) for each in rows)
