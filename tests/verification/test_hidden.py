@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 import trtdsl
 from tests.verification.networks import TEXT, Net, graph_of, state, verify_text
 from trtdsl.diagnostics import UsageError
+from trtdsl.verification.randomize import randomize
 from trtdsl.verification.result import is_close, measure
 
 # --- Measures ---------------------------------------------------------------------------------------------
@@ -70,7 +72,9 @@ def test_rows_that_are_alike_hide_nothing() -> None:
     """What attention makes of values that are all the same, in another order of summation."""
     weights = RANDOM.dirichlet(np.ones(6), size=10)
     alike = RANDOM.normal(size=(1, 16)).repeat(6, 0)
-    found = measure(np.flip(weights, 1) @ alike, weights @ alike)
+    alike[:, 3] = 1  # minus 1 it is nearly 0
+    away = np.where(np.arange(16) == 3, 1.0, 0.0)
+    found = measure(np.flip(weights, 1) @ alike - away, weights @ alike - away)
     assert found is not None and found.relative < 1e-15
     assert is_close(found, 1e-6)
 
@@ -288,6 +292,50 @@ def test_random_weights_are_not_advised_where_they_are_or_cannot_be(tmp_path: Pa
         table = trtdsl.verification.show_verification(found)
         assert "the check cannot see what is computed by" in table
         assert "`--randomize`" not in table
+
+
+class Frozen(nn.Module):
+    """A norm whose weights are buffers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        for name, value in {"weight": 0.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}.items():
+            self.register_buffer(name, torch.full([width], value))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        own = dict(self.named_buffers())
+        return F.batch_norm(x, own["running_mean"], own["running_var"], own["weight"], own["bias"])
+
+
+class Sums(nn.Module):
+    """Sums of many branches, each behind a norm."""
+
+    def __init__(self, norm: Any, depth: int) -> None:
+        super().__init__()
+        self.fcs = nn.ModuleList(nn.Linear(8, 8) for _ in range(depth))
+        self.bns = nn.ModuleList(norm(8) for _ in range(depth))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for fc, bn in zip(self.fcs, self.bns, strict=True):
+            x = x + bn(fc(x))
+        return x
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, Frozen])
+def test_random_norms_keep_sums_of_many_branches_small(norm: Any) -> None:
+    text = """model m() {
+      input x: float32[6, 8]
+      for i in range(30) {
+        x = x + (x -> "fcs.{i}": Linear(8) -> "bns.{i}": BatchNorm1d)
+      }
+      output y = x
+    }"""
+    found = verify_text(text, Sums(norm, 30), tolerance=None, randomize=True)
+    assert found.equal and not found.unseen
+    module = Sums(norm, 30).eval()
+    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    randomize(module, 0, lambda: module(x))
+    assert 1 < float(module(x).detach().std()) < 30
 
 
 def test_random_weights_need_a_module(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,9 +151,24 @@ def verify(
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state, found = _state(weights, section, weights_prefix)
     reference = stored or (None if onnx is None else OnnxReference(Path(onnx)))
-    with binding:
-        sides = _sides(graph, reference, against, arguments or {}, state, options, runner is not None)
-    return _compare(sides, chosen, frozenset({*chosen} - {*given}), runner, options, [*notes, *found], recipe)
+    made_up = frozenset({*chosen} - {*given})
+    with _advising(graph, made_up):
+        with binding:
+            sides = _sides(
+                graph, reference, against, arguments or {}, state, options, runner is not None, chosen
+            )
+        return _compare(sides, chosen, made_up, runner, options, [*notes, *found], recipe)
+
+
+@contextmanager
+def _advising(graph: Graph, made_up: frozenset[str]) -> Generator[None]:
+    """Says of a side that cannot be run what may be wrong about inputs that were made up."""
+    try:
+        yield
+    except CannotCompute as error:
+        (found,) = error.diagnostics
+        help = (*found.help, *input_advice(graph, made_up))
+        raise CannotCompute(replace(found, help=help)) from error
 
 
 def _model(
@@ -208,19 +223,12 @@ def _compare(
     setting = Setting(
         inputs, options.dtype, on_cpu, options.tolerance is not None, made_up, options.randomize
     )
-    try:
-        if recipe is not None or sides.reference is None:
-            return compare_lowered(
-                graph, sides.reference, recipe or Recipe(precision="float32"), setting, notes
-            )
-        if engine is None:
-            return compare_with(graph, sides.reference, setting, notes)
-        limit = engine_tolerance(engine.manifest) if options.tolerance is None else options.tolerance
-        return compare_engine(engine, graph, sides.reference, setting, limit, notes)
-    except CannotCompute as error:
-        (found,) = error.diagnostics
-        help = (*found.help, *input_advice(graph, made_up))
-        raise CannotCompute(replace(found, help=help)) from error
+    if recipe is not None or sides.reference is None:
+        return compare_lowered(graph, sides.reference, recipe or Recipe(precision="float32"), setting, notes)
+    if engine is None:
+        return compare_with(graph, sides.reference, setting, notes)
+    limit = engine_tolerance(engine.manifest) if options.tolerance is None else options.tolerance
+    return compare_engine(engine, graph, sides.reference, setting, limit, notes)
 
 
 def _sides(
@@ -231,10 +239,11 @@ def _sides(
     state: Weights | None,
     options: VerifyOptions,
     by_engine: bool,
+    inputs: Mapping[str, Array],
 ) -> _Sides:
     """The module, or else the reference if there is one, and the graph with the weights for it."""
     if against is not None:
-        return _sides_of_module(graph, against, arguments, state, options, by_engine)
+        return _sides_of_module(graph, against, arguments, state, options, by_engine, inputs)
     if state is None:
         return _Sides(reference, graph, ())
     bound = bind(graph, state, options.weights_dtype, owner="the checkpoint")
@@ -248,6 +257,7 @@ def _sides_of_module(
     state: Weights | None,
     options: VerifyOptions,
     by_engine: bool,
+    inputs: Mapping[str, Array],
 ) -> _Sides:
     """A PyTorch module with the checkpoint's weights, or the graph with the module's own."""
     name, module = load_module(against, arguments)
@@ -267,7 +277,7 @@ def _sides_of_module(
     notes: list[str] = []
     owner = "the checkpoint"
     if options.randomize:
-        randomize_weights(module, options.seed)
+        randomize_weights(module, options.seed, lambda: reference.call(inputs))
         load_constants(module, fixed)
         graph = _by_own_keys(graph, module)
         others = _others(graph, module, state)

@@ -28,21 +28,21 @@ ROUNDINGS = 8.0
 """How many times the error of what hides it a small part may be off: it is the result of as large terms."""
 
 FLOAT64_SUMS = 2e-15
-"""The relative error of float64 sums of some thousand terms: what varies by less is not in the numbers, as
-where every row of a tensor is the same but for rounding."""
+"""The error of float64 sums of some thousand terms beside their size: what varies by less is not in the
+numbers, as where all rows of a tensor are the same but for rounding, also in a channel that is nearly 0."""
 
 
 def hidden_error(found: Array, expected: Array, noise: float) -> float:
     """The largest relative error of a hidden part, 0 where nothing is hidden; for finite float64 arrays.
 
-    ``noise`` is the relative error that the computation itself may have, that of float64 at least.
+    ``noise`` is the relative error that the computation itself may have.
     """
     if expected.size < 2:
         return 0.0
-    noise = max(noise, FLOAT64_SUMS)
+    rounding = FLOAT64_SUMS * float(_size(expected.reshape(1, -1))[0])
     rows = [(found.reshape(1, -1), expected.reshape(1, -1))]
     rows += [(_channels(found, axis), _channels(expected, axis)) for axis in _axes(expected.ndim)]
-    errors = (_about_the_mean(*each, noise) for each in rows)
+    errors = (_about_the_mean(*each, noise, rounding) for each in rows)
     return max([*errors, *(_dwarfed(*each, noise) for each in rows[1:])], default=0.0)
 
 
@@ -63,8 +63,8 @@ def _size(rows: Array) -> Array:
     return np.sqrt(np.mean(np.square(rows), axis=1))
 
 
-def _about_the_mean(found: Array, expected: Array, noise: float) -> float:
-    """The largest error of what varies in a row, where its mean hides that."""
+def _about_the_mean(found: Array, expected: Array, noise: float, rounding: float) -> float:
+    """The largest error of what varies in a row by more than ``rounding``, where its mean hides that."""
     means = np.mean(expected, axis=1, keepdims=True)
     spreads, large = _size(expected - means), np.abs(means[:, 0])
     hidden = large > DWARFED * spreads
@@ -72,7 +72,7 @@ def _about_the_mean(found: Array, expected: Array, noise: float) -> float:
         return 0.0
     difference = found - expected
     errors = _size(difference - np.mean(difference, axis=1, keepdims=True))
-    allowed = ROUNDINGS * np.maximum(_beside(spreads, errors)[1], noise * large)
+    allowed = ROUNDINGS * np.maximum(_beside(spreads, errors)[1], np.maximum(noise * large, rounding))
     return _worst(errors - allowed, spreads, hidden)
 
 

@@ -1,13 +1,16 @@
 """Weights that let every layer be seen, in place of those that a module has.
 
-In: a module.  Out: the same module with random weights: no gain, scale or head is near 0, no offset hides
-what it is added to, and products neither vanish nor explode over many layers.
+In: a module, and a call of it.  Out: the same module with random weights: no gain, scale or head is near 0,
+no offset hides what it is added to, and neither products nor sums vanish or explode over many layers.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from trtdsl.verification.returned import tensors_of
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +26,17 @@ GAIN = 2.0
 """He's gain: of a product followed by a relu, which halves the mean square."""
 
 
-def randomize(module: nn.Module, seed: int) -> None:
-    """Replace the weights and running statistics of a module; other buffers, which are constants, stay."""
+STATISTICS = ("running_mean", "running_var")
+"""The buffers of a norm that normalises by what it saw in training."""
+
+
+def randomize(module: nn.Module, seed: int, call: Callable[[], object]) -> None:
+    """Replace the weights and running statistics of a module; buffers that are constants stay.
+
+    ``call`` runs the module on the inputs of the comparison: what a norm reads there says of which size its
+    statistics are. A norm that does not make sums of many branches small again would let them grow without
+    bound, as no trained network does. The weights of a frozen norm are buffers, too.
+    """
     import torch
 
     random = torch.Generator().manual_seed(seed)
@@ -32,12 +44,41 @@ def randomize(module: nn.Module, seed: int) -> None:
     for owner in module.modules():
         own = [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]
         for name, tensor in own:
-            is_statistic = name in ("running_mean", "running_var")
-            is_weight = isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point()
-            if (is_weight or is_statistic) and id(tensor) not in done:
+            is_weight = isinstance(tensor, torch.nn.Parameter) or _has_statistics(owner)
+            if is_weight and tensor.is_floating_point() and id(tensor) not in done:
                 done.add(id(tensor))
                 values = _values(owner, name, tensor, random)
                 tensor.data = values.to(tensor.dtype)
+    _fit_statistics(module, call)
+
+
+def _fit_statistics(module: nn.Module, call: Callable[[], object]) -> None:
+    """Give running statistics the size of what their module reads when it is called first."""
+    norms = [each for each in module.modules() if _has_statistics(each)]
+    fitted: set[nn.Module] = set()
+
+    def fit(norm: nn.Module, arguments: tuple[Any, ...]) -> None:
+        read = next(tensors_of(arguments), None)
+        if norm in fitted or read is None:
+            return
+        fitted.add(norm)
+        mean_square = float(read.detach().double().square().mean())
+        if 0 < mean_square < math.inf:
+            mean, variance = (norm.get_buffer(name) for name in STATISTICS)
+            mean.mul_(math.sqrt(mean_square))
+            variance.mul_(mean_square)
+
+    handles = [norm.register_forward_pre_hook(fit) for norm in norms]
+    try:
+        if norms:
+            call()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    return {*STATISTICS} <= {name for name, _ in module.named_buffers(recurse=False)}
 
 
 def _values(owner: nn.Module, name: str, tensor: torch.Tensor, random: torch.Generator) -> torch.Tensor:
