@@ -30,6 +30,8 @@ from trtdsl.types import (
     equal,
     evaluate,
     evaluate_shape,
+    greater,
+    greater_equal,
     less,
     less_equal,
     product,
@@ -312,6 +314,10 @@ def test_undecided_says_what_it_depends_on():
         less(H, W)
     with pytest.raises(Undecided, match=r"^whether W is at most 7 depends on W$"):
         less_equal(W, 7)
+    with pytest.raises(Undecided, match=r"^whether H is greater than W depends on H and W$"):
+        greater(H, W)
+    with pytest.raises(Undecided, match=r"^whether 7 is at least W depends on W$"):
+        greater_equal(7, W)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 from trtdsl.elaborate.builtins import LONGEST_STRING, Unsuitable, bounded
 from trtdsl.elaborate.values import in_words, is_tensor
 from trtdsl.syntax.parser import LONGEST_LIST
-from trtdsl.types import SymbolicDim, Undecided, equal, less, less_equal
+from trtdsl.types import SymbolicDim, Undecided, equal, greater, greater_equal, less, less_equal
 
 TENSOR_OPERATORS: Mapping[str, str] = {
     "+": "add",
@@ -188,8 +188,8 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
 _DIM_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": less,
     "<=": less_equal,
-    ">": lambda left, right: less(right, left),
-    ">=": lambda left, right: less_equal(right, left),
+    ">": greater,
+    ">=": greater_equal,
 }
 
 

@@ -29,7 +29,17 @@ from trtdsl.types.dim import (
 from trtdsl.types.dtype import OTHER_NAMES, PRECISIONS, DType
 from trtdsl.types.evaluation import evaluate, evaluate_shape
 from trtdsl.types.packing import packed, unpacked
-from trtdsl.types.relations import Undecided, equal, less, less_equal, maximum, minimum, within
+from trtdsl.types.relations import (
+    Undecided,
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    maximum,
+    minimum,
+    within,
+)
 from trtdsl.types.shortest import shortest
 from trtdsl.types.tensor import LARGEST_DIM, TensorType
 from trtdsl.types.value_range import ValueRange
@@ -53,6 +63,8 @@ __all__ = [
     "equal",
     "evaluate",
     "evaluate_shape",
+    "greater",
+    "greater_equal",
     "less",
     "less_equal",
     "maximum",

@@ -78,6 +78,22 @@ def less_equal(left: Dim, right: Dim) -> bool:
     raise Undecided(left, right, "{} is at most {}")
 
 
+def greater(left: Dim, right: Dim) -> bool:
+    """Whether ``left > right`` for all values in range (True) or for none (False), else Undecided."""
+    try:
+        return less(right, left)
+    except Undecided:
+        raise Undecided(left, right, "{} is greater than {}") from None
+
+
+def greater_equal(left: Dim, right: Dim) -> bool:
+    """Whether ``left >= right`` for all values in range (True) or for none (False), else Undecided."""
+    try:
+        return less_equal(right, left)
+    except Undecided:
+        raise Undecided(left, right, "{} is at least {}") from None
+
+
 def minimum(left: Dim, right: Dim) -> Dim:
     """The smaller dimension where the range decides, else the atom ``min(left, right)``."""
     return _extreme(min, left, right)
