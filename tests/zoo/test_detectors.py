@@ -109,12 +109,15 @@ def test_best_boxes_are_those_that_suppression_leaves() -> None:
 
 
 def test_highest_scores_are_those_of_all_cells_and_classes() -> None:
+    """What else a cell says comes along, and is no score."""
     noise = torch.Generator().manual_seed(0)
-    boxes, scores = (torch.rand(2, 4, 60, generator=noise) for _ in range(2))
-    found = found_by("highest_scores(detections, 4, 20)", torch.cat([boxes, scores], 1))
+    boxes, scores, more = (torch.rand(2, n, 60, generator=noise) for n in (4, 4, 3))
+    found = found_by("highest_scores(detections, 4, 20)", torch.cat([boxes, scores, 1 + more], 1))
     wanted, at = scores.transpose(1, 2).flatten(1).topk(20)
+    assert found.shape == (2, 20, 9)
     assert torch.equal(found[..., 4], wanted)
     assert torch.equal(found[..., 5], (at % 4).float())
     for i in range(2):
         assert torch.equal(found[i, :, :4], boxes[i].T[at[i] // 4])
+        assert torch.equal(found[i, :, 6:], 1 + more[i].T[at[i] // 4])
     assert len(set((at[0] // 4).tolist())) < 20  # or a cell twice would not be tried
