@@ -145,6 +145,27 @@ def test_other_names_on_the_command_line(folder: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("--fp16", "float16"),
+        ("--half", "float16"),
+        ("--bf16", "bfloat16"),
+        ("--int8", "int8"),
+        ("--best", ""),
+    ],
+)
+def test_a_precision_in_the_place_of_an_option(
+    folder: Path, capsys: pytest.CaptureFixture[str], given: str, meant: str
+) -> None:
+    for name in ("compile", "verify"):
+        assert command(name, "pair.trtnet", "pair.pth", given) == 2
+        text = capsys.readouterr().err
+        assert (f"No such option '{given}'. Did you mean '--precision {meant}'?" in text) is bool(meant)
+    assert command("check", "pair.trtnet", given) == 2
+    assert "--precision" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arrays", "words"),
     [
         ({"image": IMAGE}, "the data have no `scale`"),

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from trtdsl.diagnostics import UsageError
+
 COMMANDS = (
     *("import", "check", "compile", "calibrate", "explain", "show", "fmt", "verify"),
     *("export", "ops", "passes", "run", "bench", "inspect"),
@@ -32,12 +34,25 @@ class Argument(click.Argument):
         return self.human_readable_name, self.explanation + ("  [required]" if self.required else "")
 
 
+PRECISION = "--precision"
+
 PASSES = "PASS,..."
 """What an option takes that takes passes."""
 
 
 class Command(click.Command):
-    """A command that lists its arguments before its options, and after those the passes that these take."""
+    """A command that lists its arguments before its options, and after those the passes that these take; a
+    precision in an option's place, ``--fp16``, is told how it is written."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            meant = _precision_in(error.option_name)
+            if meant is None or not any(PRECISION in param.opts for param in self.params):
+                raise
+            text = f"{error.message} Did you mean '{PRECISION} {meant}'?"
+            raise click.NoSuchOption(error.option_name, text, ctx=ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [param.help_row for param in self.params if isinstance(param, Argument)]
@@ -50,6 +65,19 @@ class Command(click.Command):
 
             with formatter.section("Passes"):
                 formatter.write_text(", ".join(step.name for step in PIPELINE))
+
+
+def _precision_in(option: str) -> str | None:
+    """The precision that an option of this name would stand for, as other tools have it."""
+    from trtdsl.recipe import precision_of
+    from trtdsl.types import OTHER_NAMES
+
+    name = option.lstrip("-")
+    for each in (name, OTHER_NAMES.get(name.lower(), name)):
+        with suppress(UsageError):
+            precision_of(each)
+            return each
+    return None
 
 
 class Commands(click.Group):
