@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from trtdsl.diagnostics import Diagnostic, Span, counted, did_you_mean
 from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
-from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted
+from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted, strings_in
 from trtdsl.ops.base import REQUIRED, Module, Op
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.text import in_a_row
+from trtdsl.syntax import tree
 from trtdsl.types import DType, SymbolicDim
 
 
@@ -143,6 +144,18 @@ def recall_inferred(error: Mistake, callee: str, op: type[Module], arguments: Se
 def _leave_out(callee: str, inferred: Sequence[str]) -> str:
     them = "it" if len(inferred) == 1 else "them"
     return f"`{callee}` infers {in_a_row(inferred)} from its input, leave {them} out"
+
+
+def as_string(error: Mistake, argument: tree.Argument, op: type[Op]) -> Mistake:
+    """The mistake, or where an unknown name is one of the strings that an operator takes, what to write."""
+    expr = argument.value
+    if not isinstance(expr, tree.Path) or len(expr.parts) != 1 or error.diagnostic.span != expr.span:
+        return error
+    word = expr.parts[0].text
+    if not any(word in strings_in(hint) for hint in hints(op).values()):
+        return error
+    given = f'{argument.name.text} = "{word}"' if argument.name else f'"{word}"'
+    return mistake(f"unknown name `{word}`", expr.span, "", f"write `{given}` if the string is meant")
 
 
 def construct(callee: OperatorRef, bound: Mapping[str, Argument], span: Span) -> tuple[Op, dict[str, Span]]:

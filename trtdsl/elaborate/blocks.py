@@ -15,6 +15,7 @@ from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake, mistak
 from trtdsl.elaborate.naming import join
 from trtdsl.elaborate.placing import Place
 from trtdsl.elaborate.scope import Scope
+from trtdsl.elaborate.tensor_arguments import lacking
 from trtdsl.elaborate.values import Argument, BlockRef, DefRef, in_words, instead_of, is_tensor
 from trtdsl.syntax import tree
 from trtdsl.types import OTHER_NAMES, Dim, DType, SymbolicDim, TensorType, Undecided, equal
@@ -100,7 +101,8 @@ class Blocks:
             elif tensor.default is not None:
                 scope.names[name] = self.expressions.value(tensor.default, scope)
             else:
-                raise mistake(f"`{callee.name}` needs the tensor `{name}`", call.span)
+                needed = [each.name.text for each in declared if each.default is None]
+                raise lacking(callee.name, name, needed, given, call.span)
 
     def _match_header(
         self,

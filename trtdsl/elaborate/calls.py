@@ -17,7 +17,7 @@ from trtdsl.elaborate.builtins import Unsuitable, bounded
 from trtdsl.elaborate.configuring import configure
 from trtdsl.elaborate.mistakes import Mistake, in_terms_of, mistake
 from trtdsl.elaborate.placing import Place, Placer, Use, refused
-from trtdsl.elaborate.tensor_arguments import gathered, may_be_tensors, out_of_tuples, spread
+from trtdsl.elaborate.tensor_arguments import gathered, lacking, may_be_tensors, out_of_tuples, spread
 from trtdsl.elaborate.values import (
     CALLEES,
     Argument,
@@ -34,7 +34,7 @@ from trtdsl.elaborate.values import (
 )
 from trtdsl.ir import Graph, Value, bodies_by_name, infer, operand_types
 from trtdsl.ops.arguments import hints
-from trtdsl.ops.base import REQUIRED, Configure, Op
+from trtdsl.ops.base import REQUIRED, Configure, Module, Op
 from trtdsl.ops.refused import Refused
 from trtdsl.types import DType, SymbolicDim, TensorType, Undecided
 
@@ -286,7 +286,9 @@ class Caller:
             name, argument = operand.name, given.get(operand.name)
             if argument is None:
                 if not operand.optional:
-                    raise mistake(f"`{op.name}` needs the tensor `{name}`", call.span)
+                    needed = [each.name for each in op.operands if not each.optional]
+                    piped = given if isinstance(op, Module) else ()
+                    raise lacking(op.name, name, needed, piped, call.span)
             elif operand.variadic:
                 if operand.optional and argument.value in ([], ()):
                     continue

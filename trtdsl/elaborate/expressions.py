@@ -8,12 +8,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
+from trtdsl.elaborate.arguments import as_string
 from trtdsl.elaborate.arithmetic import TENSOR_OPERATORS, binary, contains, negated
 from trtdsl.elaborate.builtins import Unsuitable, bounded, prelude
 from trtdsl.elaborate.calls import Call, Caller
 from trtdsl.elaborate.indexing import bound, index_tensor, item_of
 from trtdsl.elaborate.loops import Budget, bindings, items_of
-from trtdsl.elaborate.mistakes import mistake
+from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.scope import Scope, attribute, placed_note
 from trtdsl.elaborate.values import (
     Argument,
@@ -25,6 +26,7 @@ from trtdsl.elaborate.values import (
     instead_of,
     is_tensor,
 )
+from trtdsl.ops.base import Op
 from trtdsl.syntax import tree
 from trtdsl.types import DType, SymbolicDim
 
@@ -257,18 +259,24 @@ class Expressions:
         self, arguments: Sequence[tree.Argument], scope: Scope, callee: Any = None
     ) -> list[Argument]:
         """The arguments of a callee, evaluated."""
-        runs = isinstance(callee, OperatorRef) and bool(callee.op.bodies)
+        op = callee.op if isinstance(callee, OperatorRef) else None
         return [
-            Argument(self._argument(a.value, scope, runs), a.value.span, a.name.text, a.name.span)
+            Argument(self._argument(a, scope, op), a.value.span, a.name.text, a.name.span)
             if a.name
-            else Argument(self._argument(a.value, scope, runs), a.value.span)
+            else Argument(self._argument(a, scope, op), a.value.span)
             for a in arguments
         ]
 
-    def _argument(self, expr: tree.Expr, scope: Scope, runs: bool) -> Any:
-        """An argument; who ``runs`` modules and blocks itself is given them with their labels."""
-        if not runs or not isinstance(expr, tree.Labelled):
+    def _argument(self, argument: tree.Argument, scope: Scope, op: type[Op] | None) -> Any:
+        """An argument; an operator that runs modules and blocks itself is given them with their labels."""
+        expr = argument.value
+        if op is None:
             return self.value(expr, scope)
+        if not op.bodies or not isinstance(expr, tree.Labelled):
+            try:
+                return self.value(expr, scope)
+            except Mistake as error:
+                raise as_string(error, argument, op) from error
         inner = expr.value
         callee_expr = inner.callee if isinstance(inner, tree.Call) else inner
         callee = self.callee(callee_expr, scope)

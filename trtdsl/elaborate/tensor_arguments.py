@@ -5,10 +5,11 @@ In: what is piped into a callee, or given to it.  Out: its arguments one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from trtdsl.diagnostics import Span
+from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.values import Argument, Builtin, Configured, OperatorRef, is_tensor
 from trtdsl.ops.base import Op
 
@@ -74,3 +75,10 @@ def gathered(callee: Any, tensors: list[Argument]) -> list[Argument]:
         return tensors
     name = operands[0].name if order and order[0] != operands[0].name else None
     return [Argument([argument.value for argument in tensors], tensors[0].span, name)]
+
+
+def lacking(callee: str, name: str, needed: Sequence[str], given: Collection[str], span: Span) -> Mistake:
+    """That a module or block was not given the tensor ``name``; and all that it ``needed`` where it was given
+    some of those."""
+    help = f"it takes the tensors `({', '.join(needed)})`, which may be the same one"
+    return mistake(f"`{callee}` needs the tensor `{name}`", span, "", help if {*given} & {*needed} else "")

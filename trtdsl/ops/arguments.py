@@ -152,6 +152,16 @@ def items_wanted(hint: Any) -> str:
     return hint_in_words(items[0], plural=True) if items and items[-1] is Ellipsis else ""
 
 
+def strings_in(hint: Any) -> tuple[str, ...]:
+    """The strings that an annotation allows one of; none where any will do."""
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        return options
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return tuple(text for option in options for text in strings_in(option))
+    return ()
+
+
 def _quoted(literal: Any) -> list[str]:
     return [f'"{option}"' for option in typing.get_args(literal)]
 
