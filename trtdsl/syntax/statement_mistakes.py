@@ -220,6 +220,14 @@ def misread_input_type(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(f"expected a dtype, found {found_in_words(stuck)}", stuck.span(), help=help)
 
 
+def misread_dotted_type(stuck: Stuck) -> Diagnostic | None:
+    """``x: torch.float32[N]``, as Python names a dtype."""
+    if stuck.kind() != "DOT" or stuck.expected != frozenset(("LSQB",)) or stuck.kind(-2) != "COLON":
+        return None
+    help = (f"write `{stuck.text(1)}[…]`, without `{stuck.text(-1)}.`",)
+    return Diagnostic("a dtype's name has no dot", stuck.span(-1, 1), help=help)
+
+
 def misread_values(stuck: Stuck) -> Diagnostic | None:
     """``input ids: int64[N] in [0, 1]`` and ``in 0 .. 1 .. 2``: the values of an input have two ends."""
     kinds = stuck.tokens.kinds[: stuck.index]
