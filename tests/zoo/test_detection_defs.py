@@ -8,7 +8,8 @@ import pytest
 import torch
 from torchvision import ops
 from torchvision.models.detection._utils import BoxCoder
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
 
 from tests.closeness import require_close
 from trtdsl.elaborate import elaborate_text
@@ -143,6 +144,18 @@ def test_anchors_are_torchvisions() -> None:
     (wanted,) = generator.grid_anchors([[5, 7]], [[torch.tensor(16), torch.tensor(24)]])
     found = computed("d.grid_anchors(x, [16, 24], [40, 101], [0.5, 1.0, 2.0])", x=maps)
     assert len(found) == 5 * 7 * 6
+    require_close(found, wanted)
+
+
+def test_default_boxes_are_torchvisions() -> None:
+    """The third would be wider than the image, the last one higher."""
+    maps = torch.zeros(2, 8, 5, 5)
+    generator = DefaultBoxGenerator([[4]], scales=[0.6, 0.9], steps=[60])
+    wanted = generator(ImageList(torch.zeros(2, 3, 300, 300), [(300, 300)] * 2), [maps])[0]
+    square = (0.6 * 0.9) ** 0.5
+    shapes = f"[(0.6, 0.6), ({square}, {square}), (1.2, 0.3), (0.3, 1.2)]"
+    found = computed(f"d.default_boxes(x, 300, 60, {shapes})", x=maps)
+    assert len(found) == 5 * 5 * 4
     require_close(found, wanted)
 
 
