@@ -19,6 +19,7 @@ from trtdsl.elaborate.recorder import Recorder
 from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.section import Section
 from trtdsl.elaborate.statements import Elaboration
+from trtdsl.elaborate.unread import unread_in
 from trtdsl.elaborate.unused import mistakes_in
 from trtdsl.ir import Graph
 from trtdsl.syntax import tree
@@ -71,25 +72,28 @@ def elaborate(
     chosen = choose(file, name, model)
     lines = () if weights_map is None else parse_weights_map(weights_map)
     program = Program()
-    found = _elaborated(file, chosen, program.main(file, name), defines or {}, recorder, lines)
-    return replace(found, warnings=(*program.notes, *found.warnings))
+    names = program.main(file, name)
+    return _elaborated(file, chosen, names, program.notes, defines or {}, recorder, lines)
 
 
 def elaborate_models(text: str, name: str) -> Iterator[Elaborated]:
-    """The graph of each model of a text that is right, in order; not of one that others must complete.
+    """The graph of each model of a text that is right, in order; not of one that others must complete. Of a
+    warning that several have, the first has it.
 
     Raises :class:`DiagnosticError` in the end, with what is wrong with the others: each mistake once, where
     several models have it from one block.
     """
     file = parse(text, name)
     program = Program()
-    names, notes = program.main(file, name), program.notes
+    names = program.main(file, name)
+    told: dict[tuple[object, ...], Diagnostic] = {}
     failed: dict[tuple[object, ...], Diagnostic] = {}
     for model in are_complete(file) or [None]:
         try:
-            found = _elaborated(file, choose(file, name, model), names, {}, None)
-            yield replace(found, warnings=(*notes, *found.warnings))
-            notes = []
+            found = _elaborated(file, choose(file, name, model), names, program.notes, {}, None)
+            warnings = {(each.message, str(each.span)): each for each in found.warnings}
+            yield replace(found, warnings=tuple(w for key, w in warnings.items() if key not in told))
+            told |= warnings
         except DiagnosticError as error:
             for diagnostic in error.diagnostics:
                 failed.setdefault((diagnostic.message, str(diagnostic.span)), diagnostic)
@@ -101,11 +105,12 @@ def _elaborated(
     file: tree.File,
     chosen: Chosen,
     names: Mapping[str, Any],
+    notes: Sequence[Diagnostic],
     defines: Mapping[str, Any],
     recorder: Recorder | None,
     weights_map: Sequence[tree.Line] = (),
 ) -> Elaborated:
-    """One model's graph; ``names`` are what the file's models see."""
+    """One model's graph; ``names`` are what the file's models see, ``notes`` warnings of the file."""
     chosen.require_parameters(defines)
     run = Elaboration(chosen.model, recorder)
     parameters = _run(run, chosen, names, defines)
@@ -113,11 +118,23 @@ def _elaborated(
         if isinstance(item, (tree.Block, tree.Def)) and id(item) not in run.blocks.entered:
             for diagnostic in mistakes_in(item, names):
                 run.report.add(diagnostic)
+    graph = _with_sections(run, weights_map, parameters)
+    _warn_of_unread(file, run, notes)
     return Elaborated(
-        _with_sections(run, weights_map, parameters),
-        tuple(run.report.warnings),
+        graph,
+        (*notes, *run.report.warnings),
         {name: parameters.names[name] for name in chosen.parameters},
     )
+
+
+def _warn_of_unread(file: tree.File, run: Elaboration, notes: Sequence[Diagnostic]) -> None:
+    """Warn of what the model, and the blocks and defs of its file, bind and do not read; a line of which
+    something else is said is left out."""
+    told = [each.span for each in (*notes, *run.report.warnings) if each.span is not None]
+    called = [item for item in file.items if isinstance(item, (tree.Block, tree.Def))]
+    for item in (run.model, *called):
+        for warning in unread_in(item, told):
+            run.report.warn(warning)
 
 
 def evaluate_define(text: str) -> tuple[str, Any]:
