@@ -91,12 +91,14 @@ class Bench:
         if self.dialect.name != "tensorrt":
             return
         config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
+        if self.options.no_timings:
+            return
         if self.options.errors_only:
             config.avg_timing_iterations = 1  # any kernel will do that is right
         config.set_timing_cache(config.create_timing_cache(self._cache), False)
 
     def keep_timings(self) -> None:
-        if self.dialect.name != "tensorrt":
+        if self.dialect.name != "tensorrt" or self.options.no_timings:
             return
         self._cache = bytes(self._config.get_timing_cache().serialize())
         if self.options.cache:
@@ -142,6 +144,9 @@ class Bench:
         self.dialect.configure(
             config, float16=precision in ("float16", "int8"), int8=precision == "int8", tf32=False
         )
+        for constraints in ("OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"):
+            if hasattr(trt.BuilderFlag, constraints):  # of ours: the parser pins nothing
+                config.clear_flag(getattr(trt.BuilderFlag, constraints))
         profile = builder.create_optimization_profile()
         for name, shapes in ours.profiles[0].inputs.items():
             profile.set_shape(name, *shapes)
@@ -177,6 +182,7 @@ class Bench:
     def measure(self, entry: Entry, engine: Engine, onnx: Engine | None, row: Row) -> None:
         for batch in batches(entry):
             inputs, expected = self.data(entry, batch)
+            inputs = as_bound(engine.manifest, inputs)
             if self.options.errors_only:
                 row.error[batch] = relative_error(engine(**inputs), expected)
             else:
@@ -275,7 +281,7 @@ class Bench:
         if self.options.dry_run:
             return
         if entry.name in self.options.inspect:
-            inputs, _ = self.data(entry, best_batch(entry))
+            inputs = as_bound(manifest, self.data(entry, best_batch(entry))[0])
             for kind, each in {"trtdsl": (data, manifest), "onnx": built}.items():
                 if each:
                     # Before TensorRT 10 a profile has one context: this engine goes before the others run.
@@ -349,6 +355,11 @@ def timed(graph: Graph, entry: Entry) -> Graph:
     sizes[BATCH] = (every[0], best_batch(entry), every[-1])
     ranges = {symbol.name: sizes[symbol.name] for symbol in graph.symbols}
     return msgspec.structs.replace(graph, profiles=(Profile("timed", ranges),)) if ranges else graph
+
+
+def as_bound(manifest: Manifest, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """In the types of the engine's inputs: before TensorRT 10, int64 is int32."""
+    return {each.name: inputs[each.name].astype(each.dtype, copy=False) for each in manifest.inputs}
 
 
 def relative_error(found: Mapping[str, Any], expected: list[Any]) -> float:
@@ -431,6 +442,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=540, help="seconds after which nothing new is begun")
     parser.add_argument("--runtime", default="tensorrt")
     parser.add_argument("--cache", type=Path, help="a file that keeps TensorRT's timings between runs")
+    parser.add_argument(
+        "--no-timings",
+        action="store_true",
+        help="hand no timings from build to build: 8.5 cannot read those of matrix products",
+    )
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
     options = parser.parse_args()

@@ -253,6 +253,7 @@ def main() -> None:
     zoo = read_zoo(options.zoo)
     names = list(zoo) if options.models == "all" else options.models.split(",")
     torch.backends.cudnn.benchmark = True
+    torch.set_default_device(options.device)  # for what a forward makes
     options.outdir.mkdir(parents=True, exist_ok=True)
     about = {"torch": torch.__version__, "python": sys.version.split()[0]}
     if options.device == "cuda":

@@ -115,7 +115,8 @@ def by_modelopt(subject: Subject, source: Path, python: str, method: str, mode: 
     np.savez(data, **subject.calibration)  # pyright: ignore[reportArgumentType]
     begin = time.perf_counter()
     command = [python, "-c", MODELOPT, *map(str, (source, data, method, mode, target))]
-    subprocess.run(command, check=True, timeout=SECONDS, capture_output=True)
+    # It may build an extension where it runs, which setuptools refuses among the packages of this repository.
+    subprocess.run(command, check=True, timeout=SECONDS, capture_output=True, cwd=source.parent)
     return target, time.perf_counter() - begin
 
 

@@ -21,7 +21,7 @@ import msgspec
 from trtdsl.diagnostics import Diagnostic, Source, UsageError, counted
 from trtdsl.elaborate import Elaborated, elaborate, elaborate_models, read_source
 from trtdsl.flags import flags
-from trtdsl.ir import Graph, RefusedNode, require_valid
+from trtdsl.ir import Graph, Node, RefusedNode, require_valid
 from trtdsl.ops.text import literal
 from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, files_of
 from trtdsl.recipe import Recipe
@@ -63,7 +63,7 @@ class Optimized(msgspec.Struct, frozen=True):
     """The graph to lower, the names of the passes that made it, and whether its network is a mixed one.
 
     ``notes`` say what the precision changed, ``narrowed`` how layers became narrow, ``floats`` what stayed
-    float32 in a strongly typed network of float16 or bfloat16.
+    float32 in a strongly typed network of float16 or bfloat16, ``wide`` what must in a mixed one.
     """
 
     graph: Graph
@@ -72,6 +72,7 @@ class Optimized(msgspec.Struct, frozen=True):
     notes: tuple[Diagnostic, ...] = ()
     narrowed: Narrowed | None = None
     floats: LoweredFloats | None = None
+    wide: frozenset[Node] = frozenset()
 
 
 def check_file(
@@ -236,7 +237,7 @@ def lowered_network(
     optimized, dialect = optimized_for(graph, options, after=after, refused=refused, progress=progress)
     # What folding has read is not read again, and would add the checkpoint's size to the build's peak.
     release_pages(weight.data for weight in graph.weights if weight.data is not None)
-    return optimized, lower(optimized.graph, dialect, mixed=optimized.mixed)
+    return optimized, lower(optimized.graph, dialect, mixed=optimized.mixed, wide=optimized.wide)
 
 
 def optimized_for(
@@ -376,19 +377,23 @@ def optimize_graph(
     found = in_precision(optimized, precision, dialect, recipe, progress, data)
     notes = (*found.notes, *(narrowed.notes if narrowed else ()))
     if found.mixed:
-        return Optimized(found.graph, passes, True, notes, narrowed)
+        return Optimized(found.graph, passes, True, notes, narrowed, wide=found.wide)
     if after:
         after(CONVERT_PRECISION, found.graph)
     return Optimized(found.graph, (*passes, CONVERT_PRECISION), False, notes, narrowed, found.floats)
 
 
 class InPrecision(NamedTuple):
-    """The graph to lower, whether as a mixed network, and what was changed or stayed float32."""
+    """The graph to lower, whether as a mixed network, and what was changed or stayed float32.
+
+    ``wide`` are the nodes that a mixed network must compute in float32.
+    """
 
     graph: Graph
     mixed: bool
     notes: tuple[Diagnostic, ...]
     floats: LoweredFloats | None = None
+    wide: frozenset[Node] = frozenset()
 
 
 def in_precision(
@@ -401,21 +406,24 @@ def in_precision(
 ) -> InPrecision:
     """The graph to lower for that precision, by the policy and what the recipe says beside.
 
-    Without a dialect it is strongly typed. A weakly typed network stays as it is: TensorRT picks, layer by
-    layer, what is faster in float16, but for its masks, which float16 must hold.
+    Without a dialect it is strongly typed. A weakly typed network stays as it is, but for its masks, which
+    float16 must hold: TensorRT picks, layer by layer, what is faster in float16, of all that does not need
+    float32.
     Raises :class:`DiagnosticError` for what the precision cannot hold.
     """
     from trtdsl.passes import convert_precision
-    from trtdsl.passes.masks import within_range
+    from trtdsl.precision.floating import NEEDED, POLICY
     from trtdsl.precision.lower_floats import lower_by_recipe
 
+    if precision is DType.FLOAT32:
+        return InPrecision(require_valid(convert_precision(precision)(graph)), False, ())
     mixed = precision is DType.FLOAT16 and dialect is not None and dialect.mixes_types
-    if mixed or precision is DType.FLOAT32:
-        converted = require_valid(convert_precision(precision)(graph))
-        masks = within_range(graph, precision)
-        return InPrecision(masks.graph if mixed else converted, mixed, masks.notes)
-    lowered = lower_by_recipe(graph, precision, recipe or Recipe(precision=precision), progress, data)
-    return InPrecision(require_valid(lowered.graph), False, lowered.notes, lowered)
+    wanted, rows = recipe or Recipe(precision=precision), NEEDED if mixed else POLICY
+    lowered = lower_by_recipe(graph, precision, wanted, progress, data, rows)
+    converted = require_valid(lowered.graph)
+    if mixed:
+        return InPrecision(lowered.wide, True, lowered.notes, wide=lowered.needed)
+    return InPrecision(converted, False, lowered.notes, lowered)
 
 
 def require_values(graph: Graph) -> None:

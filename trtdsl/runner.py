@@ -199,7 +199,9 @@ def _lowered(
     dialect.plugins.load(options.plugins)
     optimized = optimize_graph(graph, options, dialect)
     mixed = optimized.mixed and not by_reference
-    return lower(optimized.graph, dialect, mixed=mixed, by_reference=by_reference), optimized.passes
+    wide = optimized.wide
+    lowered = lower(optimized.graph, dialect, mixed=mixed, wide=wide, by_reference=by_reference)
+    return lowered, optimized.passes
 
 
 class _OnGPU(Runner):

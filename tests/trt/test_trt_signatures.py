@@ -29,6 +29,7 @@ from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Value, rebuild
 from trtdsl.ops.base import OPERATORS
 from trtdsl.passes import convert_precision, optimize
+from trtdsl.recipe import Recipe
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import make_manifest
@@ -316,15 +317,35 @@ def test_float16_converts_the_graph_where_networks_are_strongly_typed(release: s
     assert (found is graph) == mixed
     lowered = lower(found, dialect, mixed=is_mixed)
     assert make_manifest(lowered, b"").precision == "float16"
-    if mixed:
-        with pytest.raises(DiagnosticError, match="cannot hold"):
-            in_precision(huge(), DType.FLOAT16, dialect)
-    else:
-        kept = in_precision(huge(), DType.FLOAT16, dialect)
-        assert [note.message for note in kept.notes] == [
-            "`fc` (Linear) stayed float32, because `fc.weight` reaches 1e+06, beyond float16's 65504"
-        ]
-        assert lower(kept.graph, dialect)
+    kept = in_precision(huge(), DType.FLOAT16, dialect)
+    assert [note.message for note in kept.notes] == [
+        "`fc` (Linear) stayed float32, because `fc.weight` reaches 1e+06, beyond float16's 65504"
+    ]
+    assert lower(kept.graph, dialect, mixed=mixed, wide=kept.wide)
+
+
+NEEDS_FLOAT32 = {
+    "numbers that float16 has no digits for": ("x * 3e-6", "IElementWiseLayer"),
+    "numbers beyond float16": ("x * 1e5 * 1e-5", "IElementWiseLayer"),
+    "large angles": ("cos(x * arange(0, 4096))", "IUnaryLayer"),
+    "what the user keeps": ("tanh(x)", "IActivationLayer"),
+}
+
+
+@pytest.mark.parametrize("what", NEEDS_FLOAT32)
+def test_what_needs_float32_is_pinned_to_it_where_tensorrt_chooses(what: str) -> None:
+    body, owner = NEEDS_FLOAT32[what]
+    graph = elaborate_text(
+        f"model m() {{ input x: float32[4096]  output y = {body}  output z = sigmoid(x) }}"
+    )
+    dialect = RecordingDialect(facts("8.5.3"))
+    recipe = Recipe(precision="float16", keep={"float32": ["tanh"]} if what.endswith("keeps") else {})
+    found = in_precision(graph, DType.FLOAT16, dialect, recipe)
+    assert found.mixed and all("stayed float32" in note.message for note in found.notes) and found.notes
+    lower(found.graph, dialect, mixed=True, wide=found.wide)
+    pinned = {(use.owner, *use.arguments) for use in dialect.uses if use.member == "precision"}
+    assert (owner, "DataType.FLOAT") in pinned
+    assert "sigmoid" in {node.op.name for node in {*found.graph.nodes} - found.wide}
 
 
 def huge() -> Graph:

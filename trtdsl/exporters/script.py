@@ -101,7 +101,7 @@ def export_graph(
     dialect = ScriptDialect(_known(release), mixed=recipe is not None and recipe.is_narrow)
     require_values(graph)
     optimized = optimize_graph(graph, options, dialect)
-    lowered = lower(optimized.graph, dialect, mixed=optimized.mixed)
+    lowered = lower(optimized.graph, dialect, mixed=optimized.mixed, wide=optimized.wide)
     writer = Writer(_own_names(), _types(lowered, dialect), _lines(lowered), dialect.facts.narrow)
     lines = [*writer.write(dialect.statements)]
     body = "\n".join(f"    {line}".rstrip() for line in lines)

@@ -106,6 +106,9 @@ POLICY: tuple[Row, ...] = (
 )
 """What stays float32 whatever the numbers are."""
 
+NEEDED = tuple(row for row in POLICY if row.arguments)
+"""Those without which a result can be wrong, not merely less exact, where TensorRT chooses the types."""
+
 
 @dataclass(frozen=True)
 class FloatingPolicy:
@@ -122,16 +125,21 @@ class FloatingPolicy:
 
 
 def reasons(
-    graph: Graph, dtype: DType, policy: FloatingPolicy, found: Known, ranges: Mapping[Value, str]
+    graph: Graph,
+    dtype: DType,
+    policy: FloatingPolicy,
+    found: Known,
+    ranges: Mapping[Value, str],
+    rows: Sequence[Row] = POLICY,
 ) -> dict[Node, str]:
-    """Why nodes stay float32, by what was asked for, the policy, the model's own numbers, and data.
+    """Why nodes stay float32, by what was asked for, rows of the policy, the model's own numbers, and data.
 
     ``ranges`` says of values why the type does not hold them.
     """
     stay: dict[Node, str] = {}
     for each in graphs(graph):
         for node in each.nodes:
-            if _is_wide(node) and (why := _reason(node, dtype, policy, found, ranges)):
+            if _is_wide(node) and (why := _reason(node, dtype, policy, found, ranges, rows)):
                 stay[node] = why
     return stay
 
@@ -142,13 +150,18 @@ def _is_wide(node: Node) -> bool:
 
 
 def _reason(
-    node: Node, dtype: DType, policy: FloatingPolicy, found: Known, ranges: Mapping[Value, str]
+    node: Node,
+    dtype: DType,
+    policy: FloatingPolicy,
+    found: Known,
+    ranges: Mapping[Value, str],
+    rows: Sequence[Row],
 ) -> str | None:
     if pattern := policy.kept(node):
         return f"it matches `{pattern}` in `--keep`"
     if policy.allowed(node):
         return None
-    if row := next((row for row in POLICY if row.names(node)), None):
+    if row := next((row for row in rows if row.names(node)), None):
         return row.why
     return next(iter((*_by_data(node, ranges), *_by_numbers(node, dtype, found))), None)
 

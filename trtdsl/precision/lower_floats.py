@@ -21,7 +21,7 @@ from trtdsl.passes.convert_precision import convert, is_cast, is_converted_type
 from trtdsl.passes.masks import within_range
 from trtdsl.precision.batches import RecipeData
 from trtdsl.precision.fewest_casts import with_fewest_casts
-from trtdsl.precision.floating import POLICY, FloatingPolicy, reasons
+from trtdsl.precision.floating import POLICY, FloatingPolicy, Row, reasons
 from trtdsl.precision.known import known
 from trtdsl.precision.labels import require_match
 from trtdsl.precision.magnitudes import out_of_range
@@ -71,7 +71,8 @@ class LoweredFloats:
     """The graph, and the one that it was made of, whose masks the type holds, with what was changed in them.
 
     ``stayed`` are the nodes of the latter that stayed float32 for a reason of their own, ``among`` those
-    that stayed because they stand between such.
+    that stayed because they stand between such. ``needed`` are the nodes that must be float32 where TensorRT
+    chooses the types of the others: those that stayed, what these are sensitive to, and constants for them.
     """
 
     graph: Graph
@@ -79,6 +80,7 @@ class LoweredFloats:
     stayed: tuple[Stayed, ...]
     among: tuple[Node, ...]
     masks: tuple[Diagnostic, ...]
+    needed: frozenset[Node]
 
     @property
     def between(self) -> int:
@@ -98,8 +100,9 @@ def lower_floats(
     observe: Observe | None = None,
     *,
     edges: bool = False,
+    rows: Sequence[Row] = POLICY,
 ) -> LoweredFloats:
-    """The graph in ``dtype``, but for what stays.
+    """The graph in ``dtype``, but for what stays by these rows of the policy, by its numbers and by data.
 
     ``observe`` is asked, once its masks are within the range, of which values data show that the type does
     not hold them. With ``edges`` inputs and outputs become of the type too. Raises DiagnosticError for what
@@ -108,7 +111,7 @@ def lower_floats(
     masks = within_range(graph, dtype)
     graph = masks.graph
     found = known(graph, dtype)
-    why = reasons(graph, dtype, policy, found, observe(graph) if observe else {})
+    why = reasons(graph, dtype, policy, found, observe(graph) if observe else {}, rows)
     wide = {*why, *_arguments(graph, [node for node in why if not policy.kept(node)], policy)}
     narrow = [node for each in graphs(graph) for node in each.nodes if node not in wide and _is_narrow(node)]
     stay = frozenset[Node]()
@@ -118,7 +121,8 @@ def lower_floats(
     stayed = tuple(Stayed(node, reason) for node, reason in why.items())
     nodes = (node for each in graphs(graph) for node in each.nodes)
     among = tuple(node for node in nodes if node in stay and node.tensors and node not in why)
-    return LoweredFloats(converted, graph, stayed, among, masks.notes)
+    needed = frozenset(node for node in stay if node in wide or not node.tensors)
+    return LoweredFloats(converted, graph, stayed, among, masks.notes, needed)
 
 
 def lower_by_recipe(
@@ -127,6 +131,7 @@ def lower_by_recipe(
     recipe: Recipe,
     progress: Told | None = None,
     data: RecipeData | None = None,
+    rows: Sequence[Row] = POLICY,
 ) -> LoweredFloats:
     """The graph in ``dtype``, with what a recipe keeps and allows, and the range check on its data, which are
     read here unless they are given.
@@ -141,13 +146,13 @@ def lower_by_recipe(
     edges = recipe.edges is not None
     batches = (data or RecipeData(graph, recipe)).batches(graph)
     if batches is None:
-        return lower_floats(graph, dtype, policy, edges=edges)
+        return lower_floats(graph, dtype, policy, edges=edges, rows=rows)
     told = progress or (lambda phase, done, total: None)
 
     def observe(graph: Graph) -> Mapping[Value, str]:
         return out_of_range(graph, batches, dtype, lambda *done: told("checking ranges", *done))
 
-    return lower_floats(graph, dtype, policy, observe, edges=edges)
+    return lower_floats(graph, dtype, policy, observe, edges=edges, rows=rows)
 
 
 def _require_names(graph: Graph, policy: FloatingPolicy, dtype: DType) -> None:

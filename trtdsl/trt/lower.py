@@ -7,7 +7,7 @@ network, as an exporter is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,20 +85,21 @@ def lower(
     runtime: str | Dialect | None = None,
     *,
     mixed: bool = False,
+    wide: Collection[Node] = (),
     by_reference: bool = False,
 ) -> LoweredNetwork:
     """The graph as a network of ``runtime`` (``tensorrt_rtx``, ``tensorrt``; by default the first installed).
 
-    ``mixed`` leaves it to TensorRT which float32 is computed in float16, where that is faster; only weakly
-    typed networks (those of TensorRT 8.5) can be. ``by_reference`` has each plugin computed by its reference,
-    so that the network can be evaluated.
+    ``mixed`` leaves it to TensorRT which float32 is computed in float16, where that is faster, but for the
+    nodes that are ``wide``; only weakly typed networks (those of TensorRT 8.5) can be. ``by_reference`` has
+    each plugin computed by its reference, so that the network can be evaluated.
 
     Raises RefusedByTensorRT where TensorRT refuses a layer, CompilerBug where it computes another type than
     the graph says, ValueError if a weight has no data.
     """
     dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
     free = mixed or _says_by_quantising(graph)
-    net = CheckedNetwork(dialect, graph.name, mixed=free, by_reference=by_reference)
+    net = CheckedNetwork(dialect, graph.name, mixed=free, wide=wide, by_reference=by_reference)
     return LoweredNetwork(graph, net, lower_into(graph, net), mixed)
 
 

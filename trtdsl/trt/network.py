@@ -9,7 +9,7 @@ Where TensorRT takes a layer but computes another shape or type than ours, the f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,19 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
     """
 
     def __init__(
-        self, dialect: Dialect, name: str, *, mixed: bool = False, by_reference: bool = False
+        self,
+        dialect: Dialect,
+        name: str,
+        *,
+        mixed: bool = False,
+        wide: Collection[Node] = (),
+        by_reference: bool = False,
     ) -> None:
         super().__init__()
         self.dialect = dialect
         self._by_reference = by_reference
         self._mixed = mixed
+        self._wide = wide
         self.builder = dialect.create_builder()
         self.raw = dialect.create_network(self.builder)
         # The default name counts the networks of the process, and would stand in the engine.
@@ -409,7 +416,8 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
             # Pinned to floating point, one that has integers too is found no format for (8.5.3).
             return
         types = [self.data_type(result.dtype, kind) for result in results]
-        self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, self._mixed)
+        mixed = self._mixed and self.node not in self._wide
+        self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, mixed)
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
         handle = self._checked_output(layer, kind, index, expected)
