@@ -1,7 +1,7 @@
 """The lowest releases that the package claims, as pip's constraints: ``click==8.2`` for ``click>=8.2``.
 
-Reads the metadata of the installed package, extras included, so that pyproject.toml alone says what is
-claimed; ``make test-lowest`` installs these and runs the tests with them.
+Reads the metadata of the installed package, with the extras that are tested, so that pyproject.toml alone says
+what is claimed; ``make test-lowest`` installs these and runs the tests with them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from importlib.metadata import requires
 
 _BOUNDED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*>=\s*(?P<version>[0-9.]+)")
+_EXTRA = re.compile(r"extra == .([a-z]+)")
+_INSTALLED = ("torch", "demo", "test")
+"""The extras that are installed; others need newer releases of the same packages."""
 
 
 def constraints() -> Iterator[str]:
-    """One line for each requirement with a lower bound; what importing needs is newer, and not among them,
-    also where `dev` has it."""
+    """One line for each requirement with a lower bound that is installed."""
     for requirement in requires("trtdsl") or ():
         needed, _, where = requirement.partition(";")
-        bounded = _BOUNDED.match(needed)
-        if bounded and not re.search(r"extra == .(import|dev).", where):
+        bounded, extra = _BOUNDED.match(needed), _EXTRA.search(where)
+        if bounded and (extra is None or extra[1] in _INSTALLED):
             yield f"{bounded['name']}=={bounded['version']}"
 
 
