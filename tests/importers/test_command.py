@@ -41,6 +41,51 @@ def test_the_text_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert found.err == "assumed N = 1 .. 8 .. 32; to change this, give --dim N=1..8..32\n"
 
 
+MAKERS = """from torch import nn
+
+class SmallNet(nn.Linear):
+    def __init__(self, kind = ""):
+        super().__init__(4, 4)
+
+    @classmethod
+    def from_kind(cls, kind):
+        return cls(kind)
+
+def create_model(kind, width = 4):
+    return SmallNet(kind)
+
+def make_head():
+    return nn.Sequential(nn.Linear(4, 4))
+
+def get_net(kind = "wide"):
+    return SmallNet(kind)
+
+def tiny(kind = "wide"):
+    return SmallNet(kind)
+"""
+
+
+@pytest.mark.parametrize(
+    ("maker", "kind", "name"),
+    [
+        ("create_model", "resnet18", "resnet18"),
+        ("create_model", "'hub/ResNet-18.in1k'", "ResNet_18_in1k"),
+        ("SmallNet.from_kind", "wide", "wide"),
+        ("SmallNet", "wide", "small_net"),
+        ("make_head", None, "head"),
+        ("get_net", "narrow", "small_net"),
+        ("tiny", "narrow", "tiny"),
+    ],
+)
+def test_what_a_maker_makes_has_a_name(
+    maker: str, kind: str | None, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("makers.py").write_text(MAKERS)
+    given = () if kind is None else ("--arg", f"kind={kind}")
+    assert trtdsl("import", f"makers.py:{maker}", *given, "--input", "x=float32[N, 4]") == 0
+    assert f"model {name} {{" in capsys.readouterr().out
+
+
 def test_files_are_written_checked_and_verified(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["import", *WORDS, *LENGTH, "--dim", "N=1..2..4", "--arg", "depth=2", "-o", "words.trtnet"]
     assert trtdsl(*command, "--verify") == 0

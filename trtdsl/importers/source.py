@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from trtdsl.importers.inputs import Inputs, read_inputs
 from trtdsl.importers.likely import likely_type
 from trtdsl.importers.module import Imported, checked_import, import_exported, name_of
 from trtdsl.importers.onnx_import import import_onnx
+from trtdsl.ir.names import identifier
 from trtdsl.syntax.source import is_checkpoint
 
 if TYPE_CHECKING:
@@ -109,10 +110,38 @@ def open_source(
     if weights is not None:
         state = with_ties(module, load_checkpoints((weights,)))
         load_state(source, module, state)
-    attribute = source.rpartition(":")[2].rpartition(".")[2]
-    called = attribute if attribute.islower() else name_of(module)
     read = read_inputs(inputs, dims)
-    return Opened(source, name or called, module.eval(), inputs=read, constructed=constructed)
+    called = name or _called(source, found, arguments, module)
+    return Opened(source, called, module.eval(), inputs=read, constructed=constructed)
+
+
+def _called(source: str, found: object, arguments: Mapping[str, Any], module: nn.Module) -> str:
+    """A model's name: of what makes many models that which it is told first, ``create_model("resnet18")``;
+    else the maker's own, or the class's."""
+    attribute = source.rpartition(":")[2].rpartition(".")[2]
+    if inspect.isroutine(found):
+        told = arguments.get(_needed_first(found))
+        if isinstance(told, str):
+            return identifier(told.rpartition("/")[2])
+        verb, _, made = attribute.partition("_")
+        if verb in _VERBS:
+            # PyTorch's own containers say no more.
+            is_plain = type(module).__module__.startswith("torch.")
+            return made or verb if is_plain else name_of(module)
+    return attribute if attribute.islower() else name_of(module)
+
+
+_VERBS = frozenset(("build", "create", "from", "get", "load", "make"))
+"""How the names of makers begin that say nothing of what they make."""
+
+
+def _needed_first(maker: Callable[..., Any]) -> str:
+    """The first parameter of a maker, if that has no default."""
+    try:
+        first = next(iter(inspect.signature(maker).parameters.values()), None)
+    except (TypeError, ValueError):  # of what is not written in Python
+        return ""
+    return first.name if first and first.default is inspect.Parameter.empty else ""
 
 
 def _of_weights(source: str) -> Diagnostic:
