@@ -129,6 +129,20 @@ def test_an_output_has_the_reference_s_shape() -> None:
 
     found = trtdsl.verify(graph_of(text), None, One())
     assert found.difference is not None and found.rows[-1].why == "another shape"
+    assert found.difference.message.startswith("output `y` is 3, not 1x3")
+
+
+def test_a_head_of_other_classes_is_told_by_its_shape() -> None:
+    text = (
+        "model m() {\n  input x: float32[2, 4]\n  output y = x -> 0: Linear(4) -> relu -> head: Linear(3)\n}"
+    )
+    original = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 10))
+    weights = {key: value.numpy() for key, value in original.state_dict().items()}
+    weights |= {"head.weight": weights["2.weight"][:3], "head.bias": weights["2.bias"][:3]}
+    found = trtdsl.verify(graph_of(text), weights, original)
+    assert found.difference is not None
+    said = "output `y` is 2x3, not 2x10: `head` (Linear)"
+    assert found.difference.message.startswith(said)
 
 
 class Second(nn.LayerNorm):

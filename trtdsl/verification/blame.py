@@ -35,11 +35,13 @@ SAMPLES = 64
 
 @dataclass(frozen=True, eq=False)
 class Fault:
-    """A value that is wrong, what was seen of it, and the layer at which it was seen if it was one."""
+    """A value that is wrong, what was seen of it, and the layer at which it was seen if it was one;
+    ``is_shape``: it is its shape that is wrong."""
 
     value: Value
     seen: str
     observation: Observation | None = None
+    is_shape: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,8 @@ def explain(fault: Fault, evidence: Evidence) -> Difference:
             return Difference(f"{suspects[0]} {text}", suspects)
         if theirs:
             return Difference(_reads_something_else(nodes[0], theirs, evidence), suspects)
+        if fault.is_shape and target is fault.value:
+            return Difference(f"{fault.seen}: {suspects[0]} computes it, from operands that agree", suspects)
         return Difference(f"{suspects[0]} computes something else, from operands that agree", suspects)
     return Difference(f"{fault.seen}; one of these is at fault, all before them agrees:", suspects)
 

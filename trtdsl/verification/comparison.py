@@ -20,7 +20,7 @@ from trtdsl.verification.oracle import ArraysReference, Reference, TorchReferenc
 from trtdsl.verification.outputs import missing, output_notes, paired, require_all
 from trtdsl.verification.result import Difference, Idle, Row, Verification, notes_on_numbers, uncompared
 from trtdsl.verification.returned import Returned
-from trtdsl.verification.rows import difference_in_words, rows_of
+from trtdsl.verification.rows import difference_in_words, row_in_words, rows_of
 from trtdsl.verification.seen import Comparison, Seen, look
 from trtdsl.verification.setting import Setting, cast_values, compute
 from trtdsl.verification.visibility import Unseen, unseen
@@ -167,7 +167,7 @@ def _difference(comparison: Comparison, seen: Seen, rows: Sequence[Row]) -> Diff
     """Why they differ, found on the graph as it was written, without optimisations."""
     first = next(row for row in rows if row.verdict in ("differs", "follows"))
     tolerance = first.tolerance or 0.0
-    words = difference_in_words(first.kind, first.name, first.measure, tolerance)
+    words = row_in_words(first, tolerance)
     if not isinstance(comparison.reference, TorchReference):
         return Difference(words, ())
     wide = comparison.in_float64
@@ -190,21 +190,29 @@ def _difference(comparison: Comparison, seen: Seen, rows: Sequence[Row]) -> Diff
 def _layer_in_words(seen: Observation) -> str:
     if seen.hides_its_input:
         return f"layer `{seen.point.path}` reads something else, which its weights hide"
-    return difference_in_words(seen.point.kind, seen.point.path, seen.measure, seen.tolerance)
+    shapes = seen.found, seen.expected
+    return difference_in_words(seen.point.kind, seen.point.path, seen.measure, seen.tolerance, shapes)
 
 
 def _first_fault(seen: Seen, right: set[Value]) -> Fault | None:
     """The first wrong value in the order of computation."""
     graph = seen.computed.graph
     faults = [
-        Fault(each.value, _layer_in_words(each), each)
+        Fault(each.value, _layer_in_words(each), each, each.measure is None)
         for each in seen.layers
         if not each.agrees and (each.point.is_layer or each.value not in right)
     ]
     faults += [
         Fault(
             each.output.value,
-            difference_in_words("output", each.output.name, each.measure, each.tolerance),
+            difference_in_words(
+                "output",
+                each.output.name,
+                each.measure,
+                each.tolerance,
+                (each.found.shape, each.expected.shape),
+            ),
+            is_shape=each.measure is None,
         )
         for each in seen.outputs
         if not each.agrees

@@ -35,7 +35,7 @@ from trtdsl.verification.result import (
     notes_on_numbers,
     uncompared,
 )
-from trtdsl.verification.rows import difference_in_words, output_row
+from trtdsl.verification.rows import output_row, row_in_words
 from trtdsl.verification.setting import Setting
 
 
@@ -112,7 +112,7 @@ def compare_engine(
     wrong = next((row for row in rows if row.verdict == "differs"), None)
     if wrong is None:
         return with_advice(outcome, graph, setting)
-    seen = f"the engine's {difference_in_words('output', wrong.name, wrong.measure, tolerance)}"
+    seen = f"the engine's {row_in_words(wrong, tolerance)}"
     try:
         require_torch("computing the network on the CPU")
         require_values(graph)

@@ -42,7 +42,7 @@ from trtdsl.verification.oracle import Reference, TorchReference
 from trtdsl.verification.outputs import missing, require_all
 from trtdsl.verification.result import Difference, Row, Verification, measure, notes_on_numbers, uncompared
 from trtdsl.verification.returned import numbers
-from trtdsl.verification.rows import difference_in_words, rows_of
+from trtdsl.verification.rows import row_in_words, rows_of
 from trtdsl.verification.seen import Comparison, OutputSeen, Seen, observe
 from trtdsl.verification.setting import Computed, Setting, compute
 
@@ -258,7 +258,7 @@ def _difference(seen: Seen, rows: Sequence[Row], recipe: Recipe) -> Difference |
     if not wrong:
         return None
     first = next((row for row in wrong if row.verdict == "differs"), wrong[0])
-    words = difference_in_words(first.kind, first.name, first.measure, first.tolerance or 0.0)
+    words = row_in_words(first, first.tolerance or 0.0)
     may_be = f"{first.tolerance or 0.0:.1e} may be lost to {recipe.precision} there"
     if first.measure and first.measure.is_broken and recipe.calibrate is None:
         may_be += "; with `--calibrate` and real data, what overflows stays float32"

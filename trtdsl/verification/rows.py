@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from trtdsl.ir import Graph, Output, Value
 from trtdsl.trt.naming import source_of
@@ -15,6 +16,8 @@ from trtdsl.verification.outputs import is_of_type
 from trtdsl.verification.result import Measure, Row, Verdict, is_hidden
 from trtdsl.verification.returned import Array
 from trtdsl.verification.seen import Seen
+
+Shape: TypeAlias = tuple[int, ...]
 
 
 def rows_of(seen: Seen) -> tuple[Row, ...]:
@@ -102,6 +105,11 @@ def output_row(
     )
 
 
+def shape_in_words(shape: Shape) -> str:
+    """``1x1000``."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
 def _known(measured: Measure | None, verdict: Verdict) -> Verdict:
     return "unknown" if verdict == "equal" and measured and not measured.compared else verdict
 
@@ -126,10 +134,18 @@ def reason(found: Measure | None, tolerance: float) -> str:
     return ""
 
 
-def difference_in_words(kind: str, name: str, found: Measure | None, tolerance: float) -> str:
-    """``output `y` differs by 1.2e-02``."""
+def row_in_words(row: Row, tolerance: float) -> str:
+    """What differs at a row."""
+    return difference_in_words(row.kind, row.name, row.measure, tolerance, (row.shape, row.expected))
+
+
+def difference_in_words(
+    kind: str, name: str, found: Measure | None, tolerance: float, shapes: tuple[Shape, Shape]
+) -> str:
+    """``output `y` differs by 1.2e-02``; where nothing is measured, the shape beside the reference's."""
     if found is None:
-        return f"{kind} `{name}` has another shape"
+        own, expected = map(shape_in_words, shapes)
+        return f"{kind} `{name}` is {own}, not {expected}"
     if found.is_right_as_a_whole(tolerance) and is_hidden(found, tolerance):
         whole = f"{found.relative:.1e} as a whole"
         return f"{kind} `{name}` differs by {found.hidden:.1e} without its mean or in a channel, by {whole}"

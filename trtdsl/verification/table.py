@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from trtdsl.precision.labels import parts
 from trtdsl.verification.result import Row, Verification
+from trtdsl.verification.rows import shape_in_words
 
 SHOWN = 2
 """How many operators a note lists."""
@@ -78,14 +79,13 @@ def _idle(found: Verification) -> Iterator[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    shape = "x".join(map(str, row.shape)) or "scalar"
+    shape = shape_in_words(row.shape)
     label = f"output {row.name}" if row.kind == "output" else row.name
     if row.computed_by == "engine":
         label = f"engine's {label}"
     verdict = f"{row.verdict}: {row.why}" if row.why else row.verdict
     if row.measure is None:
-        expected = "x".join(map(str, row.expected)) or "scalar"
-        return label, row.source, shape, f"not {expected}", "", "", verdict
+        return label, row.source, shape, f"not {shape_in_words(row.expected)}", "", "", verdict
     m = row.measure
     return label, row.source, shape, f"{m.max_abs:.1e}", f"{m.relative:.1e}", f"{m.cosine:.6f}", verdict
 
