@@ -1,7 +1,7 @@
 """The lowest releases that the package claims, as pip's constraints: ``click==8.2`` for ``click>=8.2``.
 
-Reads the metadata of the installed package, with the extras that are tested, so that pyproject.toml alone says
-what is claimed; ``make test-lowest`` installs these and runs the tests with them.
+Reads the metadata of the installed package, with the extras that are tested, so that pyproject.toml alone
+says what is claimed; ``make test-lowest`` installs these and runs the tests with them.
 """
 
 from __future__ import annotations

@@ -97,6 +97,7 @@ class Declarations:
         low, high = min(r[0] for r in ranges), max(r[2] for r in ranges)
         low, best, high = (size // step * step for size in (low, own[1], high))
         self.dims[name.text] = Dimension(Symbol(name.text, low, best, high, step), own, name.span)
+        self.expressions.placer.profiles = self._by_profile()
         return symbol(name.text, low, best, high, step)
 
     def _step(self, statement: tree.Dim, scope: Scope) -> int:
@@ -287,6 +288,12 @@ class Declarations:
 
     # The result
 
+    def _by_profile(self) -> dict[str, dict[str, Sizes]]:
+        """The ranges of the dimensions that are declared so far, in each profile."""
+        default = {name: dim.own for name, dim in self.dims.items()}
+        further = {name: {**default, **own} for name, own in self.profiles.items()}
+        return {"default": default, **further} if default else further
+
     def graph(self) -> Graph:
         """The finished graph; raises every mistake found."""
         self.report.raise_errors()
@@ -297,9 +304,7 @@ class Declarations:
         self._check_modules()
         self._check_dims()
         self.report.raise_errors()
-        default = {name: dim.own for name, dim in self.dims.items()}
-        profiles = [Profile("default", default)] if default else []
-        profiles += [Profile(name, {**default, **own}) for name, own in self.profiles.items()]
+        profiles = [Profile(name, ranges) for name, ranges in self._by_profile().items()]
         graph = Graph(
             self.model.name.text,
             tuple(value for value, _ in self.inputs),

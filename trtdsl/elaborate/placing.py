@@ -19,7 +19,8 @@ from trtdsl.ir import Builder, Graph, Value, Weight, infer, operand_types
 from trtdsl.ops.base import OPERATORS, Module, Op
 from trtdsl.ops.positions import Positions, require_positions
 from trtdsl.ops.refused import Refused
-from trtdsl.types import DType, SymbolicDim, TensorType, ValueRange
+from trtdsl.ops.text import in_a_row
+from trtdsl.types import DType, SymbolicDim, TensorType, ValueRange, bounds, within
 
 Number: TypeAlias = "bool | int | float | SymbolicDim"
 """What may stand beside a tensor: a number, or a size that is one at run time."""
@@ -69,6 +70,8 @@ class Placer:
         """what the model's inputs may hold, where they say so"""
         self._sources: dict[Value, tuple[Value, ...]] = {}
         """of which of these inputs a tensor has elements"""
+        self.profiles: Mapping[str, Mapping[str, tuple[int, int, int]]] = {}
+        """the ranges of dimensions in each profile"""
 
     @contextmanager
     def body(self) -> Generator[Builder, None, None]:
@@ -143,12 +146,18 @@ class Placer:
             self._sources[value] = tuple(kept)
 
     def _warn_of_far_positions(self, use: Use, value: Value, allowed: Positions) -> None:
-        """Warn where a dynamic range names at its largest a position that is not there."""
-        op = self._constants.get(value)
-        last = op.greatest() if op else None
-        if last is not None and isinstance(allowed.high, int) and last >= allowed.high:
+        """Warn where a dynamic range names at its largest a position that is not there; in which profiles,
+        where there are others."""
+        op, size = self._constants.get(value), allowed.high
+        greatest = op.greatest() if op else None
+        if greatest is None or not isinstance(size, int):
+            return
+        lasts = {name: bounds(within(greatest, ranges))[1] for name, ranges in self.profiles.items()}
+        far = [name for name, last in lasts.items() if last >= size]
+        if far:
+            where = "" if len(far) == len(lasts) else f"by the ranges of profile {in_a_row(far)} "
             text = (
-                f"this reads positions up to {last} of a dimension of {allowed.high}:"
+                f"{where}this reads positions up to {max(lasts.values())} of a dimension of {size}:"
                 " beyond its end an engine gives 0, and PyTorch raises an error"
             )
             self.report.warn(Diagnostic(text, use.span, use.note, use.place.origins, severity="warning"))

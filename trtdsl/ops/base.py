@@ -240,8 +240,8 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
         """
         return {}
 
-    def greatest(self) -> int | None:
-        """The greatest integer that a result without operands holds at any size; None where nobody knows."""
+    def greatest(self) -> Dim | None:
+        """The greatest integer that a result without operands holds, by sizes; None where nobody knows."""
         return None
 
     def divisors(self, *operands: Any, **named: Any) -> Sequence[str]:

@@ -89,8 +89,8 @@ class Full(Function):
             require_fit(number, dtype, "fill_value")
         return TensorType(dtype, self.size)
 
-    def greatest(self) -> int | None:
-        return bounds(self.fill_value)[1] if isinstance(self.fill_value, SymbolicDim) else None
+    def greatest(self) -> Dim | None:
+        return self.fill_value if isinstance(self.fill_value, SymbolicDim) else None
 
     def lower(self, net: Network) -> Tensor:
         type = net.result

@@ -69,9 +69,9 @@ class Arange(Function):
     def infer(self) -> TensorType:
         return TensorType(*self._dynamic()) if self._is_dynamic else type_of(self.array())
 
-    def greatest(self) -> int | None:
+    def greatest(self) -> Dim | None:
         _, last = self._bounds
-        return None if isinstance(last, float) or self.step != 1 else bounds(last)[1] - 1
+        return None if isinstance(last, float) or self.step != 1 else last - 1
 
     def _dynamic(self) -> tuple[DType, tuple[Dim, ...]]:
         """Dtype and size between bounds of which one is dynamic."""
