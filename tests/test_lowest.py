@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import requires
 
-from tests.lowest import constraints
+from tests.lowest import TESTED, constraints
 
 
 def test_every_requirement_is_bounded_below() -> None:
@@ -16,3 +16,10 @@ def test_every_requirement_is_bounded_below() -> None:
     assert len(needed) > 15
     assert [text for text in needed if re.split(r"[^\w.-]", text)[0] not in {*bounded, "trtdsl"}] == []
     assert {"torch", "pytest", "scikit-learn"} <= bounded
+
+
+def test_what_is_tested_has_one_lowest_release() -> None:
+    """Importing needs a newer PyTorch than the package, and is not among it."""
+    lowest = [line.split("==") for line in {*constraints(TESTED)}]
+    names = [name for name, _ in lowest]
+    assert len(names) == len({*names}) and dict(lowest)["torch"] == "2.5"
