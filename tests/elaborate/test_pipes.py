@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.elaborate.bodies import graph_of, operators
-from trtdsl.ir import Graph
+from trtdsl.elaborate import elaborate_text
+from trtdsl.ir import Graph, difference, show
 
 HEAD = """
 block Add()(a, b) { return a + b }
@@ -81,3 +82,18 @@ def test_builtin_names_serve_numbers_and_tensors() -> None:
     graph = graph_of(body)
     assert operators(graph) == ["sum", "full", "mul", "abs"]
     assert graph.nodes[1].op.fill_value == 8  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shape"),
+    [
+        *((f"{name}(x, 1)", [2, 4, 6]) for name in ("chunk", "tensor_split", "hsplit", "vsplit", "dsplit")),
+        *((f"split(x, {size})", [2, 4, 6]) for size in ("[2]", "2")),
+        *(("unbind(x[:1])", [4, 6]), ("meshgrid(x[0, 0])", [6])),
+    ],
+)
+def test_a_single_piece_is_in_a_tuple_as_in_pytorch(pieces: str, shape: list[int]) -> None:
+    body = f"pieces = {pieces}\nassert len(pieces) == 1\noutput y = pieces[0]"
+    graph = graph_of(body, declared="input x: float32[2, 4, 6]\n")
+    assert str(graph.outputs[0].value.type) == f"float32{shape}"
+    assert difference(graph, elaborate_text(show(graph))) is None

@@ -83,6 +83,8 @@ FIXED: dict[str, Function] = {
     "the largest's norm": lambda x: torch.linalg.norm(x, float("inf"), dim=1),
     "an affine grid": lambda x: functional.affine_grid(x[:, :2, :3], [x.shape[0], 1, 4, 5], False),
     "einsum with lists": lambda x: torch.einsum(x, [0, 1, 2], x, [0, 3, 2], [0, 1, 3]),
+    "one chunk": lambda x: torch.chunk(x, 1, 2)[0] + torch.unbind(x[:, :1], 1)[0][:, None],
+    "one split": lambda x: torch.split(x, 6, 2)[0].sum(0) + torch.tensor_split(x, 1, 1)[0],
     "unequal chunks": lambda x: [each.sum() for each in torch.chunk(x, 4, 2)],
     "floor division": lambda x: torch.div((x * 8).int(), -2, rounding_mode="floor"),
     "var": lambda x: torch.var(x, dim=(1, 2), correction=0, keepdim=True),

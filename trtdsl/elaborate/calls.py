@@ -213,7 +213,7 @@ class Caller:
         results = self.placer.apply(
             Use(op, operands, call.span, call.place, call.label, call.hints, spans, note, bodies)
         )
-        return results[0] if len(results) == 1 else results
+        return results[0] if len(results) == 1 and not op.gives_tuple else results
 
     # Bodies
 

@@ -99,7 +99,11 @@ def _joint(before: Statement, items: tuple[Expression, ...]) -> Subscript | None
 def _expression(operation: Operation, program: Program) -> Expression:
     if operation.base in WEIGHTED:
         return module_of(operation, program)
-    return write(operation, program)
+    found = write(operation, program)
+    operator = OPERATORS.get(found.function) if isinstance(found, Apply) else None
+    if operator is not None and operator.gives_tuple and len(operation.results) == 1:
+        return Subscript(found, (Literal(0),))
+    return found
 
 
 def _with_sources(statements: list[Statement], program: Program) -> list[Statement]:

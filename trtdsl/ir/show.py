@@ -101,6 +101,8 @@ def _nodes(graph: Graph, blocks: _Blocks) -> Iterator[str]:
         names = ", ".join(result.name for result in node.results)
         types = ", ".join(str(result.type) for result in node.results)
         yield f"{names} = {show_node(node, [blocks.use(body) for body in node.bodies])}  # {types}"
+        if node.op.gives_tuple and len(node.results) == 1:
+            yield f"{names} = {names}[0]"
 
 
 def show_node(node: Node, bodies: Sequence[str] = ()) -> str:

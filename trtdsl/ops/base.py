@@ -152,6 +152,8 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
     """operands whose memory the first results take over: the model's inputs, and the results its outputs"""
     moves: ClassVar[bool] = False
     """whether the results hold nothing but elements of the first operand, in another place, shape or dtype"""
+    gives_tuple: ClassVar[bool] = False
+    """whether PyTorch returns the results in a tuple, even where there is one only"""
     tuple_operands: ClassVar[tuple[str, ...]] = ()
     """operands that PyTorch takes in one tuple, and that may be given so here"""
     tuple_of_last: ClassVar[int] = 0

@@ -109,6 +109,7 @@ class _Splitting(Function, abstract=True):
     """A function with several results, consecutive pieces of one dimension."""
 
     moves = True
+    gives_tuple = True
 
     def pieces(self, input: TensorType) -> tuple[int, Sequence[Dim]]:
         """The dimension and the pieces' sizes."""
@@ -202,6 +203,7 @@ class Unbind(Function):
 
     torch = "torch.unbind"
     moves = True
+    gives_tuple = True
     examples = ("unbind(1)(float32[N, 2, 3]) -> (float32[N, 3], float32[N, 3])",)
 
     dim: int = 0

@@ -20,6 +20,7 @@ class TensorSplit(Composed):
     """Pieces of dimension ``dim``: that many, the first ones larger by 1, or cut before each place given."""
 
     torch = "torch.tensor_split"
+    gives_tuple = True
     examples = (
         "tensor_split(3, dim = 1)(float32[N, 5]) -> (float32[N, 2], float32[N, 2], float32[N, 1])",
         "tensor_split((1, -1), -1)(int64[N, 5]) -> (int64[N, 1], int64[N, 3], int64[N, 1])",
@@ -60,6 +61,7 @@ def pieces(emit: Emit, x: Part, dim: int, sections: _Sections, what: str) -> tup
 class _SplittingOne(Composed, abstract=True):
     """A dimension in equal pieces, or cut before each place given."""
 
+    gives_tuple = True
     dimension: ClassVar[int]
     least: ClassVar[int]
     """the lowest rank that a tensor may have"""

@@ -241,6 +241,7 @@ class Meshgrid(Composed):
     """Each vector along a dimension of its own, expanded to the grid of all; "xy" exchanges the first two."""
 
     torch = "torch.meshgrid"
+    gives_tuple = True
     examples = (
         'meshgrid(indexing = "ij")([float32[N], float32[3]]) -> float32[N, 3], float32[N, 3]',
         'meshgrid(indexing = "xy")([int64[H], int64[W]]) -> int64[W, H], int64[W, H]',
