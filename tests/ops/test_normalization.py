@@ -89,6 +89,14 @@ def test_instances_are_single_channels(shape: tuple[int, ...]) -> None:
     check_equals_torch(InstanceNorm2d(affine=True), x, weights=affine(shape[-3]))
 
 
+@pytest.mark.parametrize("op", [GroupNorm(1), InstanceNorm2d(), BatchNorm2d(track_running_stats=False)])
+def test_statistics_are_those_of_float32(op: Any) -> None:
+    """Squares of half precision overflow above 256."""
+    x = (1e3 * torch.randn(2, 1, 4, 5)).half()
+    channels = {name: torch.ones(1).half() for name in ("weight", "bias")}
+    check_equals_torch(op, x, weights={} if isinstance(op, InstanceNorm2d) else channels)
+
+
 @pytest.mark.parametrize("last", [(4,), (3, 4), (2, 3, 4)])
 def test_layer_norm_takes_the_last_dimensions(last: tuple[int, ...]) -> None:
     x = 5 + 3 * torch.randn((2, 3, 4))

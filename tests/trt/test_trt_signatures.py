@@ -276,6 +276,19 @@ def test_the_oldest_dialect_computes_the_same(precision: DType) -> None:
             require_close(found[name], wanted.in_32_bits, limit)
 
 
+@pytest.mark.parametrize("op", ["LayerNorm(8, elementwise_affine = false)", "GroupNorm(2, affine = false)"])
+def test_norms_of_float16_are_composed_in_float32(op: str) -> None:
+    """Squares of half precision overflow above 256."""
+    text = f"model m() {{ input x: float16[2, 4, 8]  output y = x -> n: {op} }}"
+    graph = elaborate_text(text)
+    dialect = RecordingDialect(facts("8.5.3"))
+    lowered = lower(graph, dialect)
+    inputs = {"x": np.random.default_rng(0).normal(0, 1e3, (2, 4, 8)).astype(np.float16)}
+    found = evaluate(dialect.network, inputs, weights=lowered.weights)
+    for name, wanted in expected(graph, inputs).items():
+        require_close(found[name], wanted, 4e-3)
+
+
 NET = """
 model m() {
   dim N = 1 .. 2 .. 4

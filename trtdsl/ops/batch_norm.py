@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trtdsl.ops.base import OPERATORS, Function, Module, Op, Spelling, static
 from trtdsl.ops.pooling import pool
+from trtdsl.ops.reduction import in_float32
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import given_type, require_at_most, require_elements, require_floating, require_rank
 from trtdsl.ops.windows import Window
@@ -105,10 +106,11 @@ class _BatchNorm(Module, abstract=True):
     def _by_batch(self, net: Network, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Without running statistics PyTorch takes the batch's own, in inference too."""
         axes = [axis for axis in range(x.rank) if axis != 1]
-        mean = net.reduce("AVG", x, axes, keepdim=True)
-        centred = net.elementwise("SUB", x, mean)
+        wide = in_float32(net, x)
+        mean = net.reduce("AVG", wide, axes, keepdim=True)
+        centred = net.elementwise("SUB", wide, mean)
         variance = net.reduce("AVG", net.elementwise("PROD", centred, centred), axes, keepdim=True)
-        return self._standardised(net, centred, variance, weight, bias)
+        return net.cast(self._standardised(net, centred, variance, weight, bias), x.dtype)
 
     def _composed(
         self,
@@ -120,8 +122,10 @@ class _BatchNorm(Module, abstract=True):
         bias: Tensor | None,
     ) -> Tensor:
         """Statistics that are computed in the graph."""
-        centred = net.elementwise("SUB", x, _per_channel(net, mean, x))
-        return self._standardised(net, centred, _per_channel(net, variance, x), weight, bias)
+        wide = in_float32(net, x)
+        centred = net.elementwise("SUB", wide, _per_channel(net, mean, wide))
+        y = self._standardised(net, centred, _per_channel(net, variance, wide), weight, bias)
+        return net.cast(y, x.dtype)
 
     def _standardised(
         self, net: Network, centred: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None
@@ -163,8 +167,8 @@ def scale_and_shift(
 
 
 def _per_channel(net: Network, values: Tensor, x: Tensor) -> Tensor:
-    """One value for each channel, in the rank of ``x``."""
-    return net.reshape(values, (1, values.shape[0], *(1,) * (x.rank - 2)))
+    """One value for each channel, in the rank and the type of ``x``."""
+    return net.cast(net.reshape(values, (1, values.shape[0], *(1,) * (x.rank - 2))), x.dtype)
 
 
 class BatchNorm1d(_BatchNorm):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trtdsl.ops.arithmetic_layers import shifted, widened_by_torch
 from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, static
 from trtdsl.ops.lowering import axes_mask
+from trtdsl.ops.reduction import in_float32
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank, same_dim
 from trtdsl.types import Dim, DType, TensorType, product
@@ -38,14 +39,17 @@ def _configure_instance_norm(types: Mapping[str, TensorType], given: Mapping[str
 
 
 def _filled(net: Network, weight: Tensor | None, value: float, shape: tuple[int, ...], x: Tensor) -> Tensor:
-    """A weight in a shape that broadcasts to ``x``, or a constant where there is none."""
+    """A weight in a shape that broadcasts to ``x``, and in its type, or a constant where there is none."""
     if weight is None:
         return net.constant(np.full(shape, value, x.dtype.numpy))
-    return net.reshape(weight, shape)
+    return net.cast(net.reshape(weight, shape), x.dtype)
 
 
 def _standardised(net: Network, x: Tensor, axes: list[int], eps: float) -> Tensor:
-    """``(x - mean) / sqrt(variance + eps)`` over ``axes``, for a TensorRT without the layer."""
+    """``(x - mean) / sqrt(variance + eps)`` over ``axes``, for a TensorRT without the layer.
+
+    ``x`` is float32, as the layer computes: a square leaves float16's range at 256, and ``eps`` below it.
+    """
     centred = net.elementwise("SUB", x, net.reduce("AVG", x, axes, keepdim=True))
     variance = net.reduce("AVG", net.elementwise("PROD", centred, centred), axes, keepdim=True)
     deviation = net.unary("SQRT", net.elementwise("SUM", variance, net.scalar(eps, variance)))
@@ -110,6 +114,8 @@ class LayerNorm(Module):
         self, net: Network, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
     ) -> Tensor:
         x = net.to_rank(input, max(2, input.rank))
+        if not net.has(_LAYER):
+            x = in_float32(net, x)
         axes = list(range(x.rank - len(self._shape), x.rank))
         shape = (*(1,) * (x.rank - len(self._shape)), *self._shape)
         scale, shift = _filled(net, weight, 1, shape, x), _filled(net, bias, 0, shape, x)
@@ -117,7 +123,7 @@ class LayerNorm(Module):
             normal = net.add(_LAYER, x, scale, shift, axes_mask(axes), result=x.type, epsilon=self.eps)
         else:
             normal = _affine(net, _standardised(net, x, axes, self.eps), scale, shift)
-        return net.reshape(normal, input.shape)
+        return net.reshape(net.cast(normal, input.dtype), input.shape)
 
     def fold(self, input: Array, weight: Array | None = None, bias: Array | None = None) -> Array | None:
         if not input.size:
@@ -194,7 +200,7 @@ class RMSNorm(Module):
         return input
 
     def lower(self, net: Network, input: Tensor, weight: Tensor | None = None) -> Tensor:
-        x = net.cast(net.to_rank(input, max(2, input.rank)), DType.FLOAT32)
+        x = in_float32(net, net.to_rank(input, max(2, input.rank)))
         axes = range(x.rank - len(self._shape), x.rank)
         mean = net.reduce("AVG", net.elementwise("PROD", x, x), axes, keepdim=True)
         y = net.elementwise("DIV", x, net.unary("SQRT", shifted(net, mean, self._eps)))
@@ -221,15 +227,17 @@ class _ByChannels(Module, abstract=True):
     ) -> Tensor:
         channels = self.channels(x.type)
         shape = (1, channels, *(1,) * (x.rank - 2))
-        scale, shift = _filled(net, weight, 1, shape, x), _filled(net, bias, 0, shape, x)
         if net.has(_LAYER) and x.rank > 2 and groups > 1:
             # The layer's axes are those after the channels; a group's channels are implied, but where there
             # is one group the axes are all it knows.
+            scale, shift = _filled(net, weight, 1, shape, x), _filled(net, bias, 0, shape, x)
             mask = axes_mask(range(2, x.rank))
             return net.add(_LAYER, x, scale, shift, mask, result=x.type, epsilon=eps, num_groups=groups)
-        split = net.reshape(x, (x.shape[0], groups, channels // groups, *x.shape[2:]))
+        wide = in_float32(net, x)
+        scale, shift = _filled(net, weight, 1, shape, wide), _filled(net, bias, 0, shape, wide)
+        split = net.reshape(wide, (x.shape[0], groups, channels // groups, *x.shape[2:]))
         normal = _standardised(net, split, list(range(2, split.rank)), eps)
-        return _affine(net, net.reshape(normal, x.shape), scale, shift)
+        return net.cast(_affine(net, net.reshape(normal, x.shape), scale, shift), x.dtype)
 
 
 class GroupNorm(_ByChannels):
