@@ -51,6 +51,11 @@ def keywords(a: torch.Tensor, **rest: torch.Tensor) -> torch.Tensor:
     return a - rest["q"]
 
 
+def options(a: torch.Tensor | None = None, scale: float = 2.0, **rest: torch.Tensor) -> torch.Tensor:
+    assert a is not None
+    return a * scale - rest.get("q", torch.zeros(()))
+
+
 def only_by_name(a: torch.Tensor, *, b: torch.Tensor) -> torch.Tensor:
     return a - b
 
@@ -70,6 +75,8 @@ MATCHES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str, tuple[str, ..
     "names with a gap": (optional, ("c", "a"), "a - c", ()),
     "in order": (several, ("p", "q"), "p - q", (IN_ORDER,)),
     "keywords": (keywords, ("p", "q"), "p - q", (by_place("p", "a"),)),
+    "before options": (options, ("p",), "p * 2.0", (by_place("p", "a"),)),
+    "options": (options, ("p", "q"), "p * 2.0 - q", (by_place("p", "a"),)),
     "only by name": (only_by_name, ("x", "b"), "x - b", (by_place("x", "a"),)),
     "the only one": (torch.relu_, ("x",), "relu(x)", ()),
     "the only parameter": (lambda data: data * 2, ("x",), "x * 2.0", ()),

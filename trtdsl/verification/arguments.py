@@ -53,7 +53,8 @@ def match_inputs(inputs: Sequence[str], names: Sequence[str], reference: str) ->
 def match_arguments(inputs: Sequence[str], forward: Callable[..., Any], reference: str) -> Matching:
     """Inputs beside the parameters of a module's ``forward``; raises as :func:`match_inputs` does.
 
-    ``*args`` takes what is left over in order, ``**kwargs`` without such what no parameter is left for.
+    ``*args`` takes what is left over in order, ``**kwargs`` without such what no parameter is left for that
+    is needed, or None where it is not given.
     """
     try:
         parameters = inspect.signature(forward).parameters.values()
@@ -70,8 +71,12 @@ def match_arguments(inputs: Sequence[str], forward: Callable[..., Any], referenc
         _require_order(inputs, places, reference)
         return _unnamed(inputs, reference)
     if Parameter.VAR_KEYWORD in kinds:
-        required = [p.name for p in parameters if p.name in names and p.default is Parameter.empty]
-        free = [name for name in required if name not in inputs]
+        tensors = [
+            p.name
+            for p in parameters
+            if p.name in names and (p.default is None or p.default is Parameter.empty)
+        ]
+        free = [name for name in tensors if name not in inputs]
         left = [name for name in inputs if name not in names]
         names += left[len(free) :]
     return match_inputs(inputs, names, reference)
