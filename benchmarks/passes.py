@@ -206,7 +206,8 @@ def examples() -> Iterator[tuple[str, str, Graph]]:
         entry = zoo[name]
         yield name, "example", elaborate_file(entry.path, model=entry.model, defines=entry.defines)
     for file, model in TEXTS:
-        yield model, "example", elaborate_file(EXAMPLES / f"{file}.trtnet", model=model)
+        path, defines = EXAMPLES / f"{file}.trtnet", NARROWER.get(model, {})
+        yield model, "example", elaborate_file(path, model=model, defines=defines)
 
 
 def captures() -> Iterator[tuple[str, str, Graph]]:
