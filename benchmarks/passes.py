@@ -65,8 +65,14 @@ TEXTS = (
 )
 """Examples of texts, sequences and boxes: the file, and which of its models."""
 
-NARROWER: dict[str, dict[str, Any]] = {"tinyllama": {"vocabulary": 99, "width": 256, "hidden": 512}}
-"""Parameters of models that are measured smaller than they are, which have as many layers."""
+NARROWER: dict[str, tuple[str, dict[str, Any]]] = {
+    "tinyllama": (
+        "llama",
+        {"depth": 22, "kv_heads": 4, "vocabulary": 99, "width": 256, "hidden": 512, "theta": 10000.0},
+    )
+}
+"""Of models that are measured smaller than they are, what they are made of, and its parameters; they have as
+many layers."""
 
 BY_ONNX = (
     *FAMILIES,
@@ -206,8 +212,8 @@ def examples() -> Iterator[tuple[str, str, Graph]]:
         entry = zoo[name]
         yield name, "example", elaborate_file(entry.path, model=entry.model, defines=entry.defines)
     for file, model in TEXTS:
-        path, defines = EXAMPLES / f"{file}.trtnet", NARROWER.get(model, {})
-        yield model, "example", elaborate_file(path, model=model, defines=defines)
+        made_of, defines = NARROWER.get(model, (model, {}))
+        yield model, "example", elaborate_file(EXAMPLES / f"{file}.trtnet", model=made_of, defines=defines)
 
 
 def captures() -> Iterator[tuple[str, str, Graph]]:
