@@ -99,6 +99,53 @@ def test_a_hidden_layer_of_another_shape_differs() -> None:
     assert rows_by_label(found)["conv"].why == "another shape"
 
 
+class Repeated(nn.Module):
+    """Computes each row twice, beside each other, and takes one of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.fc(x.repeat_interleave(2, 0))[1::2].relu())
+
+
+REPEATED = """model m() {
+  input x: float32[3, 4]
+  output y = x -> fc: Linear(5) -> relu -> head: Linear(3)
+}"""
+
+
+def test_a_layer_in_a_form_of_its_own_is_told_by_what_is_made_of_it() -> None:
+    found = trtdsl.verify(graph_of(REPEATED), None, Repeated(), randomize=True)
+    assert found.equal and "fc" not in rows_by_label(found)
+    assert found.notes[-1].endswith("because the reference has them in another form: `fc`")
+    wrong = REPEATED.replace("relu", "gelu")
+    assert not trtdsl.verify(graph_of(wrong), None, Repeated(), randomize=True).equal
+
+
+@pytest.mark.parametrize("text", [REPEATED, REPEATED.replace("x -> fc", "neg(x) -> fc")])
+def test_a_layer_in_a_form_of_its_own_differs_where_nothing_shows_it(text: str) -> None:
+    module = Repeated()
+    nn.init.zeros_(module.head.weight)
+    found = trtdsl.verify(graph_of(text), None, module)
+    assert not found.equal and rows_by_label(found)["fc"].why == "another shape"
+
+
+def test_a_layer_in_a_form_of_its_own_differs_where_integers_are_made_of_it() -> None:
+    class Largest(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x.repeat_interleave(2, 0))[1::2].argmax(1)
+
+    text = REPEATED.replace("relu -> head: Linear(3)", "argmax(1)")
+    found = trtdsl.verify(graph_of(text), None, Largest())
+    assert not found.equal and rows_by_label(found)["fc"].why == "another shape"
+
+
 def test_weights_of_zero_make_no_two_layers_alike() -> None:
     """The head of the largest word is not the largest of all heads."""
 

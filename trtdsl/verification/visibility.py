@@ -30,11 +30,13 @@ ROUNDING = 2.0**-24
 class Unseen:
     """The operators whose results no compared value shows, and the outputs that no input changes.
 
+    ``shown`` are the values that are surely seen: others may reach what was compared through integers only.
     ``values`` are the graph's as PyTorch computed them, none where it could not.
     """
 
     nodes: tuple[Node, ...] = ()
     outputs: tuple[Output, ...] = ()
+    shown: frozenset[Value] = frozenset()
     values: Values = field(default_factory=dict[Value, "torch.Tensor"])
 
 
@@ -45,9 +47,11 @@ def unseen(graph: Graph, compared: Collection[Value], computed: Computed) -> Uns
     try:
         with torch.enable_grad():
             run = _run(graph, computed.setting.inputs)
-            nodes = _unseen_nodes(graph, compared, computed, run)
+            shown = _shown_values(compared, computed, run)
+            nodes = _unseen_nodes(graph, {*compared} | shown, run)
             outputs = _blind_outputs(graph, computed, run)
-            return Unseen(nodes, outputs, {value: tensor.detach() for value, tensor in run.values.items()})
+            values = {value: tensor.detach() for value, tensor in run.values.items()}
+            return Unseen(nodes, outputs, shown, values)
     except RuntimeError:
         # Autograd does not know the operator, or a reference writes in place.
         return Unseen()
@@ -94,22 +98,24 @@ def _leaf(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().requires_grad_() if tensor.is_floating_point() else tensor
 
 
-def _unseen_nodes(
-    graph: Graph, compared: Collection[Value], computed: Computed, run: _Differentiable
-) -> tuple[Node, ...]:
+def _shown_values(compared: Collection[Value], computed: Computed, run: _Differentiable) -> frozenset[Value]:
+    """The values whose errors would be found in those that were compared."""
     import torch
 
     random = torch.Generator().manual_seed(0)
     shown = [value for value in compared if value in run.dynamic and run.values[value].requires_grad]
     loss = sum((_shown(run.values[v], computed.tolerance(v), random) for v in shown), start=torch.zeros(()))
     if not loss.requires_grad:
-        return ()
+        return frozenset()
     loss.backward(retain_graph=True)
-    seen = {value for value in run.dynamic if _is_shown(run.values[value])}
+    return frozenset(value for value in run.dynamic if _is_shown(run.values[value]))
+
+
+def _unseen_nodes(graph: Graph, seen: Collection[Value], run: _Differentiable) -> tuple[Node, ...]:
     return tuple(
         node
         for node in graph.nodes
-        if not any(value in compared or value in seen for value in node.results)
+        if not any(value in seen for value in node.results)
         and any(value in run.dynamic and run.values[value].grad is not None for value in node.results)
     )
 
