@@ -131,13 +131,16 @@ def test_a_build_that_failed_with_cublas_does_not_blame_it() -> None:
     assert missing_products(dialect, config) == "its tactic source was not allowed"
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_pinned_types_are_a_wish_among_quantised_layers(int8: bool) -> None:
+@pytest.mark.parametrize(
+    ("choices", "flags"),
+    [
+        ({}, {"OBEY_PRECISION_CONSTRAINTS"}),
+        ({"int8": True}, {"INT8", "PREFER_PRECISION_CONSTRAINTS"}),
+        ({"mixed": True}, {"PREFER_PRECISION_CONSTRAINTS"}),
+    ],
+)
+def test_pinned_types_are_a_wish_among_others(choices: dict[str, bool], flags: set[str]) -> None:
     """TensorRT 8.5 finds no kernel of a quantised layer where it must obey."""
     config = Config()
-    oldest({}).configure(config, float16=True, int8=int8)
-    names = {flag.name for flag in config.flags}
-    assert names == {
-        "FP16",
-        *(("INT8", "PREFER_PRECISION_CONSTRAINTS") if int8 else ("OBEY_PRECISION_CONSTRAINTS",)),
-    }
+    oldest({}).configure(config, float16=True, **choices)
+    assert {flag.name for flag in config.flags} == {"FP16", *flags}

@@ -84,7 +84,13 @@ def build_with_facts(
     """What :func:`build` builds, and what its manifest must know of how; with its ``kernels`` if asked."""
     dialect = lowered.dialect
     config = lowered.builder.create_builder_config()
-    dialect.configure(config, float16=lowered.uses_float16, int8=lowered.uses_int8, tf32=options.tf32)
+    dialect.configure(
+        config,
+        float16=lowered.uses_float16,
+        int8=lowered.uses_int8,
+        mixed=lowered.mixed,
+        tf32=options.tf32,
+    )
     _set_targets(dialect, config, options.targets)
     add_profiles(lowered.graph, lowered.builder, config, dialect)
     if kernels:

@@ -209,12 +209,20 @@ class Dialect:
         flag = flags.STRONGLY_TYPED if self.facts.strongly_typed else flags.EXPLICIT_BATCH
         return builder.create_network(1 << int(flag))
 
-    def configure(self, config: Any, *, float16: bool, int8: bool = False, tf32: bool | None = None) -> None:
+    def configure(
+        self,
+        config: Any,
+        *,
+        float16: bool,
+        int8: bool = False,
+        mixed: bool = False,
+        tf32: bool | None = None,
+    ) -> None:
         """Set up a builder configuration. ``tf32`` lets float32 products round to 10 bits.
 
-        A weakly typed network is told to obey the types that :meth:`pin` fixed, or to prefer them where there
-        are quantised tensors, to use no ``float16`` or ``int8`` unless it may, and no kernels of libraries
-        that cannot be loaded.
+        A weakly typed network is told to obey the types that :meth:`pin` fixed, or to prefer them, with a
+        warning where it cannot, if there are quantised tensors or it is ``mixed``; to use no ``float16`` or
+        ``int8`` unless it may, and no kernels of libraries that cannot be loaded.
         """
         flags = self.trt.BuilderFlag
         if tf32 is not None:
@@ -222,7 +230,8 @@ class Dialect:
         if self.facts.strongly_typed:
             return
         # 8.5.3 finds no kernel for layers between quantised tensors where it must obey.
-        config.set_flag(flags.PREFER_PRECISION_CONSTRAINTS if int8 else flags.OBEY_PRECISION_CONSTRAINTS)
+        prefers = int8 or mixed
+        config.set_flag(flags.PREFER_PRECISION_CONSTRAINTS if prefers else flags.OBEY_PRECISION_CONSTRAINTS)
         if float16:
             config.set_flag(flags.FP16)
         if int8:
