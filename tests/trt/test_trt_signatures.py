@@ -158,6 +158,9 @@ def test_models_use_what_the_release_has(entry: Entry, release: str) -> None:
     lower(graph, dialect)
     assert problems(release, dialect) == []
     lower(in_precision(graph, DType.FLOAT16, None).graph, dialect)
+    if dialect.mixes_types:
+        found = in_precision(graph, DType.FLOAT16, dialect)
+        lower(found.graph, dialect, mixed=found.mixed, wide=found.wide)
     assert problems(release, dialect) == []
     pins = {use.member for use in dialect.uses} & {"precision", "set_output_type"}
     assert bool(pins) == (not dialect.facts.strongly_typed)
