@@ -127,3 +127,23 @@ model m {
 def test_builds_in_a_body(statements: str) -> None:
     graph = optimize(elaborate_text(f"{IN_BODIES}{statements}\n}}"))
     assert len(build(lower(graph))) > 0
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "output y = attend(q, k, v) scan a in q with h = zeros(4, L, 8) { h = h + a } output h",
+        "z, _ = attend(q, k, v)[:, 0] -> rnn: GRU(3, batch_first = true) output z",
+        "output y = cond(amax(q) > 0, total, attend, (q, k, v)) output z = module(q[0], k[0])",
+    ],
+    ids=["beside a scan", "before a GRU", "beside a loop in a branch"],
+)
+def test_builds_attention_beside_a_loop_of_dynamic_length(statements: str) -> None:
+    """TensorRT-RTX's layer of attention would end the process."""
+    total = "def total(q, k, v) { scan a in q with h = zeros(4, q.shape[2], 8) { h = h + a } return q + h }"
+    graph = optimize(random_weights(elaborate_text(f"{total}{ATTENTIONS}{statements}\n}}")))
+    lowered = lower(graph)
+    inputs = random_inputs(graph)
+    found = evaluate(lowered.network, inputs, weights=lowered.weights)
+    require_outputs(found, expected(graph, inputs), LIMIT)
+    assert len(build(lowered)) > 0

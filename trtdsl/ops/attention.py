@@ -270,9 +270,12 @@ _LAYERS = ("attention_v2", "attention")
 
 
 def _has_layer(net: Network) -> bool:
-    """Whether the layer may stand here: TensorRT-RTX 1.7.1 cannot build it in loops ("Called with unknown
-    input tensor or sequence name")."""
-    return not net.in_body and any(map(net.has, _LAYERS))
+    """Whether the layer may stand here.
+
+    TensorRT-RTX 1.7.1 cannot build it in loops ("Called with unknown input tensor or sequence name"), and
+    beside a loop of a dynamic number of iterations, wherever that stands, it ends the process.
+    """
+    return not net.in_body and not net.loops_vary and any(map(net.has, _LAYERS))
 
 
 def apart(net: Network, x: Tensor) -> Tensor:

@@ -246,6 +246,10 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
         """The greatest integer that a result without operands holds, by sizes; None where nobody knows."""
         return None
 
+    def iterations(self, *operands: Any, **named: Any) -> Dim | None:
+        """How often the loop that it becomes runs, for operands of these types; None if it becomes none."""
+        return None
+
     def divisors(self, *operands: Any, **named: Any) -> Sequence[str]:
         """The operands of integers that must not be 0, for operands of these types."""
         return ()

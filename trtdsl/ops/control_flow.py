@@ -91,6 +91,9 @@ class Scan(Function):
             raise Refused("a sequence needs a dimension that is scanned, but this has rank 0", "sequences")
         return tuple(wrap_dim(dim, rank) for dim, rank in zip(dims, ranks, strict=True))
 
+    def iterations(self, sequences: Sequence[TensorType], *_: Any, **named: Any) -> Dim:
+        return self._length(sequences)
+
     def _length(self, sequences: Sequence[TensorType]) -> Dim:
         dims = self.dims([each.rank for each in sequences])
         lengths = [each.shape[dim] for each, dim in zip(sequences, dims, strict=True)]

@@ -131,6 +131,9 @@ class _Recurrent(Module, abstract=True):
         output = input.with_shape((*input.shape[:-1], self.width * self.directions))
         return (output, *wanted)
 
+    def iterations(self, input: TensorType, *_: Any, **named: Any) -> Dim:
+        return input.shape[self._time(input.rank)]
+
     def _time(self, rank: int) -> int:
         """The dimension of the sequence."""
         return 1 if self.batch_first and rank == 3 else 0

@@ -21,7 +21,7 @@ from trtdsl.trt.naming import TensorRTNames
 from trtdsl.trt.network import CheckedNetwork
 from trtdsl.trt.registry import PluginName
 from trtdsl.trt.target import NetworkTarget
-from trtdsl.types import DType
+from trtdsl.types import DType, SymbolicDim
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,8 @@ def lower_into(graph: Graph, target: NetworkTarget) -> Mapping[Value, Tensor]:
         raise DiagnosticError(Diagnostic.at(problem, node.origins))
     names = _tensor_names(graph)
     target.reserve(names.given.values())
+    iterations = (node.op.iterations(**node.operand_types) for node in walk(graph))
+    target.loops_vary = any(isinstance(count, SymbolicDim) for count in iterations)
     tensors: dict[Value, Tensor] = {}
     for value in graph.inputs:
         tensors[value] = target.inputs[value.name] = target.add_input(value.name, value.type)
