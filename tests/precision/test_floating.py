@@ -326,6 +326,23 @@ def test_data_say_what_overflows_and_what_vanishes(tmp_path: Path) -> None:
         assert float((result[name] - wanted).norm() / wanted.norm()) < 5e-3
 
 
+MASKED = {
+    "filled": "masked_fill(h, m, -1e9) -> softmax(-1)",
+    "chosen": "where(m, h, -3.4e38) -> softmax(-1)",
+    "of attention": "scaled_dot_product_attention(h, h, h, attn_mask = to(m, float32) * -1e9)",
+}
+
+
+@pytest.mark.parametrize("text", MASKED.values(), ids=MASKED)
+def test_data_say_nothing_against_masks_that_are_cut_off(text: str, tmp_path: Path) -> None:
+    body = f"input x: float32[8, 8]  input m: bool[8, 8]  h = x -> a: Linear(8)  output y = {text}"
+    graph = optimize(random_weights(elaborate_text(f"model m {{ {body} }}"), seed=0))
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(0, 1, (8, 8)).astype("f4"), "m": rng.random((8, 8)) < 0.5}
+    found = lower_by_recipe(graph, DType.FLOAT16, recipe_with(data, tmp_path))
+    assert {each.node.op.name for each in found.stayed} <= {"full", "mul"}  # the number of -1e9 itself
+
+
 def bound(graph: Graph, values: dict[str, np.ndarray]) -> Graph:
     from trtdsl.weights import bind
 

@@ -168,7 +168,9 @@ def _reason(
 
 def _by_data(node: Node, ranges: Mapping[Value, str]) -> Iterator[str]:
     yield from (f"its result {ranges[value]}" for value in node.results if value in ranges)
-    yield from (f"what it reads {ranges[value]}" for value in node.operands if value in ranges)
+    for slot, value in zip(node.slots, node.operands, strict=True):
+        if value in ranges and not takes_cut_off(node, slot):
+            yield f"what it reads {ranges[value]}"
 
 
 def _by_numbers(node: Node, dtype: DType, found: Known) -> Iterator[str]:

@@ -49,6 +49,8 @@ class _Magnitudes:
 
         self._constant = _constant(graph)
         self._narrow: torch.dtype = getattr(torch, str(dtype))
+        # What masks are cut off to, which the type holds.
+        self._limit = dtype.largest
         self.seen: dict[Value, _Sums] = {}
 
     def __call__(self, value: Value, tensor: torch.Tensor) -> None:
@@ -59,7 +61,8 @@ class _Magnitudes:
         sizes = tensor.abs()
         infinite = bool((sizes >= STANDS_FOR_INFINITY).all())
         # Masks are not measured, and neither is what a model makes infinite itself.
-        sizes = torch.where((sizes < STANDS_FOR_INFINITY) & sizes.isfinite(), sizes, 0.0)
+        measured = (sizes < STANDS_FOR_INFINITY) & (sizes != self._limit) & sizes.isfinite()
+        sizes = torch.where(measured, sizes, 0.0)
         sums = self.seen.setdefault(value, _Sums())
         sums.only_infinite &= infinite and value not in self._constant
         sums.largest = max(sums.largest, float(sizes.max()))
