@@ -367,6 +367,17 @@ def test_what_float16_does_not_hold_stays_float32_around_int8(tmp_path: Path) ->
     assert float(torch.linalg.norm(found - exact) / torch.linalg.norm(exact)) < 0.05
 
 
+def test_scales_of_small_weights_have_all_their_digits(tmp_path: Path) -> None:
+    """A layer scale of 1e-6 leaves scales of 1e-9; below 6e-5 float16 loses digits."""
+    text = "model m { input x: float32[4, 32]  output y = (x -> fc: Linear(32)) * 1e-6 }"
+    graph = optimize(random_weights(elaborate_text(text), seed=0))
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(0, 1, (16, 32)).astype("f4"))
+    for precision in ("int8", "int8-weights", "int4"):
+        recipe = Recipe(precision=precision, calibrate=tmp_path / "data.npz")
+        found = narrow(graph, recipe).error
+        assert found and found.largest < (0.2 if precision == "int4" else 0.02)
+
+
 @pytest.mark.parametrize("precision", ["int8", "float16"])
 def test_show_asks_for_the_checkpoint_that_data_run_through(
     precision: str, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -123,6 +123,10 @@ class FloatingPolicy:
     def allowed(self, node: Node) -> bool:
         return matching((node.scope, node.op.name), self.allow) is not None
 
+    def is_about(self, node: Node) -> bool:
+        """Whether the user says in which type a node is computed."""
+        return self.kept(node) is not None or self.allowed(node)
+
 
 def reasons(
     graph: Graph,

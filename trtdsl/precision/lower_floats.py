@@ -25,6 +25,7 @@ from trtdsl.precision.floating import POLICY, FloatingPolicy, Row, reasons
 from trtdsl.precision.known import known
 from trtdsl.precision.labels import require_match
 from trtdsl.precision.magnitudes import out_of_range
+from trtdsl.precision.small_weights import with_larger_weights
 from trtdsl.recipe import Recipe
 from trtdsl.types import DType
 
@@ -68,7 +69,8 @@ class Stayed:
 
 @dataclass(frozen=True)
 class LoweredFloats:
-    """The graph, and the one that it was made of, whose masks the type holds, with what was changed in them.
+    """The graph, and the one that it was made of, whose masks and small weights the type holds, with what was
+    changed in them.
 
     ``stayed`` are the nodes of the latter that stayed float32 for a reason of their own, ``among`` those
     that stayed because they stand between such. ``needed`` are the nodes that must be float32 where TensorRT
@@ -109,9 +111,11 @@ def lower_floats(
     the type cannot hold though it was allowed.
     """
     masks = within_range(graph, dtype)
-    graph = masks.graph
-    found = known(graph, dtype)
+    found = known(masks.graph, dtype)
+    larger = with_larger_weights(masks.graph, dtype, policy.is_about)
+    graph = larger.graph
     why = reasons(graph, dtype, policy, found, observe(graph) if observe else {}, rows)
+    why |= larger.products
     wide = {*why, *_arguments(graph, [node for node in why if not policy.kept(node)], policy)}
     narrow = [node for each in graphs(graph) for node in each.nodes if node not in wide and _is_narrow(node)]
     stay = frozenset[Node]()

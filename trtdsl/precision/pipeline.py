@@ -27,12 +27,14 @@ from trtdsl.precision.calibrate import Observed, calibrate
 from trtdsl.precision.dynamic import quantize_in_blocks
 from trtdsl.precision.equalise import ALPHA, Equalised, equalise
 from trtdsl.precision.error import OutputError, output_error
+from trtdsl.precision.floating import FloatingPolicy
 from trtdsl.precision.formats import Format, format_of
 from trtdsl.precision.placement import PLACEMENTS, Placement, Policy, capability
 from trtdsl.precision.possible import require_possible
 from trtdsl.precision.quantize import Decision, Quantised, quantize
 from trtdsl.precision.ranges import Ranges, digest, ranges_of
 from trtdsl.precision.sensitivity import Sensitivities, sensitivities, within
+from trtdsl.precision.small_weights import with_larger_weights
 from trtdsl.precision.stored import STORED, lacking, stored_ranges
 from trtdsl.precision.weights import RoundedWeights, round_weights, stored_weights
 from trtdsl.recipe import Method, Recipe
@@ -101,6 +103,7 @@ def narrow(
     told = progress or (lambda phase, done, total: None)
     around, policy = around_of(recipe, graph), policy_of(recipe, targets, dialect)
     require_possible(graph, recipe, policy, around, dialect)
+    graph = _with_larger_weights(graph, recipe, policy, around)
     data = data or RecipeData(graph, recipe)
     batches = data.batches(graph)
     observed = _observed(graph, batches, told) if policy.format.needs_ranges else {}
@@ -275,6 +278,15 @@ def policy_of(recipe: Recipe, targets: Sequence[str], dialect: Dialect | None = 
     placement = PLACEMENTS[dialect.name] if dialect else Placement()
     names = [target.lower() for target in targets]
     return Policy(recipe.precision, keep, allow, names, placement, block=recipe.block)
+
+
+def _with_larger_weights(graph: Graph, recipe: Recipe, policy: Policy, around: DType) -> Graph:
+    """The graph with weights whose scales ``around`` holds; codes of another tool stay as they are."""
+    if recipe.is_of_weights and recipe.scales is not None:
+        return graph
+    floats = FloatingPolicy(recipe.keep.get(DType.FLOAT32, ()))
+    levels = 1 if policy.dtype.is_floating else int(policy.dtype.limits[1])
+    return with_larger_weights(graph, around, floats.is_about, levels).graph
 
 
 def _fits(recipe: Recipe) -> bool:
