@@ -352,6 +352,22 @@ def test_a_layer_scale_of_1e_6_leaves_the_product_narrow(type: str, layer: str) 
     assert float((result - wanted).norm() / wanted.norm()) < 1e-3
 
 
+@pytest.mark.parametrize(
+    "layer", ["Linear(16)", "LayerNorm(16)", "MultiheadAttention(2, batch_first = true)"]
+)
+def test_a_small_bias_leaves_its_layer_narrow(layer: str) -> None:
+    """Those of torchvision's ViT are drawn with a deviation of 1e-6."""
+    operands = "(x, x, x)" if layer.startswith("Multihead") else "x"
+    text = f"model m {{ input x: float32[2, 8, 16]  output y = {operands} -> fc: {layer} }}"
+    graph = random_weights(elaborate_text(text), seed=0)
+    small = {
+        w.key: w.data * np.float32(1e-6 if "bias" in w.key else 1)
+        for w in graph.weights
+        if w.data is not None
+    }
+    assert lower_floats(optimize(bound(graph, small)), DType.FLOAT16).stayed == ()
+
+
 def test_weights_are_enlarged_in_loops_and_not_where_more_than_one_layer_reads_them() -> None:
     text = """model m {
       input x: float32[4, 16]

@@ -186,11 +186,17 @@ def _by_numbers(node: Node, dtype: DType, found: Known) -> Iterator[str]:
         what = f"`{value.key}`" if isinstance(value, Weight) else "what it reads"
         if value in found.beyond:
             yield f"{what} reaches {describe(found.beyond[value])}, beyond {dtype}'s {dtype.largest:.6g}"
-        elif value in found.small:
+        elif value in found.small and not _is_added(slot):
             yield f"{what} has numbers below {describe(dtype.smallest_normal)}, of which {dtype} loses digits"
     for name, number in numbers_of(node):
         if number and abs(number) < dtype.smallest_normal and not computed_wide(node):
             yield f"its `{name}` {describe(number)} is below what {dtype} holds with all digits"
+
+
+def _is_added(slot: str) -> bool:
+    """Whether an operand is added to products of others, beside which what it loses of small numbers is
+    nothing."""
+    return "bias" in slot
 
 
 def takes_cut_off(node: Node, slot: str) -> bool:
