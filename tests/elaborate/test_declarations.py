@@ -28,6 +28,12 @@ def test_every_profile_is_complete() -> None:
     }
 
 
+def test_profiles_have_the_order_of_the_text() -> None:
+    """Their number is what a program chooses one by."""
+    text = PROFILES.replace("profile small", "profile coarse { H = 32 }\nprofile small")
+    assert [p.name for p in graph_of(text, declared="").profiles] == ["default", "coarse", "small", "large"]
+
+
 def test_a_symbol_spans_all_profiles() -> None:
     ranges = {s.name: (s.minimum, s.optimum, s.maximum) for s in graph_of(PROFILES, declared="").symbols}
     assert ranges == {"N": (1, 8, 64), "H": (32, 224, 1024)}

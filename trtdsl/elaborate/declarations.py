@@ -49,8 +49,8 @@ class Declarations:
         self.dims: dict[str, Dimension] = {}
         self.sizes: dict[str, tuple[Dim, Span]] = {}
         """what each `dim` stands for, dynamic or fixed, and where it says so"""
-        self.profiles: dict[str, dict[str, Sizes]] = {}
         self._profiles = [s for s in self.model.body if isinstance(s, tree.Profile)]
+        self.profiles: dict[str, dict[str, Sizes]] = {s.name.text: {} for s in self._profiles}
         # An input keeps its name, whatever is placed before it, and a dimension is its own beside all values.
         names = self.expressions.placer.builder.names
         names.taken.update(s.name.text for s in self.model.body if isinstance(s, (tree.Input, tree.Dim)))
@@ -141,9 +141,9 @@ class Declarations:
     def _profile_ranges(self, dim: str, scope: Scope) -> Iterator[tuple[tree.Range | tree.Expr, Sizes]]:
         for profile in self._profiles:
             for name, value in profile.ranges:
-                if name.text == dim and dim not in self.profiles.get(profile.name.text, {}):
+                if name.text == dim and dim not in self.profiles[profile.name.text]:
                     found = self._range(value, scope)
-                    self.profiles.setdefault(profile.name.text, {})[dim] = found
+                    self.profiles[profile.name.text][dim] = found
                     yield value, found
 
     def _profile(self, statement: tree.Profile, scope: Scope) -> None:
@@ -155,7 +155,6 @@ class Declarations:
         if first is not name:
             self._twice(f"profile `{name.text}` is declared twice", name.span, first.span)
             return
-        self.profiles.setdefault(name.text, {})
         seen: dict[str, Span] = {}
         for dim, _ in statement.ranges:
             if dim.text in seen:
