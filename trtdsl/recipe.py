@@ -100,8 +100,8 @@ class Recipe:
         "--calibrate",
         metavar="FILE",
         help="Data that ranges are found and weights are rounded with, and what float16 does not hold: a "
-        ".npz file with an array for each input, samples along the first dimension; of a model with one "
-        "input a .npy file will do.",
+        ".npz file with an array for each input, samples along the first dimension, or the dynamic one that "
+        "all inputs have; of a model with one input a .npy file will do.",
     )
     samples: int | None = choice(None, "--samples", metavar="N", help="Use the first N samples only.")
     method: Method | Rounding | None = choice(

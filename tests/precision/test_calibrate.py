@@ -61,6 +61,39 @@ def test_batches_and_order_change_nothing(graph: Graph, data: np.ndarray[Any, An
     assert not same(calibrate(graph, {"x": data}, samples=47), whole)
 
 
+CACHED = """
+model m() {
+  dim N = 1 .. 8 .. 64
+  dim P = 1 .. 8 .. 64
+  input ids: int64[N, 1] in 0 .. 9
+  input cache: float32[2, N, P, 16]
+  q = ids -> words: Embedding(10, 16) -> query: Linear(16)
+  output y = scaled_dot_product_attention(q, cache[0], cache[1]) -> out: Linear(16)
+}
+"""
+
+
+def test_samples_are_along_the_dimension_that_all_inputs_have() -> None:
+    random = np.random.default_rng(0)
+    cached = random_weights(elaborate_text(CACHED))
+    ids, cache = random.integers(0, 10, (6, 1)), random.normal(0, 1, (2, 6, 4, 16)).astype(np.float32)
+    found = calibrate(cached, {"ids": ids, "cache": cache})
+    parts = [{"ids": ids[i : i + 2], "cache": cache[:, i : i + 2]} for i in (0, 2, 4)]
+    assert found["out"].magnitudes.counts.sum() == 6 * 16
+    assert same(calibrate(cached, parts), found)
+    assert same(calibrate(cached, parts[:2]), calibrate(cached, {"ids": ids, "cache": cache}, samples=4))
+    with pytest.raises(UsageError, match="different numbers of samples: 6 of `ids`, 3 of `cache`"):
+        calibrate(cached, {"ids": ids, "cache": cache[:, :3]})
+
+
+@pytest.mark.parametrize("second", ["float32[S, 4]", "float32[]", "float32[4, N, N]"])
+def test_inputs_without_a_dimension_in_common(second: str) -> None:
+    dims = "dim N = 1 .. 2 .. 3 dim S = 1 .. 2 .. 3"
+    text = f"model m {{ {dims} input x: float32[N, 4] input z: {second} output y = sum(x) + z }}"
+    with pytest.raises(UsageError, match="no dimension in common along which data could have samples"):
+        calibrate(elaborate_text(text), {"x": np.ones((2, 4), np.float32)})
+
+
 def test_what_is_observed(graph: Graph, data: np.ndarray[Any, Any]) -> None:
     found = calibrate(graph, {"x": data})
     assert list(found) == ["conv1", "conv2", "fc", "tied"]

@@ -1,6 +1,7 @@
 """Data for a model, in as few or as many samples at once as one asks for.
 
-In: a graph, and arrays for its inputs with the samples along their first dimension.  Out: batches by the
+In: a graph, and arrays for its inputs with the samples along their first dimension, or along the one dynamic
+dimension that all of them have, such as N of ``ids[N, S]`` and ``cache[2, N, S, 8]``.  Out: batches by the
 inputs' names, the smallest that the model takes, or as large as memory allows::
 
     for batch in Batches(graph, {"x": images}): ...
@@ -26,12 +27,15 @@ from trtdsl.given import require_in_range, sizes_of
 from trtdsl.ir import Graph, walk
 from trtdsl.recipe import Recipe
 from trtdsl.reference import symbol_values
-from trtdsl.types import Symbol, SymbolicDim, bounds, evaluate_shape, symbols
+from trtdsl.types import Dim, Symbol, SymbolicDim, bounds, evaluate_shape, symbols
 
 Array: TypeAlias = npt.NDArray[Any]
 Batch: TypeAlias = dict[str, Array]
 Data: TypeAlias = "Mapping[str, Array] | Sequence[Mapping[str, Array]]"
 """Arrays by the inputs' names, all samples in one or in several parts of any size."""
+
+Axes: TypeAlias = Mapping[str, int]
+"""By an input's name its dimension that has the samples."""
 
 MEMORY = 2**27
 """Bytes that a graph's tensors may take together."""
@@ -75,15 +79,16 @@ class Batches:
 
     def __init__(self, graph: Graph, data: Data, samples: int | None = None) -> None:
         self._data = [data] if isinstance(data, Mapping) else data
-        self.size = _batch_size(graph)
-        found = sum(_length(graph, batch) for batch in self._data)
+        self.axes = _sample_axes(graph)
+        self.size = _batch_size(graph, self.axes)
+        found = sum(_length(graph, batch, self.axes) for batch in self._data)
         count = min(samples or found, found) // self.size
         if count == 0:
             text = f"the data have {found} samples, and the model takes {self.size} at a time"
             raise UsageError(Diagnostic(text))
         self._chosen: Sequence[int] = range(count)
         for batch in self._data:
-            _require_sizes(graph, batch, self.size)
+            _require_sizes(graph, batch, self.axes, self.size)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -94,12 +99,13 @@ class Batches:
             skipped = (chosen - place) * self.size
             group = list(islice(groups, skipped, skipped + self.size))
             place = chosen + 1
-            yield _joined(group)
+            yield _joined(group, self.axes)
 
     def _samples(self) -> Iterator[Batch]:
         for batch in self._data:
-            for index in range(len(next(iter(batch.values())))):
-                yield {name: array[index : index + 1] for name, array in batch.items()}
+            for index in range(_samples_of(batch, self.axes)):
+                one = slice(index, index + 1)
+                yield {name: array[(*_before(self.axes[name]), one)] for name, array in batch.items()}
 
     def spread(self, samples: int) -> Batches:
         """At most so many samples of these, from all over the data."""
@@ -124,11 +130,12 @@ class Batches:
     def _with(self, chosen: Sequence[int]) -> Batches:
         found = Batches.__new__(Batches)
         found._data, found.size, found._chosen = self._data, self.size, chosen
+        found.axes = self.axes
         return found
 
     def together(self, graph: Graph, memory: int = MEMORY) -> Groups:
         """The same with several samples at once, as many as let the graph's tensors stay within a memory."""
-        return Groups(self, _most_together(graph, next(iter(self)), memory))
+        return Groups(self, _most_together(graph, next(iter(self)), self.axes, memory))
 
 
 class Groups:
@@ -145,34 +152,44 @@ class Groups:
         group: list[Batch] = []
         for batch in self._batches:
             if group and (len(group) == self.count or _shapes(group[0]) != _shapes(batch)):
-                yield _joined(group)
+                yield _joined(group, self._batches.axes)
                 group = []
             group.append(batch)
-        yield _joined(group)
+        yield _joined(group, self._batches.axes)
 
 
-def _joined(group: Sequence[Batch]) -> Batch:
-    return {name: np.concatenate([each[name] for each in group]) for name in group[0]}
+def _before(axis: int) -> tuple[slice, ...]:
+    """An index that takes all of the dimensions before one."""
+    return (slice(None),) * axis
+
+
+def _joined(group: Sequence[Batch], axes: Axes) -> Batch:
+    return {name: np.concatenate([each[name] for each in group], axes[name]) for name in group[0]}
+
+
+def _samples_of(batch: Mapping[str, Array], axes: Axes) -> int:
+    name, array = next(iter(batch.items()))
+    return array.shape[axes[name]]
 
 
 def _shapes(batch: Batch) -> list[tuple[int, ...]]:
     return [array.shape for array in batch.values()]
 
 
-def _most_together(graph: Graph, batch: Batch, memory: int) -> int:
+def _most_together(graph: Graph, batch: Batch, axes: Axes, memory: int) -> int:
     """How many of the smallest batches a graph may run at once: one where its outputs are not by sample."""
-    dim = graph.inputs[0].type.shape[0]
+    dim = _sample_dim(graph, axes)
     by_sample = all(output.value.type.shape[:1] == (dim,) for output in graph.outputs)
     if not isinstance(dim, SymbolicDim) or not by_sample:
         return 1
     sizes = symbol_values(graph, batch)
     results = [result.type for node in walk(graph) for result in node.results]
     bits = sum(math.prod(evaluate_shape(type.shape, sizes)) * type.dtype.bits for type in results)
-    length = len(next(iter(batch.values())))
+    length = _samples_of(batch, axes)
     return max(min(memory * 8 // max(bits, 1), bounds(dim)[1] // length), 1)
 
 
-def _length(graph: Graph, batch: Mapping[str, Array]) -> int:
+def _length(graph: Graph, batch: Mapping[str, Array], axes: Axes) -> int:
     """How many samples a batch has; refused where it does not fit the model's inputs."""
     named = {value.name: value for value in graph.inputs}
     if unknown := [name for name in batch if name not in named]:
@@ -187,7 +204,7 @@ def _length(graph: Graph, batch: Mapping[str, Array]) -> int:
             found = f"{array.dtype}{list(array.shape)}"
             text = f"input `{name}` is {type}, but the data are {found}"
             raise UsageError(Diagnostic(text, help=(_inputs(graph),)))
-    lengths = {name: len(array) for name, array in batch.items()}
+    lengths = {name: array.shape[axes[name]] for name, array in batch.items()}
     if len({*lengths.values()}) != 1:
         told = ", ".join(f"{count} of `{name}`" for name, count in lengths.items())
         raise UsageError(Diagnostic(f"the inputs have different numbers of samples: {told}"))
@@ -198,10 +215,13 @@ def _inputs(graph: Graph) -> str:
     return f"the model's inputs: {', '.join(f'{value.name}: {value.type}' for value in graph.inputs)}"
 
 
-def _require_sizes(graph: Graph, batch: Mapping[str, Array], size: int) -> None:
+def _require_sizes(graph: Graph, batch: Mapping[str, Array], axes: Axes, size: int) -> None:
     """Refuse dimensions and values that the model's inputs do not have, of ``size`` samples at a time."""
     named = {value.name: value for value in graph.inputs}
-    shapes = {name: (size, *array.shape[1:]) for name, array in batch.items()}
+    shapes = {
+        name: (*array.shape[: axes[name]], size, *array.shape[axes[name] + 1 :])
+        for name, array in batch.items()
+    }
     dynamic = frozenset[Symbol]().union(*(symbols(dim) for v in graph.inputs for dim in v.type.shape))
     require_in_range(dynamic, sizes_of(named, shapes))
     for name, values in graph.ranges.items():
@@ -209,12 +229,27 @@ def _require_sizes(graph: Graph, batch: Mapping[str, Array], size: int) -> None:
             raise UsageError(Diagnostic(problem))
 
 
-def _batch_size(graph: Graph) -> int:
-    """How many samples the model takes at least; refused where its inputs differ in that."""
-    first = [value.type.shape[0] if value.type.rank else None for value in graph.inputs]
-    if not first or any(dim is None or dim != first[0] for dim in first):
-        raise UsageError(
-            Diagnostic("the inputs have no first dimension in common, along which data could have samples")
-        )
-    (dim, *_) = first
+def _sample_axes(graph: Graph) -> Axes:
+    """The dimension of each input that has the samples: the first, or the dynamic one that all have."""
+    shapes = {value.name: value.type.shape for value in graph.inputs}
+    if len({shape[:1] for shape in shapes.values()} - {()}) == 1 and all(shapes.values()):
+        return dict.fromkeys(shapes, 0)
+    candidates = {dim for shape in shapes.values() for dim in shape if isinstance(dim, SymbolicDim)}
+    common = [dim for dim in candidates if all(shape.count(dim) == 1 for shape in shapes.values())]
+    leading = [dim for dim in common if any(shape[0] == dim for shape in shapes.values())]
+    found = common if len(common) == 1 else leading
+    if len(found) != 1:
+        text = "the inputs have no dimension in common along which data could have samples"
+        raise UsageError(Diagnostic(text, help=(_inputs(graph),)))
+    return {name: shape.index(found[0]) for name, shape in shapes.items()}
+
+
+def _sample_dim(graph: Graph, axes: Axes) -> Dim:
+    first = graph.inputs[0]
+    return first.type.shape[axes[first.name]]
+
+
+def _batch_size(graph: Graph, axes: Axes) -> int:
+    """How many samples the model takes at least."""
+    dim = _sample_dim(graph, axes)
     return max(bounds(dim)[0], 1) if isinstance(dim, SymbolicDim) else int(dim or 1)

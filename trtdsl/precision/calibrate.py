@@ -1,6 +1,6 @@
 """What the numbers are like that a model's layers read: two runs over data, one sample at a time.
 
-In: a graph with its weights' values, and arrays for its inputs with the samples along their first dimension.
+In: a graph with its weights' values, and arrays for its inputs with the samples along one dimension.
 Out: for each layer's input, and for what convolutions may write quantised, the largest magnitude, of the
 whole and of each channel, and a histogram of the magnitudes.
 
