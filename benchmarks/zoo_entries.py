@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,9 +127,11 @@ def load_oracle(oracle: str) -> Any:
     module_name, _, name = oracle.partition(":")
     if not module_name.endswith(".py"):
         return getattr(importlib.import_module(module_name), name)
-    spec = importlib.util.spec_from_file_location(Path(module_name).stem, EXAMPLES / module_name)
+    dotted = module_name.removesuffix(".py").replace("/", ".")
+    spec = importlib.util.spec_from_file_location(dotted, EXAMPLES / module_name)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where transformers looks for the file of what derives from its classes
     spec.loader.exec_module(module)
     return getattr(module, name)
 

@@ -15,6 +15,7 @@ import torch
 
 import trtdsl
 from tests.command import trtdsl as command
+from tests.torch_release import can_import
 from trtdsl.cli.call_arguments import call_arguments
 from trtdsl.diagnostics import RefusedByTensorRT, UsageError
 from trtdsl.elaborate import elaborate_text
@@ -160,7 +161,8 @@ def test_a_precision_in_the_place_of_an_option(
     for name in ("compile", "verify"):
         assert command(name, "pair.trtnet", "pair.pth", given) == 2
         text = capsys.readouterr().err
-        assert (f"No such option '{given}'. Did you mean '--precision {meant}'?" in text) is bool(meant)
+        assert given in text and ("Did you mean '--precision" in text) is bool(meant)
+        assert not meant or f"Did you mean '--precision {meant}'?" in text
     assert command("check", "pair.trtnet", given) == 2
     assert "--precision" not in capsys.readouterr().err
 
@@ -263,6 +265,7 @@ def test_what_is_not_a_literal(text: str) -> None:
         call_arguments([text])
 
 
+@pytest.mark.skipif(not can_import(), reason="importing asks for a newer PyTorch than the package's lowest")
 def test_what_an_import_gives_is_shown_in_a_line() -> None:
     found = import_module(torch.nn.Linear(3, 4), {"x": "float32[N, 3]"})
     assert len(repr(found)) < 120 and repr(found).startswith("<Imported: ")
