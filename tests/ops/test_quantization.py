@@ -111,6 +111,11 @@ def test_quantised_numbers_are_moved(dtype: torch.dtype) -> None:
     x = torch.arange(-6.0, 6.0).reshape(2, 6).to(dtype)
     check_equals_torch(Reshape((3, 4)), x)
     check_equals_torch(Permute((1, 0)), x)
+
+
+def test_quantised_numbers_are_joined() -> None:
+    """In int8: the lowest PyTorch joins no float8."""
+    x = torch.arange(-6.0, 6.0).reshape(2, 6).to(torch.int8)
     check_equals_torch(Cat(1), [x, x])
 
 
