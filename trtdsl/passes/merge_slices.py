@@ -162,8 +162,10 @@ def _of_slice(node: Node, around: Surroundings) -> Outcome:
     op = _as_one(cut.ranges, shape)
     build = around.builder()
     keeps_rank = len(cut.left) == source.type.rank
-    if not keeps_rank and not isinstance(node.op, Select) and not around.is_read_once(before.result):
-        return None  # the reshape would come on top of the one that stays
+    if not keeps_rank and not around.is_read_once(before.result):
+        # The reshape would come on top of the one that stays, or of others: for the key and value of each layer
+        # in one cache TensorRT-RTX has a kernel more a layer then.
+        return None
     if keeps_rank:
         build.place(op, source, scope=node.scope, origins=node.origins, results=node.results)
         return build.nodes
