@@ -90,6 +90,11 @@ def test_a_slice_of_a_position_that_is_read_elsewhere_stays() -> None:
     assert merge_slices(graph) is graph
 
 
+def test_two_positions_of_a_position_read_it() -> None:
+    graph = model(X, "part[:, 3] + part[:, 4]", "part = x[:, 2]")
+    assert merge_slices(graph) is graph
+
+
 def test_a_cat_that_is_read_elsewhere_stays() -> None:
     graph = model(X, "cat([both, z], 1) + sum(both)", "both = cat([x, z], 1)")
     assert "cat" in names(graph)

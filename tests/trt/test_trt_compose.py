@@ -22,6 +22,7 @@ from trtdsl.evaluate import evaluate
 from trtdsl.evaluate.readback import layer_classes
 from trtdsl.ir import Graph
 from trtdsl.reference import random_weights, type_of
+from trtdsl.trt.build import build
 from trtdsl.trt.lower import LoweredNetwork, lower
 
 NAN, INF = float("nan"), float("inf")
@@ -294,6 +295,14 @@ def test_convolutions_without_a_kernel_in_float16(
     require_pytorchs_values(graph, x, 2e-3)
     types = {operand for kind, operand, _ in layers(oldest(graph).network.real) if "CONVOLUTION" in kind}
     assert types == ({"FLOAT"} if is_widened else {"HALF"})
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_transposed_convolutions_build_in_bfloat16(rank: int) -> None:
+    """TensorRT-RTX has no such layer in bfloat16: it is float32 within."""
+    x = torch.randn((1, 4, *[6] * rank), generator=torch.Generator().manual_seed(0)).bfloat16()
+    graph = random_weights(model(f"x -> conv: ConvTranspose{rank}d(4, 2)", x), seed=0)
+    assert build(lower(graph))
 
 
 LOOPS = {"ITERATOR", "LOOP_OUTPUT", "RECURRENCE", "TRIP_LIMIT"}

@@ -163,8 +163,8 @@ def _of_slice(node: Node, around: Surroundings) -> Outcome:
     build = around.builder()
     keeps_rank = len(cut.left) == source.type.rank
     if not keeps_rank and not around.is_read_once(before.result):
-        # The reshape would come on top of the one that stays, or of others: for the key and value of each layer
-        # in one cache TensorRT-RTX has a kernel more a layer then.
+        # The reshape would come on top of the one that stays. Where keys and values of a layer are selected
+        # from its part of a cache, TensorRT-RTX had a kernel more for each layer.
         return None
     if keeps_rank:
         build.place(op, source, scope=node.scope, origins=node.origins, results=node.results)

@@ -84,8 +84,12 @@ class Facts:
 
     def convolves(self, layer: str, dtype: DType, window: Window, groups: int) -> bool:
         """Whether there is such a convolution: 8.5.3 has none in float16 of groups in three dimensions, nor
-        a transposed one of groups with dilation ("could not find any implementation")."""
-        spread = layer == "deconvolution_nd" and max(window.dilation) > 1
+        a transposed one of groups with dilation ("could not find any implementation"). TensorRT-RTX 1.7.1 has
+        no transposed one in bfloat16 ("could not infer output types for operation: deconv")."""
+        transposed = layer == "deconvolution_nd"
+        if transposed and dtype is DType.BFLOAT16:
+            return False
+        spread = transposed and max(window.dilation) > 1
         lacking = groups > 1 and (len(window.kernel) > 2 or spread)
         return not (self.narrow and dtype is DType.FLOAT16 and lacking)
 
