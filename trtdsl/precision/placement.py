@@ -153,7 +153,7 @@ def _lacking(layer: QuantisableLayer, policy: Policy) -> str | None:
     if form.without_kernels and outputs == 1:
         return f"it has one output: TensorRT does not build a product of {form.name} with it"
     if form.blocks and form.block(inputs, policy.block) is None:
-        return f"{inputs} inputs do not make blocks of {form.blocks[-1]}"
+        return f"{inputs} inputs do not make blocks of {form.blocks[-1]}, two at least"
     if form.reads == "blocks" and not 2 <= layer.input.type.rank <= 3:
         return f"its input has rank {layer.input.type.rank}: TensorRT finds scales of blocks for 2 and 3"
     return None
