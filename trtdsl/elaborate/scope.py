@@ -157,9 +157,10 @@ def placed_note(expr: tree.Path | tree.Call | tree.Labelled, scope: Scope, done:
 
 
 @lru_cache(maxsize=1024)
-def names_in(expr: tree.Path | tree.Call | tree.Labelled) -> tuple[str, ...]:
-    """The names that a piece of the tree reads, in order, each once."""
-    return tuple(dict.fromkeys(_names_in(expr)))
+def names_in(part: tree.Node | tuple[object, ...]) -> tuple[str, ...]:
+    """The names that a piece of the tree reads, in order, each once; those that a comprehension in it binds
+    are among them."""
+    return tuple(dict.fromkeys(_names_in(part)))
 
 
 def _names_in(item: object) -> Iterator[str]:
@@ -167,6 +168,8 @@ def _names_in(item: object) -> Iterator[str]:
         return
     if isinstance(item, tree.Path):
         yield item.parts[0].text
+    elif isinstance(item, tree.Output) and item.value is None:
+        yield from (name.text for name in item.names)
     elif isinstance(item, tuple):
         for part in item:
             yield from _names_in(part)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from trtdsl.diagnostics import Diagnostic, Span
 from trtdsl.elaborate.loops import names_of
+from trtdsl.elaborate.scope import names_in
 from trtdsl.ops.text import in_a_row
 from trtdsl.syntax import tree
 
@@ -23,7 +24,7 @@ def unread_in(item: tree.Model | tree.Block | tree.Def, told: Collection[Span] =
     """A warning for each assignment that nothing reads, in order; none where something else was ``told``."""
     unread: list[tree.Assign] = []
     _before_all(item.body, set(), unread)
-    anywhere = _read_in(item.body)
+    anywhere = {*names_in(item.body)}
     for statement in reversed(unread):
         if any(_is_within(place, statement.span) for place in told):
             continue
@@ -62,42 +63,20 @@ def _before(statement: tree.Statement, behind: set[str], unread: list[tree.Assig
             if names and names.isdisjoint(behind):
                 unread.append(statement)
             bound = {name.text for name in names_of(statement.targets)}
-            return behind - bound | _read_in(statement.value)
+            return (behind - bound).union(names_in(statement.value))
         case tree.If():
             bodies = [_before_all(body, behind, unread) for body in (statement.otherwise, statement.body)]
-            return set.union(*bodies) | _read_in(statement.condition)
+            return set.union(*bodies, names_in(statement.condition))
         case tree.For():
             # What an iteration leaves behind, the next may read.
-            inside = _before_all(statement.body, behind | _read_in(statement.body), unread)
-            return behind | inside | _read_in(statement.iterable)
+            inside = _before_all(statement.body, behind.union(names_in(statement.body)), unread)
+            return behind.union(inside, names_in(statement.iterable))
         case tree.Scan():
             carried = {name.text for name, _ in statement.carried}
-            inside = _before_all(statement.body, behind | carried | _read_in(statement.body), unread)
+            inside = _before_all(statement.body, behind.union(carried, names_in(statement.body)), unread)
             given = (statement.sequences, statement.options, tuple(value for _, value in statement.carried))
-            return behind | inside | _read_in(given)
+            return behind.union(inside, names_in(given))
         case tree.Return():
-            return _read_in(statement)
+            return {*names_in(statement)}
         case _:
-            return behind | _read_in(statement)
-
-
-def _read_in(part: object) -> set[str]:
-    """The names that a part of the tree reads; those that a comprehension in it binds are among them."""
-    found: set[str] = set()
-    waiting = [part]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, tree.Path):
-            found.add(item.parts[0].text)
-        elif isinstance(item, tree.Output) and item.value is None:
-            found |= {name.text for name in item.names}
-        elif isinstance(item, tuple):
-            waiting += item
-        elif isinstance(item, tree.Node) and not _is_plain(item):
-            waiting += [getattr(item, field) for field in item.__struct_fields__]
-    return found
-
-
-def _is_plain(item: tree.Node) -> bool:
-    """Whether it is a label in which nothing is read."""
-    return isinstance(item, tree.Label) and isinstance(item.path, tree.Path)
+            return behind.union(names_in(statement))
