@@ -51,6 +51,7 @@ class Declarations:
         """what each `dim` stands for, dynamic or fixed, and where it says so"""
         self._profiles = [s for s in self.model.body if isinstance(s, tree.Profile)]
         self.profiles: dict[str, dict[str, Sizes]] = {s.name.text: {} for s in self._profiles}
+        self.expressions.placer.profiles = self._by_profile
         # An input keeps its name, whatever is placed before it, and a dimension is its own beside all values.
         names = self.expressions.placer.builder.names
         names.taken.update(s.name.text for s in self.model.body if isinstance(s, (tree.Input, tree.Dim)))
@@ -97,7 +98,6 @@ class Declarations:
         low, high = min(r[0] for r in ranges), max(r[2] for r in ranges)
         low, best, high = (size // step * step for size in (low, own[1], high))
         self.dims[name.text] = Dimension(Symbol(name.text, low, best, high, step), own, name.span)
-        self.expressions.placer.profiles = self._by_profile()
         return symbol(name.text, low, best, high, step)
 
     def _step(self, statement: tree.Dim, scope: Scope) -> int:

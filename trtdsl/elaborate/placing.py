@@ -6,7 +6,7 @@ refusal into a diagnostic at the place in the text.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -70,8 +70,8 @@ class Placer:
         """what the model's inputs may hold, where they say so"""
         self._sources: dict[Value, tuple[Value, ...]] = {}
         """of which of these inputs a tensor has elements"""
-        self.profiles: Mapping[str, Mapping[str, tuple[int, int, int]]] = {}
-        """the ranges of dimensions in each profile"""
+        self.profiles: Callable[[], Mapping[str, Mapping[str, tuple[int, int, int]]]] = dict
+        """tells the ranges of dimensions in each profile"""
 
     @contextmanager
     def body(self) -> Generator[Builder, None, None]:
@@ -152,7 +152,7 @@ class Placer:
         greatest = op.greatest() if op else None
         if greatest is None or not isinstance(size, int):
             return
-        lasts = {name: bounds(within(greatest, ranges))[1] for name, ranges in self.profiles.items()}
+        lasts = {name: bounds(within(greatest, ranges))[1] for name, ranges in self.profiles().items()}
         far = [name for name, last in lasts.items() if last >= size]
         if far:
             where = "" if len(far) == len(lasts) else f"by the ranges of profile {in_a_row(far)} "
