@@ -441,14 +441,13 @@ class Network(ABC):
         """``shape`` elements from ``start`` (may be negative with a padding ``mode``)."""
         stride = tuple(stride or (1,) * x.rank)
         inputs = {4: fill} if fill is not None else {}
-        dynamic = {1: start, 2: shape}
-        dynamic = {i: dims for i, dims in dynamic.items() if any(isinstance(d, SymbolicDim) for d in dims)}
-        fixed = {1: tuple(start), 2: tuple(shape)} | dict.fromkeys(dynamic, (0,) * x.rank)
+        given = {1: start, 2: shape}
+        dynamic = {i: dims for i, dims in given.items() if any(isinstance(d, SymbolicDim) for d in dims)}
+        fixed = [(0,) * x.rank if i in dynamic else tuple(dims) for i, dims in given.items()]
         return self.add(
             "slice",
             x,
-            fixed[1],
-            fixed[2],
+            *fixed,
             stride,
             result=x.type.with_shape(tuple(shape)),
             inputs=inputs | {i: self.shape_tensor(dims) for i, dims in dynamic.items()},

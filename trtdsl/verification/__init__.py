@@ -35,6 +35,7 @@ from trtdsl.verification.inputs import Array, choose_inputs, input_advice, load_
 from trtdsl.verification.loading import load_module
 from trtdsl.verification.lowered import compare_lowered
 from trtdsl.verification.oracle import (
+    ArraysReference,
     OnnxReference,
     Reference,
     TorchReference,
@@ -144,19 +145,15 @@ def verify(
     graph, notes, binding = _model(graph, model, defines or {}, weights_map)
     runner = None if engine is None else engine_of(engine, graph)
     stored = None if outputs is None else load_reference_arrays(outputs)
-    given = stored_inputs(graph, stored, inputs or {}) if stored else inputs or {}
-    chosen = choose_inputs(graph, given, at, seed)
+    chosen, made_up = _inputs(graph, stored, inputs or {}, options)
     # A GPU is asked for before anything that takes long.
     runner = None if runner is None else loaded(runner, chosen, plugins)
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state, found = _state(weights, section, weights_prefix)
     reference = stored or (None if onnx is None else OnnxReference(Path(onnx)))
-    made_up = frozenset({*chosen} - {*given})
     with _advising(graph, made_up):
         with binding:
-            sides = _sides(
-                graph, reference, against, arguments or {}, state, options, runner is not None, chosen
-            )
+            sides = _sides(graph, reference, against, arguments, state, options, runner is not None, chosen)
         return _compare(sides, chosen, made_up, runner, options, [*notes, *found], recipe)
 
 
@@ -231,11 +228,20 @@ def _compare(
     return compare_engine(engine, graph, sides.reference, setting, limit, notes)
 
 
+def _inputs(
+    graph: Graph, stored: ArraysReference | None, given: Mapping[str, Array], options: VerifyOptions
+) -> tuple[dict[str, Array], frozenset[str]]:
+    """An array for each input, of those given or stored where there are some, and which were made up."""
+    found = stored_inputs(graph, stored, given) if stored else given
+    chosen = choose_inputs(graph, found, options.at, options.seed)
+    return chosen, frozenset({*chosen} - {*found})
+
+
 def _sides(
     graph: Graph,
     reference: Reference | None,
     against: str | nn.Module | Callable[..., nn.Module] | None,
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None,
     state: Weights | None,
     options: VerifyOptions,
     by_engine: bool,
@@ -243,7 +249,7 @@ def _sides(
 ) -> _Sides:
     """The module, or else the reference if there is one, and the graph with the weights for it."""
     if against is not None:
-        return _sides_of_module(graph, against, arguments, state, options, by_engine, inputs)
+        return _sides_of_module(graph, against, arguments or {}, state, options, by_engine, inputs)
     if state is None:
         return _Sides(reference, graph, ())
     bound = bind(graph, state, options.weights_dtype, owner="the checkpoint")
