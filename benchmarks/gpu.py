@@ -16,8 +16,11 @@ int8 (`gpu_variants.py`), each with a line of its own.
 Times are medians between two CUDA events around one run, inputs and outputs on the GPU.  The results so far
 are written after every step (`gpu.json`, `gpu.md`), and a further run on the same device goes on from there;
 a failure is a line of the table, and tried again.  `--each SECONDS` gives each row a process of its own, so
-that a build that crashes or does not end costs no other.  `--errors-only` times nothing, so several processes
-may share a GPU; `--dry-run` builds everything and runs nothing, for a machine without a GPU.
+that a build that crashes or does not end costs no other.
+
+Builds take minutes, and a GPU that builds is not quiet enough to time anything on.  So `--dry-run` builds
+everything and runs nothing, in several processes at once or on a machine without a GPU, and a further run
+with `--built` measures the engines that are there.  `--errors-only` times nothing, and may share a GPU too.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import hashlib
 import json
 import multiprocessing
 import platform
@@ -52,7 +56,7 @@ from trtdsl.recipe import Recipe
 from trtdsl.runtime import cuda
 from trtdsl.runtime.engine import Engine, GraphContext, read_engine
 from trtdsl.trt.dialect import Dialect, load_runtime
-from trtdsl.trt.manifest import Binding, Manifest, load_manifest
+from trtdsl.trt.manifest import Binding, Manifest, load_manifest, manifest_path
 from trtdsl.verification.engine import EngineLike
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
@@ -60,6 +64,8 @@ DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "BOOL": "bool
 ROUNDS = 3
 RUNS = 50
 PROFILED = 20
+OF_BUILDS = ("build_s", "layers", "onnx_build_s", "onnx_failure")
+"""What a row knows from the builds."""
 
 
 class OnnxError(RuntimeError):
@@ -75,7 +81,7 @@ class Bench:
         self.dialect: Dialect = load_runtime(options.runtime)
         self.rows: list[Row] = []
         self.inspected: dict[str, Any] = {}
-        self._onnx: tuple[str, str, tuple[Any, Manifest]] | None = None
+        self._onnx: Path | None = None
         self._cache = options.cache.read_bytes() if options.cache and options.cache.exists() else b""
         self._config: Any = None
 
@@ -104,16 +110,16 @@ class Bench:
         if self.options.cache:
             self.options.cache.write_bytes(self._cache)
 
-    def compile(self, entry: Entry, precision: str, variant: Variant, row: Row) -> Path:
+    def compile(self, entry: Entry, variant: Variant, row: Row) -> Path:
         folder = self.options.refdir / entry.name
-        engine = folder / f"{precision}.engine"
+        engine = self.engine_of(row)
         checked = check_file(
             entry.path,
             folder / "state.safetensors",
             CheckOptions(model=entry.model, defines=entry.defines),
         )
         begin = time.monotonic()
-        recipe = recipe_of(precision, folder, variant)
+        recipe = recipe_of(row.precision, folder, variant)
         options = CompileOptions(runtime=self.dialect.name, recipe=recipe, tf32=False)
         with variant.in_use():
             compile_graph(timed(checked.graph, entry), engine, options, tune=self.tune)
@@ -122,13 +128,28 @@ class Bench:
         self.keep_timings()
         return engine
 
-    def onnx_engine(self, entry: Entry, precision: str, ours: Manifest, row: Row) -> tuple[Any, Manifest]:
-        """The engine of the ONNX route, and what its manifest would be; one for all variants."""
-        if self._onnx is None or self._onnx[:2] != (entry.name, precision):
-            self._onnx = (entry.name, precision, self.build_onnx(entry, precision, ours, row))
-        return self._onnx[2]
+    def engine_of(self, row: Row) -> Path:
+        """Where the engine of a row lies."""
+        name = "-".join(filter(None, (row.precision, row.variant)))
+        return self.options.refdir / row.model / f"{name}.engine"
 
-    def build_onnx(self, entry: Entry, precision: str, ours: Manifest, row: Row) -> tuple[Any, Manifest]:
+    def onnx_path(self, row: Row) -> Path:
+        return self.options.refdir / row.model / f"{row.precision}.onnx.engine"
+
+    def is_compared(self, entry: Entry) -> bool:
+        """Whether the ONNX route is measured too."""
+        return entry.name in self.options.onnx and not self.options.errors_only
+
+    def onnx_engine(self, entry: Entry, ours: Manifest, row: Row) -> None:
+        """The engine of the ONNX route; one for all variants."""
+        path = self.onnx_path(row)
+        if self._onnx != path:
+            data, manifest = self.build_onnx(entry, row.precision, ours, row)
+            manifest_path(path).write_text(manifest.to_json())
+            path.write_bytes(data)
+            self._onnx = path
+
+    def build_onnx(self, entry: Entry, precision: str, ours: Manifest, row: Row) -> tuple[bytes, Manifest]:
         """The engine that TensorRT's own parser leads to, and what its manifest would be."""
         trt = self.dialect.trt
         begin = time.monotonic()
@@ -169,7 +190,9 @@ class Bench:
             Binding(each.name, DTYPES[each.dtype.name], tuple(str(size) for size in each.shape))
             for each in found
         )
-        return memoryview(data), dataclasses.replace(ours, outputs=outputs, layers=())
+        data = bytes(data)
+        sums = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        return data, dataclasses.replace(ours, outputs=outputs, layers=(), **sums)
 
     # Running
 
@@ -218,7 +241,7 @@ class Bench:
     def verify(self, entry: Entry, engine: EngineLike | Path, row: Row) -> None:
         """What ``trtdsl verify --engine`` says of the engine, without PyTorch."""
         folder = self.options.refdir / entry.name
-        names = [output.name for output in load_manifest(folder / f"{row.precision}.engine").outputs]
+        names = [output.name for output in load_manifest(self.engine_of(row)).outputs]
         inputs, expected = self.data(entry, best_batch(entry))
         np.savez(folder / "expected.npz", **inputs, **dict(zip(names, expected, strict=True)))
         found = trtdsl.verify(
@@ -254,7 +277,7 @@ class Bench:
     def work(self, entry: Entry, precision: str, variant: Variant) -> Row:
         row = Row(entry.name, precision, variant.name)
         try:
-            self._work(entry, precision, variant, row)
+            self._work(entry, variant, row)
         except DiagnosticError as error:
             row.failure = str(error)
         except Exception:
@@ -262,38 +285,43 @@ class Bench:
             row.failure = traceback.format_exc()
         return row
 
-    def _work(self, entry: Entry, precision: str, variant: Variant, row: Row) -> None:
-        path = self.compile(entry, precision, variant, row)
-        both = entry.name in self.options.onnx and not self.options.errors_only
-        if both and self.options.onnx_first:
-            self._cache = b""
-            built = self.onnx_engine(entry, precision, load_manifest(path), row)
-            path = self.compile(entry, precision, variant, row)
-            data, manifest = read_engine(path)
+    def _work(self, entry: Entry, variant: Variant, row: Row) -> None:
+        noted = self.engine_of(row).with_suffix(".row.json")
+        if self.options.built:
+            vars(row).update(json.loads(noted.read_text()))
         else:
-            data, manifest = read_engine(path)
-            built = None
-            if both:
-                try:
-                    built = self.onnx_engine(entry, precision, manifest, row)
-                except OnnxError as error:
-                    row.onnx_failure = str(error)
+            self.build(entry, variant, row)
+            noted.write_text(json.dumps({key: getattr(row, key) for key in OF_BUILDS}))
         if self.options.dry_run:
             return
+        path = self.engine_of(row)
+        others = [self.onnx_path(row)] if self.is_compared(entry) and not row.onnx_failure else []
         if entry.name in self.options.inspect:
-            inputs = as_bound(manifest, self.data(entry, best_batch(entry))[0])
-            for kind, each in {"trtdsl": (data, manifest), "onnx": built}.items():
-                if each:
-                    # Before TensorRT 10 a profile has one context: this engine goes before the others run.
-                    alone = Engine(*each, self.dialect)
-                    self.inspect(f"{label(row)} {kind}", alone)
-                    self.layer_times(f"{label(row)} {kind}", alone, inputs)
-                    del alone
-        engine = Engine(data, manifest, self.dialect)
-        onnx = Engine(*built, self.dialect) if built else None
-        self.measure(entry, engine, onnx, row)
-        if precision != "int8":  # whose manifest says how far off it is only where it was compiled with data
+            for kind, each in zip(("trtdsl", "onnx"), (path, *others), strict=False):
+                # Before TensorRT 10 a profile has one context: this engine goes before the others run.
+                alone = Engine(*read_engine(each), self.dialect)
+                inputs = as_bound(alone.manifest, self.data(entry, best_batch(entry))[0])
+                self.inspect(f"{label(row)} {kind}", alone)
+                self.layer_times(f"{label(row)} {kind}", alone, inputs)
+                del alone
+        engine, *onnx = (Engine(*read_engine(each), self.dialect) for each in (path, *others))
+        self.measure(entry, engine, onnx[0] if onnx else None, row)
+        if row.precision != "int8":  # whose manifest has an error only where it was compiled with data
             self.verify(entry, path, row)
+
+    def build(self, entry: Entry, variant: Variant, row: Row) -> None:
+        """Our engine and, where it can be had, the one of the ONNX route."""
+        path = self.compile(entry, variant, row)
+        if not self.is_compared(entry):
+            return
+        if self.options.onnx_first:
+            self._cache = b""
+        try:
+            self.onnx_engine(entry, load_manifest(path), row)
+        except OnnxError as error:
+            row.onnx_failure = str(error)
+        if self.options.onnx_first:
+            self.compile(entry, variant, row)
 
 
 def work_apart(bench: Bench, name: str, precision: str, variant: Variant) -> Row:
@@ -449,6 +477,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
+    parser.add_argument("--built", action="store_true", help="measure the engines that a run before built")
     options = parser.parse_args()
     options.zoo = read_zoo(options.zoo)
     options.models = list(options.zoo) if options.models == "all" else options.models.split(",")

@@ -9,7 +9,9 @@ models and operators end it. PyTorch and TensorRT may be in two environments, wh
 
     --torch "env PYTHONPATH=. python3" --tensorrt "bash -c '. /opt/env.sh; exec python3.10 \"$@\"' --"
 
-The steps use few threads, for kernels are timed beside them. Without a GPU it says that nothing was measured.
+The steps use few threads, for kernels are timed beside them. Many models are
+best shared among several folders, built at once with `--dry-run --only reference,models`, and then timed with
+`--built`, one folder after the other on a quiet GPU. Without a GPU it says that nothing was measured.
 """
 
 from __future__ import annotations
@@ -60,11 +62,13 @@ def steps(folder: Path, models: Sequence[str], options: argparse.Namespace) -> I
     precisions = options.precisions
     zoo_of = ("--zoo", str(options.zoo.resolve()))
     only = ("--errors-only",) if options.errors_only else ()
-    yield Step("reference", "torch", ("gpu_reference.py", data, *zoo_of, "--models", names, *only))
+    untimed = ("--untimed",) if options.dry_run else ()
+    yield Step("reference", "torch", ("gpu_reference.py", data, *zoo_of, "--models", names, *only, *untimed))
     if "int8" in precisions.split(","):
         yield Step("ranges", "torch", ("gpu_ranges.py", data, *zoo_of, "--models", names))
     asked = ("--models", names, "--precisions", precisions, "--cache", str(folder / "timings"), *only)
-    asked += ("--each", str(options.each))
+    asked += ("--each", str(options.each), *(["--dry-run"] if options.dry_run else []))
+    asked += ("--built",) if options.built else ()
     yield Step("models", "tensorrt", ("gpu.py", data, results, *zoo_of, *asked), budgeted=True)
     yield Step("engines", "tensorrt", ("gpu_engine.py", str(folder / "engines")), once=True)
     cases, operators = str(folder / "cases.npz"), str(folder / "operators")
@@ -116,6 +120,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", default="all", help="names of the zoo")
     parser.add_argument("--precisions", default="float32,float16")
     parser.add_argument("--errors-only", action="store_true", help="no times, so several may share a GPU")
+    parser.add_argument("--dry-run", action="store_true", help="build the models, and time nothing")
+    parser.add_argument("--built", action="store_true", help="measure what a call with --dry-run built")
     parser.add_argument("--each", type=float, default=600, help="seconds after which a build is given up")
     parser.add_argument("--only", default="", help="steps, by commas: models,operators")
     parser.add_argument("--budget", type=float, default=3600, help="seconds for all")

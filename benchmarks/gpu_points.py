@@ -1,15 +1,18 @@
 """The sizes at which a model is run and timed on a GPU, and its inputs at those sizes.
 
-Only numpy is needed: `gpu_reference.py` asks where trtdsl is not, `gpu.py` where PyTorch is not.
+It reads the texts with trtdsl, and needs neither PyTorch nor TensorRT: `gpu_reference.py` asks where the one
+is, `gpu.py` where the other is.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from zoo_entries import BATCH, Entry
+
+from trtdsl.elaborate import elaborate_file
+from trtdsl.ir import Graph
 
 BATCHES = (1, 8, 32)
 LARGE = 8
@@ -20,7 +23,7 @@ def batches(entry: Entry) -> tuple[int, ...]:
     """Those of 1, 8 and 32 that the text takes, or its least and largest; 1 where no input has a batch."""
     if not any(BATCH in each.shape for each in entry.inputs.values()):
         return (1,)
-    least, best, largest = _stated(entry).get(BATCH, (1, 8, 32))
+    least, best, largest = _sizes(_graph(entry)).get(BATCH, (1, 8, 32))
     most = min(largest, LARGE if best == 1 else BATCHES[-1])
     found = tuple(batch for batch in BATCHES if least <= batch <= most)
     return found if len(found) > 1 else tuple(sorted({least, most}))
@@ -28,27 +31,30 @@ def batches(entry: Entry) -> tuple[int, ...]:
 
 def best_batch(entry: Entry) -> int:
     """The one that the text is tuned for, or the largest below it that is run."""
-    best = _stated(entry).get(BATCH, (1, 8, 32))[1]
+    best = _sizes(_graph(entry)).get(BATCH, (1, 8, 32))[1]
     return max(batch for batch in batches(entry) if batch <= max(best, 1))
 
 
 def tuned(entry: Entry) -> dict[str, int]:
-    """The size of each dim but the batch: what the text is tuned for, where it states that by a number.
+    """The size of each dim but the batch: what the text's first profile is tuned for.
 
-    Of one that is tuned for 0, a past before there is one, and of one that is stated otherwise, the last
-    size at which the entry compares, or an eighth of the largest.
+    Of one that is tuned for 0, a past before there is one, the last size at which the entry compares, or an
+    eighth of the largest.
     """
-    found = {dim: sizes[-1] for dim, sizes in entry.sizes.items()}
-    for dim, (_, best, largest) in _stated(entry).items():
-        if best or dim not in found:
-            found[dim] = best or largest // 8
+    found = {
+        dim: best or entry.sizes.get(dim, (largest // 8,))[-1]
+        for dim, (_, best, largest) in _sizes(_graph(entry)).items()
+    }
     return {dim: size for dim, size in found.items() if dim != BATCH}
 
 
 def drawn(entry: Entry, batch: int, seed: int) -> dict[str, Any]:
-    """Random arrays for all inputs of an entry."""
-    sizes = {**tuned(entry), BATCH: batch}
-    return {name: each.draw(sizes, seed * 1000 + i) for i, (name, each) in enumerate(entry.inputs.items())}
+    """Random arrays for all inputs of an entry, within the numbers that the text takes."""
+    sizes, ranges = {**tuned(entry), BATCH: batch}, _graph(entry).ranges
+    return {
+        name: each.draw(sizes, seed * 1000 + i, ranges.get(name))
+        for i, (name, each) in enumerate(entry.inputs.items())
+    }
 
 
 def batch_axes(entry: Entry) -> Mapping[str, int]:
@@ -56,7 +62,10 @@ def batch_axes(entry: Entry) -> Mapping[str, int]:
     return {name: each.shape.index(BATCH) for name, each in entry.inputs.items() if BATCH in each.shape}
 
 
-def _stated(entry: Entry) -> dict[str, tuple[int, int, int]]:
-    text = entry.path.read_text(encoding="utf-8")
-    found = re.findall(r"^ *dim (\w+) = (\d+) \.\. (\d+) \.\. (\d+)", text, re.MULTILINE)
-    return {dim: (int(least), int(best), int(largest)) for dim, least, best, largest in found}
+def _graph(entry: Entry) -> Graph:
+    return elaborate_file(entry.path, model=entry.model, defines=entry.defines)
+
+
+def _sizes(graph: Graph) -> Mapping[str, tuple[int, int, int]]:
+    """The least, best and largest of each dim in the first profile."""
+    return graph.profiles[0].ranges if graph.profiles else {}

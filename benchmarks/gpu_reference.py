@@ -8,8 +8,8 @@ The batches are 1, 8 and 32 where the text takes them, all other sizes those tha
 
     python3 benchmarks/gpu_reference.py OUTDIR --models resnet50,cnn
 
-needs torch with CUDA, torchvision, safetensors and onnx, and nothing of trtdsl.  A model whose folder is
-complete is left as it is.
+needs torch with CUDA, torchvision, safetensors and onnx, and trtdsl's parser, but no TensorRT.  What a
+model's folder has is left as it is.
 """
 
 from __future__ import annotations
@@ -91,12 +91,11 @@ def in_float64() -> Generator[None]:
         torch.set_default_dtype(torch.float32)
 
 
-def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> list[torch.Tensor]:
-    """Weights, inputs, and outputs in float64 at each batch; those of the largest batch are returned too."""
+def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> None:
+    """Weights, inputs, and outputs in float64 at each batch."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
     save_file(state, folder / "state.safetensors")
     exact = copy.deepcopy(module).double()
-    outputs: list[torch.Tensor] = []
     for batch in batches(entry):
         inputs = inputs_of(entry, batch, device)
         with torch.inference_mode(), in_float64():
@@ -104,7 +103,6 @@ def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> li
         arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(entry.inputs, inputs, strict=True)}
         arrays |= {f"output.{i}": y.cpu().numpy() for i, y in enumerate(outputs)}
         np.savez(folder / f"data.{batch}.npz", **arrays)
-    return outputs
 
 
 def write_calibration(folder: Path, entry: Entry) -> None:
@@ -148,6 +146,13 @@ def write_onnx(folder: Path, entry: Entry, module: nn.Module, device: str) -> No
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+def write_times(folder: Path, entry: Entry, module: nn.Module) -> None:
+    with np.load(folder / f"data.{batches(entry)[-1]}.npz") as stored:
+        count = len(stored.files) - len(entry.inputs)
+        expected = [torch.from_numpy(stored[f"output.{i}"]).cuda() for i in range(count)]
+    (folder / "torch.json").write_text(json.dumps(time_torch(entry, module, expected)))
 
 
 def time_torch(entry: Entry, module: nn.Module, expected: list[torch.Tensor]) -> dict[str, Any]:
@@ -215,23 +220,26 @@ def median_ms(run: Any, rounds: int = 60) -> float:
     return statistics.median(found)
 
 
-def make(entry: Entry, folder: Path, device: str, errors_only: bool) -> None:
-    """Everything about one model; ``done`` is written last.
+def make(entry: Entry, folder: Path, *, onnx: bool, times: bool, device: str) -> None:
+    """What is missing of one model; ``done`` is there once the rest can be compared with.
 
     PyTorch's exporter or float16 may fail at what the engine can do: that is noted, and is not an end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     module = make_module(entry, device)
-    expected = write_data(folder, entry, module, device)
-    write_calibration(folder, entry)
-    if not errors_only:
-        tried(folder / "model.onnx.failed", lambda: write_onnx(folder, entry, module, device))
-    if device == "cuda" and not errors_only:
-        tried(
-            folder / "torch.json.failed",
-            lambda: (folder / "torch.json").write_text(json.dumps(time_torch(entry, module, expected))),
-        )
-    (folder / "done").touch()
+    if not (folder / "done").exists():
+        write_data(folder, entry, module, device)
+        write_calibration(folder, entry)
+        if onnx:
+            tried(folder / "model.onnx.failed", lambda: write_onnx(folder, entry, module, device))
+        (folder / "done").touch()
+    if times:
+        tried(folder / "torch.json.failed", lambda: write_times(folder, entry, module))
+
+
+def is_made(folder: Path, times: bool) -> bool:
+    wanted = ("torch.json", "torch.json.failed")
+    return (folder / "done").exists() and (not times or any((folder / each).exists() for each in wanted))
 
 
 def tried(note: Path, work: Callable[[], object]) -> None:
@@ -249,23 +257,27 @@ def main() -> None:
     parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--errors-only", action="store_true", help="no ONNX file and no times")
+    parser.add_argument(
+        "--untimed", action="store_true", help="no times; a further run without this adds them"
+    )
     options = parser.parse_args()
     zoo = read_zoo(options.zoo)
     names = list(zoo) if options.models == "all" else options.models.split(",")
     torch.backends.cudnn.benchmark = True
     torch.set_default_device(options.device)  # for what a forward makes
     options.outdir.mkdir(parents=True, exist_ok=True)
+    times = options.device == "cuda" and not options.errors_only and not options.untimed
     about = {"torch": torch.__version__, "python": sys.version.split()[0]}
     if options.device == "cuda":
         about |= {"device": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
     (options.outdir / "about.json").write_text(json.dumps(about))
     for name in names:
         folder = options.outdir / name
-        if (folder / "done").exists():
+        if is_made(folder, times):
             continue
         start = time.monotonic()
         try:
-            make(zoo[name], folder, options.device, options.errors_only)
+            make(zoo[name], folder, onnx=not options.errors_only, times=times, device=options.device)
         except Exception:
             # One model that fails must not cost the others their turn on a machine that is lent.
             (folder / "failed").write_text(traceback.format_exc())

@@ -54,6 +54,9 @@ def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
     assert not rows["cnn", "float32"]["failure"] and rows["cnn", "float16"]["layers"] > 10
     assert rows["lenet", "float32"]["failure"].startswith("no reference")
     assert "## lenet float16 failed" in (tmp_path / "out" / "gpu.md").read_text()
+    run(load("gpu", monkeypatch), monkeypatch, tmp_path, tmp_path / "out", *options, "--built")
+    again = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert again["rows"] == found["rows"]
 
 
 def test_a_build_that_does_not_end_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +209,11 @@ def test_every_step_on_a_gpu_is_a_script_that_takes_its_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = load("gpu_all", monkeypatch)
-    monkeypatch.setattr(sys, "argv", ["gpu_all", str(tmp_path), "--precisions", "int8", "--errors-only"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["gpu_all", str(tmp_path), "--precisions", "int8", "--errors-only", "--dry-run", "--built"],
+    )
     found = list(script.steps(tmp_path, ["cnn", "lenet"], script.arguments()))
     assert [step.name for step in found][:3] == ["reference", "ranges", "models"]
     for step in found:
