@@ -129,12 +129,16 @@ def error_of(found: Iterable[torch.Tensor], expected: Iterable[torch.Tensor]) ->
     return max(float((one.double() - other).norm() / other.norm()) for one, other in pairs)
 
 
-def write_onnx(folder: Path, entry: Entry, module: nn.Module, device: str) -> None:
-    """The batch is the only size that is dynamic."""
-    inputs = inputs_of(entry, batches(entry)[-1], device)
-    with torch.inference_mode():
+def write_onnx(folder: Path, entry: Entry, module: nn.Module) -> None:
+    """The batch is the only size that is dynamic.
+
+    On the processor: the exporter crashes where what it folds lies on the GPU, as a default device has it.
+    """
+    module = copy.deepcopy(module).cpu()
+    inputs = inputs_of(entry, batches(entry)[:2][-1], "cpu")
+    with torch.device("cpu"), torch.inference_mode():
         count = len(tensors_of(module(*inputs)))
-    with warnings.catch_warnings():
+    with torch.device("cpu"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -231,7 +235,7 @@ def make(entry: Entry, folder: Path, *, onnx: bool, times: bool, device: str) ->
         write_data(folder, entry, module, device)
         write_calibration(folder, entry)
         if onnx:
-            tried(folder / "model.onnx.failed", lambda: write_onnx(folder, entry, module, device))
+            tried(folder / "model.onnx.failed", lambda: write_onnx(folder, entry, module))
         (folder / "done").touch()
     if times:
         tried(folder / "torch.json.failed", lambda: write_times(folder, entry, module))
