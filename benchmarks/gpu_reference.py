@@ -1,15 +1,15 @@
 """What `gpu.py` compares with, made by PyTorch on the same GPU.
 
-For each model of examples/zoo.json (or of `--zoo`), into a folder of its own: random weights whose batch
-norms know the statistics of their inputs (`state.safetensors`), inputs and the float64 module's outputs at
+For each model of examples/zoo.json (or of `--zoo`), into a folder of its own: random weights, with which
+activations keep their size (`state.safetensors`), inputs and the float64 module's outputs at
 each batch (`data.8.npz`), other inputs of the same kind to calibrate int8 with (`calibration.npz`), the
 float32 module as ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times (`torch.json`).
 The batches are 1, 8 and 32 where the text takes them, all other sizes those that it is tuned for.
 
     python3 benchmarks/gpu_reference.py OUTDIR --models resnet50,cnn
 
-needs torch with CUDA, torchvision, safetensors and onnx, and trtdsl's parser, but no TensorRT.  What a
-model's folder has is left as it is.
+needs torch with CUDA, torchvision, safetensors, onnx, and pytest, for the tests of the zoo give the weights;
+no TensorRT.  What a model's folder has is left as it is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ import torch
 from gpu_points import batch_axes, batches, best_batch, drawn
 from safetensors.torch import save_file
 from torch import nn
-from zoo_entries import BATCH, EXAMPLES, Entry, load_oracle, read_zoo
+from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.zoo.oracles import calibrated
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 SAMPLES = 64
@@ -42,33 +45,9 @@ OPSET = 16
 
 
 def make_module(entry: Entry, device: str) -> nn.Module:
-    """The model with random weights; its batch norms are calibrated on random inputs, so that activations
-    keep their size through the network as trained ones do.
-
-    A norm divides by the root mean square of its input, not by the deviation from the mean: dividing
-    small deviations from large means multiplies rounding errors a thousandfold in a deep random
-    network, whose errors then say nothing about the engine (PyTorch's own float32 is off by 3.5e-5).
-    """
-    torch.manual_seed(0)
-    module = load_oracle(entry.oracle)(**entry.arguments).to(device).eval()
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.3, 0.7)
-        nn.init.normal_(norm.bias, std=0.2)
-    hooks = [norm.register_forward_pre_hook(calibrate) for norm in norms]
-    with torch.no_grad():
-        module(*inputs_of(entry, min(8, batches(entry)[-1]), device))
-    for hook in hooks:
-        hook.remove()
-    return module
-
-
-def calibrate(norm: nn.Module, arguments: tuple[torch.Tensor]) -> None:
-    """Set a batch norm's statistics by its input, before it runs."""
-    (x,) = arguments
-    square = (x**2).mean([d for d in range(x.dim()) if d != 1])
-    norm.running_var.copy_(square + 0.1 * square.mean())
-    norm.running_mean.copy_(0.3 * square.sqrt() * torch.randn_like(square))
+    """The model with the random weights that the tests give it, so that its activations keep their size."""
+    with torch.device("cpu"):
+        return calibrated(entry).to(device)
 
 
 def inputs_of(entry: Entry, batch: int, device: str) -> list[torch.Tensor]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Input:
 
     Floats are normal, or with ``below`` uniform from ``low``; integers are from ``low`` to ``below``, or
     those that the text states; with ``mask`` the last axis is 1 (true) at first and then 0, in each row for
-    a length of its own, at least 1.
+    a length of its own, at least 1; with ``distinct`` no two rows of integers are alike.
     """
 
     shape: tuple[int | str, ...]
@@ -49,6 +50,7 @@ class Input:
     low: float = 0
     below: float | None = None
     mask: bool = False
+    distinct: bool = False
 
     def at(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape where dims have these sizes; a sum of dims is written ``P + S``."""
@@ -65,6 +67,8 @@ class Input:
         if self.mask:
             lengths = random.integers(1, shape[-1], (*shape[:-1], 1), endpoint=True)
             return (np.arange(shape[-1]) < lengths).astype(self.type)
+        if self.distinct:
+            return self._draw_distinct(random, shape)
         if self.below is not None:
             return random.uniform(self.low, self.below, shape).astype(self.type)
         if stated is not None:
@@ -72,6 +76,15 @@ class Input:
             return random.uniform(low, high + (not self.is_floating), shape).astype(self.type)
         drawn = random.standard_normal(shape) if self.is_floating else random.integers(0, 2, shape)
         return drawn.astype(self.type)
+
+    def _draw_distinct(self, random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        rows, *row = shape
+        sizes = [int((self.below or 0) - self.low)] * math.prod(row)
+        if math.prod(sizes) < rows:
+            raise EntryError(f"there are {math.prod(sizes)} distinct rows, not {rows}")
+        chosen = random.choice(math.prod(sizes), rows, replace=False)
+        found = np.stack(np.unravel_index(chosen, sizes), axis=1) + self.low
+        return found.reshape(shape).astype(self.type)
 
     @property
     def is_floating(self) -> bool:

@@ -142,6 +142,8 @@ def test_inputs_are_drawn_as_stated(line: dict[str, Any]) -> None:
     lengths = found["mask"].sum(1)
     assert set(lengths.tolist()) == {1, 2, 3, 4, 5, 6}
     assert torch.equal(found["mask"], torch.arange(6) < lengths[:, None])
+    rows = Input(("P", 2), "int32", low=1, below=4, distinct=True).draw({"P": 9}, seed=0).tolist()
+    assert sorted(rows) == [[i, j] for i in (1, 2, 3) for j in (1, 2, 3)]
     assert Input(("P", "N + P"), low=2, below=3).draw({"P": 2, "N": 5}, seed=0).shape == (2, 7)
 
 
