@@ -326,6 +326,21 @@ def test_what_is_never_narrow_cannot_be_allowed(tmp_path: Path) -> None:
         narrow(graph, recipe)
 
 
+def test_what_reads_zeros_alone_stays_in_floating_point(tmp_path: Path) -> None:
+    text = """model m() {
+      input x: float32[8, 16]
+      input past: float32[8, 16]
+      output y = (x -> a: Linear(32)) + (past -> b: Linear(32))
+    }
+    """
+    graph = optimize(random_weights(elaborate_text(text), 1))
+    x = np.random.default_rng(1).standard_normal((16, 16), np.float32)
+    np.savez(tmp_path / "d.npz", x=x, past=np.zeros_like(x))
+    found = narrow(graph, Recipe(precision="int8", calibrate=tmp_path / "d.npz"))
+    reasons = {decision.label: decision.reason for decision in found.decisions}
+    assert reasons == {"a": "", "b": "what it reads is 0 in all data, which is no range"}
+
+
 # --- A layer that TensorRT does not take -------------------------------------------------------------------
 
 

@@ -111,6 +111,8 @@ def narrow(
     if policy.format.needs_ranges and ranges.method == STORED:
         absent = [label for label in policy.chosen(graph) if label not in ranges.layers]
         policy = policy.without({label: lacking(label) for label in absent})
+    if policy.format.needs_ranges:
+        policy = policy.without(_of_zeros(ranges))
     fitted, measured = batches, batches
     if batches is not None and _fits(recipe):
         # Of the data that weights were rounded for the error is smaller than of others.
@@ -292,6 +294,12 @@ def _with_larger_weights(graph: Graph, recipe: Recipe, policy: Policy, around: D
 def _fits(recipe: Recipe) -> bool:
     """Whether weights are rounded for the data, so that the error needs others."""
     return recipe.is_of_weights and recipe.scales is None and recipe.chosen_method == "gptq"
+
+
+def _of_zeros(ranges: Ranges) -> dict[str, str]:
+    """Why layers whose input was 0 throughout stay in floating point: any other number would be cut off."""
+    found = (label for label, each in ranges.layers.items() if each.input == 0)
+    return dict.fromkeys(found, "what it reads is 0 in all data, which is no range")
 
 
 def _fitted(fitted: Batches | None, measured: Batches | None) -> Iterator[Diagnostic]:
