@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -149,15 +150,28 @@ def models() -> list[Any]:
     return found
 
 
+class Graphs(NamedTuple):
+    """A model as it is lowered for every release: optimised, and of that the strongly typed float16."""
+
+    optimized: Graph
+    half: Graph
+
+
+@lru_cache(maxsize=1)  # the releases of a model come one after the other
+def graphs(name: str) -> Graphs:
+    entry = read_zoo()[name]
+    graph = optimize(with_zeros(elaborate_file(entry.path, model=entry.model, defines=entry.defines)))
+    return Graphs(graph, in_precision(graph, DType.FLOAT16, None).graph)
+
+
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("entry", models())
 def test_models_use_what_the_release_has(entry: Entry, release: str) -> None:
-    graph = elaborate_file(entry.path, model=entry.model, defines=entry.defines)
-    graph = optimize(with_zeros(graph))
+    graph, half = graphs(entry.name)
     dialect = RecordingDialect(facts(release))
     lower(graph, dialect)
     assert problems(release, dialect) == []
-    lower(in_precision(graph, DType.FLOAT16, None).graph, dialect)
+    lower(half, dialect)
     if dialect.mixes_types:
         found = in_precision(graph, DType.FLOAT16, dialect)
         lower(found.graph, dialect, mixed=found.mixed, wide=found.wide)
