@@ -30,15 +30,19 @@ class Exported:
         used = {name: each for name, each in RANGES.items() if name in str(axes)}
         self.module = module
         self.wanted = import_exported(program, used, name="net")
-        self.paths: dict[bool, Path] = {}
-        for is_optimized in (False, True):
-            self.paths[is_optimized] = folder / f"model{is_optimized}.onnx"
+        self._given, self._axes, self._folder = arguments, axes, folder
+
+    def path(self, *, is_optimized: bool = False) -> Path:
+        """The module's file, which is written when it is first asked for."""
+        path = self._folder / f"model{is_optimized}.onnx"
+        if not path.exists():
             assert self.wanted.graph
             outputs = [each.name for each in self.wanted.graph.outputs]
             torch.onnx.export(
-                module, arguments, self.paths[is_optimized], dynamic_shapes=axes, output_names=outputs,
+                self.module, self._given, path, dynamic_shapes=self._axes, output_names=outputs,
                 dynamo=True, optimize=is_optimized, verbose=False, external_data=False,
             )  # fmt: skip
+        return path
 
-    def read(self, *, is_optimized: bool = False) -> Any:
-        return onnx.load(str(self.paths[is_optimized]))
+    def read(self) -> Any:
+        return onnx.load(str(self.path()))

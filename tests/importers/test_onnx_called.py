@@ -105,7 +105,7 @@ MODULES: dict[str, tuple[Any, tuple[int, ...]]] = {
 def test_a_file_gives_the_text_of_the_module(name: str, tmp_path: Path) -> None:
     make, shape = MODULES[name]
     each = Exported(lambda: (make().eval(), (torch.randn(shape),), ({0: "N"},)), tmp_path)
-    assert import_onnx(each.paths[False], DIMS, name="net").text == each.wanted.text
+    assert import_onnx(each.path(), DIMS, name="net").text == each.wanted.text
 
 
 # --- Calls of modules -------------------------------------------------------------------------------------

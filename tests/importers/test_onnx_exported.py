@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -213,16 +214,21 @@ def text() -> tuple[nn.Module, tuple[Any, ...], Any]:
     return Text().eval(), (ids, mask), ({0: "N", 1: "S"}, {0: "N", 1: "S"})
 
 
+Files = Callable[[str], Exported]
+"""The module of a name as a file."""
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
-    makers = (image, text, windows, positions, recurrent, spelled)
-    return {make.__name__: Exported(make, tmp_path_factory.mktemp(make.__name__)) for make in makers}
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Exports a module when it is first asked for."""
+    makers = {make.__name__: make for make in (image, text, windows, positions, recurrent, spelled)}
+    return cache(lambda name: Exported(makers[name], tmp_path_factory.mktemp(name)))
 
 
 @pytest.mark.parametrize("name", ["image", "text", "windows", "positions", "recurrent", "spelled"])
-def test_a_file_gives_the_text_of_the_module(exported: dict[str, Exported], name: str) -> None:
-    each = exported[name]
-    found = import_onnx(each.paths[False], DIMS[name], name="net")
+def test_a_file_gives_the_text_of_the_module(exported: Files, name: str) -> None:
+    each = exported(name)
+    found = import_onnx(each.path(), DIMS[name], name="net")
     assert found.text == each.wanted.text
     state = each.module.state_dict()
     for key, array in each.wanted.weights.items():
@@ -230,9 +236,9 @@ def test_a_file_gives_the_text_of_the_module(exported: dict[str, Exported], name
         assert np.array_equal(found.weights[key], state[key].numpy())
 
 
-def test_an_optimized_file_has_the_keys_of_the_state_dict(exported: dict[str, Exported]) -> None:
-    each = exported["text"]
-    found = import_onnx(each.paths[True], DIMS["text"], name="net")
+def test_an_optimized_file_has_the_keys_of_the_state_dict(exported: Files) -> None:
+    each = exported("text")
+    found = import_onnx(each.path(is_optimized=True), DIMS["text"], name="net")
     state = each.module.state_dict()
     weights = {key for key in found.weights if not key.startswith("table")}
     assert weights == {key for key in state if key != "scale"}  # whose root the exporter has computed
@@ -240,7 +246,7 @@ def test_an_optimized_file_has_the_keys_of_the_state_dict(exported: dict[str, Ex
         assert np.array_equal(found.weights[key], state[key].numpy())
 
 
-def test_torch_is_not_imported(exported: dict[str, Exported]) -> None:
+def test_torch_is_not_imported(exported: Files) -> None:
     script = (
         "import sys; sys.modules['torch'] = None\n"
         "from trtdsl.importers.onnx_import import import_onnx\n"
@@ -248,9 +254,9 @@ def test_torch_is_not_imported(exported: dict[str, Exported]) -> None:
         "dims = {'N': Symbol('N', 1, 2, 16), 'S': Symbol('S', 2, 8, 64)}\n"
         "print(import_onnx(sys.argv[1], dims, name='net').text, end='')\n"
     )
-    command = [sys.executable, "-c", script, str(exported["text"].paths[False])]
+    command = [sys.executable, "-c", script, str(exported("text").path())]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert found.stdout == exported["text"].wanted.text
+    assert found.stdout == exported("text").wanted.text
 
 
 # --- Files that were edited -------------------------------------------------------------------------------
@@ -313,13 +319,11 @@ def lie(model: Any) -> None:
         (lie, "permute(0, 2, 1, 3)", "transpose(1, 3)"),
     ],
 )
-def test_the_operators_decide(
-    exported: dict[str, Exported], edit: Callable[[Any], None], is_in: str, is_gone: str
-) -> None:
-    model = exported["text"].read()
+def test_the_operators_decide(exported: Files, edit: Callable[[Any], None], is_in: str, is_gone: str) -> None:
+    model = exported("text").read()
     edit(model)
     found = import_onnx_program(*read_model(model, "net", Axes(DIMS["text"])))
-    assert is_in in found.text and is_in not in exported["text"].wanted.text
+    assert is_in in found.text and is_in not in exported("text").wanted.text
     assert is_gone not in found.text
     ids = np.arange(18).reshape(3, 6)
     mask = np.ones((3, 6), np.int64)
@@ -329,17 +333,17 @@ def test_the_operators_decide(
     assert np.allclose(to_numpy(computed), wanted, atol=1e-5)
 
 
-def test_other_values_of_weights_are_the_files(exported: dict[str, Exported]) -> None:
-    model = exported["image"].read()
+def test_other_values_of_weights_are_the_files(exported: Files) -> None:
+    model = exported("image").read()
     weight = next(each for each in model.graph.initializer if each.name == "fc.weight")
     weight.CopyFrom(numpy_helper.from_array(np.full((5, 16), 2.0, np.float32), "fc.weight"))
     found = import_onnx_program(*read_model(model, "net", Axes(DIMS["image"])))
-    assert found.text == exported["image"].wanted.text
+    assert found.text == exported("image").wanted.text
     assert (found.constants["fc.weight"] == 2).all()
 
 
-def test_without_metadata_it_is_read_by_its_operators(exported: dict[str, Exported]) -> None:
-    model = exported["image"].read()
+def test_without_metadata_it_is_read_by_its_operators(exported: Files) -> None:
+    model = exported("image").read()
     del model.graph.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]
