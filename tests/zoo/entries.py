@@ -25,16 +25,19 @@ FEW = 1 << 20
 
 MARKS = {"quick": (), "zoo": (pytest.mark.zoo,), "whole": (pytest.mark.whole,)}
 
+INSTALLED = ("torchvision.", "timm.")
+"""Where originals are that are installed with the tests."""
+
 
 def parameters(entries: list[Entry], tier: str | None = None) -> list[Any]:
-    """The entries as parameters of a test, marked by their tiers; those of the whole one only are so in any
-    case, since what they need may not be installed."""
-    return [
-        pytest.param(
-            entry, id=entry.name, marks=MARKS[tier if tier and entry.tier != "whole" else entry.tier]
-        )
-        for entry in entries
-    ]
+    """The entries as parameters of a test, marked by their tiers, or all with one; those of the whole one
+    are marked so in any case if what their originals need may not be installed."""
+    return [pytest.param(entry, id=entry.name, marks=MARKS[_tier(entry, tier)]) for entry in entries]
+
+
+def _tier(entry: Entry, wanted: str | None) -> str:
+    can_be_chosen = entry.tier != "whole" or entry.oracle.startswith(INSTALLED)
+    return wanted if wanted and can_be_chosen else entry.tier
 
 
 # The original
@@ -55,11 +58,11 @@ def without_values(oracle: str, **arguments: Any) -> nn.Module:
         return make(**arguments)
 
 
-def state_read(entry: Entry) -> dict[str, torch.Tensor]:
+def state_read(entry: Entry, module: nn.Module) -> dict[str, torch.Tensor]:
     """Of all of the oracle's state that its eval-mode forward reads."""
     return {
         key: value
-        for key, value in without_values(entry.oracle, **entry.arguments).state_dict().items()
+        for key, value in module.state_dict().items()
         if is_read(key) and not any(fnmatchcase(key, pattern) for pattern in entry.unread)
     }
 

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torch import nn
 
 from benchmarks.zoo_entries import EXAMPLES, Entry
 from tests.zoo.entries import ZOO, elaborate, is_read, parameters, shape_of, state_read, without_values
 from trtdsl.elaborate import elaborate as elaborate_text
 from trtdsl.elaborate import elaborate_file
+from trtdsl.ir import Graph
 from trtdsl.syntax import format_text
 from trtdsl.weights import bind
 from trtdsl.weights.entries import keys_read
@@ -73,7 +75,8 @@ LARGE = [
 
 @pytest.mark.parametrize("entry", parameters(ZOO, "quick"))
 def test_weights_and_inputs_are_the_oracles(entry: Entry) -> None:
-    graph, state = elaborate(entry), state_read(entry)
+    graph, module = elaborate(entry), without_values(entry.oracle, **entry.arguments)
+    state = state_read(entry, module)
     if any(weight.stored for weight in graph.weights):
         checkpoint = zeros(state)
         assert {*keys_read(graph, checkpoint)} == {*state}
@@ -86,13 +89,30 @@ def test_weights_and_inputs_are_the_oracles(entry: Entry) -> None:
     assert {name: each.type for name, each in entry.inputs.items()} == {
         value.name: value.type.dtype.value for value in graph.inputs
     }
+    require_same_epsilons(graph, module)
+
+
+def require_same_epsilons(graph: Graph, module: nn.Module) -> None:
+    """Of normalisations with weights, whose keys lead to their modules: no shape tells an epsilon, and only
+    `make zoo` computes the larger networks."""
+    modules = dict(module.named_modules())
+    for node in graph.nodes:
+        for weight in node.weights.values():
+            ours: Any = node.op
+            theirs: Any = modules.get(weight.key.rpartition(".")[0])
+            if hasattr(ours, "eps") and hasattr(theirs, "eps"):
+                assert ours.eps == theirs.eps, weight.key
 
 
 @pytest.mark.parametrize(("file", "model", "oracle"), LARGE)
 def test_large_models_have_the_originals_weights(file: str, model: str, oracle: str) -> None:
-    found = {weight.key: weight.type.shape for weight in elaborate_file(EXAMPLES / file, model).weights}
-    module = without_values(f"{oracle}:{model}", num_classes=1000)
+    graph, module = (
+        elaborate_file(EXAMPLES / file, model),
+        without_values(f"{oracle}:{model}", num_classes=1000),
+    )
+    found = {weight.key: weight.type.shape for weight in graph.weights}
     assert found == shapes({key: x for key, x in module.state_dict().items() if is_read(key)})
+    require_same_epsilons(graph, module)
 
 
 def sizes_of_timm() -> list[tuple[str, str]]:
