@@ -140,12 +140,12 @@ def with_zeros(graph: Graph) -> Graph:
 
 
 def models() -> list[Any]:
-    """The zoo; all but the first model of each file are marked as long runs."""
+    """The zoo; of each file the first model is a quick run, the others are with those of their tier."""
     seen: set[str] = set()
     found: list[Any] = []
     for entry in read_zoo().values():
-        marks = [pytest.mark.zoo] if entry.file in seen else []
-        found.append(pytest.param(entry, id=entry.name, marks=marks))
+        further = pytest.mark.whole if entry.tier == "whole" else pytest.mark.zoo
+        found.append(pytest.param(entry, id=entry.name, marks=[further] if entry.file in seen else []))
         seen.add(entry.file)
     return found
 
