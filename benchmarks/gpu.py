@@ -43,7 +43,7 @@ import msgspec
 import numpy as np
 from gpu_calibrator import entropy_calibrator
 from gpu_points import batches, best_batch, tuned
-from gpu_table import LIMITS, Row, label, measured, table, torch_time
+from gpu_table import CUT_OFF, LIMITS, Row, label, measured, table, torch_time
 from gpu_variants import Variant, read_variants
 from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 
@@ -290,8 +290,7 @@ class Bench:
         if self.options.built:
             vars(row).update(json.loads(noted.read_text()))
         else:
-            self.build(entry, variant, row)
-            noted.write_text(json.dumps({key: getattr(row, key) for key in OF_BUILDS}))
+            self.build(entry, variant, row, noted)
         if self.options.dry_run:
             return
         path = self.engine_of(row)
@@ -309,15 +308,24 @@ class Bench:
         if row.precision != "int8":  # whose manifest has an error only where it was compiled with data
             self.verify(entry, path, row)
 
-    def build(self, entry: Entry, variant: Variant, row: Row) -> None:
-        """Our engine and, where it can be had, the one of the ONNX route."""
+    def build(self, entry: Entry, variant: Variant, row: Row, noted: Path) -> None:
+        """Our engine and, where it can be had, the one of the ONNX route; after each it is noted."""
+
+        def note(**changes: Any) -> None:
+            noted.write_text(json.dumps({key: getattr(row, key) for key in OF_BUILDS} | changes))
+
+        noted.unlink(missing_ok=True)
         path = self.compile(entry, variant, row)
-        if not self.is_compared(entry):
-            return
+        if self.is_compared(entry):
+            note(onnx_failure=CUT_OFF)
+            self.build_by_onnx(entry, variant, row, load_manifest(path))
+        note()
+
+    def build_by_onnx(self, entry: Entry, variant: Variant, row: Row, ours: Manifest) -> None:
         if self.options.onnx_first:
             self._cache = b""
         try:
-            self.onnx_engine(entry, load_manifest(path), row)
+            self.onnx_engine(entry, ours, row)
         except OnnxError as error:
             row.onnx_failure = str(error)
         if self.options.onnx_first:

@@ -9,9 +9,8 @@ models and operators end it. PyTorch and TensorRT may be in two environments, wh
 
     --torch "env PYTHONPATH=. python3" --tensorrt "bash -c '. /opt/env.sh; exec python3.10 \"$@\"' --"
 
-The steps use few threads, for kernels are timed beside them. Many models are
-best shared among several folders, built at once with `--dry-run --only reference,models`, and then timed with
-`--built`, one folder after the other on a quiet GPU. Without a GPU it says that nothing was measured.
+The steps use few threads, for kernels are timed beside them. With `--workers` many models are built at once
+over all GPUs and timed afterwards (`gpu_many.py`). Without a GPU it says that nothing was measured.
 """
 
 from __future__ import annotations
@@ -62,14 +61,17 @@ def steps(folder: Path, models: Sequence[str], options: argparse.Namespace) -> I
     precisions = options.precisions
     zoo_of = ("--zoo", str(options.zoo.resolve()))
     only = ("--errors-only",) if options.errors_only else ()
-    untimed = ("--untimed",) if options.dry_run else ()
-    yield Step("reference", "torch", ("gpu_reference.py", data, *zoo_of, "--models", names, *only, *untimed))
-    if "int8" in precisions.split(","):
-        yield Step("ranges", "torch", ("gpu_ranges.py", data, *zoo_of, "--models", names))
-    asked = ("--models", names, "--precisions", precisions, "--cache", str(folder / "timings"), *only)
-    asked += ("--each", str(options.each), *(["--dry-run"] if options.dry_run else []))
-    asked += ("--built",) if options.built else ()
-    yield Step("models", "tensorrt", ("gpu.py", data, results, *zoo_of, *asked), budgeted=True)
+    if options.workers:
+        asked = ("--models", names, "--precisions", precisions, "--each", str(options.each))
+        asked += ("--workers", str(options.workers), "--torch", options.torch, "--tensorrt", options.tensorrt)
+        yield Step("models", "torch", ("gpu_many.py", str(folder), *zoo_of, *asked), budgeted=True)
+    else:
+        yield Step("reference", "torch", ("gpu_reference.py", data, *zoo_of, "--models", names, *only))
+        if "int8" in precisions.split(","):
+            yield Step("ranges", "torch", ("gpu_ranges.py", data, *zoo_of, "--models", names))
+        asked = ("--models", names, "--precisions", precisions, "--cache", str(folder / "timings"), *only)
+        asked += ("--each", str(options.each))
+        yield Step("models", "tensorrt", ("gpu.py", data, results, *zoo_of, *asked), budgeted=True)
     yield Step("engines", "tensorrt", ("gpu_engine.py", str(folder / "engines")), once=True)
     cases, operators = str(folder / "cases.npz"), str(folder / "operators")
     yield Step("expectations", "torch", ("gpu_operators.py", "expect", cases), once=True)
@@ -109,7 +111,8 @@ def report(folder: Path, outcomes: Sequence[Outcome]) -> str:
     """The steps of this call, and the tables that are there by now."""
     lines = ["| step | | seconds |", "|---|---|--:|"]
     lines += [f"| {each.step} | {each.state} | {each.seconds:.0f} |" for each in outcomes]
-    tables = [*folder.glob("models/gpu.md"), *folder.glob("engines/*.md"), *folder.glob("operators/*.md")]
+    kinds = ("models/gpu.md", "measured/*/gpu.md", "engines/*.md", "operators/*.md")
+    tables = [path for kind in kinds for path in sorted(folder.glob(kind))]
     return "\n".join([*lines, "", *(path.read_text() for path in tables)])
 
 
@@ -120,8 +123,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", default="all", help="names of the zoo")
     parser.add_argument("--precisions", default="float32,float16")
     parser.add_argument("--errors-only", action="store_true", help="no times, so several may share a GPU")
-    parser.add_argument("--dry-run", action="store_true", help="build the models, and time nothing")
-    parser.add_argument("--built", action="store_true", help="measure what a call with --dry-run built")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="build N models at once, and time them when all are built",
+    )
     parser.add_argument("--each", type=float, default=600, help="seconds after which a build is given up")
     parser.add_argument("--only", default="", help="steps, by commas: models,operators")
     parser.add_argument("--budget", type=float, default=3600, help="seconds for all")

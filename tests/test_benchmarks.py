@@ -209,12 +209,11 @@ def test_every_step_on_a_gpu_is_a_script_that_takes_its_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = load("gpu_all", monkeypatch)
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["gpu_all", str(tmp_path), "--precisions", "int8", "--errors-only", "--dry-run", "--built"],
-    )
+    asked = ["gpu_all", str(tmp_path), "--precisions", "int8"]
+    monkeypatch.setattr(sys, "argv", [*asked, "--errors-only"])
     found = list(script.steps(tmp_path, ["cnn", "lenet"], script.arguments()))
+    monkeypatch.setattr(sys, "argv", [*asked, "--workers", "2"])
+    found += list(script.steps(tmp_path, ["cnn", "lenet"], script.arguments()))
     assert [step.name for step in found][:3] == ["reference", "ranges", "models"]
     for step in found:
         name, *words = step.arguments
@@ -225,6 +224,21 @@ def test_every_step_on_a_gpu_is_a_script_that_takes_its_options(
                 name,
                 word,
             )
+
+
+def test_many_models_are_built_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load("gpu_many", monkeypatch)
+    options = ("--precisions", "float32,float16", "--onnx", "none", "--runtime", "tensorrt_rtx")
+    options += ("--workers", "2", "--threads", "1", "--device", "cpu", "--dry-run")
+    run(script, monkeypatch, tmp_path, "--models", "cnn", *options)
+    for precision in ("float32", "float16"):
+        noted = json.loads((tmp_path / "reference" / "cnn" / f"{precision}.row.json").read_text())
+        assert noted["layers"] > 10 and not noted["onnx_failure"]
+    assert "cnn.float16: ended with 0" in capsys.readouterr().out
+    run(script, monkeypatch, tmp_path, "--models", "cnn", *options)
+    assert "float16" not in capsys.readouterr().out  # all is built
 
 
 def test_a_machine_without_a_gpu_is_told(
