@@ -64,7 +64,7 @@ def steps(folder: Path, models: Sequence[str], options: argparse.Namespace) -> I
     if options.workers:
         asked = ("--models", names, "--precisions", precisions, "--each", str(options.each))
         asked += ("--workers", str(options.workers), "--torch", options.torch, "--tensorrt", options.tensorrt)
-        yield Step("models", "torch", ("gpu_many.py", str(folder), *zoo_of, *asked), budgeted=True)
+        yield Step("models", "torch", ("gpu_many.py", str(folder), *zoo_of, *asked, *only), budgeted=True)
     else:
         yield Step("reference", "torch", ("gpu_reference.py", data, *zoo_of, "--models", names, *only))
         if "int8" in precisions.split(","):

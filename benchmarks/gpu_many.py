@@ -66,12 +66,15 @@ class Session:
             for model in models:
                 for precision in self.options.precisions:
                     work.put((model, precision))
-            for slot in range(self.options.workers):
-                pool.submit(self.build_all, slot, work)
+            slots = range(self.options.workers)
+            builders = [pool.submit(self.build_all, slot, work) for slot in slots]
+        for each in (*self.references, *builders):
+            each.result()
 
     def make_references(self, k: int, models: Sequence[str]) -> None:
-        asked = ("--untimed", "--device", self.options.device)
-        self.run("torch", k, f"reference.{k}", self.end, "gpu_reference.py", *self.places(models), *asked)
+        what = "--errors-only" if self.options.errors_only else "--untimed"
+        asked = (*self.places(models), what, "--device", self.options.device)
+        self.run("torch", k, f"reference.{k}", self.end, "gpu_reference.py", *asked)
 
     def build_all(self, slot: int, work: queue.SimpleQueue[tuple[str, str]]) -> None:
         """Take from the work until none is left."""
@@ -101,15 +104,19 @@ class Session:
         """Times and errors of what is built, a share of the models on each GPU, which is then quiet."""
         built = [model for model in self.options.models if any(self.folder_of(model).glob("*.row.json"))]
         with ThreadPoolExecutor(len(self.gpus)) as pool:
-            for gpu in self.gpus:
-                pool.submit(self.measure_on, gpu, built[gpu :: len(self.gpus)])
+            count = len(self.gpus)
+            found = [pool.submit(self.measure_on, gpu, built[gpu::count]) for gpu in self.gpus]
+        for each in found:
+            each.result()
 
     def measure_on(self, gpu: int, models: Sequence[str]) -> None:
         for precision in self.options.precisions:
             here = [model for model in models if (self.folder_of(model) / f"{precision}.row.json").exists()]
             if here:
                 self.measure_some(gpu, here, precision)
-        self.run("torch", gpu, f"times.{gpu}", self.options.budget, "gpu_reference.py", *self.places(models))
+        if not self.options.errors_only:
+            places = self.places(models)
+            self.run("torch", gpu, f"times.{gpu}", self.options.budget, "gpu_reference.py", *places)
 
     def measure_some(self, gpu: int, models: Sequence[str], precision: str) -> None:
         data, *rest = self.places(models)
@@ -117,6 +124,7 @@ class Session:
         onnx = ",".join(models) if precision in self.options.onnx else "none"
         asked = ("--precisions", precision, "--onnx", onnx, "--built", "--each", str(MEASURING))
         asked += ("--budget", f"{self.left(self.options.budget):.0f}", "--runtime", self.options.runtime)
+        asked += ("--errors-only",) if self.options.errors_only else ()
         self.run("tensorrt", gpu, f"measured.{gpu}", self.options.budget, "gpu.py", data, out, *rest, *asked)
 
     # What they share
@@ -195,6 +203,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=1500, help="seconds for all")
     parser.add_argument("--building", type=float, default=0.7, help="the part of them that builds may take")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="where references are made")
+    parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
     parser.add_argument("--runtime", default="tensorrt")
     parser.add_argument("--torch", default=sys.executable, help="the command of a Python with PyTorch")
@@ -202,7 +211,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.folder = options.folder.resolve()
     options.models = [*read_zoo(options.zoo)] if options.models == "all" else options.models.split(",")
-    options.precisions, options.onnx = options.precisions.split(","), options.onnx.split(",")
+    options.precisions = options.precisions.split(",")
+    options.onnx = [] if options.errors_only else options.onnx.split(",")
     return options
 
 
