@@ -85,7 +85,10 @@ def _bounded_array(weight: Weight, dtype: DType, limit: float) -> npt.NDArray[An
     """The values of a weight with those beyond at the limit; None where all are within it."""
     if weight.data is None or weight.type.dtype not in _WIDE or weight.data.size == 0:
         return None
-    magnitude = np.abs(weight.data.astype(np.float32, copy=False))
+    values = weight.data.astype(np.float32, copy=False)
+    if -limit <= values.min() and values.max() <= limit:  # as most are: no array is made to see it
+        return None
+    magnitude = np.abs(values)
     beyond = (magnitude > limit) & np.isfinite(magnitude)
     if not beyond.any() or magnitude[beyond].min() < STANDS_FOR_INFINITY:
         return None
