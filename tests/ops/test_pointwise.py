@@ -44,7 +44,7 @@ def test_signs_of_quotients(op: Op, dtype: torch.dtype) -> None:
     check_equals_torch(op, SIGNS.to(dtype), DIVISORS.to(dtype))
 
 
-@pytest.mark.parametrize(("left", "right"), itertools.product(DTYPES, DTYPES), ids=str)
+@pytest.mark.parametrize(("left", "right"), list(itertools.product(DTYPES, DTYPES)), ids=str)
 @pytest.mark.parametrize("ranks", [(1, 1), (0, 1), (1, 0), (0, 0)], ids=str)
 def test_promotion_is_pytorchs(left: torch.dtype, right: torch.dtype, ranks: tuple[int, int]) -> None:
     a, b = (torch.ones((2,) * rank, dtype=d) for rank, d in zip(ranks, (left, right), strict=True))
