@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trtdsl.diagnostics import Diagnostic, Origin, Source, Span, render
+from trtdsl.diagnostics import Diagnostic, Origin, Source, Span, did_you_mean, render
 
 CONTROLS = ["\x00", "\x07", "\x08", "\r", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066", "\ud800"]
 
@@ -37,3 +37,15 @@ def test_a_long_line_is_cut_around_the_place() -> None:
     assert line[marks.index("^") : marks.rindex("^") + 1] == "HERE"
     whole = render(Diagnostic("no", Span(Source("long.trtnet", text), 0, len(text))))
     assert max(map(len, whole.splitlines())) < 400
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "said"),
+    [
+        ("fold_bn", "fold_batch_norm", ", did you mean `fold_batch_norm`?"),
+        ("sdpa", "scaled_dot_product_attention", ", did you mean `scaled_dot_product_attention`?"),
+        ("bert", "bitwise_right_shift", ""),
+    ],
+)
+def test_an_abbreviation_has_letters_of_each_part(word: str, known: str, said: str) -> None:
+    assert did_you_mean(word, ["matmul", known]) == said

@@ -259,6 +259,10 @@ def _nearest(word: str, known: Iterable[str], cutoff: float) -> Sequence[str]:
 
 
 def _abbreviates(word: str, name: str) -> bool:
-    """Whether a word has some of a name's letters, in order and from its first on: ``fold_bn``."""
-    letters = iter(name)
-    return len(word) > 3 and word[0] == name[0] and all(letter in letters for letter in word)
+    """Whether a word has letters of each part of a name, in order and from its first on: ``fold_bn``."""
+    parts = [re.escape(part[0]) + "".join(f"{re.escape(c)}?" for c in part[1:]) for part in _parts(name)]
+    return len(word) > 3 and re.fullmatch("_*".join(parts), word) is not None
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("_") if part]

@@ -125,6 +125,14 @@ def test_refused(model: str | None, defines: dict[str, object], message: str) ->
         elaborate_text(TWO, "m.trtnet", model, defines)
 
 
+def test_a_dimension_is_fixed_in_the_text() -> None:
+    text = "model m {\n  dim N = 1 .. 2 .. 4\n  input x: float32[N]\n  output y = x\n}\n"
+    with pytest.raises(DiagnosticError, match="`N` is a dimension, not a parameter") as error:
+        elaborate_text(text, "m.trtnet", None, {"N": 2})
+    (diagnostic,) = error.value.diagnostics
+    assert diagnostic.help == ("its range stands in the text; one number there fixes it: `dim N = 2`",)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "value"),
     [
@@ -152,7 +160,11 @@ def test_what_is_no_define(text: str) -> None:
     ("text", "said"),
     [
         ("a=", "error: `-D a=`: a parameter is set as `-D name=value`"),
-        ("a=x", "error: `-D a=x`: unknown name `x`"),
+        (
+            "a=x",
+            'error: `-D a=x`: unknown name `x`\n = help: a string stands in quotes, `"x"`\n'
+            " = help: a block or def is given in the text: `model mine = other(a=x)`",
+        ),
         ("class=3", "error: `-D class=3`: no parameter can be called `class`"),
         ("a=[1", "error: `-D a=[1`: `[1` is not a value"),
         ("a='x'", "error: `-D a='x'`: `'x'` is not a value\n = help: write `\"…\"`"),

@@ -12,6 +12,7 @@ from torch import nn
 import trtdsl
 from tests.verification.networks import graph_of, verify_text
 from trtdsl.diagnostics import DiagnosticError
+from trtdsl.verification.inputs import choose_inputs
 
 TEXT = """model m() {
   input x: float32[2, 5, 8]
@@ -96,3 +97,10 @@ def test_a_module_that_cannot_take_them_is_told_how_to_be_given_others() -> None
         trtdsl.verify(graph, None, Picking())
     (diagnostic,) = caught.value.diagnostics
     assert any("`--input place=FILE.npy` gives it" in line for line in diagnostic.help)
+
+
+def test_made_up_pixels_are_those_of_images() -> None:
+    graph = graph_of("model m() {\n  input image: uint8[2, 64]\n  output y = image / 255\n}\n")
+    image = choose_inputs(graph, {}, "opt", seed=0)["image"]
+    assert image.dtype == np.uint8
+    assert image.max() > 200

@@ -212,7 +212,16 @@ def _coerced(callee: str, name: str, argument: Argument, hint: Any, instead_of_t
             # PyTorch's names mislead: the only number of `arange` is its end, and is called start.
             text = f"`{callee}` needs a number that is known at compile time here, not {in_words(found)}"
             raise mistake(text, span) from unfit
-        raise mistake(f"`{name}` of `{callee}` {wanted}, not {in_words(found)}", span) from unfit
+        text = f"`{name}` of `{callee}` {wanted}, not {in_words(found)}"
+        raise mistake(text, span, "", _as_dtype(found, hint)) from unfit
+
+
+def _as_dtype(value: object, hint: Any) -> str:
+    """What to write for a function that casts, such as ``float``, in place of a dtype."""
+    if not isinstance(value, OperatorRef) or value.spelling is None:
+        return ""
+    dtype = value.spelling.fixed.get("dtype")
+    return f"write `{dtype}`" if isinstance(dtype, DType) and hint in (DType, DType | None) else ""
 
 
 def _require_number_in_range(callee: str, name: str, value: object, span: Span) -> None:

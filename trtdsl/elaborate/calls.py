@@ -196,7 +196,7 @@ class Caller:
         slots |= {name for name, annotation in extra.items() if annotation is TensorType}
         given = {name: a for name, a in bound.items() if name in slots and a.value is not None}
         for name, argument in given.items():
-            self._tensor(callee.name, name, argument, (), call)
+            self._tensor(callee.op, callee.name, name, argument, (), call)
         if missing := [each.name for each in operands if not each.optional and each.name not in given]:
             raise mistake(f"`{callee.name}` needs the tensor `{missing[0]}`", call.span)
         if missing := [name for name in order if name not in {*slots, *bound} and _is_required(callee, name)]:
@@ -288,17 +288,23 @@ class Caller:
                 if not operand.optional:
                     needed = [each.name for each in op.operands if not each.optional]
                     piped = given if isinstance(op, Module) else ()
-                    raise lacking(op.name, name, needed, piped, call.span)
+                    raise lacking(
+                        op.name, name, needed, piped, call.span, "" if given else _unapplied(type(op))
+                    )
             elif operand.variadic:
                 if operand.optional and argument.value in ([], ()):
                     continue
                 found += [(name, value) for value in _tensor_list(op, name, argument)]
             else:
-                found.append((name, self._tensor(op.name, name, argument, beside, call)))
+                found.append((name, self._tensor(type(op), op.name, name, argument, beside, call)))
         weights = [(slot, given[slot]) for slot in op.slots if slot in given]
-        return found + [(slot, self._tensor(op.name, slot, argument, (), call)) for slot, argument in weights]
+        return found + [
+            (slot, self._tensor(type(op), op.name, slot, argument, (), call)) for slot, argument in weights
+        ]
 
-    def _tensor(self, callee: str, name: str, argument: Argument, beside: Sequence[Any], call: Call) -> Value:
+    def _tensor(
+        self, op: type[Op], callee: str, name: str, argument: Argument, beside: Sequence[Any], call: Call
+    ) -> Value:
         value = argument.value
         if is_tensor(value):
             return value
@@ -306,6 +312,7 @@ class Caller:
             return self.placer.scalar(value, beside, argument.span, call.place)
         is_size = isinstance(value, SymbolicDim)
         help = "its size is known only at run time" if is_size else instead_of(value, argument.span)
+        help = help or (_unapplied(op) if isinstance(value, (int, float, str)) else "")
         raise mistake(
             f"`{name}` of `{callee}` must be a tensor, not {in_words(value)}", argument.span, "", help
         )
@@ -337,12 +344,19 @@ class Caller:
             given = " and ".join(in_words(argument.value) for argument in arguments)
             text = f"does not take {given}" if given else "needs an argument"
             runs_on = any(isinstance(argument.value, SymbolicDim) for argument in arguments)
-            help = "`scan` runs along a dynamic dimension" if callee.name == "range" and runs_on else ""
-            raise mistake(f"`{callee.name}` {text}", call.span, "", help) from error
+            help = _RUNS_ON if callee.name == "range" and runs_on else ()
+            raise mistake(f"`{callee.name}` {text}", call.span, "", *help) from error
         try:
             return bounded(value)
         except Unsuitable as error:
             raise mistake(str(error), call.span) from error
+
+
+_RUNS_ON = (
+    "`arange` makes a tensor of the numbers up to a dynamic dimension",
+    "`scan` runs along a dynamic dimension",
+)
+"""What goes on while the engine runs, in place of a loop over a ``range``."""
 
 
 def _at_home(configured: Configured, call: Call) -> Call:
@@ -388,6 +402,12 @@ def _tensor_names(callee: Callee) -> list[str]:
             return [parameter.name.text for parameter in declared.parameters]
         case _:
             return []
+
+
+def _unapplied(op: type[Op]) -> str:
+    """How a function is written with its parameters alone, where it is a module too."""
+    names = [each.name for each in op.spellings if each.parameters and each.name[:1].isupper()]
+    return f"with its parameters alone, to be applied later, it is `{names[0]}(…)`" if names else ""
 
 
 def _takes_tensors(callee: OperatorRef | BlockRef) -> bool:

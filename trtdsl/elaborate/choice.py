@@ -39,17 +39,22 @@ class Chosen(msgspec.Struct, frozen=True):
     def require_parameters(self, defines: Mapping[str, Any]) -> None:
         """Refuse what is set and is not a parameter of the model; raises :class:`UsageError`."""
         known = self.parameters
-        mistakes = [self._unknown(define, known) for define in defines if define not in known]
+        mistakes = [self._unknown(*define, known) for define in defines.items() if define[0] not in known]
         if mistakes:
             raise UsageError(*mistakes)
 
-    def _unknown(self, define: str, known: Sequence[str]) -> Diagnostic:
+    def _unknown(self, define: str, value: object, known: Sequence[str]) -> Diagnostic:
         name, span = self.model.name.text, self.model.name.span
         text = f"model `{name}` has no parameter `{define}`{did_you_mean(define, known)}"
         origins: tuple[Origin, ...] = ()
         if define in self.given:
             text = f"model `{name}` sets `{define}` itself"
             origins = (Origin(self.given[define].head, "here"),)
+        for dim in self.model.body:
+            if isinstance(dim, tree.Dim) and dim.name.text == define:
+                origins = (Origin(dim.name.span, "here"),)
+                fixed = f"its range stands in the text; one number there fixes it: `dim {define} = {value}`"
+                return Diagnostic(f"`{define}` is a dimension, not a parameter", span, "", origins, (fixed,))
         listed = f"its parameters are {', '.join(known)}" if known else "it has no parameters"
         return Diagnostic(text, span, origins=origins, help=(listed,))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin, Span, nearest
 from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.mistakes import Mistake, mistake
-from trtdsl.elaborate.values import BlockRef, Builtin, DefRef, Namespace
+from trtdsl.elaborate.values import BlockRef, Builtin, DefRef, Names, Namespace
 from trtdsl.syntax import tree
 from trtdsl.syntax.parser import parse
 from trtdsl.syntax.source import read_source
@@ -28,21 +27,21 @@ class Program:
     """The files of one compilation; each is read once."""
 
     def __init__(self) -> None:
-        self.names: dict[Path, dict[str, Any]] = {}
+        self.names: dict[Path, Names] = {}
         """each file's blocks, defs and imports, by the name the file knows them under"""
         self.loading: list[tuple[Path, str]] = []
         """the files that import one another, outermost first, with the names a user knows them by"""
         self.notes: list[Diagnostic] = []
         """what is worth knowing of the names of the main file"""
 
-    def main(self, file: tree.File, name: str) -> dict[str, Any]:
+    def main(self, file: tree.File, name: str) -> Names:
         """What the main file's blocks, defs and models see."""
         self.loading.append((_real(Path(name)), name))
         return self._scope(file)
 
-    def _scope(self, file: tree.File) -> dict[str, Any]:
+    def _scope(self, file: tree.File) -> Names:
         """What a file's blocks, defs and models see: its imports and its own blocks and defs."""
-        names: dict[str, Any] = {}
+        names = Names()
         errors: list[Diagnostic] = []
         for item in file.items:
             try:
@@ -55,10 +54,10 @@ class Program:
             raise DiagnosticError(*errors)
         return names
 
-    def _declare(self, item: tree.Item, names: dict[str, Any]) -> None:
+    def _declare(self, item: tree.Item, names: Names) -> None:
         match item:
             case tree.Import():
-                found = self._import(item)
+                found = self._import(item, names.models)
                 new = {item.alias.text: Namespace(item.alias.text, found)} if item.alias else found
                 span = item.alias.span if item.alias else item.path.span
             case tree.Block():
@@ -70,6 +69,7 @@ class Program:
                 _require_distinct(item.parameters)
                 new, span = {item.name.text: DefRef(item, names)}, item.name.span
             case tree.Model():
+                names.models.add(item.name.text)
                 _require_distinct(item.parameters)
                 for parameter in item.parameters:
                     if parameter.by_name:
@@ -77,6 +77,7 @@ class Program:
                         raise mistake(text, parameter.span)
                 return
             case tree.DerivedModel():
+                names.models.add(item.name.text)
                 return
         for name, value in new.items():
             if name in names:
@@ -85,7 +86,7 @@ class Program:
                 self.notes.append(_hides(value, span, imported=isinstance(item, tree.Import)))
             names[name] = value
 
-    def _import(self, item: tree.Import) -> dict[str, BlockRef | DefRef]:
+    def _import(self, item: tree.Import, models: set[str]) -> dict[str, BlockRef | DefRef]:
         if any(not isinstance(part, str) for part in item.path.parts):
             raise mistake("an import's path holds no `{…}`", item.path.span)
         text = "".join(part for part in item.path.parts if isinstance(part, str))
@@ -95,6 +96,7 @@ class Program:
         if path not in self.names:
             self._load(path, name, text, item.path.span)
         own = self.names[path]
+        models |= own.models
         defined = {n: b for n, b in own.items() if isinstance(b, (BlockRef, DefRef)) and b.globals is own}
         return {name: value for name, value in defined.items() if not name.startswith(PRIVATE)}
 

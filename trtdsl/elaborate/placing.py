@@ -306,7 +306,7 @@ def refused(
     """An operator's refusal at the parameter or operand it is about, else at the operator's own ``span``."""
     types = [str(value.type) for slot, value in operands if slot == refusal.about]
     place, label = spans.get(refusal.about or "", span), ""
-    if place == span:
+    if place == span or not types:
         label = note
     elif len(types) <= 4:
         label = " and ".join(types)

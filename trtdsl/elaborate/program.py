@@ -165,7 +165,13 @@ def _value(expr: tree.Expr, model: tree.Model, typed: str) -> Any:
         mistake = error.diagnostic
     except DiagnosticError as error:
         mistake = error.diagnostics[0]
-    raise UsageError(Diagnostic(f"`{typed}`: {mistake.message}", help=mistake.help))
+    help = mistake.help
+    if isinstance(expr, tree.Path) and not help:
+        help = (
+            f'a string stands in quotes, `"{expr.span.text}"`',
+            f"a block or def is given in the text: `model mine = other({typed.removeprefix('-D ')})`",
+        )
+    raise UsageError(Diagnostic(f"`{typed}`: {mistake.message}", help=help))
 
 
 def models(text: str, name: str) -> tuple[str, ...]:

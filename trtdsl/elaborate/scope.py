@@ -12,7 +12,7 @@ from trtdsl.diagnostics import Span, did_you_mean
 from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.mistakes import POISON, Mistake, Poisoned, mistake
 from trtdsl.elaborate.placing import Place
-from trtdsl.elaborate.values import CALLEES, Namespace, in_words, is_tensor
+from trtdsl.elaborate.values import CALLEES, Names, Namespace, in_words, is_tensor
 from trtdsl.ir import Value
 from trtdsl.ops import pytorch_names
 from trtdsl.ops.arguments import describe_value
@@ -36,6 +36,8 @@ class Scope(msgspec.Struct):
     """of the scan whose body this is"""
     inside: set[str] = msgspec.field(default_factory=set[str])
     """names that only the bodies of scans here have bound"""
+    refuted: bool = False
+    """whether an assertion failed here, so that what follows from it would be wrong as well"""
 
     def find(self, name: tree.Name) -> Any:
         """What a name stands for; raises :class:`Mistake` or :class:`Poisoned`."""
@@ -72,6 +74,8 @@ class Scope(msgspec.Struct):
         if inside:
             return mistake(f"unknown name `{name.text}`, did you mean `{inside[0]}`?", name.span)
         help = pytorch_names.advice(name.text)
+        if isinstance(self.globals, Names) and name.text in self.globals.models:
+            help = "it is a model, which nothing can call: what others use too stands in a block"
         if name.text in self.inside:
             help = "a scan binds it in its body only: `emit` it there to have all of its values"
         private = _private(name.text)

@@ -53,6 +53,9 @@ class Elaboration:
         for statement in statements:
             if not written:
                 self.budget.spend(_head(statement))
+            if scope.refuted and not isinstance(statement, tree.Assert):
+                _poison(statement, scope, model)
+                continue
             try:
                 self._statement(statement, scope, model)
             except Mistake as error:
@@ -132,6 +135,7 @@ class Elaboration:
             return
         message = self.expressions.string(statement.message, scope) if statement.message else ""
         place = statement.condition.span
+        scope.refuted = True
         raise mistake(message or f"assertion failed: `{place.text}`", place)
 
     def _return(self, statement: tree.Return, scope: Scope, model: bool) -> None:

@@ -77,8 +77,11 @@ def gathered(callee: Any, tensors: list[Argument]) -> list[Argument]:
     return [Argument([argument.value for argument in tensors], tensors[0].span, name)]
 
 
-def lacking(callee: str, name: str, needed: Sequence[str], given: Collection[str], span: Span) -> Mistake:
+def lacking(
+    callee: str, name: str, needed: Sequence[str], given: Collection[str], span: Span, otherwise: str = ""
+) -> Mistake:
     """That a module or block was not given the tensor ``name``; and all that it ``needed`` where it was given
-    some of those."""
-    help = f"it takes the tensors `({', '.join(needed)})`, which may be the same one"
-    return mistake(f"`{callee}` needs the tensor `{name}`", span, "", help if {*given} & {*needed} else "")
+    some of those, or else what to write ``otherwise``."""
+    if {*given} & {*needed}:
+        otherwise = f"it takes the tensors `({', '.join(needed)})`, which may be the same one"
+    return mistake(f"`{callee}` needs the tensor `{name}`", span, "", otherwise)

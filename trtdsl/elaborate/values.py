@@ -27,6 +27,15 @@ class OperatorRef(msgspec.Struct, frozen=True):
         return self.name[:1].isupper() or self.op.in_two_lists
 
 
+class Names(dict[str, Any]):
+    """What the blocks, defs and models of a file see, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.models: set[str] = set()
+        """of the file and of those that it imports: nothing can call them"""
+
+
 class BlockRef(msgspec.Struct, frozen=True, eq=False):
     """A block and the file scope in which its names are looked up."""
 
@@ -144,6 +153,8 @@ def instead_of(value: object, place: Span) -> str:
         name = place.text
         first = f", `{name}[0]`" if name.isidentifier() else ""
         return f"take one of them{first}, or name each: `a, b = …`"
+    if isinstance(value, (list, tuple)) and value and all(isinstance(each, (int, float)) for each in value):
+        return f"a tensor of these numbers is `tensor({place.text})`" if place.text[:1] in "[(" else ""
     return ""
 
 

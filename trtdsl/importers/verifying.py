@@ -23,7 +23,7 @@ from trtdsl.ir import Graph
 from trtdsl.reference import random_array
 from trtdsl.types import Symbol, evaluate_shape
 from trtdsl.verification import Verification, verify
-from trtdsl.verification.inputs import INTEGERS
+from trtdsl.verification.inputs import made_up_range
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,8 +74,7 @@ def _compared(
         value.name: random_array(
             value.type.with_shape(evaluate_shape(value.type.shape, sizes)),
             random,
-            INTEGERS,
-            values=graph.ranges.get(value.name),
+            values=made_up_range(graph, value),
         )
         for value in graph.inputs
     }

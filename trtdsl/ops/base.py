@@ -27,7 +27,7 @@ import msgspec.structs
 
 from trtdsl.ops.positions import Positions
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, SymbolicDim, TensorType, evaluate, evaluate_shape
+from trtdsl.types import Dim, SymbolicDim, TensorType, evaluate, evaluate_shape, symbols
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -422,7 +422,9 @@ def _evaluated(value: Any, values: Mapping[str, int]) -> Any:
 def static(dim: Dim, what: str, about: str | None = None) -> int:
     """A dimension that must be known at compile time; refused with ``what`` it is otherwise."""
     if isinstance(dim, SymbolicDim):
-        raise Refused(f"{what} must be known at compile time, but it is the dynamic `{dim}`", about)
+        fixed = " and ".join(f"`dim {each} = {each.optimum}`" for each in sorted(symbols(dim), key=str))
+        text = f"{what} must be known at compile time, but it is the dynamic `{dim}`"
+        raise Refused(text, about, help=f"{fixed} would fix it")
     return dim
 
 

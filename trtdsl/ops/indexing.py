@@ -85,7 +85,9 @@ class Slice(Function):
         """First position and number of elements in a dimension of ``size``."""
         if self.step < 1:
             raise Refused(
-                f"a slice's step must be at least 1, not {self.step} (PyTorch has no negative steps)", "step"
+                f"a slice's step must be at least 1, not {self.step} (PyTorch has no negative steps)",
+                "step",
+                help="`flip` reverses a dimension" if self.step < 0 else None,
             )
         start = _clamped(0 if self.start is None else self.start, size, "start")
         end = _clamped(size if self.end is None else self.end, size, "end")

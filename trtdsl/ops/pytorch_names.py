@@ -91,9 +91,22 @@ SYNONYMS = {
 }
 """Second names of operators, of which the language has one."""
 
+ELSEWHERE = {
+    **dict.fromkeys(("swish", "Swish"), "silu"),
+    **dict.fromkeys(("hswish", "h_swish", "hard_swish", "HSwish"), "hardswish"),
+    **dict.fromkeys(("hsigmoid", "h_sigmoid", "hard_sigmoid", "HSigmoid"), "hardsigmoid"),
+    **dict.fromkeys(
+        ("gelu_new", "gelu_fast", "gelu_tanh", "gelu_pytorch_tanh", "NewGELU"), 'gelu(approximate = "tanh")'
+    ),
+    **dict.fromkeys(("quick_gelu", "QuickGELU"), "x * sigmoid(1.702 * x)"),
+}
+"""What the activations are that timm, transformers and others have by names of their own."""
+
 
 def advice(name: str) -> str:
-    """What to say of an unknown name that is PyTorch's; "" of any other."""
+    """What to say of an unknown name that is PyTorch's or an activation's elsewhere; "" of any other."""
+    if name in ELSEWHERE:
+        return f"write `{ELSEWHERE[name]}`"
     if name in REASONS:
         return REASONS[name]
     if name not in NAMES:

@@ -15,6 +15,18 @@ from trtdsl.syntax.stuck_words import (
 )
 
 
+def misread_outputs(stuck: Stuck) -> Diagnostic | None:
+    """``output y, i = topk(x, 5)``: a value is given to one output."""
+    first = -1
+    while stuck.kind(first - 1) == "COMMA":
+        first -= 2
+    if stuck.kind() != "EQUAL" or first == -1 or stuck.kind(first - 1) != "OUTPUT":
+        return None
+    names = ", ".join(stuck.text(at) for at in range(first, 0, 2))
+    help = (f"bind them first, `{names} = …`, then write `output {names}`",)
+    return Diagnostic("several outputs cannot be bound at once", stuck.span(), help=help)
+
+
 def misread_output(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind(-2) != "OUTPUT" or not {"FOR", "EQUAL"} <= stuck.expected:
         return None
@@ -22,6 +34,9 @@ def misread_output(stuck: Stuck) -> Diagnostic | None:
     if stuck.kind() in OPERATORS and stuck.kind(1) == "EQUAL":
         help = (f"an output is a value with a name: `output {name} = …`",)
         return Diagnostic(f"there is no `{mark}=`", stuck.span(0, 1), help=help)
+    if stuck.kind() == "COLON":
+        help = (f"an output has the type of its value: `output {name} = …`",)
+        return Diagnostic("expected `=`, found `:`", stuck.span(), help=help)
     own = "z" if name == "y" else "y"
     value = f"{name}{mark}…" if stuck.kind() in ("LSQB", "DOT", "LPAR") else f"{name} {mark} …"
     help = ("write `=`",) if stuck.kind() == "EQ" else (f"give the output a name: `output {own} = {value}`",)

@@ -14,12 +14,15 @@ from trtdsl.given import require_in_range, sizes_of
 from trtdsl.ir import Graph, Value
 from trtdsl.reference import ProfilePoint, point, random_array
 from trtdsl.runtime.files import read_array
-from trtdsl.types import DType, Symbol, evaluate_shape, symbols
+from trtdsl.types import DType, Symbol, ValueRange, evaluate_shape, symbols
 
 Array: TypeAlias = npt.NDArray[Any]
 
-INTEGERS = (0, 4)
+_SMALL = ValueRange(0, 3)
 """Made-up integers are small, for they may be indices."""
+
+_PIXELS = ValueRange(0, 255)
+"""Those of uint8 are not: it is what images are made of."""
 
 
 def input_advice(graph: Graph, made_up: Collection[str]) -> tuple[str, ...]:
@@ -35,8 +38,15 @@ def input_advice(graph: Graph, made_up: Collection[str]) -> tuple[str, ...]:
 def _range(graph: Graph, value: Value) -> str:
     if value.type.dtype.is_bool:
         return "bools"
-    low, high = graph.ranges.get(value.name, (INTEGERS[0], INTEGERS[1] - 1))
+    low, high = made_up_range(graph, value) or _SMALL
     return f"integers from {low} to {high}"
+
+
+def made_up_range(graph: Graph, value: Value) -> ValueRange | None:
+    """What the random values of an input lie in: what the text states, or what its dtype lets one expect."""
+    dtype = value.type.dtype
+    other = _PIXELS if dtype is DType.UINT8 else _SMALL if dtype.is_integer else None
+    return graph.ranges.get(value.name, other)
 
 
 def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
@@ -73,7 +83,7 @@ def choose_inputs(graph: Graph, given: Mapping[str, Array], at: ProfilePoint, se
     made: dict[str, Array] = {}
     for name, value in named.items():
         static = value.type.with_shape(evaluate_shape(value.type.shape, sizes))
-        made[name] = random_array(static, random, INTEGERS, values=graph.ranges.get(name))
+        made[name] = random_array(static, random, values=made_up_range(graph, value))
     return {**made, **given}
 
 

@@ -29,7 +29,7 @@ def show_verification(found: Verification) -> str:
         return "\n".join([*lines, *verdict])
     lines.append(f"differs: {found.difference.message}")
     if len(found.difference.suspects) > 1:
-        lines += [f"  {suspect}" for suspect in found.difference.suspects]
+        lines += dict.fromkeys(f"  {suspect}" for suspect in found.difference.suspects)
     return "\n".join(lines)
 
 
