@@ -229,6 +229,15 @@ def test_a_comment_is_the_line_of_the_text() -> None:
     assert 'at("refine.second <text>:3:15")' in exported.text
 
 
+def test_no_name_or_comment_ends_a_line_of_the_script() -> None:
+    """A form feed, a paragraph separator, quotes and escapes, which a file's name may hold as well."""
+    text = "model m {\n  input x: float32[2]\n  output y = relu(x)  # a\x0cb\u2029c\n}\n"
+    exported = export_graph(elaborate_text(text), script='a\\N{b} """c.py', source='d\n"""e.trtnet')
+    told = ast.get_docstring(ast.parse(exported.text, feature_version=(3, 6)))
+    assert told and 'python3 \'a\\N{b} """c.py\' --help' in told and 'from d """e.trtnet.' in told
+    assert "output y = relu(x)  # a b c\n" in exported.text
+
+
 # The command
 
 

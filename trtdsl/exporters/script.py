@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import io
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -180,8 +181,19 @@ def _lines(lowered: LoweredNetwork) -> dict[str, str]:
     for name, node in lowered.nodes.items():
         span = node.origins[0].span if node.origins else None
         if span is not None:
-            found[name] = f"{span.source.name}:{span.line}: {span.source.line(span.line).strip()}"
+            line = f"{span.source.name}:{span.line}: {span.source.line(span.line).strip()}"
+            found[name] = _in_one_line(line)
     return found
+
+
+def _in_one_line(text: str) -> str:
+    """A text for a comment: what Python or an editor takes for the end of a line would end it."""
+    return " ".join(text.splitlines())
+
+
+def _in_docstring(text: str) -> str:
+    """A name of a file, which may have any character, within three quotes."""
+    return _in_one_line(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 class _Parts:
@@ -208,11 +220,11 @@ class _Parts:
         return {
             "title": f"Builds a TensorRT engine of the model {name}.",
             "version": own_version(),
-            "source": self._source,
-            "script": self._script,
+            "source": _in_docstring(self._source),
+            "script": _in_docstring(shlex.quote(self._script)),
             "name": name,
             "name_repr": f'"{name}"',
-            "weights": str(arrays_path(Path(self._script))),
+            "weights": _in_docstring(str(arrays_path(Path(self._script)))),
             "needs_words": f"TensorRT {version} or a later release, or TensorRT-RTX",
             "needs": self._needs(version),
             "interface": "\n".join(self._interface()),
