@@ -129,6 +129,17 @@ def test_a_graph_and_a_model_by_its_parameters(folder: Path) -> None:
         trtdsl.load(folder / "pair.trtnet", device="cpu")
 
 
+def test_a_state_dict(folder: Path, pair: trtdsl.Runner) -> None:
+    state, given = torch.load(folder / "pair.pth"), arrays(2)
+    found = trtdsl.load(folder / "pair.trtnet", state, device="cpu")(**given)
+    assert np.array_equal(found["sum"], pair(**given)["sum"])
+    check = trtdsl.CheckOptions(weights_prefix="net.")
+    behind = {f"net.{key}": value for key, value in state.items()}
+    assert trtdsl.load(folder / "pair.trtnet", behind, device="cpu", check=check)
+    with pytest.raises(UsageError, match=r"arrays by key, where the name of a file is needed"):
+        trtdsl.compile_file(folder / "pair.trtnet", state, folder / "pair.engine")
+
+
 def test_a_narrower_precision(folder: Path, pair: trtdsl.Runner) -> None:
     options = trtdsl.CompileOptions(precision="float16")
     half = trtdsl.load(folder / "pair.trtnet", folder / "pair.pth", device="cpu", options=options)

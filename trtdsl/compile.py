@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from trtdsl.trt.dialect import Dialect
     from trtdsl.trt.lower import LoweredNetwork
     from trtdsl.trt.manifest import Manifest
+    from trtdsl.weights import Checkpoint
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -76,23 +77,38 @@ class Optimized(msgspec.Struct, frozen=True):
 
 
 def check_file(
-    path: str | Path, weights: WeightFiles = None, options: CheckOptions = CheckOptions()
+    path: str | Path,
+    weights: WeightFiles | Mapping[str, Any] = None,
+    options: CheckOptions = CheckOptions(),
 ) -> Checked:
     """Check one model of a file, against a checkpoint if one is given; raises :class:`DiagnosticError`.
 
-    Files beside the checkpoint hold further keys; the options are about the first one.
+    Files beside the checkpoint hold further keys; the options are about the first one. In place of files
+    there may be arrays or tensors by key, such as a ``state_dict()``.
     """
     found = elaborated(path, options)
-    if not (files := files_of(weights)):
+    if not isinstance(weights, Mapping) and not files_of(weights):
         return Checked(found.graph, found.warnings)
-    from trtdsl.weights import bind, entered, load_checkpoints
+    from trtdsl.weights import bind
 
-    checkpoint = load_checkpoints(files, section=options.section, prefix=options.weights_prefix)
-    notes = tuple(Diagnostic(note, severity="warning") for note in checkpoint.notes)
-    notes += tuple(Diagnostic(note, severity="note") for note in entered(checkpoint, options.section))
+    given, notes = _opened(weights, options)
+    prefix = options.weights_prefix if isinstance(weights, Mapping) else None
     with proposing_parameters(path, options):
-        bound = bind(found.graph, checkpoint, options.weights_dtype)
+        bound = bind(found.graph, given, options.weights_dtype, prefix=prefix)
     return Checked(bound.graph, (*found.warnings, *notes, *bound.warnings))
+
+
+def _opened(
+    weights: WeightFiles | Mapping[str, Any], options: CheckOptions
+) -> tuple[Checkpoint | Mapping[str, Any], tuple[Diagnostic, ...]]:
+    """The weights by key, and what there is to say of their files."""
+    if isinstance(weights, Mapping):
+        return weights, ()
+    from trtdsl.weights import entered, load_checkpoints
+
+    found = load_checkpoints(files_of(weights), section=options.section, prefix=options.weights_prefix)
+    notes = tuple(Diagnostic(note, severity="warning") for note in found.notes)
+    return found, notes + tuple(Diagnostic(note, severity="note") for note in entered(found, options.section))
 
 
 def elaborated(path: str | Path, options: CheckOptions) -> Elaborated:

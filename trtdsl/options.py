@@ -119,7 +119,10 @@ class CompileOptions:
 
 
 def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:
-    """The files one by one."""
+    """The files one by one; UsageError for weights that are not in files."""
+    if isinstance(weights, Mapping):
+        text = "the weights are arrays by key, where the name of a file is needed"
+        raise UsageError(Diagnostic(text, help=('save them first: `torch.save(state, "weights.pth")`',)))
     return (weights,) if isinstance(weights, (str, Path)) else tuple(weights or ())
 
 

@@ -101,13 +101,14 @@ def _require_batches(batches: object, ahead: object) -> None:
 
 def load(
     model: str | Path | Graph,
-    weights: WeightFiles = None,
+    weights: WeightFiles | Mapping[str, Any] = None,
     *,
     device: Place | None = None,
     options: CompileOptions = CompileOptions(),
     check: CheckOptions = CheckOptions(),
 ) -> Runner:
-    """A model to be called: a ``.trtnet`` file with its checkpoint, a bound graph, or an engine's file.
+    """A model to be called: a ``.trtnet`` file with its checkpoint, a bound graph, or an engine's file. The
+    checkpoint is a file, or arrays or tensors by key, such as a ``state_dict()``.
 
     ``device`` is ``"gpu"``, ``"cpu"``, or None for the GPU where there is one. ``options`` and ``check`` are
     those of :func:`trtdsl.compile_file`: precision, passes, which model of the file, its parameters. On the
@@ -129,7 +130,7 @@ def load(
     return _OnCPU(graph, options) if gpu is None else _built(graph, options, gpu)
 
 
-def _of_engine(path: Path, weights: WeightFiles, device: Place | None, options: CompileOptions) -> Runner:
+def _of_engine(path: Path, weights: object, device: Place | None, options: CompileOptions) -> Runner:
     """An engine file, which only its GPU can run."""
     from trtdsl.runtime.engine import Engine
 
