@@ -338,7 +338,7 @@ def test_what_reads_zeros_alone_stays_in_floating_point(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=x, past=np.zeros_like(x))
     found = narrow(graph, Recipe(precision="int8", calibrate=tmp_path / "d.npz"))
     reasons = {decision.label: decision.reason for decision in found.decisions}
-    assert reasons == {"a": "", "b": "what it reads is 0 in all data, which is no range"}
+    assert reasons == {"a": "", "b": "its input is 0 throughout the data, which gives it no range"}
 
 
 # --- A layer that TensorRT does not take -------------------------------------------------------------------

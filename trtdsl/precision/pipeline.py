@@ -108,11 +108,8 @@ def narrow(
     batches = data.batches(graph)
     observed = _observed(graph, batches, told) if policy.format.needs_ranges else {}
     ranges = _ranges(graph, recipe, observed, "" if data.arrays is None else digest(data.arrays), batches)
-    if policy.format.needs_ranges and ranges.method == STORED:
-        absent = [label for label in policy.chosen(graph) if label not in ranges.layers]
-        policy = policy.without({label: lacking(label) for label in absent})
     if policy.format.needs_ranges:
-        policy = policy.without(_of_zeros(ranges))
+        policy = policy.without(_without_range(graph, policy, ranges))
     fitted, measured = batches, batches
     if batches is not None and _fits(recipe):
         # Of the data that weights were rounded for the error is smaller than of others.
@@ -296,10 +293,14 @@ def _fits(recipe: Recipe) -> bool:
     return recipe.is_of_weights and recipe.scales is None and recipe.chosen_method == "gptq"
 
 
-def _of_zeros(ranges: Ranges) -> dict[str, str]:
-    """Why layers whose input was 0 throughout stay in floating point: any other number would be cut off."""
-    found = (label for label, each in ranges.layers.items() if each.input == 0)
-    return dict.fromkeys(found, "what it reads is 0 in all data, which is no range")
+def _without_range(graph: Graph, policy: Policy, ranges: Ranges) -> dict[str, str]:
+    """Why layers stay in floating point whose input was 0 throughout, so that any other number would be cut
+    off, or for whose input a checkpoint has no range."""
+    zeros = (label for label, each in ranges.layers.items() if each.input == 0)
+    reasons = dict.fromkeys(zeros, "its input is 0 throughout the data, which gives it no range")
+    if ranges.method == STORED:
+        reasons |= {label: lacking(label) for label in policy.chosen(graph) if label not in ranges.layers}
+    return reasons
 
 
 def _fitted(fitted: Batches | None, measured: Batches | None) -> Iterator[Diagnostic]:
