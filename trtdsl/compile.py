@@ -87,28 +87,23 @@ def check_file(
     there may be arrays or tensors by key, such as a ``state_dict()``.
     """
     found = elaborated(path, options)
-    if not isinstance(weights, Mapping) and not files_of(weights):
+    given: Checkpoint | Mapping[str, Any]
+    notes: tuple[Diagnostic, ...] = ()
+    if isinstance(weights, Mapping):
+        given, prefix = weights, options.weights_prefix
+    elif files := files_of(weights):
+        from trtdsl.weights import entered, load_checkpoints
+
+        given, prefix = load_checkpoints(files, section=options.section, prefix=options.weights_prefix), None
+        notes = tuple(Diagnostic(note, severity="warning") for note in given.notes)
+        notes += tuple(Diagnostic(note, severity="note") for note in entered(given, options.section))
+    else:
         return Checked(found.graph, found.warnings)
     from trtdsl.weights import bind
 
-    given, notes = _opened(weights, options)
-    prefix = options.weights_prefix if isinstance(weights, Mapping) else None
     with proposing_parameters(path, options):
         bound = bind(found.graph, given, options.weights_dtype, prefix=prefix)
     return Checked(bound.graph, (*found.warnings, *notes, *bound.warnings))
-
-
-def _opened(
-    weights: WeightFiles | Mapping[str, Any], options: CheckOptions
-) -> tuple[Checkpoint | Mapping[str, Any], tuple[Diagnostic, ...]]:
-    """The weights by key, and what there is to say of their files."""
-    if isinstance(weights, Mapping):
-        return weights, ()
-    from trtdsl.weights import entered, load_checkpoints
-
-    found = load_checkpoints(files_of(weights), section=options.section, prefix=options.weights_prefix)
-    notes = tuple(Diagnostic(note, severity="warning") for note in found.notes)
-    return found, notes + tuple(Diagnostic(note, severity="note") for note in entered(found, options.section))
 
 
 def elaborated(path: str | Path, options: CheckOptions) -> Elaborated:
