@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpu_many import count_gpus
 from zoo_entries import EXAMPLES, read_zoo
 
 HERE = Path(__file__).resolve().parent
@@ -140,7 +140,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    if not shutil.which("nvidia-smi") or subprocess.run(["nvidia-smi", "-L"], capture_output=True).returncode:
+    if not count_gpus():
         print("no GPU here: nvidia-smi lists none, and nothing was measured", file=sys.stderr)
         return 1
     options.folder = options.folder.resolve()

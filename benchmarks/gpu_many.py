@@ -96,9 +96,7 @@ class Session:
         data, *rest = self.places([model])
         if precision == "int8":
             self.run("torch", slot, name, until, "gpu_ranges.py", data, *rest)
-        self.run(
-            "tensorrt", slot, name, until, "gpu.py", data, out, *rest, *asked, "--dry-run", "--no-timings"
-        )
+        self.run("tensorrt", slot, name, until, "gpu.py", data, out, *rest, *asked)
 
     def measure(self) -> None:
         """Times and errors of what is built, a share of the models on each GPU, which is then quiet."""
@@ -111,7 +109,7 @@ class Session:
 
     def measure_on(self, gpu: int, models: Sequence[str]) -> None:
         for precision in self.options.precisions:
-            here = [model for model in models if (self.folder_of(model) / f"{precision}.row.json").exists()]
+            here = [model for model in models if self.row_of(model, precision).exists()]
             if here:
                 self.measure_some(gpu, here, precision)
         if not self.options.errors_only:
@@ -132,8 +130,12 @@ class Session:
     def folder_of(self, model: str) -> Path:
         return self.options.folder / "reference" / model
 
+    def row_of(self, model: str, precision: str) -> Path:
+        """What `gpu.py` notes of its builds."""
+        return self.folder_of(model) / f"{precision}.row.json"
+
     def is_built(self, model: str, precision: str) -> bool:
-        noted = self.folder_of(model) / f"{precision}.row.json"
+        noted = self.row_of(model, precision)
         return noted.exists() and json.loads(noted.read_text())["onnx_failure"] != CUT_OFF
 
     def places(self, models: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,10 @@ is, `gpu.py` where the other is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from zoo_entries import BATCH, Entry
@@ -63,7 +66,13 @@ def batch_axes(entry: Entry) -> Mapping[str, int]:
 
 
 def _graph(entry: Entry) -> Graph:
-    return elaborate_file(entry.path, model=entry.model, defines=entry.defines)
+    return _elaborated(entry.path, entry.model, json.dumps(entry.defines))
+
+
+@cache
+def _elaborated(path: Path, model: str, defines: str) -> Graph:
+    """Once a process: each question here asks for it."""
+    return elaborate_file(path, model=model, defines=json.loads(defines))
 
 
 def _sizes(graph: Graph) -> Mapping[str, tuple[int, int, int]]:

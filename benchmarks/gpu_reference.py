@@ -22,8 +22,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,8 @@ from torch import nn
 from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.zoo.oracles import calibrated
+from tests.zoo.entries import tensors_of
+from tests.zoo.oracles import calibrated, default_dtype
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 SAMPLES = 64
@@ -60,16 +60,6 @@ def cast(tensors: Iterable[torch.Tensor], dtype: torch.dtype) -> list[torch.Tens
     return [x.to(dtype) if x.is_floating_point() else x for x in tensors]
 
 
-@contextmanager
-def in_float64() -> Generator[None]:
-    """While this lasts, a forward makes tensors in float64 whose type it does not say."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
 def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> None:
     """Weights, inputs, and outputs in float64 at each batch."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
@@ -77,7 +67,7 @@ def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> No
     exact = copy.deepcopy(module).double()
     for batch in batches(entry):
         inputs = inputs_of(entry, batch, device)
-        with torch.inference_mode(), in_float64():
+        with torch.inference_mode(), default_dtype(torch.float64):
             outputs = tensors_of(exact(*cast(inputs, torch.float64)))
         arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(entry.inputs, inputs, strict=True)}
         arrays |= {f"output.{i}": y.cpu().numpy() for i, y in enumerate(outputs)}
@@ -88,14 +78,6 @@ def write_calibration(folder: Path, entry: Entry) -> None:
     """Inputs that are none of the data's."""
     if best_batch(entry) > 1:
         np.savez(folder / "calibration.npz", **drawn(entry, SAMPLES, seed=2))
-
-
-def tensors_of(output: Any) -> list[torch.Tensor]:
-    """A module's outputs in order, out of tuples, lists and mappings."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    parts = output.values() if isinstance(output, Mapping) else output
-    return [tensor for part in parts if part is not None for tensor in tensors_of(part)]
 
 
 def floating(outputs: Iterable[torch.Tensor]) -> list[torch.Tensor]:

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,7 @@ def test_a_machine_without_a_gpu_is_told(
 ) -> None:
     script = load("gpu_all", monkeypatch)
     monkeypatch.setattr(sys, "argv", ["gpu_all", str(tmp_path)])
-    monkeypatch.setattr(script.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     assert script.main() == 1
     assert "no GPU here" in capsys.readouterr().err
 

@@ -106,10 +106,8 @@ def require_same_epsilons(graph: Graph, module: nn.Module) -> None:
 
 @pytest.mark.parametrize(("file", "model", "oracle"), LARGE)
 def test_large_models_have_the_originals_weights(file: str, model: str, oracle: str) -> None:
-    graph, module = (
-        elaborate_file(EXAMPLES / file, model),
-        without_values(f"{oracle}:{model}", num_classes=1000),
-    )
+    graph = elaborate_file(EXAMPLES / file, model)
+    module = without_values(f"{oracle}:{model}", num_classes=1000)
     found = {weight.key: weight.type.shape for weight in graph.weights}
     assert found == shapes({key: x for key, x in module.state_dict().items() if is_read(key)})
     require_same_epsilons(graph, module)
