@@ -1,4 +1,4 @@
-"""All checks on a GPU in one run that can be resumed: references, models, operators, engines, scripts.
+"""All checks on a GPU in one run that can be resumed: references, models, operators, engines, scripts, tasks.
 
     python benchmarks/gpu_all.py FOLDER                                  every model of examples/zoo.json
     python benchmarks/gpu_all.py FOLDER --models resnet50,cnn --budget 500
@@ -79,6 +79,9 @@ def steps(folder: Path, models: Sequence[str], options: argparse.Namespace) -> I
     scripts = str(folder / "scripts")
     yield Step("export", "torch", ("gpu_export.py", "make", scripts), once=True)
     yield Step("scripts", "tensorrt", ("gpu_export.py", "run", scripts, "--", "--no-tf32"), once=True)
+    tasks = str(folder / "tasks")
+    yield Step("record", "torch", ("gpu_tasks.py", "make", tasks), once=True)
+    yield Step("tasks", "tensorrt", ("gpu_tasks.py", "run", tasks), once=True)
 
 
 def run(step: Step, options: argparse.Namespace, left: float) -> Outcome:

@@ -6,8 +6,8 @@ TensorRT builds an engine for minutes, on one processor, and needs the GPU for a
 references are made and engines built by many processes (`gpu_reference.py --untimed`, `gpu.py
 --dry-run`). They share each GPU by MPS where there is its daemon: without, they wait for each other's
 time slices. When most of the budget is spent, builds are ended, and what is there is measured by one
-process a GPU (`gpu.py --built`), with PyTorch's times behind. The models that are named first are begun
-first. A further call goes on, and builds again what was cut off. Without a GPU `--dry-run` builds, and
+process a GPU (`gpu.py --built`), with PyTorch's times behind. What is named first, precision and model, is
+begun first. A further call goes on, and builds again what was cut off. Without a GPU `--dry-run` builds, and
 nothing is measured.
 """
 
@@ -63,8 +63,8 @@ class Session:
                 pool.submit(self.make_references, k, models[k::count]) for k in range(min(count, len(models)))
             ]
             work: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-            for model in models:
-                for precision in self.options.precisions:
+            for precision in self.options.precisions:
+                for model in models:
                     work.put((model, precision))
             slots = range(self.options.workers)
             builders = [pool.submit(self.build_all, slot, work) for slot in slots]

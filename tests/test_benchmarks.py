@@ -383,3 +383,19 @@ def test_ways_to_place_int8_are_the_products_own_but_for_what_they_change(
                 assert (PLACEMENTS["tensorrt"] == before) is (not variant.placement)
     assert PLACEMENTS["tensorrt"] is before
     assert variants.read_variants(None) == [variants.Variant()]
+
+
+def test_the_networks_of_tasks_are_compared_with_what_they_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = load("gpu_tasks", monkeypatch)
+    (network,) = tasks.speech(tmp_path)
+    tasks.write(tmp_path / "speech", network)
+    assert tasks.run(tmp_path, "cpu")
+    found = json.loads((tmp_path / "run.json").read_text())
+    assert [(row["network"], row["calls"]) for row in found] == [("speech", tasks.MOST)]
+
+    spoilt = {key: 1.01 * array for key, array in network.weights.items()}
+    tasks.write(tmp_path / "speech", network._replace(weights=spoilt))
+    assert not tasks.run(tmp_path, "cpu")
+    assert not tasks.run(tmp_path / "nothing", "cpu")
