@@ -11,10 +11,13 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
+from benchmarks.zoo_entries import EXAMPLES
 from tests.closeness import require_close
+from trtdsl import reference
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.options import CompileOptions
+from trtdsl.passes import remove_dead_nodes
 from trtdsl.trt.build import build
 from trtdsl.trt.lower import lower
 from trtdsl.weights import bind
@@ -145,6 +148,20 @@ def test_anchors_are_torchvisions() -> None:
     found = computed("d.grid_anchors(x, [16, 24], [40, 101], [0.5, 1.0, 2.0])", x=maps)
     assert len(found) == 5 * 7 * 6
     require_close(found, wanted)
+
+
+def test_retinanets_anchors_fit_sizes_that_its_coarsest_maps_do_not_divide() -> None:
+    """96 x 160 has maps of 2 x 3 and 1 x 2 at the end, with elements 48 x 53 and 96 x 80 pixels apart."""
+    text = (EXAMPLES / "retinanet" / "retinanet.trtnet").read_text(encoding="utf-8")
+    head = text[: text.index("  codes = ")].replace("128 ..", "64 ..").replace("step = 128", "step = 32")
+    model = f"{head}  output boxes = cat(anchors)\n}}\nmodel small = retinanet(layers = [1, 1, 1, 1])\n"
+    graph = remove_dead_nodes(elaborate_text(model, "small"))
+    image = torch.zeros(1, 3, 96, 160)
+    sizes = [[int(size * 2 ** (third / 3)) for third in range(3)] for size in (32, 64, 128, 256, 512)]
+    generator = AnchorGenerator(tuple(map(tuple, sizes)), ((0.5, 1.0, 2.0),) * 5)
+    maps = [torch.zeros(1, 8, -(-96 // stride), -(-160 // stride)) for stride in (8, 16, 32, 64, 128)]
+    (wanted,) = generator(ImageList(image, [(96, 160)]), maps)
+    require_close(reference.run(graph, {"image": image})["boxes"], wanted)
 
 
 def test_default_boxes_are_torchvisions() -> None:
