@@ -392,6 +392,20 @@ def test_a_bug_says_what_to_send(
     assert "This is a bug in trtdsl. Please report it" in capsys.readouterr().err
 
 
+def test_a_crash_says_where_it_was() -> None:
+    """As one within TensorRT, which ends the process with nothing said."""
+    lines = (
+        "import os",
+        "from trtdsl import cli",
+        "def crashes(**_): os.abort()",
+        "cli.program.main = crashes",
+        "cli.main()",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.returncode
+    assert "Fatal Python error: Aborted" in done.stderr and "in crashes" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("output", "says"),
     [

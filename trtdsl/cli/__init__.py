@@ -5,6 +5,7 @@ A command is a file of its own, imported when it is called.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import sys
@@ -30,6 +31,9 @@ def main() -> None:
     gc.set_threshold(OBJECTS_PER_COLLECTION)
     # No product of matrices is computed here, and numpy's import would start threads for it: 0.06 s.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # What crashes within TensorRT ends the process: where it was called is then all there is to tell.
+    if sys.__stderr__ and not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__)
     try:
         code = program.main(prog_name="trtdsl", standalone_mode=False)
     except click.ClickException as error:
