@@ -94,14 +94,24 @@ def test_a_derived_model_may_leave_parameters_to_those_that_are_derived_from_it(
         ("model a = a(2)", "a model cannot be derived from itself: a → a"),
         ("model a = net(layer = 2)", "`net` has no parameter `layer`, did you mean `layers`?"),
         ("model a = net(2, layers = 2)", "`layers` of `net` is given twice"),
-        ("model a = net(2) model b = a(layers = 3)", "`layers` is set already"),
+        ("model b = net(2) model a = b(layers = 3)", "`layers` is set already"),
         ("model a = net(1, 2, 3, 4)", "`net` takes at most 3 parameters, 4 were given"),
         ("model a = net(2) model a = net(3)", "model `a` is defined twice"),
         ("model net = net(2)", "model `net` is defined twice"),
     ],
 )
-def test_mistakes_are_told_whichever_model_is_chosen(text: str, message: str) -> None:
-    assert said(text)[0] == message
+def test_a_model_that_is_derived_wrongly_is_told_of(text: str, message: str) -> None:
+    assert said(text, "a")[0] == message
+    with pytest.raises(DiagnosticError) as caught:
+        elaborate(BASE + text, "net.trtnet")
+    assert message in [diagnostic.message for diagnostic in caught.value.diagnostics]
+
+
+def test_only_the_model_that_is_asked_for_needs_to_be_derived_rightly() -> None:
+    text = "model right = net(layers = 2) model wrong = net(layer = 2) model cycle = cycle()"
+    assert graph_of(text, "right").name == "right"
+    assert graph_of(text, "net", layers=1).name == "net"
+    assert said(text, "wrong") == ["`net` has no parameter `layer`, did you mean `layers`?"]
 
 
 def test_mistakes_in_values() -> None:

@@ -86,7 +86,8 @@ def _lacks(model: AnyModel, found: Mapping[str, AnyModel]) -> bool:
 def choose(file: tree.File, name: str, wanted: str | None) -> Chosen:
     """The model of that name, or the one that a file of this name surely means.
 
-    Raises :class:`DiagnosticError` where a model of the file is derived wrongly, whichever is chosen.
+    Raises :class:`DiagnosticError` where that is derived wrongly, or, if none is asked for by its name, any
+    model of the file.
     """
     found: dict[str, AnyModel] = {}
     for item in _models(file):
@@ -97,16 +98,24 @@ def choose(file: tree.File, name: str, wanted: str | None) -> Chosen:
                 Diagnostic(f"model `{word.text}` is defined twice", word.span, origins=origins)
             )
         found[word.text] = item
-    chosen: dict[str, Chosen] = {}
+    if wanted is None:
+        _require_derived_rightly(found)
+    choice = found[_choice(tuple(found), name, wanted)]
+    try:
+        return _derived(choice, found)
+    except Mistake as error:
+        raise DiagnosticError(error.diagnostic) from error
+
+
+def _require_derived_rightly(found: Mapping[str, AnyModel]) -> None:
     mistakes: list[Diagnostic] = []
-    for each, model in found.items():
+    for model in found.values():
         try:
-            chosen[each] = _derived(model, found)
+            _derived(model, found)
         except Mistake as error:
             mistakes.append(error.diagnostic)
     if mistakes:
         raise DiagnosticError(*mistakes)
-    return chosen[_choice(tuple(found), name, wanted)]
 
 
 def _models(file: tree.File) -> Iterator[AnyModel]:
