@@ -9,6 +9,8 @@ from tests.elaborate.bodies import graph_of
 from trtdsl import reference
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
+from trtdsl.elaborate.builtins import prelude
+from trtdsl.elaborate.values import OperatorRef
 from trtdsl.ops.base import OPERATORS
 from trtdsl.ops.describe import signature
 
@@ -25,6 +27,51 @@ def test_a_triangle_is_written_as_in_pytorch(name: str) -> None:
     graph = elaborate_text(f"model m() {{ input x: float32[3, 4] output y = {name}(x) }}")
     x = torch.randn(3, 4)
     assert torch.equal(reference.run(graph, {"x": x})["y"], getattr(torch, name)(x))
+
+
+FUNCTIONS = {
+    name: op.operands[0].name
+    for name, op in OPERATORS.items()
+    if isinstance(ref := prelude()[name], OperatorRef) and not ref.is_module and op.operands
+    if not (op.operands[0].optional or op.operands[0].variadic)
+}
+
+
+def test_a_number_in_the_place_of_the_first_tensor() -> None:
+    """Of no function is something else asked for first; those with parameters say how they are called."""
+    for name, operand in FUNCTIONS.items():
+        found = said(f"output y = {name}(2)")
+        assert f"`{operand}` of `{name}` must be a tensor, not `2`" in found
+        told = f"the tensor comes first: `{name}(x, …)`, or `x -> {name}(…)`" in found
+        assert told is bool(OPERATORS[name].parameters)
+    assert "the tensor comes first: `mean(x, …)`" in said("output y = mean((2, 3))")
+    assert "the tensor comes first: `to(x, …)`" in said("output y = to(float32)")
+    assert "the tensor comes first: `layer_norm(x, …)`" in said("output y = layer_norm(8)")
+    assert "comes first" not in said("output y = lerp(x, x, none)")
+
+
+def test_a_choice_by_a_size() -> None:
+    for text in (
+        "if N > 4 { y = x } else { y = 2 * x }",
+        "y = x if N in [2, 4] else 2 * x",
+        'assert N > 4, "few"',
+    ):
+        found = said(f"{text}\noutput z = x")
+        assert "the text is read once, for every `N` in 1 .. 8: narrow the range" in found
+        assert "`cond` and `where` choose; `full((), N)` is the size as a tensor" in found
+    assert "if `N` only takes multiples of 2, say so" in said("if N % 2 == 0 { y = x }\noutput z = x")
+    graph = graph_of(
+        "output y = where(full((), N) > 4, x, 2 * x)", declared="dim N = 1 .. 4 .. 8\ninput x: float32[N]\n"
+    )
+    assert [reference.run(graph, {"x": torch.ones(n)})["y"][0].item() for n in (4, 5)] == [2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "call", ["x, [0.4, 0.4, 0.4], [0.2, 0.2, 0.2]", "x, 0.5, 0.5", "x, mean = [0.4], std = [0.2]"]
+)
+def test_torchvisions_normalize(call: str) -> None:
+    found = said(f"output y = normalize({call})")
+    assert "torchvision's `normalize(x, mean, std)` is another function: write `(x - mean) / std`" in found
 
 
 def test_infinity_is_a_number() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
+from torchvision import transforms
+from torchvision.transforms import functional
 
 from tests.elaborate.bodies import graph_of, mistakes_of
 from trtdsl.diagnostics import DiagnosticError
@@ -50,6 +52,17 @@ def test_what_is_written_instead_is_in_the_language() -> None:
     assert set(pytorch_names.SYNONYMS) <= pytorch_names.NAMES
     assert set(pytorch_names.SYNONYMS.values()) <= set(prelude())
     assert not {*pytorch_names.SYNONYMS, *pytorch_names.INSTEAD} & set(prelude())
+
+
+def test_torchvisions_transforms_are_answered_with_what_to_write() -> None:
+    for name in pytorch_names.IMAGES:
+        assert hasattr(transforms, name) or hasattr(functional, name)
+        assert name not in prelude()
+    for name in pytorch_names.NAMESAKES:
+        assert hasattr(functional, name)
+        assert name in prelude()
+    with pytest.raises(DiagnosticError, match="help: write `flip\\(x, -1\\)`"):
+        graph_of("output y = hflip(x)")
 
 
 def test_other_names_get_a_guess() -> None:

@@ -16,6 +16,7 @@ from trtdsl.elaborate.mistakes import Mistake, mistake
 from trtdsl.elaborate.values import Argument, OperatorRef, in_words, is_tensor
 from trtdsl.ops.arguments import Unfit, coerce, hints, items_wanted, strings_in
 from trtdsl.ops.base import REQUIRED, Module, Op
+from trtdsl.ops.pytorch_names import NAMESAKES
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.text import in_a_row
 from trtdsl.syntax import tree
@@ -139,6 +140,14 @@ def recall_inferred(error: Mistake, callee: str, op: type[Module], arguments: Se
     if not op.inferred or error.diagnostic.span not in twice:
         return error
     return Mistake(replace(error.diagnostic, help=(_leave_out(callee, op.inferred),)), error.around)
+
+
+def recall_namesake(error: Mistake, function: str) -> Mistake:
+    """The mistake, with what to write where torchvision's function of that name is meant."""
+    if function not in NAMESAKES:
+        return error
+    help = (*error.diagnostic.help, NAMESAKES[function])
+    return Mistake(replace(error.diagnostic, help=help), error.around)
 
 
 def _leave_out(callee: str, inferred: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trtdsl.elaborate.builtins import LONGEST_STRING, Unsuitable, bounded
+from trtdsl.elaborate.builtins import LONGEST_STRING, Unsuitable, bounded, unanswered
 from trtdsl.elaborate.values import in_words, is_tensor
 from trtdsl.syntax.parser import LONGEST_LIST
 from trtdsl.types import SymbolicDim, Undecided, equal, greater, greater_equal, less, less_equal
@@ -50,7 +50,7 @@ def binary(symbol: str, left: Any, right: Any) -> Any:
     except OverflowError as error:
         raise Unsuitable("the result is too large") from error
     except Undecided as undecided:
-        raise Unsuitable(str(undecided)) from undecided
+        raise unanswered(undecided) from undecided
 
 
 def _binary(symbol: str, left: Any, right: Any) -> Any:
@@ -83,7 +83,7 @@ def contains(symbol: str, item: Any, values: Any) -> bool:
     try:
         found = any(_same(item, each) for each in values)
     except Undecided as undecided:
-        raise Unsuitable(str(undecided)) from undecided
+        raise unanswered(undecided) from undecided
     return found is (symbol == "in")
 
 

@@ -11,7 +11,7 @@ from trtdsl.elaborate.values import Builtin, OperatorRef, in_words, is_tensor
 from trtdsl.ops.base import OPERATORS, SPELLINGS
 from trtdsl.syntax.build_expressions import LONGEST_STRING
 from trtdsl.syntax.parser import LONGEST_LIST
-from trtdsl.types import Dim, DType, SymbolicDim, maximum, minimum, product
+from trtdsl.types import Dim, DType, SymbolicDim, Undecided, maximum, minimum, product
 
 """Characters; with the limit on lists, elaboration always ends soon."""
 
@@ -20,7 +20,24 @@ _MOST_DIGITS = 300
 
 
 class Unsuitable(Exception):
-    """A compile-time function or operator cannot take these values; the argument says why."""
+    """A compile-time function or operator cannot take these values: why, and what to write instead."""
+
+    def __init__(self, reason: str, *help: str) -> None:
+        super().__init__(reason)
+        self.help = help
+
+
+def unanswered(undecided: Undecided) -> Unsuitable:
+    """That a comparison has no answer while the text is read, and what to write instead."""
+    first = undecided.symbols[0]
+    sizes = " and ".join(f"`{each.name}` in {each.minimum} .. {each.maximum}" for each in undecided.symbols)
+    return Unsuitable(
+        str(undecided),
+        undecided.help
+        or f"the text is read once, for every {sizes}: narrow the range, fix the size (`dim {first.name} ="
+        f" {first.optimum}`), or let a parameter of the model decide (`-D`)",
+        f"while the engine runs `cond` and `where` choose; `full((), {first.name})` is the size as a tensor",
+    )
 
 
 def bounded(value: Any) -> Any:

@@ -12,8 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
-from trtdsl.elaborate.arguments import coerced, construct, match_arguments
-from trtdsl.elaborate.builtins import Unsuitable, bounded
+from trtdsl.elaborate.arguments import coerced, construct, match_arguments, recall_namesake
+from trtdsl.elaborate.builtins import Unsuitable, bounded, unanswered
 from trtdsl.elaborate.configuring import configure
 from trtdsl.elaborate.mistakes import Mistake, in_terms_of, mistake
 from trtdsl.elaborate.placing import Place, Placer, Use, refused
@@ -129,23 +129,33 @@ class Caller:
         order = order or (*operands, *callee.op.parameters)
         if operands and operands[0] not in order:
             order = (*operands, *order)
-        bound = match_arguments(
-            callee.name,
-            order,
-            arguments,
-            call.span,
-            "argument",
-            callee.op.variadic,
-            (*callee.op.parameters, *callee.op.ignored, *callee.op.bodies),
-        )
         apart = {*operands, *callee.op.bodies}
-        parameters = {name: argument for name, argument in bound.items() if name not in apart}
-        tensors = {name: argument for name, argument in bound.items() if name in apart}
-        op, spans = construct(callee, parameters, call.span)
+        by_name = (*callee.op.parameters, *callee.op.ignored, *callee.op.bodies)
+        try:
+            bound = match_arguments(
+                callee.name, order, arguments, call.span, "argument", callee.op.variadic, by_name
+            )
+            parameters = {name: argument for name, argument in bound.items() if name not in apart}
+            tensors = {name: argument for name, argument in bound.items() if name in apart}
+            self._require_tensor_first(callee, tensors, call)
+            op, spans = construct(callee, parameters, call.span)
+        except Mistake as error:
+            raise recall_namesake(error, callee.name) from error
         try:
             return self.apply(op, tensors, spans, call)
         except Mistake as error:
             raise in_terms_of(callee.name, op.name, error) from error
+
+    def _require_tensor_first(self, callee: OperatorRef, given: Mapping[str, Argument], call: Call) -> None:
+        """Refuse a parameter where the tensor belongs, before what then seems to be missing is asked for.
+
+        A string may be the key of a tensor, in a `weights` section.
+        """
+        if any(is_tensor(argument.value) or isinstance(argument.value, str) for argument in given.values()):
+            return
+        for operand in callee.op.operands[:1]:
+            if operand.name in given and not (operand.optional or operand.variadic):
+                self._tensor(callee.name, operand.name, given[operand.name], (), call, _tensor_first(callee))
 
     def _functional(
         self, callee: OperatorRef, configure: Configure, arguments: Sequence[Argument], call: Call
@@ -196,7 +206,8 @@ class Caller:
         slots |= {name for name, annotation in extra.items() if annotation is TensorType}
         given = {name: a for name, a in bound.items() if name in slots and a.value is not None}
         for name, argument in given.items():
-            self._tensor(callee.op, callee.name, name, argument, (), call)
+            first = _tensor_first(callee) if name == operands[0].name else ()
+            self._tensor(callee.name, name, argument, (), call, first)
         if missing := [each.name for each in operands if not each.optional and each.name not in given]:
             raise mistake(f"`{callee.name}` needs the tensor `{missing[0]}`", call.span)
         if missing := [name for name in order if name not in {*slots, *bound} and _is_required(callee, name)]:
@@ -296,14 +307,18 @@ class Caller:
                     continue
                 found += [(name, value) for value in _tensor_list(op, name, argument)]
             else:
-                found.append((name, self._tensor(type(op), op.name, name, argument, beside, call)))
+                found.append((name, self._tensor(op.name, name, argument, beside, call)))
         weights = [(slot, given[slot]) for slot in op.slots if slot in given]
-        return found + [
-            (slot, self._tensor(type(op), op.name, slot, argument, (), call)) for slot, argument in weights
-        ]
+        return found + [(slot, self._tensor(op.name, slot, argument, (), call)) for slot, argument in weights]
 
     def _tensor(
-        self, op: type[Op], callee: str, name: str, argument: Argument, beside: Sequence[Any], call: Call
+        self,
+        callee: str,
+        name: str,
+        argument: Argument,
+        beside: Sequence[Any],
+        call: Call,
+        instead_of_parameter: Sequence[str] = (),
     ) -> Value:
         value = argument.value
         if is_tensor(value):
@@ -312,9 +327,9 @@ class Caller:
             return self.placer.scalar(value, beside, argument.span, call.place)
         is_size = isinstance(value, SymbolicDim)
         help = "its size is known only at run time" if is_size else instead_of(value, argument.span)
-        help = help or (_unapplied(op) if isinstance(value, (int, float, str)) else "")
+        helps = (help, *(instead_of_parameter if _is_parameter(value) else ()))
         raise mistake(
-            f"`{name}` of `{callee}` must be a tensor, not {in_words(value)}", argument.span, "", help
+            f"`{name}` of `{callee}` must be a tensor, not {in_words(value)}", argument.span, "", *helps
         )
 
     # Compile-time functions
@@ -339,7 +354,7 @@ class Caller:
         except Unsuitable as error:
             raise mistake(f"`{callee.name}` {error}", call.span) from error
         except Undecided as undecided:
-            raise mistake(str(undecided), call.span) from undecided
+            raise mistake(str(undecided), call.span, "", *unanswered(undecided).help) from undecided
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
             given = " and ".join(in_words(argument.value) for argument in arguments)
             text = f"does not take {given}" if given else "needs an argument"
@@ -408,6 +423,18 @@ def _unapplied(op: type[Op]) -> str:
     """How a function is written with its parameters alone, where it is a module too."""
     names = [each.name for each in op.spellings if each.parameters and each.name[:1].isupper()]
     return f"with its parameters alone, to be applied later, it is `{names[0]}(…)`" if names else ""
+
+
+def _is_parameter(value: object) -> bool:
+    """Whether a value is one that parameters have: neither a callee nor something that holds tensors."""
+    items: Any = value if isinstance(value, (list, tuple)) else (value,)
+    return all(isinstance(item, (int, float, SymbolicDim, DType)) for item in items)
+
+
+def _tensor_first(callee: OperatorRef) -> Sequence[str]:
+    """How a function is written that has a parameter in the place of its first tensor."""
+    first = f"the tensor comes first: `{callee.name}(x, …)`, or `x -> {callee.name}(…)`"
+    return (first if callee.op.parameters else "", _unapplied(callee.op))
 
 
 def _takes_tensors(callee: OperatorRef | BlockRef) -> bool:

@@ -333,4 +333,4 @@ def _calculated(function: Any, span: Span, *values: Any) -> Any:
     try:
         return function(*values)
     except Unsuitable as error:
-        raise mistake(str(error), span) from error
+        raise mistake(str(error), span, "", *error.help) from error

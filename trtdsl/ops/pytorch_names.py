@@ -102,11 +102,44 @@ ELSEWHERE = {
 }
 """What the activations are that timm, transformers and others have by names of their own."""
 
+IMAGES = {
+    **dict.fromkeys(
+        ("to_tensor", "ToTensor"),
+        "write `image -> permute(0, 3, 1, 2) -> to(float32) -> div(255)`, of an input `uint8[N, H, W, 3]`",
+    ),
+    **dict.fromkeys(("convert_image_dtype", "ConvertImageDtype"), "write `to(x, float32) / 255`"),
+    **dict.fromkeys(("pil_to_tensor", "PILToTensor"), "write `permute(image, 0, 3, 1, 2)`"),
+    "Normalize": "write `(x - mean) / std`, where `mean` and `std` are such as"
+    " `tensor([0.485, 0.456, 0.406])[:, none, none]`",
+    **dict.fromkeys(
+        ("resize", "Resize"), 'write `interpolate(x, (H, W), mode = "bilinear", antialias = true)`'
+    ),
+    **dict.fromkeys(
+        ("crop", "center_crop", "CenterCrop"),
+        "write slices, `x[..., top : top + height, left : left + width]`",
+    ),
+    "hflip": "write `flip(x, -1)`",
+    "vflip": "write `flip(x, -2)`",
+    **dict.fromkeys(
+        ("rgb_to_grayscale", "to_grayscale", "Grayscale"),
+        "write `sum(x * tensor([0.2989, 0.587, 0.114])[:, none, none], 1, keepdim = true)`",
+    ),
+}
+"""What torchvision's transforms of images are, by which networks are given what they were trained on."""
+
+NAMESAKES = {
+    "normalize": f"torchvision's `normalize(x, mean, std)` is another function: {IMAGES['Normalize']}",
+    "pad": "torchvision's `pad` is another function: all sides are given here, `(left, right, top, bottom)`",
+}
+"""Functions of torchvision's transforms that have the name of another one of torch.nn.functional."""
+
 
 def advice(name: str) -> str:
-    """What to say of an unknown name that is PyTorch's or an activation's elsewhere; "" of any other."""
+    """What to say of an unknown name that PyTorch or another library has; "" of any other."""
     if name in ELSEWHERE:
         return f"write `{ELSEWHERE[name]}`"
+    if name in IMAGES:
+        return IMAGES[name]
     if name in REASONS:
         return REASONS[name]
     if name not in NAMES:

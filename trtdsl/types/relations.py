@@ -29,8 +29,9 @@ class Undecided(Exception):
     """A question about dimensions whose answer differs within the range, or is out of reach."""
 
     def __init__(self, left: Dim, right: Dim, relation: str) -> None:
-        names = sorted(symbol.name for symbol in symbols(left) | symbols(right))
-        super().__init__(f"whether {relation.format(left, right)} depends on {' and '.join(names)}")
+        self.symbols = sorted(symbols(left) | symbols(right), key=lambda symbol: symbol.name)
+        names = " and ".join(symbol.name for symbol in self.symbols)
+        super().__init__(f"whether {relation.format(left, right)} depends on {names}")
         self.left = left
         self.right = right
 
