@@ -18,14 +18,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torchvision.transforms import functional
 
 from benchmarks.zoo_table import text_lines
+from tests.closeness import require_close
 from tests.torch_release import can_import
 from trtdsl import support
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.elaborate import elaborate, elaborate_file
+from trtdsl.elaborate import elaborate, elaborate_file, elaborate_text
 from trtdsl.ir import difference, show
 from trtdsl.ops.describe import operator_pages
+from trtdsl.runner import load
 from trtdsl.syntax import format_text
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +91,19 @@ def test_text(fence: Fence) -> None:
     assert messages == fence.error.strip().splitlines()
     again = elaborate(show(elaborated.graph), "again.trtnet").graph
     assert difference(elaborated.graph, again) is None
+
+
+@pytest.mark.parametrize("size", [(60, 100), (301, 150)])
+def test_images_are_prepared_as_by_torchvision(size: tuple[int, int]) -> None:
+    """What the page has for that, without the network behind it."""
+    (fence,) = (each for each in of_kind("trtnet") if "def prepared" in each.text)
+    shape = ", ".join(map(str, (2, *size, 3)))
+    text = f"{fence.text}\nmodel alone {{\n  input image: uint8[{shape}]\n  output y = prepared(image)\n}}\n"
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
+    found = torch.from_numpy(load(elaborate_text(text, "alone"), device="cpu")(image=images)["y"])
+    whole = torch.from_numpy(images).flip(-1).permute(0, 3, 1, 2) / 255
+    resized = functional.resize(whole, [224, 224], antialias=True)
+    require_close(found, functional.normalize(resized, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
 
 @pytest.fixture
