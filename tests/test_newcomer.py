@@ -224,6 +224,27 @@ def test_a_script_without_its_weights(script: Path, monkeypatch: pytest.MonkeyPa
 def test_a_script_that_may_not_write(script: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
     said = started(script, monkeypatch, option, "nowhere/x")
     assert re.search(r"cannot write nowhere/x: the folder \S*nowhere does not exist", said)
+    said = started(script, monkeypatch, option, str(script.parent))
+    assert said == f"cannot write {script.parent}: it is a folder"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--runtime", "numpy", "invalid choice: 'numpy'"),
+        ("--workspace", "-1", "invalid positive value: '-1'"),
+    ],
+)
+def test_a_script_that_is_asked_for_what_cannot_be(
+    script: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+    message: str,
+) -> None:
+    started(script, monkeypatch, option, value)
+    assert message in capsys.readouterr().err
 
 
 def test_every_option_of_a_script_is_documented(

@@ -197,7 +197,10 @@ def test_weights_of_narrow_types(dtype: str) -> None:
     text = f"model m() {{ input x: {dtype}[2, 32]  output y = x -> fc: Linear(16) }}"
     graph = random_weights(elaborate_text(text))
     if dtype == "bfloat16":
-        with pytest.raises(DiagnosticError, match=r"TensorRT 8\.5 does not support bfloat16"):
+        refused = (
+            r"TensorRT 8\.5 does not support bfloat16, the type of the input `x`[^`]*.*`--edges float16`"
+        )
+        with pytest.raises(DiagnosticError, match=refused):
             export_graph(graph)
     exported = export_graph(graph, release="10.0")
     assert ('bits("' in exported.text) == (dtype == "bfloat16")
@@ -206,6 +209,46 @@ def test_weights_of_narrow_types(dtype: str) -> None:
     found = evaluate(network, inputs, weights=exported.lowered.weights)["y"]
     require_close(found, wanted)
     assert found.dtype == getattr(torch, dtype)
+
+
+NAMED = """
+model m {
+  input x: float32[3, 3, 3, 3]
+  y = x -> fc: Conv2d(3, 3, padding = 1)
+  output z = y * (fc.kernel: Parameter(3, 3, 3, 3))
+  output a = x + (file: Parameter(3, 3, 3, 3))
+  output b = x + (fingerprint: Parameter(3, 3, 3, 3))
+}
+"""
+
+
+def test_weights_whose_keys_are_those_of_others(tmp_path: Path) -> None:
+    """Another layer's, `numpy.savez`'s or that of what is stored beside them."""
+    graph = random_weights(elaborate_text(NAMED))
+    exported = export_graph(graph)
+    (tmp_path / "x.npz").write_bytes(exported.archive())
+    script = alive(exported)
+    script.load_weights(tmp_path / "x.npz")
+    require_right(graph, defined(script), narrow=True)
+
+
+QUANTISED = """
+model m {
+  input x: float16[2, 8, 6, 6]
+  w = fc.weight: Parameter((8, 8, 3, 3), dtype = int8)
+  s = fc.input_scale: Parameter(8, dtype = float16)
+  y = x -> quantize(s, axis = 1) -> dequantize(s, axis = 1)
+  scales = fc.weight_scale: Parameter(8, dtype = float16)
+  output z = y -> fc: Conv2d(8, 3)(weight = dequantize(w, scales, axis = 0))
+}
+"""
+
+
+def test_scales_of_float16_are_constants_for_a_release_that_has_them_in_float32() -> None:
+    graph = random_weights(elaborate_text(QUANTISED))
+    exported = export_graph(graph)
+    assert "quantize_constant, axis=1" in exported.text and "_constant, FLOAT)" not in exported.text
+    require_right(graph, defined(alive(exported)), narrow=True, limit=5e-3)
 
 
 PLUGIN = """
@@ -292,8 +335,8 @@ def test_the_weights_it_is_made_from_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_release_is_the_newest_known_one_that_it_has_all_of() -> None:
-    exported = export_graph(model("choice"), release="10.11")
-    assert exported.dialect.release == "TensorRT 10.9"
+    for given, known in (("10.11", "10.9"), ("10", "10.0"), ("10.3.1", "10.3")):
+        assert export_graph(model("choice"), release=given).dialect.release == f"TensorRT {known}"
     with pytest.raises(UsageError):
         export_graph(model("choice"), release="8")
 

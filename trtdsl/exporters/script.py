@@ -39,6 +39,9 @@ from trtdsl.trt.profiles import input_range
 from trtdsl.trt.releases import VERSIONS
 from trtdsl.types import DType, TensorType
 
+_OWN_KEYS = ("fingerprint", "file", "allow_pickle")
+"""What no weight's key may be: that of what is stored beside them, and parameters of ``numpy.savez``."""
+
 OLDEST = VERSIONS[0]
 """What a script is for if nothing else is asked for: TensorRT 8.5, and what came after it."""
 
@@ -103,7 +106,8 @@ def export_graph(
     require_values(graph)
     optimized = optimize_graph(graph, options, dialect)
     lowered = lower(optimized.graph, dialect, mixed=optimized.mixed, wide=optimized.wide)
-    writer = Writer(_own_names(), _types(lowered, dialect), _lines(lowered), dialect.facts.narrow)
+    types, narrow = _types(lowered, dialect), dialect.facts.narrow
+    writer = Writer(_own_names(), types, _lines(lowered), narrow, _OWN_KEYS)
     lines = [*writer.write(dialect.statements)]
     body = "\n".join(f"    {line}".rstrip() for line in lines)
     fingerprint = _fingerprint(writer.arrays)
@@ -117,11 +121,11 @@ def export_graph(
 def _known(release: str) -> str:
     """The release, as ``8.5`` or ``10.3``, by the newest known one that it has all of."""
     try:
-        wanted = tuple(int(part) for part in release.split(".")[:2])
+        wanted = (*map(int, release.split(".")[:2]), 0)[:2]
         known = [each for each in VERSIONS if tuple(map(int, each.split("."))) <= wanted]
     except ValueError:
         known = []
-    if not known or "." not in release:
+    if not known:
         text = f"`{release}` is not a release of TensorRT that a script can be written for"
         raise UsageError(
             Diagnostic(text, help=(f"give one from {OLDEST} on, such as {', '.join(VERSIONS)}",))

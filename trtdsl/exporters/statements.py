@@ -28,6 +28,7 @@ from trtdsl.exporters.recording import (
     TensorMade,
 )
 from trtdsl.ops.lowering import Array
+from trtdsl.trt.naming import TensorRTNames
 from trtdsl.trt.network import WEIGHT_SLOTS
 
 _WIDTH = 110
@@ -50,6 +51,7 @@ class Writer:
 
     ``reserved`` are the script's own names, ``types`` what is known of tensors, ``lines`` the text's line of
     a layer, as ``file:line: text``, by its name. ``narrow`` says that the release is one before TensorRT 10.
+    ``reserved_keys`` are those that no array may have.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Writer:
         types: Mapping[TensorMade, str],
         lines: Mapping[str, str],
         narrow: bool,
+        reserved_keys: Collection[str] = (),
     ) -> None:
         self.arrays: dict[str, Array] = {}
         self._taken = {*reserved}
@@ -66,6 +69,7 @@ class Writer:
         self._narrow = narrow
         self._variables: dict[Any, str] = {}
         self._keys: dict[int, str] = {}
+        self._unique = TensorRTNames(reserved_keys)
         self._aliases: dict[str, str] = {}
         self._line = ""
         self._place: str | None = None
@@ -157,7 +161,7 @@ class Writer:
         if plain and 0 < array.size <= _FEW:
             return f"numbers({_numbers(array)}, {_text(array.dtype.name)})"
         if id(array) not in self._keys:
-            self._keys[id(array)] = key
+            self._keys[id(array)] = key = self._unique.claim(key)
             self.arrays[key] = array if plain else array.view(f"u{array.itemsize}")
         key = self._keys[id(array)]
         if plain:

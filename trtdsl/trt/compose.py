@@ -111,7 +111,7 @@ class ComposingNetwork(Network):
         if dtype is not DType.INT8:
             raise Refused(f"TensorRT 8 quantises to int8 only, not to {dtype}", help=_NARROW)
         given: dict[str, Any] = {} if axis is None else {"axis": axis}
-        numbers, scale = self.cast(x, DType.FLOAT32), self.cast(scale, DType.FLOAT32)
+        numbers, scale = self.cast(x, DType.FLOAT32), self._in_float32(scale)
         return self.add("quantize", numbers, scale, result=x.type.with_dtype(dtype), **given)
 
     def dequantize(self, x: Tensor, scale: Tensor, dtype: DType, axis: int | None) -> Tensor:
@@ -120,13 +120,19 @@ class ComposingNetwork(Network):
         if x.dtype is not DType.INT8:
             raise Refused(f"TensorRT 8 has quantised numbers in int8 only, not in {x.dtype}", help=_NARROW)
         given: dict[str, Any] = {} if axis is None else {"axis": axis}
-        scale = self.cast(scale, DType.FLOAT32)
+        scale = self._in_float32(scale)
         if x.array is not None:
             # It has no constants of int8: the numbers that they stand for, quantised again.
             numbers = x.array.astype(np.float32) * _along(scale, x.rank, axis)
             x = self.quantize(self.constant(numbers), scale, DType.INT8, axis)
         result = x.type.with_dtype(DType.FLOAT32)
         return self.cast(self.add("dequantize", x, scale, result=result, **given), dtype)
+
+    def _in_float32(self, scale: Tensor) -> Tensor:
+        """A scale as TensorRT 8 takes it; a constant stays one."""
+        if scale.array is None:
+            return self.cast(scale, DType.FLOAT32)
+        return self.constant(scale.array.astype(np.float32))
 
     @property
     def hoists_products(self) -> bool:
@@ -145,7 +151,8 @@ _NARROW = "TensorRT 10 and TensorRT-RTX have float8 and int4"
 def _along(scale: Tensor, rank: int, axis: int | None) -> Array:
     """The constant scales of a constant, in a shape that broadcasts with it."""
     if scale.array is None:
-        raise Refused("TensorRT 8 quantises constants by constant scales only", "scale")
+        help = "make it a parameter, whose value the checkpoint has; TensorRT 10 and TensorRT-RTX take any"
+        raise Refused("TensorRT 8 quantises constants by constant scales only", "scale", help=help)
     return scale.array if axis is None else scale.array.reshape([-1 if d == axis else 1 for d in range(rank)])
 
 

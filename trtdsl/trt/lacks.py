@@ -22,8 +22,9 @@ def instead_of(dtype: DType) -> str:
     """What to do where a release does not have a type."""
     if dtype is DType.BFLOAT16:
         return (
-            "TensorRT 10 and later have it; for this one give `--precision float16`, or state float16 or "
-            "float32 in the text and give `--weights-dtype model`"
+            "TensorRT 10 and later have it; for this one give `--precision float16`, and `--edges float16` "
+            "where inputs or outputs are bfloat16; or state float16 or float32 in the text and give "
+            "`--weights-dtype model`"
         )
     if dtype.is_floating:
         return "TensorRT 10 and later have it; for this one quantise to int8, or compute in float16"

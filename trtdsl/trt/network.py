@@ -150,7 +150,8 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         self._check_rank(type)
         self.dialect.log.clear()
         shape = tuple(dim if isinstance(dim, int) else -1 for dim in type.shape)
-        handle = self.raw.add_input(name, self.data_type(type.dtype), shape)
+        data_type = self.data_type(type.dtype, of=f", the type of the input `{name}`")
+        handle = self.raw.add_input(name, data_type, shape)
         if handle is None:
             raise self._rejected(f"TensorRT refuses the input `{name}`: {type}")
         for axis, dim in enumerate(type.shape):
@@ -265,11 +266,12 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
     def shape_tensor(self, dims: Sequence[Dim]) -> Tensor:
         return self._shapes.of(dims)
 
-    def data_type(self, dtype: DType, kind: str = "") -> Any:
-        """TensorRT's DataType, of what a kind of layer makes; refused where this release lacks it."""
+    def data_type(self, dtype: DType, kind: str = "", of: str = "") -> Any:
+        """TensorRT's DataType, of what a kind of layer makes; refused where this release lacks it, in words
+        that may end with what it is the type ``of``."""
         found = self.dialect.data_types.get(dtype)
         if found is None:
-            raise self.refused(f"{self.dialect} does not support {dtype}", instead_of(dtype))
+            raise self.refused(f"{self.dialect} does not support {dtype}{of}", instead_of(dtype))
         if not self.facts.computes(dtype) and kind not in QUANTISING:
             raise self.refused(
                 f"{self.dialect} supports {dtype} for quantised values only", "use int32 instead"
