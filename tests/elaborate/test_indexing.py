@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from tests.elaborate.bodies import graph_of, mistakes_of
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.reference import run
+from trtdsl.runner import load
 
 DECLARED = "input x: float32[4, 5, 6]\ninput i: int64[2, 3]\ninput j: int64[3]\ninput k: int32[]\n"
 
@@ -57,6 +60,22 @@ def test_is_pytorchs(subscripts: str) -> None:
     assert graph.outputs[0].value.type.shape == tuple(wanted.shape)
     given = {value.name: values[value.name] for value in graph.inputs}
     assert torch.equal(run(graph, given)["o"], wanted)
+
+
+@pytest.mark.parametrize("slice", [": S // 2", "S // 2 :", "S // 2 : S : 2", ": S - 1", "S // 3 : S // 2"])
+def test_a_slice_that_is_empty_at_some_sizes(slice: str) -> None:
+    """It never ends before it starts, so that what is left has a size."""
+    declared = "dim S = 1 .. 16 .. 64\ninput x: float32[2, S]\n"
+    graph = graph_of(f"output o = x[:, {slice}]", declared=declared)
+    network = load(graph, device="cpu")
+    for S in (1, 2, 7):
+        x = np.arange(2.0 * S, dtype=np.float32).reshape(2, S)
+        assert np.array_equal(network(x=x)["o"], eval(f"x[:, {slice}]", {"x": x, "S": S}))
+
+
+def test_a_slice_that_may_end_before_it_starts() -> None:
+    with pytest.raises(DiagnosticError, match="whether the slice from 3 to S // 2 is empty depends"):
+        graph_of("output o = x[:, 3 : S // 2]", declared="dim S = 4 .. 16 .. 64\ninput x: float32[2, S]\n")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,19 @@ def test_a_missing_engine(tmp_path: Path) -> None:
     assert "cannot read" in str(error) and "no such file" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cnn.trtnet", "is a text of the language, not an engine"),
+        ("cnn.onnx", "is an ONNX model, not an engine"),
+        ("cnn.pth", "is a checkpoint, not an engine"),
+    ],
+)
+def test_what_an_engine_is_made_of(tmp_path: Path, name: str, words: str) -> None:
+    text = str(said(tmp_path / name))
+    assert words in text and "makes an engine" in text
+
+
 def test_a_missing_manifest(engine: Path) -> None:
     engine.with_name("cnn.engine.json").unlink()
     error = said(engine)

@@ -247,6 +247,10 @@ class Declarations:
             text = f"unknown name `{name}`{did_you_mean(name, scope.names)}"
             help = (f"declare the dimension before the input: `dim {name} = 1 .. 8 .. 64`",)
             raise Mistake(replace(error.diagnostic, message=text, help=help), error.around) from error
+        if value is None or value == -1 or isinstance(value, str):
+            text = f"a dynamic dimension has a name, not {in_words(value)}"
+            help = "declare it before the input, `dim N = 1 .. 8 .. 64`, and write `N` in its place"
+            raise mistake(text, expr.span, "", help)
         return value if isinstance(value, SymbolicDim) else self._size(expr, scope)
 
     def _output(self, statement: tree.Output, scope: Scope) -> None:

@@ -133,13 +133,14 @@ def attribute(value: Any, name: tree.Name, span: Span) -> Any:
         return attributes[name.text]
     other = _OTHER_ATTRIBUTES.get(name.text, name.text)
     if name.text in _CASTS:
-        message, help = "", f"write `{span.text} -> to({_CASTS[name.text]})`"
+        dtype = _CASTS[name.text]
+        message, help = "", f"write `to({span.text}, {dtype})`, or in a pipe `{span.text} -> to({dtype})`"
     elif name.text == "size":
         message, help = "", f"write `{span.text}.shape`, or `{span.text}.shape[0]` for one of its sizes"
     elif other in attributes:
         message, help = f", did you mean `{other}`?", ""
     elif other in prelude():
-        message, help = "", f"write `{span.text} -> {other}(…)`"
+        message, help = "", f"write `{other}({span.text}, …)`, or in a pipe `{span.text} -> {other}(…)`"
     else:
         help = pytorch_names.advice(name.text)
         message = "" if help else did_you_mean(name.text, attributes)

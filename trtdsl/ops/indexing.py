@@ -93,7 +93,7 @@ class Slice(Function):
         end = _clamped(size if self.end is None else self.end, size, "end")
         count = (end - start + self.step - 1) // self.step
         try:
-            return start, (0 if less_equal(end, start) else count)
+            return start, count if _surely_in_order(start, end) or not less_equal(end, start) else 0
         except Undecided as undecided:
             raise Refused(
                 f"whether the slice from {start} to {end} is empty depends on the input's size"
@@ -126,6 +126,14 @@ class Slice(Function):
 
     def reference(self, torch: Any, input: Any) -> Any:
         return torch.ops.aten.slice(input, self.dim, self.start, self.end, self.step)
+
+
+def _surely_in_order(start: Dim, end: Dim) -> bool:
+    """Whether a slice ends where it starts or after that, whatever the input's size."""
+    try:
+        return less_equal(start, end)
+    except Undecided:
+        return False
 
 
 def _clamped(position: Dim, size: Dim, about: str) -> Dim:

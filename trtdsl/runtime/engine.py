@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,26 @@ Result = Mapping[str, Any]
 """Outputs by name: numpy arrays, or DeviceArrays where an input was on the GPU."""
 
 
+_SOURCES = {
+    ".trtnet": ("a text of the language", "`trtdsl compile {} WEIGHTS` makes an engine of it"),
+    ".onnx": (
+        "an ONNX model",
+        "`trtdsl import {} -o model.trtnet` writes a text, of which `trtdsl compile` makes an engine",
+    ),
+}
+"""What files of other kinds hold of which an engine can be made, and how."""
+
+
 def read_engine(path: Path | str) -> tuple[bytes, Manifest]:
     """An engine's bytes and its manifest; raises UsageError unless they are whole and belong together."""
     path = Path(path)
     if is_checkpoint(path):
         help = (f"give the text first: `compile MODEL.trtnet {path.name}` makes an engine of both",)
         raise UsageError(Diagnostic(f"`{path}` is a checkpoint, not an engine", help=help))
+    if path.suffix in _SOURCES:
+        what, first = _SOURCES[path.suffix]
+        help = (first.format(quote(str(path))),)
+        raise UsageError(Diagnostic(f"`{path}` is {what}, not an engine", help=help))
     if (engine := engine_of_manifest(path)) is not None:
         text = f"`{path}` is the manifest of an engine, not an engine"
         raise UsageError(Diagnostic(text, help=(f"give `{engine}`",)))

@@ -82,9 +82,7 @@ def _unknown_character(stuck: Stuck) -> Diagnostic | None:
     if text[0] == "'":
         return Diagnostic("strings stand in double quotes", _to_next_quote(span), help=('write `"…"`',))
     if text[0].isdigit() and len(text) > 1:
-        hexadecimal = text[1] in "xXbBoO"
-        advice = "integers are decimal" if hexadecimal else "a name begins with a letter or `_`"
-        return Diagnostic(f"`{text}` is not a number", span, help=(advice,))
+        return Diagnostic(f"`{text}` is not a number", span, help=(_instead_of_number(text),))
     if text in _CHARACTERS:
         return Diagnostic(f"`{text}` is not part of the language", span, help=(_CHARACTERS[text],))
     name = unicodedata.name(text, f"U+{ord(text):04X}")
@@ -95,6 +93,13 @@ def _unknown_character(stuck: Stuck) -> Diagnostic | None:
     return Diagnostic(
         f"the character {shown} is not part of the language", span, help=(advice,) if advice else ()
     )
+
+
+def _instead_of_number(text: str) -> str:
+    """What may be meant by a word that begins with a digit."""
+    if re.fullmatch(r"[1-9]\d*(x\d+)+", text):
+        return f"sizes stand beside one another in brackets: `[{text.replace('x', ', ')}]`"
+    return "integers are decimal" if text[1] in "xXbBoO" else "a name begins with a letter or `_`"
 
 
 _CHARACTERS = {
@@ -213,6 +218,10 @@ def _number(stuck: Stuck) -> Diagnostic | None:
         begins = stuck.kind(dot - 1) == "INTEGER" and stuck.kind(dot - 2) != "DOT"
         if not (begins and stuck.kind(dot) == "DOT" and stuck.adjacent(dot)):
             continue
+        if dot == 0 and stuck.adjacent(1) and re.fullmatch(r"\d*[fF]", stuck.text(1)):  # as in C++
+            whole, fraction = stuck.text(-1), stuck.text(1)
+            help = (f"write `{whole}.{fraction[:-1] or 0}`",)
+            return Diagnostic(f"`{whole}.{fraction}` is not a number", stuck.span(-1, 1), help=help)
         if not (stuck.adjacent(dot + 1) and _WORD.match(stuck.text(dot + 1))):
             digits = stuck.text(dot - 1)
             return Diagnostic(

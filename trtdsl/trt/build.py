@@ -152,6 +152,7 @@ def _unknown_target(target: str, dialect: Dialect) -> Diagnostic:
         meant, help = "", (*help, "for another GPU build with TensorRT on it: `--runtime tensorrt`")
     else:
         meant = did_you_mean(target.lower(), known)
+        help = (*help, "a target is a GPU's compute capability, 8.9 as `sm89`")
     return Diagnostic(f"{dialect} cannot build for `{target}`{meant}", help=help)
 
 
