@@ -386,7 +386,7 @@ def optimize_graph(
         precision = DType(recipe.precision)
     # After the others, so that what they fold is folded in the checkpoint's precision and rounded once.
     found = in_precision(optimized, precision, dialect, recipe, progress, data)
-    notes = (*found.notes, *(narrowed.notes if narrowed else ()))
+    notes = (*found.notes, *(narrowed.notes if narrowed else ()), *(data.notes(graph) if data else ()))
     if found.mixed:
         return Optimized(found.graph, passes, True, notes, narrowed, wide=found.wide)
     if after:

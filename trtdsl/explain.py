@@ -64,7 +64,8 @@ def explain_graph(
         text = f"{dialect} chooses layer by layer, while it builds, what it computes in {recipe.precision}"
         help = "TensorRT-RTX and TensorRT 11 compute in the types of the network"
         raise UsageError(Diagnostic(text, help=(help,)))
-    return floating_report(optimized.floats, DType(recipe.precision))
+    report = floating_report(optimized.floats, DType(recipe.precision))
+    return dataclasses.replace(report, notes=optimized.notes)
 
 
 def _narrow(graph: Graph, options: CompileOptions, progress: ProgressCallback | None) -> PrecisionReport:

@@ -208,6 +208,8 @@ def test_a_fixed_batch_is_filled() -> None:
     assert calibrate(graph, parts)["fc"].magnitudes.largest == float(np.abs(data[:8]).max())
     with pytest.raises(UsageError, match="3 samples, and the model takes 4"):
         calibrate(graph, {"x": data[:3]})
+    with pytest.raises(UsageError, match="`--samples` asks for 1 sample, and the model takes 4"):
+        calibrate(graph, {"x": data}, samples=1)
 
 
 # --- Methods -----------------------------------------------------------------------------------------------

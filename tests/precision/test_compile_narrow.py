@@ -261,6 +261,18 @@ def test_explain_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert all(0.005 < layer["clipped"] < 0.02 and "alpha" not in layer for layer in found["layers"])
 
 
+@pytest.mark.parametrize("precision", ["int8", "float16"])
+def test_samples_that_the_data_do_not_have(
+    folder: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    line = ("explain", *FILES, "--precision", precision, "--calibrate", "d.npz", "--samples")
+    assert trtdsl(*line, "100") == 0
+    said = "note: `d.npz` has 12 samples, not the 100 that `--samples` asks for\n"
+    assert said in capsys.readouterr().err
+    assert trtdsl(*line, "12") == 0
+    assert "samples, not the" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("told", "why"),
     [([], "none is given"), (["--precision", "float32"], "in float32 every layer is computed in that")],
@@ -309,6 +321,9 @@ def test_what_is_never_narrow_is_counted(tmp_path: Path) -> None:
     assert "written with `Linear` layers, its projections can be narrow" in lines["attention"]
     assert "the body of a loop" in lines["inner"] and "the body of a loop" in lines["state"]
     assert [each["layer"] for each in to_dict(report)["beside"]] == ["inner", "state", "up", "attention"]
+    halves = report_of(narrowed, convert_precision(DType.FLOAT16)(narrowed.graph), [])
+    assert {each.dtype for each in report.beside} == {DType.FLOAT32}
+    assert {each.dtype for each in halves.beside} == {DType.FLOAT16}
 
 
 def test_what_is_never_narrow_cannot_be_allowed(tmp_path: Path) -> None:

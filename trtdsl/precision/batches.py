@@ -22,7 +22,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from trtdsl.array_files import read_named
-from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.diagnostics import Diagnostic, UsageError, counted, did_you_mean
 from trtdsl.given import require_in_range, sizes_of
 from trtdsl.ir import Graph, walk
 from trtdsl.recipe import Recipe
@@ -67,12 +67,20 @@ class RecipeData:
         except UsageError as error:
             raise UsageError(*(self._of_file(each) for each in error.diagnostics)) from error
 
+    def notes(self, graph: Graph) -> Iterator[Diagnostic]:
+        """Says where the file has fewer samples than the recipe takes."""
+        batches = self.batches(graph)
+        if batches is not None and self._samples is not None and batches.found < self._samples:
+            text = f"`{self._path}` has {counted(batches.found, 'sample')}, not the {self._samples} that "
+            yield Diagnostic(f"{text}`--samples` asks for", severity="note")
+
     def _of_file(self, found: Diagnostic) -> Diagnostic:
         return replace(found, help=(*found.help, f"the data are those of `{self._path}`"))
 
 
 class Batches:
-    """Data in the smallest batches that a model takes, ``size`` samples each; the first ``samples`` of them.
+    """Data in the smallest batches that a model takes, ``size`` samples each; the first ``samples`` of them,
+    of the ``found`` ones that there are.
 
     Raises UsageError for data that do not fit the model's inputs.
     """
@@ -81,12 +89,13 @@ class Batches:
         self._data = [data] if isinstance(data, Mapping) else data
         self.axes = _sample_axes(graph)
         self.size = _batch_size(graph, self.axes)
-        found = sum(_length(graph, batch, self.axes) for batch in self._data)
-        count = min(samples or found, found) // self.size
-        if count == 0:
-            text = f"the data have {found} samples, and the model takes {self.size} at a time"
+        self.found = sum(_length(graph, batch, self.axes) for batch in self._data)
+        used = min(samples or self.found, self.found)
+        if used < self.size:
+            have = "the data have" if used == self.found else "`--samples` asks for"
+            text = f"{have} {counted(used, 'sample')}, and the model takes {self.size} at a time"
             raise UsageError(Diagnostic(text))
-        self._chosen: Sequence[int] = range(count)
+        self._chosen: Sequence[int] = range(used // self.size)
         for batch in self._data:
             _require_sizes(graph, batch, self.axes, self.size)
 
@@ -130,7 +139,7 @@ class Batches:
     def _with(self, chosen: Sequence[int]) -> Batches:
         found = Batches.__new__(Batches)
         found._data, found.size, found._chosen = self._data, self.size, chosen
-        found.axes = self.axes
+        found.axes, found.found = self.axes, self.found
         return found
 
     def together(self, graph: Graph, memory: int = MEMORY) -> Groups:

@@ -154,7 +154,7 @@ def report_of(narrowed: Narrowed, lowered: Graph, kernels: Sequence[Kernel]) -> 
         known and known.expected(),
         known.shares if known else (),
         narrowed.notes,
-        tuple(_beside(narrowed.graph)),
+        tuple(_beside(lowered)),
     )
 
 
