@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -136,8 +136,21 @@ def test_a_state_dict(folder: Path, pair: trtdsl.Runner) -> None:
     check = trtdsl.CheckOptions(weights_prefix="net.")
     behind = {f"net.{key}": value for key, value in state.items()}
     assert trtdsl.load(folder / "pair.trtnet", behind, device="cpu", check=check)
+    for weights, checked, message in (
+        ({"ema": state}, trtdsl.CheckOptions(section="ema"), "have no section `ema`"),
+        ({0: state["fc.bias"]}, trtdsl.CheckOptions(), "but one of these is 0"),
+        (torch.nn.Linear(3, 4), trtdsl.CheckOptions(), r"not a `Linear`[^`]*give its `state_dict\(\)`"),
+        (4, trtdsl.CheckOptions(), "weights are files or arrays by key, not 4"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            trtdsl.load(folder / "pair.trtnet", cast(Any, weights), device="cpu", check=checked)
     with pytest.raises(UsageError, match=r"arrays by key, where the name of a file is needed"):
         trtdsl.compile_file(folder / "pair.trtnet", state, folder / "pair.engine")
+
+
+def test_a_parameter_may_be_a_number_of_numpy(folder: Path) -> None:
+    check = trtdsl.CheckOptions(defines={"width": np.int64(4)})
+    assert trtdsl.load(folder / "pair.trtnet", folder / "pair.pth", device="cpu", check=check)
 
 
 def test_a_narrower_precision(folder: Path, pair: trtdsl.Runner) -> None:

@@ -87,23 +87,54 @@ def check_file(
     there may be arrays or tensors by key, such as a ``state_dict()``.
     """
     found = elaborated(path, options)
-    given: Checkpoint | Mapping[str, Any]
-    notes: tuple[Diagnostic, ...] = ()
-    if isinstance(weights, Mapping):
-        given, prefix = weights, options.weights_prefix
-    elif files := files_of(weights):
-        from trtdsl.weights import entered, load_checkpoints
-
-        given, prefix = load_checkpoints(files, section=options.section, prefix=options.weights_prefix), None
-        notes = tuple(Diagnostic(note, severity="warning") for note in given.notes)
-        notes += tuple(Diagnostic(note, severity="note") for note in entered(given, options.section))
-    else:
+    given, notes = given_weights(weights, options.section, options.weights_prefix)
+    if given is None:
         return Checked(found.graph, found.warnings)
     from trtdsl.weights import bind
 
     with proposing_parameters(path, options):
-        bound = bind(found.graph, given, options.weights_dtype, prefix=prefix)
+        bound = bind(found.graph, given, options.weights_dtype)
     return Checked(bound.graph, (*found.warnings, *notes, *bound.warnings))
+
+
+def given_weights(
+    weights: WeightFiles | Mapping[str, Any], section: str | None, prefix: str | None
+) -> tuple[Checkpoint | Mapping[str, Any] | None, tuple[Diagnostic, ...]]:
+    """The weights by key, without the prefix, and what there is to say of their files; None without any.
+
+    They are files, of which the first has the section, or arrays or tensors by key, which have none. Raises
+    :class:`DiagnosticError` for what is neither, cannot be read, or has nothing behind the prefix.
+    """
+    found: Checkpoint | Mapping[str, Any]
+    if isinstance(weights, Mapping):
+        found = _by_key(weights, section, prefix)
+    elif files := files_of(weights):
+        from trtdsl.weights import load_checkpoints
+
+        found = load_checkpoints(files, section=section, prefix=prefix)
+    else:
+        return None, ()
+    from trtdsl.weights import Checkpoint, entered
+
+    if not isinstance(found, Checkpoint):
+        return found, ()
+    notes = [Diagnostic(note, severity="warning") for note in found.notes]
+    notes += [Diagnostic(note, severity="note") for note in entered(found, section)]
+    return found, tuple(notes)
+
+
+def _by_key(weights: Mapping[Any, Any], section: str | None, prefix: str | None) -> Mapping[str, Any]:
+    """Weights that are in no file, without the prefix."""
+    from trtdsl.weights import behind_prefix
+
+    if section is not None:
+        text = f"the weights are arrays by key, which have no section `{section}`"
+        raise UsageError(Diagnostic(text, help=(f"give the arrays of it alone: `weights[{section!r}]`",)))
+    for key in weights:
+        if not isinstance(key, str):
+            text = f"weights are arrays by the names of their keys, but one of these is {key!r}"
+            raise UsageError(Diagnostic(text))
+    return behind_prefix(prefix, weights) if prefix else weights
 
 
 def elaborated(path: str | Path, options: CheckOptions) -> Elaborated:

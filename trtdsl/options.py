@@ -11,7 +11,7 @@ Out: frozen values that travel whole from there to the engine's manifest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -120,10 +120,20 @@ class CompileOptions:
 
 def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:
     """The files one by one; UsageError for weights that are not in files."""
-    if isinstance(weights, Mapping):
+    given: Any = weights
+    if isinstance(given, (str, Path)):
+        return (given,)
+    if isinstance(given, Mapping):
         text = "the weights are arrays by key, where the name of a file is needed"
         raise UsageError(Diagnostic(text, help=('save them first: `torch.save(state, "weights.pth")`',)))
-    return (weights,) if isinstance(weights, (str, Path)) else tuple(weights or ())
+    if hasattr(given, "state_dict"):
+        text = f"weights are files or arrays by key, not a `{type(given).__name__}`"
+        raise UsageError(Diagnostic(text, help=("give its `state_dict()`",)))
+    files: tuple[Any, ...] = tuple(given or ()) if isinstance(given, Iterable | None) else (given,)
+    for file in files:
+        if not isinstance(file, (str, Path)):
+            raise UsageError(Diagnostic(f"weights are files or arrays by key, not {file!r}"))
+    return files
 
 
 def _recipe(precision: DType | str | None, recipe: Recipe | str | Path | None) -> Recipe | None:

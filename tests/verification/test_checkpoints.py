@@ -143,6 +143,9 @@ def test_a_prefix_of_the_keys_is_proposed_and_taken(tmp_path: Path) -> None:
         trtdsl.verify(graph, tmp_path / "w.ckpt", module)
     assert "all of them are there below `model.`: `--weights-prefix model.`" in str(caught.value)
     assert trtdsl.verify(graph, tmp_path / "w.ckpt", module, weights_prefix="model.").equal
+    assert trtdsl.verify(graph, state, module, weights_prefix="model.").equal
+    with pytest.raises(DiagnosticError, match=r"has no key that begins with `net\.`"):
+        trtdsl.verify(graph, state, module, weights_prefix="net.")
 
 
 # --- Sections and keys that nobody reads ------------------------------------------------------------------

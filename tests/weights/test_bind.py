@@ -189,7 +189,7 @@ def test_the_prefix_of_every_key_is_proposed(prefix: str) -> None:
     with pytest.raises(DiagnosticError) as caught:
         bind(linear(), {**behind(prefix), "loss.weight": np.zeros(3)})
     (found,) = caught.value.diagnostics
-    spelled = f'`--weights-prefix {prefix}`, in Python `prefix = "{prefix}"`'
+    spelled = f'`--weights-prefix {prefix}`, in Python `weights_prefix = "{prefix}"` (`prefix` of `bind`)'
     assert found.help[-1] == f"all of them are there below `{prefix}`: {spelled}"
     assert bind(linear(), behind(prefix), prefix=prefix).warnings == ()
 

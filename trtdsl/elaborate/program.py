@@ -225,7 +225,9 @@ def _bind_parameters(run: Elaboration, chosen: Chosen, scope: Scope, defines: Ma
     for parameter in model.parameters:
         name = parameter.name.text
         if name in defines:
-            scope.names[name] = defines[name]
+            found = defines[name]
+            # A number of numpy's as Python's; numpy itself is not imported for a text.
+            scope.names[name] = found.item() if hasattr(found, "item") else found
         elif name in given:
             scope.names[name] = given[name]
         elif parameter.default is not None:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from trtdsl.compile import check_file, proposing_parameters, require_values
+from trtdsl.compile import check_file, given_weights, proposing_parameters, require_values
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Value, rebuild
-from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, WeightsDType, files_of
+from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, WeightsDType
 from trtdsl.recipe import Recipe
 from trtdsl.reference import ProfilePoint, require_torch
 from trtdsl.types import DType
@@ -62,7 +62,7 @@ from trtdsl.verification.tolerances import (
     cpu_tolerance,
     engine_tolerance,
 )
-from trtdsl.weights import Checkpoint, bind, entered, load_checkpoints
+from trtdsl.weights import bind
 from trtdsl.weights.arrays import as_array
 from trtdsl.weights.entries import keys_of, keys_read
 
@@ -149,12 +149,13 @@ def verify(
     # A GPU is asked for before anything that takes long.
     runner = None if runner is None else loaded(runner, chosen, plugins)
     notes += stored_notes(graph, stored, chosen) if stored else ()
-    state, found = _state(weights, section, weights_prefix)
+    state, found = given_weights(weights, section, weights_prefix)
+    notes += [note.message for note in found]
     reference = stored or (None if onnx is None else OnnxReference(Path(onnx)))
     with _advising(graph, made_up):
         with binding:
             sides = _sides(graph, reference, against, arguments, state, options, runner is not None, chosen)
-        return _compare(sides, chosen, made_up, runner, options, [*notes, *found], recipe)
+        return _compare(sides, chosen, made_up, runner, options, notes, recipe)
 
 
 @contextmanager
@@ -181,17 +182,6 @@ def _model(
     checked = check_file(graph, options=options)
     notes = [warning.message for warning in checked.warnings]
     return checked.graph, notes, proposing_parameters(graph, options)
-
-
-def _state(
-    weights: WeightFiles | Mapping[str, Array], section: str | None, prefix: str | None
-) -> tuple[Weights | None, Sequence[str]]:
-    """The weights by key, opened if they are in files, and the notes on these."""
-    if not isinstance(weights, Mapping):
-        files = files_of(weights)
-        weights = load_checkpoints(files, section=section, prefix=prefix) if files else None
-    notes = [*weights.notes, *entered(weights, section)] if isinstance(weights, Checkpoint) else []
-    return weights, notes
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,8 @@
 In: a graph and a checkpoint that do not fit.  Out: guesses at what a key is called there, and advice::
 
     the checkpoint has none of the 62 keys of model `resnet18`, such as `conv1.weight`
-      = help: all of them are there below `model.`: `--weights-prefix model.`, in Python `prefix = "model."`
+      = help: all of them are there below `model.`:
+          `--weights-prefix model.`, in Python `weights_prefix = "model."` (`prefix` of `bind`)
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def prefix_help(wanted: Sequence[str], weights: Mapping[str, Any]) -> tuple[str,
         return ()
     which = "all of them are" if found == count else f"{found} of the model's {count} keys are"
     best = printable(best)
-    spelled = f'`--weights-prefix {best}`, in Python `prefix = "{best}"`'
+    spelled = f'`--weights-prefix {best}`, in Python `weights_prefix = "{best}"` (`prefix` of `bind`)'
     return (f"{which} there below `{best}`: {spelled}",)
 
 

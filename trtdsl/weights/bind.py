@@ -53,7 +53,7 @@ def bind(
     stands before every key of these weights; keys without it are left out. ``owner`` is what the warning on
     unread keys calls the weights. Raises :class:`DiagnosticError` with every missing or unfit key.
     """
-    given = _behind(prefix, weights) if prefix else weights
+    given = behind_prefix(prefix, weights) if prefix else weights
     entries = Entries(given, weights_dtype)
     to_come = _to_come(graph, given)
     found = {weight: _entry(entries, weight) for weight in graph.weights if weight not in to_come}
@@ -123,7 +123,7 @@ def _entry(entries: Entries, weight: Weight) -> Entry | Missing | DiagnosticErro
         return error
 
 
-def _behind(prefix: str, weights: Given) -> Given:
+def behind_prefix(prefix: str, weights: Given) -> Given:
     """The weights whose keys begin with a prefix, without it; :class:`DiagnosticError` where none does."""
     taken = behind(prefix, weights)
     if not taken:
