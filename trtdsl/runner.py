@@ -81,6 +81,8 @@ class Runner(ABC):
 
         Batches are read, moved to the GPU, computed and moved back in a thread each; at most ``ahead`` are
         begun before they are asked for. What a batch raises is raised at its place and ends the stream.
+        Arrays must stay as they are until the outputs of their batch are given, so that only with ``ahead=0``
+        the next batch may be in the same ones.
         """
         _require_batches(batches, ahead)
         return self._stream(batches, ahead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -79,3 +80,39 @@ def test_a_caller_who_stops_leaves_no_threads() -> None:
     assert next(results) == "0"
     results.close()
     assert threading.active_count() == before
+
+
+def test_an_item_that_is_being_read_is_waited_for() -> None:
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(1000):
+            time.sleep(0.02)
+            read.append(item)
+            yield item
+
+    results = staged(items(), [str], ahead=2)
+    next(results)
+    results.close()
+    count = len(read)
+    time.sleep(0.05)
+    assert len(read) == count
+
+
+def test_ctrl_c_does_not_wait_for_an_item_that_does_not_come() -> None:
+    end = threading.Event()
+    came: list[int] = []
+
+    def items() -> Iterator[int]:
+        yield 1
+        end.wait(10)
+        came.append(2)
+
+    results = staged(items(), [str], ahead=2)
+    assert next(results) == "1"
+    main = threading.main_thread().ident or 0
+    threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    assert not came
+    end.set()

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,28 +34,81 @@ _END = object()
 def staged(items: Iterable[Any], stages: Sequence[Callable[[Any], Any]], ahead: int) -> Generator[Any]:
     """The results of all stages, in order; no more than ``ahead`` items are under way beyond the one awaited.
 
-    What the items or a stage raise is raised at its place, and ends the work; so does a caller who stops.
+    What the items or a stage raise is raised at its place, and ends the work; so does a caller who stops. The
+    item that is being read then is waited for, but not on Ctrl-C.
     """
-    source = iter(items)
+    reader = _Reader(items)
     with ExitStack() as stack:
-        reader, *workers = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(len(stages) + 1)]
+        workers = [stack.enter_context(ThreadPoolExecutor(1)) for _ in stages]
         waiting: deque[Future[Any]] = deque()
 
         def start() -> None:
-            job = reader.submit(next, source, _END)
+            job = reader.ask()
             for worker, stage in zip(workers, stages, strict=True):
                 job = worker.submit(_after, job, stage)
             waiting.append(job)
 
+        interrupted = False
         try:
             for _ in range(ahead + 1):
                 start()
             while (result := waiting.popleft().result()) is not _END:
                 yield result
                 start()
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
         finally:
-            for executor in (reader, *workers):
+            reader.stop()
+            for executor in workers:
                 executor.shutdown(wait=False, cancel_futures=True)
+            if not interrupted:
+                reader.join()
+
+
+class _Reader:
+    """Items that are read in a thread of their own, each when it is asked for.
+
+    An item may never come, and no thread can be stopped: the process ends without waiting for this one.
+    """
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._asked: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
+        self._jobs: list[Future[Any]] = []
+        self._thread = threading.Thread(target=_read, args=(iter(items), self._asked), daemon=True)
+        self._thread.start()
+
+    def ask(self) -> Future[Any]:
+        """The next item to come, or ``_END``."""
+        job: Future[Any] = Future()
+        self._jobs = [*(each for each in self._jobs if not each.done()), job]
+        self._asked.put(job)
+        return job
+
+    def stop(self) -> None:
+        """Let nobody wait for an item any more."""
+        self._asked.put(None)
+        for job in self._jobs:
+            job.cancel()
+
+    def join(self) -> None:
+        self._thread.join()
+
+
+def _read(source: Iterator[Any], asked: queue.SimpleQueue[Future[Any] | None]) -> None:
+    """Answer with an item each; one that nobody waits for any more is let go."""
+    while (job := asked.get()) is not None:
+        if job.cancelled():
+            continue
+        try:
+            found, raised = next(source, _END), None
+        except BaseException as error:
+            found, raised = None, error
+        with suppress(InvalidStateError):
+            if raised is None:
+                job.set_result(found)
+            else:
+                job.set_exception(raised)
 
 
 def _after(job: Future[Any], stage: Callable[[Any], Any]) -> Any:
