@@ -51,10 +51,10 @@ class ReferenceMismatch(Exception):
     """PyTorch computes another type than the graph says: no fault of the model."""
 
 
-def require_torch(what: str) -> None:
-    """Raise :class:`UsageError` where PyTorch is not installed, which ``what`` needs."""
+def require_torch(what: str, extra: str = "torch") -> None:
+    """Raise :class:`UsageError` where PyTorch, which ``what`` needs and ``extra`` installs, is missing."""
     if importlib.util.find_spec("torch") is None:
-        help = ("pip install 'trtdsl[torch]'",)
+        help = (f"pip install 'trtdsl[{extra}]'",)
         raise UsageError(Diagnostic(f"{what} needs PyTorch, which is not installed", help=help))
 
 

@@ -8,7 +8,7 @@ import torch
 from tests.elaborate.bodies import graph_of
 from trtdsl import reference
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.elaborate import elaborate_text
+from trtdsl.elaborate import elaborate, elaborate_text
 from trtdsl.elaborate.builtins import prelude
 from trtdsl.elaborate.values import OperatorRef
 from trtdsl.ops.base import OPERATORS
@@ -72,6 +72,30 @@ def test_a_choice_by_a_size() -> None:
 def test_torchvisions_normalize(call: str) -> None:
     found = said(f"output y = normalize({call})")
     assert "torchvision's `normalize(x, mean, std)` is another function: write `(x - mean) / std`" in found
+
+
+def test_a_tensor_that_is_piped_in_and_written_once_more() -> None:
+    for call in "reshape(x, N, -1)", "max_pool2d(x, 2)", "relu(x)":
+        assert "`x` is piped in as the first argument: leave it out here" in said(f"output y = x -> {call}")
+    assert "piped" not in said("output y = x -> max_pool2d(2 * x)")
+    graph_of("output y = x -> mul(x)")
+
+
+def test_numbers_as_python_makes_them_of_strings() -> None:
+    assert "this number is written `-inf`" in said('output y = masked_fill(x, x > 0, float("-inf"))')
+    assert "this number is written `nan`" in said('output y = where(x > 0, x, "NaN")')
+
+
+def test_a_flatten_that_folds_the_batch() -> None:
+    def warned(text: str) -> bool:
+        declared = (
+            "model m() {\n  dim N = 1 .. 2 .. 4\n  input x: float32[N, 3, 4]\n  input v: float32[N, 1]\n"
+        )
+        found = elaborate(f"{declared}  output y = {text}\n}}", "m.trtnet").warnings
+        return any("flatten folds the batch" in each.message for each in found)
+
+    assert warned("flatten(x)") and warned("x -> flatten")
+    assert not any(map(warned, ("flatten(x, 1)", "x -> Flatten()", "flatten(v)", "flatten(x, 0, 1)")))
 
 
 def test_infinity_is_a_number() -> None:

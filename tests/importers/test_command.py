@@ -198,12 +198,19 @@ def test_a_file_that_is_not_an_exported_program(capsys: pytest.CaptureFixture[st
     assert "torch.export cannot load `model.pt2`" in capsys.readouterr().err
 
 
-def test_torch_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_and_onnx_are_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert trtdsl("import", *EMPTY) == 2
     found = capsys.readouterr().err
     assert "`trtdsl import` needs PyTorch, which is not installed" in found
-    assert "pip install 'trtdsl[torch]'" in found
+    assert "pip install 'trtdsl[import]'" in found
+    Path("model.onnx").write_bytes(b"")
+    assert trtdsl("import", "model.onnx") == 2
+    found = capsys.readouterr().err
+    assert "reading an ONNX file needs onnx, which is not installed" in found
+    assert "pip install 'trtdsl[import]'" in found
 
 
 def test_a_difference_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,10 @@ class Caller:
             return self.place(callee, [*tensors, *further], call)
         if isinstance(callee, BlockRef) or (isinstance(callee, OperatorRef) and callee.is_module):
             return self.place(Configured(callee, tuple(arguments or ()), call.span), tensors, call)
-        return self.call(callee, [*gathered(callee, tensors), *(arguments or ())], call)
+        try:
+            return self.call(callee, [*gathered(callee, tensors), *(arguments or ())], call)
+        except Mistake as error:
+            raise _piped_twice(error, tensors, arguments or ()) from error
 
     def call(self, callee: Any, arguments: Sequence[Argument], call: Call) -> Any:
         """``callee(arguments)`` in an expression."""
@@ -423,6 +426,15 @@ def _unapplied(op: type[Op]) -> str:
     """How a function is written with its parameters alone, where it is a module too."""
     names = [each.name for each in op.spellings if each.parameters and each.name[:1].isupper()]
     return f"with its parameters alone, to be applied later, it is `{names[0]}(…)`" if names else ""
+
+
+def _piped_twice(error: Mistake, piped: Sequence[Argument], written: Sequence[Argument]) -> Mistake:
+    """The mistake, with its likely reason where it is at a tensor that is piped in and written again."""
+    found = next((each for each in written if each.span == error.diagnostic.span), None)
+    if found is None or error.diagnostic.help or all(found.value is not each.value for each in piped):
+        return error
+    help = (f"`{found.span.text}` is piped in as the first argument: leave it out here",)
+    return Mistake(replace(error.diagnostic, help=help), error.around)
 
 
 def _is_parameter(value: object) -> bool:

@@ -147,6 +147,8 @@ def in_words(value: object) -> str:
 
 def instead_of(value: object, place: Span) -> str:
     """What to write where this stands in the place of one tensor, or nothing."""
+    if isinstance(value, str) and (number := _NUMBERS_IN_WORDS.get(value.lower().lstrip("+"))):
+        return f"this number is written `{number}`"
     if isinstance(value, Configured):
         return "pipe a tensor into it, `x -> …`, or call it with one, `…(x)`"
     if isinstance(value, (list, tuple)) and value and all(map(is_tensor, value)):
@@ -156,6 +158,10 @@ def instead_of(value: object, place: Span) -> str:
     if isinstance(value, (list, tuple)) and value and all(isinstance(each, (int, float)) for each in value):
         return f"a tensor of these numbers is `tensor({place.text})`" if place.text[:1] in "[(" else ""
     return ""
+
+
+_NUMBERS_IN_WORDS = {"inf": "inf", "infinity": "inf", "-inf": "-inf", "-infinity": "-inf", "nan": "nan"}
+"""What Python's `float` makes of strings, as the language writes it."""
 
 
 def types_in_words(values: Sequence[Any]) -> str:

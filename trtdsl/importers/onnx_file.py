@@ -7,6 +7,7 @@ what no input decides in numpy; each remaining node is translated by its rule.
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from trtdsl.diagnostics import Diagnostic, DiagnosticError
+from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError
 from trtdsl.importers import (
     onnx_rules_images,
     onnx_rules_layers,
@@ -409,6 +410,9 @@ def _diagnostics(missing: Sequence[tuple[str, str, str]]) -> list[Diagnostic]:
 
 def load(path: Path) -> Any:
     """A file's model, with external data; raises :class:`DiagnosticError` for what is not one."""
+    if importlib.util.find_spec("onnx") is None:
+        help = ("pip install 'trtdsl[import]'",)
+        raise UsageError(Diagnostic("reading an ONNX file needs onnx, which is not installed", help=help))
     import onnx
     from google.protobuf.message import DecodeError
 

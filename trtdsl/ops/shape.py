@@ -70,6 +70,15 @@ class Flatten(Reshaping):
         shape = input.shape
         return input.with_shape((*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :]))
 
+    def caution(self, input: TensorType) -> str | None:
+        batch, whole = (*input.shape, 1)[0], product(input.shape)
+        if (self.start_dim, self.end_dim) != (0, -1) or not isinstance(batch, SymbolicDim) or whole == batch:
+            return None
+        return (
+            f"flatten folds the batch into another dimension: {input} becomes [{whole}];"
+            " `flatten(1)` keeps it, as `Flatten()` does"
+        )
+
 
 class Unflatten(Reshaping):
     """Dimension ``dim`` split into ``sizes``, of which one may be -1."""

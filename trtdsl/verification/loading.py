@@ -86,7 +86,7 @@ def _require_arguments(name: str, maker: Callable[..., Any], arguments: Mapping[
 
 def require_export(what: str) -> None:
     """Raise :class:`UsageError` where PyTorch is missing or older than what the importer was written for."""
-    require_torch(what)
+    require_torch(what, extra="import")
     import torch
 
     version = torch.__version__.partition("+")[0]
