@@ -42,11 +42,6 @@ FOLDED = {
         "(x -> a: Linear(6) -> reshape(N, 5, 2, 3)) * 3",
         ["Linear", "reshape"],
     ),
-    "the scale of an attention": (
-        ROWS,
-        "scaled_dot_product_attention(x -> q: Linear(8) -> unsqueeze(1), unsqueeze(x, 1), unsqueeze(x, 1))",
-        ["unsqueeze", "unsqueeze", "Linear", "unsqueeze", "scaled_dot_product_attention"],
-    ),
 }
 KEPT = {
     "along another dimension": (ROWS, "(x -> a: Linear(3)) * (g: Parameter(5, 1))"),

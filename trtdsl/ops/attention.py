@@ -68,7 +68,7 @@ class ScaledDotProductAttention(Function):
         self, query: TensorType, key: TensorType, value: TensorType, attn_mask: TensorType | None = None
     ) -> TensorType:
         self._require_operands(query, key, value)
-        self._factor(query)
+        self.factor(query)
         if self.dropout_p != 0:
             raise Refused("inference drops nothing: `dropout_p` must be 0", "dropout_p")
         heads = self._shared_heads(query, key, value)
@@ -96,7 +96,8 @@ class ScaledDotProductAttention(Function):
             raise Refused(f"there are {key.shape[-2]} keys and {value.shape[-2]} values", _VALUE)
         require_at_most(1, key.shape[-2], f"{_WHAT} needs a key", _KEY)
 
-    def _factor(self, query: TensorType) -> float:
+    def factor(self, query: TensorType) -> float:
+        """The number by which the scores are multiplied."""
         if self.scale is not None:
             return self.scale
         width = static(query.shape[-1], "the width of a query, unless `scale` is given,", _QUERY)
@@ -129,7 +130,7 @@ class ScaledDotProductAttention(Function):
         self, net: Network, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
     ) -> Tensor:
         query, key = apart(net, query), apart(net, key)
-        query = scaled_query(net, query, self._factor(query.type), query)
+        query = scaled_query(net, query, self.factor(query.type), query)
         mask = None
         if attn_mask is not None:
             # Of all layers of a model mostly the same.

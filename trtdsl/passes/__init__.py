@@ -18,6 +18,7 @@ from trtdsl.ir import Graph, RefusedNode, refusals, require_valid, walk
 from trtdsl.passes.compose_convolutions import compose_convolutions
 from trtdsl.passes.convert_precision import convert_precision
 from trtdsl.passes.declare import Pass, disorder, graph_pass, inserted
+from trtdsl.passes.fold_attention_scales import fold_attention_scales
 from trtdsl.passes.fold_batch_norm import fold_batch_norm
 from trtdsl.passes.fold_constants import fold_constants
 from trtdsl.passes.fold_scales import fold_scales
@@ -51,6 +52,7 @@ PIPELINE: tuple[Pass, ...] = (
     recognise_rotary,
     fold_batch_norm,
     fold_scales,
+    fold_attention_scales,
     merge_branches,
     compose_convolutions,
     merge_slices,
@@ -170,6 +172,7 @@ __all__ = [
     "compose_convolutions",
     "convert_precision",
     "disorder",
+    "fold_attention_scales",
     "fold_batch_norm",
     "fold_constants",
     "fold_scales",

@@ -1,8 +1,7 @@
 """Known numbers after a convolution or linear layer go into its weight and bias.
 
 ``(W x + b) * s + t`` is ``(s W) x + (s b + t)``, with one number for all or one for each output. Permutations
-may stand between the layer and the number, other shapes too where it is a single one. So does the scale of an
-attention go into the layer that makes its queries.
+may stand between the layer and the number, other shapes too where it is a single one.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from trtdsl.ir import (
     merged_origins,
     rewrite,
 )
-from trtdsl.ops.attention import ScaledDotProductAttention
 from trtdsl.ops.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.pointwise import Add, Div, Mul, Sub
@@ -38,12 +36,12 @@ from trtdsl.passes.matching import (
     reads_of_weights,
 )
 
-_LAYERS = (Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
+LAYERS = (Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 
 
 @graph_pass(
     tolerance=1e-5,  # each weight is rounded once more
-    after=["simplify_arithmetic", "recognise_linear", "recognise_attention", "fold_batch_norm"],
+    after=["simplify_arithmetic", "recognise_linear", "fold_batch_norm"],
     before=["merge_moves"],
     why="a normalisation leaves a number only where it cannot fold, and moves are still told apart",
 )
@@ -89,8 +87,6 @@ class _Fold:
         self._reads = reads_of_weights(graph)
 
     def __call__(self, node: Node, around: Surroundings) -> Outcome:
-        if isinstance(node.op, ScaledDotProductAttention):
-            return self._attention(node, around)
         if not isinstance(node.op, Mul | Div | Add | Sub) or len(node.operands) != 2:
             return None
         left, right = node.operands
@@ -101,76 +97,66 @@ class _Fold:
                 continue
             change = _change(node, array, value is left)
             if change is not None:
-                return self._folded(path, change, node, node.results, around)
+                return self._folded(path, change, node, around)
         return None
 
-    def _attention(self, node: Node, around: Surroundings) -> Outcome:
-        op, query = node.op, node.operands[0]
-        assert isinstance(op, ScaledDotProductAttention)
-        width = query.type.shape[-1]
-        scale = op.scale if op.scale is not None else width**-0.5 if isinstance(width, int) and width else 1.0
-        path = _path(query, around)
-        if path is None or scale in (0, 1):
-            return None
-        change = _Change(np.asarray(scale), np.asarray(0.0), None)
-        found = self._folded(path, change, node, (), around)
-        if not isinstance(found, list):
-            return found
-        operands = (found[-1].result, *node.operands[1:])
-        return [*found, node.replace(op=op.replace(scale=1.0), operands=operands)]
-
     def _folded(
-        self, path: _Path, change: _Change, node: Node, results: Sequence[Value], around: Surroundings
+        self, path: _Path, change: _Change, node: Node, around: Surroundings
     ) -> list[Node] | Refusal | None:
-        """The layer with other weights, and what stands after it, making ``results`` if they are given."""
+        """The layer with other weights, and what stands after it, making what the node made."""
         layer, axis = path.layer, change.axis
         for move in reversed(path.moves):
             if axis is not None and not isinstance(move.op, Permuting):
                 return None
             axis = None if axis is None else move.op.permutation(move.result.type.rank)[axis]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
-        assert isinstance(layer.op, _LAYERS)
+        assert isinstance(layer.op, LAYERS)
         channels = layer.result.type.rank + layer.op.channel_dim
         if axis is not None and axis != channels:
             return None
         if why := obstacle_in_weights(layer, self._reads):
             return Refusal(why, (layer,))
         build = around.builder()
-        made = self._layer(layer, change, int(layer.result.type.shape[channels]), node)  # pyright: ignore[reportArgumentType]
+        made = scaled_layer(layer, change.scale, change.shift, [node])
         ends = [move.results for move in path.moves]
         names = [layer.results, *ends]
         fresh = [tuple(Value(build.names.unique(v.name), v.type) for v in each) for each in names]
-        if results:
-            fresh[-1] = tuple(results)
+        fresh[-1] = node.results
         nodes = [made.replace(results=fresh[0])]
         for move, before, after in zip(path.moves, fresh, fresh[1:], strict=False):
             nodes.append(move.replace(operands=before, results=after))
         return nodes
 
-    def _layer(self, layer: Node, change: _Change, channels: int, node: Node) -> Node:
-        op: Any = layer.op
-        data = {slot: weight.data for slot, weight in layer.weights.items() if weight.data is not None}
-        scale, shift = (np.broadcast_to(each, (channels,)) for each in (change.scale, change.shift))
-        kernel, bias = scaled_outputs(op, data, scale.astype(np.float64), shift.astype(np.float64))
-        scope = f"{layer.scope}+{node.result.name}"
-        type = layer.weights["weight"].type
-        with_bias = op.bias or bool(shift.any())
-        given = {"weight": new_weight(f"{scope}.weight", type, kernel)}
-        if with_bias:
-            given["bias"] = new_weight(f"{scope}.bias", type.with_shape(bias.shape), bias)
-        return layer.replace(
-            op=op.replace(bias=with_bias),
-            operands=(layer.operands[0], *given.values()),
-            slots=(layer.slots[0], *given),
-            scope=scope,
-            origins=merged_origins([layer, node]),
-        )
+
+def scaled_layer(layer: Node, scale: Array, shift: Array, takers: Sequence[Node]) -> Node:
+    """The layer whose outputs are these times ``scale`` plus ``shift``: a number for all, or for each.
+
+    ``takers`` are the nodes whose work that was.
+    """
+    op: Any = layer.op
+    channels = int(layer.result.type.shape[layer.result.type.rank + op.channel_dim])  # pyright: ignore[reportArgumentType]
+    data = {slot: weight.data for slot, weight in layer.weights.items() if weight.data is not None}
+    scale, shift = (np.broadcast_to(each, (channels,)) for each in (scale, shift))
+    kernel, bias = scaled_outputs(op, data, scale.astype(np.float64), shift.astype(np.float64))
+    scope = "+".join([layer.scope, *(node.result.name for node in takers)])
+    type = layer.weights["weight"].type
+    with_bias = op.bias or bool(shift.any())
+    given = {"weight": new_weight(f"{scope}.weight", type, kernel)}
+    if with_bias:
+        given["bias"] = new_weight(f"{scope}.bias", type.with_shape(bias.shape), bias)
+    return layer.replace(
+        op=op.replace(bias=with_bias),
+        operands=(layer.operands[0], *given.values()),
+        slots=(layer.slots[0], *given),
+        scope=scope,
+        origins=merged_origins([layer, *takers]),
+    )
 
 
 def _path(value: Value, around: Surroundings) -> _Path | None:
     """The layer that makes a value, by way of nothing but moves."""
     moves: list[Node] = []
-    while maker := made_by(value, around, *_LAYERS, Permuting, Reshaping):
-        if isinstance(maker.op, _LAYERS):
+    while maker := made_by(value, around, *LAYERS, Permuting, Reshaping):
+        if isinstance(maker.op, LAYERS):
             return _Path(maker, tuple(reversed(moves)))
         moves.append(maker)
         value = maker.operands[0]
