@@ -163,7 +163,8 @@ FOLDED = {
         ROWS,
         """h = x -> a: Linear(24) -> reshape(N, 6, 6, 4) -> transpose(1, 2)
   q, k, v = split(h, 2, 1)
-  output y = scaled_dot_product_attention(q, k, v, scale = 1.0) -> transpose(1, 2) -> flatten(2) -> b: Linear(8)""",
+  y = scaled_dot_product_attention(q, k, v, scale = 1.0) -> transpose(1, 2)
+  output z = y -> flatten(2) -> b: Linear(8)""",
         A | B,
     ),
 }

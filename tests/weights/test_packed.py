@@ -317,6 +317,34 @@ def test_why_codes_are_not_taken(arrays: Any, precision: str, reason: str, tmp_p
     assert error.value.diagnostics[0].help == (reason,)
 
 
+ATTENTION = """
+model m {
+  input x: float32[4, 5, 64]
+  parts = x -> fc: Linear(32, bias = false) -> reshape(4, 5, 4, 2, 4) -> permute(2, 0, 3, 1, 4)
+  q, k, v, w = unbind(parts)
+  y = scaled_dot_product_attention(q, k, v, scale = SCALE)
+  output z = y + w
+}
+"""
+
+
+@pytest.mark.parametrize(("scale", "same"), [(0.25, True), (0.3, False)])
+def test_scales_have_the_scale_of_an_attention_in_them(scale: float, same: bool, tmp_path: Path) -> None:
+    save_file(gptq(), tmp_path / "c.safetensors")
+    text = ATTENTION.replace("SCALE", str(scale))
+    graph = optimize(bind(elaborate_text(text), gptq()).graph)
+    recipe = Recipe(precision="int4", scales=tmp_path / "c.safetensors")
+    if not same:
+        with pytest.raises(UsageError, match="no weights of `m` in int4") as error:
+            narrow(graph, recipe)
+        assert error.value.diagnostics[0].help == ("`fc+y`: its scales have not all their digits in float16",)
+        return
+    held = {weight.key: np.asarray(weight.data) for weight in narrow(graph, recipe).graph.weights}
+    np.testing.assert_array_equal(held["fc+y.weight"].astype(np.int8), CODES)
+    wanted = SCALES.astype(np.float32) * np.repeat([scale, 1, 1, 1], 8)[:, None]
+    np.testing.assert_array_equal(held["fc+y.weight_scale"], wanted)
+
+
 HEADS = """
 model m {
   input x: float32[4, 5, 64]

@@ -91,10 +91,10 @@ def _examples(labels: Iterable[str]) -> list[str]:
 
 def _of_parts(layer: QuantisableLayer, known: Callable[[str], LayerRange | None]) -> LayerRange | None:
     """The range that is known at a layer's label, or of what it was put together of."""
-    if found := known(layer.label):
-        return found
-    first, *others = components(layer.label)
-    found = known(first)
+    first, *others = names = components(layer.label)
+    # `q+y+k` reads what `q` does, or `q+y`, which has the scale of its attention in it.
+    firsts = ("+".join(names[:count]) for count in range(len(names), 1, -1))
+    found = next((each for name in (*firsts, first) if (each := known(name))), None)
     if found is None or layer.is_convolution:
         return found
     more = [each for part in others if (each := known(part))]

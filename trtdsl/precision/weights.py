@@ -112,7 +112,7 @@ def _stored(checkpoint: Checkpoint, layer: QuantisableLayer, policy: Policy, aro
         packed_entry(checkpoint, f"{part}.weight", weight.type.dtype) for part in components(layer.label)
     ]
     packed = [entry.packed() for entry in entries if entry]
-    if len(packed) < len(entries):
+    if not packed or sum(len(each.codes) for each in packed) != weight.type.shape[0]:
         return "the checkpoint has no packed weight of it"
     if why := next((each.lacking for each in packed if each.lacking), ""):
         return why
@@ -130,15 +130,28 @@ def _stored(checkpoint: Checkpoint, layer: QuantisableLayer, policy: Policy, aro
         return (
             f"the checkpoint has it in blocks of {block}, and {policy.precision} has a scale for each output"
         )
-    found = Held(
-        Grid(policy.dtype, block if policy.format.blocks else None), codes, held_scales(scales, around)
-    )
     numbers = np.concatenate([each.numbers for each in packed])
-    if not np.array_equal(numbers.astype(weight.type.dtype.numpy), np.asarray(weight.data)):
+    factors = _factors(numbers, np.asarray(weight.data))
+    if factors is None or (None not in entries and (factors != 1).any()):
         return "a pass has changed its weight"
-    if not np.array_equal(found.weight, numbers):
+    grid = Grid(policy.dtype, block if policy.format.blocks else None)
+    stored, scaled = (Held(grid, codes, held_scales(each, around)) for each in (scales, scales * factors))
+    if not np.array_equal(stored.weight, numbers) or not np.array_equal(scaled.scales, scales * factors):
         return f"its scales have not all their digits in {around}"
-    return found
+    return scaled
+
+
+def _factors(numbers: Array, weight: Array) -> Array | None:
+    """By what a pass has multiplied each output, ``[outputs, 1]``; None where it did something else.
+
+    Rows that make queries have the scale of their attention in them.
+    """
+    places = np.abs(numbers).argmax(1)[:, None]
+    largest, changed = (np.take_along_axis(each, places, 1).astype(np.float32) for each in (numbers, weight))
+    factors = np.divide(changed, largest, out=np.ones_like(largest), where=largest != 0)
+    rounding = 4 * float(np.spacing(np.ones((), weight.dtype)))
+    is_same = np.allclose(numbers * factors, weight.astype(np.float32), rtol=rounding, atol=0)
+    return factors if is_same and (factors > 0).all() else None
 
 
 def _moments(
