@@ -136,6 +136,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=3)
     parser.add_argument("--device", choices=["gpu", "cpu"], help="by default the GPU, where there is one")
     given = parser.parse_args()
+    if missing := [str(place) for place in given.among if not place.exists()]:
+        parser.error(f"there is no file or folder {' or '.join(missing)}: --among says where to search")
 
     encoder = Encoder(device=given.device)
     begin = time.perf_counter()

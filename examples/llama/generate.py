@@ -141,7 +141,12 @@ def described(config: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
 def spoken(folder: Path, prompt: str) -> tuple[Sequence[int], Any]:
     """The tokens of a prompt, and the tokenizer, where there is one."""
     if not (folder / "tokenizer.json").exists():
-        return [int(word) for word in prompt.split()], None
+        words = prompt.split()
+        if not all(map(str.isdecimal, words)):
+            raise SystemExit(
+                f"{folder} has no tokenizer.json: give the prompt as numbers of tokens, '17 4 230'"
+            )
+        return [int(word) for word in words], None
     from tokenizers import Tokenizer
 
     tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))

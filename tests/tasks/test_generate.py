@@ -70,6 +70,12 @@ def prompts(batch: int, length: int) -> torch.Tensor:
     return torch.randint(0, 97, (batch, length), generator=torch.Generator().manual_seed(length))
 
 
+def test_a_prompt_without_a_tokenizer(tmp_path: Path) -> None:
+    assert generate.spoken(tmp_path, "17 4") == ([17, 4], None)
+    with pytest.raises(SystemExit, match=r"has no tokenizer\.json: give the prompt as numbers"):
+        generate.spoken(tmp_path, "hello")
+
+
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (2, 7)])
 def test_writes_what_transformers_generates(both: tuple[Any, Any], batch: int, length: int) -> None:
     module, writer = both

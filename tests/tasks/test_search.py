@@ -44,6 +44,15 @@ def test_what_means_the_same_is_near(encoder: Any) -> None:
     assert nearness[1] > 0.5 > nearness[2]
 
 
+def test_a_place_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["search.py", "a question", "--among", "nowhere.md"])
+    with pytest.raises(SystemExit):
+        search.main()
+    assert "there is no file or folder nowhere.md" in capsys.readouterr().err
+
+
 def test_a_paragraph_is_found(encoder: Any, tmp_path: Path) -> None:
     tmp_path.joinpath("pets.md").write_text(
         "# Pets\n\nA cat sleeps for most of the day, and wants to be fed at five in the morning.\n\n"
