@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from trtdsl.array_files import read_named
 from trtdsl.diagnostics import Diagnostic, UsageError, counted, did_you_mean
-from trtdsl.given import require_in_range, sizes_of
+from trtdsl.given import require_in_range, sizes_of, would_fit
 from trtdsl.ir import Graph, walk
 from trtdsl.recipe import Recipe
 from trtdsl.reference import symbol_values
@@ -212,7 +212,8 @@ def _length(graph: Graph, batch: Mapping[str, Array], axes: Axes) -> int:
         if array.ndim != type.rank or array.dtype != type.dtype.numpy:
             found = f"{array.dtype}{list(array.shape)}"
             text = f"input `{name}` is {type}, but the data are {found}"
-            raise UsageError(Diagnostic(text, help=(_inputs(graph),)))
+            help = would_fit({name: named[name]}, {name: array.shape})
+            raise UsageError(Diagnostic(text, help=(*help, _inputs(graph))))
     lengths = {name: array.shape[axes[name]] for name, array in batch.items()}
     if len({*lengths.values()}) != 1:
         told = ", ".join(f"{count} of `{name}`" for name, count in lengths.items())

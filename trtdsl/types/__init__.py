@@ -28,6 +28,7 @@ from trtdsl.types.dim import (
 )
 from trtdsl.types.dtype import OTHER_NAMES, PRECISIONS, DType
 from trtdsl.types.evaluation import evaluate, evaluate_shape
+from trtdsl.types.layout import refitting
 from trtdsl.types.packing import packed, unpacked
 from trtdsl.types.relations import (
     Undecided,
@@ -71,6 +72,7 @@ __all__ = [
     "minimum",
     "packed",
     "product",
+    "refitting",
     "shortest",
     "symbol",
     "symbols",

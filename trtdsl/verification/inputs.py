@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
-from trtdsl.given import require_in_range, sizes_of
+from trtdsl.given import require_in_range, sizes_of, would_fit
 from trtdsl.ir import Graph, Value
 from trtdsl.reference import ProfilePoint, point, random_array
 from trtdsl.runtime.files import read_array
@@ -99,4 +99,5 @@ def _require_fit(value: Value, array: Array) -> None:
         raise UsageError(Diagnostic(f"input `{value.name}` is {value.type}, but the given array is {found}"))
     if array.ndim != value.type.rank:
         text = f"input `{value.name}` is {value.type}, but the given array has shape {list(array.shape)}"
-        raise UsageError(Diagnostic(text))
+        help = would_fit({value.name: value}, {value.name: array.shape})
+        raise UsageError(Diagnostic(text, help=help))
