@@ -56,6 +56,7 @@ def calibrate_graph(
     """The ranges of a graph whose weights are bound, by a recipe with data."""
     from trtdsl.precision.batches import RecipeData
     from trtdsl.precision.calibrate import calibrate
+    from trtdsl.precision.layers import WHICH
     from trtdsl.precision.ranges import digest, ranges_of
     from trtdsl.reference import require_torch
 
@@ -68,7 +69,8 @@ def calibrate_graph(
     assert arrays is not None and batches is not None
     observed = calibrate(optimized, batches, progress=progress)
     if not observed:
-        raise UsageError(Diagnostic(f"model `{graph.name}` has neither convolutions nor linear layers"))
+        text = f"model `{graph.name}` has neither convolutions nor linear layers that a range is found for"
+        raise UsageError(Diagnostic(text, help=(WHICH,)))
     share = 99.99 if recipe.percentile is None else recipe.percentile
     count = len(batches) * batches.size
     method = cast(Method, recipe.chosen_method)  # those of int8, as the recipe has found

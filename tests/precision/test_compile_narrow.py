@@ -326,6 +326,21 @@ def test_what_is_never_narrow_is_counted(tmp_path: Path) -> None:
     assert {each.dtype for each in halves.beside} == {DType.FLOAT16}
 
 
+def test_layers_in_bodies_alone_cannot_be_narrow() -> None:
+    text = """model m() {
+  input x: float32[4, 32]
+  scan t in x with h = zeros(32) {
+    h = tanh((t -> fc: Linear(32)) + h)
+  }
+  output h
+}
+"""
+    graph = optimize(random_weights(elaborate_text(text), 1))
+    told = r"neither convolutions nor linear layers that could be narrow[^`]*outside of loops and branches"
+    with pytest.raises(UsageError, match=told):
+        narrow(graph, Recipe(precision="int8-weights"))
+
+
 def test_what_is_never_narrow_cannot_be_allowed(tmp_path: Path) -> None:
     text = """model m() {
   input x: float32[2, 16, 8]

@@ -97,7 +97,7 @@ def test_what_8_5_lacks_is_said_before_anything_is_run(
     data: Path, words: dict[str, Any], lacking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trtdsl.precision.pipeline.calibrate", lambda *given, **options: 1 / 0)
-    with pytest.raises(UsageError, match=f"{lacking}: TensorRT 10 and TensorRT-RTX have"):
+    with pytest.raises(UsageError, match=f"{lacking}: TensorRT 10 and TensorRT-RTX have[^`]*`--for 10.0`"):
         narrowed(data, RecordingDialect(facts("8.5.3")), **words)
 
 

@@ -43,6 +43,10 @@ class QuantisableLayer:
         return isinstance(self.node.op, CONVOLUTIONS)
 
 
+WHICH = "those count that read floating-point weights of the checkpoint, outside of loops and branches"
+"""Which are :func:`quantisable_layers`, in words."""
+
+
 def quantisable_layers(graph: Graph) -> Iterator[QuantisableLayer]:
     """The model's own layers whose weights are the checkpoint's, in order; those of bodies are left out."""
     for node in graph.nodes:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, walk
 from trtdsl.precision.labels import matching, parts, require_match
-from trtdsl.precision.layers import QuantisableLayer, quantisable_layers
+from trtdsl.precision.layers import WHICH, QuantisableLayer, quantisable_layers
 from trtdsl.precision.placement import FIRST_INT8_CONVOLUTION, Policy, capability
 from trtdsl.recipe import Recipe
 from trtdsl.reference import require_torch
@@ -47,7 +47,8 @@ def _require_release(dtypes: Sequence[DType], dialect: Dialect | None) -> None:
     for dtype in dtypes:
         if dialect is not None and dtype not in dialect.data_types:
             text = f"{dialect} has no {dtype}: TensorRT 10 and TensorRT-RTX have"
-            raise UsageError(Diagnostic(text))
+            help = "choose int8 or float16, or build with one of these; a script is for it with `--for 10.0`"
+            raise UsageError(Diagnostic(text, help=(help,)))
 
 
 def _require_own_gpu(policy: Policy, dialect: Dialect | None) -> None:
@@ -98,10 +99,8 @@ def _require_runnable(graph: Graph, policy: Policy) -> None:
     layers = {layer.label: layer for layer in quantisable_layers(graph)}
     reasons = [policy.reason(layer) for layer in layers.values()]
     if not reasons:
-        text = (
-            f"model `{graph.name}` has neither convolutions nor linear layers with weights of the checkpoint"
-        )
-        raise UsageError(Diagnostic(text))
+        text = f"model `{graph.name}` has neither convolutions nor linear layers that could be narrow"
+        raise UsageError(Diagnostic(text, help=(WHICH,)))
     if None not in reasons:
         counts = Counter(reason for reason in reasons if reason)
         told = tuple(f"{count} of {len(reasons)}: {reason}" for reason, count in counts.most_common(3))
