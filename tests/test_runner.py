@@ -102,6 +102,28 @@ def test_a_size_out_of_range(pair: trtdsl.Runner) -> None:
         pair(**arrays(9))
 
 
+OWN = """
+model own {
+  input count: int32[2]
+  output twice = count + count
+  output w = scale: Parameter(3)
+  output again = scale: Parameter(3)
+}
+"""
+
+
+def test_outputs_are_the_callers_own(tmp_path: Path) -> None:
+    (tmp_path / "own.trtnet").write_text(OWN)
+    network = trtdsl.load(tmp_path / "own.trtnet", {"scale": np.ones(3, np.float32)}, device="cpu")
+    given = {"count": np.array([1, 2**30 - 1])}
+    found = network.run(given)
+    assert found["twice"].tolist() == [2, 2**31 - 2]
+    found["w"][:] = 5
+    assert found["again"].tolist() == [1, 1, 1] == network.run(given)["w"].tolist()
+    with pytest.raises(UsageError, match=r"`count` is int32, which does not hold the array's 1099511627776"):
+        network.run({"count": np.array([1, 2**40])})
+
+
 def test_a_stream_gives_each_batch_in_order(pair: trtdsl.Runner, folder: Path) -> None:
     batches = [arrays(1 + seed % 8, seed) for seed in range(12)]
     found = list(pair.stream(iter(batches)))

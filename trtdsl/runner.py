@@ -257,7 +257,8 @@ class _OnCPU(Runner):
             raise UsageError(Diagnostic(f"`{name}` is on a GPU, but the model runs on the CPU"))
         with self._lock:
             found = self._evaluator(hosted)
-        return {name: to_numpy(tensor) for name, tensor in found.items()}
+        # Copies: a tensor may be one of the network's own constants.
+        return {name: to_numpy(tensor).copy() for name, tensor in found.items()}
 
     def _stream(self, batches: Iterable[Mapping[str, Any]], ahead: int) -> Iterator[dict[str, Array]]:
         from trtdsl.runtime.pipeline import staged
@@ -266,7 +267,7 @@ class _OnCPU(Runner):
 
 
 def _narrowed(manifest: Manifest, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays, those of int64 as int32 where the input is that and can hold them."""
+    """The arrays, those of int64 as int32 where the input is that; UsageError where it cannot hold them."""
     from trtdsl.runtime.binding import require_mapping
 
     require_mapping(manifest, arrays)
@@ -274,7 +275,8 @@ def _narrowed(manifest: Manifest, arrays: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(arrays)
     for name, array in arrays.items():
         if wanted.get(name) == "int32" and isinstance(array, np.ndarray) and array.dtype == np.int64:
-            narrow = array.astype(np.int32)
-            if np.array_equal(narrow, array):
-                found[name] = narrow
+            found[name] = array.astype(np.int32)
+            if unfit := array[found[name] != array].tolist():
+                text = f"input `{name}` is int32, which does not hold the array's {unfit[0]}"
+                raise UsageError(Diagnostic(text))
     return found
