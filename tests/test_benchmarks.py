@@ -399,3 +399,24 @@ def test_the_networks_of_tasks_are_compared_with_what_they_gave(
     tasks.write(tmp_path / "speech", network._replace(weights=spoilt))
     assert not tasks.run(tmp_path, "cpu")
     assert not tasks.run(tmp_path / "nothing", "cpu")
+
+
+CAPTURED = r"""digraph dot {
+"graph_4_node_10"[style="bold" shape="record" label="{KERNEL
+| {ID | 10 (topoId: 0) | __myl_bb0_1_Mul\<\<\<4728,\{32,4\},0\>\>\>}
+| {{node handle | func handle} | {0x0000561D09F55160 | 0x0000561D09E8CA60}}
+}"];
+"graph_4_node_9"[style="solid" shape="record" label="{MEMSET
+| {{ID | node handle} | {9 (topoId: 2) | 0x0000561D09F558C8}}
+}"];
+"graph_4_node_2"[style="bold" shape="record" label="{KERNEL
+| {ID | 2 (topoId: 1) | _ZN5first\<\<\<1,128,0\>\>\>}
+}"];
+}"""
+
+
+def test_kernels_are_read_in_the_order_in_which_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_kernels", monkeypatch)
+    kernels, moves = script.kernels_of(CAPTURED)
+    assert kernels == [("_ZN5first", "1,128,0"), ("__myl_bb0_1_Mul", "4728,{32,4},0")]
+    assert moves == 1

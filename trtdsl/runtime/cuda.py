@@ -195,6 +195,13 @@ class DeviceArray:
     def empty(cls, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
         return cls(Memory(int(np.prod(shape)) * dtype.itemsize), shape, dtype)
 
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int) -> DeviceArray:
+        """What work after this in the stream finds to be 0."""
+        array = cls.empty(shape, dtype)
+        call("cudaMemsetAsync", array.pointer, 0, array.nbytes, stream)
+        return array
+
     @property
     def pointer(self) -> int:
         return self.memory.pointer

@@ -331,8 +331,11 @@ class GraphContext:
         self.context = Context(engine)
         self.stream = self.context.stream
         self.context.prepare(shapes, self.stream.handle)
+        # The first runs read them before anything is written: what happens to lie there may be no position.
         self.inputs = {
-            binding.name: cuda.DeviceArray.empty(tuple(shapes[binding.name]), DType(binding.dtype).numpy)
+            binding.name: cuda.DeviceArray.zeros(
+                tuple(shapes[binding.name]), DType(binding.dtype).numpy, self.stream.handle
+            )
             for binding in manifest.inputs
         }
         self.outputs = self.context.new_outputs()
