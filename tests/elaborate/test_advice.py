@@ -81,6 +81,24 @@ def test_a_tensor_that_is_piped_in_and_written_once_more() -> None:
     graph_of("output y = x -> mul(x)")
 
 
+def test_a_squeeze_of_a_dynamic_batch() -> None:
+    declared = "input x: float32[N, 3, 1, 1]\ninput v: float32[N, 1]\n"
+    assert "say which it drops: `squeeze((2, 3))`" in said("output y = squeeze(x)", declared)
+    assert "say which it drops: `squeeze(1)`" in said("output y = v -> squeeze", declared)
+    assert "say which" not in said("output y = squeeze(x, 0)", declared)
+
+
+def test_more_elements_than_a_dimension_has_at_least() -> None:
+    found = said("output y = topk(x, 5, dim = 0)[0]")
+    assert "5 elements cannot be taken out of N for every size in range" in found
+    assert "the range allows sizes that are 4 too small" in found
+
+
+def test_layers_by_the_names_of_onnx() -> None:
+    assert "write `Linear`" in said("output y = x -> fc: Gemm(10)")
+    assert "write `BatchNorm2d`" in said("output y = x -> bn: BatchNormalization")
+
+
 def test_numbers_as_python_makes_them_of_strings() -> None:
     assert "this number is written `-inf`" in said('output y = masked_fill(x, x > 0, float("-inf"))')
     assert "this number is written `nan`" in said('output y = where(x > 0, x, "NaN")')

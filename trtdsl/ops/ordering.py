@@ -12,8 +12,8 @@ from trtdsl.ops.arithmetic_layers import computed, numeric
 from trtdsl.ops.base import Function, static
 from trtdsl.ops.reduction import reduced_shape
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_elements, wrap_dim
-from trtdsl.types import Dim, DType, TensorType, Undecided, less_equal
+from trtdsl.ops.rules import require_at_most, require_elements, wrap_dim
+from trtdsl.types import Dim, DType, TensorType
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
@@ -25,12 +25,10 @@ TOPK_LIMIT = 3840
 def _check_count(count: int, size: Dim, about: str) -> None:
     if count > TOPK_LIMIT:
         raise Refused(f"TensorRT orders at most {TOPK_LIMIT} elements, not {count}", about)
-    try:
-        fits = count >= 0 and less_equal(count, size)
-    except Undecided:
-        fits = False
-    if not fits:
-        raise Refused(f"{count} elements cannot be taken out of {size}", about)
+    text = f"{count} elements cannot be taken out of {size}"
+    if count < 0:
+        raise Refused(text, about)
+    require_at_most(count, size, text, about)
 
 
 def top(net: Network, x: Tensor, count: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:

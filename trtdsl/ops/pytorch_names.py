@@ -99,8 +99,13 @@ ELSEWHERE = {
         ("gelu_new", "gelu_fast", "gelu_tanh", "gelu_pytorch_tanh", "NewGELU"), 'gelu(approximate = "tanh")'
     ),
     **dict.fromkeys(("quick_gelu", "QuickGELU"), "x * sigmoid(1.702 * x)"),
+    **dict.fromkeys(("Dense", "Gemm", "FullyConnected"), "Linear"),
+    "BatchNormalization": "BatchNorm2d",
+    "LayerNormalization": "LayerNorm",
+    "GlobalAveragePool": "adaptive_avg_pool2d(1)",
+    "Concat": "cat",
 }
-"""What the activations are that timm, transformers and others have by names of their own."""
+"""What timm, transformers, ONNX and others have by names of their own."""
 
 IMAGES = {
     **dict.fromkeys(

@@ -203,11 +203,14 @@ class Squeeze(Reshaping):
 
     def infer(self, input: TensorType) -> TensorType:
         dims = wrap_dims(self.dim, input.rank) if input.rank else ()
-        kept = (
-            size
-            for axis, size in enumerate(input.shape)
-            if axis not in dims or not same_dim(size, 1, "squeeze drops dimensions of size 1", "dim")
-        )
+        try:
+            kept = [size for axis, size in enumerate(input.shape) if axis not in dims or not equal(size, 1)]
+        except Undecided as undecided:
+            ones = tuple(axis for axis in dims if input.shape[axis] == 1)
+            dropped = ones[0] if len(ones) == 1 else ones
+            help = f"say which it drops: `squeeze({dropped})`" if ones else None
+            text = f"squeeze drops dimensions of size 1: `{undecided.left}` is not always 1"
+            raise Refused(text, "dim", help) from undecided
         return input.with_shape(tuple(kept))
 
     def reference(self, torch: Any, input: Any) -> Any:

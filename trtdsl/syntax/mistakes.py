@@ -243,6 +243,17 @@ def _comparison(stuck: Stuck) -> Diagnostic | None:
     return None
 
 
+def _label(stuck: Stuck) -> Diagnostic | None:
+    """``x -> conv1 = Conv2d(8, 3)``: a label is followed by a colon."""
+    first = 0
+    while stuck.kind(first - 1) in ("NAME", "INTEGER", "DOT"):
+        first -= 1
+    if stuck.kind() != "EQUAL" or "COLON" not in stuck.expected or stuck.kind(first - 1) != "ARROW":
+        return None
+    help = (f"write `{stuck.span(first, -1).text}: …`",)
+    return Diagnostic("a label is followed by `:`, not by `=`", stuck.span(), help=help)
+
+
 def _body(stuck: Stuck) -> Diagnostic | None:
     if "LBRACE" not in stuck.expected:
         return None
@@ -356,6 +367,7 @@ _RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     misread_derived_model,
     misread_comprehension,
     _comparison,
+    _label,
     misread_def,
     misread_loop,
     _body,
