@@ -249,7 +249,7 @@ class Declarations:
             raise Mistake(replace(error.diagnostic, message=text, help=help), error.around) from error
         if value is None or value == -1 or isinstance(value, str):
             text = f"a dynamic dimension has a name, not {in_words(value)}"
-            help = "declare it before the input, `dim N = 1 .. 8 .. 64`, and write `N` in its place"
+            help = "declare it before the input, `dim N = 1 .. 8 .. 64`, and put its name here"
             raise mistake(text, expr.span, "", help)
         return value if isinstance(value, SymbolicDim) else self._size(expr, scope)
 
