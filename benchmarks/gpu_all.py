@@ -9,8 +9,8 @@ models and operators end it. PyTorch and TensorRT may be in two environments, wh
 
     --torch "env PYTHONPATH=. python3" --tensorrt "bash -c '. /opt/env.sh; exec python3.10 \"$@\"' --"
 
-The steps use few threads, for kernels are timed beside them. With `--workers` many models are built at once
-over all GPUs and timed afterwards (`gpu_many.py`). Without a GPU it says that nothing was measured.
+The steps use few threads, for kernels are timed beside them. Models are built and measured on all GPUs of the
+host (`gpu_many.py`), the rest on the first. Without a GPU it says that nothing was measured.
 """
 
 from __future__ import annotations
@@ -57,21 +57,11 @@ class Outcome:
 
 def steps(folder: Path, models: Sequence[str], options: argparse.Namespace) -> Iterator[Step]:
     """In the order of their weight."""
-    data, results, names = str(folder / "reference"), str(folder / "models"), ",".join(models)
-    precisions = options.precisions
-    zoo_of = ("--zoo", str(options.zoo.resolve()))
-    only = ("--errors-only",) if options.errors_only else ()
-    if options.workers:
-        asked = ("--models", names, "--precisions", precisions, "--each", str(options.each))
-        asked += ("--workers", str(options.workers), "--torch", options.torch, "--tensorrt", options.tensorrt)
-        yield Step("models", "torch", ("gpu_many.py", str(folder), *zoo_of, *asked, *only), budgeted=True)
-    else:
-        yield Step("reference", "torch", ("gpu_reference.py", data, *zoo_of, "--models", names, *only))
-        if "int8" in precisions.split(","):
-            yield Step("ranges", "torch", ("gpu_ranges.py", data, *zoo_of, "--models", names))
-        asked = ("--models", names, "--precisions", precisions, "--cache", str(folder / "timings"), *only)
-        asked += ("--each", str(options.each))
-        yield Step("models", "tensorrt", ("gpu.py", data, results, *zoo_of, *asked), budgeted=True)
+    zoo, names = str(options.zoo.resolve()), ",".join(models)
+    asked = ("--zoo", zoo, "--models", names, "--precisions", options.precisions, "--each", str(options.each))
+    asked += ("--torch", options.torch, "--tensorrt", options.tensorrt)
+    asked += ("--errors-only",) if options.errors_only else ()
+    yield Step("models", "torch", ("gpu_many.py", str(folder), *asked), budgeted=True)
     yield Step("engines", "tensorrt", ("gpu_engine.py", str(folder / "engines")), once=True)
     cases, operators = str(folder / "cases.npz"), str(folder / "operators")
     yield Step("expectations", "torch", ("gpu_operators.py", "expect", cases), once=True)
@@ -114,7 +104,7 @@ def report(folder: Path, outcomes: Sequence[Outcome]) -> str:
     """The steps of this call, and the tables that are there by now."""
     lines = ["| step | | seconds |", "|---|---|--:|"]
     lines += [f"| {each.step} | {each.state} | {each.seconds:.0f} |" for each in outcomes]
-    kinds = ("models/gpu.md", "measured/*/gpu.md", "engines/*.md", "operators/*.md")
+    kinds = ("measured/*/gpu.md", "engines/*.md", "operators/*.md")
     tables = [path for kind in kinds for path in sorted(folder.glob(kind))]
     return "\n".join([*lines, "", *(path.read_text() for path in tables)])
 
@@ -125,14 +115,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
     parser.add_argument("--models", default="all", help="names of the zoo")
     parser.add_argument("--precisions", default="float32,float16")
-    parser.add_argument("--errors-only", action="store_true", help="no times, so several may share a GPU")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="build N models at once, and time them when all are built",
-    )
-    parser.add_argument("--each", type=float, default=600, help="seconds after which a build is given up")
+    parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
+    parser.add_argument("--each", type=float, default=240, help="seconds that a model may take on average")
     parser.add_argument("--only", default="", help="steps, by commas: models,operators")
     parser.add_argument("--budget", type=float, default=3600, help="seconds for all")
     parser.add_argument("--least", type=float, default=30, help="seconds under which no step is begun")

@@ -210,12 +210,9 @@ def test_every_step_on_a_gpu_is_a_script_that_takes_its_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = load("gpu_all", monkeypatch)
-    asked = ["gpu_all", str(tmp_path), "--precisions", "int8"]
-    monkeypatch.setattr(sys, "argv", [*asked, "--errors-only"])
+    monkeypatch.setattr(sys, "argv", ["gpu_all", str(tmp_path), "--precisions", "int8", "--errors-only"])
     found = list(script.steps(tmp_path, ["cnn", "lenet"], script.arguments()))
-    monkeypatch.setattr(sys, "argv", [*asked, "--workers", "2"])
-    found += list(script.steps(tmp_path, ["cnn", "lenet"], script.arguments()))
-    assert [step.name for step in found][:3] == ["reference", "ranges", "models"]
+    assert [step.name for step in found][:3] == ["models", "engines", "expectations"]
     for step in found:
         name, *words = step.arguments
         source = (BENCHMARKS / name).read_text()
@@ -227,19 +224,44 @@ def test_every_step_on_a_gpu_is_a_script_that_takes_its_options(
             )
 
 
-def test_many_models_are_built_at_once(
+def test_models_are_built_by_one_process_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = load("gpu_many", monkeypatch)
     options = ("--precisions", "float32,float16", "--onnx", "none", "--runtime", "tensorrt_rtx")
-    options += ("--workers", "2", "--threads", "1", "--device", "cpu", "--dry-run")
+    options += ("--threads", "1", "--device", "cpu", "--dry-run")
     run(script, monkeypatch, tmp_path, "--models", "cnn", *options)
     for precision in ("float32", "float16"):
         noted = json.loads((tmp_path / "reference" / "cnn" / f"{precision}.row.json").read_text())
         assert noted["layers"] > 10 and not noted["onnx_failure"]
-    assert "cnn.float16: ended with 0" in capsys.readouterr().out
+    assert "float16.cnn: ended with 0" in capsys.readouterr().out
     run(script, monkeypatch, tmp_path, "--models", "cnn", *options)
-    assert "float16" not in capsys.readouterr().out  # all is built
+    assert "float16.cnn: ended" not in capsys.readouterr().out  # all is built
+
+
+def test_what_a_process_did_not_come_to_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("gpu_many", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["gpu_many", str(tmp_path), "--models", "cnn,lenet,mlp,article"])
+    calls: list[list[str]] = []
+
+    def run(session: Any, python: str, gpu: int, log: str, until: float, name: str, *given: str) -> None:
+        """A process that `lenet` ends, and that fails for `mlp`."""
+        models = given[given.index("--models") + 1].split(",")
+        calls.append(models)
+        noted = models[: models.index("lenet")] if "lenet" in models else models
+        rows = [{"model": model, "failure": "why" if model == "mlp" else ""} for model in noted]
+        Path(given[1]).mkdir(parents=True)
+        (Path(given[1]) / "gpu.json").write_text(json.dumps({"rows": rows}))
+
+    monkeypatch.setattr(script.Session, "run", run)
+    monkeypatch.setattr(script.Session, "is_ready", lambda session, model: True)
+    session = script.Session(script.arguments())
+    session.options.precisions = ["float16"]
+    session.measure()
+    assert calls == [["cnn", "lenet", "mlp", "article"], ["mlp", "article"]]
+    assert session.rows("float16.*", failed=False) == {"cnn", "article"}
 
 
 def test_a_machine_without_a_gpu_is_told(
