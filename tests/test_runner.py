@@ -120,8 +120,19 @@ def test_outputs_are_the_callers_own(tmp_path: Path) -> None:
     assert found["twice"].tolist() == [2, 2**31 - 2]
     found["w"][:] = 5
     assert found["again"].tolist() == [1, 1, 1] == network.run(given)["w"].tolist()
-    with pytest.raises(UsageError, match=r"`count` is int32, which does not hold the array's 1099511627776"):
-        network.run({"count": np.array([1, 2**40])})
+    assert network.run({"count": torch.tensor([1, 2**30 - 1])})["twice"].tolist() == [2, 2**31 - 2]
+    for array in (np.array([1, 2**40]), torch.tensor([1, 2**40])):
+        with pytest.raises(
+            UsageError, match=r"`count` is int32, which does not hold the array's 1099511627776"
+        ):
+            network.run({"count": array})
+
+
+@pytest.mark.parametrize("name", ["options", "check"])
+def test_options_of_another_type(name: str, folder: Path) -> None:
+    given: Any = {name: {}}
+    with pytest.raises(UsageError, match=rf"`{name}` must be .*Options, not dict"):
+        trtdsl.load(folder / "pair.trtnet", folder / "pair.pth", device="cpu", **given)
 
 
 def test_a_stream_gives_each_batch_in_order(pair: trtdsl.Runner, folder: Path) -> None:

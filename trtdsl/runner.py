@@ -121,6 +121,10 @@ def load(
     """
     if device not in ("gpu", "cpu", None):
         raise UsageError(Diagnostic(f"the device must be `gpu` or `cpu`, not `{device}`"))
+    for name, given, kind in (("options", options, CompileOptions), ("check", check, CheckOptions)):
+        if not isinstance(given, kind):  # pyright: ignore[reportUnnecessaryIsInstance]  # whatever is given
+            text = f"`{name}` must be trtdsl.{kind.__name__}, not {type(given).__name__}"
+            raise UsageError(Diagnostic(text, help=(f"give `{name}=trtdsl.{kind.__name__}(...)`",)))
     if isinstance(model, (str, Path)) and Path(model).suffix != ".trtnet":
         return _of_engine(Path(model), weights, device, options)
     graph = model if isinstance(model, Graph) else check_file(model, weights, check).graph
@@ -268,13 +272,15 @@ class _OnCPU(Runner):
 
 def _narrowed(manifest: Manifest, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The arrays, those of int64 as int32 where the input is that; UsageError where it cannot hold them."""
+    from trtdsl.runtime.arrays import on_cpu
     from trtdsl.runtime.binding import require_mapping
 
     require_mapping(manifest, arrays)
-    wanted = {binding.name: binding.dtype for binding in manifest.inputs}
+    wanted = {binding.name for binding in manifest.inputs if binding.dtype == "int32"}
     found = dict(arrays)
-    for name, array in arrays.items():
-        if wanted.get(name) == "int32" and isinstance(array, np.ndarray) and array.dtype == np.int64:
+    for name in wanted & arrays.keys():
+        array = on_cpu(name, arrays[name])
+        if array is not None and array.dtype == np.int64:
             found[name] = array.astype(np.int32)
             if unfit := array[found[name] != array].tolist():
                 text = f"input `{name}` is int32, which does not hold the array's {unfit[0]}"

@@ -77,6 +77,15 @@ def view(name: str, array: Any, stream: int = 0, device: int | None = None) -> V
     )
 
 
+def on_cpu(name: str, array: Any) -> Array | None:
+    """An array in the CPU's memory as numpy's, without a copy; None for all else."""
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+        return view(name, array).host if array.__dlpack_device__()[0] in _CPU else None
+    return None
+
+
 def _device(array: Any) -> int | None:
     """The number of the GPU that an array says it lies on, where it says so."""
     if isinstance(array, DeviceArray):
