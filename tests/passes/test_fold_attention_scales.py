@@ -79,6 +79,11 @@ KEPT = {
     "queries that are added too": (ROWS, f"{ATTENTION} + q", JOINT),
     "a layer that is read whole": (ROWS, f"{ATTENTION} + sum(qkv)", JOINT),
     "a part that overlaps": (ROWS, f"{ATTENTION} + sum(qkv[:, :, 4:12])", JOINT),
+    "queries of one part of the positions": (
+        "input x: float32[N, 4, 8]",
+        "scaled_dot_product_attention(q, x, x) + others",
+        "q, others = x -> a: Linear(8) -> chunk(2, dim = 1)",
+    ),
     "queries behind an activation": (ROWS, ATTENTION, f"qkv = x -> a: Linear(24) -> relu\n{HEADS}"),
     "the input itself": (ROWS, "scaled_dot_product_attention(x, x * 2, x)", ""),
     "parts that depend on a size": (

@@ -7,7 +7,7 @@ what one layer makes for queries, keys and values. Then only the outputs that be
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -123,9 +123,12 @@ class _Fold:
                 return None
         query = attention.operands[0]
         rows = known[query].rows
+        on_way = {value for value, _ in way}
         for value, reader in way:
             others = [each for each in self._readers[value] if each is not reader]
             if value in self._outputs or any(_reads(each, known[value], rows) for each in others):
+                return None
+            if reader is not attention and _reads(reader, known[value], rows, besides=on_way):
                 return None
         return (maker, rows) if attention.operands.count(query) == 1 else None
 
@@ -259,9 +262,10 @@ def _is_known(part: int | slice) -> bool:
     return isinstance(part, int) or (isinstance(part.start, int) and isinstance(part.stop, int))
 
 
-def _reads(reader: Node, channels: _Channels, rows: Array) -> bool:
-    """Whether a node may read any of these outputs."""
+def _reads(reader: Node, channels: _Channels, rows: Array, besides: Collection[Value] = frozenset()) -> bool:
+    """Whether a node may read any of these outputs for a result, ``besides`` those that are named."""
     if not isinstance(reader.op, _MOVES):
         return True
     found = _moved(reader, channels)
-    return len(found) < len(reader.results) or any((each.rows & rows).any() for each in found.values())
+    results = [result for result in reader.results if result not in besides]
+    return any(result not in found or (found[result].rows & rows).any() for result in results)
