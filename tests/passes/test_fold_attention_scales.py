@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from random import Random
+from typing import TypeAlias
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,8 @@ from trtdsl.ir import Graph, refusals, verify
 from trtdsl.ops.attention import ScaledDotProductAttention
 from trtdsl.passes import fold_attention_scales
 from trtdsl.reference import random_inputs, run
+
+Dim: TypeAlias = int | str
 
 ROWS = "dim S = 1 .. 5 .. 9\n  input x: float32[N, S, 8]"
 IMAGE = "dim H = 1 .. 3 .. 4\n  dim W = 1 .. 2 .. 4\n  input x: float32[N, 8, H, W]"
@@ -132,6 +137,57 @@ def test_keeps(case: str) -> None:
 def test_keeps_an_output() -> None:
     graph = model(ROWS, f"{ATTENTION}\noutput whole = qkv", JOINT)
     assert fold_attention_scales(graph) is graph
+
+
+def moved(random: Random, length: Dim) -> tuple[list[str], list[tuple[str, list[Dim]]]]:
+    """Random moves of a layer's outputs, as lines, and the names and shapes of what they make."""
+    made: list[tuple[str, list[Dim]]] = [("h", ["N", length, random.choice([24, 32])])]
+    lines = [f"h = x -> a: Linear({made[0][1][2]})"]
+    for step in range(random.randint(2, 6)):
+        value, shape = random.choice(made[-3:])
+        axis = random.randrange(len(shape))
+        size, before, after = shape[axis], shape[:axis], shape[axis + 1 :]
+        names = [f"h{step}"]
+        move = random.choice(["reshape", "permute", "slice", "select", "chunk"])
+        if move == "permute":
+            order = random.sample(range(len(shape)), len(shape))
+            new, expression = [shape[each] for each in order], f"permute({value}, {list(order)})"
+        elif isinstance(size, str) or size % 4:
+            continue
+        elif move == "reshape":
+            new = [*before, size // 2, 2, *after]
+            expression = f"reshape({value}, {', '.join(map(str, new))})"
+        elif move == "slice":
+            new, expression = [*before, size - 1, *after], f"slice({value}, {axis}, 1)"
+        elif move == "select":
+            new, expression = [*before, *after], f"select({value}, {axis}, {random.randrange(size)})"
+        else:
+            new, names = [*before, size // 2, *after], [f"h{step}", f"g{step}"]
+            expression = f"chunk({value}, 2, dim = {axis})"
+        lines.append(f"{', '.join(names)} = {expression}")
+        made += [(name, new) for name in names]
+    return lines, [each for each in made if len(each[1]) > 1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_moves(seed: int) -> None:
+    """By a power of two, which rounds nothing: every number stays as it is."""
+    random, folded = Random(seed), 0
+    for _ in range(40):
+        length: Dim = random.choice(["S", 4])
+        lines, made = moved(random, length)
+        (query, shape), (other, _) = random.choice(made), random.choice(made)
+        keys = f"k = expand(w: Parameter(5, 1), {', '.join(map(str, [*shape[:-2], 5, shape[-1]]))})"
+        beside = f" + sum({other})" if random.random() < 0.5 else ""
+        attention = f"scaled_dot_product_attention({query}, k, k, scale = 4.0){beside}"
+        input = f"dim S = 1 .. 2 .. 4\n  input x: float32[N, {length}, 8]"
+        graph = model(input, attention, *lines, keys)
+        found = fold_attention_scales(graph)
+        folded += found is not graph
+        inputs = random_inputs(graph, seed=seed)
+        (wanted,), (got,) = (run(each, inputs, in_float64=True).values() for each in (graph, found))
+        np.testing.assert_allclose(got, wanted, rtol=1e-13)
+    assert folded >= 3
 
 
 def test_says_why_not() -> None:
