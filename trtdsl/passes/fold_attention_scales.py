@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trtdsl.ir import Graph, Node, Refusal, Value, Weight, map_graphs, refuse
+from trtdsl.ir import Graph, Node, Refusal, Value, ValueNames, Weight, map_graphs, refuse
 from trtdsl.ops.attention import ScaledDotProductAttention
 from trtdsl.ops.indexing import Select, Slice
 from trtdsl.ops.joining import Chunk, Split, Unbind
@@ -53,22 +53,24 @@ def fold_attention_scales(graph: Graph) -> Graph:
 
         model example() {
           input x: float32[2, 5, 16]
-          h = x -> "fc+y": Linear(48)
-          parts = h -> reshape(2, 5, 3, 2, 8) -> permute(2, 0, 3, 1, 4)
-          q, k, v = unbind(parts)
-          y = scaled_dot_product_attention(q, k, v, scale = 1.0)
+          h_1 = x -> "fc+y": Linear(48)
+          reshape_1 = reshape(h_1, 2, 5, 3, 2, 8)
+          parts_1 = permute(reshape_1, 2, 0, 3, 1, 4)
+          q_1, k, v = unbind(parts_1)
+          y = scaled_dot_product_attention(q_1, k, v, scale = 1.0)
           output y = y
         }
     """
-    reads = reads_of_weights(graph)
-    return map_graphs(lambda each: _Fold(each, reads).graph(), graph)
+    reads, names = reads_of_weights(graph), ValueNames.of(graph)
+    return map_graphs(lambda each: _Fold(each, names, reads).graph(), graph)
 
 
 class _Fold:
-    """One graph, and by what the outputs of its layers are scaled."""
+    """One graph, by what the outputs of its layers are scaled, and new names of what is scaled."""
 
-    def __init__(self, graph: Graph, reads: Counter[Weight]) -> None:
+    def __init__(self, graph: Graph, names: ValueNames, reads: Counter[Weight]) -> None:
         self._graph = graph
+        self._names = names
         self._reads = reads
         self._makers = {value: node for node in graph.nodes for value in node.results}
         self._outputs = set(graph.output_values)
@@ -78,6 +80,7 @@ class _Fold:
                 self._readers[value].append(node)
         self._scales: dict[Node, Array] = {}
         self._takers: dict[Node, list[Node]] = defaultdict(list)
+        self._fresh: dict[Value, Value] = {}
 
     def graph(self) -> Graph:
         for node in self._graph.nodes:
@@ -92,20 +95,30 @@ class _Fold:
         found = self._queries(node) if factor not in (0, 1) else None
         if found is None:
             return
-        layer, rows = found
+        layer, rows, way = found
         if why := obstacle_in_weights(layer, self._reads):
             refuse(node, Refusal(why, (layer,)))
             return
         self._scales.setdefault(layer, np.ones(rows.shape))[rows] *= factor
         self._takers[layer].append(node)
+        for value in way:
+            self._fresh.setdefault(value, Value(self._names.unique(value.name), value.type))
 
     def _changed(self, node: Node, done: set[Node]) -> Node:
+        changed = node
         if node in self._scales:
-            return scaled_layer(node, self._scales[node], np.zeros(()), self._takers[node])
-        return node.replace(op=node.op.replace(scale=1.0)) if node in done else node
+            changed = scaled_layer(node, self._scales[node], np.zeros(()), self._takers[node])
+        elif node in done:
+            changed = node.replace(op=node.op.replace(scale=1.0))
+        return changed.replace(
+            operands=tuple(self._fresh.get(value, value) for value in changed.operands),
+            results=tuple(self._fresh.get(value, value) for value in changed.results),
+        )
 
-    def _queries(self, attention: Node) -> tuple[Node, Array] | None:
-        """The layer that makes the queries, and which of its outputs become queries, and nothing else."""
+    def _queries(self, attention: Node) -> tuple[Node, Array, Collection[Value]] | None:
+        """The layer that makes the queries, which of its outputs become queries and nothing else, and the
+        values on the way.
+        """
         way: list[tuple[Value, Node]] = []
         reader, value = attention, attention.operands[0]
         while True:
@@ -123,14 +136,14 @@ class _Fold:
                 return None
         query = attention.operands[0]
         rows = known[query].rows
-        on_way = {value for value, _ in way}
+        on_way = [value for value, _ in way]
         for value, reader in way:
             others = [each for each in self._readers[value] if each is not reader]
             if value in self._outputs or any(_reads(each, known[value], rows) for each in others):
                 return None
             if reader is not attention and _reads(reader, known[value], rows, besides=on_way):
                 return None
-        return (maker, rows) if attention.operands.count(query) == 1 else None
+        return (maker, rows, on_way) if attention.operands.count(query) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -262,7 +275,7 @@ def _is_known(part: int | slice) -> bool:
     return isinstance(part, int) or (isinstance(part.start, int) and isinstance(part.stop, int))
 
 
-def _reads(reader: Node, channels: _Channels, rows: Array, besides: Collection[Value] = frozenset()) -> bool:
+def _reads(reader: Node, channels: _Channels, rows: Array, besides: Collection[Value] = ()) -> bool:
     """Whether a node may read any of these outputs for a result, ``besides`` those that are named."""
     if not isinstance(reader.op, _MOVES):
         return True
