@@ -410,6 +410,7 @@ def test_ways_to_place_int8_are_the_products_own_but_for_what_they_change(
 def test_the_networks_of_tasks_are_compared_with_what_they_gave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("silero_vad", reason="of the extra `examples`")
     tasks = load("gpu_tasks", monkeypatch)
     (network,) = tasks.speech(tmp_path)
     tasks.write(tmp_path / "speech", network)

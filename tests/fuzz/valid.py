@@ -328,15 +328,24 @@ def _section(rng: random.Random, keys: Sequence[tuple[str, str]]) -> str:
 
 
 def attention(rng: random.Random) -> str:
-    """A model of one attention, whose queries, keys and values are cut from one product or made by layers."""
+    """A model of one attention, whose queries, keys and values are cut from one product or made by layers, as
+    passes leave it or as it is written first.
+    """
     heads, width = rng.choice(((1, 8), (2, 4), (4, 2)))
-    form = f"shuffle((0, 1, 2), (N, S, {heads}, {width}), (0, 2, 1, 3))"
+    form, y = (
+        (
+            f"shuffle((0, 1, 2), (N, S, {heads}, {width}), (0, 2, 1, 3))",
+            "softmax(q @ transpose(k, -2, -1), -1) @ v",
+        )
+        if rng.random() < 0.5
+        else (f"reshape(N, S, {heads}, {width}) -> transpose(1, 2)", "scaled_dot_product_attention(q, k, v)")
+    )
     if rng.random() < 0.5:
         lines = ["q, k, v = x -> layer: Linear(24) -> chunk(3, -1)"]
     else:
         bias = rng.choice(("true", "false"))
         lines = [f"{each} = x -> layer_{each}: Linear(8, bias = {bias})" for each in "qkv"]
     lines += [f"{each} = {each} -> {form}" for each in "qkv"]
-    lines.append("output y = softmax(q @ transpose(k, -2, -1), -1) @ v")
+    lines.append(f"output y = {y}")
     dims = ("dim N = 1 .. 2 .. 4", "dim S = 1 .. 3 .. 8", "input x: float32[N, S, 8]")
     return "\n".join(["model m {", *dims, *lines, "}"])

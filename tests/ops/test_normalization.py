@@ -89,9 +89,16 @@ def test_instances_are_single_channels(shape: tuple[int, ...]) -> None:
     check_equals_torch(InstanceNorm2d(affine=True), x, weights=affine(shape[-3]))
 
 
+_VARIES_BY_1000 = torch.tensor([[[[-1e3, 1e3]]]], dtype=torch.float16)
+_STATISTICS_IN_FLOAT32 = bool((torch.nn.functional.instance_norm(_VARIES_BY_1000).abs() > 0.9).all())
+"""Whether this release of PyTorch computes its own so; 2.5 does not, on some processors."""
+
+
 @pytest.mark.parametrize("op", [GroupNorm(1), InstanceNorm2d(), BatchNorm2d(track_running_stats=False)])
 def test_statistics_are_those_of_float32(op: Any) -> None:
     """Squares of half precision overflow above 256."""
+    if not isinstance(op, GroupNorm) and not _STATISTICS_IN_FLOAT32:
+        pytest.skip("PyTorch's own overflow here")
     x = (1e3 * torch.randn(2, 1, 4, 5)).half()
     channels = {name: torch.ones(1).half() for name in ("weight", "bias")}
     check_equals_torch(op, x, weights={} if isinstance(op, InstanceNorm2d) else channels)
