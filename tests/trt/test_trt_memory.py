@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
+
+import numpy as np
+
+from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
+from trtdsl.trt.dialect import load_runtime
+from trtdsl.trt.lower import lower
+from trtdsl.weights import bind
 
 PROGRAM = """
 import sys
@@ -37,3 +47,22 @@ def test_freed_blocks_leave_the_process() -> None:
     assert megabytes_kept("yes") < 20
     # The reason for it all: without the option most of the 100 MB stays.
     assert megabytes_kept("no") > 60
+
+
+def test_the_weights_live_as_long_as_the_network() -> None:
+    graph = elaborate_text(
+        "model m { input x: float32[2, 512] output y = x -> fc: Linear(512, bias = false) }"
+    )
+    weight = np.eye(512, dtype=np.float32)
+    lowered = lower(bind(graph, {"fc.weight": weight.copy()}).graph, load_runtime("tensorrt_rtx"))
+    network = lowered.network
+    (held,) = [weakref.ref(array) for slots in lowered.weights.values() for array in slots.values()]
+    del lowered, graph
+    gc.collect()
+    others = [np.full((512, 512), 7, np.float32) for _ in range(8)]  # where they would lie
+    x = np.random.default_rng(0).normal(size=(2, 512)).astype(np.float32)
+    np.testing.assert_allclose(evaluate(network, {"x": x})["y"], x, rtol=1e-6)
+    assert len(others) == 8 and held() is not None
+    del network
+    gc.collect()
+    assert held() is None

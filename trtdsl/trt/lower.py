@@ -26,7 +26,7 @@ from trtdsl.types import DType, SymbolicDim
 
 @dataclass(frozen=True, eq=False)
 class LoweredNetwork:
-    """A TensorRT network and what it was made of. Holds the weight buffers that the network points into.
+    """A TensorRT network and what it was made of.
 
     ``weights`` are the arrays of each layer by slot (``kernel``, ``bias``, ``weights`` of a constant),
     ``nodes`` the graph node that each layer is of, both by the layer's name; ``tensors`` is what each value

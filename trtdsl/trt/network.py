@@ -9,6 +9,7 @@ Where TensorRT takes a layer but computes another shape or type than ours, the f
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ _SMALL = 64
 
 
 class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, PluginNetwork, NetworkTarget):
-    """A TensorRT network under construction. It owns every weight buffer: keep it until the build is done.
+    """A TensorRT network under construction.
 
     ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
     bfloat16 and smaller ones back), ``nodes`` the node that each layer was lowered from.
@@ -80,6 +81,8 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         self._emitted: list[tuple[Any, str]] = []
         self._emitted_around: list[list[tuple[Any, str]]] = []
         self._named: set[Tensor] = set()
+        # TensorRT reads the buffers where they lie: they live as long as its network does.
+        weakref.finalize(self.raw, _let_go, self.weights, self._packed, self.builder).atexit = False
 
     # The node being lowered
 
@@ -473,3 +476,7 @@ def _show(value: Any) -> str:
 
 def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
+
+
+def _let_go(*_: object) -> None:
+    """What a network held goes with it."""
