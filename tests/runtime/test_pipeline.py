@@ -111,8 +111,13 @@ def test_ctrl_c_does_not_wait_for_an_item_that_does_not_come() -> None:
     results = staged(items(), [str], ahead=2)
     assert next(results) == "1"
     main = threading.main_thread().ident or 0
+    # A process in the background may have been begun without it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        next(results)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not came
     end.set()
