@@ -103,6 +103,11 @@ class Bench:
             config.avg_timing_iterations = 1  # any kernel will do that is right
         config.set_timing_cache(config.create_timing_cache(self._cache), False)
 
+    def tune_ours(self, config: Any) -> None:
+        self.tune(config)
+        if self.options.careful:
+            config.avg_timing_iterations = self.options.careful
+
     def keep_timings(self) -> None:
         if self.dialect.name != "tensorrt" or self.options.no_timings:
             return
@@ -122,7 +127,7 @@ class Bench:
         recipe = recipe_of(row.precision, folder, variant)
         options = CompileOptions(runtime=self.dialect.name, recipe=recipe, tf32=False)
         with variant.in_use():
-            compile_graph(timed(checked.graph, entry), engine, options, tune=self.tune)
+            compile_graph(timed(checked.graph, entry), engine, options, tune=self.tune_ours)
         row.build_s = time.monotonic() - begin
         row.layers = len(load_manifest(engine).layers)
         self.keep_timings()
@@ -482,6 +487,12 @@ def arguments() -> argparse.Namespace:
         "--no-timings",
         action="store_true",
         help="hand no timings from build to build: 8.5 cannot read those of matrix products",
+    )
+    parser.add_argument(
+        "--careful",
+        type=int,
+        metavar="N",
+        help="have TensorRT take the mean of N timings of each kernel, for ours",
     )
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
