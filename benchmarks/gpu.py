@@ -18,9 +18,8 @@ are written after every step (`gpu.json`, `gpu.md`), and a further run on the sa
 a failure is a line of the table, and tried again.  `--each SECONDS` gives each row a process of its own, so
 that a build that crashes or does not end costs no other.
 
-Builds take minutes, and a GPU that builds is not quiet enough to time anything on.  So `--dry-run` builds
-everything and runs nothing, in several processes at once or on a machine without a GPU, and a further run
-with `--built` measures the engines that are there.  `--errors-only` times nothing, and may share a GPU too.
+`--dry-run` builds everything and runs nothing, also on a machine without a GPU; a further run with `--built`
+measures the engines that are there.  `--errors-only` times nothing, and may share a GPU.
 """
 
 from __future__ import annotations

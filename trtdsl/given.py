@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Value
 from trtdsl.reference import solve
-from trtdsl.types import Dim, Symbol, evaluate, refitting, symbols
+from trtdsl.types import Dim, Symbol, evaluate, refitting_help, symbols
 
 
 def sizes_of(inputs: Mapping[str, Value], shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
@@ -31,8 +31,10 @@ def sizes_of(inputs: Mapping[str, Value], shapes: Mapping[str, Sequence[int]]) -
 
 def would_fit(inputs: Mapping[str, Value], shapes: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
     """What makes arrays fit that have their channels at the other end, or no batch."""
-    found = [refitting(name, inputs[name].type.shape, shapes[name]) for name in inputs if name in shapes]
-    return tuple(f"`{each}` would fit" for each in found if each)
+    known = [name for name in inputs if name in shapes]
+    return tuple(
+        line for name in known for line in refitting_help(name, inputs[name].type.shape, shapes[name])
+    )
 
 
 def require_in_range(dynamic: Iterable[Symbol], sizes: Mapping[str, int]) -> None:

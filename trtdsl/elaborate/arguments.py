@@ -150,6 +150,33 @@ def recall_namesake(error: Mistake, function: str) -> Mistake:
     return Mistake(replace(error.diagnostic, help=help), error.around)
 
 
+def unapplied(op: type[Op]) -> str:
+    """How a function is written with its parameters alone, where it is a module too."""
+    names = [each.name for each in op.spellings if each.parameters and each.name[:1].isupper()]
+    return f"with its parameters alone, to be applied later, it is `{names[0]}(…)`" if names else ""
+
+
+def recall_piped(error: Mistake, piped: Sequence[Argument], written: Sequence[Argument]) -> Mistake:
+    """The mistake, with its likely reason where it is at a tensor that is piped in and written again."""
+    found = next((each for each in written if each.span == error.diagnostic.span), None)
+    if found is None or error.diagnostic.help or all(found.value is not each.value for each in piped):
+        return error
+    help = (f"`{found.span.text}` is piped in as the first argument: leave it out here",)
+    return Mistake(replace(error.diagnostic, help=help), error.around)
+
+
+def is_parameter(value: object) -> bool:
+    """Whether a value is one that parameters have: neither a callee nor something that holds tensors."""
+    items: Any = value if isinstance(value, (list, tuple)) else (value,)
+    return all(isinstance(item, (int, float, SymbolicDim, DType)) for item in items)
+
+
+def tensor_first(callee: OperatorRef) -> Sequence[str]:
+    """How a function is written that has a parameter in the place of its first tensor."""
+    first = f"the tensor comes first: `{callee.name}(x, …)`, or `x -> {callee.name}(…)`"
+    return (first if callee.op.parameters else "", unapplied(callee.op))
+
+
 def _leave_out(callee: str, inferred: Sequence[str]) -> str:
     them = "it" if len(inferred) == 1 else "them"
     return f"`{callee}` infers {in_a_row(inferred)} from its input, leave {them} out"

@@ -12,7 +12,16 @@ import msgspec
 from msgspec.structs import replace
 
 from trtdsl.diagnostics import Origin, Span
-from trtdsl.elaborate.arguments import coerced, construct, match_arguments, recall_namesake
+from trtdsl.elaborate.arguments import (
+    coerced,
+    construct,
+    is_parameter,
+    match_arguments,
+    recall_namesake,
+    recall_piped,
+    tensor_first,
+    unapplied,
+)
 from trtdsl.elaborate.builtins import Unsuitable, bounded, unanswered
 from trtdsl.elaborate.configuring import configure
 from trtdsl.elaborate.mistakes import Mistake, in_terms_of, mistake
@@ -83,7 +92,7 @@ class Caller:
         try:
             return self.call(callee, [*gathered(callee, tensors), *(arguments or ())], call)
         except Mistake as error:
-            raise _piped_twice(error, tensors, arguments or ()) from error
+            raise recall_piped(error, tensors, arguments or ()) from error
 
     def call(self, callee: Any, arguments: Sequence[Argument], call: Call) -> Any:
         """``callee(arguments)`` in an expression."""
@@ -158,7 +167,7 @@ class Caller:
             return
         for operand in callee.op.operands[:1]:
             if operand.name in given and not (operand.optional or operand.variadic):
-                self._tensor(callee.name, operand.name, given[operand.name], (), call, _tensor_first(callee))
+                self._tensor(callee.name, operand.name, given[operand.name], (), call, tensor_first(callee))
 
     def _functional(
         self, callee: OperatorRef, configure: Configure, arguments: Sequence[Argument], call: Call
@@ -209,7 +218,7 @@ class Caller:
         slots |= {name for name, annotation in extra.items() if annotation is TensorType}
         given = {name: a for name, a in bound.items() if name in slots and a.value is not None}
         for name, argument in given.items():
-            first = _tensor_first(callee) if name == operands[0].name else ()
+            first = tensor_first(callee) if name == operands[0].name else ()
             self._tensor(callee.name, name, argument, (), call, first)
         if missing := [each.name for each in operands if not each.optional and each.name not in given]:
             raise mistake(f"`{callee.name}` needs the tensor `{missing[0]}`", call.span)
@@ -303,7 +312,7 @@ class Caller:
                     needed = [each.name for each in op.operands if not each.optional]
                     piped = given if isinstance(op, Module) else ()
                     raise lacking(
-                        op.name, name, needed, piped, call.span, "" if given else _unapplied(type(op))
+                        op.name, name, needed, piped, call.span, "" if given else unapplied(type(op))
                     )
             elif operand.variadic:
                 if operand.optional and argument.value in ([], ()):
@@ -330,7 +339,7 @@ class Caller:
             return self.placer.scalar(value, beside, argument.span, call.place)
         is_size = isinstance(value, SymbolicDim)
         help = "its size is known only at run time" if is_size else instead_of(value, argument.span)
-        helps = (help, *(instead_of_parameter if _is_parameter(value) else ()))
+        helps = (help, *(instead_of_parameter if is_parameter(value) else ()))
         raise mistake(
             f"`{name}` of `{callee}` must be a tensor, not {in_words(value)}", argument.span, "", *helps
         )
@@ -420,33 +429,6 @@ def _tensor_names(callee: Callee) -> list[str]:
             return [parameter.name.text for parameter in declared.parameters]
         case _:
             return []
-
-
-def _unapplied(op: type[Op]) -> str:
-    """How a function is written with its parameters alone, where it is a module too."""
-    names = [each.name for each in op.spellings if each.parameters and each.name[:1].isupper()]
-    return f"with its parameters alone, to be applied later, it is `{names[0]}(…)`" if names else ""
-
-
-def _piped_twice(error: Mistake, piped: Sequence[Argument], written: Sequence[Argument]) -> Mistake:
-    """The mistake, with its likely reason where it is at a tensor that is piped in and written again."""
-    found = next((each for each in written if each.span == error.diagnostic.span), None)
-    if found is None or error.diagnostic.help or all(found.value is not each.value for each in piped):
-        return error
-    help = (f"`{found.span.text}` is piped in as the first argument: leave it out here",)
-    return Mistake(replace(error.diagnostic, help=help), error.around)
-
-
-def _is_parameter(value: object) -> bool:
-    """Whether a value is one that parameters have: neither a callee nor something that holds tensors."""
-    items: Any = value if isinstance(value, (list, tuple)) else (value,)
-    return all(isinstance(item, (int, float, SymbolicDim, DType)) for item in items)
-
-
-def _tensor_first(callee: OperatorRef) -> Sequence[str]:
-    """How a function is written that has a parameter in the place of its first tensor."""
-    first = f"the tensor comes first: `{callee.name}(x, …)`, or `x -> {callee.name}(…)`"
-    return (first if callee.op.parameters else "", _unapplied(callee.op))
 
 
 def _takes_tensors(callee: OperatorRef | BlockRef) -> bool:

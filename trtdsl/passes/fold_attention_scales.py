@@ -21,7 +21,7 @@ from trtdsl.ops.joining import Chunk, Split, Unbind
 from trtdsl.ops.shape import Permuting, Reshaping
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.fold_scales import LAYERS, scaled_layer
-from trtdsl.passes.matching import Array, obstacle_in_weights, reads_of_weights
+from trtdsl.passes.matching import Array, obstacle_in_weights, readers_of, reads_of_weights
 from trtdsl.types import Dim
 
 Shape = Sequence[Dim]
@@ -74,10 +74,7 @@ class _Fold:
         self._reads = reads
         self._makers = {value: node for node in graph.nodes for value in node.results}
         self._outputs = set(graph.output_values)
-        self._readers: dict[Value, list[Node]] = defaultdict(list)
-        for node in graph.nodes:
-            for value in node.operands:
-                self._readers[value].append(node)
+        self._readers = readers_of(graph)
         self._scales: dict[Node, Array] = {}
         self._takers: dict[Node, list[Node]] = defaultdict(list)
         self._fresh: dict[Value, Value] = {}

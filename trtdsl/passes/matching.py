@@ -7,7 +7,7 @@ text puts them together.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -67,6 +67,15 @@ def at_key(value: Value, around: Surroundings, key: str) -> Value:
 def reads_of_weights(graph: Graph) -> Counter[Weight]:
     """How many operands each weight is, those in bodies included."""
     return Counter(value for node in walk(graph) for value in node.operands if isinstance(value, Weight))
+
+
+def readers_of(graph: Graph) -> dict[Value, list[Node]]:
+    """The nodes that read each value, once for each operand; of what nothing reads none."""
+    found: dict[Value, list[Node]] = defaultdict(list)
+    for node in graph.nodes:
+        for value in node.operands:
+            found[value].append(node)
+    return found
 
 
 def obstacle_in_weights(layer: Node, reads: Counter[Weight]) -> str | None:

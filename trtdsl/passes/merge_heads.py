@@ -7,7 +7,7 @@ form, and its heads are taken apart, one kernel does.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from trtdsl.ops.joining import Chunk, Split
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.shuffle import Shuffle
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import new_weight, obstacle_in_weights, reads_of_weights
+from trtdsl.passes.matching import new_weight, obstacle_in_weights, readers_of, reads_of_weights
 
 
 @graph_pass(
@@ -88,10 +88,7 @@ class _Merge:
         self._graph = graph
         self._names = names
         self._reads = reads
-        self._readers: dict[Value, list[Node]] = defaultdict(list)
-        for node in graph.nodes:
-            for value in node.operands:
-                self._readers[value].append(node)
+        self._readers = readers_of(graph)
         self._outputs = set(graph.output_values)
 
     def graph(self) -> Graph:

@@ -91,13 +91,13 @@ def _examples(labels: Iterable[str]) -> list[str]:
 
 def _of_parts(layer: QuantisableLayer, known: Callable[[str], LayerRange | None]) -> LayerRange | None:
     """The range that is known at a layer's label, or of what it was put together of."""
-    first, *others = names = components(layer.label)
+    names = components(layer.label)
     # `q+y+k` reads what `q` does, or `q+y`, which has the scale of its attention in it.
-    firsts = ("+".join(names[:count]) for count in range(len(names), 1, -1))
-    found = next((each for name in (*firsts, first) if (each := known(name))), None)
+    firsts = ("+".join(names[:count]) for count in range(len(names), 0, -1))
+    found = next((each for first in firsts if (each := known(first))), None)
     if found is None or layer.is_convolution:
         return found
-    more = [each for part in others if (each := known(part))]
+    more = [each for part in names[1:] if (each := known(part))]
     return functools.reduce(_larger, more, found)
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from trtdsl.diagnostics import Diagnostic, UsageError, counted, did_you_mean
 from trtdsl.ops.lowering import Array
 from trtdsl.trt.manifest import Binding, Manifest, ProfileEntry
-from trtdsl.types import refitting
+from trtdsl.types import refitting_help
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -268,8 +268,7 @@ def _inputs(manifest: Manifest) -> str:
 def _misshapen(binding: Binding, shape: Shape, reason: str) -> Diagnostic:
     given = f"but the array is {show_shape(shape)}"
     text = f"input `{binding.name}` is {show_binding(binding)}, {given}: {reason}"
-    fitting = refitting(binding.name, binding.shape, shape)
-    return Diagnostic(text, help=(f"`{fitting}` would fit",) if fitting else ())
+    return Diagnostic(text, help=refitting_help(binding.name, binding.shape, shape))
 
 
 def _raise(mistakes: list[Diagnostic]) -> None:

@@ -82,7 +82,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         self._emitted_around: list[list[tuple[Any, str]]] = []
         self._named: set[Tensor] = set()
         # TensorRT reads the buffers where they lie: they live as long as its network does.
-        weakref.finalize(self.raw, _let_go, self.weights, self._packed, self.builder).atexit = False
+        weakref.finalize(self.raw, lambda *_: None, self.weights, self._packed, self.builder).atexit = False
 
     # The node being lowered
 
@@ -476,7 +476,3 @@ def _show(value: Any) -> str:
 
 def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
-
-
-def _let_go(*_: object) -> None:
-    """What a network held goes with it."""

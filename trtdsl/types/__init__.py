@@ -28,7 +28,7 @@ from trtdsl.types.dim import (
 )
 from trtdsl.types.dtype import OTHER_NAMES, PRECISIONS, DType
 from trtdsl.types.evaluation import evaluate, evaluate_shape
-from trtdsl.types.layout import refitting
+from trtdsl.types.layout import refitting, refitting_help
 from trtdsl.types.packing import packed, unpacked
 from trtdsl.types.relations import (
     Undecided,
@@ -73,6 +73,7 @@ __all__ = [
     "packed",
     "product",
     "refitting",
+    "refitting_help",
     "shortest",
     "symbol",
     "symbols",

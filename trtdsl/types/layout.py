@@ -25,6 +25,12 @@ def refitting(name: str, declared: Sequence[object], shape: Sequence[int]) -> st
     return ""
 
 
+def refitting_help(name: str, declared: Sequence[object], shape: Sequence[int]) -> tuple[str, ...]:
+    """The same as a line of help."""
+    found = refitting(name, declared, shape)
+    return (f"`{found}` would fit",) if found else ()
+
+
 def _orders(rank: int) -> list[tuple[int, ...]]:
     """The dimensions as they are, and with the channels moved to the other end behind the batch."""
     rest = range(1, rank)
