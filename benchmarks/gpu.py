@@ -15,11 +15,10 @@ and has TensorRT's entropy calibrator read the same data. `--variants FILE` meas
 int8 (`gpu_variants.py`), each with a line of its own.
 Times are medians between two CUDA events around one run, inputs and outputs on the GPU.  The results so far
 are written after every step (`gpu.json`, `gpu.md`), and a further run on the same device goes on from there;
-a failure is a line of the table, and tried again.  `--each SECONDS` gives each row a process of its own, so
-that a build that crashes or does not end costs no other.
+a failure is a line of the table, and tried again.  `gpu_many.py` gives each model a process of its own.
 
-`--dry-run` builds everything and runs nothing, also on a machine without a GPU; a further run with `--built`
-measures the engines that are there.  `--errors-only` times nothing, and may share a GPU.
+`--dry-run` builds everything and runs nothing, also on a machine without a GPU.  `--errors-only` times
+nothing, and may share a GPU.
 """
 
 from __future__ import annotations
@@ -29,12 +28,11 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import multiprocessing
 import platform
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +40,7 @@ import msgspec
 import numpy as np
 from gpu_calibrator import entropy_calibrator
 from gpu_points import batches, best_batch, tuned
-from gpu_table import CUT_OFF, LIMITS, Row, label, measured, table, torch_time
+from gpu_table import LIMITS, Row, label, measured, table, torch_time
 from gpu_variants import Variant, read_variants
 from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 
@@ -63,8 +61,6 @@ DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "BOOL": "bool
 ROUNDS = 3
 RUNS = 50
 PROFILED = 20
-OF_BUILDS = ("build_s", "layers", "onnx_build_s", "onnx_failure")
-"""What a row knows from the builds."""
 
 
 class OnnxError(RuntimeError):
@@ -72,7 +68,7 @@ class OnnxError(RuntimeError):
 
 
 class Bench:
-    """One process's work: every build shares TensorRT's timing cache, so equal layers are timed once."""
+    """One process's work. No build reads what TensorRT timed in another: both routes choose on their own."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -81,8 +77,6 @@ class Bench:
         self.rows: list[Row] = []
         self.inspected: dict[str, Any] = {}
         self._onnx: Path | None = None
-        self._cache = options.cache.read_bytes() if options.cache and options.cache.exists() else b""
-        self._config: Any = None
 
     @property
     def elapsed(self) -> float:
@@ -91,32 +85,19 @@ class Bench:
     # Building
 
     def tune(self, config: Any) -> None:
-        """The same for both routes: names of layers for the inspector, and the timing cache."""
-        self._config = config
-        if self.dialect.name != "tensorrt":
-            return
-        config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
-        if self.options.no_timings:
-            return
-        if self.options.errors_only:
-            config.avg_timing_iterations = 1  # any kernel will do that is right
-        config.set_timing_cache(config.create_timing_cache(self._cache), False)
+        """The same for both routes: names of layers for the inspector."""
+        if self.dialect.name == "tensorrt":
+            config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
 
     def tune_ours(self, config: Any) -> None:
         self.tune(config)
         if self.options.careful:
             config.avg_timing_iterations = self.options.careful
 
-    def keep_timings(self) -> None:
-        if self.dialect.name != "tensorrt" or self.options.no_timings:
-            return
-        self._cache = bytes(self._config.get_timing_cache().serialize())
-        if self.options.cache:
-            self.options.cache.write_bytes(self._cache)
-
     def compile(self, entry: Entry, variant: Variant, row: Row) -> Path:
         folder = self.options.refdir / entry.name
         engine = self.engine_of(row)
+        engine.parent.mkdir(parents=True, exist_ok=True)
         checked = check_file(
             entry.path,
             folder / "state.safetensors",
@@ -126,19 +107,19 @@ class Bench:
         recipe = recipe_of(row.precision, folder, variant)
         options = CompileOptions(runtime=self.dialect.name, recipe=recipe, tf32=False)
         with variant.in_use():
-            compile_graph(timed(checked.graph, entry), engine, options, tune=self.tune_ours)
+            graph = timed(checked.graph, entry, self.batches(entry), self.best_batch(entry))
+            compile_graph(graph, engine, options, tune=self.tune_ours)
         row.build_s = time.monotonic() - begin
         row.layers = len(load_manifest(engine).layers)
-        self.keep_timings()
         return engine
 
     def engine_of(self, row: Row) -> Path:
         """Where the engine of a row lies."""
         name = "-".join(filter(None, (row.precision, row.variant)))
-        return self.options.refdir / row.model / f"{name}.engine"
+        return self.options.outdir / row.model / f"{name}.engine"
 
     def onnx_path(self, row: Row) -> Path:
-        return self.options.refdir / row.model / f"{row.precision}.onnx.engine"
+        return self.options.outdir / row.model / f"{row.precision}.onnx.engine"
 
     def is_compared(self, entry: Entry) -> bool:
         """Whether the ONNX route is measured too."""
@@ -187,7 +168,6 @@ class Bench:
         data = builder.build_serialized_network(network, config)
         if data is None:
             raise OnnxError(f"no engine: {self.dialect.log.take()}")
-        self.keep_timings()
         row.onnx_build_s = time.monotonic() - begin
         found = [network.get_output(i) for i in range(network.num_outputs)]
         outputs = tuple(
@@ -200,6 +180,15 @@ class Bench:
 
     # Running
 
+    def batches(self, entry: Entry) -> tuple[int, ...]:
+        """Those that are run: one, the nearest to what is asked for, or all."""
+        found, wanted = batches(entry), self.options.batch
+        return found if wanted is None else (min(found, key=lambda batch: abs(batch - wanted)),)
+
+    def best_batch(self, entry: Entry) -> int:
+        """The one that the engines are tuned for."""
+        return best_batch(entry) if self.options.batch is None else self.batches(entry)[0]
+
     def data(self, entry: Entry, batch: int) -> tuple[dict[str, Any], list[Any]]:
         """The inputs by name, and the outputs that PyTorch computes in float64."""
         with np.load(self.options.refdir / entry.name / f"data.{batch}.npz") as stored:
@@ -207,7 +196,7 @@ class Bench:
             return inputs, [stored[f"output.{i}"] for i in range(len(stored.files) - len(inputs))]
 
     def measure(self, entry: Entry, engine: Engine, onnx: Engine | None, row: Row) -> None:
-        for batch in batches(entry):
+        for batch in self.batches(entry):
             inputs, expected = self.data(entry, batch)
             inputs = as_bound(engine.manifest, inputs)
             if self.options.errors_only:
@@ -244,13 +233,13 @@ class Bench:
 
     def verify(self, entry: Entry, engine: EngineLike | Path, row: Row) -> None:
         """What ``trtdsl verify --engine`` says of the engine, without PyTorch."""
-        folder = self.options.refdir / entry.name
+        data = self.options.outdir / entry.name / "expected.npz"
         names = [output.name for output in load_manifest(self.engine_of(row)).outputs]
-        inputs, expected = self.data(entry, best_batch(entry))
-        np.savez(folder / "expected.npz", **inputs, **dict(zip(names, expected, strict=True)))
+        inputs, expected = self.data(entry, self.best_batch(entry))
+        np.savez(data, **inputs, **dict(zip(names, expected, strict=True)))
         found = trtdsl.verify(
             entry.path,
-            outputs=folder / "expected.npz",
+            outputs=data,
             engine=engine,
             model=entry.model,
             defines=entry.defines,
@@ -290,11 +279,7 @@ class Bench:
         return row
 
     def _work(self, entry: Entry, variant: Variant, row: Row) -> None:
-        noted = self.engine_of(row).with_suffix(".row.json")
-        if self.options.built:
-            vars(row).update(json.loads(noted.read_text()))
-        else:
-            self.build(entry, variant, row, noted)
+        self.build(entry, variant, row)
         if self.options.dry_run:
             return
         path = self.engine_of(row)
@@ -303,7 +288,7 @@ class Bench:
             for kind, each in zip(("trtdsl", "onnx"), (path, *others), strict=False):
                 # Before TensorRT 10 a profile has one context: this engine goes before the others run.
                 alone = Engine(*read_engine(each), self.dialect)
-                inputs = as_bound(alone.manifest, self.data(entry, best_batch(entry))[0])
+                inputs = as_bound(alone.manifest, self.data(entry, self.best_batch(entry))[0])
                 self.inspect(f"{label(row)} {kind}", alone)
                 self.layer_times(f"{label(row)} {kind}", alone, inputs)
                 del alone
@@ -312,58 +297,14 @@ class Bench:
         if row.precision != "int8":  # whose manifest has an error only where it was compiled with data
             self.verify(entry, path, row)
 
-    def build(self, entry: Entry, variant: Variant, row: Row, noted: Path) -> None:
-        """Our engine and, where it can be had, the one of the ONNX route; after each it is noted."""
-
-        def note(**changes: Any) -> None:
-            noted.write_text(json.dumps({key: getattr(row, key) for key in OF_BUILDS} | changes))
-
-        noted.unlink(missing_ok=True)
+    def build(self, entry: Entry, variant: Variant, row: Row) -> None:
+        """Our engine and, where it can be had, the one of the ONNX route."""
         path = self.compile(entry, variant, row)
         if self.is_compared(entry):
-            note(onnx_failure=CUT_OFF)
-            self.build_by_onnx(entry, variant, row, load_manifest(path))
-        note()
-
-    def build_by_onnx(self, entry: Entry, variant: Variant, row: Row, ours: Manifest) -> None:
-        if self.options.onnx_first:
-            self._cache = b""
-        try:
-            self.onnx_engine(entry, ours, row)
-        except OnnxError as error:
-            row.onnx_failure = str(error)
-        if self.options.onnx_first:
-            self.compile(entry, variant, row)
-
-
-def work_apart(bench: Bench, name: str, precision: str, variant: Variant) -> Row:
-    """The row of a process of its own, or of how that ended."""
-    spawn = multiprocessing.get_context("spawn")
-    receiver, sender = spawn.Pipe(duplex=False)
-    seconds = min(bench.options.each, bench.options.budget - bench.elapsed)
-    child = spawn.Process(target=_work_for, args=(bench.options, name, precision, variant, sender))
-    child.start()
-    sender.close()
-    row = Row(name, precision, variant.name)
-    try:
-        if receiver.poll(seconds):
-            row, inspected = receiver.recv()
-            bench.inspected |= inspected
-        else:
-            row.failure = f"given up after {seconds:.0f} s"
-    except EOFError:
-        child.join()
-        row.failure = f"its process ended with {child.exitcode}"
-    finally:
-        child.kill()
-        child.join()
-    return row
-
-
-def _work_for(options: argparse.Namespace, name: str, precision: str, variant: Variant, sender: Any) -> None:
-    bench = Bench(options)
-    row = bench.work(options.zoo[name], precision, variant)
-    sender.send((row, bench.inspected))
+            try:
+                self.onnx_engine(entry, load_manifest(path), row)
+            except OnnxError as error:
+                row.onnx_failure = str(error)
 
 
 def profiler_of(trt: Any) -> Any:
@@ -388,11 +329,10 @@ def recipe_of(precision: str, folder: Path, variant: Variant) -> Recipe | None:
     return Recipe(precision=precision, scales=scales, **variant.recipe)
 
 
-def timed(graph: Graph, entry: Entry) -> Graph:
+def timed(graph: Graph, entry: Entry, every: Sequence[int], best: int) -> Graph:
     """The graph with one profile: the batches that are run, and otherwise what the text is tuned for."""
     sizes = {dim: (size, size, size) for dim, size in tuned(entry).items()}
-    every = batches(entry)
-    sizes[BATCH] = (every[0], best_batch(entry), every[-1])
+    sizes[BATCH] = (every[0], best, every[-1])
     ranges = {symbol.name: sizes[symbol.name] for symbol in graph.symbols}
     return msgspec.structs.replace(graph, profiles=(Profile("timed", ranges),)) if ranges else graph
 
@@ -463,39 +403,27 @@ def write(bench: Bench, done: bool) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("refdir", type=Path, help="what gpu_reference.py wrote; engines go there too")
-    parser.add_argument("outdir", type=Path)
+    parser.add_argument("refdir", type=Path, help="what gpu_reference.py wrote")
+    parser.add_argument("outdir", type=Path, help="for engines and results")
     parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
     parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
     parser.add_argument("--onnx", default="all", help="models to build and time through ONNX too")
-    parser.add_argument(
-        "--onnx-first",
-        action="store_true",
-        help="build the ONNX route with no timings, and ours again with those that it left",
-    )
     parser.add_argument("--precisions", default="float32,float16")
     parser.add_argument("--variants", type=Path, help="a file of ways to place int8")
     parser.add_argument("--inspect", default="", help="models whose engines' layers and times to write down")
-    parser.add_argument(
-        "--each", type=float, metavar="SECONDS", help="a process for each row, ended after this"
-    )
     parser.add_argument("--budget", type=float, default=540, help="seconds after which nothing new is begun")
     parser.add_argument("--runtime", default="tensorrt")
-    parser.add_argument("--cache", type=Path, help="a file that keeps TensorRT's timings between runs")
-    parser.add_argument(
-        "--no-timings",
-        action="store_true",
-        help="hand no timings from build to build: 8.5 cannot read those of matrix products",
-    )
     parser.add_argument(
         "--careful",
         type=int,
         metavar="N",
         help="have TensorRT take the mean of N timings of each kernel, for ours",
     )
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="only this one, which both engines are then built for alone"
+    )
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
-    parser.add_argument("--built", action="store_true", help="measure the engines that a run before built")
     options = parser.parse_args()
     options.zoo = read_zoo(options.zoo)
     options.models = list(options.zoo) if options.models == "all" else options.models.split(",")
@@ -533,10 +461,7 @@ def main() -> None:
             bench.rows.append(Row(name, precision, variant.name, failure=failure))
             continue
         begin = bench.elapsed
-        if options.each:
-            row = work_apart(bench, name, precision, variant)
-        else:
-            row = bench.work(options.zoo[name], precision, variant)
+        row = bench.work(options.zoo[name], precision, variant)
         slowest = max(0.7 * slowest, bench.elapsed - begin)
         bench.rows.append(row)
         write(bench, done=False)

@@ -116,7 +116,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", default="all", help="names of the zoo")
     parser.add_argument("--precisions", default="float32,float16")
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
-    parser.add_argument("--each", type=float, default=240, help="seconds that a model may take on average")
+    parser.add_argument("--each", type=float, default=240, help="seconds that a model may take")
     parser.add_argument("--only", default="", help="steps, by commas: models,operators")
     parser.add_argument("--budget", type=float, default=3600, help="seconds for all")
     parser.add_argument("--least", type=float, default=30, help="seconds under which no step is begun")

@@ -3,10 +3,9 @@
     python benchmarks/gpu_many.py FOLDER --models vit_base_patch16_224,yolov8n --budget 1500
 
 References are made first, by several processes a GPU (`gpu_reference.py --untimed`). Then each GPU takes the
-next few models, those first that are named first, which one process builds and measures (`gpu.py`), so that
-TensorRT's kernels are loaded once. What a process did not come to, because a model ended it or took too long,
-is taken again without that model. PyTorch's times are last. A further call goes on, and tries again what had
-failed. Without a GPU `--dry-run` builds, and nothing is measured.
+next model, those first that are named first, which a process of its own builds and measures (`gpu.py`).
+PyTorch's times are last. A further call goes on, and tries again what had failed or took too long. The GPUs
+are those of `CUDA_VISIBLE_DEVICES`, or all. Without a GPU `--dry-run` builds, and nothing is measured.
 
 TensorRT times kernels while it builds. With 46 builds at once on four GPUs each took 100 to 1000 s, which one
 after another take 10 to 200, and what they chose was up to 8 % slower.
@@ -33,8 +32,6 @@ from zoo_entries import EXAMPLES, read_zoo
 HERE = Path(__file__).resolve().parent
 REFERENCES = 3
 """Processes of PyTorch a GPU."""
-TOGETHER = 6
-"""Models that one process takes."""
 MEASURED = "measured"
 
 
@@ -43,10 +40,11 @@ class Session:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.gpus = range(max(count_gpus(), 1))
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self.gpus = visible.split(",") if visible else [str(gpu) for gpu in range(max(count_gpus(), 1))]
         self.begin = time.monotonic()
         self.end = options.budget * (1 if options.dry_run or options.errors_only else options.building)
-        self.work: queue.SimpleQueue[tuple[str, Sequence[str]]] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         (options.folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def left(self, until: float) -> float:
@@ -68,32 +66,27 @@ class Session:
     def measure(self) -> None:
         """Build and measure what no earlier call did."""
         for precision in self.options.precisions:
-            done = self.rows(f"{precision}.*", failed=False)
-            models = [model for model in self.options.models if model not in done and self.is_ready(model)]
-            for first in range(0, len(models), TOGETHER):
-                self.work.put((precision, models[first : first + TOGETHER]))
-        in_threads(self.measure_on, self.gpus)
+            done = self.measured(precision)
+            for model in self.options.models:
+                if model not in done and self.is_ready(model):
+                    self.work.put((precision, model))
+        in_threads(self.measure_on, range(len(self.gpus)))
 
     def measure_on(self, gpu: int) -> None:
         """Take from the work until none is left."""
         while self.left(self.end) > 0:
             try:
-                precision, models = self.work.get_nowait()
+                precision, model = self.work.get_nowait()
             except queue.Empty:
                 return
-            name = f"{precision}.{models[0]}"
-            until = min(self.end, time.monotonic() - self.begin + self.options.each * len(models))
-            self.measure_some(gpu, name, precision, models, until)
-            noted = self.rows(name)
-            rest = [model for model in models if model not in noted]
-            if rest[1:]:
-                self.work.put((precision, rest[1:]))
+            until = min(self.end, time.monotonic() - self.begin + self.options.each)
+            self.measure_one(gpu, f"{precision}.{model}", precision, model, until)
 
-    def measure_some(self, gpu: int, name: str, precision: str, models: Sequence[str], until: float) -> None:
-        data, *rest = self.places(models)
-        onnx = ",".join(models) if precision in self.options.onnx else "none"
+    def measure_one(self, gpu: int, name: str, precision: str, model: str, until: float) -> None:
+        data, *rest = self.places([model])
+        onnx = model if precision in self.options.onnx else "none"
         asked = ("--precisions", precision, "--onnx", onnx, "--runtime", self.options.runtime)
-        asked += ("--budget", f"{self.left(until):.0f}")
+        asked += ("--careful", str(self.options.careful)) if self.options.careful else ()
         asked += ("--errors-only",) if self.options.errors_only else ()
         asked += ("--dry-run",) if self.options.dry_run else ()
         if precision == "int8":
@@ -108,18 +101,18 @@ class Session:
                     "torch", gpu, f"times.{gpu}", self.options.budget, "gpu_reference.py", *self.places(part)
                 )
 
-        in_threads(add_times, self.gpus)
+        in_threads(add_times, range(len(self.gpus)))
 
     # What they share
 
     def is_ready(self, model: str) -> bool:
         return (self.options.folder / "reference" / model / "done").exists()
 
-    def rows(self, pattern: str, failed: bool = True) -> set[str]:
-        """The models that `gpu.py` has noted in folders of these names, with or without its failures."""
-        found = self.options.folder.glob(f"{MEASURED}/{pattern}/gpu.json")
+    def measured(self, precision: str) -> set[str]:
+        """The models that `gpu.py` has measured, or built where that is all it is to do."""
+        found = self.options.folder.glob(f"{MEASURED}/{precision}.*/gpu.json")
         rows = [row for path in found for row in json.loads(path.read_text())["rows"]]
-        return {row["model"] for row in rows if failed or not row["failure"]}
+        return {row["model"] for row in rows if not row["failure"]}
 
     def places(self, models: Sequence[str]) -> tuple[str, ...]:
         """The arguments that the scripts have in common, the folder of references first."""
@@ -131,7 +124,7 @@ class Session:
         command = [*shlex.split(getattr(self.options, python)), str(HERE / script), *arguments]
         threads = str(self.options.threads)
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        environment["CUDA_VISIBLE_DEVICES"] = str(self.gpus[slot % len(self.gpus)])
+        environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         begin = time.monotonic()
         with (self.options.folder / "logs" / f"{log}.log").open("a") as out:
             process = subprocess.Popen(
@@ -166,8 +159,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", required=True, help="names of the zoo, or `all`")
     parser.add_argument("--precisions", default="float16,float32")
     parser.add_argument("--onnx", default="float16", help="precisions to build through ONNX too, or `none`")
+    parser.add_argument(
+        "--careful", type=int, metavar="N", help="have TensorRT take the mean of N timings, for ours"
+    )
     parser.add_argument("--threads", type=int, default=4, help="of each process")
-    parser.add_argument("--each", type=float, default=240, help="seconds that a model may take on average")
+    parser.add_argument("--each", type=float, default=240, help="seconds that a model may take")
     parser.add_argument("--budget", type=float, default=1500, help="seconds for all")
     parser.add_argument("--building", type=float, default=0.9, help="the part that is not PyTorch's times")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="where references are made")

@@ -13,10 +13,6 @@ LIMITS = {"float32": 1e-5, "float16": 5e-3, "int8": None}
 """Relative L2 error allowed against float64; int8 is held against the error of TensorRT's own calibrator."""
 
 
-CUT_OFF = "its build was cut off"
-"""Why there is no engine of the ONNX route beside ours, where the time was over."""
-
-
 @dataclass
 class Row:
     """One model in one precision; times in milliseconds by batch."""

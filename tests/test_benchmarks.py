@@ -55,20 +55,9 @@ def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
     assert not rows["cnn", "float32"]["failure"] and rows["cnn", "float16"]["layers"] > 10
     assert rows["lenet", "float32"]["failure"].startswith("no reference")
     assert "## lenet float16 failed" in (tmp_path / "out" / "gpu.md").read_text()
-    run(load("gpu", monkeypatch), monkeypatch, tmp_path, tmp_path / "out", *options, "--built")
-    again = json.loads((tmp_path / "out" / "gpu.json").read_text())
-    assert again["rows"] == found["rows"]
-
-
-def test_a_build_that_does_not_end_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(load("gpu_reference", monkeypatch), monkeypatch, tmp_path, "--models", "cnn", "--device", "cpu")
-    options = ("--models", "cnn", "--runtime", "tensorrt_rtx", "--onnx", "none", "--dry-run")
-    failures: list[str] = []
-    for seconds in ("0.01", "100"):
-        run(load("gpu", monkeypatch), monkeypatch, tmp_path, tmp_path / "out", *options, "--each", seconds)
-        rows = json.loads((tmp_path / "out" / "gpu.json").read_text())["rows"]
-        failures += [row["failure"] for row in rows]
-    assert failures == ["given up after 0 s"] * 2 + [""] * 2
+    run(load("gpu", monkeypatch), monkeypatch, tmp_path, tmp_path / "out", *options, "--batch", "40")
+    profiles = load_manifest(tmp_path / "out" / "cnn" / "float16.engine").profiles
+    assert profiles[0].inputs["data"] == ((32, 3, 32, 32),) * 3
 
 
 TYPED = """
@@ -139,8 +128,8 @@ def test_engines_are_verified_against_the_references(tmp_path: Path, monkeypatch
     options = ("--models", "cnn", "--runtime", "tensorrt_rtx", "--onnx", "none", "--dry-run")
     run(script, monkeypatch, tmp_path, tmp_path / "out", *options)
     bench, row = script.Bench(script.arguments()), script.Row("cnn", "float32")
-    folder = tmp_path / "cnn"
-    right = OnTheCPU(folder / "float32.engine", folder / "state.safetensors")
+    engine = tmp_path / "out" / "cnn" / "float32.engine"
+    right = OnTheCPU(engine, tmp_path / "cnn" / "state.safetensors")
     bench.verify(bench.options.zoo["cnn"], right, row)
     assert row.verified == "equal within 0.0001"
     monkeypatch.setattr(OnTheCPU, "__call__", lambda self, data: {"logits": np.zeros((32, 10), "f4")})
@@ -232,36 +221,12 @@ def test_models_are_built_by_one_process_after_another(
     options += ("--threads", "1", "--device", "cpu", "--dry-run")
     run(script, monkeypatch, tmp_path, "--models", "cnn", *options)
     for precision in ("float32", "float16"):
-        noted = json.loads((tmp_path / "reference" / "cnn" / f"{precision}.row.json").read_text())
-        assert noted["layers"] > 10 and not noted["onnx_failure"]
+        text = (tmp_path / "measured" / f"{precision}.cnn" / "gpu.json").read_text()
+        (row,) = json.loads(text)["rows"]
+        assert row["layers"] > 10 and not row["failure"]
     assert "float16.cnn: ended with 0" in capsys.readouterr().out
     run(script, monkeypatch, tmp_path, "--models", "cnn", *options)
     assert "float16.cnn: ended" not in capsys.readouterr().out  # all is built
-
-
-def test_what_a_process_did_not_come_to_is_taken_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = load("gpu_many", monkeypatch)
-    monkeypatch.setattr(sys, "argv", ["gpu_many", str(tmp_path), "--models", "cnn,lenet,mlp,article"])
-    calls: list[list[str]] = []
-
-    def run(session: Any, python: str, gpu: int, log: str, until: float, name: str, *given: str) -> None:
-        """A process that `lenet` ends, and that fails for `mlp`."""
-        models = given[given.index("--models") + 1].split(",")
-        calls.append(models)
-        noted = models[: models.index("lenet")] if "lenet" in models else models
-        rows = [{"model": model, "failure": "why" if model == "mlp" else ""} for model in noted]
-        Path(given[1]).mkdir(parents=True)
-        (Path(given[1]) / "gpu.json").write_text(json.dumps({"rows": rows}))
-
-    monkeypatch.setattr(script.Session, "run", run)
-    monkeypatch.setattr(script.Session, "is_ready", lambda session, model: True)
-    session = script.Session(script.arguments())
-    session.options.precisions = ["float16"]
-    session.measure()
-    assert calls == [["cnn", "lenet", "mlp", "article"], ["mlp", "article"]]
-    assert session.rows("float16.*", failed=False) == {"cnn", "article"}
 
 
 def test_a_machine_without_a_gpu_is_told(
