@@ -3,8 +3,8 @@
 For each model and precision: compile it with trtdsl, run it at batch 1, 8 and 32, or those of them that the
 text takes, compare with PyTorch's float64 outputs, and time it in turns with the engine that the same
 TensorRT builds, with the same flags, from PyTorch's ONNX export.  Both engines have one profile, in which the
-batch is dynamic and all other sizes are those that the text is tuned for.  The models' data come from
-`gpu_reference.py`:
+batch is dynamic and all other sizes are those that the text is tuned for, or, `--fixed`, one for each batch.
+The models' data come from `gpu_reference.py`:
 
     python3    benchmarks/gpu_reference.py REFDIR --models resnet50,cnn       # needs PyTorch
     python3    benchmarks/gpu_ranges.py REFDIR --models resnet50,cnn          # for int8: trtdsl and PyTorch
@@ -32,7 +32,7 @@ import platform
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,6 @@ class Bench:
         if self.dialect.name == "tensorrt":
             config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
 
-    def tune_ours(self, config: Any) -> None:
-        self.tune(config)
-        if self.options.careful:
-            config.avg_timing_iterations = self.options.careful
-
     def compile(self, entry: Entry, variant: Variant, row: Row) -> Path:
         folder = self.options.refdir / entry.name
         engine = self.engine_of(row)
@@ -107,11 +102,23 @@ class Bench:
         recipe = recipe_of(row.precision, folder, variant)
         options = CompileOptions(runtime=self.dialect.name, recipe=recipe, tf32=False)
         with variant.in_use():
-            graph = timed(checked.graph, entry, self.batches(entry), self.best_batch(entry))
-            compile_graph(graph, engine, options, tune=self.tune_ours)
+            graph = self.with_profiles(checked.graph, entry)
+            compile_graph(graph, engine, options, tune=self.tune)
         row.build_s = time.monotonic() - begin
         row.layers = len(load_manifest(engine).layers)
         return engine
+
+    def with_profiles(self, graph: Graph, entry: Entry) -> Graph:
+        """The graph for the batches that are run, and otherwise for what the text is tuned for."""
+        every = self.batches(entry)
+        ranges = [(every[0], self.best_batch(entry), every[-1])]
+        if self.options.fixed:
+            ranges = [(batch, batch, batch) for batch in every]
+        sizes = {dim: (size, size, size) for dim, size in tuned(entry).items()}
+        names = [symbol.name for symbol in graph.symbols]
+        found = [{**sizes, BATCH: each} for each in ranges]
+        profiles = [Profile(f"timed {i}", {n: each[n] for n in names}) for i, each in enumerate(found)]
+        return msgspec.structs.replace(graph, profiles=tuple(profiles)) if names else graph
 
     def engine_of(self, row: Row) -> Path:
         """Where the engine of a row lies."""
@@ -153,17 +160,18 @@ class Bench:
         for constraints in ("OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"):
             if hasattr(trt.BuilderFlag, constraints):  # of ours: the parser pins nothing
                 config.clear_flag(getattr(trt.BuilderFlag, constraints))
-        profile = builder.create_optimization_profile()
-        for name, shapes in ours.profiles[0].inputs.items():
-            profile.set_shape(name, *shapes)
-        config.add_optimization_profile(profile)
+        profiles = [builder.create_optimization_profile() for _ in ours.profiles]
+        for profile, shapes_of in zip(profiles, ours.profiles, strict=True):
+            for name, shapes in shapes_of.inputs.items():
+                profile.set_shape(name, *shapes)
+            config.add_optimization_profile(profile)
         if precision == "int8":
             with np.load(self.options.refdir / entry.name / "calibration.npz") as stored:
                 data = dict(stored)
-            _, (batch, *_), _ = next(iter(ours.profiles[0].inputs.values()))
+            _, (batch, *_), _ = next(iter(ours.profiles[-1].inputs.values()))
             calibrator = entropy_calibrator(trt, data, batch)
             config.int8_calibrator = calibrator
-            config.set_calibration_profile(profile)
+            config.set_calibration_profile(profiles[-1])
         self.tune(config)
         data = builder.build_serialized_network(network, config)
         if data is None:
@@ -329,14 +337,6 @@ def recipe_of(precision: str, folder: Path, variant: Variant) -> Recipe | None:
     return Recipe(precision=precision, scales=scales, **variant.recipe)
 
 
-def timed(graph: Graph, entry: Entry, every: Sequence[int], best: int) -> Graph:
-    """The graph with one profile: the batches that are run, and otherwise what the text is tuned for."""
-    sizes = {dim: (size, size, size) for dim, size in tuned(entry).items()}
-    sizes[BATCH] = (every[0], best, every[-1])
-    ranges = {symbol.name: sizes[symbol.name] for symbol in graph.symbols}
-    return msgspec.structs.replace(graph, profiles=(Profile("timed", ranges),)) if ranges else graph
-
-
 def as_bound(manifest: Manifest, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """In the types of the engine's inputs: before TensorRT 10, int64 is int32."""
     return {each.name: inputs[each.name].astype(each.dtype, copy=False) for each in manifest.inputs}
@@ -414,10 +414,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=540, help="seconds after which nothing new is begun")
     parser.add_argument("--runtime", default="tensorrt")
     parser.add_argument(
-        "--careful",
-        type=int,
-        metavar="N",
-        help="have TensorRT take the mean of N timings of each kernel, for ours",
+        "--fixed", action="store_true", help="a profile for each batch, in which all sizes are fixed"
     )
     parser.add_argument(
         "--batch", type=int, metavar="N", help="only this one, which both engines are then built for alone"

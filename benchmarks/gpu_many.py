@@ -86,7 +86,7 @@ class Session:
         data, *rest = self.places([model])
         onnx = model if precision in self.options.onnx else "none"
         asked = ("--precisions", precision, "--onnx", onnx, "--runtime", self.options.runtime)
-        asked += ("--careful", str(self.options.careful)) if self.options.careful else ()
+        asked += ("--fixed",) if self.options.fixed else ()
         asked += ("--errors-only",) if self.options.errors_only else ()
         asked += ("--dry-run",) if self.options.dry_run else ()
         if precision == "int8":
@@ -160,7 +160,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--precisions", default="float16,float32")
     parser.add_argument("--onnx", default="float16", help="precisions to build through ONNX too, or `none`")
     parser.add_argument(
-        "--careful", type=int, metavar="N", help="have TensorRT take the mean of N timings, for ours"
+        "--fixed", action="store_true", help="a profile for each batch, in which all sizes are fixed"
     )
     parser.add_argument("--threads", type=int, default=4, help="of each process")
     parser.add_argument("--each", type=float, default=240, help="seconds that a model may take")
