@@ -123,7 +123,7 @@ def test_is_written_as_a_pipe_or_a_call(call: str) -> None:
 
 
 def test_attention_to_itself_projects_once() -> None:
-    """One product of the packed matrix, as it is in the checkpoint, and no transposition around it."""
+    """One product of the packed matrix, no transposition around it, and no scale: that is in the matrix."""
     calls = {
         "y = (x, x, x) -> attn: MultiheadAttention(2, batch_first = true)": 2,
         "y = (x, z, z) -> attn: MultiheadAttention(2, batch_first = true)": 4,
@@ -134,6 +134,7 @@ def test_attention_to_itself_projects_once() -> None:
         kinds = [layer.type.name for layer in lower(bind(graph, state).graph).network]
         assert kinds.count("MATRIX_MULTIPLY") == products
         assert kinds.count("ATTENTION_INPUT") == 1
+        assert kinds.count("ELEMENTWISE") == products  # of biases
 
 
 @pytest.mark.parametrize(

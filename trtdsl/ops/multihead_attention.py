@@ -10,7 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trtdsl.ops.arithmetic_layers import negate, scaled
+import numpy as np
+
+from trtdsl.ops.arithmetic_layers import negate
 from trtdsl.ops.attention import ScaledDotProductAttention, scaled_query
 from trtdsl.ops.base import Module, Types, static
 from trtdsl.ops.refused import Refused
@@ -179,6 +181,11 @@ class MultiheadAttention(Module):
         out_proj_bias: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         assert out_proj_weight is not None
+        width = _width(query.type, "query")
+        factor = 1 / math.sqrt(width // self.num_heads)
+        made = (in_proj_weight, q_proj_weight, in_proj_bias)
+        if is_known := all(x is None or x.array is not None for x in made):
+            in_proj_weight, q_proj_weight, in_proj_bias = (_scaled(net, x, width, factor) for x in made)
         separate = (q_proj_weight, k_proj_weight, v_proj_weight)
         if (
             in_proj_weight is not None
@@ -197,12 +204,13 @@ class MultiheadAttention(Module):
             lambda: self._merged(net, q.dtype, batch, *given),
         )
         weights = None
+        if not is_known:
+            q = scaled_query(net, q, factor, query)
         if self.need_weights:
             weights = self._weights(net, q, k, merged)
             y = net.matmul(weights, v)
         else:
             causal = self.is_causal and key_padding_mask is None
-            q = scaled_query(net, q, 1 / math.sqrt(_width(q.type, "query")), query)
             op = ScaledDotProductAttention(is_causal=causal, scale=1.0)
             y = net.apply(op, q, k, v, *([] if causal or merged is None else [merged]))
         joined = net.shuffle(y, (0, 2, 1, 3), (batch, q.shape[2], query.shape[-1]), (0, 1, 2))
@@ -300,8 +308,7 @@ class MultiheadAttention(Module):
         return net.shuffle(x, (0, 1, 2), (batch, length, heads, width // heads), (0, 2, 1, 3))
 
     def _weights(self, net: Network, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-        factor = 1 / math.sqrt(_width(q.type, "query"))
-        scores = net.matmul(scaled(net, q, factor), k, transpose_b=True)
+        scores = net.matmul(q, k, transpose_b=True)
         if mask is not None and mask.dtype is DType.BOOL:
             scores = net.select(mask, scores, net.scalar(-math.inf, scores))
         elif mask is not None:
@@ -381,6 +388,19 @@ def _part(net: Network, x: Tensor, axis: int, start: int, count: int) -> Tensor:
         return net.constant(x.array[(slice(None),) * axis + (slice(start, start + count),)])
     starts = tuple(start if each == axis else 0 for each in range(x.rank))
     return net.slice(x, starts, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def _scaled(net: Network, x: Tensor | None, rows: int, factor: float) -> Tensor | None:
+    """A weight or bias whose first rows, which make the queries, are multiplied."""
+    if x is None or x.array is None:
+        return x
+    array = x.array
+
+    def multiplied() -> Tensor:
+        first = (array[:rows].astype(np.float32) * factor).astype(array.dtype)
+        return net.constant(np.concatenate([first, array[rows:]]))
+
+    return net.once(("scaled for queries", x, rows, factor), multiplied)
 
 
 def _affine(net: Network, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
