@@ -10,14 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from trtdsl.ops.arithmetic_layers import negate
 from trtdsl.ops.attention import ScaledDotProductAttention, scaled_query
 from trtdsl.ops.base import Module, Types, static
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_floating, require_rank, same_dim
 from trtdsl.types import Dim, DType, TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Network, Tensor
