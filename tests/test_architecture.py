@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "trtdsl"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"diagnostics", "types"}),
     frozenset({"array_files", "collection", "flags", "json_object", "output"}),
-    frozenset({"recipe"}),
+    frozenset({"profiles", "recipe"}),
     frozenset({"options"}),
     frozenset({"ops"}),
     frozenset({"ir"}),

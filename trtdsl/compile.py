@@ -196,15 +196,16 @@ def compile_command(
 
 def arguments(options: CheckOptions | CompileOptions | Recipe) -> list[str]:
     """How the command line is told these choices; those that are the default are left out."""
-    names = {field: flag.names[0] for field, flag in flags(type(options)).items()}
     given = {field.name: field.default for field in dataclasses.fields(options)}
     found: list[str] = []
-    for field, name in names.items():
+    for field, flag in flags(type(options)).items():
         value = getattr(options, field)
         if isinstance(value, Recipe):
             found += arguments(value)
+        elif flag.repeats:
+            found += [part for each in value for part in (flag.names[0], str(each))]
         elif not _is_default(value, given[field]):
-            found += _spelled(name, value)
+            found += _spelled(flag.names[0], value)
     return found
 
 
@@ -386,16 +387,19 @@ def optimize_graph(
     refused: Callable[[str, Sequence[RefusedNode]], None] | None = None,
     progress: Told | None = None,
 ) -> Optimized:
-    """The graph as the chosen passes and the precision leave it, for a strongly typed network or a dialect's.
+    """The graph as the chosen profiles, passes and precision leave it.
 
-    ``progress`` is told of runs over data. Raises :class:`DiagnosticError` for an unknown pass and for what
-    the precision cannot hold.
+    It is for a strongly typed network, or for a dialect's. ``progress`` is told of runs over data. Raises
+    :class:`DiagnosticError` for sizes that the model does not take, an unknown pass, and what the precision
+    cannot hold.
     """
+    from trtdsl.ir.profiles import with_profiles
     from trtdsl.passes import CONVERT_PRECISION, QUANTIZE, optimize, selected, with_passes
 
     recipe = options.recipe
     if recipe is not None and (recipe.is_narrow or recipe.calibrate is not None):
         require_values(graph)
+    graph = with_profiles(graph, options.profiles)
     steps = selected(options.skip, options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
     optimized = optimize(graph, steps, after=after, refused=refused)

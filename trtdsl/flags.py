@@ -20,14 +20,16 @@ class Flag(NamedTuple):
     names: tuple[str, ...]
     metavar: str | None
     help: str
+    repeats: bool = False
+    """given once for each value, where others take several by commas"""
 
 
 FLAG = "flag"
 
 
-def choice(default: T, *names: str, help: str, metavar: str | None = None) -> T:
+def choice(default: T, *names: str, help: str, metavar: str | None = None, repeats: bool = False) -> T:
     """A field of an options class and its flag."""
-    metadata = {FLAG: Flag(names, metavar, help)}
+    metadata = {FLAG: Flag(names, metavar, help, repeats)}
     if isinstance(default, Mapping):
         # A dictionary cannot be a default itself, since instances would share it.
         return cast(T, dataclasses.field(default_factory=lambda: dict(default), metadata=metadata))

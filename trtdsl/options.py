@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.flags import choice, chosen
+from trtdsl.profiles import ChosenProfile, chosen_profile
 from trtdsl.recipe import Recipe, precision_of, recipe_of
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ class CheckOptions:
 class CompileOptions:
     """What the engine is built with and for, and what is done to the graph before.
 
-    ``targets`` may be one name. ``precision``, a dtype or its name, stands for a recipe that says no more;
-    UsageError for another precision than the recipe's. On TensorRT 8.5, whose networks are weakly typed,
-    float16 is what TensorRT may compute in where that is faster.
+    ``targets`` may be one name, and ``profiles`` one profile: sizes by dimension, ``"N=1..8..32, S=128"`` or
+    ``{"N": (1, 8, 32), "S": 128}``, within the ranges of the text. ``precision``, a dtype or its name, stands
+    for a recipe that says no more; UsageError for another precision than the recipe's. On TensorRT 8.5, whose
+    networks are weakly typed, float16 is what TensorRT may compute in where that is faster.
     """
 
     runtime: str | None = choice(
@@ -89,6 +91,14 @@ class CompileOptions:
         "--recipe",
         metavar="FILE",
         help="Read the choices of precision from this TOML file; those on the command line count more.",
+    )
+    profiles: Sequence[str | Mapping[str, int | tuple[int, int, int]] | ChosenProfile] = choice(
+        (),
+        "--profile",
+        metavar="SIZES",
+        help="Build for these sizes in place of the text's profiles: N=8, or 'N=1..8..32, S=128'. Given "
+        "again, it adds a profile.",
+        repeats=True,
     )
     tf32: bool | None = choice(
         None,
@@ -114,6 +124,9 @@ class CompileOptions:
     def __post_init__(self) -> None:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
         plugins = (self.plugins,) if isinstance(self.plugins, (str, Path)) else tuple(self.plugins)
+        given: Any = self.profiles
+        several = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))
+        chosen(self, profiles=tuple(map(chosen_profile, given if several else (given,))))
         recipe = _recipe(self.precision, self.recipe)
         chosen(self, targets=targets, plugins=plugins, recipe=recipe, precision=recipe and recipe.precision)
 

@@ -16,7 +16,17 @@ from trtdsl.options import CheckOptions, CompileOptions
 @WEIGHTS
 @with_options(CheckOptions, "choice")
 @with_options(
-    CompileOptions, "options", "runtime", "targets", "recipe", "tf32", "plugins", "passes", "skip", "only"
+    CompileOptions,
+    "options",
+    "runtime",
+    "targets",
+    "profiles",
+    "recipe",
+    "tf32",
+    "plugins",
+    "passes",
+    "skip",
+    "only",
 )
 @AS_JSON
 def explain(

@@ -42,7 +42,7 @@ _KINDS = ("tensorrt",)
     help="The oldest TensorRT that the script shall run with: layers that came later are composed of others.",
 )
 @with_options(CheckOptions, "choice")
-@with_options(CompileOptions, "options", "recipe", "tf32", "passes", "skip", "only")
+@with_options(CompileOptions, "options", "profiles", "recipe", "tf32", "passes", "skip", "only")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but mistakes and warnings.")
 def export(
     file: Path,

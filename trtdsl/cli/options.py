@@ -207,6 +207,7 @@ _READ_SEVERAL: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "defines": assignments,
     "targets": names_in,
     "plugins": names_in,
+    "profiles": tuple,
     "passes": _passes,
     "skip": names_in,
     "only": _names_or_none,

@@ -1,0 +1,84 @@
+"""Optimisation profiles that are chosen when a model is compiled, as they are written.
+
+In: sizes of dynamic dimensions, as a text or by name.  Out: the same as numbers::
+
+    chosen_profile("N=1..8..32, S=128").sizes  # (("N", (1, 8, 32)), ("S", (128, 128, 128)))
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from trtdsl.diagnostics import Diagnostic, UsageError
+
+Sizes: TypeAlias = tuple[int, int, int]
+"""The smallest, the typical and the largest."""
+
+_SIZES = re.compile(r"\s*(\w+)\s*=\s*(\d+)\s*(?:\.\.\s*(\d+)\s*\.\.\s*(\d+)\s*)?")
+_ADVICE = 'write `N=8`, or `"N=1..8..32, S=128"`'
+
+
+@dataclass(frozen=True)
+class ChosenProfile:
+    """The sizes that dimensions have in a profile, by name; its text is that of ``--profile``."""
+
+    sizes: tuple[tuple[str, Sizes], ...]
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={_shown(sizes, '..')}" for name, sizes in self.sizes)
+
+    @property
+    def name(self) -> str:
+        """What the profile is called in messages and in the manifest: ``N8``, ``N1_8_32_S128``."""
+        return "_".join(f"{name}{_shown(sizes, '_')}" for name, sizes in self.sizes)
+
+
+def chosen_profile(given: object) -> ChosenProfile:
+    """A profile as a text, ``"N=1..8..32, S=128"``, or as sizes by name, ``{"N": (1, 8, 32), "S": 128}``."""
+    if isinstance(given, ChosenProfile):
+        return given
+    if isinstance(given, str):
+        found = [_read(part, given) for part in given.split(",")]
+    elif isinstance(given, Mapping):
+        found = [(str(name), _sizes(value, given)) for name, value in given.items()]
+    else:
+        raise _unreadable(given)
+    if not found:
+        raise _unreadable(given)
+    for name, sizes in found:
+        if [each for each, _ in found].count(name) > 1:
+            raise _mistake(given, f"sets `{name}` twice")
+        if list(sizes) != sorted(sizes):
+            raise _mistake(given, f"has a range that is not `min .. opt .. max`: {_shown(sizes, ' .. ')}")
+    return ChosenProfile(tuple(found))
+
+
+def _read(part: str, text: str) -> tuple[str, Sizes]:
+    found = _SIZES.fullmatch(part)
+    if not found or not found[1].isidentifier():
+        raise _unreadable(text)
+    low = int(found[2])
+    return found[1], (low, low, low) if found[3] is None else (low, int(found[3]), int(found[4]))
+
+
+def _sizes(value: Any, given: object) -> Sizes:
+    sizes: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (value,) * 3
+    if len(sizes) != 3 or not all(type(size) is int and size >= 0 for size in sizes):
+        raise _unreadable(given)
+    return sizes
+
+
+def _shown(sizes: Sizes, between: str) -> str:
+    return str(sizes[0]) if len({*sizes}) == 1 else between.join(map(str, sizes))
+
+
+def _unreadable(given: object) -> UsageError:
+    shown = given if isinstance(given, str) else repr(given)
+    return UsageError(Diagnostic(f"`--profile {shown}` is not sizes by dimension", help=(_ADVICE,)))
+
+
+def _mistake(given: object, text: str) -> UsageError:
+    return UsageError(Diagnostic(f"`--profile {given}` {text}"))
