@@ -38,7 +38,7 @@ def text(tmp_path: Path) -> Path:
     [
         ("N=8", {"N": (8, 8, 8), "H": (32, 64, 128)}),
         (" N = 1 .. 2 .. 4 , H=64", {"N": (1, 2, 4), "H": (64, 64, 64)}),
-        ({"H": (32, 32, 96), "N": 64}, {"N": (64, 64, 64), "H": (32, 32, 96)}),
+        ({"H": [32, 32, 96], "N": np.int64(64)}, {"N": (64, 64, 64), "H": (32, 32, 96)}),
     ],
 )
 def test_sizes_that_are_not_named_stay_those_of_the_text(given: Any, expected: object) -> None:

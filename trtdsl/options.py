@@ -125,7 +125,7 @@ class CompileOptions:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
         plugins = (self.plugins,) if isinstance(self.plugins, (str, Path)) else tuple(self.plugins)
         given: Any = self.profiles
-        several = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))
+        several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
         chosen(self, profiles=tuple(map(chosen_profile, given if several else (given,))))
         recipe = _recipe(self.precision, self.recipe)
         chosen(self, targets=targets, plugins=plugins, recipe=recipe, precision=recipe and recipe.precision)

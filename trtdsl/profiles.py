@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import index
 from typing import Any, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError
@@ -65,10 +66,13 @@ def _read(part: str, text: str) -> tuple[str, Sizes]:
 
 
 def _sizes(value: Any, given: object) -> Sizes:
-    sizes: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (value,) * 3
-    if len(sizes) != 3 or not all(type(size) is int and size >= 0 for size in sizes):
+    try:
+        low, best, high = map(index, value if isinstance(value, Iterable) else (value,) * 3)
+    except (TypeError, ValueError):
+        raise _unreadable(given) from None
+    if low < 0 or isinstance(value, bool):
         raise _unreadable(given)
-    return sizes
+    return low, best, high
 
 
 def _shown(sizes: Sizes, between: str) -> str:
