@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.flags import choice, chosen
-from trtdsl.profiles import ChosenProfile, chosen_profile
+from trtdsl.profiles import GivenProfile, chosen_profiles
 from trtdsl.recipe import Recipe, precision_of, recipe_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class CompileOptions:
         metavar="FILE",
         help="Read the choices of precision from this TOML file; those on the command line count more.",
     )
-    profiles: Sequence[str | Mapping[str, int | tuple[int, int, int]] | ChosenProfile] = choice(
+    profiles: Sequence[GivenProfile] | GivenProfile = choice(
         (),
         "--profile",
         metavar="SIZES",
@@ -124,11 +124,9 @@ class CompileOptions:
     def __post_init__(self) -> None:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
         plugins = (self.plugins,) if isinstance(self.plugins, (str, Path)) else tuple(self.plugins)
-        given: Any = self.profiles
-        several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
-        chosen(self, profiles=tuple(map(chosen_profile, given if several else (given,))))
-        recipe = _recipe(self.precision, self.recipe)
-        chosen(self, targets=targets, plugins=plugins, recipe=recipe, precision=recipe and recipe.precision)
+        profiles, recipe = chosen_profiles(self.profiles), _recipe(self.precision, self.recipe)
+        chosen(self, targets=targets, plugins=plugins, profiles=profiles)
+        chosen(self, recipe=recipe, precision=recipe and recipe.precision)
 
 
 def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:

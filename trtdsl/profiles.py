@@ -2,13 +2,13 @@
 
 In: sizes of dynamic dimensions, as a text or by name.  Out: the same as numbers::
 
-    chosen_profile("N=1..8..32, S=128").sizes  # (("N", (1, 8, 32)), ("S", (128, 128, 128)))
+    chosen_profiles("N=1..8..32, S=128")[0].sizes  # (("N", (1, 8, 32)), ("S", (128, 128, 128)))
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any, TypeAlias
@@ -37,8 +37,18 @@ class ChosenProfile:
         return "_".join(f"{name}{_shown(sizes, '_')}" for name, sizes in self.sizes)
 
 
-def chosen_profile(given: object) -> ChosenProfile:
-    """A profile as a text, ``"N=1..8..32, S=128"``, or as sizes by name, ``{"N": (1, 8, 32), "S": 128}``."""
+GivenProfile: TypeAlias = "str | Mapping[str, int | Sequence[int]] | ChosenProfile"
+"""``"N=1..8..32, S=128"`` or ``{"N": (1, 8, 32), "S": 128}``."""
+
+
+def chosen_profiles(given: object) -> tuple[ChosenProfile, ...]:
+    """One profile, or several."""
+    if isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)):
+        return tuple(map(_chosen_profile, given))
+    return (_chosen_profile(given),)
+
+
+def _chosen_profile(given: object) -> ChosenProfile:
     if isinstance(given, ChosenProfile):
         return given
     if isinstance(given, str):

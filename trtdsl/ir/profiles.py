@@ -14,16 +14,16 @@ import msgspec
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir.graph import Graph, Profile
-from trtdsl.profiles import ChosenProfile, Sizes, chosen_profile
+from trtdsl.profiles import ChosenProfile, GivenProfile, Sizes, chosen_profiles
 from trtdsl.types import Symbol
 
 
-def with_profiles(graph: Graph, given: Sequence[object]) -> Graph:
-    """The graph with these profiles, each as :func:`chosen_profile` takes it; as it is where none is given.
+def with_profiles(graph: Graph, given: Sequence[GivenProfile] | GivenProfile) -> Graph:
+    """The graph with these profiles; as it is where none is given.
 
     Raises UsageError for dimensions that the graph does not have, and for sizes that they do not take.
     """
-    chosen = [chosen_profile(each) for each in given]
+    chosen = chosen_profiles(given)
     if not chosen:
         return graph
     symbols = {symbol.name: symbol for symbol in graph.symbols}
