@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.given import require_in_range, sizes_of, would_fit
 from trtdsl.ir import Graph, Value
+from trtdsl.profiles import Sizes
 from trtdsl.reference import ProfilePoint, point, random_array
 from trtdsl.runtime.files import read_array
 from trtdsl.types import DType, Symbol, ValueRange, evaluate_shape, symbols
@@ -60,11 +61,18 @@ def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
     return found
 
 
-def choose_inputs(graph: Graph, given: Mapping[str, Array], at: ProfilePoint, seed: int) -> dict[str, Array]:
+def choose_inputs(
+    graph: Graph,
+    given: Mapping[str, Array],
+    at: ProfilePoint,
+    seed: int,
+    profiles: Sequence[Mapping[str, Sizes]] = (),
+) -> dict[str, Array]:
     """An array for each input, by name.
 
     Dynamic dimensions have the sizes of the given arrays, and elsewhere those at one end or the middle of
-    their ranges. Raises :class:`UsageError` for an array that does not fit.
+    their ranges, or where none of an engine's ``profiles`` takes these, of the first that takes those given.
+    Raises :class:`UsageError` for an array that does not fit.
     """
     given = {name: _native(array) for name, array in given.items()}
     named = {value.name: value for value in graph.inputs}
@@ -77,7 +85,7 @@ def choose_inputs(graph: Graph, given: Mapping[str, Array], at: ProfilePoint, se
             raise UsageError(Diagnostic(problem))
     dynamic = frozenset[Symbol]().union(*(symbols(d) for v in graph.inputs for d in v.type.shape))
     shapes = {name: array.shape for name, array in given.items()}
-    sizes = {**point(dynamic, at), **sizes_of(named, shapes)}
+    sizes = _point(point(dynamic, at), sizes_of(named, shapes), profiles, at)
     require_in_range(dynamic, sizes)
     random = np.random.default_rng(seed)
     made: dict[str, Array] = {}
@@ -85,6 +93,24 @@ def choose_inputs(graph: Graph, given: Mapping[str, Array], at: ProfilePoint, se
         static = value.type.with_shape(evaluate_shape(value.type.shape, sizes))
         made[name] = random_array(static, random, values=made_up_range(graph, value))
     return {**made, **given}
+
+
+def _point(
+    sizes: Mapping[str, int],
+    decided: Mapping[str, int],
+    profiles: Sequence[Mapping[str, Sizes]],
+    at: ProfilePoint,
+) -> dict[str, int]:
+    """These sizes, but for those that are decided, or where no profile takes them those of one that does."""
+    index = ("min", "opt", "max").index(at)
+    points = [{name: each[index] for name, each in ranges.items()} for ranges in profiles]
+    candidates = [{**sizes, **each, **decided} for each in ({}, *points)]
+    taken = (each for each in candidates if any(_takes(ranges, each) for ranges in profiles))
+    return next(taken, candidates[0])
+
+
+def _takes(ranges: Mapping[str, Sizes], sizes: Mapping[str, int]) -> bool:
+    return all(low <= sizes.get(name, low) <= high for name, (low, _, high) in ranges.items())
 
 
 def _native(array: Array) -> Array:

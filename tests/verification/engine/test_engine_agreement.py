@@ -23,6 +23,9 @@ from tests.verification.engines import (
 )
 from trtdsl.diagnostics import UsageError
 from trtdsl.ir import Graph
+from trtdsl.ir.profiles import with_profiles
+from trtdsl.options import CompileOptions
+from trtdsl.reference import ProfilePoint
 from trtdsl.types import DType
 from trtdsl.verification import ENGINE_TOLERANCES, comparison
 
@@ -133,9 +136,36 @@ def test_numbers_that_int32_cannot_hold_are_refused() -> None:
     assert not engine.asked
 
 
+@pytest.mark.parametrize(
+    ("at", "given", "sizes"),
+    [
+        ("opt", {}, {"N": 1, "S": 3}),
+        ("max", {"a": np.ones(1, "f4")}, {"N": 1, "S": 5}),
+        ("min", {"a": np.ones(8, "f4")}, {"N": 8, "S": 7}),
+    ],
+)
+def test_sizes_are_those_of_the_engines_profiles(
+    at: ProfilePoint, given: dict[str, np.ndarray], sizes: dict[str, int]
+) -> None:
+    """Where none takes those of the text, the first that takes the given arrays has them."""
+    text = "model s { dim N = 1 .. 2 .. 8 dim S = 1 .. 4 .. 8 "
+    text += "input a: float32[N] input b: float32[N, S] output y = sum(b, 1) + a }"
+    graph = graph_of(text)
+    chosen = with_profiles(graph, CompileOptions(profiles=["N=1, S=2..3..5", "N=8, S=7"]).profiles)
+
+    class Sums(nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return b.sum(1) + a
+
+    found = trtdsl.verify(graph, None, Sums(), engine=engine_of(chosen), inputs=given, at=at)
+    assert found.equal
+    assert found.sizes == sizes
+
+
 def test_sizes_outside_of_the_profiles(net: Net, bound: Graph) -> None:
     engine = dataclasses.replace(
         engine_of(graph_of(TEXT.replace("2 .. 4", "2 .. 3"), state(net))), compute=never
     )
+    given = {"image": np.ones((4, 3, 8, 8), "f4")}
     with pytest.raises(UsageError, match="the model does not accept image = 4x3x8x8"):
-        trtdsl.verify(bound, None, net, engine=engine, at="max")
+        trtdsl.verify(bound, None, net, engine=engine, inputs=given)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.command import trtdsl as main
@@ -61,7 +62,9 @@ def test_what_is_wrong_is_said_before_a_gpu_is_asked_for(
     assert command("other.trtnet", *WITH_ENGINE[1:]) == 2
     assert "it is of the model `net`, not of `other`" in capsys.readouterr().err
     (engine.parent / "net.trtnet").write_text(TEXT.replace("2 .. 4", "2 .. 9"))
-    assert command("net.trtnet", "--onnx", "no.onnx", "--engine", "net.engine", "--at", "max") == 2
+    np.save("image.npy", np.ones((9, 3, 8, 8), "f4"))
+    given = ("--input", "image=image.npy", "--engine", "net.engine")
+    assert command("net.trtnet", "--onnx", "no.onnx", *given) == 2
     assert "the model does not accept image = 9x3x8x8" in capsys.readouterr().err
 
 
