@@ -1,4 +1,4 @@
-"""The scale of an attention in the layer that makes its queries, or in the part of it that does."""
+"""The scale of an attention in the layer that makes its queries or keys, or in the part of it that does."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ FOLDED = {
         8,
     ),
     "a third of one": (ROWS, ATTENTION, JOINT, 8),
+    "keys, where queries are added too": (ROWS, f"{ATTENTION} + q", JOINT, 8),
     "a scale that is given": (ROWS, "scaled_dot_product_attention(q, k, v, scale = 3.0)", JOINT, 8),
     "the last third": (ROWS, "scaled_dot_product_attention(v, q, k)", JOINT, 8),
     "chunks": (
@@ -81,7 +82,7 @@ FOLDED = {
 KEPT = {
     "a scale of 1": (ROWS, "scaled_dot_product_attention(q, k, v, scale = 1.0)", JOINT),
     "queries that are keys": (ROWS, "scaled_dot_product_attention(q, q, v)", JOINT),
-    "queries that are added too": (ROWS, f"{ATTENTION} + q", JOINT),
+    "queries and keys that are added too": (ROWS, f"{ATTENTION} + q + k", JOINT),
     "a layer that is read whole": (ROWS, f"{ATTENTION} + sum(qkv)", JOINT),
     "a part that overlaps": (ROWS, f"{ATTENTION} + sum(qkv[:, :, 4:12])", JOINT),
     "queries of one part of the positions": (
@@ -177,11 +178,13 @@ def test_random_moves(seed: int) -> None:
         length: Dim = random.choice(["S", 4])
         lines, made = moved(random, length)
         (query, shape), (other, _) = random.choice(made), random.choice(made)
-        keys = f"k = expand(w: Parameter(5, 1), {', '.join(map(str, [*shape[:-2], 5, shape[-1]]))})"
+        known = f"k = expand(w: Parameter(5, 1), {', '.join(map(str, [*shape[:-2], 5, shape[-1]]))})"
+        values = f"v = expand(u: Parameter(1, 1), {', '.join(map(str, shape))})"
         beside = f" + sum({other})" if random.random() < 0.5 else ""
-        attention = f"scaled_dot_product_attention({query}, k, k, scale = 4.0){beside}"
+        operands = f"{query}, k, k" if random.random() < 0.5 else f"k, {query}, v"
+        attention = f"scaled_dot_product_attention({operands}, scale = 4.0){beside}"
         input = f"dim S = 1 .. 2 .. 4\n  input x: float32[N, {length}, 8]"
-        graph = model(input, attention, *lines, keys)
+        graph = model(input, attention, *lines, known, values)
         found = fold_attention_scales(graph)
         folded += found is not graph
         inputs = random_inputs(graph, seed=seed)

@@ -1,7 +1,8 @@
-"""The scale of an attention goes into the layer that makes its queries.
+"""The scale of an attention goes into the layer that makes its queries, or its keys.
 
 ``softmax(q @ k.T * scale)`` is ``softmax((scale q) @ k.T)``, and ``q`` is often made by a layer, or a part of
-what one layer makes for queries, keys and values. Then only the outputs that become queries are scaled.
+what one layer makes for queries, keys and values. Then only the outputs that become queries are scaled. Where
+queries are read by more than the attention, as by biases that depend on them, it is those that become keys.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _MOVES = (Permuting, Reshaping, Select, Slice, Split, Chunk, Unbind)
     why="the layers have their last weights, and moves are still told apart",
 )
 def fold_attention_scales(graph: Graph) -> Graph:
-    """Scale the outputs of a layer that become an attention's queries, in place of the queries.
+    """Scale the outputs of a layer that become an attention's queries or keys, in place of the queries.
 
     before::
 
@@ -89,7 +90,9 @@ class _Fold:
         return self._graph.replace(nodes=tuple(self._changed(node, done) for node in self._graph.nodes))
 
     def _attention(self, node: Node, factor: float) -> None:
-        found = self._queries(node) if factor not in (0, 1) else None
+        if factor in (0, 1):
+            return
+        found = self._made(node, node.operands[0]) or self._made(node, node.operands[1])
         if found is None:
             return
         layer, rows, way = found
@@ -112,12 +115,12 @@ class _Fold:
             results=tuple(self._fresh.get(value, value) for value in changed.results),
         )
 
-    def _queries(self, attention: Node) -> tuple[Node, Array, Collection[Value]] | None:
-        """The layer that makes the queries, which of its outputs become queries and nothing else, and the
-        values on the way.
+    def _made(self, attention: Node, operand: Value) -> tuple[Node, Array, Collection[Value]] | None:
+        """The layer that makes the queries, or keys, which of its outputs become that and nothing else, and
+        the values on the way.
         """
         way: list[tuple[Value, Node]] = []
-        reader, value = attention, attention.operands[0]
+        reader, value = attention, operand
         while True:
             way.append((value, reader))
             maker = self._makers.get(value)
@@ -131,8 +134,7 @@ class _Fold:
             known |= _moved(mover, known[value])
             if moved not in known:
                 return None
-        query = attention.operands[0]
-        rows = known[query].rows
+        rows = known[operand].rows
         on_way = [value for value, _ in way]
         for value, reader in way:
             others = [each for each in self._readers[value] if each is not reader]
@@ -140,7 +142,7 @@ class _Fold:
                 return None
             if reader is not attention and _reads(reader, known[value], rows, besides=on_way):
                 return None
-        return (maker, rows, on_way) if attention.operands.count(query) == 1 else None
+        return (maker, rows, on_way) if attention.operands.count(operand) == 1 else None
 
 
 @dataclass(frozen=True)
