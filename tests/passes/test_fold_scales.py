@@ -42,12 +42,37 @@ FOLDED = {
         "(x -> a: Linear(6) -> reshape(N, 5, 2, 3)) * 3",
         ["Linear", "reshape"],
     ),
+    "channels behind a shape": (
+        ROWS,
+        "(x -> a: Linear(6) -> flatten(0, 1)) * (g: Parameter(6))",
+        ["Linear", "flatten"],
+    ),
+    "a normalisation behind a permutation": (
+        ROWS,
+        "x -> a: Linear(6) -> transpose(1, 2) -> b: BatchNorm1d -> transpose(1, 2)",
+        ["Linear", "transpose", "transpose"],
+    ),
+    "a normalisation behind a shape": (
+        ROWS,
+        "x -> a: Linear(6) -> flatten(0, 1) -> b: BatchNorm1d -> reshape(N, 5, 6)",
+        ["Linear", "flatten", "reshape"],
+    ),
+    "a normalisation of a map as rows": (
+        IMAGE,
+        "x -> a: Conv2d(6, 3, groups = 2) -> flatten(2) -> b: BatchNorm1d",
+        ["Conv2d", "flatten"],
+    ),
 }
 KEPT = {
     "along another dimension": (ROWS, "(x -> a: Linear(3)) * (g: Parameter(5, 1))"),
     "a larger shape": (ROWS, "(x -> a: Linear(1)) * (g: Parameter(3))"),
     "along two dimensions": (ROWS, "(x -> a: Linear(3)) * (g: Parameter(5, 3))"),
     "behind a shape": (ROWS, "(x -> a: Linear(6) -> reshape(N, 5, 2, 3)) * (g: Parameter(3))"),
+    "a normalisation of something else": (ROWS, "x -> a: Linear(6) -> reshape(N, 6, 5) -> b: BatchNorm1d"),
+    "a normalisation of the batch": (
+        ROWS,
+        "x -> a: Linear(6) -> transpose(1, 2) -> b: BatchNorm1d(track_running_stats = false)",
+    ),
     "divided by it": (ROWS, "(g: Parameter(3)) / (x -> a: Linear(3))"),
     "taken from it": (ROWS, "(g: Parameter(3)) - (x -> a: Linear(3))"),
     "with a relu between": (ROWS, "(x -> a: Linear(3) -> relu) * 2"),

@@ -124,6 +124,17 @@ class _Fold:
         )
 
 
+def normalisation(node: Node, around: Surroundings) -> tuple[Array, Array] | None:
+    """What a batch normalisation multiplies each channel by and then adds, in float64.
+
+    None for another node, and where that depends on the batch or has no values yet.
+    """
+    if not _is_norm(node) or "running_mean" not in node.slots:
+        return None
+    known = _data(node, around)
+    return _scale_and_shift(node.op, known) if known.keys() == _weights(node).keys() else None
+
+
 def _is_norm(node: Node) -> bool:
     return isinstance(node.op, BatchNorm)
 

@@ -1,7 +1,7 @@
 """Known numbers after a convolution or linear layer go into its weight and bias.
 
-``(W x + b) * s + t`` is ``(s W) x + (s b + t)``, with one number for all or one for each output. Permutations
-may stand between the layer and the number, other shapes too where it is a single one.
+``(W x + b) * s + t`` is ``(s W) x + (s b + t)``, with one number for all or one for each output, or those of
+a batch normalisation. Permutations and other shapes may stand between as long as they keep the outputs apart.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trtdsl.ops.linear import Linear
 from trtdsl.ops.pointwise import Add, Div, Mul, Sub
 from trtdsl.ops.shape import Permuting, Reshaping
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.fold_batch_norm import scaled_outputs
+from trtdsl.passes.fold_batch_norm import normalisation, scaled_outputs
 from trtdsl.passes.matching import (
     Array,
     array_of,
@@ -35,6 +35,7 @@ from trtdsl.passes.matching import (
     obstacle_in_weights,
     reads_of_weights,
 )
+from trtdsl.types import product
 
 LAYERS = (Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 
@@ -47,6 +48,8 @@ LAYERS = (Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 )
 def fold_scales(graph: Graph) -> Graph:
     """Scale and shift the outputs of a convolution or linear layer by constants after it.
+
+    A batch normalisation counts as such where `fold_batch_norm` has left one behind a move.
 
     before::
 
@@ -87,6 +90,9 @@ class _Fold:
         self._reads = reads_of_weights(graph)
 
     def __call__(self, node: Node, around: Surroundings) -> Outcome:
+        if normal := normalisation(node, around):
+            path = _path(node.operands[0], around)
+            return self._folded(path, _Change(*normal, axis=1), node, around) if path else None
         if not isinstance(node.op, Mul | Div | Add | Sub) or len(node.operands) != 2:
             return None
         left, right = node.operands
@@ -105,14 +111,14 @@ class _Fold:
     ) -> list[Node] | Refusal | None:
         """The layer with other weights, and what stands after it, making what the node made."""
         layer, axis = path.layer, change.axis
-        for move in reversed(path.moves):
-            if axis is not None and not isinstance(move.op, Permuting):
-                return None
-            axis = None if axis is None else move.op.permutation(move.result.type.rank)[axis]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
         assert isinstance(layer.op, LAYERS)
-        channels = layer.result.type.rank + layer.op.channel_dim
-        if axis is not None and axis != channels:
-            return None
+        if axis is not None:
+            for move in reversed(path.moves):
+                axis = _axis_before(move, axis)
+                if axis is None:
+                    return None
+            if axis != layer.result.type.rank + layer.op.channel_dim:
+                return None
         if why := obstacle_in_weights(layer, self._reads):
             return Refusal(why, (layer,))
         build = around.builder()
@@ -137,7 +143,8 @@ def scaled_layer(layer: Node, scale: Array, shift: Array, takers: Sequence[Node]
     data = {slot: weight.data for slot, weight in layer.weights.items() if weight.data is not None}
     scale, shift = (np.broadcast_to(each, (channels,)) for each in (scale, shift))
     kernel, bias = scaled_outputs(op, data, scale.astype(np.float64), shift.astype(np.float64))
-    scope = "+".join([layer.scope, *(node.result.name for node in takers)])
+    labels = [node.scope if node.weights else node.result.name for node in takers]
+    scope = "+".join([layer.scope, *labels])
     type = layer.weights["weight"].type
     with_bias = op.bias or bool(shift.any())
     given = {"weight": new_weight(f"{scope}.weight", type, kernel)}
@@ -161,6 +168,16 @@ def _path(value: Value, around: Surroundings) -> _Path | None:
         moves.append(maker)
         value = maker.operands[0]
     return None
+
+
+def _axis_before(move: Node, axis: int) -> int | None:
+    """Which dimension of what is moved becomes this one of the result; None where none does as it is."""
+    before, after = move.operands[0].type.shape, move.result.type.shape
+    if isinstance(move.op, Permuting):
+        return move.op.permutation(len(after))[axis]
+    same = (after[axis], product(after[axis + 1 :]))
+    found = [each for each in range(len(before)) if (before[each], product(before[each + 1 :])) == same]
+    return found[-1] if found else None
 
 
 def _change(node: Node, array: Array, is_left: bool) -> _Change | None:
