@@ -21,6 +21,10 @@ FOLDED = {
     "transposed": (IMAGE, "x -> a: ConvTranspose2d(6, 3, stride = 2) -> b: BatchNorm2d"),
     "grouped transposed": (IMAGE, "x -> a: ConvTranspose2d(6, 3, groups = 2, padding = 1) -> b: BatchNorm2d"),
     "linear": ("input x: float32[5, 8]", "x -> a: Linear(6) -> b: BatchNorm1d"),
+    "deformable": (
+        IMAGE,
+        "(x, x[:, :2] * 0.3) -> a: DeformConv2d(6, 1, groups = 2) -> b: BatchNorm2d",
+    ),
     "before conv": (IMAGE, "x -> a: BatchNorm2d -> b: Conv2d(6, 3)"),
     "before grouped conv": (IMAGE, "x -> a: BatchNorm2d -> b: Conv2d(12, 3, groups = 4, bias = false)"),
     "before valid conv": (IMAGE, 'x -> a: BatchNorm2d -> b: Conv2d(6, 3, padding = "valid")'),

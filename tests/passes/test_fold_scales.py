@@ -32,6 +32,11 @@ FOLDED = {
         "(x -> a: ConvTranspose2d(6, 3, groups = 2)) * (g: Parameter(6, 1, 1))",
         ["ConvTranspose2d"],
     ),
+    "channels of a deformable one": (
+        IMAGE,
+        "((x, x[:, :2], x[:, 2:3]) -> a: DeformConv2d(6, 1, bias = false)) * (g: Parameter(6, 1, 1)) + 1",
+        ["slice", "slice", "DeformConv2d"],
+    ),
     "permuted channels": (
         IMAGE,
         "(x -> a: Conv2d(3, 3) -> permute(0, 2, 3, 1)) * (g: Parameter(3))",

@@ -90,6 +90,11 @@ class DeformConv2d(Module):
         )
         return Window(kernel, stride, margin, margin, dilation)
 
+    @property
+    def channel_dim(self) -> int:
+        """Where an output has its channels, from the end."""
+        return -3
+
     def torch_arguments(
         self, input: TensorType, offset: TensorType, mask: TensorType | None = None
     ) -> Mapping[str, object]:

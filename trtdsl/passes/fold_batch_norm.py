@@ -36,6 +36,7 @@ from trtdsl.ops.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from trtdsl.ops.deformable import DeformConv2d
 from trtdsl.ops.linear import Linear
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import Array, array_of, is_constant, new_weight
@@ -43,7 +44,7 @@ from trtdsl.passes.matching import Array, array_of, is_constant, new_weight
 Convolution: TypeAlias = Conv1d | Conv2d | Conv3d
 Transposed: TypeAlias = ConvTranspose1d | ConvTranspose2d | ConvTranspose3d
 BatchNorm: TypeAlias = BatchNorm1d | BatchNorm2d | BatchNorm3d
-Layer: TypeAlias = Convolution | Transposed | Linear
+Layer: TypeAlias = Convolution | Transposed | DeformConv2d | Linear
 
 
 @graph_pass(tolerance=1e-5)  # each weight is rounded once more
@@ -114,11 +115,11 @@ class _Fold:
                 "weight": new_weight(f"{scope}.weight", type, kernel),
                 "bias": new_weight(f"{scope}.bias", type.with_shape(bias.shape), bias),
             }
-        weights = self._folded[identity]
+        operands = {**dict(first.tensors), **self._folded[identity]}
         return second.replace(
             op=op.replace(bias=True),
-            operands=(first.operands[0], *weights.values()),
-            slots=(first.slots[0], *weights),
+            operands=tuple(operands.values()),
+            slots=tuple(operands),
             scope=scope,
             origins=merged_origins([first, second]),
         )
@@ -171,7 +172,7 @@ def _obstacle(first: Node, second: Node, around: Surroundings) -> str | None:
 
 def _batched_rank(layer: Layer) -> int:
     """The rank at which dimension 1 holds the layer's channels."""
-    return 2 if isinstance(layer, Linear) else layer.spatial + 2
+    return 1 - layer.channel_dim
 
 
 def _is_unpadded(layer: Convolution | Linear) -> bool:

@@ -22,6 +22,7 @@ from trtdsl.ir import (
     rewrite,
 )
 from trtdsl.ops.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from trtdsl.ops.deformable import DeformConv2d
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.pointwise import Add, Div, Mul, Sub
 from trtdsl.ops.shape import Permuting, Reshaping
@@ -37,7 +38,7 @@ from trtdsl.passes.matching import (
 )
 from trtdsl.types import product
 
-LAYERS = (Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
+LAYERS = (Linear, DeformConv2d, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 
 
 @graph_pass(
@@ -147,13 +148,13 @@ def scaled_layer(layer: Node, scale: Array, shift: Array, takers: Sequence[Node]
     scope = "+".join([layer.scope, *labels])
     type = layer.weights["weight"].type
     with_bias = op.bias or bool(shift.any())
-    given = {"weight": new_weight(f"{scope}.weight", type, kernel)}
+    given = {**dict(layer.tensors), "weight": new_weight(f"{scope}.weight", type, kernel)}
     if with_bias:
         given["bias"] = new_weight(f"{scope}.bias", type.with_shape(bias.shape), bias)
     return layer.replace(
         op=op.replace(bias=with_bias),
-        operands=(layer.operands[0], *given.values()),
-        slots=(layer.slots[0], *given),
+        operands=tuple(given.values()),
+        slots=tuple(given),
         scope=scope,
         origins=merged_origins([layer, *takers]),
     )
