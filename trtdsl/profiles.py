@@ -8,7 +8,7 @@ In: sizes of dynamic dimensions, as a text or by name.  Out: the same as numbers
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from operator import index
 from typing import Any, TypeAlias
@@ -19,6 +19,8 @@ Sizes: TypeAlias = tuple[int, int, int]
 """The smallest, the typical and the largest."""
 
 _SIZES = re.compile(r"\s*(\w+)\s*=\s*(\d+)\s*(?:\.\.\s*(\d+)\s*\.\.\s*(\d+)\s*)?")
+_DIGITS = 18
+"""of a size; Python does not read or print integers of thousands of digits"""
 _ADVICE = 'write `N=8`, or `"N=1..8..32, S=128"`'
 
 
@@ -54,7 +56,7 @@ def _chosen_profile(given: object) -> ChosenProfile:
     if isinstance(given, str):
         found = [_read(part, given) for part in given.split(",")]
     elif isinstance(given, Mapping):
-        found = [(str(name), _sizes(value, given)) for name, value in given.items()]
+        found = [(_name(name, given), _sizes(name, value, given)) for name, value in given.items()]
     else:
         raise _unreadable(given)
     if not found:
@@ -71,16 +73,30 @@ def _read(part: str, text: str) -> tuple[str, Sizes]:
     found = _SIZES.fullmatch(part)
     if not found or not found[1].isidentifier():
         raise _unreadable(text)
-    low = int(found[2])
-    return found[1], (low, low, low) if found[3] is None else (low, int(found[3]), int(found[4]))
+    name, *digits = found.groups()
+    written = [each for each in digits if each is not None]
+    if any(len(each) > _DIGITS for each in written):
+        raise _too_large(name)
+    return name, _sizes(name, [int(each) for each in written * (3 // len(written))], text)
 
 
-def _sizes(value: Any, given: object) -> Sizes:
+def _name(name: object, given: object) -> str:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise _unreadable(given)
+    return name
+
+
+def _sizes(name: str, value: Any, given: object) -> Sizes:
+    if isinstance(value, (bytes, bytearray, Mapping, Set)):
+        raise _unreadable(given)
     try:
-        low, best, high = map(index, value if isinstance(value, Iterable) else (value,) * 3)
+        sizes = list(value) if isinstance(value, Iterable) else [value] * 3
+        low, best, high = map(index, sizes)
     except (TypeError, ValueError):
         raise _unreadable(given) from None
-    if low < 0 or isinstance(value, bool):
+    if any(abs(each) >= 10**_DIGITS for each in (low, best, high)):
+        raise _too_large(name)
+    if low < 0 or any(isinstance(each, bool) for each in sizes):
         raise _unreadable(given)
     return low, best, high
 
@@ -96,3 +112,7 @@ def _unreadable(given: object) -> UsageError:
 
 def _mistake(given: object, text: str) -> UsageError:
     return UsageError(Diagnostic(f"`--profile {given}` {text}"))
+
+
+def _too_large(name: str) -> UsageError:
+    return UsageError(Diagnostic(f"`--profile` sets `{name}` to a size of more than {_DIGITS} digits"))
