@@ -51,7 +51,7 @@ def test_an_engine_has_the_profiles_in_their_order(text: Path) -> None:
     words = ("--profile", "N=1", "--profile", "N=8,H=64")
     assert command("compile", text, "-o", engine, *words) == 0
     manifest = json.loads(Path(f"{engine}.json").read_text())
-    assert [each["name"] for each in manifest["profiles"]] == ["N1", "N8_H64"]
+    assert [each["name"] for each in manifest["profiles"]] == ["N_1", "N_8_H_64"]
     shapes = [each["inputs"]["x"] for each in manifest["profiles"]]
     assert shapes == [[[1, 3, 32, 32], [1, 3, 64, 64], [1, 3, 128, 128]], [[8, 3, 64, 64]] * 3]
     assert tuple(manifest["command"][-4:]) == words

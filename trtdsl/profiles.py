@@ -35,8 +35,8 @@ class ChosenProfile:
 
     @property
     def name(self) -> str:
-        """What the profile is called in messages and in the manifest: ``N8``, ``N1_8_32_S128``."""
-        return "_".join(f"{name}{_shown(sizes, '_')}" for name, sizes in self.sizes)
+        """What the profile is called in messages and in the manifest: ``N_8``, ``N_1_8_32_S_128``."""
+        return "_".join(f"{name}_{_shown(sizes, '_')}" for name, sizes in self.sizes)
 
 
 GivenProfile: TypeAlias = "str | Mapping[str, int | Sequence[int]] | ChosenProfile"
