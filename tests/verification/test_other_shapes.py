@@ -217,14 +217,15 @@ def test_rows_may_be_joined() -> None:
 
 
 class Tokens(nn.Module):
-    """Norms the features of all tokens, whichever batch they are of, as LeViT does."""
+    """Norms the features of all tokens, whichever batch they are of, as LeViT does; not without a relu, for
+    else the norm goes into the layer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear, self.bn = nn.Linear(4, 4), nn.BatchNorm1d(4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.linear(x)
+        x = self.linear(x).relu()
         return self.bn(x.flatten(0, 1)).reshape_as(x)
 
 
@@ -233,7 +234,7 @@ class Tokens(nn.Module):
 def test_rows_may_be_joined_in_another_order(batch: int, order: str, right: bool) -> None:
     text = f"""model m() {{
       input x: float32[{batch}, 4, 4]
-      y = x -> linear: Linear(4) -> transpose({order}) -> bn: BatchNorm1d
+      y = x -> linear: Linear(4) -> relu -> transpose({order}) -> bn: BatchNorm1d
       output z = y -> transpose({order})
     }}"""
     found = trtdsl.verify(graph_of(text), None, Tokens(), randomize=True)

@@ -93,7 +93,8 @@ class _Fold:
     def __call__(self, node: Node, around: Surroundings) -> Outcome:
         if normal := normalisation(node, around):
             path = _path(node.operands[0], around)
-            return self._folded(path, _Change(*normal, axis=1), node, around) if path else None
+            # Without a move between it is a matter of `fold_batch_norm`, which may have been left out.
+            return self._folded(path, _Change(*normal, axis=1), node, around) if path and path.moves else None
         if not isinstance(node.op, Mul | Div | Add | Sub) or len(node.operands) != 2:
             return None
         left, right = node.operands
