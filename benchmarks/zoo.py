@@ -87,9 +87,10 @@ def lines_of_module(entry: Entry, module: Any) -> int:
 
     bases = type(module).__mro__
     packaged = (sys.modules.get(each.__module__) for each in bases[: bases.index(nn.Module)])
-    files = [each.__file__ for each in packaged if each is not None and each.__file__]
-    file = files[0] if files else EXAMPLES / entry.oracle.partition(":")[0]
-    return python_lines(Path(file).read_text(encoding="utf-8"))
+    files = [Path(each.__file__) for each in packaged if each is not None and each.__file__]
+    packages = [file for file in files if not file.is_relative_to(EXAMPLES)]
+    file = packages[0] if packages else EXAMPLES / entry.oracle.partition(":")[0]
+    return python_lines(file.read_text(encoding="utf-8"))
 
 
 def engine(precision: str) -> Callable[[Entry], Record]:
