@@ -32,11 +32,10 @@ import platform
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from gpu_calibrator import entropy_calibrator
 from gpu_points import batches, best_batch, tuned
@@ -47,8 +46,9 @@ from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 import trtdsl
 from trtdsl.compile import check_file, compile_graph
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.ir import Graph, Profile
+from trtdsl.ir import Graph
 from trtdsl.options import CheckOptions, CompileOptions
+from trtdsl.profiles import Sizes
 from trtdsl.recipe import Recipe
 from trtdsl.runtime import cuda
 from trtdsl.runtime.engine import Engine, GraphContext, read_engine
@@ -100,16 +100,16 @@ class Bench:
         )
         begin = time.monotonic()
         recipe = recipe_of(row.precision, folder, variant)
-        options = CompileOptions(runtime=self.dialect.name, recipe=recipe, tf32=False)
+        profiles = self.profiles(checked.graph, entry)
+        options = CompileOptions(runtime=self.dialect.name, profiles=profiles, recipe=recipe, tf32=False)
         with variant.in_use():
-            graph = self.with_profiles(checked.graph, entry)
-            compile_graph(graph, engine, options, tune=self.tune)
+            compile_graph(checked.graph, engine, options, tune=self.tune)
         row.build_s = time.monotonic() - begin
         row.layers = len(load_manifest(engine).layers)
         return engine
 
-    def with_profiles(self, graph: Graph, entry: Entry) -> Graph:
-        """The graph for the batches that are run, and otherwise for what the text is tuned for."""
+    def profiles(self, graph: Graph, entry: Entry) -> Sequence[Mapping[str, Sizes]]:
+        """Those of the batches that are run, and otherwise of what the text is tuned for."""
         every = self.batches(entry)
         ranges = [(every[0], self.best_batch(entry), every[-1])]
         if self.options.fixed:
@@ -117,8 +117,7 @@ class Bench:
         sizes = {dim: (size, size, size) for dim, size in tuned(entry).items()}
         names = [symbol.name for symbol in graph.symbols]
         found = [{**sizes, BATCH: each} for each in ranges]
-        profiles = [Profile(f"timed {i}", {n: each[n] for n in names}) for i, each in enumerate(found)]
-        return msgspec.structs.replace(graph, profiles=tuple(profiles)) if names else graph
+        return [{name: each[name] for name in names} for each in found] if names else []
 
     def engine_of(self, row: Row) -> Path:
         """Where the engine of a row lies."""

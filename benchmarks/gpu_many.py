@@ -80,9 +80,10 @@ class Session:
             except queue.Empty:
                 return
             until = min(self.end, time.monotonic() - self.begin + self.options.each)
-            self.measure_one(gpu, f"{precision}.{model}", precision, model, until)
+            self.measure_one(gpu, precision, model, until)
 
-    def measure_one(self, gpu: int, name: str, precision: str, model: str, until: float) -> None:
+    def measure_one(self, gpu: int, precision: str, model: str, until: float) -> None:
+        name = f"{precision}.{model}"
         data, *rest = self.places([model])
         onnx = model if precision in self.options.onnx else "none"
         asked = ("--precisions", precision, "--onnx", onnx, "--runtime", self.options.runtime)

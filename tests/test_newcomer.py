@@ -74,9 +74,10 @@ def test_arrays_without_names(net: trtdsl.Runner) -> None:
     assert "write `(image=..., scale=...)`" in text and "its inputs: image: float32[N, 3, 32]" in text
     assert "`(**arrays)`" in said(lambda: net({"image": IMAGE, "scale": SCALE}))
     wrongs: list[Any] = [IMAGE, [IMAGE, SCALE], None]
+    keyed: Any = {0: IMAGE}
     for wrong in wrongs:
         assert f"what is given is of type {type(wrong).__name__}" in said(lambda wrong=wrong: net.run(wrong))
-    assert "with other keys" in said(lambda: net.run({0: IMAGE}))  # type: ignore[dict-item]
+    assert "with other keys" in said(lambda: net.run(keyed))
 
 
 def test_engines_are_called_by_names_too(folder: Path) -> None:

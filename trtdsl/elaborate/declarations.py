@@ -18,7 +18,18 @@ from trtdsl.elaborate.scope import Scope
 from trtdsl.elaborate.values import in_words, instead_of
 from trtdsl.ir import Graph, Output, Profile, Value, misplaced, walk
 from trtdsl.syntax import tree
-from trtdsl.types import LARGEST_DIM, Dim, DType, Symbol, SymbolicDim, TensorType, ValueRange, symbol, symbols
+from trtdsl.types import (
+    LARGEST_DIM,
+    Dim,
+    DType,
+    Symbol,
+    SymbolicDim,
+    TensorType,
+    ValueRange,
+    beside_step,
+    symbol,
+    symbols,
+)
 
 _A_RANGE = re.compile(r"\bdim\b[^{};#\n]*\.\.[^{};#\n]*\.\.[^{};#\n]*$")
 
@@ -116,11 +127,9 @@ class Declarations:
         if isinstance(written, tree.Range):
             ends = (written.minimum, written.optimum, written.maximum)
         for end, size in dict(zip(ends, sizes, strict=True)).items():
-            if size % step:
-                below = size // step * step
+            if help := beside_step(size, step):
                 text = f"`{name}` goes in steps of {step}, which do not reach {size}"
-                help = (f"the nearest sizes are {below} and {below + step}",)
-                self.report.add(Diagnostic(text, end.span, help=help))
+                self.report.add(Diagnostic(text, end.span, help=(help,)))
 
     def warn_of_rebinding(self, name: tree.Name, value: object, scope: Scope) -> None:
         """Warn where a name that a `dim` gave to a size is bound to something else, or a comma is missing."""

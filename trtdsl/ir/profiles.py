@@ -15,7 +15,7 @@ import msgspec
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ir.graph import Graph, Profile
 from trtdsl.profiles import ChosenProfile, GivenProfile, Sizes, chosen_profiles
-from trtdsl.types import Symbol
+from trtdsl.types import Symbol, beside_step
 
 
 def with_profiles(graph: Graph, given: Sequence[GivenProfile] | GivenProfile) -> Graph:
@@ -53,10 +53,9 @@ def _require_taken(profile: ChosenProfile, name: str, sizes: Sizes, symbols: Map
         text = f"sets `{name}` to {outside[0]}, which the model does not take"
         raise _mistake(profile, text, f"its text has {name} from {symbol.minimum} to {symbol.maximum}")
     for size in sizes:
-        if below := size % symbol.step:
+        if help := beside_step(size, symbol.step):
             text = f"sets `{name}`, which goes in steps of {symbol.step}, to {size}"
-            near = size - below
-            raise _mistake(profile, text, f"the nearest sizes are {near} and {near + symbol.step}")
+            raise _mistake(profile, text, help)
 
 
 def _mistake(profile: ChosenProfile, text: str, help: str) -> UsageError:

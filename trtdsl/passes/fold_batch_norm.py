@@ -130,7 +130,7 @@ def normalisation(node: Node, around: Surroundings) -> tuple[Array, Array] | Non
 
     None for another node, and where that depends on the batch or has no values yet.
     """
-    if not _is_norm(node) or "running_mean" not in node.slots:
+    if not _is_norm(node) or not _has_statistics(node):
         return None
     known = _data(node, around)
     return _scale_and_shift(node.op, known) if known.keys() == _weights(node).keys() else None
@@ -181,9 +181,9 @@ def _is_unpadded(layer: Convolution | Linear) -> bool:
     return layer.padding == 0 or (isinstance(layer.padding, tuple) and not any(layer.padding))
 
 
-def _has_statistics(first: Node, second: Node) -> bool:
-    """Without running statistics the normalisation depends on the batch."""
-    return any("running_mean" in node.slots for node in (first, second))
+def _has_statistics(*nodes: Node) -> bool:
+    """Whether one has running statistics, without which a normalisation depends on the batch."""
+    return any("running_mean" in node.slots for node in nodes)
 
 
 def _weights(node: Node) -> dict[str, Value]:

@@ -92,6 +92,12 @@ class MinMax(msgspec.Struct, frozen=True, dict=True):
         return f"{self.function.__name__}({self.left}, {self.right})"
 
 
+def beside_step(size: int, step: int) -> str:
+    """As a line of help, the multiples of a step that a size lies between; nothing where it is one."""
+    below = size // step * step
+    return f"the nearest sizes are {below} and {below + step}" if size % step else ""
+
+
 class SymbolicDim:
     """A dimension that is not constant: an integer polynomial over atoms, in normal form.
 

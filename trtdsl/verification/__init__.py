@@ -30,7 +30,7 @@ from trtdsl.recipe import Recipe
 from trtdsl.reference import ProfilePoint, require_torch
 from trtdsl.types import DType
 from trtdsl.verification.comparison import compare_with
-from trtdsl.verification.engine import EngineLike, compare_engine, engine_of, loaded
+from trtdsl.verification.engine import EngineFile, EngineLike, compare_engine, engine_of, loaded
 from trtdsl.verification.inputs import Array, choose_inputs, input_advice, load_inputs
 from trtdsl.verification.loading import load_module
 from trtdsl.verification.lowered import compare_lowered
@@ -68,8 +68,6 @@ from trtdsl.weights.entries import keys_of, keys_read
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from trtdsl.trt.manifest import Manifest
 
 OWN_WEIGHTS = "no checkpoint was given: both sides have the module's own weights"
 RANDOM_WEIGHTS = "both sides have the same random weights, not those of the checkpoint or the module"
@@ -131,13 +129,12 @@ def verify(
     libraries ``plugins`` loaded; the network is computed on the CPU only to explain a difference. So neither
     weights nor PyTorch are needed where the outputs agree with ``onnx`` or ``outputs``.
 
-    Other inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges, or
-    of the engine's where it does not take these. Without ``weights`` the module's own are used, which a note
-    says; ``randomize`` gives both sides random ones instead, of a size that lets every layer be seen.
-    ``precision``, or a ``recipe``, computes the model as `compile` lowers it and TensorRT rounds it, beside
-    the reference, or beside itself where there is none; what each tensor may be off follows from its
-    roundings (:mod:`trtdsl.verification.lowered`). ``dtype`` is what all but an engine compute in otherwise,
-    ``tolerance`` replaces :mod:`trtdsl.verification.tolerances`.
+    Inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges, or of the
+    engine's where it does not take these. Without ``weights`` the module's own are used, which a note says;
+    ``randomize`` gives both sides random ones, of a size that lets every layer be seen. ``precision``, or a
+    ``recipe``, computes the model as `compile` lowers it and TensorRT rounds it, beside the reference, or
+    with none itself; what each tensor may be off follows from its roundings (`trtdsl.verification.lowered`).
+    ``dtype`` is what all but an engine compute in, ``tolerance`` replaces `trtdsl.verification.tolerances`.
     Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong or the engine is of
     another model, and as :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
     """
@@ -148,10 +145,8 @@ def verify(
     graph, notes, binding = _model(graph, model, defines or {}, weights_map)
     runner = None if engine is None else engine_of(engine, graph)
     stored = None if outputs is None else load_reference_arrays(outputs)
-    manifest = None if runner is None else runner.manifest
-    chosen, made_up = _inputs(graph, stored, inputs or {}, options, manifest)
-    # A GPU is asked for before anything that takes long.
-    runner = None if runner is None else loaded(runner, chosen, plugins)
+    chosen, made_up = _inputs(graph, stored, inputs or {}, options, runner)
+    runner = None if runner is None else loaded(runner, chosen, plugins)  # ahead of what takes long
     notes += stored_notes(graph, stored, chosen) if stored else ()
     state, found = given_weights(weights, section, weights_prefix)
     notes += [note.message for note in found]
@@ -227,14 +222,14 @@ def _inputs(
     stored: ArraysReference | None,
     given: Mapping[str, Array],
     options: VerifyOptions,
-    manifest: Manifest | None,
+    engine: EngineLike | EngineFile | None,
 ) -> tuple[dict[str, Array], frozenset[str]]:
     """An array for each input, of those given or stored where there are some, and which were made up.
 
-    An engine's manifest says which sizes it takes.
+    These are of sizes that the engine takes, if there is one.
     """
     found = stored_inputs(graph, stored, given) if stored else given
-    profiles = [profile.dims for profile in manifest.profiles] if manifest else []
+    profiles = [profile.dims for profile in engine.manifest.profiles] if engine is not None else []
     chosen = choose_inputs(graph, found, options.at, options.seed, profiles)
     return chosen, frozenset({*chosen} - {*found})
 
