@@ -103,6 +103,7 @@ class Careful:
             lambda: f"(({again} -> {self.linear()}) * {self.parameter('8')})",
             lambda: f"reshape({self.branches(again)}, ({self.size}, 8))",
             lambda: f"reshape({self.mixed(again)}, ({self.size}, 8))",
+            lambda: f"reshape({self.patches(again)}, ({self.size}, 8))",
             lambda: f"({again} * exp(full((8,), 0.5)) + exp(full((8,), 0.5)))",
             lambda: self.pieces(again),
             lambda: f"({again} / expand(amax(abs({again}), 1, keepdim = true) + 1, ({self.size}, 8)))",
@@ -131,7 +132,15 @@ class Careful:
         left = f"{image} -> {wide}: Conv2d(2, 3, padding = 1)"
         if self.rng.random() < 0.5:
             left += f" -> {self.norm(2)}: BatchNorm2d"
-        return f"(({left}) + ({image} -> {narrow}: Conv2d(2, 1)))"
+        right = f"{image} -> {narrow}: Conv2d(2, 1)"
+        one, other = self.rng.sample((left, right), 2)
+        return f"(({one}) + ({other}))"
+
+    def patches(self, inner: str) -> str:
+        """A convolution that steps by its kernel, its output as tokens."""
+        image = f"reshape({inner}, ({self.size}, 1, 2, 4))"
+        label = self.label({"weight": "4, 1, 2, 2", "bias": "4"})
+        return f"({image} -> {label}: Conv2d(4, 2, stride = 2) -> permute(0, 2, 3, 1))"
 
     def mixed(self, inner: str) -> str:
         """A convolution that makes many channels of an image, and one that makes few of these."""

@@ -29,10 +29,12 @@ from trtdsl.passes.merge_equal_weights import merge_equal_weights
 from trtdsl.passes.merge_heads import merge_heads
 from trtdsl.passes.merge_moves import merge_moves
 from trtdsl.passes.merge_slices import merge_slices
+from trtdsl.passes.order_sums import order_sums
 from trtdsl.passes.recognise_activations import recognise_activations
 from trtdsl.passes.recognise_attention import recognise_attention
 from trtdsl.passes.recognise_linear import recognise_linear
 from trtdsl.passes.recognise_norms import recognise_norms
+from trtdsl.passes.recognise_patches import recognise_patches
 from trtdsl.passes.recognise_rotary import recognise_rotary
 from trtdsl.passes.remove_dead_nodes import remove_dead_nodes
 from trtdsl.passes.remove_identities import remove_identities
@@ -57,7 +59,9 @@ PIPELINE: tuple[Pass, ...] = (
     compose_convolutions,
     merge_slices,
     merge_moves,
+    recognise_patches,
     merge_heads,
+    order_sums,
     remove_dead_nodes,
 )
 """The passes of `compile`, in order; each one says itself what it must stand before or after, and why."""
@@ -187,10 +191,12 @@ __all__ = [
     "merge_slices",
     "operator_counts",
     "optimize",
+    "order_sums",
     "recognise_activations",
     "recognise_attention",
     "recognise_linear",
     "recognise_norms",
+    "recognise_patches",
     "recognise_rotary",
     "remove_dead_nodes",
     "remove_identities",
