@@ -235,3 +235,51 @@ def test_a_constant_mask_without_empty_rows_needs_no_guard() -> None:
         return layers(lower(graph).network).count("SELECT")
 
     assert (counts("[true, true]"), counts("[false, false]")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("mask", "guarded"),
+    [("mask", True), ("to(mask, float32)", True), ("where(mask, 0.0, -1e4)", True), (None, False)],
+)
+def test_what_tensorrt_8_makes_one_kernel_of(mask: str | None, guarded: bool) -> None:
+    """Between the products no more than a sum and the softmax, behind the second one a permutation: all else,
+    the zeros of rows that attend to nothing too, comes later. A mask of two layers is made once.
+    """
+    last = "m" if mask else "is_causal = true"
+    graph = elaborate_text(
+        f"""model m {{
+          dim N = 1 .. 2 .. 4
+          input q: float32[N, 3, 5, 8]
+          input k: float32[N, 3, 5, 8]
+          input mask: bool[N, 1, 1, 5]
+          m = {mask or "mask"}
+          q = scaled_dot_product_attention(q, k, k, {last})
+          output y = scaled_dot_product_attention(q, k, k, {last})
+          output m
+        }}"""
+    )
+    dialect = RecordingDialect(facts("8.5.3"))
+    lower(graph, dialect)
+    network: Any = dialect.network
+    readers = {
+        layer.get_input(number).name: layer
+        for layer in network
+        for number in range(layer.num_inputs)
+        if layer.type.name != "SHAPE" and layer.get_input(number) is not None
+    }
+
+    def after(layer: Any, count: int) -> list[str]:
+        found: list[str] = []
+        for _ in range(count):
+            layer = readers[layer.get_output(0).name]
+            found.append(layer.type.name)
+        return found
+
+    products = [layer for layer in network if layer.type.name == "MATRIX_MULTIPLY"]
+    assert len(products) == 4
+    for scores, summed in zip(products[::2], products[1::2], strict=True):
+        assert after(scores, 3) == ["ELEMENTWISE", "SOFTMAX", "MATRIX_MULTIPLY"]
+        if guarded:
+            assert after(summed, 3) == ["SHUFFLE", "SELECT", "SHUFFLE"]
+    chosen = [layer for layer in network if layer.type.name == "SELECT"]
+    assert len(chosen) == (2 if guarded else 0) + (mask != "to(mask, float32)")

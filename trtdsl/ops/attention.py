@@ -138,9 +138,8 @@ class ScaledDotProductAttention(Function):
             mask = net.once(("mask", given, dtype), lambda: _mask(net, given, dtype))
         heads = _heads_of_layer(net, query.shape, key.shape, value.shape, mask)
         if heads is None:
-            y = _composed(net, query, key, value, mask.tensor if mask else None, self.is_causal)
-        else:
-            y = _by_layer(net, [query, key, value], mask, self.is_causal, heads)
+            return _composed(net, query, key, value, mask, self.is_causal)
+        y = _by_layer(net, [query, key, value], mask, self.is_causal, heads)
         if mask is None or mask.empty is None:
             return y
         return net.select(mask.empty, net.scalar(0, y), y)
@@ -337,16 +336,40 @@ def _mask_of_layer(net: Network, mask: _Mask) -> Tensor:
 
 
 def _composed(
-    net: Network, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool
+    net: Network, query: Tensor, key: Tensor, value: Tensor, mask: _Mask | None, causal: bool
 ) -> Tensor:
+    """TensorRT 8.5 has one kernel for it where all sizes are known, if a sum is all that stands between the
+    products, and nothing between the second one and the permutation that joins the heads.
+    """
     scores = _product(net, query, key, transpose=True)
+    tensor = mask.tensor if mask else None
     if causal:
-        mask = _causal(net, query.shape[-2], key.shape[-2])
-    if mask is not None and mask.dtype is DType.BOOL:
-        scores = net.select(mask, scores, net.scalar(-math.inf, scores))
-    elif mask is not None:
-        scores = net.elementwise("SUM", scores, mask)
-    return _product(net, net.softmax(scores, scores.rank - 1), value, transpose=False)
+        size = query.shape[-2], key.shape[-2]
+        tensor = net.once(("causal", size), lambda: _causal(net, *size))
+    if tensor is not None:
+        given, dtype = tensor, scores.dtype
+        added = net.once(("added mask", given, dtype), lambda: _added(net, given, dtype))
+        scores = net.elementwise("SUM", scores, added)
+    y = _product(net, net.softmax(scores, scores.rank - 1), value, transpose=False)
+    return y if mask is None or mask.empty is None else _without(net, y, mask.empty)
+
+
+def _added(net: Network, mask: Tensor, dtype: DType) -> Tensor:
+    """What is added to the scores: of bools 0 where they allow, and minus infinity where not."""
+    if mask.dtype is not DType.BOOL:
+        return mask
+    if mask.array is not None:
+        return net.constant(np.where(mask.array, 0, -math.inf).astype(dtype.numpy))
+    zero, infinity = (net.filled((1,) * mask.rank, number, dtype) for number in (0, -math.inf))
+    return net.select(mask, zero, infinity)
+
+
+def _without(net: Network, y: Tensor, empty: Tensor) -> Tensor:
+    """Zeros in these rows, chosen behind the permutation that joins the heads, and that undone."""
+    rank = y.rank
+    order = (*range(rank - 3), rank - 2, rank - 3, rank - 1) if rank > 2 else (*range(rank),)
+    turned, rows = net.transpose(y, order), net.transpose(net.to_rank(empty, rank), order)
+    return net.transpose(net.select(rows, net.scalar(0, turned), turned), order)
 
 
 def _product(net: Network, a: Tensor, b: Tensor, transpose: bool) -> Tensor:
