@@ -184,6 +184,9 @@ class LogicalNot(Function):
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return negate(net, cast(net, input, DType.BOOL))
 
+    def fold(self, input: Array) -> Array:
+        return np.logical_not(input)
+
 
 class Where(Function):
     """``input`` where ``condition`` holds, else ``other``; all three broadcast."""
@@ -239,6 +242,9 @@ class MaskedFill(Function):
 
     def lower(self, net: Network, input: Tensor, mask: Tensor, value: Tensor) -> Tensor:
         return choose(net, mask, value, input)
+
+    def fold(self, input: Array, mask: Array, value: Array) -> Array:
+        return np.where(mask, value.astype(input.dtype), input)
 
 
 class To(Function):

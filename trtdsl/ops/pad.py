@@ -9,9 +9,10 @@ from trtdsl.ops.base import Function
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_fit
 from trtdsl.types import Dim, TensorType, Undecided, less_equal, maximum, minimum
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 Mode = Literal["constant", "reflect", "replicate", "circular"]
 Amounts = tuple[tuple[Dim, Dim], ...]
@@ -153,6 +154,20 @@ class Pad(Function):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return lower_padding(net, input, pairs(self.pad), self.mode, self.value or 0.0)
+
+    def fold(self, input: Array) -> Array | None:
+        known = [size for size in self.pad if isinstance(size, int)]
+        if self.mode != "constant" or len(known) != len(self.pad):
+            return None
+        sides = [*zip(known[::2], known[1::2], strict=True)][::-1]
+        sides = [(0, 0)] * (input.ndim - len(sides)) + sides
+        kept = tuple(
+            slice(max(-before, 0), size - max(-after, 0))
+            for size, (before, after) in zip(input.shape, sides, strict=True)
+        )
+        longer = [(max(before, 0), max(after, 0)) for before, after in sides]
+        value = np.asarray(self.value or 0).astype(input.dtype)
+        return np.pad(input[kept], longer, constant_values=value)
 
     def reference(self, torch: Any, input: Any) -> Any:
         if self.mode != "constant":

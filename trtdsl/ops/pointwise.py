@@ -251,6 +251,8 @@ class FloorDivide(Quotient):
         "floor_divide()(uint8[N, 8], uint8[]) -> uint8[N, 8]",
     )
 
+    ufunc = "floor_divide"
+
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         return net.elementwise("FLOOR_DIV", a, b)
 

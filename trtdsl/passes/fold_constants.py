@@ -16,7 +16,7 @@ from trtdsl.types import TensorType, evaluate_shape
 
 Array = npt.NDArray[Any]
 
-LARGEST_GROWTH = 1 << 20
+LARGEST_GROWTH = 1 << 22
 """Bytes that a folded constant may take beyond its operands: a broadcast is better left to the engine."""
 
 
