@@ -29,7 +29,7 @@ from trtdsl.ops.joining import Chunk, Split
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.shuffle import Shuffle
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import new_weight, obstacle_in_weights, readers_of, reads_of_weights
+from trtdsl.passes.matching import Array, new_weight, obstacle_in_weights, readers_of, reads_of_weights
 
 
 @graph_pass(
@@ -127,7 +127,6 @@ class _Merge:
             for node in self._readers[source]
             if isinstance(node.op, Linear)
             and node.operands[0] is source
-            and node.slots == first.slots
             and self._alike([first.result, node.result])
         ]
         heads = self._alike([node.result for node in alike])
@@ -139,8 +138,9 @@ class _Merge:
                 return
         build = Builder(self._names)
         scope = "+".join(node.scope for node in alike)
-        given = {slot: _stacked(alike, slot, scope) for slot in first.slots[1:]}
-        op = first.op.replace(out_features=sum(each.number * each.width for each in heads))
+        bias = any("bias" in node.weights for node in alike)
+        given = {slot: _stacked(alike, slot, scope) for slot in ("weight", *(("bias",) if bias else ()))}
+        op = Linear(sum(each.number * each.width for each in heads), bias)
         origins = merged_origins(alike)
         whole = build.value(op, source, name="heads", scope=scope, origins=origins, **given)
         self._place(build, whole, heads)
@@ -181,7 +181,12 @@ class _Merge:
 
 
 def _stacked(layers: Sequence[Node], slot: str, scope: str) -> Weight:
-    """The rows of the layers' weights, one below another."""
-    weights = [layer.weights[slot] for layer in layers]
-    data = np.concatenate([weight.data for weight in weights if weight.data is not None])
-    return new_weight(f"{scope}.{slot}", weights[0].type.with_shape(data.shape), data)
+    """The rows of the layers' weights, one below another; of a layer without a bias zeros."""
+    data = np.concatenate([_rows(layer, slot) for layer in layers])
+    return new_weight(f"{scope}.{slot}", layers[0].weights["weight"].type.with_shape(data.shape), data)
+
+
+def _rows(layer: Node, slot: str) -> Array:
+    weight = layer.weights["weight" if slot not in layer.weights else slot]
+    assert weight.data is not None
+    return weight.data if slot in layer.weights else np.zeros(len(weight.data), weight.data.dtype)
