@@ -256,13 +256,16 @@ def compile_graph(
     require_place(engine, sources)
     scales = _place_of_scales(options, engine, sources)
     optimized, lowered = lowered_network(graph, options, after=after, refused=refused, progress=progress)
-    built, manifest = _built(lowered, optimized, options, progress, tune, command)
+    built, manifest, notes = built_engine(
+        lowered, optimized, options, progress=progress, tune=tune, command=command
+    )
     ranges = optimized.narrowed.ranges.text().encode() if optimized.narrowed else b""
     # The manifest first: an engine that has none is never overwritten, also if this is killed in between.
     files = {manifest_path(engine): manifest.to_json().encode(), engine: built.data}
     write_together({scales: ranges, **files} if scales else files)
     counts = operator_counts(graph), operator_counts(optimized.graph)
-    return Compiled(engine, manifest, *counts, optimized.notes, _report(optimized, lowered, built))
+    notes = (*optimized.notes, *notes)
+    return Compiled(engine, manifest, *counts, notes, _report(optimized, lowered, built))
 
 
 def lowered_network(
@@ -292,36 +295,42 @@ def optimized_for(
     progress: ProgressCallback | None = None,
 ) -> tuple[Optimized, Dialect]:
     """The graph as it is lowered for the runtime that the options name, and that runtime."""
-    from trtdsl.trt.build import require_targets
+    from trtdsl.trt.build import require_builds, require_targets
     from trtdsl.trt.dialect import load_runtime
 
     dialect = load_runtime(options.runtime)
     require_targets(dialect, options.targets)
+    require_builds(dialect, options.builds)
     _load_plugins(dialect, options.plugins)
     require_values(graph)
     told = _as_told(progress)
     return optimize_graph(graph, options, dialect, after=after, refused=refused, progress=told), dialect
 
 
-def _built(
+def built_engine(
     lowered: LoweredNetwork,
     optimized: Optimized,
-    options: CompileOptions,
-    progress: ProgressCallback | None,
-    tune: Callable[[Any], object] | None,
-    command: Sequence[str],
-) -> tuple[Built, Manifest]:
-    """The engine and its manifest, whose hashes are computed while TensorRT builds."""
+    options: CompileOptions = CompileOptions(),
+    *,
+    progress: ProgressCallback | None = None,
+    tune: Callable[[Any], object] | None = None,
+    command: Sequence[str] = (),
+) -> tuple[Built, Manifest, tuple[Diagnostic, ...]]:
+    """The engine, the fastest of as many as the options want, its manifest, and what there is to say of it.
+
+    The manifest's hashes are computed while TensorRT builds.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
+    from trtdsl.runtime.fastest import fastest, milliseconds
     from trtdsl.trt.build import build_with_facts
     from trtdsl.trt.manifest import describe_weights, make_manifest
 
     narrowed = optimized.narrowed
-    with ThreadPoolExecutor(1) as pool:
-        weights = pool.submit(describe_weights, optimized.graph)
+
+    def build() -> tuple[Built, Manifest]:
         built = build_with_facts(lowered, options, progress=progress, tune=tune, kernels=narrowed is not None)
-        manifest = make_manifest(
+        return built, make_manifest(
             lowered,
             built.data,
             options,
@@ -332,7 +341,15 @@ def _built(
             weights=weights.result(),
             recipe=narrowed and narrowed.recipe,
         )
-    return built, manifest
+
+    def times(candidate: tuple[Built, Manifest]) -> list[float]:
+        built, manifest = candidate
+        return milliseconds(built.data, manifest, lowered.dialect, options.plugins)
+
+    with ThreadPoolExecutor(1) as pool:
+        weights = pool.submit(describe_weights, optimized.graph)
+        (built, manifest), notes = fastest(build, options.builds, times)
+    return built, manifest, notes
 
 
 def _report(optimized: Optimized, lowered: LoweredNetwork, built: Built) -> PrecisionReport | None:

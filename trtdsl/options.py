@@ -105,6 +105,13 @@ class CompileOptions:
         "--tf32/--no-tf32",
         help="Let float32 products round to 10 bits, as TensorRT does by default.",
     )
+    builds: int = choice(
+        1,
+        "--builds",
+        metavar="COUNT",
+        help="Build this often, time each engine on the GPU at hand, and keep the fastest: TensorRT chooses "
+        "other kernels each time.",
+    )
     plugins: Sequence[str | Path] = choice(
         (),
         "--plugins",
@@ -124,6 +131,9 @@ class CompileOptions:
     def __post_init__(self) -> None:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
         plugins = (self.plugins,) if isinstance(self.plugins, (str, Path)) else tuple(self.plugins)
+        if isinstance(self.builds, bool) or not isinstance(self.builds, int) or self.builds < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # whatever is given
+            text = f"`--builds` is how many engines to build, 1 or more, not {self.builds!r}"
+            raise UsageError(Diagnostic(text))
         profiles, recipe = chosen_profiles(self.profiles), _recipe(self.precision, self.recipe)
         chosen(self, targets=targets, plugins=plugins, profiles=profiles)
         chosen(self, recipe=recipe, precision=recipe and recipe.precision)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from trtdsl.compile import check_file, optimize_graph, require_values
+from trtdsl.compile import Optimized, built_engine, check_file, optimize_graph, require_values
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ir import Graph
 from trtdsl.ops.lowering import Array
@@ -176,29 +176,22 @@ def _built(graph: Graph, options: CompileOptions, gpu: Device) -> Runner:
     import dataclasses
 
     from trtdsl.runtime.engine import Engine
-    from trtdsl.trt.build import build_with_facts
+    from trtdsl.trt.build import require_builds
     from trtdsl.trt.dialect import load_runtime
-    from trtdsl.trt.manifest import make_manifest
 
-    if load_runtime(options.runtime).targets and not options.targets:
+    dialect = load_runtime(options.runtime)
+    require_builds(dialect, options.builds)
+    if dialect.targets and not options.targets:
         options = dataclasses.replace(options, targets=(gpu.target,))
-    lowered, passes = _lowered(graph, options)
-    built = build_with_facts(lowered, options)
-    manifest = make_manifest(
-        lowered,
-        built.data,
-        options,
-        targets=built.targets,
-        tactic_sources=built.tactic_sources,
-        passes=passes,
-    )
-    return _OnGPU(Engine(built.data, manifest, lowered.dialect, plugins=options.plugins))
+    lowered, optimized = _lowered(graph, options)
+    built, manifest, _ = built_engine(lowered, optimized, options)
+    return _OnGPU(Engine(built.data, manifest, dialect, plugins=options.plugins))
 
 
 def _lowered(
     graph: Graph, options: CompileOptions, *, by_reference: bool = False
-) -> tuple[LoweredNetwork, tuple[str, ...]]:
-    """The network of a graph by these options, and the passes that made it."""
+) -> tuple[LoweredNetwork, Optimized]:
+    """The network of a graph by these options, and the graph that it is of."""
     from trtdsl.trt.dialect import load_runtime
     from trtdsl.trt.lower import lower
 
@@ -208,7 +201,7 @@ def _lowered(
     mixed = optimized.mixed and not by_reference
     wide = optimized.wide
     lowered = lower(optimized.graph, dialect, mixed=mixed, wide=wide, by_reference=by_reference)
-    return lowered, optimized.passes
+    return lowered, optimized
 
 
 class _OnGPU(Runner):
@@ -244,11 +237,11 @@ class _OnCPU(Runner):
         require_torch("running a model on the CPU")
         from trtdsl.evaluate import Evaluator
 
-        self._lowered, passes = _lowered(graph, options, by_reference=True)
+        self._lowered, optimized = _lowered(graph, options, by_reference=True)
         self._evaluator = Evaluator(self._lowered.network, weights=self._lowered.weights)
         self._lock = threading.Lock()
         # There is no engine, so it has no bytes, and no weights to be hashed.
-        self.manifest = make_manifest(self._lowered, b"", options, passes=passes, weights=())
+        self.manifest = make_manifest(self._lowered, b"", options, passes=optimized.passes, weights=())
         self.place = f"the CPU ({self._lowered.dialect}, evaluated by PyTorch)"
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Array]:

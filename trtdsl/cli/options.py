@@ -77,7 +77,8 @@ def with_options(kind: type[CheckOptions | CompileOptions], name: str, *fields: 
             if "recipe" in chosen:
                 stated = {word: value for word in words if (value := read.pop(word)) not in (None, {})}
                 read["recipe"] = recipe_of(read["recipe"], stated)
-            function(**values, **{name: kind(**read)})
+            given = {field: value for field, value in read.items() if value is not None}
+            function(**values, **{name: kind(**given)})
 
         decorated: Callback = call
         for field, flag in reversed(every.items()):
@@ -197,6 +198,7 @@ def _names_or_none(texts: Sequence[str]) -> tuple[str, ...] | None:
 
 _READ_ONE: Mapping[str, Callable[[Any], Any]] = {
     "weights_dtype": _weights_dtype,
+    "builds": _number("--builds", int),
     "samples": _number("--samples", int),
     "block": _number("--block", int),
     "percentile": _number("--percentile", float),

@@ -20,7 +20,7 @@ from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
 from trtdsl.ops.lowering import Array
 from trtdsl.runtime import cuda
 from trtdsl.runtime.binding import check_names, check_shapes, choose_profile, show_shape
-from trtdsl.runtime.engine import Engine
+from trtdsl.runtime.engine import BoundContext, Engine, GraphContext
 from trtdsl.trt.manifest import Manifest
 from trtdsl.types import DType
 
@@ -74,18 +74,19 @@ def measure(
 
 
 def _measure(engine: Engine, shapes: Shapes, seconds: float, cuda_graph: bool, seed: int) -> Measurement:
-    context = engine.graph(shapes)
+    context = (GraphContext if cuda_graph else BoundContext)(engine, shapes)
     at = context.stream.handle
     inputs = random_arrays(engine.manifest, shapes, seed)
     for name, array in inputs.items():
         cuda.copy_to_device(context.inputs[name].pointer, array, at)
     context.stream.synchronize()
-    run: Callable[[], None] = context.launch if cuda_graph else lambda: context.context.enqueue(at)
     for _ in range(_WARM_UP):
-        run()
+        context.launch()
     context.stream.synchronize()
-    latency, host, gpu = _one_by_one(context.stream, run, seconds / 2)
-    rate = _at_full_rate(context.stream, run, seconds / 2, batch=max(1, round(20 / max(min(latency), 1e-3))))
+    latency, host, gpu = _one_by_one(context.stream, context.launch, seconds / 2)
+    rate = _at_full_rate(
+        context.stream, context.launch, seconds / 2, batch=max(1, round(20 / max(min(latency), 1e-3)))
+    )
     times = (Distribution.of(values) for values in (latency, host, gpu))
     return Measurement(dict(shapes), cuda_graph, len(latency), *times, runs_per_second=rate)
 

@@ -317,11 +317,10 @@ class Context:
         return RefusedByTensorRT(Diagnostic(message, help=self._log.take()))
 
 
-class GraphContext:
+class BoundContext:
     """A context for one set of shapes: ``inputs`` and ``outputs`` are its arrays on the GPU.
 
-    Write the inputs in place and call :meth:`launch`, or call it like an engine and have them copied.
-    Raises RefusedByTensorRT where the engine's work makes an empty CUDA graph.
+    Write the inputs in place and call :meth:`launch`. It has run once. The engine's GPU is the current one.
     """
 
     def __init__(self, engine: Engine, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -343,6 +342,21 @@ class GraphContext:
         # The first run after a change of shape does work that no graph may hold.
         self.context.enqueue(self.stream.handle)
         self.stream.synchronize()
+
+    def launch(self, stream: int | None = None) -> None:
+        """Run once on what ``inputs`` hold, without waiting."""
+        self.context.enqueue(self.stream.handle if stream is None else stream)
+
+
+class GraphContext(BoundContext):
+    """A context for one set of shapes, whose work is a CUDA graph.
+
+    :meth:`launch` it, or call it like an engine and have the inputs copied.
+    Raises RefusedByTensorRT where the engine's work makes an empty CUDA graph.
+    """
+
+    def __init__(self, engine: Engine, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__(engine, shapes)
         self._graph = cuda.Graph.capture(self.stream, lambda: self.context.enqueue(self.stream.handle))
 
     def launch(self, stream: int | None = None) -> None:

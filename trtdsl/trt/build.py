@@ -130,6 +130,15 @@ def require_targets(dialect: Dialect, targets: Sequence[str]) -> None:
         raise UsageError(*(_unknown_target(target, dialect) for target in unknown))
 
 
+def require_builds(dialect: Dialect, builds: int) -> None:
+    """Refuse to choose among builds of a runtime whose builds do not differ; UsageError."""
+    if builds > 1 and dialect.targets:
+        text = (
+            f"{dialect} chooses kernels when an engine is loaded: builds of one model do not differ in them"
+        )
+        raise UsageError(Diagnostic(text, help=("leave out `--builds`, or build with tensorrt",)))
+
+
 def _set_targets(dialect: Dialect, config: Any, targets: Sequence[str]) -> None:
     require_targets(dialect, targets)
     if not targets:
