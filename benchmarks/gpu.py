@@ -101,9 +101,18 @@ class Bench:
         begin = time.monotonic()
         recipe = recipe_of(row.precision, folder, variant)
         profiles = self.profiles(checked.graph, entry)
-        options = CompileOptions(runtime=self.dialect.name, profiles=profiles, recipe=recipe, tf32=False)
+        options = CompileOptions(
+            runtime=self.dialect.name,
+            profiles=profiles,
+            recipe=recipe,
+            tf32=False,
+            builds=self.options.builds,
+            skip=self.options.skip,
+        )
         with variant.in_use():
-            compile_graph(checked.graph, engine, options, tune=self.tune)
+            compiled = compile_graph(checked.graph, engine, options, tune=self.tune)
+        for note in compiled.notes:
+            print(f"{entry.name}: {note.message}", flush=True)
         row.build_s = time.monotonic() - begin
         row.layers = len(load_manifest(engine).layers)
         return engine
@@ -418,6 +427,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--batch", type=int, metavar="N", help="only this one, which both engines are then built for alone"
     )
+    parser.add_argument("--builds", type=int, default=1, help="of ours, of which the fastest is kept")
+    parser.add_argument("--skip", default="", metavar="PASS,...", help="passes to leave out")
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
     options = parser.parse_args()
@@ -425,6 +436,7 @@ def arguments() -> argparse.Namespace:
     options.models = list(options.zoo) if options.models == "all" else options.models.split(",")
     options.onnx = options.models if options.onnx == "all" else options.onnx.split(",")
     options.inspect = options.inspect.split(",")
+    options.skip = options.skip.split(",") if options.skip else []
     options.precisions = options.precisions.split(",")
     if not {*options.precisions} <= {*LIMITS}:
         parser.error(f"--precisions: choose of {', '.join(LIMITS)}")

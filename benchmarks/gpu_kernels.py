@@ -48,7 +48,8 @@ def captured(engine: Engine) -> str:
             each.name: cuda.DeviceArray.zeros(shapes[each.name], DType(each.dtype).numpy, stream.handle)
             for each in engine.manifest.inputs
         }
-        context.use_arrays({**inputs, **context.new_outputs()})
+        outputs = context.new_outputs()
+        context.use_arrays({**inputs, **outputs})
         context.enqueue(stream.handle)  # the first run after a change of shape does what no graph may hold
         stream.synchronize()
         mode = cuda.bindings().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal

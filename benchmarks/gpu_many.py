@@ -2,10 +2,11 @@
 
     python benchmarks/gpu_many.py FOLDER --models vit_base_patch16_224,yolov8n --budget 1500
 
-References are made first, by several processes a GPU (`gpu_reference.py --untimed`). Then each GPU takes the
-next model, those first that are named first, which a process of its own builds and measures (`gpu.py`).
-PyTorch's times are last. A further call goes on, and tries again what had failed or took too long. The GPUs
-are those of `CUDA_VISIBLE_DEVICES`, or all. Without a GPU `--dry-run` builds, and nothing is measured.
+References are made by several processes a GPU (`gpu_reference.py`). Meanwhile each GPU takes the next model
+that has one, those first that are named first, which a process of its own builds and measures (`gpu.py`).
+A further call goes on, and tries again what had failed or took too long. The GPUs are those of
+`CUDA_VISIBLE_DEVICES`, or all; one that is named twice has two processes. Without a GPU `--dry-run` builds,
+and nothing is measured.
 
 TensorRT times kernels while it builds. With 46 builds at once on four GPUs each took 100 to 1000 s, which one
 after another take 10 to 200, and what they chose was up to 8 % slower.
@@ -16,12 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import queue
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,44 +44,60 @@ class Session:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self.gpus = visible.split(",") if visible else [str(gpu) for gpu in range(max(count_gpus(), 1))]
         self.begin = time.monotonic()
-        self.end = options.budget * (1 if options.dry_run or options.errors_only else options.building)
-        self.work: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self.end = options.budget
+        self.making = threading.Event()
+        self.work: list[tuple[str, str]] = []
+        self.taking = threading.Lock()
         (options.folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def left(self, until: float) -> float:
         return until - (time.monotonic() - self.begin)
 
-    # The phases
+    def run_all(self) -> None:
+        """Make references, build and measure what no earlier call did."""
+        for precision in self.options.precisions:
+            done = self.measured(precision)
+            self.work += [(precision, model) for model in self.options.models if model not in done]
+        self.making.set()
+        with ThreadPoolExecutor(1) as pool:
+            references = pool.submit(self.make_references)
+            in_threads(self.measure_on, range(len(self.gpus)))
+            references.result()
 
     def make_references(self) -> None:
-        models, count = self.options.models, REFERENCES * len(self.gpus)
-        what = "--errors-only" if self.options.errors_only else "--untimed"
+        models, count = self.options.models, REFERENCES * len({*self.gpus})
+        what = ("--errors-only",) if self.options.errors_only else ()
 
         def make(k: int) -> None:
             if part := models[k::count]:
-                asked = (*self.places(part), what, "--device", self.options.device)
+                asked = (*self.places(part), *what, "--device", self.options.device)
                 self.run("torch", k, f"reference.{k}", self.end, "gpu_reference.py", *asked)
 
-        in_threads(make, range(count))
-
-    def measure(self) -> None:
-        """Build and measure what no earlier call did."""
-        for precision in self.options.precisions:
-            done = self.measured(precision)
-            for model in self.options.models:
-                if model not in done and self.is_ready(model):
-                    self.work.put((precision, model))
-        in_threads(self.measure_on, range(len(self.gpus)))
+        try:
+            in_threads(make, range(count))
+        finally:
+            self.making.clear()
 
     def measure_on(self, gpu: int) -> None:
-        """Take from the work until none is left."""
+        """Take from the work until nothing that is left can be had."""
         while self.left(self.end) > 0:
-            try:
-                precision, model = self.work.get_nowait()
-            except queue.Empty:
+            making = self.making.is_set()
+            taken = self.take()
+            if taken is None and not making:
                 return
+            if taken is None:
+                time.sleep(1)
+                continue
             until = min(self.end, time.monotonic() - self.begin + self.options.each)
-            self.measure_one(gpu, precision, model, until)
+            self.measure_one(gpu, *taken, until)
+
+    def take(self) -> tuple[str, str] | None:
+        """The first of the work whose reference is there."""
+        with self.taking:
+            found = next((each for each in self.work if self.is_ready(each[1])), None)
+            if found:
+                self.work.remove(found)
+            return found
 
     def measure_one(self, gpu: int, precision: str, model: str, until: float) -> None:
         name = f"{precision}.{model}"
@@ -88,21 +105,14 @@ class Session:
         onnx = model if precision in self.options.onnx else "none"
         asked = ("--precisions", precision, "--onnx", onnx, "--runtime", self.options.runtime)
         asked += ("--fixed",) if self.options.fixed else ()
+        asked += ("--batch", str(self.options.batch)) if self.options.batch else ()
+        asked += ("--builds", str(self.options.builds))
         asked += ("--errors-only",) if self.options.errors_only else ()
         asked += ("--dry-run",) if self.options.dry_run else ()
         if precision == "int8":
             self.run("torch", gpu, f"ranges.{name}", until, "gpu_ranges.py", data, *rest)
         out = str(self.options.folder / MEASURED / name)
         self.run("tensorrt", gpu, name, until, "gpu.py", data, out, *rest, *asked)
-
-    def time_pytorch(self) -> None:
-        def add_times(gpu: int) -> None:
-            if part := self.options.models[gpu :: len(self.gpus)]:
-                self.run(
-                    "torch", gpu, f"times.{gpu}", self.options.budget, "gpu_reference.py", *self.places(part)
-                )
-
-        in_threads(add_times, range(len(self.gpus)))
 
     # What they share
 
@@ -163,10 +173,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--fixed", action="store_true", help="a profile for each batch, in which all sizes are fixed"
     )
+    parser.add_argument("--batch", type=int, metavar="N", help="one alone, for which engines are built")
+    parser.add_argument("--builds", type=int, default=1, help="of ours, of which the fastest is kept")
     parser.add_argument("--threads", type=int, default=4, help="of each process")
     parser.add_argument("--each", type=float, default=240, help="seconds that a model may take")
     parser.add_argument("--budget", type=float, default=1500, help="seconds for all")
-    parser.add_argument("--building", type=float, default=0.9, help="the part that is not PyTorch's times")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="where references are made")
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
@@ -186,11 +197,7 @@ def main() -> int:
     if not count_gpus() and not options.dry_run:
         print("no GPU here: nvidia-smi lists none, and nothing was measured", file=sys.stderr)
         return 1
-    session = Session(options)
-    session.make_references()
-    session.measure()
-    if not options.dry_run and not options.errors_only:
-        session.time_pytorch()
+    Session(options).run_all()
     print("\n".join(path.read_text() for path in sorted(options.folder.glob(f"{MEASURED}/*/gpu.md"))))
     return 0
 

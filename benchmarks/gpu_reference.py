@@ -9,20 +9,24 @@ The batches are 1, 8 and 32 where the text takes them, all other sizes those tha
     python3 benchmarks/gpu_reference.py OUTDIR --models resnet50,cnn
 
 needs torch with CUDA, torchvision, safetensors, onnx, and pytest, for the tests of the zoo give the weights;
-no TensorRT.  What a model's folder has is left as it is.
+no TensorRT.  What a model's folder has is left as it is.  Several processes may work into one folder: those
+of one GPU take turns on it, so that no time is another's.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import fcntl
 import json
+import os
 import statistics
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -193,13 +197,23 @@ def make(entry: Entry, folder: Path, *, onnx: bool, times: bool, device: str) ->
     folder.mkdir(parents=True, exist_ok=True)
     module = make_module(entry, device)
     if not (folder / "done").exists():
-        write_data(folder, entry, module, device)
+        with alone(folder.parent):
+            write_data(folder, entry, module, device)
         write_calibration(folder, entry)
         if onnx:
             tried(folder / "model.onnx.failed", lambda: write_onnx(folder, entry, module))
         (folder / "done").touch()
     if times:
-        tried(folder / "torch.json.failed", lambda: write_times(folder, entry, module))
+        with alone(folder.parent):
+            tried(folder / "torch.json.failed", lambda: write_times(folder, entry, module))
+
+
+@contextmanager
+def alone(outdir: Path) -> Generator[None]:
+    """While no other of these processes works on the same GPU."""
+    with (outdir / f"gpu{os.environ.get('CUDA_VISIBLE_DEVICES', '')}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_made(folder: Path, times: bool) -> bool:
@@ -222,16 +236,13 @@ def main() -> None:
     parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--errors-only", action="store_true", help="no ONNX file and no times")
-    parser.add_argument(
-        "--untimed", action="store_true", help="no times; a further run without this adds them"
-    )
     options = parser.parse_args()
     zoo = read_zoo(options.zoo)
     names = list(zoo) if options.models == "all" else options.models.split(",")
     torch.backends.cudnn.benchmark = True
     torch.set_default_device(options.device)  # for what a forward makes
     options.outdir.mkdir(parents=True, exist_ok=True)
-    times = options.device == "cuda" and not options.errors_only and not options.untimed
+    times = options.device == "cuda" and not options.errors_only
     about = {"torch": torch.__version__, "python": sys.version.split()[0]}
     if options.device == "cuda":
         about |= {"device": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
