@@ -9,6 +9,7 @@ In: a model, its checkpoint and a file of data.  Out: :class:`~trtdsl.precision.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -54,6 +55,7 @@ def calibrate_graph(
     progress: Callable[[int, int], object] | None = None,
 ) -> Ranges:
     """The ranges of a graph whose weights are bound, by a recipe with data."""
+    from trtdsl.passes import FLOATS_ONLY
     from trtdsl.precision.batches import RecipeData
     from trtdsl.precision.calibrate import calibrate
     from trtdsl.precision.layers import WHICH
@@ -64,7 +66,8 @@ def calibrate_graph(
     require_values(graph)
     data = RecipeData(graph, recipe)
     arrays = data.arrays
-    optimized = optimize_graph(graph, options).graph
+    skip = (*options.skip, *FLOATS_ONLY)
+    optimized = optimize_graph(graph, dataclasses.replace(options, skip=skip)).graph
     batches = data.batches(optimized)
     assert arrays is not None and batches is not None
     observed = calibrate(optimized, batches, progress=progress)

@@ -411,13 +411,15 @@ def optimize_graph(
     cannot hold.
     """
     from trtdsl.ir.profiles import with_profiles
-    from trtdsl.passes import CONVERT_PRECISION, QUANTIZE, optimize, selected, with_passes
+    from trtdsl.passes import CONVERT_PRECISION, FLOATS_ONLY, QUANTIZE, optimize, selected, with_passes
 
     recipe = options.recipe
     if recipe is not None and (recipe.is_narrow or recipe.calibrate is not None):
         require_values(graph)
     graph = with_profiles(graph, options.profiles)
     steps = selected(options.skip, options.only, with_passes(options.passes))
+    if recipe is not None and recipe.is_narrow:
+        steps = tuple(step for step in steps if step.name not in FLOATS_ONLY)
     passes = tuple(step.name for step in steps)
     optimized = optimize(graph, steps, after=after, refused=refused)
     if recipe is None:

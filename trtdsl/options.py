@@ -11,6 +11,7 @@ Out: frozen values that travel whole from there to the engine's manifest.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,11 +132,8 @@ class CompileOptions:
     def __post_init__(self) -> None:
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
         plugins = (self.plugins,) if isinstance(self.plugins, (str, Path)) else tuple(self.plugins)
-        if isinstance(self.builds, bool) or not isinstance(self.builds, int) or self.builds < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # whatever is given
-            text = f"`--builds` is how many engines to build, 1 or more, not {self.builds!r}"
-            raise UsageError(Diagnostic(text))
         profiles, recipe = chosen_profiles(self.profiles), _recipe(self.precision, self.recipe)
-        chosen(self, targets=targets, plugins=plugins, profiles=profiles)
+        chosen(self, targets=targets, plugins=plugins, profiles=profiles, builds=_builds(self.builds))
         chosen(self, recipe=recipe, precision=recipe and recipe.precision)
 
 
@@ -155,6 +153,17 @@ def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:
         if not isinstance(file, (str, Path)):
             raise UsageError(Diagnostic(f"weights are files or arrays by key, not {file!r}"))
     return files
+
+
+def _builds(given: Any) -> int:
+    """How many engines to build, of any type of integer."""
+    try:
+        count = 0 if isinstance(given, bool) else operator.index(given)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise UsageError(Diagnostic(f"`--builds` is how many engines to build, 1 or more, not {given!r}"))
+    return count
 
 
 def _recipe(precision: DType | str | None, recipe: Recipe | str | Path | None) -> Recipe | None:

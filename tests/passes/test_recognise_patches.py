@@ -37,7 +37,7 @@ def test_tokens_of_an_image() -> None:
     assert calls(changed) == [
         "shuffle(x, (0, 1, 2, 3), (N, 3, 2, 4, 3, 4), (0, 2, 4, 1, 3, 5))",
         "reshape(windows, (N, 6, 48))",
-        'patches -> "proj+flat": Linear(16)',
+        'patches -> "proj+transpose": Linear(16)',
         "relu(transpose)",
     ]
 

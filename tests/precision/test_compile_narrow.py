@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.command import trtdsl
 from trtdsl.array_files import read_named
+from trtdsl.calibrate import calibrate_graph
 from trtdsl.compile import optimize_graph
 from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
@@ -444,3 +445,33 @@ def test_data_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(batches, "read_named", counted)
     assert trtdsl("compile", *FILES, "--precision", "int8", "--calibrate", "d.npz", "-q") == 0
     assert read == [Path("d.npz")]
+
+
+PATCHES = """model vit() {
+  dim N = 1 .. 2 .. 4
+  input x: float32[N, 3, 32, 32]
+  t = x -> proj: Conv2d(64, 8, stride = 8) -> flatten(2) -> transpose(1, 2)
+  output y = t -> fc: Linear(64)
+}
+"""
+
+
+@pytest.mark.parametrize("precision", ["int8", "float8", "nvfp4"])
+def test_a_patch_embedding_is_a_convolution_of_few_channels(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As which it is left in floating point; in float16 alone it is a linear layer of 192 inputs."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", x=np.random.default_rng(0).normal(0, 1, (8, 3, 32, 32)).astype(np.float32))
+    graph = random_weights(elaborate_text(PATCHES), 1)
+    plain = optimize_graph(graph, CompileOptions(precision="float16"))
+    assert "recognise_patches" in plain.passes
+    assert [node.op.name for node in plain.graph.nodes if node.weights] == ["Linear", "Linear"]
+    recipe = Recipe(precision=precision, calibrate=Path("d.npz"))
+    found = optimize_graph(graph, CompileOptions(recipe=recipe))
+    assert "recognise_patches" not in found.passes
+    assert found.narrowed is not None
+    reasons = {decision.label: decision.reason for decision in found.narrowed.decisions}
+    assert reasons["proj"] and not reasons["fc"]
+    ranges = calibrate_graph(graph, Recipe(precision="int8", calibrate=Path("d.npz")))
+    assert [*ranges.layers] == ["proj", "fc"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.command import trtdsl
 from trtdsl.compile import compile_graph
-from trtdsl.diagnostics import UsageError
+from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.options import CompileOptions
+from trtdsl.runtime import fastest as fastest_module
 from trtdsl.runtime.fastest import fastest
 
 TEXT = "model m() {\n  input x: float32[2, 4]\n  output y = relu(x)\n}\n"
@@ -55,6 +59,25 @@ def test_a_single_build_is_not_timed() -> None:
 def test_how_many_is_a_number(builds: Any) -> None:
     with pytest.raises(UsageError, match="1 or more"):
         CompileOptions(builds=builds)
+
+
+def test_any_type_of_integer_will_do() -> None:
+    assert CompileOptions(builds=np.int64(2)).builds == 2  # pyright: ignore[reportArgumentType]
+
+
+def test_what_no_cuda_graph_can_hold_is_timed_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its context is gone: an error that is being handled keeps it, and its profile on TensorRT 8."""
+    tried: list[tuple[bool, object]] = []
+
+    def measure(engine: Any, shapes: Any, *, seconds: float, cuda_graph: bool = False) -> Any:
+        tried.append((cuda_graph, sys.exc_info()[1]))
+        if cuda_graph:
+            raise RefusedByTensorRT(Diagnostic("the CUDA graph is empty"))
+        return SimpleNamespace(gpu=SimpleNamespace(median=1.25))
+
+    monkeypatch.setattr(fastest_module, "measure", measure)
+    assert fastest_module.median_of("engine", {}) == 1.25  # pyright: ignore[reportArgumentType]
+    assert tried == [(True, None), (False, None)]
 
 
 def test_engines_that_choose_their_kernels_later_are_built_once(tmp_path: Path) -> None:

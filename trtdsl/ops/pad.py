@@ -120,6 +120,7 @@ class Pad(Function):
         'pad((2, 1, 0, 3), mode = "circular")(float16[N, 3, H, W]) -> float16[N, 3, H + 3, W + 3]',
         "pad((0, 1), value = -3)(int64[N, 4]) -> int64[N, 5]",
         "pad((2, 0))(bool[N, 4]) -> bool[N, 6]",
+        "pad(())(float32[]) -> float32[]",
     )
 
     pad: tuple[Dim, ...]
@@ -153,7 +154,9 @@ class Pad(Function):
             )
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
-        return lower_padding(net, input, pairs(self.pad), self.mode, self.value or 0.0)
+        return lower_padding(
+            net, input, pairs(self.pad), self.mode, 0.0 if self.value is None else self.value
+        )
 
     def fold(self, input: Array) -> Array | None:
         known = [size for size in self.pad if isinstance(size, int)]
@@ -166,8 +169,8 @@ class Pad(Function):
             for size, (before, after) in zip(input.shape, sides, strict=True)
         )
         longer = [(max(before, 0), max(after, 0)) for before, after in sides]
-        value = np.asarray(self.value or 0).astype(input.dtype)
-        return np.pad(input[kept], longer, constant_values=value)
+        value = np.asarray(0 if self.value is None else self.value).astype(input.dtype)
+        return np.pad(input[kept], longer, constant_values=value) if longer else input
 
     def reference(self, torch: Any, input: Any) -> Any:
         if self.mode != "constant":

@@ -71,6 +71,10 @@ CONVERT_PRECISION = convert_precision(DType.FLOAT32).name
 QUANTIZE = "quantize"
 """What a precision of int8 or float8 does between the two; :mod:`trtdsl.precision.pipeline` has it."""
 
+FLOATS_ONLY = (recognise_patches.name,)
+"""Passes that do not run where it does: layers are chosen by their channels, of which a patch embedding has
+few as the convolution that it is, and stays as it is."""
+
 
 def optimize(
     graph: Graph,
@@ -168,6 +172,7 @@ def operator_counts(graph: Graph) -> Counter[str]:
 
 __all__ = [
     "CONVERT_PRECISION",
+    "FLOATS_ONLY",
     "PIPELINE",
     "QUANTIZE",
     "Pass",

@@ -45,7 +45,7 @@ def recognise_patches(graph: Graph) -> Graph:
           input image: float32[2, 3, 8, 8]
           windows = shuffle(image, (0, 1, 2, 3), (2, 3, 2, 4, 2, 4), (0, 2, 4, 1, 3, 5))
           patches = reshape(windows, 2, 4, 48)
-          y = patches -> "proj+flat": Linear(16)
+          y = patches -> "proj+y": Linear(16)
           output y = y
         }
     """
@@ -114,7 +114,7 @@ def _linear(layer: Node, move: Node, around: Surroundings) -> Sequence[Node]:
     rows = weights["weight"].reshape(op.out_channels, -1)
     flat = Reshape((*result.type.shape[:-1], rows.shape[1]))
     patches = build.value(flat, windows, name="patches", origins=origins)
-    scope = f"{layer.scope}+flat"
+    scope = f"{layer.scope}+{result.name}"
     arrays = {**weights, "weight": rows}
     given = [
         (slot, new_weight(f"{scope}.{slot}", source.type.with_shape(array.shape), array))

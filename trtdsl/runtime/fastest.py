@@ -70,15 +70,18 @@ def milliseconds(
         if _is_fixed(each.shape)
     }
     tuned = [{name: sizes for name, (_, sizes, _) in profile.inputs.items()} for profile in manifest.profiles]
-    return [_median(engine, {**fixed, **sizes}) for sizes in tuned or [{}]]
+    return [median_of(engine, {**fixed, **sizes}) for sizes in tuned or [{}]]
 
 
 def _is_fixed(shape: Sequence[int | str]) -> bool:
     return all(isinstance(size, int) for size in shape)
 
 
-def _median(engine: Engine, shapes: dict[str, tuple[int, ...]]) -> float:
+def median_of(engine: Engine, shapes: dict[str, tuple[int, ...]]) -> float:
+    """The median time of runs of these shapes, in milliseconds."""
     try:
-        return measure(engine, shapes, seconds=_SECONDS, cuda_graph=True).gpu.median
+        found = measure(engine, shapes, seconds=_SECONDS, cuda_graph=True)
     except RefusedByTensorRT:  # what runs as the data say cannot be captured
-        return measure(engine, shapes, seconds=_SECONDS).gpu.median
+        found = None
+    # Not above: while the error is handled its context lives, and before TensorRT 10 has the profile.
+    return (found or measure(engine, shapes, seconds=_SECONDS)).gpu.median
