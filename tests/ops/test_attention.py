@@ -283,3 +283,30 @@ def test_what_tensorrt_8_makes_one_kernel_of(mask: str | None, guarded: bool) ->
             assert after(summed, 3) == ["SHUFFLE", "SELECT", "SHUFFLE"]
     chosen = [layer for layer in network if layer.type.name == "SELECT"]
     assert len(chosen) == (2 if guarded else 0) + (mask != "to(mask, float32)")
+
+
+@pytest.mark.parametrize(
+    ("mask", "guards"),
+    [
+        ("matmul(q, transpose(q, 1, 2))", 0),
+        ('reshape(einsum("nid,njd->nij", q, q), (N, 5, 5)) + matmul(q, transpose(q, 1, 2))', 0),
+        ("matmul(q, transpose(q, 1, 2)) + m", 1),
+        ("where(m > 0, matmul(q, transpose(q, 1, 2)), -inf)", 1),
+        ("m", 1),
+    ],
+)
+def test_biases_that_are_sums_of_products_need_no_guard(mask: str, guards: int) -> None:
+    """As SAM's by rows and columns: none of their rows can be minus infinity throughout."""
+    graph = elaborate_text(
+        f"""model m {{
+          dim N = 1 .. 2 .. 4
+          input q: float32[N, 5, 8]
+          input m: float32[N, 5, 5]
+          output y = scaled_dot_product_attention(q, q, q, {mask}) + sum(m) * 0
+        }}"""
+    )
+    lowered = lower(graph)
+    assert layers(lowered.network).count("SELECT") == guards + ("where" in mask)
+    inputs = {"q": heads(2, 5, 8), "m": heads(2, 5, 5)}
+    found = evaluate(lowered.network, inputs, weights=lowered.weights)
+    require_outputs(found, expected(graph, inputs), 1e-5)

@@ -38,6 +38,7 @@ from trtdsl.ir.rewrite import (
     rewrite,
 )
 from trtdsl.ir.show import difference, show, show_call
+from trtdsl.ir.sums import sums_of_products
 from trtdsl.ir.verify import InvalidGraph, Violation, require_valid, verify
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "rewrite",
     "show",
     "show_call",
+    "sums_of_products",
     "twins",
     "unusable",
     "verify",

@@ -181,9 +181,12 @@ class _Mask:
 
 
 def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
+    hides_nothing = mask in net.sums_of_products
     mask = net.to_rank(mask, max(2, mask.rank))
     if mask.dtype is not DType.BOOL:
         mask = net.cast(mask, dtype)
+    if hides_nothing:
+        return _Mask(mask, None)
     if mask.array is not None:
         values = mask.array
         allowed = values if mask.dtype is DType.BOOL else values != -math.inf

@@ -101,6 +101,8 @@ class Network(ABC):
         """tensors whose attention has been added"""
         self.twins: dict[Tensor, Tensor] = {}
         """of tensors that an earlier node computes too, that node's: TensorRT makes one of both"""
+        self.sums_of_products: set[Tensor] = set()
+        """tensors of numbers that are not infinite, unless something overflows"""
         self.loops_vary = False
         """whether the network has a loop whose number of iterations the sizes of its inputs decide"""
         self._shared: dict[Hashable, Any] = {}

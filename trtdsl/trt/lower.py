@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
-from trtdsl.ir import Graph, Node, Value, Weight, bodies_by_name, misplaced, twins, unusable, walk
+from trtdsl.ir import (
+    Graph,
+    Node,
+    Value,
+    Weight,
+    bodies_by_name,
+    misplaced,
+    sums_of_products,
+    twins,
+    unusable,
+    walk,
+)
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.ops.quantization import Dequantize
 from trtdsl.ops.refused import Refused
@@ -169,10 +180,11 @@ def _weight(net: NetworkTarget, weight: Weight) -> Tensor:
 
 
 def _lower_nodes(net: NetworkTarget, graph: Graph, tensors: dict[Value, Tensor], names: _TensorNames) -> None:
-    same = twins(graph)
+    same, sums = twins(graph), sums_of_products(graph)
     for node in graph.nodes:
         results = _lower_node(net, node, tensors, names)
         tensors.update(zip(node.results, results, strict=True))
+        net.sums_of_products.update(tensors[value] for value in node.results if value in sums)
         net.twins |= {tensors[value]: tensors[same[value]] for value in node.results if value in same}
 
 
