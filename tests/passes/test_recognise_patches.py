@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.closeness import expected, require_outputs
-from tests.passes.texts import calls, model, names
+from tests.passes.texts import calls, changed_by, model, names
 from trtdsl.elaborate import elaborate_text
-from trtdsl.evaluate import evaluate
-from trtdsl.ir import Graph, refusals, verify
-from trtdsl.passes import merge_moves, optimize, recognise_patches, remove_dead_nodes
-from trtdsl.reference import random_inputs, run
-from trtdsl.trt.lower import lower
+from trtdsl.ir import Graph, refusals
+from trtdsl.passes import merge_moves, optimize, recognise_patches
 
 IMAGE = "input x: float32[N, 3, 8, 12]"
 PATCHES = "x -> proj: Conv2d(16, 4, stride = 4)"
@@ -20,16 +16,7 @@ TOKENS = "-> flatten(2) -> transpose(1, 2)"
 
 def recognised(declaration: str, expression: str, *statements: str) -> Graph:
     """What the pass makes of it, found to compute the same."""
-    graph = merge_moves(model(declaration, expression, *statements))
-    changed = recognise_patches(graph)
-    assert verify(changed) == ()
-    assert recognise_patches(changed) is changed
-    inputs = random_inputs(graph, seed=1)
-    wanted = expected(graph, inputs)
-    lowered = lower(remove_dead_nodes(changed))
-    require_outputs(run(changed, inputs), wanted, 1e-5)
-    require_outputs(evaluate(lowered.network, inputs, weights=lowered.weights), wanted, 1e-5)
-    return changed
+    return changed_by(recognise_patches, merge_moves(model(declaration, expression, *statements)))
 
 
 def test_tokens_of_an_image() -> None:
