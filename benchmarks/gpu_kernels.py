@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trtdsl.runtime import cuda
-from trtdsl.runtime.engine import Engine, read_engine
+from trtdsl.runtime.bench import tuned_shapes
+from trtdsl.runtime.engine import BoundContext, Engine, read_engine
 from trtdsl.trt.dialect import load_runtime
-from trtdsl.types import DType
 
 VERBOSE, KERNELS = 1, 4
 """Flags of cudaGraphDebugDotPrint."""
@@ -40,22 +40,13 @@ def kernels_of(dot: str) -> tuple[list[Kernel], int]:
 
 def captured(engine: Engine) -> str:
     """The CUDA graph of a run at the sizes that the engine is tuned for."""
-    shapes = {name: tuned for name, (_, tuned, _) in engine.manifest.profiles[0].inputs.items()}
-    with engine.own_context() as context, tempfile.TemporaryDirectory() as scratch:
-        stream = context.stream
-        context.prepare(shapes, stream.handle)
-        inputs = {
-            each.name: cuda.DeviceArray.zeros(shapes[each.name], DType(each.dtype).numpy, stream.handle)
-            for each in engine.manifest.inputs
-        }
-        outputs = context.new_outputs()
-        context.use_arrays({**inputs, **outputs})
-        context.enqueue(stream.handle)  # the first run after a change of shape does what no graph may hold
-        stream.synchronize()
+    context = BoundContext(engine, tuned_shapes(engine.manifest)[0])
+    stream = context.stream.handle
+    with tempfile.TemporaryDirectory() as scratch:
         mode = cuda.bindings().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        cuda.call("cudaStreamBeginCapture", stream.handle, mode)
-        context.enqueue(stream.handle)
-        graph = cuda.call("cudaStreamEndCapture", stream.handle)
+        cuda.call("cudaStreamBeginCapture", stream, mode)
+        context.launch()
+        graph = cuda.call("cudaStreamEndCapture", stream)
         path = Path(scratch) / "graph.dot"
         cuda.call("cudaGraphDebugDotPrint", graph, str(path).encode(), VERBOSE | KERNELS)
         cuda.call("cudaGraphDestroy", graph)

@@ -140,17 +140,22 @@ def random_arrays(manifest: Manifest, shapes: Shapes, seed: int) -> dict[str, Ar
     return found
 
 
+def tuned_shapes(manifest: Manifest) -> list[dict[str, tuple[int, ...]]]:
+    """The shapes of all inputs that each profile is tuned for; without profiles the only ones they have."""
+    fixed = {
+        binding.name: tuple(size for size in binding.shape if isinstance(size, int))
+        for binding in manifest.inputs
+    }
+    tuned = [{name: sizes for name, (_, sizes, _) in profile.inputs.items()} for profile in manifest.profiles]
+    return [{**fixed, **sizes} for sizes in tuned or [{}]]
+
+
 def shapes_of(texts: Sequence[str], manifest: Manifest) -> dict[str, tuple[int, ...]]:
     """The shapes to measure: ``name=8x3x32x32`` where given, else what the first profile is tuned for.
 
     Raises UsageError for shapes that the engine does not accept.
     """
-    found = {
-        binding.name: tuple(size for size in binding.shape if isinstance(size, int))
-        for binding in manifest.inputs
-    }
-    for profile in manifest.profiles[:1]:
-        found |= {name: tuned for name, (_, tuned, _) in profile.inputs.items()}
+    found = tuned_shapes(manifest)[0]
     for text in texts:
         name, shape = _shape(text, manifest)
         found[name] = shape

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT
-from trtdsl.runtime.bench import measure
+from trtdsl.runtime.bench import Shapes, measure, tuned_shapes
 from trtdsl.runtime.engine import Engine
 from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.manifest import Manifest
@@ -31,18 +31,18 @@ def fastest(
 ) -> tuple[T, tuple[Diagnostic, ...]]:
     """The best of ``count`` builds: the one with the smallest product of its ``times``, in milliseconds.
 
-    There is no note on a single build, which is not timed.
+    With one build nothing is timed, and there is nothing to note.
     """
     best = build()
     if count == 1:
         return best, ()
-    found = [times(best)]
-    for _ in range(count - 1):
+    kept, found = 0, [times(best)]
+    for number in range(1, count):
         other = build()
         found.append(times(other))
-        if min(found, key=_size) is found[-1]:
-            best = other
-    return best, (_note(found),)
+        if _size(found[number]) < _size(found[kept]):
+            best, kept = other, number
+    return best, (_note(found, kept),)
 
 
 def _size(times: Sequence[float]) -> float:
@@ -50,8 +50,7 @@ def _size(times: Sequence[float]) -> float:
     return sum(math.log(each) for each in times)
 
 
-def _note(found: Sequence[Sequence[float]]) -> Diagnostic:
-    kept = found.index(min(found, key=_size))
+def _note(found: Sequence[Sequence[float]], kept: int) -> Diagnostic:
     shown = ["/".join(f"{each:.3f}" for each in times) for times in found]
     others = ", ".join(text for number, text in enumerate(shown) if number != kept)
     text = f"kept build {kept + 1} of {len(found)}: {shown[kept]} ms, where the others take {others}"
@@ -64,20 +63,10 @@ def milliseconds(
     """The median time on the GPU of each profile, at the sizes that it is tuned for; as a CUDA graph where it
     can be captured."""
     engine = Engine(data, manifest, dialect, plugins=plugins)
-    fixed = {
-        each.name: tuple(int(size) for size in each.shape)
-        for each in manifest.inputs
-        if _is_fixed(each.shape)
-    }
-    tuned = [{name: sizes for name, (_, sizes, _) in profile.inputs.items()} for profile in manifest.profiles]
-    return [median_of(engine, {**fixed, **sizes}) for sizes in tuned or [{}]]
+    return [median_of(engine, shapes) for shapes in tuned_shapes(manifest)]
 
 
-def _is_fixed(shape: Sequence[int | str]) -> bool:
-    return all(isinstance(size, int) for size in shape)
-
-
-def median_of(engine: Engine, shapes: dict[str, tuple[int, ...]]) -> float:
+def median_of(engine: Engine, shapes: Shapes) -> float:
     """The median time of runs of these shapes, in milliseconds."""
     try:
         found = measure(engine, shapes, seconds=_SECONDS, cuda_graph=True)
