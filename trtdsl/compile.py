@@ -256,7 +256,7 @@ def compile_graph(
     require_place(engine, sources)
     scales = _place_of_scales(options, engine, sources)
     optimized, lowered = lowered_network(graph, options, after=after, refused=refused, progress=progress)
-    built, manifest, notes = built_engine(
+    (built, manifest), notes = built_engine(
         lowered, optimized, options, progress=progress, tune=tune, command=command
     )
     ranges = optimized.narrowed.ranges.text().encode() if optimized.narrowed else b""
@@ -264,8 +264,8 @@ def compile_graph(
     files = {manifest_path(engine): manifest.to_json().encode(), engine: built.data}
     write_together({scales: ranges, **files} if scales else files)
     counts = operator_counts(graph), operator_counts(optimized.graph)
-    notes = (*optimized.notes, *notes)
-    return Compiled(engine, manifest, *counts, notes, _report(optimized, lowered, built))
+    report = _report(optimized, lowered, built)
+    return Compiled(engine, manifest, *counts, (*optimized.notes, *notes), report)
 
 
 def lowered_network(
@@ -315,7 +315,7 @@ def built_engine(
     progress: ProgressCallback | None = None,
     tune: Callable[[Any], object] | None = None,
     command: Sequence[str] = (),
-) -> tuple[Built, Manifest, tuple[Diagnostic, ...]]:
+) -> tuple[tuple[Built, Manifest], tuple[Diagnostic, ...]]:
     """The engine, the fastest of as many as the options want, its manifest, and what there is to say of it.
 
     The manifest's hashes are computed while TensorRT builds.
@@ -343,13 +343,11 @@ def built_engine(
         )
 
     def times(candidate: tuple[Built, Manifest]) -> list[float]:
-        built, manifest = candidate
-        return milliseconds(built.data, manifest, lowered.dialect, options.plugins)
+        return milliseconds(candidate[0].data, candidate[1], lowered.dialect, options.plugins)
 
     with ThreadPoolExecutor(1) as pool:
         weights = pool.submit(describe_weights, optimized.graph)
-        (built, manifest), notes = fastest(build, options.builds, times)
-    return built, manifest, notes
+        return fastest(build, options.builds, times)
 
 
 def _report(optimized: Optimized, lowered: LoweredNetwork, built: Built) -> PrecisionReport | None:
@@ -417,9 +415,8 @@ def optimize_graph(
     if recipe is not None and (recipe.is_narrow or recipe.calibrate is not None):
         require_values(graph)
     graph = with_profiles(graph, options.profiles)
-    steps = selected(options.skip, options.only, with_passes(options.passes))
-    if recipe is not None and recipe.is_narrow:
-        steps = tuple(step for step in steps if step.name not in FLOATS_ONLY)
+    unfit = FLOATS_ONLY if recipe is not None and recipe.is_narrow else ()
+    steps = selected((*options.skip, *unfit), options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
     optimized = optimize(graph, steps, after=after, refused=refused)
     if recipe is None:

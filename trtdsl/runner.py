@@ -184,7 +184,7 @@ def _built(graph: Graph, options: CompileOptions, gpu: Device) -> Runner:
     if dialect.targets and not options.targets:
         options = dataclasses.replace(options, targets=(gpu.target,))
     lowered, optimized = _lowered(graph, options)
-    built, manifest, _ = built_engine(lowered, optimized, options)
+    (built, manifest), _ = built_engine(lowered, optimized, options)
     return _OnGPU(Engine(built.data, manifest, dialect, plugins=options.plugins))
 
 
