@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trtdsl.ops.arithmetic_layers import shifted, widened_by_torch
 from trtdsl.ops.base import OPERATORS, Module, Op, Spelling, static
-from trtdsl.ops.lowering import axes_mask
 from trtdsl.ops.reduction import in_float32
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_at_most, require_elements, require_floating, require_rank, same_dim
+from trtdsl.ops.rules import (
+    axes_mask,
+    require_at_most,
+    require_elements,
+    require_floating,
+    require_rank,
+    same_dim,
+)
 from trtdsl.types import Dim, DType, TensorType, product
 from trtdsl.types.arrays import np
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.reshape_dims import is_positive, reshape_dims
-from trtdsl.ops.rules import broadcast_shapes
+from trtdsl.ops.rules import axes_mask, broadcast_shapes
 from trtdsl.types import Dim, DType, SymbolicDim, TensorType, evaluate_shape
 from trtdsl.types.arrays import np
 
@@ -491,8 +491,3 @@ class Network(ABC):
 
 
 _MATRIX = {False: "NONE", True: "TRANSPOSE"}
-
-
-def axes_mask(dims: Sequence[int]) -> int:
-    """TensorRT's bit mask of non-negative dimensions."""
-    return sum(1 << dim for dim in set(dims))

@@ -39,6 +39,11 @@ def wrap_dims(dims: int | Sequence[int] | None, rank: int, about: str = "dim") -
     return wrapped
 
 
+def axes_mask(dims: Iterable[int]) -> int:
+    """TensorRT's bit mask of non-negative dimensions."""
+    return sum(1 << dim for dim in set(dims))
+
+
 def given_type(types: Mapping[str, TensorType], name: str, function: str) -> TensorType:
     """The type of a tensor that a function cannot do without."""
     if name not in types:
