@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from zoo_entries import EXAMPLES, read_zoo
@@ -45,7 +45,6 @@ class Session:
         self.gpus = visible.split(",") if visible else [str(gpu) for gpu in range(max(count_gpus(), 1))]
         self.begin = time.monotonic()
         self.end = options.budget
-        self.making = threading.Event()
         self.work: list[tuple[str, str]] = []
         self.taking = threading.Lock()
         (options.folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -58,10 +57,9 @@ class Session:
         for precision in self.options.precisions:
             done = self.measured(precision)
             self.work += [(precision, model) for model in self.options.models if model not in done]
-        self.making.set()
         with ThreadPoolExecutor(1) as pool:
             references = pool.submit(self.make_references)
-            in_threads(self.measure_on, range(len(self.gpus)))
+            in_threads(lambda gpu: self.measure_on(gpu, references), range(len(self.gpus)))
             references.result()
 
     def make_references(self) -> None:
@@ -73,23 +71,19 @@ class Session:
                 asked = (*self.places(part), *what, "--device", self.options.device)
                 self.run("torch", k, f"reference.{k}", self.end, "gpu_reference.py", *asked)
 
-        try:
-            in_threads(make, range(count))
-        finally:
-            self.making.clear()
+        in_threads(make, range(count))
 
-    def measure_on(self, gpu: int) -> None:
-        """Take from the work until nothing that is left can be had."""
+    def measure_on(self, gpu: int, references: Future[None]) -> None:
+        """Take from the work until there are no more references to come, and none is left that has one."""
         while self.left(self.end) > 0:
-            making = self.making.is_set()
-            taken = self.take()
-            if taken is None and not making:
+            complete = references.done()  # asked first: none that comes in between is missed
+            if taken := self.take():
+                until = min(self.end, time.monotonic() - self.begin + self.options.each)
+                self.measure_one(gpu, *taken, until)
+            elif complete:
                 return
-            if taken is None:
+            else:
                 time.sleep(1)
-                continue
-            until = min(self.end, time.monotonic() - self.begin + self.options.each)
-            self.measure_one(gpu, *taken, until)
 
     def take(self) -> tuple[str, str] | None:
         """The first of the work whose reference is there."""

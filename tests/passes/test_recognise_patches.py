@@ -88,5 +88,4 @@ def test_why_not_without_values() -> None:
 def test_a_scale_and_a_normalisation_are_in_its_weights() -> None:
     statements = [f"maps = {PATCHES} -> bn: BatchNorm2d()"]
     changed = optimize(model(IMAGE, f"2 * (maps {TOKENS})", *statements))
-    assert [name for name in names(changed) if name == "Linear"] == ["Linear"]
-    assert "BatchNorm2d" not in names(changed)
+    assert names(changed).count("Linear") == 1 and "BatchNorm2d" not in names(changed)

@@ -19,7 +19,7 @@ def sums_of_products(graph: Graph) -> set[Value]:
     """Those of its own nodes, without what is in bodies."""
     found: set[Value] = set()
     for node in graph.nodes:
-        kept = (node.op.moves or isinstance(node.op, Add)) and found.issuperset(node.operands)
-        if isinstance(node.op, _PRODUCTS) or (kept and node.operands):
+        keeps = node.op.moves or isinstance(node.op, Add)
+        if isinstance(node.op, _PRODUCTS) or (keeps and node.operands and found.issuperset(node.operands)):
             found.update(node.results)
     return found

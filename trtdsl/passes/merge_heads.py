@@ -187,6 +187,5 @@ def _stacked(layers: Sequence[Node], slot: str, scope: str) -> Weight:
 
 
 def _rows(layer: Node, slot: str) -> Array:
-    weight = layer.weights["weight" if slot not in layer.weights else slot]
-    assert weight.data is not None
-    return weight.data if slot in layer.weights else np.zeros(len(weight.data), weight.data.dtype)
+    data = {each: weight.data for each, weight in layer.weights.items() if weight.data is not None}
+    return data[slot] if slot in data else np.zeros(len(data["weight"]), data["weight"].dtype)

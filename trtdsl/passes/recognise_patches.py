@@ -11,13 +11,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, Weight, merged_origins, rewrite
+from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, merged_origins, rewrite
 from trtdsl.ops.convolution import CONVOLUTIONS
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.shape import Permuting, Reshape
 from trtdsl.ops.shuffle import Shuffle
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import Array, made_by, new_weight, obstacle_in_weights, reads_of_weights
+from trtdsl.passes.matching import made_by, new_weight, obstacle_in_weights, reads_of_weights
 from trtdsl.types import Dim
 
 
@@ -110,21 +110,15 @@ def _linear(layer: Node, move: Node, around: Surroundings) -> Sequence[Node]:
     build, origins = around.builder(), merged_origins([layer, move])
     turn = Shuffle(tuple(range(source.type.rank)), tuple(cut), (0, *places, 1, *within))
     windows = build.value(turn, source, name="windows", origins=origins)
-    weights: dict[str, Array] = {slot: _data(weight) for slot, weight in layer.weights.items()}
-    rows = weights["weight"].reshape(op.out_channels, -1)
+    data = {slot: weight.data for slot, weight in layer.weights.items() if weight.data is not None}
+    rows = data["weight"].reshape(op.out_channels, -1)
     flat = Reshape((*result.type.shape[:-1], rows.shape[1]))
     patches = build.value(flat, windows, name="patches", origins=origins)
     scope = f"{layer.scope}+{result.name}"
-    arrays = {**weights, "weight": rows}
     given = [
         (slot, new_weight(f"{scope}.{slot}", source.type.with_shape(array.shape), array))
-        for slot, array in arrays.items()
+        for slot, array in {**data, "weight": rows}.items()
     ]
     linear = Linear(op.out_channels, op.bias)
     build.place_at(linear, [("input", patches), *given], scope=scope, origins=origins, results=[result])
     return build.nodes
-
-
-def _data(weight: Weight) -> Array:
-    assert weight.data is not None
-    return weight.data
