@@ -15,7 +15,12 @@ and has TensorRT's entropy calibrator read the same data. `--variants FILE` meas
 int8 (`gpu_variants.py`), each with a line of its own.
 Times are medians between two CUDA events around one run, inputs and outputs on the GPU.  The results so far
 are written after every step (`gpu.json`, `gpu.md`), and a further run on the same device goes on from there;
-a failure is a line of the table, and tried again.  `gpu_many.py` gives each model a process of its own.
+a failure is a line of the table, and tried again.  `--models -` reads names from standard input, which is how
+`gpu_many.py` gives a process one model after another: TensorRT loads its kernels once.
+
+TensorRT times the kernels that a layer may have while it builds.  What it has timed for the first of a
+model's two engines it knows for the second, so that layers that are alike have the same kernel in both, and
+what differs are the networks.
 
 `--dry-run` builds everything and runs nothing, also on a machine without a GPU.  `--errors-only` times
 nothing, and may share a GPU.
@@ -30,6 +35,7 @@ import hashlib
 import json
 import platform
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +45,7 @@ from typing import Any
 import numpy as np
 from gpu_calibrator import entropy_calibrator
 from gpu_points import batches, best_batch, tuned
-from gpu_table import LIMITS, Row, label, measured, table, torch_time
+from gpu_table import DONE, FAILED, LIMITS, Row, label, measured, table, torch_time
 from gpu_variants import Variant, read_variants
 from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 
@@ -68,15 +74,16 @@ class OnnxError(RuntimeError):
 
 
 class Bench:
-    """One process's work. No build reads what TensorRT timed in another: both routes choose on their own."""
+    """One process's work. A model's engines share what TensorRT timed; no other model reads it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.start = time.monotonic()
         self.dialect: Dialect = load_runtime(options.runtime)
-        self.rows: list[Row] = []
+        self.rows: dict[str, Row] = {}
         self.inspected: dict[str, Any] = {}
         self._onnx: Path | None = None
+        self._timed: Any = None
 
     @property
     def elapsed(self) -> float:
@@ -85,9 +92,12 @@ class Bench:
     # Building
 
     def tune(self, config: Any) -> None:
-        """The same for both routes: names of layers for the inspector."""
+        """The same for both routes: names of layers for the inspector, and what was timed for the model."""
         if self.dialect.name == "tensorrt":
             config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
+            if self.options.builds == 1:  # several builds are to time anew, and differ
+                self._timed = self._timed or config.create_timing_cache(b"")
+                config.set_timing_cache(self._timed, ignore_mismatch=False)
 
     def compile(self, entry: Entry, variant: Variant, row: Row) -> Path:
         folder = self.options.refdir / entry.name
@@ -138,7 +148,7 @@ class Bench:
 
     def is_compared(self, entry: Entry) -> bool:
         """Whether the ONNX route is measured too."""
-        return entry.name in self.options.onnx and not self.options.errors_only
+        return bool({"all", entry.name} & {*self.options.onnx}) and not self.options.errors_only
 
     def onnx_engine(self, entry: Entry, ours: Manifest, row: Row) -> None:
         """The engine of the ONNX route; one for all variants."""
@@ -300,7 +310,7 @@ class Bench:
             return
         path = self.engine_of(row)
         others = [self.onnx_path(row)] if self.is_compared(entry) and not row.onnx_failure else []
-        if entry.name in self.options.inspect:
+        if {"all", entry.name} & {*self.options.inspect}:
             for kind, each in zip(("trtdsl", "onnx"), (path, *others), strict=False):
                 # Before TensorRT 10 a profile has one context: this engine goes before the others run.
                 alone = Engine(*read_engine(each), self.dialect)
@@ -315,6 +325,7 @@ class Bench:
 
     def build(self, entry: Entry, variant: Variant, row: Row) -> None:
         """Our engine and, where it can be had, the one of the ONNX route."""
+        self._timed = None
         path = self.compile(entry, variant, row)
         if self.is_compared(entry):
             try:
@@ -400,11 +411,12 @@ def about(bench: Bench) -> dict[str, str]:
 def write(bench: Bench, done: bool) -> None:
     out: Path = bench.options.outdir
     out.mkdir(parents=True, exist_ok=True)
-    torch_times = {row.model: torch_time(bench.options.refdir / row.model) for row in bench.rows}
-    rows = [dataclasses.asdict(row) for row in bench.rows]
+    found = [*bench.rows.values()]
+    torch_times = {row.model: torch_time(bench.options.refdir / row.model) for row in found}
+    rows = [dataclasses.asdict(row) for row in found]
     text = {"about": about(bench), "complete": done, "rows": rows, "torch": torch_times}
     (out / "gpu.json").write_text(json.dumps(text, indent=1))
-    (out / "gpu.md").write_text(table(about(bench), bench.rows, torch_times))
+    (out / "gpu.md").write_text(table(about(bench), found, torch_times))
     if bench.inspected:
         (out / "inspect.json").write_text(json.dumps(bench.inspected))
 
@@ -414,11 +426,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("refdir", type=Path, help="what gpu_reference.py wrote")
     parser.add_argument("outdir", type=Path, help="for engines and results")
     parser.add_argument("--zoo", type=Path, default=EXAMPLES / "zoo.json", help="models and originals")
-    parser.add_argument("--models", default=QUICK, help="names of the zoo, or `all`")
+    parser.add_argument("--models", default=QUICK, help="names of the zoo, `all`, or `-`")
     parser.add_argument("--onnx", default="all", help="models to build and time through ONNX too")
     parser.add_argument("--precisions", default="float32,float16")
     parser.add_argument("--variants", type=Path, help="a file of ways to place int8")
-    parser.add_argument("--inspect", default="", help="models whose engines' layers and times to write down")
+    parser.add_argument("--inspect", default="", help="models whose engines' layers and times to keep")
     parser.add_argument("--budget", type=float, default=540, help="seconds after which nothing new is begun")
     parser.add_argument("--runtime", default="tensorrt")
     parser.add_argument(
@@ -434,7 +446,7 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.zoo = read_zoo(options.zoo)
     options.models = list(options.zoo) if options.models == "all" else options.models.split(",")
-    options.onnx = options.models if options.onnx == "all" else options.onnx.split(",")
+    options.onnx = options.onnx.split(",")
     options.inspect = options.inspect.split(",")
     options.skip = options.skip.split(",") if options.skip else []
     options.precisions = options.precisions.split(",")
@@ -448,39 +460,36 @@ def main() -> None:
     bench = Bench(options)
     slowest = 45.0
     variants = read_variants(options.variants)
-    earlier = [] if options.dry_run else measured(options.outdir / "gpu.json", about(bench))
-    before = {label(row): row for row in earlier}
-    work = [
+    bench.rows = measured(options.outdir / "gpu.json", about(bench))
+    work = (
         (name, precision, variant)
-        for name in options.models
+        for name in (map(str.strip, sys.stdin) if options.models == ["-"] else options.models)
         for precision in options.precisions
         for variant in (variants if precision == "int8" else [Variant()])
-    ]
+    )
     for name, precision, variant in work:
-        if done := before.get(label(Row(name, precision, variant.name))):
-            bench.rows.append(done)
-            continue
-        if not (options.refdir / name / "done").exists():
-            failure = "no reference: gpu_reference.py made none"
-            bench.rows.append(Row(name, precision, variant.name, failure=failure))
-            continue
-        if bench.elapsed + slowest > options.budget:
-            failure = f"not begun: {bench.elapsed:.0f} s had passed"
-            bench.rows.append(Row(name, precision, variant.name, failure=failure))
-            continue
-        begin = bench.elapsed
-        row = bench.work(options.zoo[name], precision, variant)
-        slowest = max(0.7 * slowest, bench.elapsed - begin)
-        bench.rows.append(row)
+        row = Row(name, precision, variant.name)
+        done = bench.rows.get(label(row))
+        if done and not done.failure and not options.dry_run:
+            row = done
+        elif not (options.refdir / name / "done").exists():
+            row.failure = "no reference: gpu_reference.py made none"
+        elif bench.elapsed + slowest > options.budget:
+            row.failure = f"not begun: {bench.elapsed:.0f} s had passed"
+        else:
+            begin = bench.elapsed
+            row = bench.work(options.zoo[name], precision, variant)
+            slowest = max(0.7 * slowest, bench.elapsed - begin)
+        bench.rows[label(row)] = row
         write(bench, done=False)
-        print(f"{bench.elapsed:6.1f} s  {label(row)}: {summary(row)}", flush=True)
+        print(f"{DONE}{label(row)}, {bench.elapsed:.1f} s: {summary(row)}", flush=True)
     write(bench, done=True)
     print((options.outdir / "gpu.md").read_text())
 
 
 def summary(row: Row) -> str:
     if row.failure:
-        return f"FAILED: {row.failure.strip().splitlines()[-1]}"
+        return f"{FAILED}: {row.failure.strip().splitlines()[-1]}"
     errors = ", ".join(f"{error:.1e}" for error in row.error.values())
     times = " ".join(
         f"b{batch}: {row.ours_graph[batch]:.3f}/{row.onnx_graph.get(batch, float('nan')):.3f}"

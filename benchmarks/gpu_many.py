@@ -2,11 +2,11 @@
 
     python benchmarks/gpu_many.py FOLDER --models vit_base_patch16_224,yolov8n --budget 1500
 
-References are made by several processes a GPU (`gpu_reference.py`). Meanwhile each GPU takes the next model
-that has one, those first that are named first, which a process of its own builds and measures (`gpu.py`).
-A further call goes on, and tries again what had failed or took too long. The GPUs are those of
-`CUDA_VISIBLE_DEVICES`, or all; one that is named twice has two processes. Without a GPU `--dry-run` builds,
-and nothing is measured.
+References are made by several processes a GPU (`gpu_reference.py`). Meanwhile each GPU has a process that
+builds and measures (`gpu.py`) one model after another of those that have a reference, in the order in which
+they are named; when it fails, or a model takes too long, another process goes on. A further call goes on and
+tries again what had failed or took too long. The GPUs are those of `CUDA_VISIBLE_DEVICES`, or all; one that
+is named twice has two processes. Without a GPU `--dry-run` builds, and nothing is measured.
 
 TensorRT times kernels while it builds. With 46 builds at once on four GPUs each took 100 to 1000 s, which one
 after another take 10 to 200, and what they chose was up to 8 % slower.
@@ -28,6 +28,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from gpu_table import DONE, FAILED
+from gpu_worker import Worker, WorkerError
 from zoo_entries import EXAMPLES, read_zoo
 
 HERE = Path(__file__).resolve().parent
@@ -73,17 +75,24 @@ class Session:
 
         in_threads(make, range(count))
 
-    def measure_on(self, gpu: int, references: Future[None]) -> None:
+    def measure_on(self, slot: int, references: Future[None]) -> None:
         """Take from the work until there are no more references to come, and none is left that has one."""
+        worker: Worker | None = None
+        precision = ""
         while self.left(self.end) > 0:
             complete = references.done()  # asked first: none that comes in between is missed
             if taken := self.take():
-                until = min(self.end, time.monotonic() - self.begin + self.options.each)
-                self.measure_one(gpu, *taken, until)
+                if worker and taken[0] != precision:
+                    worker.close()
+                    worker = None
+                precision, model = taken
+                worker = self.measure_one(slot, precision, model, worker or self.worker(slot, precision))
             elif complete:
-                return
+                break
             else:
                 time.sleep(1)
+        if worker:
+            worker.close()
 
     def take(self) -> tuple[str, str] | None:
         """The first of the work whose reference is there."""
@@ -93,20 +102,38 @@ class Session:
                 self.work.remove(found)
             return found
 
-    def measure_one(self, gpu: int, precision: str, model: str, until: float) -> None:
-        name = f"{precision}.{model}"
-        data, *rest = self.places([model])
-        onnx = model if precision in self.options.onnx else "none"
-        asked = ("--precisions", precision, "--onnx", onnx, "--runtime", self.options.runtime)
-        asked += ("--fixed",) if self.options.fixed else ()
-        asked += ("--batch", str(self.options.batch)) if self.options.batch else ()
-        asked += ("--builds", str(self.options.builds))
-        asked += ("--errors-only",) if self.options.errors_only else ()
-        asked += ("--dry-run",) if self.options.dry_run else ()
+    def measure_one(self, slot: int, precision: str, model: str, worker: Worker) -> Worker | None:
+        """Build and measure a model; the worker, if it can do a further one."""
+        begin = self.left(self.end)
         if precision == "int8":
-            self.run("torch", gpu, f"ranges.{name}", until, "gpu_ranges.py", data, *rest)
-        out = str(self.options.folder / MEASURED / name)
-        self.run("tensorrt", gpu, name, until, "gpu.py", data, out, *rest, *asked)
+            until = min(self.end, self.end - begin + self.options.each)
+            data, *rest = self.places([model])
+            self.run("torch", slot, f"ranges.{precision}.{model}", until, "gpu_ranges.py", data, *rest)
+        left = self.left(self.end)
+        try:
+            state = worker.do(model, min(left, self.options.each - (begin - left)))
+        except WorkerError as error:
+            state = f"{FAILED}: {error}"
+        print(f"{precision}.{model}, {begin - self.left(self.end):.0f} s: {state}", flush=True)
+        if FAILED not in state:
+            return worker
+        worker.close()  # what has failed on a GPU may spoil the process
+        return None
+
+    def worker(self, slot: int, precision: str) -> Worker:
+        """A process that measures in one precision."""
+        options = self.options
+        name = f"{precision}.{slot}"
+        data, *rest = self.places(["-"])
+        asked = [data, str(options.folder / MEASURED / name), *rest, "--precisions", precision]
+        asked += ["--onnx", "all" if precision in options.onnx else "none", "--runtime", options.runtime]
+        asked += ["--builds", str(options.builds), "--budget", "inf", "--inspect", options.inspect]
+        asked += ["--batch", str(options.batch)] if options.batch else []
+        for flag in ("fixed", "errors_only", "dry_run"):
+            asked += [f"--{flag.replace('_', '-')}"] if getattr(options, flag) else []
+        command = [*shlex.split(options.tensorrt), str(HERE / "gpu.py"), *asked]
+        log = options.folder / "logs" / f"{name}.log"
+        return Worker(command, DONE, log, env=self.environment(slot), cwd=HERE.parent)
 
     # What they share
 
@@ -124,12 +151,16 @@ class Session:
         zoo = str(self.options.zoo.resolve())
         return str(self.options.folder / "reference"), "--zoo", zoo, "--models", ",".join(models)
 
+    def environment(self, slot: int) -> dict[str, str]:
+        threads = str(self.options.threads)
+        gpu = self.gpus[slot % len(self.gpus)]
+        few = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        return {**os.environ, **few, "CUDA_VISIBLE_DEVICES": gpu}
+
     def run(self, python: str, slot: int, log: str, until: float, script: str, *arguments: str) -> None:
         """A script, ended with all that it began when its time is over; what it prints is kept."""
         command = [*shlex.split(getattr(self.options, python)), str(HERE / script), *arguments]
-        threads = str(self.options.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        environment = self.environment(slot)
         begin = time.monotonic()
         with (self.options.folder / "logs" / f"{log}.log").open("a") as out:
             process = subprocess.Popen(
@@ -169,6 +200,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, metavar="N", help="one alone, for which engines are built")
     parser.add_argument("--builds", type=int, default=1, help="of ours, of which the fastest is kept")
+    parser.add_argument("--inspect", default="", help="models whose engines' layers and times to keep")
     parser.add_argument("--threads", type=int, default=4, help="of each process")
     parser.add_argument("--each", type=float, default=240, help="seconds that a model may take")
     parser.add_argument("--budget", type=float, default=1500, help="seconds for all")

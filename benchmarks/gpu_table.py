@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+FAILED = "FAILED"
+"""In the line that `gpu.py` prints of a row without times."""
+DONE = "done: "
+"""How a line begins that it prints of a row."""
 LIMITS = {"float32": 1e-5, "float16": 5e-3, "int8": None}
 """Relative L2 error allowed against float64; int8 is held against the error of TensorRT's own calibrator."""
 
@@ -39,19 +43,19 @@ def label(row: Row) -> str:
     return " ".join(filter(None, (row.model, row.precision, row.variant)))
 
 
-def measured(path: Path, about: Mapping[str, str]) -> list[Row]:
-    """What an earlier run left on the same device, but for its failures, which are tried again."""
+def measured(path: Path, about: Mapping[str, str]) -> dict[str, Row]:
+    """What an earlier run left on the same device, by label."""
     if not path.exists():
-        return []
+        return {}
     found = json.loads(path.read_text())
     if any(found["about"].get(key) != about.get(key) for key in ("device", "TensorRT")):
-        return []
-    rows = [Row(**fields) for fields in found["rows"] if not fields["failure"]]
+        return {}
+    rows = [Row(**fields) for fields in found["rows"]]
     for row in rows:
         for each in dataclasses.fields(Row):
             if isinstance(times := getattr(row, each.name), dict):
                 setattr(row, each.name, {int(batch): value for batch, value in times.items()})
-    return rows
+    return {label(row): row for row in rows}
 
 
 def torch_time(folder: Path) -> dict[str, dict[str, float]]:

@@ -161,7 +161,7 @@ def test_what_running_engines_is_checked_against(count: int, monkeypatch: pytest
             script.require_equal({**found, name: found[name] + wrong}, inputs)
 
 
-def test_rows_of_an_earlier_run_on_the_same_device_are_kept_but_for_failures(
+def test_rows_of_an_earlier_run_on_the_same_device_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = load("gpu_table", monkeypatch)
@@ -170,9 +170,9 @@ def test_rows_of_an_earlier_run_on_the_same_device_are_kept_but_for_failures(
     bad = script.Row("lenet", "float32", failure="refused")
     path = tmp_path / "gpu.json"
     path.write_text(json.dumps({"about": about, "rows": [dataclasses.asdict(row) for row in (good, bad)]}))
-    assert script.measured(path, about) == [good]
-    assert script.measured(path, {**about, "device": "another"}) == []
-    assert script.measured(tmp_path / "none.json", about) == []
+    assert script.measured(path, about) == {"cnn float32": good, "lenet float32": bad}
+    assert script.measured(path, {**about, "device": "another"}) == {}
+    assert script.measured(tmp_path / "none.json", about) == {}
 
 
 STEPS = {"good": "print('fine')", "bad": "raise SystemExit(3)", "slow": "import time; time.sleep(60)"}
@@ -219,14 +219,45 @@ def test_models_are_built_by_one_process_after_another(
     script = load("gpu_many", monkeypatch)
     options = ("--precisions", "float32,float16", "--onnx", "none", "--runtime", "tensorrt_rtx")
     options += ("--threads", "1", "--device", "cpu", "--dry-run")
-    run(script, monkeypatch, tmp_path, "--models", "cnn", *options)
+    run(script, monkeypatch, tmp_path, "--models", "cnn,lenet", *options)
     for precision in ("float32", "float16"):
-        text = (tmp_path / "measured" / f"{precision}.cnn" / "gpu.json").read_text()
-        (row,) = json.loads(text)["rows"]
-        assert row["layers"] > 10 and not row["failure"]
-    assert "float16.cnn: ended with 0" in capsys.readouterr().out
-    run(script, monkeypatch, tmp_path, "--models", "cnn", *options)
-    assert "float16.cnn: ended" not in capsys.readouterr().out  # all is built
+        text = (tmp_path / "measured" / f"{precision}.0" / "gpu.json").read_text()
+        rows = json.loads(text)["rows"]
+        assert {row["model"] for row in rows} == {"cnn", "lenet"}
+        assert all(row["layers"] > 10 and not row["failure"] for row in rows)
+    assert capsys.readouterr().out.count("built in") == 4
+    run(script, monkeypatch, tmp_path, "--models", "cnn,lenet", *options)
+    assert "built in" not in capsys.readouterr().out  # all is built
+
+
+TURNS = """
+import sys, time
+print("not a result")
+for line in sys.stdin:
+    time.sleep(60 if line == "slow\\n" else 0)
+    print("result", line, end="", flush=True)
+    assert line != "bad\\n"
+"""
+
+
+def test_a_worker_does_one_after_another_until_it_fails_or_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("gpu_worker", monkeypatch)
+
+    def worker() -> Any:
+        return script.Worker([sys.executable, "-c", TURNS], "result", tmp_path / "log")
+
+    first = worker()
+    assert [first.do(name, 60) for name in ("a", "b", "bad")] == ["result a", "result b", "result bad"]
+    with pytest.raises(script.WorkerError, match="ended with 1"):
+        first.do("c", 60)
+    first.close()
+    second = worker()
+    with pytest.raises(script.WorkerError, match="cut off after 1 s"):
+        second.do("slow", 1)
+    log = (tmp_path / "log").read_text()
+    assert log.count("not a result") == 2 and "AssertionError" in log and "slow" not in log
 
 
 def test_a_machine_without_a_gpu_is_told(

@@ -1,0 +1,71 @@
+"""A process that does one model after another, each within its time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+
+class WorkerError(RuntimeError):
+    """The process has ended, or was ended, before it had done what it was asked for."""
+
+
+class Worker:
+    """A command that reads names from standard input, and prints a line that begins with ``marker`` for each.
+
+    What it prints goes to ``log`` too.
+    """
+
+    def __init__(
+        self, command: Sequence[str], marker: str, log: Path, **where: Mapping[str, str] | Path
+    ) -> None:
+        self.marker = marker
+        self._log = log.open("a")
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,
+            **where,  # pyright: ignore[reportArgumentType]
+        )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
+
+    def _read(self, lines: IO[str]) -> None:
+        for line in lines:
+            print(line, end="", file=self._log, flush=True)
+            if line.startswith(self.marker):
+                self._lines.put(line.strip())
+        self._lines.put(None)
+
+    def do(self, name: str, seconds: float) -> str:
+        """The line that says that it is done; where none comes in time, it is ended: WorkerError."""
+        try:
+            print(name, file=self._process.stdin, flush=True)
+            line = self._lines.get(timeout=max(seconds, 1))
+        except queue.Empty:
+            self.close()
+            raise WorkerError(f"cut off after {seconds:.0f} s") from None
+        except OSError:
+            line = None
+        if line is None:
+            raise WorkerError(f"ended with {self._process.wait()}")
+        return line
+
+    def close(self) -> None:
+        """End it with all that it began."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join()
+        self._log.close()
