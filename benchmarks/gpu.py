@@ -64,6 +64,8 @@ from trtdsl.verification.engine import EngineLike
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "BOOL": "bool"}
+FACTS = ("build_s", "layers", "onnx_build_s", "onnx_failure")
+"""Fields of a row that building fills."""
 ROUNDS = 3
 RUNS = 50
 PROFILED = 20
@@ -141,10 +143,14 @@ class Bench:
     def engine_of(self, row: Row) -> Path:
         """Where the engine of a row lies."""
         name = "-".join(filter(None, (row.precision, row.variant)))
-        return self.options.outdir / row.model / f"{name}.engine"
+        return self.folder(row.model) / f"{name}.engine"
 
     def onnx_path(self, row: Row) -> Path:
-        return self.options.outdir / row.model / f"{row.precision}.onnx.engine"
+        return self.folder(row.model) / f"{row.precision}.onnx.engine"
+
+    def folder(self, model: str) -> Path:
+        """Where a model's engines lie."""
+        return (self.options.engines or self.options.outdir) / model
 
     def is_compared(self, entry: Entry) -> bool:
         """Whether the ONNX route is measured too."""
@@ -259,7 +265,7 @@ class Bench:
 
     def verify(self, entry: Entry, engine: EngineLike | Path, row: Row) -> None:
         """What ``trtdsl verify --engine`` says of the engine, without PyTorch."""
-        data = self.options.outdir / entry.name / "expected.npz"
+        data = self.folder(entry.name) / "expected.npz"
         names = [output.name for output in load_manifest(self.engine_of(row)).outputs]
         inputs, expected = self.data(entry, self.best_batch(entry))
         np.savez(data, **inputs, **dict(zip(names, expected, strict=True)))
@@ -324,7 +330,11 @@ class Bench:
             self.verify(entry, path, row)
 
     def build(self, entry: Entry, variant: Variant, row: Row) -> None:
-        """Our engine and, where it can be had, the one of the ONNX route."""
+        """Our engine and, where it can be had, the one of the ONNX route; or those that are there."""
+        facts = self.engine_of(row).with_suffix(".built.json")
+        if self.options.engines and not self.options.dry_run and facts.exists():
+            vars(row).update(json.loads(facts.read_text()))
+            return
         self._timed = None
         path = self.compile(entry, variant, row)
         if self.is_compared(entry):
@@ -332,6 +342,7 @@ class Bench:
                 self.onnx_engine(entry, load_manifest(path), row)
             except OnnxError as error:
                 row.onnx_failure = str(error)
+        facts.write_text(json.dumps({name: getattr(row, name) for name in FACTS}))
 
 
 def profiler_of(trt: Any) -> Any:
@@ -442,6 +453,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--builds", type=int, default=1, help="of ours, of which the fastest is kept")
     parser.add_argument("--skip", default="", metavar="PASS,...", help="passes to leave out")
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
+    parser.add_argument("--engines", type=Path, help="of a dry run, to be measured as they are")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
     options = parser.parse_args()
     options.zoo = read_zoo(options.zoo)

@@ -9,7 +9,9 @@ tries again what had failed or took too long. The GPUs are those of `CUDA_VISIBL
 is named twice has two processes. Without a GPU `--dry-run` builds, and nothing is measured.
 
 TensorRT times kernels while it builds. With 46 builds at once on four GPUs each took 100 to 1000 s, which one
-after another take 10 to 200, and what they chose was up to 8 % slower.
+after another take 10 to 200, and what they chose was up to 8 % slower. But it also compiles kernels, in one
+thread while the GPU idles: `--builders 4` has four processes a GPU build first, both routes of a model by the
+same timings, and one measure in the last `--quiet` seconds. They need NVIDIA's MPS, or wait for each other.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,7 +37,7 @@ from zoo_entries import EXAMPLES, read_zoo
 HERE = Path(__file__).resolve().parent
 REFERENCES = 3
 """Processes of PyTorch a GPU."""
-MEASURED = "measured"
+BUILT, MEASURED = "built", "measured"
 
 
 class Session:
@@ -56,13 +58,28 @@ class Session:
 
     def run_all(self) -> None:
         """Make references, build and measure what no earlier call did."""
-        for precision in self.options.precisions:
-            done = self.measured(precision)
-            self.work += [(precision, model) for model in self.options.models if model not in done]
+        options = self.options
+        models = dict.fromkeys(options.precisions, options.models)
         with ThreadPoolExecutor(1) as pool:
             references = pool.submit(self.make_references)
-            in_threads(lambda gpu: self.measure_on(gpu, references), range(len(self.gpus)))
+            if options.builders:
+                self.end -= options.quiet
+                self.stage(BUILT, models, options.builders, references)
+                self.end += options.quiet
+                models = {precision: self.done(BUILT, precision) for precision in models}
+            if not (options.builders and options.dry_run):
+                self.stage(MEASURED, models, 1, references)
             references.result()
+
+    def stage(
+        self, kind: str, models: Mapping[str, Sequence[str]], each: int, references: Future[None]
+    ) -> None:
+        """Have ``each`` processes a GPU do what is not done."""
+        for precision, names in models.items():
+            done = self.done(kind, precision)
+            self.work += [(precision, name) for name in names if name not in done]
+        in_threads(lambda slot: self.work_on(kind, slot, references), range(each * len(self.gpus)))
+        self.work.clear()
 
     def make_references(self) -> None:
         models, count = self.options.models, REFERENCES * len({*self.gpus})
@@ -75,7 +92,7 @@ class Session:
 
         in_threads(make, range(count))
 
-    def measure_on(self, slot: int, references: Future[None]) -> None:
+    def work_on(self, kind: str, slot: int, references: Future[None]) -> None:
         """Take from the work until there are no more references to come, and none is left that has one."""
         worker: Worker | None = None
         precision = ""
@@ -86,7 +103,8 @@ class Session:
                     worker.close()
                     worker = None
                 precision, model = taken
-                worker = self.measure_one(slot, precision, model, worker or self.worker(slot, precision))
+                worker = worker or self.worker(kind, slot, precision)
+                worker = self.do(worker, slot, precision, model)
             elif complete:
                 break
             else:
@@ -102,8 +120,8 @@ class Session:
                 self.work.remove(found)
             return found
 
-    def measure_one(self, slot: int, precision: str, model: str, worker: Worker) -> Worker | None:
-        """Build and measure a model; the worker, if it can do a further one."""
+    def do(self, worker: Worker, slot: int, precision: str, model: str) -> Worker | None:
+        """Have a worker do a model; the worker, if it can do a further one."""
         begin = self.left(self.end)
         if precision == "int8":
             until = min(self.end, self.end - begin + self.options.each)
@@ -120,19 +138,21 @@ class Session:
         worker.close()  # what has failed on a GPU may spoil the process
         return None
 
-    def worker(self, slot: int, precision: str) -> Worker:
-        """A process that measures in one precision."""
+    def worker(self, kind: str, slot: int, precision: str) -> Worker:
+        """A process that builds or measures in one precision."""
         options = self.options
         name = f"{precision}.{slot}"
         data, *rest = self.places(["-"])
-        asked = [data, str(options.folder / MEASURED / name), *rest, "--precisions", precision]
+        asked = [data, str(options.folder / kind / name), *rest, "--precisions", precision]
         asked += ["--onnx", "all" if precision in options.onnx else "none", "--runtime", options.runtime]
         asked += ["--builds", str(options.builds), "--budget", "inf", "--inspect", options.inspect]
         asked += ["--batch", str(options.batch)] if options.batch else []
-        for flag in ("fixed", "errors_only", "dry_run"):
+        asked += ["--engines", str(options.folder / "engines")] if options.builders else []
+        asked += ["--dry-run"] if options.dry_run or kind == BUILT else []
+        for flag in ("fixed", "errors_only"):
             asked += [f"--{flag.replace('_', '-')}"] if getattr(options, flag) else []
         command = [*shlex.split(options.tensorrt), str(HERE / "gpu.py"), *asked]
-        log = options.folder / "logs" / f"{name}.log"
+        log = options.folder / "logs" / f"{kind}.{name}.log"
         return Worker(command, DONE, log, env=self.environment(slot), cwd=HERE.parent)
 
     # What they share
@@ -140,11 +160,11 @@ class Session:
     def is_ready(self, model: str) -> bool:
         return (self.options.folder / "reference" / model / "done").exists()
 
-    def measured(self, precision: str) -> set[str]:
-        """The models that `gpu.py` has measured, or built where that is all it is to do."""
-        found = self.options.folder.glob(f"{MEASURED}/{precision}.*/gpu.json")
+    def done(self, kind: str, precision: str) -> list[str]:
+        """The models that `gpu.py` has built or measured."""
+        found = sorted(self.options.folder.glob(f"{kind}/{precision}.*/gpu.json"))
         rows = [row for path in found for row in json.loads(path.read_text())["rows"]]
-        return {row["model"] for row in rows if not row["failure"]}
+        return [row["model"] for row in rows if not row["failure"]]
 
     def places(self, models: Sequence[str]) -> tuple[str, ...]:
         """The arguments that the scripts have in common, the folder of references first."""
@@ -200,6 +220,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, metavar="N", help="one alone, for which engines are built")
     parser.add_argument("--builds", type=int, default=1, help="of ours, of which the fastest is kept")
+    parser.add_argument("--builders", type=int, default=0, help="processes a GPU that build first")
+    parser.add_argument("--quiet", type=float, default=120, help="seconds to measure in after that")
     parser.add_argument("--inspect", default="", help="models whose engines' layers and times to keep")
     parser.add_argument("--threads", type=int, default=4, help="of each process")
     parser.add_argument("--each", type=float, default=240, help="seconds that a model may take")

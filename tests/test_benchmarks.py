@@ -137,6 +137,20 @@ def test_engines_are_verified_against_the_references(tmp_path: Path, monkeypatch
     assert row.verified == "differs within 0.0001"
 
 
+def test_what_a_dry_run_has_built_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(load("gpu_reference", monkeypatch), monkeypatch, tmp_path, "--models", "cnn", "--device", "cpu")
+    script = load("gpu", monkeypatch)
+    options = ("--runtime", "tensorrt_rtx", "--onnx", "none", "--engines", tmp_path / "engines")
+    run(script, monkeypatch, tmp_path, tmp_path / "out", "--models", "cnn", "--dry-run", *options)
+    engine = tmp_path / "engines" / "cnn" / "float32.engine"
+    before = engine.stat().st_mtime_ns
+    bench, row = script.Bench(script.arguments()), script.Row("cnn", "float32")
+    bench.options.dry_run = False
+    bench.build(bench.options.zoo["cnn"], script.Variant(), row)
+    assert engine.stat().st_mtime_ns == before
+    assert row.layers > 10 and row.build_s > 0
+
+
 def test_the_checks_of_running_engines_say_that_there_is_no_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +242,16 @@ def test_models_are_built_by_one_process_after_another(
     assert capsys.readouterr().out.count("built in") == 4
     run(script, monkeypatch, tmp_path, "--models", "cnn,lenet", *options)
     assert "built in" not in capsys.readouterr().out  # all is built
+    run(script, monkeypatch, tmp_path, "--models", "cnn", "--builders", "2", *options)
+    assert capsys.readouterr().out.count("built in") == 2
+    kept = ("model", "layers", "build_s")
+    found = [
+        {key: row[key] for key in kept}
+        for path in (tmp_path / "built").glob("float16.*/gpu.json")
+        for row in json.loads(path.read_text())["rows"]
+    ]
+    facts = json.loads((tmp_path / "engines" / "cnn" / "float16.built.json").read_text())
+    assert found == [{"model": "cnn", **{key: facts[key] for key in kept[1:]}}]
 
 
 TURNS = """
