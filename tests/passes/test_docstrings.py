@@ -11,7 +11,7 @@ import pytest
 from tests.closeness import require_close
 from tests.ir.bodies import Run, declared
 from trtdsl.elaborate import elaborate_text
-from trtdsl.ir import Builder, Graph, Value, ValueNames, difference, rebuild, verify, walk
+from trtdsl.ir import Builder, Graph, Value, ValueNames, Weight, difference, rebuild, verify, walk
 from trtdsl.ops.base import Op
 from trtdsl.passes import PIPELINE, Pass
 from trtdsl.reference import random_inputs, random_weights, run
@@ -74,9 +74,15 @@ def test_does_the_same_in_a_body(step: Pass) -> None:
         require_close(run(changed, inputs)["y"], wanted, step.tolerance)
 
 
-def _steps(graph: Graph) -> list[tuple[Op, list[str]]]:
-    """Each node's operator, and the keys of its weights, however new ones are called."""
-    return [(node.op, [weight.key for weight in node.weights.values()]) for node in walk(graph)]
+def _steps(graph: Graph) -> list[tuple[Op, list[str | int]]]:
+    """Each node's operator, and what it reads: keys of weights, numbers of nodes, however they are called."""
+    found: list[tuple[Op, list[str | int]]] = []
+    numbers: dict[Value, int] = {}
+    for number, node in enumerate(walk(graph)):
+        numbers |= dict.fromkeys(node.results, number)
+        read = [each.key if isinstance(each, Weight) else numbers.get(each, -1) for each in node.operands]
+        found.append((node.op, read))
+    return found
 
 
 def in_a_body(graph: Graph) -> Graph:
