@@ -29,7 +29,6 @@ from trtdsl.passes.merge_equal_weights import merge_equal_weights
 from trtdsl.passes.merge_heads import merge_heads
 from trtdsl.passes.merge_moves import merge_moves
 from trtdsl.passes.merge_slices import merge_slices
-from trtdsl.passes.order_sums import order_sums
 from trtdsl.passes.recognise_activations import recognise_activations
 from trtdsl.passes.recognise_attention import recognise_attention
 from trtdsl.passes.recognise_linear import recognise_linear
@@ -61,7 +60,6 @@ PIPELINE: tuple[Pass, ...] = (
     merge_moves,
     recognise_patches,
     merge_heads,
-    order_sums,
     remove_dead_nodes,
 )
 """The passes of `compile`, in order; each one says itself what it must stand before or after, and why."""
@@ -196,7 +194,6 @@ __all__ = [
     "merge_slices",
     "operator_counts",
     "optimize",
-    "order_sums",
     "recognise_activations",
     "recognise_attention",
     "recognise_linear",
