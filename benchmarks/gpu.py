@@ -54,6 +54,7 @@ from trtdsl.compile import check_file, compile_graph
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.ir import Graph
 from trtdsl.options import CheckOptions, CompileOptions
+from trtdsl.output import write_atomically
 from trtdsl.profiles import Sizes
 from trtdsl.recipe import Recipe
 from trtdsl.runtime import cuda
@@ -149,7 +150,7 @@ class Bench:
         return self.folder(row.model) / f"{row.precision}.onnx.engine"
 
     def folder(self, model: str) -> Path:
-        """Where a model's engines lie."""
+        """Where a model's engines lie: with `--engines`, those of every process and precision."""
         return (self.options.engines or self.options.outdir) / model
 
     def is_compared(self, entry: Entry) -> bool:
@@ -265,7 +266,7 @@ class Bench:
 
     def verify(self, entry: Entry, engine: EngineLike | Path, row: Row) -> None:
         """What ``trtdsl verify --engine`` says of the engine, without PyTorch."""
-        data = self.folder(entry.name) / "expected.npz"
+        data = self.engine_of(row).with_suffix(".expected.npz")
         names = [output.name for output in load_manifest(self.engine_of(row)).outputs]
         inputs, expected = self.data(entry, self.best_batch(entry))
         np.savez(data, **inputs, **dict(zip(names, expected, strict=True)))
@@ -331,10 +332,13 @@ class Bench:
 
     def build(self, entry: Entry, variant: Variant, row: Row) -> None:
         """Our engine and, where it can be had, the one of the ONNX route; or those that are there."""
-        facts = self.engine_of(row).with_suffix(".built.json")
+        facts, made_of = self.engine_of(row).with_suffix(".built.json"), self.made_of(entry)
         if self.options.engines and not self.options.dry_run and facts.exists():
-            vars(row).update(json.loads(facts.read_text()))
-            return
+            known = json.loads(facts.read_text())
+            if known.pop("made of") == made_of:
+                vars(row).update(known)
+                return
+        facts.unlink(missing_ok=True)
         self._timed = None
         path = self.compile(entry, variant, row)
         if self.is_compared(entry):
@@ -342,7 +346,13 @@ class Bench:
                 self.onnx_engine(entry, load_manifest(path), row)
             except OnnxError as error:
                 row.onnx_failure = str(error)
-        facts.write_text(json.dumps({name: getattr(row, name) for name in FACTS}))
+        known = {"made of": made_of, **{name: getattr(row, name) for name in FACTS}}
+        write_atomically(facts, json.dumps(known).encode())
+
+    def made_of(self, entry: Entry) -> dict[str, Any]:
+        """The options that engines depend on."""
+        names = ("fixed", "batch", "builds", "skip")
+        return {"onnx": self.is_compared(entry), **{name: getattr(self.options, name) for name in names}}
 
 
 def profiler_of(trt: Any) -> Any:
@@ -426,10 +436,10 @@ def write(bench: Bench, done: bool) -> None:
     torch_times = {row.model: torch_time(bench.options.refdir / row.model) for row in found}
     rows = [dataclasses.asdict(row) for row in found]
     text = {"about": about(bench), "complete": done, "rows": rows, "torch": torch_times}
-    (out / "gpu.json").write_text(json.dumps(text, indent=1))
-    (out / "gpu.md").write_text(table(about(bench), found, torch_times))
+    write_atomically(out / "gpu.json", json.dumps(text, indent=1).encode())
+    write_atomically(out / "gpu.md", table(about(bench), found, torch_times).encode())
     if bench.inspected:
-        (out / "inspect.json").write_text(json.dumps(bench.inspected))
+        write_atomically(out / "inspect.json", json.dumps(bench.inspected).encode())
 
 
 def arguments() -> argparse.Namespace:
@@ -473,6 +483,8 @@ def main() -> None:
     slowest = 45.0
     variants = read_variants(options.variants)
     bench.rows = measured(options.outdir / "gpu.json", about(bench))
+    if bench.rows and (kept := options.outdir / "inspect.json").exists():
+        bench.inspected = json.loads(kept.read_text())
     work = (
         (name, precision, variant)
         for name in (map(str.strip, sys.stdin) if options.models == ["-"] else options.models)

@@ -104,7 +104,7 @@ def report(folder: Path, outcomes: Sequence[Outcome]) -> str:
     """The steps of this call, and the tables that are there by now."""
     lines = ["| step | | seconds |", "|---|---|--:|"]
     lines += [f"| {each.step} | {each.state} | {each.seconds:.0f} |" for each in outcomes]
-    kinds = ("measured/*/gpu.md", "engines/*.md", "operators/*.md")
+    kinds = ("gpu.md", "engines/*.md", "operators/*.md")
     tables = [path for kind in kinds for path in sorted(folder.glob(kind))]
     return "\n".join([*lines, "", *(path.read_text() for path in tables)])
 

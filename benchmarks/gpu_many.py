@@ -1,4 +1,4 @@
-"""Many models on all GPUs of a host: on each one process at a time builds and measures, so that it is quiet.
+"""Many models on all GPUs of a host: on each one process at a time measures, so that it is quiet.
 
     python benchmarks/gpu_many.py FOLDER --models vit_base_patch16_224,yolov8n --budget 1500
 
@@ -11,7 +11,8 @@ is named twice has two processes. Without a GPU `--dry-run` builds, and nothing 
 TensorRT times kernels while it builds. With 46 builds at once on four GPUs each took 100 to 1000 s, which one
 after another take 10 to 200, and what they chose was up to 8 % slower. But it also compiles kernels, in one
 thread while the GPU idles: `--builders 4` has four processes a GPU build first, both routes of a model by the
-same timings, and one measure in the last `--quiet` seconds. They need NVIDIA's MPS, or wait for each other.
+same timings, and one measure in the last `--quiet` seconds. Without NVIDIA's MPS the four wait for each
+other.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from gpu_table import DONE, FAILED
+from gpu_table import DONE, FAILED, Row, label, rows_of, table, torch_time
 from gpu_worker import Worker, WorkerError
 from zoo_entries import EXAMPLES, read_zoo
 
@@ -51,6 +52,7 @@ class Session:
         self.end = options.budget
         self.work: list[tuple[str, str]] = []
         self.taking = threading.Lock()
+        self.cut: list[Row] = []
         (options.folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def left(self, until: float) -> float:
@@ -61,12 +63,17 @@ class Session:
         options = self.options
         models = dict.fromkeys(options.precisions, options.models)
         with ThreadPoolExecutor(1) as pool:
+            if options.builders and not options.dry_run:
+                self.end -= options.quiet  # of the references too: measuring is quiet
             references = pool.submit(self.make_references)
             if options.builders:
-                self.end -= options.quiet
                 self.stage(BUILT, models, options.builders, references)
-                self.end += options.quiet
-                models = {precision: self.done(BUILT, precision) for precision in models}
+                built = {precision: {*self.done(BUILT, precision)} for precision in models}
+                models = {
+                    precision: [name for name in names if name in built[precision]]
+                    for precision, names in models.items()
+                }
+                self.end = options.budget
             if not (options.builders and options.dry_run):
                 self.stage(MEASURED, models, 1, references)
             references.result()
@@ -96,26 +103,29 @@ class Session:
         """Take from the work until there are no more references to come, and none is left that has one."""
         worker: Worker | None = None
         precision = ""
-        while self.left(self.end) > 0:
-            complete = references.done()  # asked first: none that comes in between is missed
-            if taken := self.take():
-                if worker and taken[0] != precision:
-                    worker.close()
-                    worker = None
-                precision, model = taken
-                worker = worker or self.worker(kind, slot, precision)
-                worker = self.do(worker, slot, precision, model)
-            elif complete:
-                break
-            else:
-                time.sleep(1)
-        if worker:
-            worker.close()
+        try:
+            while self.left(self.end) > 0:
+                complete = references.done()  # asked first: none that comes in between is missed
+                if taken := self.take(precision):
+                    if worker and (taken[0] != precision or not worker.is_alive):
+                        worker.close()
+                        worker = None
+                    precision, model = taken
+                    worker = worker or self.worker(kind, slot, precision)
+                    worker = self.do(worker, slot, precision, model)
+                elif complete:
+                    break
+                else:
+                    time.sleep(1)
+        finally:
+            if worker:
+                worker.close()
 
-    def take(self) -> tuple[str, str] | None:
-        """The first of the work whose reference is there."""
+    def take(self, precision: str) -> tuple[str, str] | None:
+        """The first of the work whose reference is there, in this precision if there is one."""
         with self.taking:
-            found = next((each for each in self.work if self.is_ready(each[1])), None)
+            ready = [each for each in self.work if self.is_ready(each[1])]
+            found = min(ready, key=lambda each: each[0] != precision, default=None)
             if found:
                 self.work.remove(found)
             return found
@@ -132,6 +142,7 @@ class Session:
             state = worker.do(model, min(left, self.options.each - (begin - left)))
         except WorkerError as error:
             state = f"{FAILED}: {error}"
+            self.cut.append(Row(model, precision, failure=str(error)))
         print(f"{precision}.{model}, {begin - self.left(self.end):.0f} s: {state}", flush=True)
         if FAILED not in state:
             return worker
@@ -159,6 +170,21 @@ class Session:
 
     def is_ready(self, model: str) -> bool:
         return (self.options.folder / "reference" / model / "done").exists()
+
+    def report(self) -> str:
+        """One table of all that was measured, and of what failed and was never measured."""
+        folder, rows = self.options.folder, {label(row): row for row in self.cut}
+        about: dict[str, str] = {}
+        for kind in (BUILT, MEASURED):
+            for path in sorted(folder.glob(f"{kind}/*/gpu.json")):
+                results = json.loads(path.read_text())
+                about = results["about"]
+                for row in rows_of(results):
+                    if row.failure or kind == MEASURED:
+                        earlier = rows.get(label(row))
+                        rows[label(row)] = row if earlier is None or earlier.failure else earlier
+        times = {row.model: torch_time(folder / "reference" / row.model) for row in rows.values()}
+        return table(about, [*rows.values()], times)
 
     def done(self, kind: str, precision: str) -> list[str]:
         """The models that `gpu.py` has built or measured."""
@@ -221,7 +247,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, metavar="N", help="one alone, for which engines are built")
     parser.add_argument("--builds", type=int, default=1, help="of ours, of which the fastest is kept")
     parser.add_argument("--builders", type=int, default=0, help="processes a GPU that build first")
-    parser.add_argument("--quiet", type=float, default=120, help="seconds to measure in after that")
+    parser.add_argument(
+        "--quiet", type=float, default=120, help="seconds of the budget kept to measure in, with --builders"
+    )
     parser.add_argument("--inspect", default="", help="models whose engines' layers and times to keep")
     parser.add_argument("--threads", type=int, default=4, help="of each process")
     parser.add_argument("--each", type=float, default=240, help="seconds that a model may take")
@@ -234,7 +262,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tensorrt", default=sys.executable, help="the command of a Python with TensorRT")
     options = parser.parse_args()
     options.folder = options.folder.resolve()
-    options.models = [*read_zoo(options.zoo)] if options.models == "all" else options.models.split(",")
+    zoo = read_zoo(options.zoo)
+    options.models = [*(zoo if options.models == "all" else dict.fromkeys(options.models.split(",")))]
+    if unknown := [name for name in options.models if name not in zoo]:
+        parser.error(f"--models: the zoo has no {', '.join(unknown)}")
+    if options.builders and not options.dry_run and options.quiet >= options.budget:
+        parser.error("--quiet: must be less than --budget")
     options.precisions = options.precisions.split(",")
     options.onnx = [] if options.errors_only else options.onnx.split(",")
     return options
@@ -245,8 +278,11 @@ def main() -> int:
     if not count_gpus() and not options.dry_run:
         print("no GPU here: nvidia-smi lists none, and nothing was measured", file=sys.stderr)
         return 1
-    Session(options).run_all()
-    print("\n".join(path.read_text() for path in sorted(options.folder.glob(f"{MEASURED}/*/gpu.md"))))
+    session = Session(options)
+    session.run_all()
+    report = session.report()
+    (options.folder / "gpu.md").write_text(report)
+    print(report)
     return 0
 
 

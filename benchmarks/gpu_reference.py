@@ -37,6 +37,8 @@ from safetensors.torch import save_file
 from torch import nn
 from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 
+from trtdsl.output import write_atomically
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.zoo.entries import tensors_of
 from tests.zoo.oracles import calibrated, default_dtype
@@ -121,7 +123,7 @@ def write_times(folder: Path, entry: Entry, module: nn.Module) -> None:
     with np.load(folder / f"data.{batches(entry)[-1]}.npz") as stored:
         count = len(stored.files) - len(entry.inputs)
         expected = [torch.from_numpy(stored[f"output.{i}"]).cuda() for i in range(count)]
-    (folder / "torch.json").write_text(json.dumps(time_torch(entry, module, expected)))
+    write_atomically(folder / "torch.json", json.dumps(time_torch(entry, module, expected)).encode())
 
 
 def time_torch(entry: Entry, module: nn.Module, expected: list[torch.Tensor]) -> dict[str, Any]:
@@ -256,6 +258,7 @@ def main() -> None:
             make(zoo[name], folder, onnx=not options.errors_only, times=times, device=options.device)
         except Exception:
             # One model that fails must not cost the others their turn on a machine that is lent.
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / "failed").write_text(traceback.format_exc())
             traceback.print_exc()
         print(f"{name}: {time.monotonic() - start:.1f} s", flush=True)

@@ -50,12 +50,17 @@ def measured(path: Path, about: Mapping[str, str]) -> dict[str, Row]:
     found = json.loads(path.read_text())
     if any(found["about"].get(key) != about.get(key) for key in ("device", "TensorRT")):
         return {}
-    rows = [Row(**fields) for fields in found["rows"]]
+    return {label(row): row for row in rows_of(found)}
+
+
+def rows_of(results: Mapping[str, Any]) -> list[Row]:
+    """The rows of what `gpu.py` writes."""
+    rows = [Row(**fields) for fields in results["rows"]]
     for row in rows:
         for each in dataclasses.fields(Row):
             if isinstance(times := getattr(row, each.name), dict):
                 setattr(row, each.name, {int(batch): value for batch, value in times.items()})
-    return {label(row): row for row in rows}
+    return rows
 
 
 def torch_time(folder: Path) -> dict[str, dict[str, float]]:

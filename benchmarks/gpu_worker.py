@@ -34,6 +34,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
+            errors="replace",
             start_new_session=True,
             **where,  # pyright: ignore[reportArgumentType]
         )
@@ -42,11 +43,17 @@ class Worker:
         self._reader.start()
 
     def _read(self, lines: IO[str]) -> None:
-        for line in lines:
-            print(line, end="", file=self._log, flush=True)
-            if line.startswith(self.marker):
-                self._lines.put(line.strip())
-        self._lines.put(None)
+        try:
+            for line in lines:
+                print(line, end="", file=self._log, flush=True)
+                if line.startswith(self.marker):
+                    self._lines.put(line.strip())
+        finally:
+            self._lines.put(None)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
     def do(self, name: str, seconds: float) -> str:
         """The line that says that it is done; where none comes in time, it is ended: WorkerError."""
@@ -59,7 +66,11 @@ class Worker:
         except OSError:
             line = None
         if line is None:
-            raise WorkerError(f"ended with {self._process.wait()}")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+            code = self._process.poll()
+            self.close()
+            raise WorkerError(f"ended with {code}" if code is not None else "said nothing more")
         return line
 
     def close(self) -> None:
@@ -67,5 +78,6 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.join()
-        self._log.close()
+        self._reader.join(5)  # what it began in a session of its own may still hold its output
+        with contextlib.suppress(OSError):
+            self._log.close()

@@ -149,6 +149,9 @@ def test_what_a_dry_run_has_built_is_not_built_again(tmp_path: Path, monkeypatch
     bench.build(bench.options.zoo["cnn"], script.Variant(), row)
     assert engine.stat().st_mtime_ns == before
     assert row.layers > 10 and row.build_s > 0
+    bench.options.batch = 8  # which asks for another engine
+    bench.build(bench.options.zoo["cnn"], script.Variant(), row)
+    assert engine.stat().st_mtime_ns != before
 
 
 def test_the_checks_of_running_engines_say_that_there_is_no_gpu(
@@ -251,6 +254,12 @@ def test_models_are_built_by_one_process_after_another(
         for row in json.loads(path.read_text())["rows"]
     ]
     facts = json.loads((tmp_path / "engines" / "cnn" / "float16.built.json").read_text())
+    assert facts["made of"]["batch"] is None
+    session = script.Session(script.arguments())
+    session.cut.append(script.Row("mlp", "float16", failure="cut off after 3 s"))
+    report = session.report()
+    assert "## mlp float16 failed" in report and "cut off after 3 s" in report
+    assert "| cnn | float16  |" in report and "cnn float16 failed" not in report
     assert found == [{"model": "cnn", **{key: facts[key] for key in kept[1:]}}]
 
 
@@ -280,8 +289,32 @@ def test_a_worker_does_one_after_another_until_it_fails_or_takes_too_long(
     second = worker()
     with pytest.raises(script.WorkerError, match="cut off after 1 s"):
         second.do("slow", 1)
+    third = worker()
+    third._process.kill()
+    third._process.wait()
+    assert not third.is_alive
+    third.close()
     log = (tmp_path / "log").read_text()
-    assert log.count("not a result") == 2 and "AssertionError" in log and "slow" not in log
+    assert log.count("not a result") >= 2 and "AssertionError" in log and "slow" not in log
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--models", "cnn,nosuch"), "--models: the zoo has no nosuch"),
+        (("--models", "cnn", "--builders", "2", "--budget", "100"), "--quiet: must be less than --budget"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_first(
+    options: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        run(load("gpu_many", monkeypatch), monkeypatch, tmp_path, *options)
+    assert message in capsys.readouterr().err
 
 
 def test_a_machine_without_a_gpu_is_told(
