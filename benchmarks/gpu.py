@@ -155,7 +155,7 @@ class Bench:
 
     def is_compared(self, entry: Entry) -> bool:
         """Whether the ONNX route is measured too."""
-        return bool({"all", entry.name} & {*self.options.onnx}) and not self.options.errors_only
+        return is_among(entry, self.options.onnx) and not self.options.errors_only
 
     def onnx_engine(self, entry: Entry, ours: Manifest, row: Row) -> None:
         """The engine of the ONNX route; one for all variants."""
@@ -317,7 +317,7 @@ class Bench:
             return
         path = self.engine_of(row)
         others = [self.onnx_path(row)] if self.is_compared(entry) and not row.onnx_failure else []
-        if {"all", entry.name} & {*self.options.inspect}:
+        if is_among(entry, self.options.inspect):
             for kind, each in zip(("trtdsl", "onnx"), (path, *others), strict=False):
                 # Before TensorRT 10 a profile has one context: this engine goes before the others run.
                 alone = Engine(*read_engine(each), self.dialect)
@@ -353,6 +353,10 @@ class Bench:
         """The options that engines depend on."""
         names = ("fixed", "batch", "builds", "skip")
         return {"onnx": self.is_compared(entry), **{name: getattr(self.options, name) for name in names}}
+
+
+def is_among(entry: Entry, names: Sequence[str]) -> bool:
+    return "all" in names or entry.name in names
 
 
 def profiler_of(trt: Any) -> Any:
@@ -429,15 +433,15 @@ def about(bench: Bench) -> dict[str, str]:
     return found
 
 
-def write(bench: Bench, done: bool) -> None:
+def write(bench: Bench) -> None:
     out: Path = bench.options.outdir
     out.mkdir(parents=True, exist_ok=True)
-    found = [*bench.rows.values()]
+    what, found = about(bench), [*bench.rows.values()]
     torch_times = {row.model: torch_time(bench.options.refdir / row.model) for row in found}
     rows = [dataclasses.asdict(row) for row in found]
-    text = {"about": about(bench), "complete": done, "rows": rows, "torch": torch_times}
+    text = {"about": what, "rows": rows, "torch": torch_times}
     write_atomically(out / "gpu.json", json.dumps(text, indent=1).encode())
-    write_atomically(out / "gpu.md", table(about(bench), found, torch_times).encode())
+    write_atomically(out / "gpu.md", table(what, found, torch_times).encode())
     if bench.inspected:
         write_atomically(out / "inspect.json", json.dumps(bench.inspected).encode())
 
@@ -505,9 +509,9 @@ def main() -> None:
             row = bench.work(options.zoo[name], precision, variant)
             slowest = max(0.7 * slowest, bench.elapsed - begin)
         bench.rows[label(row)] = row
-        write(bench, done=False)
+        write(bench)
         print(f"{DONE}{label(row)}, {bench.elapsed:.1f} s: {summary(row)}", flush=True)
-    write(bench, done=True)
+    write(bench)
     print((options.outdir / "gpu.md").read_text())
 
 

@@ -22,7 +22,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -30,9 +29,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from gpu_table import DONE, FAILED, Row, label, rows_of, table, torch_time
-from gpu_worker import Worker, WorkerError
+from gpu_worker import Worker, WorkerError, end
 from zoo_entries import EXAMPLES, read_zoo
 
 HERE = Path(__file__).resolve().parent
@@ -50,6 +50,8 @@ class Session:
         self.gpus = visible.split(",") if visible else [str(gpu) for gpu in range(max(count_gpus(), 1))]
         self.begin = time.monotonic()
         self.end = options.budget
+        if options.builders and not options.dry_run:
+            self.end -= options.quiet  # until what was built is measured
         self.work: list[tuple[str, str]] = []
         self.taking = threading.Lock()
         self.cut: list[Row] = []
@@ -63,16 +65,12 @@ class Session:
         options = self.options
         models = dict.fromkeys(options.precisions, options.models)
         with ThreadPoolExecutor(1) as pool:
-            if options.builders and not options.dry_run:
-                self.end -= options.quiet  # of the references too: measuring is quiet
             references = pool.submit(self.make_references)
             if options.builders:
                 self.stage(BUILT, models, options.builders, references)
-                built = {precision: {*self.done(BUILT, precision)} for precision in models}
-                models = {
-                    precision: [name for name in names if name in built[precision]]
-                    for precision, names in models.items()
-                }
+                for precision in models:
+                    built = self.done(BUILT, precision)
+                    models[precision] = [name for name in options.models if name in built]
                 self.end = options.budget
             if not (options.builders and options.dry_run):
                 self.stage(MEASURED, models, 1, references)
@@ -133,7 +131,7 @@ class Session:
     def do(self, worker: Worker, slot: int, precision: str, model: str) -> Worker | None:
         """Have a worker do a model; the worker, if it can do a further one."""
         begin = self.left(self.end)
-        if precision == "int8":
+        if precision == "int8" and not (self.options.folder / "reference" / model / "ranges.json").exists():
             until = min(self.end, self.end - begin + self.options.each)
             data, *rest = self.places([model])
             self.run("torch", slot, f"ranges.{precision}.{model}", until, "gpu_ranges.py", data, *rest)
@@ -173,24 +171,24 @@ class Session:
 
     def report(self) -> str:
         """One table of all that was measured, and of what failed and was never measured."""
-        folder, rows = self.options.folder, {label(row): row for row in self.cut}
-        about: dict[str, str] = {}
-        for kind in (BUILT, MEASURED):
-            for path in sorted(folder.glob(f"{kind}/*/gpu.json")):
-                results = json.loads(path.read_text())
-                about = results["about"]
-                for row in rows_of(results):
-                    if row.failure or kind == MEASURED:
-                        earlier = rows.get(label(row))
-                        rows[label(row)] = row if earlier is None or earlier.failure else earlier
-        times = {row.model: torch_time(folder / "reference" / row.model) for row in rows.values()}
-        return table(about, [*rows.values()], times)
+        built, measured = self.results(BUILT), self.results(MEASURED)
+        found = [*self.cut, *(row for row in rows_of(built) if row.failure), *rows_of(measured)]
+        rows = {label(row): row for row in sorted(found, key=lambda row: not row.failure)}  # failures first
+        reference = self.options.folder / "reference"
+        times = {row.model: torch_time(reference / row.model) for row in rows.values()}
+        about = [each["about"] for each in (*built, *measured)]
+        return table(about[-1] if about else {}, [*rows.values()], times)
 
-    def done(self, kind: str, precision: str) -> list[str]:
+    def results(self, kind: str) -> list[dict[str, Any]]:
+        """What the processes of all calls have written."""
+        return [
+            json.loads(path.read_text()) for path in sorted(self.options.folder.glob(f"{kind}/*/gpu.json"))
+        ]
+
+    def done(self, kind: str, precision: str) -> set[str]:
         """The models that `gpu.py` has built or measured."""
-        found = sorted(self.options.folder.glob(f"{kind}/{precision}.*/gpu.json"))
-        rows = [row for path in found for row in json.loads(path.read_text())["rows"]]
-        return [row["model"] for row in rows if not row["failure"]]
+        rows = rows_of(self.results(kind))
+        return {row.model for row in rows if row.precision == precision and not row.failure}
 
     def places(self, models: Sequence[str]) -> tuple[str, ...]:
         """The arguments that the scripts have in common, the folder of references first."""
@@ -215,8 +213,7 @@ class Session:
             try:
                 state = f"ended with {process.wait(max(self.left(until), 1))}"
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                end(process)
                 state = "cut off"
         print(f"{log}: {state} after {time.monotonic() - begin:.0f} s", flush=True)
 

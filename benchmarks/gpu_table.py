@@ -50,12 +50,12 @@ def measured(path: Path, about: Mapping[str, str]) -> dict[str, Row]:
     found = json.loads(path.read_text())
     if any(found["about"].get(key) != about.get(key) for key in ("device", "TensorRT")):
         return {}
-    return {label(row): row for row in rows_of(found)}
+    return {label(row): row for row in rows_of([found])}
 
 
-def rows_of(results: Mapping[str, Any]) -> list[Row]:
+def rows_of(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     """The rows of what `gpu.py` writes."""
-    rows = [Row(**fields) for fields in results["rows"]]
+    rows = [Row(**fields) for each in results for fields in each["rows"]]
     for row in rows:
         for each in dataclasses.fields(Row):
             if isinstance(times := getattr(row, each.name), dict):

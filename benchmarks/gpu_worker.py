@@ -10,11 +10,18 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 class WorkerError(RuntimeError):
     """The process has ended, or was ended, before it had done what it was asked for."""
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process that is in a session of its own, with all that it began there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 class Worker:
@@ -24,7 +31,12 @@ class Worker:
     """
 
     def __init__(
-        self, command: Sequence[str], marker: str, log: Path, **where: Mapping[str, str] | Path
+        self,
+        command: Sequence[str],
+        marker: str,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.marker = marker
         self._log = log.open("a")
@@ -36,7 +48,8 @@ class Worker:
             text=True,
             errors="replace",
             start_new_session=True,
-            **where,  # pyright: ignore[reportArgumentType]
+            env=env,
+            cwd=cwd,
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
@@ -75,9 +88,7 @@ class Worker:
 
     def close(self) -> None:
         """End it with all that it began."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        end(self._process)
         self._reader.join(5)  # what it began in a session of its own may still hold its output
         with contextlib.suppress(OSError):
             self._log.close()
