@@ -407,3 +407,19 @@ def test_builder_flags_exist(release: str, tf32: bool | None) -> None:
 )
 def test_a_use_that_is_not_there_is_found(use: Use, reason: str) -> None:
     assert reason in str(problem("8.5.3", use))
+
+
+@pytest.mark.parametrize(("release", "orders"), [("8.5.3", True), ("10.13", False)])
+def test_tensorrt_8_is_made_to_order_the_layers(release: str, orders: bool) -> None:
+    """It does where an input is set anew, of whatever layer, and adds residuals in faster kernels then."""
+    graph = with_zeros(
+        elaborate_text(
+            """model m {
+              input x: float32[1, 4, 8, 8]
+              output y = relu((x -> a: Conv2d(8, 3, padding = 1)) + (x -> b: Conv2d(8, 1)))
+            }"""
+        )
+    )
+    dialect = RecordingDialect(facts(release))
+    lower(graph, dialect)
+    assert (Use("ILayer", "set_input", "call", ("int", "ITensor")) in dialect.uses) == orders

@@ -138,6 +138,9 @@ class ScriptDialect(Dialect):
         self.network = self._real.create_network(builder)
         return NetworkWriter(self, self.network)
 
+    def reorder(self, network: Any) -> None:
+        """Nothing: the script does it."""
+
     def weights(self, data_type: Any, array: Array, count: int | None = None) -> Any:
         real = self._real.weights(data_type, array, count)
         return Held(real, array, data_type, array.size if count is None else count)

@@ -111,7 +111,9 @@ def lower(
     dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
     free = mixed or _says_by_quantising(graph)
     net = CheckedNetwork(dialect, graph.name, mixed=free, wide=wide, by_reference=by_reference)
-    return LoweredNetwork(graph, net, lower_into(graph, net), mixed)
+    tensors = lower_into(graph, net)
+    dialect.reorder(net.raw)
+    return LoweredNetwork(graph, net, tensors, mixed)
 
 
 def _says_by_quantising(graph: Graph) -> bool:
