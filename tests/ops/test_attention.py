@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import tensorrt_rtx
 import torch
 import torch.nn.functional as F
 
@@ -15,9 +17,11 @@ from tests.trt.recording import RecordingDialect
 from tests.trt.releases import RELEASES, facts, narrowed
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
+from trtdsl.ir import Graph
 from trtdsl.ops.attention import CausalLowerRight, ScaledDotProductAttention
 from trtdsl.trt.lower import lower
 
+trt: Any = tensorrt_rtx
 ATTENTION = ScaledDotProductAttention()
 INF = math.inf
 
@@ -95,17 +99,18 @@ def test_masks_in_float32_of_half_queries() -> None:
     "mask",
     ["mask", "mask -> to(float32)", "where(mask, 0.0, -inf)"],
 )
-def test_rows_without_keys_in_every_release(mask: str) -> None:
+@pytest.mark.parametrize("rows", [3, 1])
+def test_rows_without_keys_in_every_release(mask: str, rows: int) -> None:
     text = f"""model m {{
       dim L = 1 .. 3 .. 5
       dim S = 1 .. 4 .. 9
       input q: float32[2, 4, L, 8]
       input k: float32[2, 2, S, 8]
-      input mask: bool[2, 1, L, S]
+      input mask: bool[2, 1, {"L" if rows > 1 else 1}, S]
       output y = scaled_dot_product_attention(q, k, k, {mask}, enable_gqa = true)
     }}"""
-    mask_value = torch.rand(2, 1, 3, 4, generator=torch.Generator().manual_seed(0)) > 0.5
-    mask_value[1, 0, 2] = False
+    mask_value = torch.rand(2, 1, rows, 4, generator=torch.Generator().manual_seed(0)) > 0.5
+    mask_value[1, 0, -1] = False
     both_ways(text, {"q": heads(2, 4, 3, 8), "k": heads(2, 2, 4, 8), "mask": mask_value})
 
 
@@ -237,27 +242,8 @@ def test_a_constant_mask_without_empty_rows_needs_no_guard() -> None:
     assert (counts("[true, true]"), counts("[false, false]")) == (0, 1)
 
 
-@pytest.mark.parametrize(
-    ("mask", "guarded"),
-    [("mask", True), ("to(mask, float32)", True), ("where(mask, 0.0, -1e4)", True), (None, False)],
-)
-def test_what_tensorrt_8_makes_one_kernel_of(mask: str | None, guarded: bool) -> None:
-    """Between the products no more than a sum and the softmax, behind the second one a permutation: all else,
-    the zeros of rows that attend to nothing too, comes later. A mask of two layers is made once.
-    """
-    last = "m" if mask else "is_causal = true"
-    graph = elaborate_text(
-        f"""model m {{
-          dim N = 1 .. 2 .. 4
-          input q: float32[N, 3, 5, 8]
-          input k: float32[N, 3, 5, 8]
-          input mask: bool[N, 1, 1, 5]
-          m = {mask or "mask"}
-          q = scaled_dot_product_attention(q, k, k, {last})
-          output y = scaled_dot_product_attention(q, k, k, {last})
-          output m
-        }}"""
-    )
+def followers(graph: Graph) -> tuple[Any, Callable[[Any, int], list[str]]]:
+    """The network of TensorRT 8.5, and the kinds of so many layers of it after one."""
     dialect = RecordingDialect(facts("8.5.3"))
     lower(graph, dialect)
     network: Any = dialect.network
@@ -275,6 +261,31 @@ def test_what_tensorrt_8_makes_one_kernel_of(mask: str | None, guarded: bool) ->
             found.append(layer.type.name)
         return found
 
+    return network, after
+
+
+@pytest.mark.parametrize(
+    ("mask", "guarded"),
+    [("mask", True), ("to(mask, float32)", True), ("where(mask, 0.0, -1e4)", True), (None, False)],
+)
+def test_what_tensorrt_8_makes_one_kernel_of(mask: str | None, guarded: bool) -> None:
+    """Between the products no more than a sum and the softmax, behind the second one a permutation: all else,
+    the zeros of rows that attend to nothing too, comes later. A mask of two layers is made once.
+    """
+    last = "m" if mask else "is_causal = true"
+    graph = elaborate_text(
+        f"""model m {{
+          dim N = 1 .. 2 .. 4
+          input q: float32[N, 3, 5, 8]
+          input k: float32[N, 3, 5, 8]
+          input mask: bool[N, 1, 5, 5]
+          m = {mask or "mask"}
+          q = scaled_dot_product_attention(q, k, k, {last})
+          output y = scaled_dot_product_attention(q, k, k, {last})
+          output m
+        }}"""
+    )
+    network, after = followers(graph)
     products = [layer for layer in network if layer.type.name == "MATRIX_MULTIPLY"]
     assert len(products) == 4
     for scores, summed in zip(products[::2], products[1::2], strict=True):
@@ -283,6 +294,28 @@ def test_what_tensorrt_8_makes_one_kernel_of(mask: str | None, guarded: bool) ->
             assert after(summed, 3) == ["SHUFFLE", "SELECT", "SHUFFLE"]
     chosen = [layer for layer in network if layer.type.name == "SELECT"]
     assert len(chosen) == (2 if guarded else 0) + (mask != "to(mask, float32)")
+
+
+@pytest.mark.parametrize("padding", ["bool[N, 1, 1, 5]", "bool[5]"])
+def test_what_tensorrt_8_makes_fewest_kernels_of(padding: str) -> None:
+    """One kernel it has for no attention with a mask of bools. Where all queries have the same, keys are
+    turned by a layer that the first product reads through, and zeros are chosen in the softmax's kernel.
+    """
+    graph = elaborate_text(
+        f"""model m {{
+          dim N = 1 .. 2 .. 4
+          input q: float32[N, 4, 3, 8]
+          input k: float32[N, 2, 5, 8]
+          input mask: {padding}
+          output y = scaled_dot_product_attention(q, k, k, mask, enable_gqa = true)
+        }}"""
+    )
+    network, after = followers(graph)
+    scores, summed = (layer for layer in network if layer.type.name == "MATRIX_MULTIPLY")
+    scores.__class__ = trt.IMatrixMultiplyLayer
+    assert (scores.op0, scores.op1) == (trt.MatrixOperation.NONE, trt.MatrixOperation.NONE)
+    regrouped = ["SHUFFLE", "ELEMENTWISE", "SOFTMAX", "SELECT", "SHUFFLE", "MATRIX_MULTIPLY"]
+    assert after(scores, 6) == regrouped and after(summed, 1) == ["SHUFFLE"]
 
 
 @pytest.mark.parametrize(

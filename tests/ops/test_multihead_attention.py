@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from tests.ops.one_node import check_equals_torch, refused, t
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import facts
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ops.multihead_attention import MultiheadAttention
 from trtdsl.trt.lower import lower
@@ -135,6 +137,35 @@ def test_attention_to_itself_projects_once() -> None:
         assert kinds.count("MATRIX_MULTIPLY") == products
         assert kinds.count("ATTENTION_INPUT") == 1
         assert kinds.count("ELEMENTWISE") == products  # of biases
+
+
+@pytest.mark.parametrize(
+    ("call", "products"),
+    [
+        ("(x, x, x) -> attn: MultiheadAttention(2, batch_first = true)", 4),
+        ("(x, x, x, late) -> attn: MultiheadAttention(2, batch_first = true)", 6),
+        ("(x, x, x, late, far) -> attn: MultiheadAttention(2, batch_first = true)", 4),
+        ("(x, x, x, late) -> attn: MultiheadAttention(2, batch_first = true, add_bias_kv = true)", 6),
+    ],
+)
+def test_tensorrt_8_makes_queries_keys_and_values_apart_where_there_is_padding(
+    call: str, products: int
+) -> None:
+    graph = elaborate_text(
+        f"""model m {{
+          dim N = 1 .. 2 .. 4
+          input x: float32[N, 5, 8]
+          input late: bool[N, 5]
+          input far: bool[5, 5]
+          output y = {call}
+        }}"""
+    )
+    module = nn.MultiheadAttention(8, 2, add_bias_kv="bias_kv" in call)
+    state = {f"attn.{key}": value for key, value in module.state_dict().items()}
+    dialect = RecordingDialect(facts("8.5.3"))
+    lower(bind(graph, state).graph, dialect)
+    kinds = [layer.type.name for layer in dialect.network]
+    assert kinds.count("MATRIX_MULTIPLY") == products
 
 
 @pytest.mark.parametrize(

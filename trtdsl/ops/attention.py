@@ -338,23 +338,50 @@ def _mask_of_layer(net: Network, mask: _Mask) -> Tensor:
 # --- Products and a softmax -------------------------------------------------------------------------------
 
 
+def in_parts(net: Network, mask: Tensor) -> bool:
+    """Whether a mask is one for which TensorRT has a kernel for each part of the attention.
+
+    In 8.5 that is so for bools, of which the numbers that are added are made beside it. Where all queries
+    have the same ones, as with padding, the parts below are the fastest.
+    """
+    few = mask.dtype is DType.BOOL and mask.array is None and (mask.rank < 2 or mask.shape[-2] == 1)
+    return few and not net.fuses_masks
+
+
+def _parts(net: Network, query: Tensor, key: Tensor, value: Tensor, mask: _Mask) -> Tensor:
+    """Where keys are turned by a layer of their own, the first product reads them as they lie; the zeros of
+    rows that allow nothing are chosen in the kernel of the softmax.
+    """
+    turned = net.transpose(key, (*range(key.rank - 2), key.rank - 1, key.rank - 2))
+    scores = _masked(net, _product(net, query, turned, transpose=False), mask.tensor)
+    weights = net.softmax(scores, scores.rank - 1)
+    if mask.empty is not None:
+        weights = net.select(net.to_rank(mask.empty, weights.rank), net.scalar(0, weights), weights)
+    return _product(net, weights, value, transpose=False)
+
+
 def _composed(
     net: Network, query: Tensor, key: Tensor, value: Tensor, mask: _Mask | None, causal: bool
 ) -> Tensor:
     """TensorRT 8.5 has one kernel for it where all sizes are known, if a sum is all that stands between the
     products, and nothing between the second one and the permutation that joins the heads.
     """
+    if mask is not None and in_parts(net, mask.tensor):
+        return _parts(net, query, key, value, mask)
     scores = _product(net, query, key, transpose=True)
     tensor = mask.tensor if mask else None
     if causal:
         size = query.shape[-2], key.shape[-2]
         tensor = net.once(("causal", size), lambda: _causal(net, *size))
     if tensor is not None:
-        given, dtype = tensor, scores.dtype
-        added = net.once(("added mask", given, dtype), lambda: _added(net, given, dtype))
-        scores = net.elementwise("SUM", scores, added)
+        scores = _masked(net, scores, tensor)
     y = _product(net, net.softmax(scores, scores.rank - 1), value, transpose=False)
     return y if mask is None or mask.empty is None else _without(net, y, mask.empty)
+
+
+def _masked(net: Network, scores: Tensor, mask: Tensor) -> Tensor:
+    added = net.once(("added mask", mask, scores.dtype), lambda: _added(net, mask, scores.dtype))
+    return net.elementwise("SUM", scores, added)
 
 
 def _added(net: Network, mask: Tensor, dtype: DType) -> Tensor:

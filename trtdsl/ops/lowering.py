@@ -118,6 +118,11 @@ class Network(ABC):
         return False
 
     @property
+    def fuses_masks(self) -> bool:
+        """Whether one kernel may compute an attention with a mask of bools."""
+        return True
+
+    @property
     @abstractmethod
     def promised(self) -> tuple[TensorType, ...]:
         """The types promised by the node that is being lowered."""

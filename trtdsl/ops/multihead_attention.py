@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.ops.arithmetic_layers import negate
-from trtdsl.ops.attention import ScaledDotProductAttention, scaled_query
+from trtdsl.ops.attention import ScaledDotProductAttention, in_parts, scaled_query
 from trtdsl.ops.base import Module, Types, static
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_floating, require_rank, same_dim
@@ -186,22 +186,21 @@ class MultiheadAttention(Module):
         if is_known := all(x is None or x.array is not None for x in made):
             in_proj_weight, q_proj_weight, in_proj_bias = (_scaled(net, x, width, factor) for x in made)
         separate = (q_proj_weight, k_proj_weight, v_proj_weight)
-        if (
-            in_proj_weight is not None
-            and query is key is value
-            and not (self.add_bias_kv or self.add_zero_attn)
-        ):
-            q, k, v = self._of_one(net, query, in_proj_weight, in_proj_bias)
-        else:
-            q, k, v = self._projected(net, (query, key, value), in_proj_weight, separate, in_proj_bias)
-            k, v = self._extended(net, k, bias_k), self._extended(net, v, bias_v)
-            q, k, v = (self._split(net, x) for x in (q, k, v))
         batch, _ = self._sizes(query.type)
         given = (key_padding_mask, attn_mask)
         merged = net.once(
-            ("masks", self.num_heads, self.add_bias_kv, self.add_zero_attn, q.dtype, batch, *given),
-            lambda: self._merged(net, q.dtype, batch, *given),
+            ("masks", self.num_heads, self.add_bias_kv, self.add_zero_attn, query.dtype, batch, *given),
+            lambda: self._merged(net, query.dtype, batch, *given),
         )
+        apart = merged is not None and not self.need_weights and in_parts(net, merged)
+        packed = in_proj_weight if query is key is value and not apart else None
+        if packed is not None and not (self.add_bias_kv or self.add_zero_attn):
+            q, k, v = self._of_one(net, query, packed, in_proj_bias)
+        else:
+            operands = (query, key, value)
+            q, k, v = self._projected(net, operands, in_proj_weight, separate, in_proj_bias, apart)
+            k, v = self._extended(net, k, bias_k), self._extended(net, v, bias_v)
+            q, k, v = (self._split(net, x) for x in (q, k, v))
         weights = None
         if not is_known:
             q = scaled_query(net, q, factor, query)
@@ -239,11 +238,12 @@ class MultiheadAttention(Module):
         packed: Tensor | None,
         separate: Sequence[Tensor | None],
         bias: Tensor | None,
+        apart: bool,
     ) -> list[Tensor]:
-        """Queries, keys and values, each ``[N, L, E]``."""
+        """Queries, keys and values, each ``[N, L, E]``; ``apart`` by a product each."""
         query, key, value = operands
         width = _width(query.type, "query")
-        if packed is not None and query is key is value:
+        if packed is not None and query is key is value and not apart:
             # One product of the checkpoint's matrix as it is.
             joint = _affine(net, self._inside(net, query), packed, bias)
             return [_part(net, joint, 2, i * width, width) for i in range(3)]

@@ -138,6 +138,10 @@ class ComposingNetwork(Network):
     def hoists_products(self) -> bool:
         return self.facts.hoists_products
 
+    @property
+    def fuses_masks(self) -> bool:
+        return self.facts.fuses_masks
+
     def convolves_in(self, layer: str, dtype: DType, window: Window, groups: int) -> DType:
         return dtype if self.facts.convolves(layer, dtype, window, groups) else DType.FLOAT32
 

@@ -82,6 +82,12 @@ class Facts:
         for what its ONNX parser makes of an LSTM; one that stands ahead of the loop is slower in float16."""
         return self.narrow
 
+    @property
+    def fuses_masks(self) -> bool:
+        """Whether one kernel may compute an attention with a mask of bools: 8.5.3 has none where numbers are
+        made of them beside it."""
+        return not self.narrow
+
     def convolves(self, layer: str, dtype: DType, window: Window, groups: int) -> bool:
         """Whether there is such a convolution: 8.5.3 has none in float16 of groups in three dimensions, nor
         a transposed one of groups with dilation ("could not find any implementation"). TensorRT-RTX 1.7.1 has
