@@ -446,7 +446,7 @@ def write(bench: Bench) -> None:
         write_atomically(out / "inspect.json", json.dumps(bench.inspected).encode())
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("refdir", type=Path, help="what gpu_reference.py wrote")
     parser.add_argument("outdir", type=Path, help="for engines and results")
@@ -469,7 +469,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--engines", type=Path, help="of a dry run, to be measured as they are")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
-    options = parser.parse_args()
+    options = parser.parse_args(given)
     options.zoo = read_zoo(options.zoo)
     options.models = list(options.zoo) if options.models == "all" else options.models.split(",")
     options.onnx = options.onnx.split(",")

@@ -263,6 +263,53 @@ def test_models_are_built_by_one_process_after_another(
     assert found == [{"model": "cnn", **{key: facts[key] for key in kept[1:]}}]
 
 
+FORMS = """
+from pathlib import Path
+from trtdsl.ops import linear
+from trtdsl.ops.linear import Linear
+
+def touched():
+    "Sets an input anew."
+    def edit(network):
+        layer = network.get_layer(1)
+        layer.set_input(0, layer.get_input(0))
+        print(network.num_layers, "layers")
+    return edit
+
+def wrong():
+    _fail()
+
+def _fail():
+    raise SystemExit("no such form")
+"""
+
+
+def test_forms_of_a_lowering_are_built_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(load("gpu_reference", monkeypatch), monkeypatch, tmp_path, "--models", "cnn", "--device", "cpu")
+    script = load("gpu_forms", monkeypatch)
+    (tmp_path / "few.py").write_text(FORMS)
+    assert [*script.read_forms(tmp_path / "few.py")] == ["touched", "wrong"]
+    out = tmp_path / "out"
+    options = ("--models", "cnn", "--runtime", "tensorrt_rtx", "--dry-run", "--twice")
+    run(script, monkeypatch, tmp_path, out, tmp_path / "few.py", *options)
+    names = {path.name for path in (out / "cnn").glob("*.engine")}
+    made = ("unchanged", "unchanged.2", "touched", "touched.2")
+    assert names == {"float16.onnx.engine", *(f"float16-{form}.engine" for form in made)}
+    assert " layers\n" in (out / "logs" / "build.cnn.touched.log").read_text()
+    failed = out / "logs" / "build.cnn.wrong.log"
+    assert "no such form" in failed.read_text()
+    assert f"| cnn | wrong | ended with 1: {failed} |" in (out / "forms.md").read_text()
+    capsys.readouterr()
+    run(script, monkeypatch, tmp_path, out, tmp_path / "few.py", *options)
+    assert "touched" not in capsys.readouterr().out  # is there already
+    found = [script.Timed("cnn", "onnx", 1e-3, [2.0, 1.0, 4.0], ["mha0", "x"]), script.Timed("cnn", "a")]
+    found[1].failure = "no engine"
+    text = script.table(found, "mha")
+    assert "| cnn | onnx | 2.0000 | 1.0000 | 4.0000 | 1.0e-03 | 2 | 1 |" in text and "| no engine |" in text
+
+
 TURNS = """
 import sys, time
 print("not a result")
