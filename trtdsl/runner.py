@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from trtdsl.compile import Optimized, built_engine, check_file, optimize_graph, require_values
+from trtdsl.compile import built_engine, check_file, lowered_network, optimize_graph, require_values
 from trtdsl.diagnostics import Diagnostic, RefusedByTensorRT, UsageError
 from trtdsl.ir import Graph
 from trtdsl.ops.lowering import Array
@@ -35,7 +35,6 @@ from trtdsl.trt.manifest import Binding, Manifest
 if TYPE_CHECKING:
     from trtdsl.runtime.cuda import Device
     from trtdsl.runtime.engine import Engine
-    from trtdsl.trt.lower import LoweredNetwork
 
 Place = Literal["gpu", "cpu"]
 
@@ -176,32 +175,14 @@ def _built(graph: Graph, options: CompileOptions, gpu: Device) -> Runner:
     import dataclasses
 
     from trtdsl.runtime.engine import Engine
-    from trtdsl.trt.build import require_builds
     from trtdsl.trt.dialect import load_runtime
 
     dialect = load_runtime(options.runtime)
-    require_builds(dialect, options.builds)
     if dialect.targets and not options.targets:
         options = dataclasses.replace(options, targets=(gpu.target,))
-    lowered, optimized = _lowered(graph, options)
+    optimized, lowered = lowered_network(graph, options)
     (built, manifest), _ = built_engine(lowered, optimized, options)
     return _OnGPU(Engine(built.data, manifest, dialect, plugins=options.plugins))
-
-
-def _lowered(
-    graph: Graph, options: CompileOptions, *, by_reference: bool = False
-) -> tuple[LoweredNetwork, Optimized]:
-    """The network of a graph by these options, and the graph that it is of."""
-    from trtdsl.trt.dialect import load_runtime
-    from trtdsl.trt.lower import lower
-
-    dialect = load_runtime(options.runtime)
-    dialect.plugins.load(options.plugins)
-    optimized = optimize_graph(graph, options, dialect)
-    mixed = optimized.mixed and not by_reference
-    wide = optimized.wide
-    lowered = lower(optimized.graph, dialect, mixed=mixed, wide=wide, by_reference=by_reference)
-    return lowered, optimized
 
 
 class _OnGPU(Runner):
@@ -232,12 +213,17 @@ class _OnCPU(Runner):
         import threading
 
         from trtdsl.reference import require_torch
+        from trtdsl.trt.dialect import load_runtime
+        from trtdsl.trt.lower import lower
         from trtdsl.trt.manifest import make_manifest
 
         require_torch("running a model on the CPU")
         from trtdsl.evaluate import Evaluator
 
-        self._lowered, optimized = _lowered(graph, options, by_reference=True)
+        dialect = load_runtime(options.runtime)
+        dialect.plugins.load(options.plugins)
+        optimized = optimize_graph(graph, options, dialect)
+        self._lowered = lower(optimized.graph, dialect, wide=optimized.wide, by_reference=True)
         self._evaluator = Evaluator(self._lowered.network, weights=self._lowered.weights)
         self._lock = threading.Lock()
         # There is no engine, so it has no bytes, and no weights to be hashed.
