@@ -136,6 +136,15 @@ def test_int8_has_quantised_tensors(release: str, around: str, tmp_path: Path) -
     require_right(graph, network, narrow=release == "8.5", limit=5e-2)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "encoder"])
+def test_layers_that_tensorrt_8_is_to_order_stay_what_they_are(name: str) -> None:
+    script = alive(export_graph(model(name)))
+    network = defined(script)
+    before = signature(network)
+    script.reorder()
+    assert signature(network) == before
+
+
 def run_script(folder: Path, exported: Exported, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "build.py").write_text(exported.text)
     (folder / "build.npz").write_bytes(exported.archive())

@@ -262,15 +262,16 @@ class Dialect:
     def reorder(self, network: Any) -> None:
         """Have TensorRT 8.5 put the layers of a complete network into an order of its own.
 
-        It does so where an input of any layer has been set anew. Of two convolutions that are added it then
-        adds in the kernel of the shortcut's, and otherwise in that of the 3 × 3 one, which is slower.
+        It does so where an input of any layer has been set anew, to what it was too. Of two convolutions that
+        are added it then adds in the kernel of the shortcut's, and otherwise in that of the 3 × 3 one, which
+        is slower (8.5.3, benchmarks/gpu.md).
         """
         if self.facts.strongly_typed:
             return
         layers = map(network.get_layer, range(network.num_layers))
-        reading = next((each for each in layers if each.num_inputs and each.get_input(0) is not None), None)
-        if reading is not None:
-            reading.set_input(0, reading.get_input(0))
+        convolution = self.trt.LayerType.CONVOLUTION
+        if found := next((layer for layer in layers if layer.type == convolution), None):
+            found.set_input(0, found.get_input(0))
 
     def has_type(self, handle: Any, data_type: Any) -> bool:
         """Whether a tensor is of a type, as far as TensorRT says before the build.
