@@ -20,6 +20,7 @@ from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.precision.placement import PLACEMENTS
 from trtdsl.recipe import Recipe
+from trtdsl.reference import random_inputs, random_weights
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.weights import bind
@@ -308,6 +309,29 @@ def test_forms_of_a_lowering_are_built_beside_each_other(
     found[1].failure = "no engine"
     text = script.table(found, "mha")
     assert "| cnn | onnx | 2.0000 | 1.0000 | 4.0000 | 1.0e-03 | 2 | 1 |" in text and "| no engine |" in text
+
+
+STEM = """model m {
+  dim N = 1 .. 2 .. 4
+  input x: float32[N, 3, 16, 24]
+  output y = relu(x -> c: Conv2d(8, 7, stride = 2, padding = 3)) -> d: Conv2d(4, 3)
+}"""
+
+
+def test_forms_of_a_stem_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    forms = load("gpu_forms", monkeypatch).read_forms(BENCHMARKS / "forms" / "stem.py")
+    graph = random_weights(elaborate_text(STEM))
+    inputs = random_inputs(graph, "opt")
+    (wanted,) = evaluate(lower(graph).network, inputs).values()
+    typed = {name for name in forms if "float16" in name}  # for networks that are not strongly typed
+    assert len(forms) == 6 and len(typed) == 2
+    for name in forms.keys() - typed:
+        network = lower(graph).network
+        count = network.num_layers
+        forms[name]()(network)
+        (found,) = evaluate(network, inputs).values()
+        assert network.num_layers > count
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 TURNS = """
