@@ -18,10 +18,11 @@ is given the finished INetworkDefinition:
             network.get_layer(1).set_input(0, network.get_layer(1).get_input(0))
         return edit
 
-`forms/` has some that are to be measured. All are built first, `--builders` at a time on each GPU (more than one need NVIDIA's MPS), and the ONNX route
-with what TensorRT timed for the form without a change. Then one process a GPU measures a model's engines in
-turns. TensorRT's timings are its builds' own and noisy: `--twice` builds each form a second time, which says
-how much of a difference is chance. An engine that is there is not built again.
+`forms/` has some that are to be measured. All are built first, `--builders` at a time on each GPU (more than
+one need NVIDIA's MPS), and the ONNX route with what TensorRT timed for the form without a change. Then one
+process a GPU measures a model's engines in turns. TensorRT's timings are its builds' own and noisy: `--twice`
+builds each form a second time, which says how much of a difference is chance. An engine that is there is not
+built again.
 """
 
 from __future__ import annotations
