@@ -223,7 +223,7 @@ class _OnCPU(Runner):
         dialect = load_runtime(options.runtime)
         dialect.plugins.load(options.plugins)
         optimized = optimize_graph(graph, options, dialect)
-        self._lowered = lower(optimized.graph, dialect, wide=optimized.wide, by_reference=True)
+        self._lowered = lower(optimized.graph, dialect, by_reference=True)
         self._evaluator = Evaluator(self._lowered.network, weights=self._lowered.weights)
         self._lock = threading.Lock()
         # There is no engine, so it has no bytes, and no weights to be hashed.
