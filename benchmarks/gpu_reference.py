@@ -110,14 +110,14 @@ class _Called(nn.Module):
         return self.module(*inputs)
 
 
-def write_onnx(folder: Path, entry: Entry, module: nn.Module) -> None:
+def write_onnx(folder: Path, entry: Entry, module: nn.Module, opset: int = OPSET) -> None:
     """The batch is the only size that is dynamic.
 
     On the processor: the exporter crashes where what it folds lies on the GPU, as a default device has it.
     """
     module = _Called(copy.deepcopy(module).cpu())
     inputs = inputs_of(entry, batches(entry)[:2][-1], "cpu")
-    with torch.device("cpu"), torch.inference_mode():
+    with torch.device("cpu"), torch.no_grad():  # what YOLO keeps of a call in inference mode cannot be traced
         count = len(tensors_of(module(*inputs)))
     with torch.device("cpu"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -128,7 +128,7 @@ def write_onnx(folder: Path, entry: Entry, module: nn.Module) -> None:
             input_names=list(entry.inputs),
             output_names=[f"output.{i}" for i in range(count)],
             dynamic_axes={name: {axis: BATCH} for name, axis in batch_axes(entry).items()},
-            opset_version=OPSET,
+            opset_version=opset,
             dynamo=False,
         )
 
