@@ -334,6 +334,25 @@ def test_forms_of_a_stem_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_kernels_of_both_routes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("kernels", monkeypatch)
+    (tmp_path / "zoo.json").write_text(
+        json.dumps(
+            [entry for entry in json.loads((EXAMPLES / "zoo.json").read_text()) if entry["name"] == "cnn"]
+        )
+    )
+    options = ("--zoo", tmp_path / "zoo.json", "--out", tmp_path)
+    run(script, monkeypatch, *options)
+    (found,) = json.loads((tmp_path / "kernels.json").read_text())["counts"].values()
+    assert found["ours"] > 3 and found["onnx"] > 3 and not (found["failure"] or found["onnx_failure"])
+    counts = [script.Count("a", 3, 4), script.Count("b", 5, 4), script.Count("c", 8, 8), script.Count("d", 2)]
+    text = script.table([*counts, script.Count("e", failure="no engine")], "about")
+    assert "Of 3 models that both routes build, 1 have fewer kernels by trtdsl and 1 more" in text
+    assert "the median ratio is 1.00, from 0.75 to 1.25" in text and "| e | no engine |" in text
+    monkeypatch.setattr(script, "count", None)  # all is counted
+    run(script, monkeypatch, *options)
+
+
 TURNS = """
 import sys, time
 print("not a result")
