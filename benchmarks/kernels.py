@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from gpu_points import best_batch, tuned
@@ -102,7 +103,7 @@ def table(counts: Sequence[Count], about: str) -> str:
     lines += ["| model | trtdsl | ONNX route | ratio |", "|---|--:|--:|--:|"]
     for each in sorted(counts, key=lambda each: each.model):
         ratio = f"{each.ours / each.onnx:.2f}" if each.ours and each.onnx else ""
-        theirs = each.onnx or each.onnx_failure.replace("|", "\\|")
+        theirs = each.onnx or shorten(each.onnx_failure, 80, placeholder=" …").replace("|", "\\|")
         lines.append(f"| {each.model} | {each.ours or each.failure} | {theirs} | {ratio} |")
     return "\n".join(lines) + "\n"
 
