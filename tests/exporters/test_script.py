@@ -110,6 +110,20 @@ def test_for_the_newest_release_it_is_the_network_of_compile(name: str) -> None:
     assert script.NEEDS == {"tensorrt": (11, 4), "tensorrt_rtx": (1, 7)}
 
 
+def test_a_constant_that_a_layer_has_as_its_property_stands_before_it() -> None:
+    graph = elaborate_text(
+        """model m {
+          input q: float32[3, 8]
+          input k: float32[2, 8]
+          output y = scaled_dot_product_attention(q, k, k, tensor([[0.5, -1.0]]))
+        }"""
+    )
+    exported = export_graph(graph, release="11.4")
+    network = defined(alive(exported))
+    assert signature(network) == signature(exported.dialect.network)
+    require_right(graph, network, narrow=False)
+
+
 @pytest.mark.parametrize("name", ["cnn", "encoder", "lstm"])
 def test_float16_is_pinned(name: str) -> None:
     graph = model(name)

@@ -314,6 +314,10 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         if kind in QUANTISING and "axis" not in properties and arguments[1].rank:
             # TensorRT takes a scale of shape [1], and computes no convolution in the narrow type.
             raise self.bug(f"this `{kind}` layer has the scales {arguments[1].type} along no axis")
+        for value in properties.values():
+            if isinstance(value, Tensor):
+                # The layer of a constant is added when it is first asked for: before the one that has it.
+                self._argument(value, is_weights=False)
         self.dialect.log.clear()
         layer = self._create(kind, arguments, owner)
         layer.name = name = self._layer_names.claim(name or f"{self._scope}/{kind.removesuffix('_nd')}")
