@@ -15,6 +15,7 @@ from tests.closeness import expected, require_outputs
 from tests.ops.one_node import check_equals_torch, refused, t
 from tests.trt.recording import RecordingDialect
 from tests.trt.releases import RELEASES, facts, narrowed
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph
@@ -294,6 +295,20 @@ def test_what_tensorrt_8_makes_one_kernel_of(mask: str | None, guarded: bool) ->
             assert after(summed, 3) == ["SHUFFLE", "SELECT", "SHUFFLE"]
     chosen = [layer for layer in network if layer.type.name == "SELECT"]
     assert len(chosen) == (2 if guarded else 0) + (mask != "to(mask, float32)")
+
+
+def test_the_advice_for_two_masks_is_what_can_be_written() -> None:
+    text = """model m {{
+      input q: float32[2, 3, 8]
+      input mask: bool[3, 3]
+      causal = causal_lower_right(3, 3)
+      output y = scaled_dot_product_attention(q, q, q, {})
+    }}"""
+    with pytest.raises(DiagnosticError) as info:
+        elaborate_text(text.format("mask, is_causal = true"))
+    _, advised, _ = info.value.diagnostics[0].help[0].split("`")
+    allowed = torch.rand(3, 3, generator=torch.Generator().manual_seed(0)) > 0.3
+    both_ways(text.format(advised), {"q": heads(2, 3, 8), "mask": allowed})
 
 
 @pytest.mark.parametrize("padding", ["bool[N, 1, 1, 5]", "bool[5]"])

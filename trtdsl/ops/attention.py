@@ -116,7 +116,7 @@ class ScaledDotProductAttention(Function):
 
     def _require_mask(self, mask: TensorType, dtype: DType, scores: Sequence[Dim]) -> None:
         if self.is_causal:
-            help = "say both in one mask: `mask & causal`"
+            help = "say both in one mask: `mask and causal`"
             raise Refused("with `is_causal = true` there is no `attn_mask`", "attn_mask", help)
         if mask.dtype not in (DType.BOOL, dtype, DType.FLOAT32):
             raise Refused(f"a mask of {dtype} queries must be bool or {dtype}, not {mask.dtype}", "attn_mask")
