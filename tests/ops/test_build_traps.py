@@ -147,3 +147,18 @@ def test_builds_attention_beside_a_loop_of_dynamic_length(statements: str) -> No
     """TensorRT-RTX's layer of attention would end the process."""
     total = "def total(q, k, v) { scan a in q with h = zeros(4, q.shape[2], 8) { h = h + a } return q + h }"
     require_builds_and_computes(f"{total}{ATTENTIONS}{statements}\n}}")
+
+
+@pytest.mark.parametrize("mask", ["bool[2, 1, 1, 4]", "bool[2, 1, 5, 4]", "float32[5, 4]"])
+def test_builds_masked_attention_in_a_loop_beside_another(mask: str) -> None:
+    """Zeros between two permutations in the loop, and a layer outside: "does not have a producer"."""
+    text = f"""model m {{
+      input q: float32[2, 3, 5, 8]
+      input k: float32[2, 3, 4, 8]
+      input mask: {mask}
+      input s: float32[3, 1]
+      scan x in s {{ emit z = scaled_dot_product_attention(q, k, k * x, mask) }}
+      output y = scaled_dot_product_attention(q, k, k, mask)
+      output z
+    }}"""
+    assert len(build(lower(optimize(elaborate_text(text))))) > 0

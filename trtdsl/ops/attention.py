@@ -395,8 +395,14 @@ def _added(net: Network, mask: Tensor, dtype: DType) -> Tensor:
 
 
 def _without(net: Network, y: Tensor, empty: Tensor) -> Tensor:
-    """Zeros in these rows, chosen behind the permutation that joins the heads, and that undone."""
+    """Zeros in these rows, chosen behind the permutation that joins the heads, and that undone.
+
+    TensorRT-RTX 1.7.1 cannot build a choice between permutations in a loop, where there is an attention layer
+    outside ("does not have a producer").
+    """
     rank = y.rank
+    if net.in_body:
+        return net.select(net.to_rank(empty, rank), net.scalar(0, y), y)
     order = (*range(rank - 3), rank - 2, rank - 3, rank - 1) if rank > 2 else (*range(rank),)
     turned, rows = net.transpose(y, order), net.transpose(net.to_rank(empty, rank), order)
     return net.transpose(net.select(rows, net.scalar(0, turned), turned), order)
