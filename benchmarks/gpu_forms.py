@@ -4,8 +4,8 @@
     python3.10 benchmarks/gpu_forms.py REFDIR OUTDIR FORMS --models vit_tiny_patch16_224 --batch 8
 
 FORMS is a Python file. Each function of it without an underscore ahead is a form: it is called ahead of the
-lowering, in a process of its own, and changes whatever it likes of trtdsl; where it returns a function, that
-is given the finished INetworkDefinition:
+lowering and changes whatever it likes of trtdsl; where it returns a function, that is given the finished
+INetworkDefinition:
 
     import trtdsl.ops.attention as attention
 
@@ -21,8 +21,8 @@ is given the finished INetworkDefinition:
 `forms/` has some that are to be measured. All are built first, `--builders` at a time on each GPU (more than
 one need NVIDIA's MPS), and the ONNX route with what TensorRT timed for the form without a change. Then one
 process a GPU measures a model's engines in turns. TensorRT's timings are its builds' own and noisy: `--twice`
-builds each form a second time, which says how much of a difference is chance. An engine that is there is not
-built again.
+builds each form a second time, which says how much of a difference is chance, and with `--same-timings` equal
+layers have equal kernels in all forms of a model. An engine that is there is not built again.
 """
 
 from __future__ import annotations
@@ -37,15 +37,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gpu
 from gpu_kernels import captured, kernels_of
-from gpu_many import count_gpus
+from gpu_many import count_gpus, numbers_of_gpus
 from gpu_table import Row
 from gpu_variants import Variant
 from zoo_entries import EXAMPLES, Entry
@@ -99,13 +101,43 @@ def row_of(model: str, form: str, options: argparse.Namespace) -> Row:
     return Row(model, options.precision, form)
 
 
-# One engine
+# One process that builds
 
 
-def build(options: argparse.Namespace, model: str, form: str) -> None:
-    """Build an engine in this process; of the form without a change the ONNX route's too."""
+def build(options: argparse.Namespace, model: str, forms: Sequence[str]) -> bool:
+    """Build forms in this process, with the unchanged one the ONNX route's too; whether all could be.
+
+    They share what TensorRT timed.
+    """
     bench = bench_of(options)
+    entry = bench.options.zoo[model]
+    failed = False
+    for form in forms:
+        row = row_of(model, form, options)
+        try:
+            with changed(form, options):
+                path = bench.compile(entry, Variant(), row)
+        except (Exception, SystemExit):  # the other forms are to be built
+            traceback.print_exc()
+            failed = True
+            continue
+        print(f"{model} {form}: built in {row.build_s:.0f} s", flush=True)
+        if form == UNCHANGED and options.onnx:
+            try:
+                bench.onnx_engine(entry, load_manifest(path), row)
+            except gpu.OnnxError as error:
+                bench.onnx_path(row).with_suffix(".failed").write_text(str(error))
+            print(f"{model} {ONNX}: built in {row.onnx_build_s:.0f} s", flush=True)
+    return not failed
+
+
+@contextmanager
+def changed(form: str, options: argparse.Namespace) -> Generator[None]:
+    """The lowering of a form, and afterwards what there was."""
     plain = form.partition(".")[0]
+    places = [module for name, module in sys.modules.items() if name.partition(".")[0] == "trtdsl"]
+    places += [each for module in places for each in vars(module).values() if isinstance(each, type)]
+    before = [dict(vars(place)) for place in places]
     edit = None if plain == UNCHANGED else read_forms(options.forms)[plain]()
     lower = trtdsl.trt.lower.lower
 
@@ -116,15 +148,13 @@ def build(options: argparse.Namespace, model: str, form: str) -> None:
         return lowered
 
     trtdsl.trt.lower.lower = edited
-    entry, row = bench.options.zoo[model], row_of(model, form, options)
-    path = bench.compile(entry, Variant(), row)
-    print(f"{model} {form}: built in {row.build_s:.0f} s", flush=True)
-    if form == UNCHANGED and options.onnx:
-        try:
-            bench.onnx_engine(entry, load_manifest(path), row)
-        except gpu.OnnxError as error:
-            bench.onnx_path(row).with_suffix(".failed").write_text(str(error))
-        print(f"{model} {ONNX}: built in {row.onnx_build_s:.0f} s", flush=True)
+    try:
+        yield
+    finally:
+        for place, old in zip(places, before, strict=True):
+            for name, value in old.items():
+                if vars(place).get(name) is not value:
+                    setattr(place, name, value)
 
 
 def measure(options: argparse.Namespace, model: str) -> list[Timed]:
@@ -184,9 +214,9 @@ def forms_of(options: argparse.Namespace) -> list[str]:
 
 def run(options: argparse.Namespace, part: Sequence[str], slot: int, until: float) -> str:
     """This script on a part of the work, on one GPU; how it ended."""
-    gpus = max(count_gpus(), 1)
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": str(slot % gpus), "OMP_NUM_THREADS": "2"}
-    log = options.outdir / "logs" / f"{'.'.join(part).replace('/', '_').lstrip('-')}.log"
+    gpus = numbers_of_gpus()
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)], "OMP_NUM_THREADS": "2"}
+    log = options.outdir / "logs" / f"{'.'.join(part).replace('/', '_').lstrip('-')[:80]}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as out:
         command = [sys.executable, __file__, *sys.argv[1:], *part]
@@ -201,17 +231,24 @@ def run(options: argparse.Namespace, part: Sequence[str], slot: int, until: floa
 def run_all(options: argparse.Namespace) -> list[Timed]:
     begin = time.monotonic()
     bench = bench_of(options)
-    jobs = [(model, form) for form in forms_of(options) for model in options.models]
-    jobs = [job for job in jobs if not bench.engine_of(row_of(*job, options)).exists()]
-    gpus = max(count_gpus(), 1)
+
+    def missing(model: str, forms: Sequence[str]) -> list[str]:
+        return [form for form in forms if not bench.engine_of(row_of(model, form, options)).exists()]
+
+    forms = forms_of(options)
+    parts = [forms] if options.same_timings else [[form] for form in forms]
+    jobs = [(model, missing(model, part)) for part in parts for model in options.models]
+    jobs = [(model, part) for model, part in jobs if part]
+    gpus = len(numbers_of_gpus())
     failures: dict[tuple[str, str], str] = {}
 
-    def make(numbered: tuple[int, tuple[str, str]]) -> None:
-        slot, job = numbered
+    def make(numbered: tuple[int, tuple[str, list[str]]]) -> None:
+        slot, (model, part) = numbered
         until = begin + options.budget - options.quiet
-        if failure := run(options, ("--build", *job), slot, until):
-            failures[job] = failure
-            print(*job, failure, flush=True)
+        if failure := run(options, ("--build", model, ",".join(part)), slot, until):
+            for form in missing(model, part):
+                failures[model, form] = failure
+                print(model, form, failure, flush=True)
 
     with ThreadPoolExecutor(options.builders * gpus) as pool:
         list(pool.map(make, enumerate(jobs)))
@@ -262,13 +299,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--precision", default="float16", choices=("float32", "float16"))
     parser.add_argument("--no-onnx", dest="onnx", action="store_false", help="leave out the ONNX route")
     parser.add_argument("--twice", action="store_true", help="build each form a second time")
+    parser.add_argument(
+        "--same-timings", action="store_true", help="build a model's forms in one process by the same timings"
+    )
     parser.add_argument("--match", default="mha", help="a pattern of kernels to count")
     parser.add_argument("--builders", type=int, default=1, help="processes a GPU that build")
     parser.add_argument("--budget", type=float, default=540, help="seconds for all")
     parser.add_argument("--quiet", type=float, default=60, help="seconds of the budget kept to measure in")
     parser.add_argument("--runtime", default="tensorrt")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
-    parser.add_argument("--build", nargs=2, metavar=("MODEL", "FORM"), help=argparse.SUPPRESS)
+    parser.add_argument("--build", nargs=2, metavar=("MODEL", "FORMS"), help=argparse.SUPPRESS)
     parser.add_argument("--measure", metavar="MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.models = options.models.split(",")
@@ -280,8 +320,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     if options.build:
-        build(options, *options.build)
-        return 0
+        model, forms = options.build
+        return 0 if build(options, model, forms.split(",")) else 1
     if options.measure:
         found = [asdict(each) for each in measure(options, options.measure)]
         write_atomically(times_of(options, options.measure), json.dumps(found, indent=1).encode())

@@ -46,8 +46,7 @@ class Session:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        self.gpus = visible.split(",") if visible else [str(gpu) for gpu in range(max(count_gpus(), 1))]
+        self.gpus = numbers_of_gpus()
         self.begin = time.monotonic()
         self.end = options.budget
         if options.builders and not options.dry_run:
@@ -222,6 +221,12 @@ def in_threads(work: Callable[[int], None], numbers: Sequence[int]) -> None:
     with ThreadPoolExecutor(len(numbers)) as pool:
         for each in [pool.submit(work, number) for number in numbers]:
             each.result()
+
+
+def numbers_of_gpus() -> list[str]:
+    """Those of ``CUDA_VISIBLE_DEVICES`` or all, and one where there is none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(gpu) for gpu in range(max(count_gpus(), 1))]
 
 
 def count_gpus() -> int:

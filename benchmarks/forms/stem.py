@@ -38,6 +38,24 @@ def product_with_one_of_float16():
     return _reading(read)
 
 
+def scaled_by_one():
+    def read(trt: Any, network: Any, image: Any, _: Any) -> Any:
+        one, zero = (_weights(trt, np.array([number])) for number in (1, 0))
+        return network.add_scale(image, trt.ScaleMode.UNIFORM, zero, one, one).get_output(0)
+
+    return _reading(read)
+
+
+def clipped_to_float16():
+    def read(trt: Any, network: Any, image: Any, _: Any) -> Any:
+        layer = network.add_activation(image, trt.ActivationType.CLIP)
+        layer.alpha, layer.beta = -65504.0, 65504.0
+        layer.set_output_type(0, trt.DataType.HALF)
+        return layer.get_output(0)
+
+    return _reading(read)
+
+
 def four_channels():
     """A slice that is larger than the image gives zeros."""
     return _reading(lambda *given: _widened(*given, 4))
@@ -45,6 +63,18 @@ def four_channels():
 
 def eight_channels():
     return _reading(lambda *given: _widened(*given, 8))
+
+
+def four_channels_by_concatenation():
+    def read(trt: Any, network: Any, image: Any, convolution: Any) -> Any:
+        _widen(trt, convolution, image, 4)
+        shape = (image.shape[0], 4 - image.shape[1], *image.shape[2:])
+        zeros = network.add_constant(shape, _weights(trt, np.zeros(shape)))
+        joined = network.add_concatenation([image, zeros.get_output(0)])
+        joined.axis = 1
+        return joined.get_output(0)
+
+    return _reading(read)
 
 
 def pixels_as_channels():
@@ -120,16 +150,21 @@ def _times_one(trt: Any, network: Any, image: Any) -> Any:
     return network.add_elementwise(image, one.get_output(0), trt.ElementWiseOperation.PROD)
 
 
-def _widened(trt: Any, network: Any, image: Any, convolution: Any, channels: int) -> Any:
+def _widen(trt: Any, convolution: Any, image: Any, channels: int) -> None:
+    """Give the convolution a kernel for more channels, with zeros."""
     kernel = _kernel(convolution, image)
     wide = np.zeros((kernel.shape[0], channels, *kernel.shape[2:]), np.float32)
     wide[:, : kernel.shape[1]] = kernel
     convolution.kernel = _weights(trt, wide)
+
+
+def _widened(trt: Any, network: Any, image: Any, convolution: Any, channels: int) -> Any:
+    _widen(trt, convolution, image, channels)
     layer = network.add_slice(image, (0,) * 4, (1,) * 4, (1,) * 4)
     layer.mode = (trt.SampleMode if hasattr(trt, "SampleMode") else trt.SliceMode).FILL
     sizes = network.add_shape(image).get_output(0)
     integers = np.int64 if sizes.dtype.name == "INT64" else np.int32
-    _kept.append(np.array((0, channels - kernel.shape[1], 0, 0), integers))
+    _kept.append(np.array((0, channels - image.shape[1], 0, 0), integers))
     more = network.add_constant((4,), trt.Weights(_kept[-1])).get_output(0)
     layer.set_input(2, network.add_elementwise(sizes, more, trt.ElementWiseOperation.SUM).get_output(0))
     return layer.get_output(0)
