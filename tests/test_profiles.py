@@ -11,10 +11,13 @@ import pytest
 
 import trtdsl
 from tests.command import trtdsl as command
+from trtdsl.compile import optimize_graph
 from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
-from trtdsl.ir.profiles import with_profiles
+from trtdsl.ir import Graph, Profile, require_valid
+from trtdsl.ir.profiles import with_fixed_sizes, with_profiles
 from trtdsl.options import CompileOptions
+from trtdsl.reference import run
 
 TEXT = """model m {
   dim N = 1 .. 8 .. 64
@@ -60,7 +63,77 @@ def test_an_engine_has_the_profiles_in_their_order(text: Path) -> None:
 def test_a_script_has_them_too(text: Path) -> None:
     script = text.with_name("build.py")
     assert command("export", "--to", "tensorrt", text, "-o", script, "--profile", "N=8, H=64") == 0
-    assert '"x": ((8, 3, 64, 64), (8, 3, 64, 64), (8, 3, 64, 64))' in script.read_text()
+    written = script.read_text()
+    assert "(8, 3, 64, 64)" in written
+    assert command("export", "--to", "tensorrt", text, "-o", script, "--profile", "N=8") == 0
+    assert '"x": ((8, 3, 32, 32), (8, 3, 64, 64), (8, 3, 128, 128))' in script.read_text()
+
+
+FIXED = """model m {
+  dim N = 1 .. 2 .. 8
+  dim S = 3 .. 4 .. 8
+  dim H = 32 .. 64 .. 128, step = 32
+  input x: float32[N, S, H]
+  angle = cos(arange(S) / S)[:, none] + arange(H // 32)
+  output y = sum(reshape(x, N, S, H // 32, 32), 3) * angle
+  output z = reshape(x, N * S, H)
+}
+"""
+
+
+def fixed(*given: str) -> Graph:
+    graph = with_fixed_sizes(with_profiles(elaborate_text(FIXED), CompileOptions(profiles=given).profiles))
+    require_valid(graph)
+    return graph
+
+
+def test_a_dimension_of_one_size_is_that_size() -> None:
+    graph = fixed("N=1, S=4", "N=8, S=4")
+    assert [symbol.name for symbol in graph.symbols] == ["N", "H"]
+    assert [dict(profile.ranges) for profile in graph.profiles] == [
+        {"N": (1, 1, 1), "H": (32, 64, 128)},
+        {"N": (8, 8, 8), "H": (32, 64, 128)},
+    ]
+    assert str(graph.inputs[0].type) == "float32[N, 4, H]"
+    assert [str(output.value.type) for output in graph.outputs] == [
+        "float32[N, 4, H // 32]",
+        "float32[4 * N, H]",
+    ]
+
+
+def test_without_dynamic_dimensions_there_are_no_profiles() -> None:
+    graph = fixed("N=2, S=4, H=64")
+    assert (graph.symbols, graph.profiles) == ((), ())
+    assert [str(output.value.type) for output in graph.outputs] == ["float32[2, 4, 2]", "float32[8, 64]"]
+    given = elaborate_text(FIXED)
+    twice = given.replace(profiles=(*fixed_profiles(given), *fixed_profiles(given)))
+    assert with_fixed_sizes(twice) is twice  # the engine would have one, its manifest two
+
+
+def fixed_profiles(graph: Graph) -> tuple[Profile, ...]:
+    return with_profiles(graph, "N=2, S=4, H=64").profiles
+
+
+def test_what_depends_on_it_alone_is_computed_now() -> None:
+    options = CompileOptions(profiles="N=1..2..8, S=4, H=64")
+    optimized = optimize_graph(elaborate_text(FIXED), options)
+    kinds = [node.op.name for node in optimized.graph.nodes]
+    assert "arange" not in kinds and "cos" not in kinds
+    assert [value.type for value in optimized.taken.inputs] == [elaborate_text(FIXED).inputs[0].type]
+
+
+def test_an_engine_takes_what_the_profile_says(tmp_path: Path) -> None:
+    """And tells so by the text's names, whatever TensorRT was told."""
+    path = tmp_path / "m.trtnet"
+    path.write_text(FIXED)
+    runner = trtdsl.load(path, device="cpu", options=CompileOptions(profiles="N=2, S=4, H=64"))
+    assert runner.manifest.inputs[0].shape == ("N", "S", "H")
+    x = np.random.default_rng(0).random((2, 4, 64), np.float32)
+    found, expected = runner(x=x), run(elaborate_text(FIXED), {"x": x})
+    for name in ("y", "z"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+    with pytest.raises(UsageError, match="the model does not accept"):
+        runner(x=x[:1])
 
 
 def test_the_cpu_takes_the_same_sizes(text: Path) -> None:

@@ -63,11 +63,14 @@ class Compiled(msgspec.Struct, frozen=True):
 class Optimized(msgspec.Struct, frozen=True):
     """The graph to lower, the names of the passes that made it, and whether its network is a mixed one.
 
-    ``notes`` say what the precision changed, ``narrowed`` how layers became narrow, ``floats`` what stayed
-    float32 in a strongly typed network of float16 or bfloat16, ``wide`` what must in a mixed one.
+    ``taken`` is the graph before the passes: its dimensions and profiles say what an engine takes, where the
+    other has the size in place of a dimension that has only one. ``notes`` say what the precision changed,
+    ``narrowed`` how layers became narrow, ``floats`` what stayed float32 in a strongly typed network of
+    float16 or bfloat16, ``wide`` what must in a mixed one.
     """
 
     graph: Graph
+    taken: Graph
     passes: tuple[str, ...]
     mixed: bool = False
     notes: tuple[Diagnostic, ...] = ()
@@ -334,6 +337,7 @@ def built_engine(
             lowered,
             built.data,
             options,
+            taken=optimized.taken,
             targets=built.targets,
             tactic_sources=built.tactic_sources,
             passes=optimized.passes,
@@ -408,19 +412,21 @@ def optimize_graph(
     :class:`DiagnosticError` for sizes that the model does not take, an unknown pass, and what the precision
     cannot hold.
     """
-    from trtdsl.ir.profiles import with_profiles
+    from trtdsl.ir.profiles import with_fixed_sizes, with_profiles
     from trtdsl.passes import CONVERT_PRECISION, FLOATS_ONLY, QUANTIZE, optimize, selected, with_passes
 
     recipe = options.recipe
     if recipe is not None and (recipe.is_narrow or recipe.calibrate is not None):
         require_values(graph)
-    graph = with_profiles(graph, options.profiles)
+    graph = taken = with_profiles(graph, options.profiles)
+    if recipe is None or not (recipe.is_narrow or recipe.calibrate is not None):
+        graph = with_fixed_sizes(graph)  # data comes in batches of other sizes too
     unfit = FLOATS_ONLY if recipe is not None and recipe.is_narrow else ()
     steps = selected((*options.skip, *unfit), options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
     optimized = optimize(graph, steps, after=after, refused=refused)
     if recipe is None:
-        return Optimized(optimized, passes)
+        return Optimized(optimized, taken, passes)
     narrowed, data = None, None
     if recipe.calibrate is not None:
         from trtdsl.precision.batches import RecipeData
@@ -439,10 +445,10 @@ def optimize_graph(
     found = in_precision(optimized, precision, dialect, recipe, progress, data)
     notes = (*found.notes, *(narrowed.notes if narrowed else ()), *(data.notes(graph) if data else ()))
     if found.mixed:
-        return Optimized(found.graph, passes, True, notes, narrowed, wide=found.wide)
+        return Optimized(found.graph, taken, passes, True, notes, narrowed, wide=found.wide)
     if after:
         after(CONVERT_PRECISION, found.graph)
-    return Optimized(found.graph, (*passes, CONVERT_PRECISION), False, notes, narrowed, found.floats)
+    return Optimized(found.graph, taken, (*passes, CONVERT_PRECISION), False, notes, narrowed, found.floats)
 
 
 class InPrecision(NamedTuple):

@@ -227,7 +227,9 @@ class _OnCPU(Runner):
         self._evaluator = Evaluator(self._lowered.network, weights=self._lowered.weights)
         self._lock = threading.Lock()
         # There is no engine, so it has no bytes, and no weights to be hashed.
-        self.manifest = make_manifest(self._lowered, b"", options, passes=optimized.passes, weights=())
+        self.manifest = make_manifest(
+            self._lowered, b"", options, taken=optimized.taken, passes=optimized.passes, weights=()
+        )
         self.place = f"the CPU ({self._lowered.dialect}, evaluated by PyTorch)"
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Array]:

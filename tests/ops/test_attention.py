@@ -311,6 +311,32 @@ def test_the_advice_for_two_masks_is_what_can_be_written() -> None:
     both_ways(text.format(advised), {"q": heads(2, 3, 8), "mask": allowed})
 
 
+def test_what_tensorrt_8_adds_behind_a_cache_has_the_sizes_of_the_scores() -> None:
+    graph = elaborate_text(
+        """model m {
+          dim N = 1 .. 2 .. 4
+          dim P = 0 .. 3 .. 4
+          input q: float32[N, 4, 2, 8]
+          input past: float32[N, 2, P, 8]
+          input mask: bool[N, 1, 2, P + 2]
+          k = cat([past, q[:, :2]], 2)
+          output y = scaled_dot_product_attention(q, k, k, mask, enable_gqa = true)
+        }"""
+    )
+    network, after = followers(graph)
+    scores = next(layer for layer in network if layer.type.name == "MATRIX_MULTIPLY")
+    assert after(scores, 3) == ["SHUFFLE", "ELEMENTWISE", "SOFTMAX"]
+    makers = {layer.get_output(0).name: layer for layer in network}
+    softmax = next(layer for layer in network if layer.type.name == "SOFTMAX")
+    added = makers[softmax.get_input(0).name]
+    cut = makers[added.get_input(1).name]
+    assert cut.type.name == "SLICE"
+    sizes = makers[cut.get_input(2).name]
+    while sizes.type.name != "SHAPE":
+        sizes = makers[sizes.get_input(0).name]
+    assert sizes.get_input(0).name == added.get_input(0).name
+
+
 @pytest.mark.parametrize("padding", ["bool[N, 1, 1, 5]", "bool[5]"])
 def test_what_tensorrt_8_makes_fewest_kernels_of(padding: str) -> None:
     """One kernel it has for no attention with a mask of bools. Where all queries have the same, keys are

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from trtdsl.ops.arithmetic_layers import computed, scaled
 from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import floating, require_floating, same_dim, wrap_dim
+from trtdsl.ops.rules import floating, require_floating, same_dim, type_of, wrap_dim
 from trtdsl.types import TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 class Activation(Function, abstract=True):
@@ -149,6 +150,9 @@ class Sigmoid(Promoting):
     spellings = (Spelling("torch.nn.Sigmoid"),)
     kind = "SIGMOID"
 
+    def fold(self, input: Array) -> Array:
+        return (1 / (1 + np.exp(-input.astype(np.float64)))).astype(self.infer(type_of(input)).dtype.numpy)
+
 
 class Tanh(Promoting):
     """The hyperbolic tangent."""
@@ -157,6 +161,9 @@ class Tanh(Promoting):
     examples = ("tanh()(float32[N, 8]) -> float32[N, 8]", "tanh()(bool[4]) -> float32[4]")
     spellings = (Spelling("torch.nn.Tanh"),)
     kind = "TANH"
+
+    def fold(self, input: Array) -> Array:
+        return np.tanh(input.astype(np.float64)).astype(self.infer(type_of(input)).dtype.numpy)
 
 
 class Softsign(Promoting):

@@ -21,7 +21,7 @@ from trtdsl.types import Dim, DType, TensorType, bounds, product
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 _WHAT = "scaled_dot_product_attention"
 _QUERY, _KEY, _VALUE = "query", "key", "value"
@@ -240,6 +240,10 @@ class CausalLowerRight(Function):
         row = net.reshape(_positions(net, keys), (1, keys))
         return less_equal(net, row, net.reshape(column, (queries, 1)))
 
+    def fold(self) -> Array:
+        queries, keys = cast("tuple[int, int]", self.size)
+        return np.tri(queries, keys, keys - queries, dtype=np.bool_)
+
     def reference(self, torch: Any) -> Any:
         queries, keys = cast("tuple[int, int]", self.size)
         return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
@@ -381,7 +385,24 @@ def _composed(
 
 def _masked(net: Network, scores: Tensor, mask: Tensor) -> Tensor:
     added = net.once(("added mask", mask, scores.dtype), lambda: _added(net, mask, scores.dtype))
-    return net.elementwise("SUM", scores, added)
+    return net.elementwise("SUM", scores, added if net.equates_sizes else _as_long(net, added, scores))
+
+
+def _as_long(net: Network, mask: Tensor, scores: Tensor) -> Tensor:
+    """The mask, cut to the sizes that the scores have, which it has already.
+
+    Of a dimension that one input has like another TensorRT knows where its profile leaves one size; not of a
+    sum, such as that of the tokens in a cache and the new ones.
+    """
+    if all(isinstance(dim, int) or len(dim.terms) < 2 for dim in mask.shape):
+        return mask
+    sizes = net.add("shape", scores, result=TensorType(DType.INT64, (scores.rank,)))
+    own = np.array([dim if isinstance(dim, int) else 0 for dim in mask.shape], dtype=np.int64)
+    sizes = net.slice(sizes, (scores.rank - mask.rank,), (mask.rank,))
+    sizes = net.elementwise("PROD", sizes, net.constant((own == 0).astype(np.int64)))
+    sizes = net.elementwise("SUM", sizes, net.constant(own))
+    none = (0,) * mask.rank
+    return net.add("slice", mask, none, none, (1,) * mask.rank, result=mask.type, inputs={2: sizes})
 
 
 def _added(net: Network, mask: Tensor, dtype: DType) -> Tensor:

@@ -27,7 +27,7 @@ import msgspec.structs
 
 from trtdsl.ops.positions import Positions
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, SymbolicDim, TensorType, evaluate, evaluate_shape, symbols
+from trtdsl.types import Dim, SymbolicDim, TensorType, symbols, with_sizes
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -299,7 +299,7 @@ class Op(msgspec.Struct, metaclass=OpMeta, abstract=True):
         return {**named, **{slot: value for slot, value in slots.items() if slot in declared}}
 
     def at(self, values: Mapping[str, int]) -> Op:
-        """The same operator with every symbolic dimension in its parameters evaluated."""
+        """The same operator where these symbols, in the dimensions among its parameters, have a size."""
         changed = {
             name: _evaluated(value, values)
             for name in self.parameters
@@ -413,10 +413,10 @@ def _is_symbolic(value: object) -> bool:
 
 def _evaluated(value: Any, values: Mapping[str, int]) -> Any:
     if isinstance(value, TensorType):
-        return value.with_shape(evaluate_shape(value.shape, values))
+        return value.with_shape(tuple(with_sizes(dim, values) for dim in value.shape))
     if isinstance(value, tuple):
         return tuple(_evaluated(item, values) for item in value)
-    return evaluate(value, values) if isinstance(value, SymbolicDim) else value
+    return with_sizes(value, values) if isinstance(value, SymbolicDim) else value
 
 
 def static(dim: Dim, what: str, about: str | None = None) -> int:

@@ -18,14 +18,14 @@ from trtdsl.ops.pairs import LogAddExp
 from trtdsl.ops.pointwise import Add, Div, Mul, Sub
 from trtdsl.ops.reduction import Sum
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_floating, same_dim, wrap_dim
+from trtdsl.ops.rules import require_floating, same_dim, type_of, wrap_dim
 from trtdsl.ops.running import Tensors, running, running_sum
 from trtdsl.ops.shape import Reshape
 from trtdsl.types import DType, TensorType, bounds
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 class Cumprod(Function):
@@ -64,6 +64,14 @@ class Cumprod(Function):
             return cast(net, x, dtype)
         one = net.filled((), 1, x.dtype)
         return cast(net, running(net, [x], wrap_dim(self.dim, x.rank), multiply, one)[0], dtype)
+
+    def fold(self, input: Array) -> Array:
+        dtype = self.infer(type_of(input)).dtype
+        x = input.astype(dtype.numpy)
+        if not x.ndim:
+            return x
+        wide = x.astype(np.float64) if dtype.is_floating else x
+        return wide.cumprod(wrap_dim(self.dim, x.ndim)).astype(dtype.numpy)
 
 
 class Logcumsumexp(Function):

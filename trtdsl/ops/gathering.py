@@ -23,6 +23,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes, require_at_most, require_elements, wrap_dim, wrap_dims
 from trtdsl.ops.shape import Reshape
 from trtdsl.types import Dim, DType, TensorType, product
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
     from trtdsl.ops.lowering import Array, Network, Tensor
@@ -159,6 +160,12 @@ class IndexSelect(Function):
         if input.rank == 0:
             return input
         return net.gather(input, net.to_rank(checked(index, input.shape[dim]), 1), dim)
+
+    def fold(self, input: Array, index: Array) -> Array | None:
+        dim = wrap_dim(self.dim, input.ndim)
+        if not input.ndim or Positions(input.shape[dim]).stray(index) is not None:
+            return None
+        return np.take(input, index.reshape(-1), axis=dim)
 
 
 # --- One position for each element ------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from trtdsl.ops.base import Module, Spelling, static
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_floating, same_dim, weight_sizes
 from trtdsl.types import TensorType, product
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 def _rows(types: Mapping[str, TensorType]) -> int:
@@ -79,6 +80,10 @@ class Linear(Module):
         if bias is not None:
             product = net.elementwise("SUM", product, bias)
         return net.reshape(product, net.result.shape)
+
+    def fold(self, input: Array, weight: Array, bias: Array | None = None) -> Array:
+        product = np.matmul(input.astype(np.float32), weight.astype(np.float32).T)
+        return (product if bias is None else product + bias).astype(input.dtype)
 
 
 class Bilinear(Module):

@@ -123,6 +123,11 @@ class Network(ABC):
         return True
 
     @property
+    def equates_sizes(self) -> bool:
+        """Whether a dynamic size that is a sum is known to be that of an input which has so many."""
+        return True
+
+    @property
     @abstractmethod
     def promised(self) -> tuple[TensorType, ...]:
         """The types promised by the node that is being lowered."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trtdsl.ops.arithmetic_layers import computed, without_overflow
 from trtdsl.ops.base import Function
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import broadcast_shapes, promote, require_rank, same_dim
+from trtdsl.ops.rules import broadcast_shapes, promote, require_rank, same_dim, type_of
 from trtdsl.types import Dim, DType, TensorType
 from trtdsl.types.arrays import np
 
@@ -97,6 +97,9 @@ class Bmm(Function):
     def lower(self, net: Network, input: Tensor, mat2: Tensor) -> Tensor:
         return product(net, input, mat2)
 
+    def fold(self, input: Array, mat2: Array) -> Array:
+        return _product_of(input, mat2)
+
 
 class Mm(Function):
     """Product of two matrices."""
@@ -137,3 +140,7 @@ class Outer(Function):
         dtype = net.result.dtype
         column = net.reshape(net.cast(input, dtype), (*input.shape, 1))
         return net.elementwise("PROD", column, net.cast(vec2, dtype))
+
+    def fold(self, input: Array, vec2: Array) -> Array:
+        dtype = self.infer(type_of(input), type_of(vec2)).dtype.numpy
+        return np.multiply.outer(input.astype(dtype), vec2.astype(dtype))

@@ -20,9 +20,10 @@ from trtdsl.ops.base import Function, Module, Spelling
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_fit, require_floating, same_dim, weight_sizes
 from trtdsl.types import TensorType
+from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Network, Tensor
+    from trtdsl.ops.lowering import Array, Network, Tensor
 
 
 class Relu(Function):
@@ -47,6 +48,9 @@ class Relu(Function):
     def lower(self, net: Network, input: Tensor) -> Tensor:
         x = net.cast(input, numeric(input.dtype))
         return net.cast(net.activation("RELU", x), input.dtype)
+
+    def fold(self, input: Array) -> Array:
+        return np.maximum(input, np.zeros((), input.dtype))
 
 
 class Hardtanh(Function):

@@ -194,6 +194,17 @@ class Div(Binary):
             return FloorDivide().lower(net, input, other)
         return super().lower(net, input, other)
 
+    def fold(self, input: Array, other: Array) -> Array | None:
+        if self.rounding_mode == "floor":
+            return FloorDivide().fold(input, other)
+        dtype = self.infer(type_of(input), type_of(other)).dtype
+        if not dtype.is_floating:
+            return None
+        if self.rounding_mode is None:
+            return np.divide(input.astype(dtype.numpy), other.astype(dtype.numpy))
+        quotient = np.divide(*(x.astype(dtype.numpy).astype(np.float32) for x in (input, other)))
+        return np.trunc(quotient).astype(dtype.numpy)
+
     def emit(self, net: Network, a: Tensor, b: Tensor) -> Tensor:
         if self.rounding_mode == "trunc" and a.dtype.is_floating:
             return net.cast(truncated(net, net.elementwise("DIV", *_widened(net, a, b))), a.dtype)
@@ -512,6 +523,16 @@ class Clamp(Function):
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         return clamped(net, net.cast(input, net.result.dtype), self.min, self.max)
+
+    def fold(self, input: Array) -> Array:
+        dtype = self.infer(type_of(input)).dtype
+        x = input.astype(dtype.numpy)
+        # A bound that the dtype does not hold bounds nothing, and stays as it is while it is compared.
+        if self.min is not None:
+            x = np.where(x < self.min, np.float64(self.min) if dtype.is_floating else self.min, x)
+        if self.max is not None:
+            x = np.where(x > self.max, np.float64(self.max) if dtype.is_floating else self.max, x)
+        return x.astype(dtype.numpy)
 
     def reference(self, torch: Any, input: Any) -> Any:
         fractional = isinstance(self.min, float) or isinstance(self.max, float)

@@ -61,6 +61,13 @@ class _Extreme(Reduction, abstract=True):
         require_elements(input, self.axes(input.rank), self.name)
         return super().infer(input)
 
+    def fold(self, input: Array) -> Array | None:
+        if not input.size:
+            return None
+        extreme = np.max if self.operation == "MAX" else np.min
+        axes = self.axes(input.ndim) if input.ndim else ()
+        return np.asarray(extreme(input, axis=axes, keepdims=self.keepdim))
+
 
 class Amax(_Extreme):
     """The largest element. PyTorch's NaN wins, TensorRT's may lose."""
@@ -183,6 +190,12 @@ class Truth(Reduction, abstract=True):
             # Of no elements TensorRT's extremes are the ends of int32's range.
             truth = net.elementwise("GREATER", found, net.scalar(0, found))
         return net.cast(truth, net.result.dtype)
+
+    def fold(self, input: Array) -> Array:
+        found = np.all if self.operation == "MIN" else np.any
+        axes = self.axes(input.ndim) if input.ndim else ()
+        truth = found(input != 0, axis=axes, keepdims=self.keepdim)
+        return np.asarray(truth).astype(self.infer(type_of(input)).dtype.numpy)
 
     def axes(self, rank: int) -> tuple[int, ...]:
         # Unlike torch.sum, torch.all and torch.any reduce nothing over no dimensions.
@@ -318,3 +331,11 @@ class Cumsum(Function):
     def lower(self, net: Network, input: Tensor) -> Tensor:
         x = cast(net, input, net.result.dtype)
         return net.cumulative_sum(x, wrap_dim(self.dim, x.rank)) if x.rank else x
+
+    def fold(self, input: Array) -> Array:
+        dtype = self.infer(type_of(input)).dtype
+        x = input.astype(dtype.numpy)
+        if not x.ndim:
+            return x
+        wide = x.astype(np.float64) if dtype.is_floating else x
+        return wide.cumsum(wrap_dim(self.dim, x.ndim)).astype(dtype.numpy)

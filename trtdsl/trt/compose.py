@@ -142,6 +142,10 @@ class ComposingNetwork(Network):
     def fuses_masks(self) -> bool:
         return self.facts.fuses_masks
 
+    @property
+    def equates_sizes(self) -> bool:
+        return self.facts.equates_sizes
+
     def convolves_in(self, layer: str, dtype: DType, window: Window, groups: int) -> DType:
         return dtype if self.facts.convolves(layer, dtype, window, groups) else DType.FLOAT32
 

@@ -88,6 +88,13 @@ class Facts:
         made of them beside it."""
         return not self.narrow
 
+    @property
+    def equates_sizes(self) -> bool:
+        """Whether the builder finds that a size which is a sum, as of what a cache holds and what is new, is
+        that of an input which has so many. For 8.5.3 a layer of both is a kernel of its own, between two
+        regions that would have been one."""
+        return not self.narrow
+
     def convolves(self, layer: str, dtype: DType, window: Window, groups: int) -> bool:
         """Whether there is such a convolution: 8.5.3 has none in float16 of groups in three dimensions, nor
         a transposed one of groups with dilation ("could not find any implementation"). TensorRT-RTX 1.7.1 has

@@ -153,6 +153,7 @@ def make_manifest(
     engine: bytes | memoryview,
     options: CompileOptions = CompileOptions(),
     *,
+    taken: Graph | None = None,
     targets: Sequence[str] | None = None,
     tactic_sources: Sequence[str] = (),
     passes: Sequence[str] = (),
@@ -162,12 +163,20 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of an engine that :func:`trtdsl.trt.build.build` made with these options.
 
-    ``passes`` are those that ran, ``weights`` what the engine holds, where that is described already;
-    ``recipe`` is what layers in a narrow type were made with;
+    ``taken`` is a graph whose dimensions and profiles say what the engine takes, where the lowered one has
+    the size of some in their place. ``passes`` are those that ran, ``weights`` what the engine holds, where
+    that is described already; ``recipe`` is what layers in a narrow type were made with;
     ``targets`` are the options' own unless the engine is for others, as for the GPU at hand.
     """
     graph = lowered.graph
-    dynamic = [value for value in graph.inputs if not value.type.is_static]
+    taken = taken or graph
+    dynamic = [value for value in taken.inputs if not value.type.is_static]
+    shapes = {value.name: value.type.shape for value in taken.inputs}
+    shapes |= {output.name: output.value.type.shape for output in taken.outputs}
+
+    def binding(name: str, type: TensorType) -> Binding:
+        return _binding(name, type.with_shape(shapes[name]), lowered.dialect)
+
     floats = str(DType.FLOAT16 if lowered.mixed else _coarsest(graph))
     return Manifest(
         format=FORMAT,
@@ -184,21 +193,19 @@ def make_manifest(
         passes=tuple(passes),
         command=tuple(command),
         inputs=tuple(
-            dataclasses.replace(
-                _binding(value.name, value.type, lowered.dialect), range=graph.ranges.get(value.name)
-            )
+            dataclasses.replace(binding(value.name, value.type), range=graph.ranges.get(value.name))
             for value in graph.inputs
         ),
-        outputs=tuple(_binding(out.name, out.value.type, lowered.dialect) for out in graph.outputs),
+        outputs=tuple(binding(out.name, out.value.type) for out in graph.outputs),
         profiles=tuple(
             ProfileEntry(
                 profile.name,
                 dict(profile.ranges),
                 {value.name: input_range(value.type, profile.ranges) for value in dynamic},
             )
-            for profile in graph.profiles
+            for profile in taken.profiles
         ),
-        steps={symbol.name: symbol.step for symbol in graph.symbols if symbol.step > 1},
+        steps={symbol.name: symbol.step for symbol in taken.symbols if symbol.step > 1},
         layers=tuple(
             LayerEntry(name, node.op.name, node.scope, source_of(node))
             for name, node in lowered.nodes.items()

@@ -40,6 +40,7 @@ from trtdsl.types.relations import (
     less_equal,
     maximum,
     minimum,
+    with_sizes,
     within,
 )
 from trtdsl.types.shortest import shortest
@@ -80,5 +81,6 @@ __all__ = [
     "symbol",
     "symbols",
     "unpacked",
+    "with_sizes",
     "within",
 ]

@@ -110,6 +110,21 @@ def within(dim: Dim, ranges: Mapping[str, tuple[int, int, int]]) -> Dim:
     return _mapped(dim, lambda symbol: of_atom(Symbol(symbol.name, *ranges[symbol.name], symbol.step)))
 
 
+def with_sizes(dim: Dim, sizes: Mapping[str, int]) -> Dim:
+    """The same expression where some symbols, by name, have a size; ValueError for one that is not a multiple
+    of its step."""
+
+    def change(symbol: Symbol) -> Dim:
+        if symbol.name not in sizes:
+            return of_atom(symbol)
+        steps, rest = divmod(sizes[symbol.name], symbol.step)
+        if rest:
+            raise ValueError(f"{symbol} is {sizes[symbol.name]}, which is not a multiple of {symbol.step}")
+        return steps
+
+    return _mapped(dim, change)
+
+
 def _mapped(dim: Dim, change: Callable[[Symbol], Dim]) -> Dim:
     """The same expression with each symbol replaced."""
     total: Dim = 0
