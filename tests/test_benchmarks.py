@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from trtdsl.compile import check_file
+from trtdsl.compile import check_file, optimize_graph
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
+from trtdsl.options import CompileOptions
 from trtdsl.precision.placement import PLACEMENTS
 from trtdsl.recipe import Recipe
-from trtdsl.reference import random_inputs, random_weights
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.weights import bind
@@ -305,32 +305,25 @@ def test_forms_of_a_lowering_are_built_beside_each_other(
     capsys.readouterr()
     run(script, monkeypatch, tmp_path, out, tmp_path / "few.py", *options)
     assert "touched" not in capsys.readouterr().out  # is there already
+    one = tmp_path / "one"
+    run(script, monkeypatch, tmp_path, one, tmp_path / "few.py", *options, "--same-timings")
+    assert {path.name for path in (one / "cnn").glob("*.engine")} == names
+    (log,) = (one / "logs").iterdir()
+    assert log.read_text().count(" layers\n") == 2  # a form ends where the next begins
     found = [script.Timed("cnn", "onnx", 1e-3, [2.0, 1.0, 4.0], ["mha0", "x"]), script.Timed("cnn", "a")]
     found[1].failure = "no engine"
     text = script.table(found, "mha")
     assert "| cnn | onnx | 2.0000 | 1.0000 | 4.0000 | 1.0e-03 | 2 | 1 |" in text and "| no engine |" in text
 
 
-STEM = """model m {
-  input x: float32[2, 3, 16, 24]
-  output y = relu(x -> c: Conv2d(8, 7, stride = 2, padding = 3)) -> d: Conv2d(4, 3)
-}"""
-
-
-def test_forms_of_a_stem_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    forms = load("gpu_forms", monkeypatch).read_forms(BENCHMARKS / "forms" / "stem.py")
-    graph = random_weights(elaborate_text(STEM))
-    inputs = random_inputs(graph, "opt")
-    (wanted,) = evaluate(lower(graph).network, inputs).values()
-    typed = {name for name in forms if "float16" in name}  # for networks that are not strongly typed
-    assert len(forms) == 9 and len(typed) == 3
-    for name in forms.keys() - typed:
-        network = lower(graph).network
-        count = network.num_layers
-        forms[name]()(network)
-        (found,) = evaluate(network, inputs).values()
-        assert network.num_layers > count
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+def test_the_form_of_dynamic_sizes_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    (form,) = load("gpu_forms", monkeypatch).read_forms(BENCHMARKS / "forms" / "sizes.py").values()
+    graph = elaborate_text("model m { dim N = 1 .. 2 .. 4  input x: float32[N, 8]  output y = relu(x) }")
+    options = CompileOptions(profiles="N=2")
+    assert not optimize_graph(graph, options).graph.symbols
+    monkeypatch.setattr("trtdsl.ir.profiles.with_fixed_sizes", None)  # what the form sets goes with the test
+    form()
+    assert [symbol.name for symbol in optimize_graph(graph, options).graph.symbols] == ["N"]
 
 
 def test_kernels_of_both_routes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
