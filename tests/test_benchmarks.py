@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 
+import trtdsl.trt.lower
 from trtdsl.compile import check_file, optimize_graph
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.options import CompileOptions
 from trtdsl.precision.placement import PLACEMENTS
 from trtdsl.recipe import Recipe
+from trtdsl.reference import random_inputs, random_weights
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.weights import bind
@@ -63,6 +65,7 @@ def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
 
 TYPED = """
 import torch
+
 from torch import nn
 
 
@@ -324,6 +327,39 @@ def test_the_form_of_dynamic_sizes_has_them(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("trtdsl.ir.profiles.with_fixed_sizes", None)  # what the form sets goes with the test
     form()
     assert [symbol.name for symbol in optimize_graph(graph, options).graph.symbols] == ["N"]
+
+
+RECURRENCE = """model m {
+  input x: float32[2, 5, 6]
+  y, h, c = x -> l: LSTM(4, num_layers = 2, bidirectional = true, batch_first = true)
+  output y, h, c
+}"""
+RESIDUAL = """model m {
+  input x: float32[2, 3, 8, 8]
+  a = x -> c: Conv2d(512, 3, padding = 1)
+  output y = relu(a + (a -> d: Conv2d(512, 3, padding = 1)))
+}"""
+
+
+@pytest.mark.parametrize(("file", "text"), [("loops", RECURRENCE), ("residuals", RESIDUAL)])
+def test_forms_of_a_network_compute_the_same(file: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_forms", monkeypatch)
+    path = BENCHMARKS / "forms" / f"{file}.py"
+    graph = random_weights(elaborate_text(text))
+    inputs = random_inputs(graph, "opt")
+
+    def network(form: str) -> tuple[dict[str, torch.Tensor], list[str]]:
+        with script.changed(form, argparse.Namespace(forms=path)):
+            made: Any = trtdsl.trt.lower.lower(graph).network
+        return evaluate(made, inputs), sorted(made.get_layer(k).type.name for k in range(made.num_layers))
+
+    wanted, before = network("unchanged")
+    forms = script.read_forms(path)
+    assert forms
+    for form in forms:
+        found, layers = network(form)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+        assert (layers == before) == (form == "behind_a_product")  # how TensorRT-RTX's are lowered
 
 
 def test_kernels_of_both_routes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
