@@ -143,8 +143,9 @@ def write_times(folder: Path, entry: Entry, module: nn.Module) -> None:
 def time_torch(entry: Entry, module: nn.Module, expected: list[torch.Tensor]) -> dict[str, Any]:
     """PyTorch in float16: median milliseconds, eager and as a CUDA graph, by batch, and the relative error.
 
-    In channels_last, which its convolutions are fastest in, unless the module cannot run on it. Without times
-    of a graph where PyTorch captures none.
+    In channels_last, which its convolutions are fastest in, unless the module cannot run on it; inputs lie so
+    in float16 before, and outputs stay so. ``whole`` is a graph from the tensors that the engine reads to
+    those that it writes, contiguous and in float32. Without times of a graph where PyTorch captures none.
     """
     half = module.half()
     layout = torch.channels_last
@@ -156,12 +157,15 @@ def time_torch(entry: Entry, module: nn.Module, expected: list[torch.Tensor]) ->
             layout = torch.contiguous_format
             found = tensors_of(half.to(memory_format=layout)(*halves(entry, largest, layout)))
         error = error_of(found, expected)
-        times: dict[str, Any] = {"eager": {}, "graph": {}, "error": error, "layout": str(layout)}
+        kinds = ("eager", "graph", "whole")
+        times: dict[str, Any] = {**{kind: {} for kind in kinds}, "error": error, "layout": str(layout)}
         for batch in batches(entry):
             run = _runner(half, halves(entry, batch, layout))
             times["eager"][str(batch)] = median_ms(run)
             try:
                 times["graph"][str(batch)] = median_ms(captured(run))
+                whole = _runner(_Whole(half, layout), inputs_of(entry, batch, "cuda"))
+                times["whole"][str(batch)] = median_ms(captured(whole))
             except RuntimeError as error_of_capture:
                 times["no graph"] = str(error_of_capture).splitlines()[0]
                 torch.cuda.synchronize()
@@ -176,8 +180,23 @@ def captured(run: Any) -> Any:
 
 
 def halves(entry: Entry, batch: int, layout: torch.memory_format) -> list[torch.Tensor]:
-    inputs = cast(inputs_of(entry, batch, "cuda"), torch.float16)
-    return [x.to(memory_format=layout) if x.dim() == 4 else x for x in inputs]
+    return _halved(inputs_of(entry, batch, "cuda"), layout)
+
+
+def _halved(inputs: Iterable[torch.Tensor], layout: torch.memory_format) -> list[torch.Tensor]:
+    return [x.to(memory_format=layout) if x.dim() == 4 else x for x in cast(inputs, torch.float16)]
+
+
+class _Whole(nn.Module):
+    """A module in float16 from float32 to float32."""
+
+    def __init__(self, module: nn.Module, layout: torch.memory_format) -> None:
+        super().__init__()
+        self.module, self.layout = module, layout
+
+    def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        found = tensors_of(self.module(*_halved(inputs, self.layout)))
+        return [x.contiguous() for x in cast(found, torch.float32)]
 
 
 def _runner(module: nn.Module, inputs: list[torch.Tensor]) -> Any:

@@ -72,7 +72,7 @@ def table(about: Mapping[str, str], rows: Sequence[Row], torch_times: Mapping[st
     """Markdown: what was measured, then one line a model, precision and batch, then the failures."""
     lines = ["# Engines on a GPU", ""]
     lines += [f"- {key}: {value}" for key, value in about.items()]
-    lines += ["", "Times in milliseconds: medians, inputs and outputs on the GPU.", "", HEADER, RULE]
+    lines += ["", ABOUT_TIMES, "", HEADER, RULE]
     for row in rows:
         lines += [line(row, batch, torch_times[row.model]) for batch in row.error]
     lines += ["", HEADER_OF_BUILDS, RULE_OF_BUILDS]
@@ -91,11 +91,15 @@ def table(about: Mapping[str, str], rows: Sequence[Row], torch_times: Mapping[st
     return "\n".join(lines) + "\n"
 
 
+ABOUT_TIMES = (
+    "Times in milliseconds: medians, inputs and outputs on the GPU. PyTorch is given float16 and gives it; "
+    "*whole* is its graph from what the engines read to what they write, in float32."
+)
 HEADER = (
     "| model | precision | batch | relative L2 | within | ONNX L2 | torch L2 | trtdsl | graph | ONNX route"
-    " | graph | ratio | noise | torch eager | graph | torch graph / ours |"
+    " | graph | ratio | noise | torch eager | graph | torch graph / ours | whole | whole / ours |"
 )
-RULE = "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+RULE = "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 
 HEADER_OF_BUILDS = "| model | precision | layers | build s | ONNX build s | `trtdsl verify --engine` |"
 RULE_OF_BUILDS = "|---|---|--:|--:|--:|---|"
@@ -105,7 +109,8 @@ def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
     def number(value: float | None, form: str = ".3f") -> str:
         return "" if value is None else format(value, form)
 
-    eager, graph = (torch_times.get(kind, {}).get(str(batch)) for kind in ("eager", "graph"))
+    kinds = ("eager", "graph", "whole")
+    eager, graph, whole = (torch_times.get(kind, {}).get(str(batch)) for kind in kinds)
     ours, onnx = row.ours_graph.get(batch), row.onnx_graph.get(batch)
     half = row.precision == "float16"
     cells = [
@@ -125,6 +130,8 @@ def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
         number(eager if half else None),
         number(graph if half else None),
         number(graph / ours if half and graph and ours else None, ".2f"),
+        number(whole if half else None),
+        number(whole / ours if half and whole and ours else None, ".2f"),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -341,6 +341,16 @@ RESIDUAL = """model m {
 }"""
 
 
+def test_pytorch_is_timed_from_and_to_the_tensors_of_an_engine_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_reference", monkeypatch)
+    half = torch.nn.Conv2d(3, 4, 3).half().to(memory_format=torch.channels_last)
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    (found,) = script._Whole(half, torch.channels_last)(x)
+    expected = half(x.half().to(memory_format=torch.channels_last))
+    assert (found.dtype, found.is_contiguous(), expected.is_contiguous()) == (torch.float32, True, False)
+    torch.testing.assert_close(found, expected.float().contiguous(), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(("file", "text"), [("loops", RECURRENCE), ("residuals", RESIDUAL)])
 def test_forms_of_a_network_compute_the_same(file: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("gpu_forms", monkeypatch)
