@@ -67,7 +67,8 @@ def calibrate_graph(
     data = RecipeData(graph, recipe)
     arrays = data.arrays
     skip = (*options.skip, *FLOATS_ONLY)
-    optimized = optimize_graph(graph, dataclasses.replace(options, skip=skip)).graph
+    options = dataclasses.replace(options, skip=skip)
+    optimized = optimize_graph(graph, options, keeps_dimensions=True).graph
     batches = data.batches(optimized)
     assert arrays is not None and batches is not None
     observed = calibrate(optimized, batches, progress=progress)

@@ -405,8 +405,12 @@ def optimize_graph(
     after: Callable[[str, Graph], None] | None = None,
     refused: Callable[[str, Sequence[RefusedNode]], None] | None = None,
     progress: Told | None = None,
+    keeps_dimensions: bool = False,
 ) -> Optimized:
     """The graph as the chosen profiles, passes and precision leave it.
+
+    With ``keeps_dimensions``, and where a recipe has narrow layers or data, dimensions of one size stay
+    dynamic: data come in batches of other sizes too, and ranges are those of the same layers.
 
     It is for a strongly typed network, or for a dialect's. ``progress`` is told of runs over data. Raises
     :class:`DiagnosticError` for sizes that the model does not take, an unknown pass, and what the precision
@@ -419,8 +423,8 @@ def optimize_graph(
     if recipe is not None and (recipe.is_narrow or recipe.calibrate is not None):
         require_values(graph)
     graph = taken = with_profiles(graph, options.profiles)
-    if recipe is None or not (recipe.is_narrow or recipe.calibrate is not None):
-        graph = with_fixed_sizes(graph)  # data comes in batches of other sizes too
+    if not keeps_dimensions and (recipe is None or not (recipe.is_narrow or recipe.calibrate is not None)):
+        graph = with_fixed_sizes(graph)
     unfit = FLOATS_ONLY if recipe is not None and recipe.is_narrow else ()
     steps = selected((*options.skip, *unfit), options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)

@@ -38,6 +38,20 @@ def test_of_one_product() -> None:
     ]
 
 
+def test_of_a_single_position() -> None:
+    """Heads of which need no permutation, as where one token is written after the other."""
+    made = [f"{name} = transpose(reshape(x -> {name}: Linear(12), (N, 1, 3, 4)), 1, 2)" for name in "qkv"]
+    changed = changed_by(merge_heads, merge_moves(model("input x: float32[N, 1, 8]", ATTEND, *made)))
+    assert calls(changed)[:2] == [
+        'x -> "q+k+v": Linear(36)',
+        "shuffle(heads, (0, 1, 2), (N, 1, 9, 4), (0, 2, 1, 3))",
+    ]
+    two = [each.replace("(N, 1, 3, 4)", "(N, 1, 3, 2, 2)").replace(", 1, 2)", ", 1, 3)") for each in made]
+    rest = "sum(q) + sum(k) + sum(v)"
+    kept = merge_moves(model("input x: float32[N, 1, 8]", rest, *two))
+    assert merge_heads(kept) is kept
+
+
 @pytest.mark.parametrize("bias", ["", ", bias = false"])
 def test_of_a_product_for_each(bias: str) -> None:
     statements = [f"{name} = {heads(f'x -> {name}: Linear(12{bias})')}" for name in "qkv"]

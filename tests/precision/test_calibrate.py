@@ -10,13 +10,15 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.command import trtdsl
+from trtdsl.calibrate import calibrate_graph
 from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph
+from trtdsl.options import CompileOptions
 from trtdsl.precision.calibrate import Observed, calibrate
 from trtdsl.precision.histogram import BINS, Histogram, rounded
 from trtdsl.precision.ranges import digest, ranges_of, read_ranges
-from trtdsl.recipe import Method
+from trtdsl.recipe import Method, Recipe
 from trtdsl.reference import random_weights
 from trtdsl.types import DType
 
@@ -284,6 +286,32 @@ def test_the_file_is_read_back(graph: Graph, data: np.ndarray[Any, Any], tmp_pat
         )
     )
     assert digest({"x": data}) != digest({"x": data[:47]})
+
+
+FIXED = """model m {
+  dim N = 1 .. 2 .. 4
+  dim S = 5 .. 5 .. 5
+  input x: float32[N, S, 32]
+  e = cos(arange(S)[:, none] * arange(1, 33)) -> e: Linear(32)
+  output y = (x -> a: Linear(32)) + e
+}
+"""
+
+
+def test_dimensions_of_one_size_have_the_layers_that_are_built(tmp_path: Path) -> None:
+    """Data may come in other batches, and what is computed of constants has a range."""
+    (tmp_path / "m.trtnet").write_text(FIXED)
+    graph = random_weights(elaborate_text(FIXED))
+    save_file({weight.key: np.asarray(weight.data) for weight in graph.weights}, tmp_path / "m.safetensors")
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((7, 5, 32), np.float32))
+    recipe = Recipe(precision="int8", calibrate=tmp_path / "x.npz")
+    for size in (1, 4):
+        ranges = calibrate_graph(graph, recipe, CompileOptions(profiles=f"N={size}"))
+        assert (sorted(ranges.layers), ranges.samples) == (["a", "e"], 7)
+    (tmp_path / "r.json").write_text(ranges.text())
+    files = [str(tmp_path / name) for name in ("m.trtnet", "m.safetensors")]
+    told = ["-o", str(tmp_path / "m.engine"), "--precision", "int8", "--scales", str(tmp_path / "r.json")]
+    assert trtdsl("compile", *files, *told, "--profile", "N=4") == 0
 
 
 @pytest.mark.parametrize(

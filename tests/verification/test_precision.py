@@ -57,6 +57,17 @@ def test_a_right_model_is_equal_within_its_roundings(
     assert f"net in {chosen.precision} against" in show_verification(found)
 
 
+def test_dimensions_of_one_size_are_named() -> None:
+    text = """model m {
+      dim N = 2 .. 2 .. 2
+      dim S = 1 .. 4 .. 8
+      input x: float32[N, S, 8]
+      output y = x -> fc: Linear(8)
+    }"""
+    found = trtdsl.verify(random_weights(elaborate_text(text)), recipe=Recipe(precision="float16"))
+    assert found.equal and found.sizes == {"N": 2, "S": 4}
+
+
 LAYERS = "".join(f" -> fc{i}: Linear(64) -> relu" for i in range(12))
 DEEP = f"model m {{ dim N = 1 .. 4 .. 8  input x: float32[N, 64]  output y = x{LAYERS} }}"
 

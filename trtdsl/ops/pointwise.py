@@ -246,7 +246,8 @@ class Quotient(Binary, abstract=True):
 
     def fold(self, input: Array, other: Array) -> Array | None:
         # PyTorch refuses to divide an integer by 0, numpy warns.
-        return super().fold(input, other) if other.all() else None
+        dtype = self.infer(type_of(input), type_of(other)).dtype.numpy
+        return super().fold(input, other) if other.astype(dtype).all() else None
 
 
 class FloorDivide(Quotient):
@@ -526,12 +527,14 @@ class Clamp(Function):
 
     def fold(self, input: Array) -> Array:
         dtype = self.infer(type_of(input)).dtype
-        x = input.astype(dtype.numpy)
-        # A bound that the dtype does not hold bounds nothing, and stays as it is while it is compared.
+        # A bound that the dtype does not hold bounds nothing.
+        exact = np.float64 if dtype.is_floating else np.int64
+        least, most = (-np.inf, np.inf) if dtype.is_floating else dtype.limits
+        x = input.astype(dtype.numpy).astype(exact)
         if self.min is not None:
-            x = np.where(x < self.min, np.float64(self.min) if dtype.is_floating else self.min, x)
+            x = np.maximum(x, exact(min(self.min, most)))
         if self.max is not None:
-            x = np.where(x > self.max, np.float64(self.max) if dtype.is_floating else self.max, x)
+            x = np.minimum(x, exact(max(self.max, least)))
         return x.astype(dtype.numpy)
 
     def reference(self, torch: Any, input: Any) -> Any:

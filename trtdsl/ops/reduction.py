@@ -326,6 +326,8 @@ class Cumsum(Function):
     def infer(self, input: TensorType) -> TensorType:
         wrap_dim(self.dim, input.rank)
         dtype = self.dtype or (input.dtype if input.dtype.is_floating else DType.INT64)
+        if dtype.is_bool:
+            raise Refused("cumsum in bool is `cummax`", "dtype")
         return computed(input.with_dtype(dtype))
 
     def lower(self, net: Network, input: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from trtdsl.ir import (
 )
 from trtdsl.ops.joining import Chunk, Split
 from trtdsl.ops.linear import Linear
+from trtdsl.ops.shape import Reshape
 from trtdsl.ops.shuffle import Shuffle
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import Array, new_weight, obstacle_in_weights, readers_of, reads_of_weights
@@ -74,7 +75,7 @@ def merge_heads(graph: Graph) -> Graph:
 
 
 class _Heads(NamedTuple):
-    """A shuffle of ``[N, S, heads * width]`` to ``[N, heads, S, width]``."""
+    """What makes ``[N, heads, S, width]`` of ``[N, S, heads * width]``."""
 
     node: Node
     number: int
@@ -172,12 +173,22 @@ class _Merge:
         if part in self._outputs or len(readers) != 1 or part.type.rank != 3:
             return None
         (node,) = readers
-        if not isinstance(node.op, Shuffle) or node.op.orders(3) != ((0, 1, 2), (0, 2, 1, 3)):
+        if not _turns(node):
             return None
         batch, heads, length, width = node.result.type.shape
         if (batch, length) != part.type.shape[:2] or not isinstance(heads, int) or not isinstance(width, int):
             return None
         return _Heads(node, heads, width)
+
+
+def _turns(node: Node) -> bool:
+    """Whether a node makes ``[N, heads, S, width]``; where S is 1 no permutation is needed for it."""
+    if isinstance(node.op, Shuffle):
+        return node.op.orders(3) == ((0, 1, 2), (0, 2, 1, 3))
+    if not isinstance(node.op, Reshape):
+        return False
+    shape = node.result.type.shape
+    return len(shape) == 4 and shape[2] == 1
 
 
 def _stacked(layers: Sequence[Node], slot: str, scope: str) -> Weight:

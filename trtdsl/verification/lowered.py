@@ -19,6 +19,7 @@ from trtdsl.options import CompileOptions
 from trtdsl.passes import CONVERT_PRECISION, QUANTIZE
 from trtdsl.precision.lower_floats import PRODUCTS
 from trtdsl.recipe import Recipe
+from trtdsl.reference import symbol_values
 from trtdsl.types import DType
 from trtdsl.verification.blame import suspect
 from trtdsl.verification.coarse import losses, notes_on_losses, with_losses
@@ -92,7 +93,7 @@ def compare_lowered(
         against=reference.name,
         dtype=setting.dtype,
         tolerance=max((row.tolerance or 0.0 for row in rows), default=setting.tolerance),
-        sizes=seen.computed.sizes,
+        sizes=symbol_values(graph, setting.inputs),
         rows=rows,
         difference=difference,
         notes=(
