@@ -117,6 +117,9 @@ class Interpolate(Function):
             self._smoothed(input.shape[2:], outputs)
         return input.with_shape((*input.shape[:2], *outputs))
 
+    def is_identity(self, input: TensorType) -> bool:
+        return not self._follows_scales and self.infer(input) == input
+
     def _outputs(self, input: TensorType) -> tuple[Dim, ...]:
         if (self.size is None) == (self.scale_factor is None):
             raise Refused("interpolate needs either `size` or `scale_factor`", "size")
