@@ -31,7 +31,7 @@ from trtdsl.options import CheckOptions, CompileOptions
 from trtdsl.output import write_atomically
 from trtdsl.trt.build import build_with_facts
 from trtdsl.trt.dialect import Dialect, load_runtime
-from trtdsl.trt.kernels import read_kernels
+from trtdsl.trt.kernels import Kernel, read_kernels
 
 HERE = Path(__file__).resolve().parent
 OPSET = 20
@@ -61,7 +61,7 @@ def count(entry: Entry, dialect: Dialect, folder: Path) -> Count:
     profile = {symbol.name: sizes[symbol.name] for symbol in graph.symbols}
     options = CompileOptions(runtime=dialect.name, profiles=[profile] if profile else [])
     _, lowered = lowered_network(graph, options)
-    found.ours = len(build_with_facts(lowered, options, kernels=True).kernels)
+    found.ours = number(build_with_facts(lowered, options, kernels=True).kernels)
     try:
         write_onnx(folder, entry, module, OPSET)
         found.onnx = onnx_kernels(dialect, folder / "model.onnx", entry, sizes)
@@ -87,7 +87,12 @@ def onnx_kernels(dialect: Dialect, path: Path, entry: Entry, sizes: Mapping[str,
     dialect.log.clear()
     if builder.build_serialized_network(network, config) is None:
         raise RuntimeError(f"no engine: {dialect.log.take()}")
-    return len(read_kernels(dialect.log.take_listing()))
+    return number(read_kernels(dialect.log.take_listing()))
+
+
+def number(kernels: Sequence[Kernel]) -> int:
+    """How many compute: streams also signal and wait for each other."""
+    return sum(kernel.kind not in ("signal", "wait") for kernel in kernels)
 
 
 def table(counts: Sequence[Count], about: str) -> str:

@@ -58,6 +58,15 @@ def test_other_forms(declaration: str, expression: str) -> None:
         (IMAGE, f"x -> proj: Conv2d(15, 4, stride = 4, groups = 3) {TOKENS}"),
         (IMAGE, f"x -> proj: Conv2d(16, 2, stride = 2, dilation = 3) {TOKENS}"),
         (IMAGE, f"x -> proj: Conv2d(16, 1) {TOKENS}"),
+        # An image that was made of tokens.
+        (
+            "input x: float32[N, 8, 12, 3]",
+            f"permute(x, (0, 3, 1, 2)) -> proj: Conv2d(16, 4, stride = 4) {TOKENS}",
+        ),
+        (
+            "input x: float32[N, 96, 3]",
+            f"reshape(transpose(x, 1, 2), (N, 3, 8, 12)) -> proj: Conv2d(16, 4, stride = 4) {TOKENS}",
+        ),
         (IMAGE, PATCHES),
         (IMAGE, f"relu({PATCHES}) {TOKENS}"),
         (IMAGE, f"{PATCHES} -> permute(0, 3, 2, 1)"),

@@ -62,6 +62,8 @@ class _Recognise:
         layer = made_by(node.operands[0], around, *CONVOLUTIONS)
         if layer is None or not _is_of_patches(layer) or not _is_of_tokens(node):
             return None
+        if _is_made_of_tokens(around.producer(layer.operands[0])):
+            return None
         if why := obstacle_in_weights(layer, self._reads):
             return Refusal(why, (layer,))
         return _linear(layer, node, around)
@@ -96,6 +98,19 @@ def _is_of_tokens(move: Node) -> bool:
         return second == tuple(range(len(after))) and after[-1] == before[1]
     in_order = first == tuple(range(len(before)))
     return in_order and second == (0, 2, 1) and (after[0], after[2]) == before[:2]
+
+
+def _is_made_of_tokens(move: Node | None) -> bool:
+    """Whether a move makes an image of what has its channels last, which a convolution reads as it lies: of
+    the windows TensorRT-RTX makes a kernel more."""
+    if move is None or not isinstance(move.op, Permuting | Shuffle):
+        return False
+    before, after = move.operands[0].type.shape, move.result.type.shape
+    second = (0, len(before) - 1, *range(1, len(before) - 1))
+    if isinstance(move.op, Permuting):
+        return move.op.permutation(len(before)) == second
+    first, last = move.op.orders(len(before))
+    return first == second and last == tuple(range(len(after))) and after[:2] == (before[0], before[-1])
 
 
 def _linear(layer: Node, move: Node, around: Surroundings) -> Sequence[Node]:
