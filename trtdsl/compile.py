@@ -14,21 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from trtdsl.diagnostics import Diagnostic, Source, UsageError, counted
 from trtdsl.elaborate import Elaborated, elaborate, elaborate_models, read_source
 from trtdsl.flags import flags
-from trtdsl.ir import Graph, Node, RefusedNode, require_valid
+from trtdsl.ir import Graph, Node, RefusedNode
 from trtdsl.ops.text import literal
 from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, files_of
 from trtdsl.recipe import Recipe
 from trtdsl.types import DType
 
 if TYPE_CHECKING:
-    from trtdsl.precision.batches import RecipeData
     from trtdsl.precision.lower_floats import LoweredFloats
     from trtdsl.precision.pipeline import Narrowed, Told
     from trtdsl.precision.report import PrecisionReport
@@ -409,22 +408,22 @@ def optimize_graph(
 ) -> Optimized:
     """The graph as the chosen profiles, passes and precision leave it.
 
-    With ``keeps_dimensions``, and where a recipe has narrow layers or data, dimensions of one size stay
-    dynamic: data come in batches of other sizes too, and ranges are those of the same layers.
-
-    It is for a strongly typed network, or for a dialect's. ``progress`` is told of runs over data. Raises
+    It is for a strongly typed network, or for a dialect's. With ``keeps_dimensions``, and where a recipe has
+    narrow layers or data, dimensions of one size stay dynamic: data come in batches of other sizes too, and
+    ranges are those of the same layers. ``progress`` is told of runs over data. Raises
     :class:`DiagnosticError` for sizes that the model does not take, an unknown pass, and what the precision
     cannot hold.
     """
     from trtdsl.ir.profiles import with_fixed_sizes, with_profiles
     from trtdsl.passes import CONVERT_PRECISION, FLOATS_ONLY, QUANTIZE, optimize, selected, with_passes
+    from trtdsl.precision.in_precision import in_precision
 
     recipe = options.recipe
-    if recipe is not None and (recipe.is_narrow or recipe.calibrate is not None):
+    is_of_numbers = recipe is not None and (recipe.is_narrow or recipe.calibrate is not None)
+    if is_of_numbers:
         require_values(graph)
-    graph = taken = with_profiles(graph, options.profiles)
-    if not keeps_dimensions and (recipe is None or not (recipe.is_narrow or recipe.calibrate is not None)):
-        graph = with_fixed_sizes(graph)
+    taken = with_profiles(graph, options.profiles)
+    graph = taken if keeps_dimensions or is_of_numbers else with_fixed_sizes(taken)
     unfit = FLOATS_ONLY if recipe is not None and recipe.is_narrow else ()
     steps = selected((*options.skip, *unfit), options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
@@ -453,49 +452,6 @@ def optimize_graph(
     if after:
         after(CONVERT_PRECISION, found.graph)
     return Optimized(found.graph, taken, (*passes, CONVERT_PRECISION), False, notes, narrowed, found.floats)
-
-
-class InPrecision(NamedTuple):
-    """The graph to lower, whether as a mixed network, and what was changed or stayed float32.
-
-    ``wide`` are the nodes that a mixed network must compute in float32.
-    """
-
-    graph: Graph
-    mixed: bool
-    notes: tuple[Diagnostic, ...]
-    floats: LoweredFloats | None = None
-    wide: frozenset[Node] = frozenset()
-
-
-def in_precision(
-    graph: Graph,
-    precision: DType,
-    dialect: Dialect | None,
-    recipe: Recipe | None = None,
-    progress: Told | None = None,
-    data: RecipeData | None = None,
-) -> InPrecision:
-    """The graph to lower for that precision, by the policy and what the recipe says beside.
-
-    Without a dialect it is strongly typed. A weakly typed network stays as it is, but for its masks, which
-    float16 must hold: TensorRT picks, layer by layer, what is faster in float16, of all that does not need
-    float32.
-    Raises :class:`DiagnosticError` for what the precision cannot hold.
-    """
-    from trtdsl.passes import convert_precision
-    from trtdsl.precision.floating import NEEDED, POLICY
-    from trtdsl.precision.lower_floats import lower_by_recipe
-
-    if precision is DType.FLOAT32:
-        return InPrecision(require_valid(convert_precision(precision)(graph)), False, ())
-    mixed = precision is DType.FLOAT16 and dialect is not None and dialect.mixes_types
-    wanted, rows = recipe or Recipe(precision=precision), NEEDED if mixed else POLICY
-    lowered = lower_by_recipe(graph, precision, wanted, progress, data, rows)
-    converted = require_valid(lowered.graph)
-    if mixed:
-        return InPrecision(lowered.wide, True, lowered.notes, wide=lowered.needed)
-    return InPrecision(converted, False, lowered.notes, lowered)
 
 
 def require_values(graph: Graph) -> None:

@@ -11,22 +11,8 @@ from hypothesis import strategies as st
 
 from tests.ops.one_node import check_equals_torch, refused, t
 from trtdsl.ops.base import Op
-from trtdsl.ops.pointwise import (
-    Add,
-    Addcmul,
-    Atan2,
-    Clamp,
-    Div,
-    FloorDivide,
-    Fmod,
-    Lerp,
-    Maximum,
-    Minimum,
-    Mul,
-    Pow,
-    Remainder,
-    Sub,
-)
+from trtdsl.ops.division import Div, FloorDivide, Fmod, Remainder
+from trtdsl.ops.pointwise import Add, Addcmul, Atan2, Clamp, Lerp, Maximum, Minimum, Mul, Pow, Sub
 from trtdsl.ops.rules import promote
 from trtdsl.reference import type_of
 

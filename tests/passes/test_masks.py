@@ -13,7 +13,7 @@ from tests.command import trtdsl
 from tests.trt.recording import RecordingDialect
 from tests.trt.releases import facts
 from trtdsl import reference
-from trtdsl.compile import in_precision, optimize_graph
+from trtdsl.compile import optimize_graph
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
@@ -21,6 +21,7 @@ from trtdsl.ir import Graph, show
 from trtdsl.options import CompileOptions
 from trtdsl.passes import convert_precision, optimize
 from trtdsl.passes.masks import within_range
+from trtdsl.precision.in_precision import in_precision
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType
 from trtdsl.weights import bind

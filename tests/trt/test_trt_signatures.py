@@ -23,13 +23,13 @@ from tests.closeness import expected, require_close
 from tests.ops.examples import EXAMPLES
 from tests.trt.recording import RecordingDialect, Use
 from tests.trt.releases import RELEASES, api, facts, narrowed
-from trtdsl.compile import in_precision
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_file, elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, Value, rebuild
 from trtdsl.ops.base import OPERATORS
 from trtdsl.passes import convert_precision, optimize
+from trtdsl.precision.in_precision import in_precision
 from trtdsl.recipe import Recipe
 from trtdsl.trt.facts import Facts, facts_of
 from trtdsl.trt.lower import lower

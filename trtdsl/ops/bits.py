@@ -12,9 +12,10 @@ from trtdsl.ops.arithmetic_layers import computed, without_overflow
 from trtdsl.ops.base import Op
 from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.creation import Listed
+from trtdsl.ops.division import FloorDivide, Remainder
 from trtdsl.ops.gathering import IndexSelect
 from trtdsl.ops.logic import Gt, LogicalAnd, LogicalNot, LogicalOr, LogicalXor, Lt, Ne, To, Where
-from trtdsl.ops.pointwise import Clamp, FloorDivide, Mul, Remainder, Sub, broadcast
+from trtdsl.ops.pointwise import Clamp, Mul, Sub, broadcast
 from trtdsl.ops.reduction import Sum
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trtdsl.ops.arithmetic_layers import cast, computed, less_equal, numeric
 from trtdsl.ops.base import Function
 from trtdsl.ops.composed import Composed, Emit, Part
+from trtdsl.ops.division import Div
 from trtdsl.ops.indexing import Slice
 from trtdsl.ops.joining import Cat
 from trtdsl.ops.logic import LogicalXor
 from trtdsl.ops.pairs import LogAddExp
-from trtdsl.ops.pointwise import Add, Div, Mul, Sub
+from trtdsl.ops.pointwise import Add, Mul, Sub
 from trtdsl.ops.reduction import Sum
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_floating, same_dim, type_of, wrap_dim

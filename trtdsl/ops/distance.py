@@ -10,8 +10,9 @@ from typing import Any
 
 from trtdsl.ops.base import Spelling
 from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
+from trtdsl.ops.division import Div
 from trtdsl.ops.logic import To
-from trtdsl.ops.pointwise import Add, Clamp, Div, Mul, Sub
+from trtdsl.ops.pointwise import Add, Clamp, Mul, Sub
 from trtdsl.ops.reduction import Sum
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import broadcast_shapes, floating, promote, require_floating, same_dim, wrap_dim

@@ -19,7 +19,7 @@ _FAMILIES = {
     "Images and patches": ("resize", "pixels", "patches", "sampling", "regions"),
     "Control flow": ("control_flow",),
     "Plugins": ("plugin",),
-    "Arithmetic": ("pointwise", "pairs", "bits"),
+    "Arithmetic": ("pointwise", "division", "pairs", "bits"),
     "Elementwise functions": ("unary", "special"),
     "Comparison and choice": ("logic",),
     "Reduction": ("reduction", "statistics", "cumulative", "vector_norm"),

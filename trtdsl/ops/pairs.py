@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from trtdsl.ops.base import Op
 from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.creation import Full
+from trtdsl.ops.division import Div
 from trtdsl.ops.logic import Eq, Le, LogicalAnd, LogicalOr, Ne, To, Where
-from trtdsl.ops.pointwise import Add, Div, Maximum, Minimum, Mul, Pow, Sub, broadcast
+from trtdsl.ops.pointwise import Add, Maximum, Minimum, Mul, Pow, Sub, broadcast
 from trtdsl.ops.reduction import AllTrue
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, promote, same_dim

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import chain
 
 from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
+from trtdsl.ops.division import Div
 from trtdsl.ops.matrix import Bmm, Matmul, Mm
 from trtdsl.ops.movement import Roll
-from trtdsl.ops.pointwise import Add, Div, Mul, Sub, require_factor
+from trtdsl.ops.pointwise import Add, Mul, Sub, require_factor
 from trtdsl.ops.reduction import Sum
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote, require_rank, same_dim, wrap_dim

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from trtdsl.ops.base import static
 from trtdsl.ops.composed import Composed, Emit, Part
 from trtdsl.ops.creation import Full
+from trtdsl.ops.division import FloorDivide
 from trtdsl.ops.gathering import IndexSelect
 from trtdsl.ops.indexing import Slice, within
 from trtdsl.ops.joining import Cat
 from trtdsl.ops.logic import Eq, Ge, Le, LogicalAnd, Where
-from trtdsl.ops.pointwise import FloorDivide, Maximum, Minimum, Mul, Sub
+from trtdsl.ops.pointwise import Maximum, Minimum, Mul, Sub
 from trtdsl.ops.ranges import Arange
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import same_dim, wrap_dim

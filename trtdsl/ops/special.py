@@ -13,8 +13,9 @@ from trtdsl.ops.arithmetic_layers import computed
 from trtdsl.ops.base import Function
 from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
 from trtdsl.ops.creation import Full
+from trtdsl.ops.division import Div
 from trtdsl.ops.logic import Eq, Ge, Gt, LogicalAnd, LogicalOr, Lt, To, Where
-from trtdsl.ops.pointwise import Add, Clamp, Div, Mul, Pow, Sub
+from trtdsl.ops.pointwise import Add, Clamp, Mul, Pow, Sub
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import floating, require_fit
 from trtdsl.ops.unary import Abs, Erf, Exp, Isnan, Log, Neg, Reciprocal, Sin, Sqrt, Trunc

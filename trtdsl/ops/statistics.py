@@ -6,10 +6,11 @@ from typing import Any
 
 from trtdsl.ops.base import static
 from trtdsl.ops.composed import Composed, Emit, Part, type_of_part
+from trtdsl.ops.division import Div
 from trtdsl.ops.indexing import Select
 from trtdsl.ops.logic import Eq, Gt, LogicalNot, To, Where
 from trtdsl.ops.ordering import Sort, Topk
-from trtdsl.ops.pointwise import Add, Div, Mul
+from trtdsl.ops.pointwise import Add, Mul
 from trtdsl.ops.reduction import Amax, Amin, AnyTrue, Mean, Std, Sum, Var
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_floating, wrap_dim

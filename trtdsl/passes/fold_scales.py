@@ -23,8 +23,9 @@ from trtdsl.ir import (
 )
 from trtdsl.ops.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from trtdsl.ops.deformable import DeformConv2d
+from trtdsl.ops.division import Div
 from trtdsl.ops.linear import Linear
-from trtdsl.ops.pointwise import Add, Div, Mul, Sub
+from trtdsl.ops.pointwise import Add, Mul, Sub
 from trtdsl.ops.shape import Permuting, Reshaping
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.fold_batch_norm import normalisation, scaled_outputs

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from trtdsl.ir import Graph, Node, Surroundings, Value, Weight, walk
 from trtdsl.ops.base import Op
 from trtdsl.ops.creation import Full, Listed, Parameter
-from trtdsl.ops.pointwise import Add, Div, Mul, Pow
+from trtdsl.ops.division import Div
+from trtdsl.ops.pointwise import Add, Mul, Pow
 from trtdsl.ops.unary import Neg, Square
 from trtdsl.types import TensorType
 

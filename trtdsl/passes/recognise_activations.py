@@ -12,8 +12,9 @@ from collections import Counter
 from trtdsl.ir import Graph, Node, Outcome, Surroundings, Value, rewrite
 from trtdsl.ops.activation import Gelu, Mish, Sigmoid, Silu, Softplus, Tanh
 from trtdsl.ops.base import Op
+from trtdsl.ops.division import Div
 from trtdsl.ops.piecewise_linear import Hardsigmoid, Hardswish, Hardtanh
-from trtdsl.ops.pointwise import Add, Clamp, Div, Mul
+from trtdsl.ops.pointwise import Add, Clamp, Mul
 from trtdsl.ops.unary import Erf
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import Product, is_near, made_by, product, product_of, with_number

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trtdsl.ir import Graph, Node, Outcome, Surroundings, Value, rewrite
+from trtdsl.ops.division import Div
 from trtdsl.ops.layer_norm import LayerNorm, RMSNorm
-from trtdsl.ops.pointwise import Add, Div, Mul, Sub
+from trtdsl.ops.pointwise import Add, Mul, Sub
 from trtdsl.ops.reduction import Mean, Var
 from trtdsl.ops.unary import Rsqrt, Sqrt
 from trtdsl.passes.declare import graph_pass

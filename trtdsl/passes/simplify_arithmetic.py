@@ -6,9 +6,10 @@ So does an expansion before arithmetic, which repeats by itself what has size 1.
 from __future__ import annotations
 
 from trtdsl.ir import Graph, Node, Outcome, Surroundings, Value, rewrite
+from trtdsl.ops.division import Div
 from trtdsl.ops.linear import Linear
 from trtdsl.ops.logic import Comparison, Logical, LogicalNot, To, Where
-from trtdsl.ops.pointwise import Add, Binary, Div, Mul, Pow, Sub
+from trtdsl.ops.pointwise import Add, Binary, Mul, Pow, Sub
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.shape import Expand
 from trtdsl.ops.unary import Neg

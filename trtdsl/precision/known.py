@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from trtdsl.ir import Graph, Node, Value, graphs
 from trtdsl.ops.creation import Full, Listed, Parameter
+from trtdsl.ops.division import Div
 from trtdsl.ops.logic import MaskedFill, To, Where
-from trtdsl.ops.pointwise import Add, Div, Mul, Sub
+from trtdsl.ops.pointwise import Add, Mul, Sub
 from trtdsl.ops.unary import Abs, Neg
 from trtdsl.passes.masks import STANDS_FOR_INFINITY
 from trtdsl.types import DType
