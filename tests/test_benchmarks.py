@@ -65,7 +65,6 @@ def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
 
 TYPED = """
 import torch
-
 from torch import nn
 
 
@@ -329,6 +328,16 @@ def test_the_form_of_dynamic_sizes_has_them(monkeypatch: pytest.MonkeyPatch) -> 
     assert [symbol.name for symbol in optimize_graph(graph, options).graph.symbols] == ["N"]
 
 
+def test_pytorch_is_timed_from_and_to_the_tensors_of_an_engine_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_reference", monkeypatch)
+    half = torch.nn.Conv2d(3, 4, 3).half().to(memory_format=torch.channels_last)
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    (found,) = script._Whole(half, torch.channels_last)(x)
+    expected = half(x.half().to(memory_format=torch.channels_last))
+    assert (found.dtype, found.is_contiguous(), expected.is_contiguous()) == (torch.float32, True, False)
+    torch.testing.assert_close(found, expected.float().contiguous(), rtol=0, atol=0)
+
+
 RECURRENCE = """model m {
   input x: float32[2, 5, 6]
   y, h, c = x -> l: LSTM(4, num_layers = 2, bidirectional = true, batch_first = true)
@@ -339,16 +348,6 @@ RESIDUAL = """model m {
   a = x -> c: Conv2d(512, 3, padding = 1)
   output y = relu(a + (a -> d: Conv2d(512, 3, padding = 1)))
 }"""
-
-
-def test_pytorch_is_timed_from_and_to_the_tensors_of_an_engine_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = load("gpu_reference", monkeypatch)
-    half = torch.nn.Conv2d(3, 4, 3).half().to(memory_format=torch.channels_last)
-    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    (found,) = script._Whole(half, torch.channels_last)(x)
-    expected = half(x.half().to(memory_format=torch.channels_last))
-    assert (found.dtype, found.is_contiguous(), expected.is_contiguous()) == (torch.float32, True, False)
-    torch.testing.assert_close(found, expected.float().contiguous(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("file", "text"), [("loops", RECURRENCE), ("residuals", RESIDUAL)])

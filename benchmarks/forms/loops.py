@@ -6,6 +6,7 @@ A loop's iterations pay for its boundary layers, and two directions cannot be co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from trtdsl.ops.lowering import Along, Network, Step, Tensor
@@ -37,12 +38,13 @@ def unrolled():
 def unrolled_behind_a_product():
     """The same, of which one product of the whole sequence stands ahead."""
     unrolled()
-    Facts.hoists_products = property(lambda _: False)
+    behind_a_product()
 
 
 def behind_a_product():
     """A loop behind one product of the whole sequence."""
-    Facts.hoists_products = property(lambda _: False)
+    of_release: Any = Facts.habits
+    Facts.habits = property(lambda facts: replace(of_release.fget(facts), hoists_products=False))
 
 
 def _element(net: Network, each: Along, index: int) -> Tensor:

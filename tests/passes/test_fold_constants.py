@@ -67,6 +67,8 @@ def test_what_is_small_is_computed() -> None:
         'div(arange(3) - 4, 3, rounding_mode = "floor")',
         'div(to(arange(3), float16) - 4, 3, rounding_mode = "trunc")',
         "index_select(arange(9), 0, tensor([2, 0]))",
+        "sum(full((), 3.0), dim = 0)",
+        "mean(full((), 3.0), dim = 0)",
     ],
 )
 def test_constants_are_what_pytorch_computes(expression: str) -> None:

@@ -349,7 +349,7 @@ def in_parts(net: Network, mask: Tensor) -> bool:
     have the same ones, as with padding, the parts below are the fastest.
     """
     few = mask.dtype is DType.BOOL and mask.array is None and (mask.rank < 2 or mask.shape[-2] == 1)
-    return few and not net.fuses_masks
+    return few and not net.habits.fuses_masks
 
 
 def _parts(net: Network, query: Tensor, key: Tensor, value: Tensor, mask: _Mask) -> Tensor:
@@ -385,7 +385,9 @@ def _composed(
 
 def _masked(net: Network, scores: Tensor, mask: Tensor) -> Tensor:
     added = net.once(("added mask", mask, scores.dtype), lambda: _added(net, mask, scores.dtype))
-    return net.elementwise("SUM", scores, added if net.equates_sizes else _as_long(net, added, scores))
+    if not net.habits.equates_sizes:
+        added = _as_long(net, added, scores)
+    return net.elementwise("SUM", scores, added)
 
 
 def _as_long(net: Network, mask: Tensor, scores: Tensor) -> Tensor:

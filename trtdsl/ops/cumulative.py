@@ -17,19 +17,19 @@ from trtdsl.ops.joining import Cat
 from trtdsl.ops.logic import LogicalXor
 from trtdsl.ops.pairs import LogAddExp
 from trtdsl.ops.pointwise import Add, Mul, Sub
-from trtdsl.ops.reduction import Sum
+from trtdsl.ops.reduction import Cumulation, Sum
 from trtdsl.ops.refused import Refused
-from trtdsl.ops.rules import require_floating, same_dim, type_of, wrap_dim
+from trtdsl.ops.rules import require_floating, same_dim, wrap_dim
 from trtdsl.ops.running import Tensors, running, running_sum
 from trtdsl.ops.shape import Reshape
 from trtdsl.types import DType, TensorType, bounds
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
-    from trtdsl.ops.lowering import Array, Network, Tensor
+    from trtdsl.ops.lowering import Network, Tensor
 
 
-class Cumprod(Function):
+class Cumprod(Cumulation):
     """The product of the elements up to each along ``dim``; of integers and bools in int64.
 
     The elements are multiplied in groups, so that a product overflows only where PyTorch's may too.
@@ -44,15 +44,7 @@ class Cumprod(Function):
         "cumprod(0)(bool[4]) -> int64[4]",
     )
 
-    dim: int
-    dtype: DType | None = None
-
-    def infer(self, input: TensorType) -> TensorType:
-        wrap_dim(self.dim, input.rank)
-        dtype = self.dtype or (input.dtype if input.dtype.is_floating else DType.INT64)
-        if dtype.is_bool:
-            raise Refused("cumprod in bool is `cummin`", "dtype")
-        return computed(input.with_dtype(dtype))
+    of_bools = "cummin"
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         dtype = net.result.dtype
@@ -65,14 +57,6 @@ class Cumprod(Function):
             return cast(net, x, dtype)
         one = net.filled((), 1, x.dtype)
         return cast(net, running(net, [x], wrap_dim(self.dim, x.rank), multiply, one)[0], dtype)
-
-    def fold(self, input: Array) -> Array:
-        dtype = self.infer(type_of(input)).dtype
-        x = input.astype(dtype.numpy)
-        if not x.ndim:
-            return x
-        wide = x.astype(np.float64) if dtype.is_floating else x
-        return wide.cumprod(wrap_dim(self.dim, x.ndim)).astype(dtype.numpy)
 
 
 class Logcumsumexp(Function):

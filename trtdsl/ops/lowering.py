@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from trtdsl.ops.base import Op
+    from trtdsl.ops.habits import Habits
     from trtdsl.ops.plugin import Plugin
     from trtdsl.ops.windows import Window
 
@@ -113,19 +114,9 @@ class Network(ABC):
         return False
 
     @property
-    def hoists_products(self) -> bool:
-        """Whether a product with each element of a sequence had better stand within its loop."""
-        return False
-
-    @property
-    def fuses_masks(self) -> bool:
-        """Whether one kernel may compute an attention with a mask of bools."""
-        return True
-
-    @property
-    def equates_sizes(self) -> bool:
-        """Whether a dynamic size that is a sum is known to be that of an input which has so many."""
-        return True
+    @abstractmethod
+    def habits(self) -> Habits:
+        """What the release's builder does by itself."""
 
     @property
     @abstractmethod

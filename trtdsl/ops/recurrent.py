@@ -183,7 +183,7 @@ class _Recurrent(Module, abstract=True):
         """The outputs of a layer of the sequence ``[S, N, E]``, and what its directions carry in the end."""
         from trtdsl.ops.lowering import Along
 
-        sequences, contribute = (self._within if net.hoists_products else self._ahead)(net, x, weights)
+        sequences, contribute = (self._within if net.habits.hoists_products else self._ahead)(net, x, weights)
         rows, beside = self.gates * self.hidden_size, weights.get("bias_hh")
         hidden = net.reshape(weights["weight_hh"], (self.directions, rows, self.width))
         inside = None

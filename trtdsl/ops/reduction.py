@@ -43,6 +43,10 @@ class Reduction(Function, abstract=True):
         """The dimensions that are reduced, as non-negative numbers."""
         return wrap_dims(self.dim, rank)
 
+    def axes_of(self, array: Array) -> tuple[int, ...]:
+        """Those of an array; a single number has none."""
+        return self.axes(array.ndim) if array.ndim else ()
+
     def result_dtype(self, input: TensorType) -> DType:
         """The dtype of the result, which is also the one that is computed in."""
         return input.dtype
@@ -65,8 +69,7 @@ class _Extreme(Reduction, abstract=True):
         if not input.size:
             return None
         extreme = np.max if self.operation == "MAX" else np.min
-        axes = self.axes(input.ndim) if input.ndim else ()
-        return np.asarray(extreme(input, axis=axes, keepdims=self.keepdim))
+        return np.asarray(extreme(input, axis=self.axes_of(input), keepdims=self.keepdim))
 
 
 class Amax(_Extreme):
@@ -123,7 +126,7 @@ class Sum(Accumulation):
     def fold(self, input: Array) -> Array:
         dtype = self.infer(type_of(input)).dtype
         wide = input.astype(np.float64) if dtype.is_floating else input.astype(dtype.numpy)
-        return np.asarray(wide.sum(self.axes(input.ndim), keepdims=self.keepdim)).astype(dtype.numpy)
+        return np.asarray(wide.sum(self.axes_of(input), keepdims=self.keepdim)).astype(dtype.numpy)
 
 
 class Mean(Accumulation):
@@ -148,7 +151,7 @@ class Mean(Accumulation):
             return None
         wide = input.astype(np.float64)
         dtype = self.infer(type_of(input)).dtype
-        return np.asarray(wide.mean(self.axes(input.ndim), keepdims=self.keepdim)).astype(dtype.numpy)
+        return np.asarray(wide.mean(self.axes_of(input), keepdims=self.keepdim)).astype(dtype.numpy)
 
 
 class Prod(Accumulation):
@@ -193,8 +196,7 @@ class Truth(Reduction, abstract=True):
 
     def fold(self, input: Array) -> Array:
         found = np.all if self.operation == "MIN" else np.any
-        axes = self.axes(input.ndim) if input.ndim else ()
-        truth = found(input != 0, axis=axes, keepdims=self.keepdim)
+        truth = found(input != 0, axis=self.axes_of(input), keepdims=self.keepdim)
         return np.asarray(truth).astype(self.infer(type_of(input)).dtype.numpy)
 
     def axes(self, rank: int) -> tuple[int, ...]:
@@ -308,7 +310,32 @@ class Std(Spread):
         return net.unary("SQRT", variance)
 
 
-class Cumsum(Function):
+class Cumulation(Function, abstract=True):
+    """Of the elements up to each along ``dim``; of integers and bools in int64."""
+
+    of_bools: ClassVar[str] = ""
+    """the operator that does the same to bools"""
+
+    dim: int
+    dtype: DType | None = None
+
+    def infer(self, input: TensorType) -> TensorType:
+        wrap_dim(self.dim, input.rank)
+        dtype = self.dtype or (input.dtype if input.dtype.is_floating else DType.INT64)
+        if dtype.is_bool:
+            raise Refused(f"{self.name} in bool is `{self.of_bools}`", "dtype")
+        return computed(input.with_dtype(dtype))
+
+    def fold(self, input: Array) -> Array:
+        dtype = self.infer(type_of(input)).dtype
+        x = input.astype(dtype.numpy)
+        if not x.ndim:
+            return x
+        wide = x.astype(np.float64) if dtype.is_floating else x
+        return getattr(np, self.name)(wide, wrap_dim(self.dim, x.ndim)).astype(dtype.numpy)
+
+
+class Cumsum(Cumulation):
     """The sum of the elements up to each along ``dim``; of integers and bools in int64."""
 
     torch = "torch.cumsum"
@@ -320,24 +347,8 @@ class Cumsum(Function):
         "cumsum(0)(float32[]) -> float32[]",
     )
 
-    dim: int
-    dtype: DType | None = None
-
-    def infer(self, input: TensorType) -> TensorType:
-        wrap_dim(self.dim, input.rank)
-        dtype = self.dtype or (input.dtype if input.dtype.is_floating else DType.INT64)
-        if dtype.is_bool:
-            raise Refused("cumsum in bool is `cummax`", "dtype")
-        return computed(input.with_dtype(dtype))
+    of_bools = "cummax"
 
     def lower(self, net: Network, input: Tensor) -> Tensor:
         x = cast(net, input, net.result.dtype)
         return net.cumulative_sum(x, wrap_dim(self.dim, x.rank)) if x.rank else x
-
-    def fold(self, input: Array) -> Array:
-        dtype = self.infer(type_of(input)).dtype
-        x = input.astype(dtype.numpy)
-        if not x.ndim:
-            return x
-        wide = x.astype(np.float64) if dtype.is_floating else x
-        return wide.cumsum(wrap_dim(self.dim, x.ndim)).astype(dtype.numpy)

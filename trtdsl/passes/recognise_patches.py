@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, merged_origins, rewrite
 from trtdsl.ops.convolution import CONVOLUTIONS
@@ -86,15 +86,23 @@ def _is_of_patches(layer: Node) -> bool:
     )
 
 
+Orders: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
+
+
+def _orders(move: Node) -> Orders:
+    """How a move permutes before and after it reshapes."""
+    rank = move.operands[0].type.rank
+    if isinstance(move.op, Permuting):
+        return tuple(move.op.permutation(rank)), tuple(range(rank))
+    assert isinstance(move.op, Shuffle)
+    return move.op.orders(rank)
+
+
 def _is_of_tokens(move: Node) -> bool:
     """Whether a move puts the channels, which were second, last, and leaves all else in order."""
     before, after = move.operands[0].type.shape, move.result.type.shape
-    last = (0, *range(2, len(before)), 1)
-    if isinstance(move.op, Permuting):
-        return move.op.permutation(len(before)) == last
-    assert isinstance(move.op, Shuffle)
-    first, second = move.op.orders(len(before))
-    if first == last:
+    first, second = _orders(move)
+    if first == (0, *range(2, len(before)), 1):
         return second == tuple(range(len(after))) and after[-1] == before[1]
     in_order = first == tuple(range(len(before)))
     return in_order and second == (0, 2, 1) and (after[0], after[2]) == before[:2]
@@ -106,11 +114,9 @@ def _is_made_of_tokens(move: Node | None) -> bool:
     if move is None or not isinstance(move.op, Permuting | Shuffle):
         return False
     before, after = move.operands[0].type.shape, move.result.type.shape
-    second = (0, len(before) - 1, *range(1, len(before) - 1))
-    if isinstance(move.op, Permuting):
-        return move.op.permutation(len(before)) == second
-    first, last = move.op.orders(len(before))
-    return first == second and last == tuple(range(len(after))) and after[:2] == (before[0], before[-1])
+    first, second = _orders(move)
+    is_second = first == (0, len(before) - 1, *range(1, len(before) - 1))
+    return is_second and second == tuple(range(len(after))) and after[:2] == (before[0], before[-1])
 
 
 def _linear(layer: Node, move: Node, around: Surroundings) -> Sequence[Node]:

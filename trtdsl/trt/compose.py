@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trtdsl.ops.arithmetic_layers import less_equal, negate
+from trtdsl.ops.habits import Habits
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.running import running_sum
@@ -135,16 +136,8 @@ class ComposingNetwork(Network):
         return self.constant(scale.array.astype(np.float32))
 
     @property
-    def hoists_products(self) -> bool:
-        return self.facts.hoists_products
-
-    @property
-    def fuses_masks(self) -> bool:
-        return self.facts.fuses_masks
-
-    @property
-    def equates_sizes(self) -> bool:
-        return self.facts.equates_sizes
+    def habits(self) -> Habits:
+        return self.facts.habits
 
     def convolves_in(self, layer: str, dtype: DType, window: Window, groups: int) -> DType:
         return dtype if self.facts.convolves(layer, dtype, window, groups) else DType.FLOAT32

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trtdsl.ops.habits import Habits
 from trtdsl.ops.windows import Window
 from trtdsl.types import DType
 
@@ -77,23 +78,16 @@ class Facts:
         return not self.narrow
 
     @property
-    def hoists_products(self) -> bool:
-        """Whether the builder takes a product that no iteration changes out of a loop. 8.5.3 does, as it must
-        for what its ONNX parser makes of an LSTM; one that stands ahead of the loop is slower in float16."""
-        return self.narrow
+    def habits(self) -> Habits:
+        """What the builder does by itself.
 
-    @property
-    def fuses_masks(self) -> bool:
-        """Whether one kernel may compute an attention with a mask of bools: 8.5.3 has none where numbers are
-        made of them beside it."""
-        return not self.narrow
-
-    @property
-    def equates_sizes(self) -> bool:
-        """Whether the builder finds that a size which is a sum, as of what a cache holds and what is new, is
-        that of an input which has so many. For 8.5.3 a layer of both is a kernel of its own, between two
-        regions that would have been one."""
-        return not self.narrow
+        8.5.3 takes a product that no iteration changes out of a loop, as it must for what its ONNX parser
+        makes of an LSTM; one that stands ahead of the loop is slower in float16. It has no kernel for an
+        attention where numbers are made of a mask of bools beside it. And it does not find that a size which
+        is a sum, as of what a cache holds and what is new, is that of an input which has so many: a layer of
+        both is then a kernel of its own, between two regions that would have been one.
+        """
+        return Habits(hoists_products=self.narrow, fuses_masks=not self.narrow, equates_sizes=not self.narrow)
 
     def convolves(self, layer: str, dtype: DType, window: Window, groups: int) -> bool:
         """Whether there is such a convolution: 8.5.3 has none in float16 of groups in three dimensions, nor

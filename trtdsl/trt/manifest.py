@@ -26,7 +26,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError, reason_of
-from trtdsl.ir import Graph, Node, Weight, walk
+from trtdsl.ir import Graph, Node, Value, Weight, walk
 from trtdsl.json_object import json_object
 from trtdsl.ops.logic import To, TypeAs
 from trtdsl.ops.lowering import Array
@@ -36,7 +36,7 @@ from trtdsl.trt.dialect import Dialect
 from trtdsl.trt.lower import LoweredNetwork
 from trtdsl.trt.naming import source_of
 from trtdsl.trt.profiles import input_range
-from trtdsl.types import PRECISIONS, DType, TensorType, ValueRange
+from trtdsl.types import PRECISIONS, DType, ValueRange
 
 FORMAT = 4
 """Raised when a reader of the old form would misread the new one."""
@@ -170,13 +170,6 @@ def make_manifest(
     """
     graph = lowered.graph
     taken = taken or graph
-    dynamic = [value for value in taken.inputs if not value.type.is_static]
-    shapes = {value.name: value.type.shape for value in taken.inputs}
-    shapes |= {output.name: output.value.type.shape for output in taken.outputs}
-
-    def binding(name: str, type: TensorType) -> Binding:
-        return _binding(name, type.with_shape(shapes[name]), lowered.dialect)
-
     floats = str(DType.FLOAT16 if lowered.mixed else _coarsest(graph))
     return Manifest(
         format=FORMAT,
@@ -193,18 +186,14 @@ def make_manifest(
         passes=tuple(passes),
         command=tuple(command),
         inputs=tuple(
-            dataclasses.replace(binding(value.name, value.type), range=graph.ranges.get(value.name))
-            for value in graph.inputs
+            _binding(value.name, value, given, lowered.dialect, graph.ranges.get(value.name))
+            for value, given in zip(graph.inputs, taken.inputs, strict=True)
         ),
-        outputs=tuple(binding(out.name, out.value.type) for out in graph.outputs),
-        profiles=tuple(
-            ProfileEntry(
-                profile.name,
-                dict(profile.ranges),
-                {value.name: input_range(value.type, profile.ranges) for value in dynamic},
-            )
-            for profile in taken.profiles
+        outputs=tuple(
+            _binding(out.name, out.value, given.value, lowered.dialect)
+            for out, given in zip(graph.outputs, taken.outputs, strict=True)
         ),
+        profiles=_profiles(taken),
         steps={symbol.name: symbol.step for symbol in taken.symbols if symbol.step > 1},
         layers=tuple(
             LayerEntry(name, node.op.name, node.scope, source_of(node))
@@ -275,10 +264,26 @@ def _weight(weight: Weight) -> WeightEntry:
     return WeightEntry(weight.key, str(weight.type.dtype), tuple(data.shape), hash_of(data))
 
 
-def _binding(name: str, type: TensorType, dialect: Dialect) -> Binding:
+def _binding(
+    name: str, value: Value, taken: Value, dialect: Dialect, range: ValueRange | None = None
+) -> Binding:
+    """What is bound for a value, by the dimensions that it is taken with."""
     # Asked of the dialect: before TensorRT 10 what the model calls int64 is int32 in the engine.
-    dtype = dialect.spell(dialect.data_types[type.dtype])
-    return Binding(name, dtype, tuple(dim if isinstance(dim, int) else str(dim) for dim in type.shape))
+    dtype = dialect.spell(dialect.data_types[value.type.dtype])
+    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in taken.type.shape)
+    return Binding(name, dtype, shape, range)
+
+
+def _profiles(graph: Graph) -> tuple[ProfileEntry, ...]:
+    dynamic = [value for value in graph.inputs if not value.type.is_static]
+    return tuple(
+        ProfileEntry(
+            profile.name,
+            dict(profile.ranges),
+            {value.name: input_range(value.type, profile.ranges) for value in dynamic},
+        )
+        for profile in graph.profiles
+    )
 
 
 NOT_INSTALLED = "not installed"

@@ -314,10 +314,8 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         if kind in QUANTISING and "axis" not in properties and arguments[1].rank:
             # TensorRT takes a scale of shape [1], and computes no convolution in the narrow type.
             raise self.bug(f"this `{kind}` layer has the scales {arguments[1].type} along no axis")
-        for value in properties.values():
-            if isinstance(value, Tensor):
-                # The layer of a constant is added when it is first asked for: before the one that has it.
-                self._argument(value, is_weights=False)
+        # The layer of a constant is added when it is first asked for: before the one that has it.
+        wanted = [self._argument(value, False) for value in properties.values()]
         self.dialect.log.clear()
         layer = self._create(kind, arguments, owner)
         layer.name = name = self._layer_names.claim(name or f"{self._scope}/{kind.removesuffix('_nd')}")
@@ -326,8 +324,8 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         self._record(kind, name, layer, arguments)
         for index, tensor in inputs.items():
             self._set_input(layer, kind, index, tensor)
-        for property, value in properties.items():
-            self._set(layer, kind, property, value)
+        for (property, value), given in zip(properties.items(), wanted, strict=True):
+            self._set(layer, kind, property, value, given)
         self._pin(layer, kind, arguments, results)
         made = [self._output(layer, kind, index, type) for index, type in enumerate(results)]
         self.note_dependence([*arguments, *inputs.values()], made)
@@ -401,9 +399,8 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         if arrays:
             self.weights[name] = arrays
 
-    def _set(self, layer: Any, kind: str, property: str, value: Any) -> None:
-        """Set a property and see that it took."""
-        wanted = self._argument(value, False)
+    def _set(self, layer: Any, kind: str, property: str, value: Any, wanted: Any) -> None:
+        """Set a property to what is ``wanted`` for a value, and see that it took."""
         if not hasattr(layer, property):
             raise self.bug(f"TensorRT's `{kind}` layer has no property `{property}`")
         try:

@@ -62,6 +62,12 @@ class Symbol(msgspec.Struct, frozen=True, dict=True):
     def __str__(self) -> str:
         return self.name
 
+    def steps(self, size: int) -> int:
+        """How many steps a size is; ValueError if it is not a multiple."""
+        if size % self.step:
+            raise ValueError(f"{self} is {size}, which is not a multiple of {self.step}")
+        return size // self.step
+
 
 class FloorDiv(msgspec.Struct, frozen=True, dict=True):
     """``numerator // divisor``, the divisor positive over the whole range, nothing left to pull out."""

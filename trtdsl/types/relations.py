@@ -114,15 +114,9 @@ def with_sizes(dim: Dim, sizes: Mapping[str, int]) -> Dim:
     """The same expression where some symbols, by name, have a size; ValueError for one that is not a multiple
     of its step."""
 
-    def change(symbol: Symbol) -> Dim:
-        if symbol.name not in sizes:
-            return of_atom(symbol)
-        steps, rest = divmod(sizes[symbol.name], symbol.step)
-        if rest:
-            raise ValueError(f"{symbol} is {sizes[symbol.name]}, which is not a multiple of {symbol.step}")
-        return steps
-
-    return _mapped(dim, change)
+    return _mapped(
+        dim, lambda symbol: symbol.steps(sizes[symbol.name]) if symbol.name in sizes else of_atom(symbol)
+    )
 
 
 def _mapped(dim: Dim, change: Callable[[Symbol], Dim]) -> Dim:
