@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Habits:
-    """Those of one release."""
+    """Those of one release, of the newest where nothing is said."""
 
-    hoists_products: bool
+    hoists_products: bool = False
     """whether a product with each element of a sequence had better stand within its loop"""
-    fuses_masks: bool
+    fuses_masks: bool = True
     """whether one kernel may compute an attention with a mask of bools"""
-    equates_sizes: bool
+    equates_sizes: bool = True
     """whether a dynamic size that is a sum is known to be that of an input which has so many"""

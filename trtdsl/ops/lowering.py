@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from trtdsl.ops.habits import Habits
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.reshape_dims import is_positive, reshape_dims
 from trtdsl.ops.rules import axes_mask, broadcast_shapes
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from trtdsl.ops.base import Op
-    from trtdsl.ops.habits import Habits
     from trtdsl.ops.plugin import Plugin
     from trtdsl.ops.windows import Window
 
@@ -114,9 +114,9 @@ class Network(ABC):
         return False
 
     @property
-    @abstractmethod
     def habits(self) -> Habits:
         """What the release's builder does by itself."""
+        return Habits()
 
     @property
     @abstractmethod
