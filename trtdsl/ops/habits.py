@@ -15,3 +15,8 @@ class Habits:
     """whether one kernel may compute an attention with a mask of bools"""
     equates_sizes: bool = True
     """whether a dynamic size that is a sum is known to be that of an input which has so many"""
+    fuses_computed_masks: bool = True
+    """whether a mask that an input decides, with a row for each query, is part of the attention where all
+    sizes are known"""
+    copies_parts: bool = False
+    """whether a tensor that several layers join is copied to each of them in a kernel of its own"""

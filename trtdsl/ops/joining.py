@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -51,8 +51,11 @@ class Cat(Function):
         return TensorType(promote(*tensors), shape)
 
     def lower(self, net: Network, tensors: Sequence[Tensor]) -> Tensor:
-        cast = [net.cast(tensor, net.result.dtype) for tensor in tensors]
-        return net.concat(cast, wrap_dim(self.dim, cast[0].rank))
+        cast = tuple(net.cast(tensor, net.result.dtype) for tensor in tensors)
+        dim = wrap_dim(self.dim, cast[0].rank)
+        joined: dict[tuple[Tensor, ...], Tensor] = net.once(("joined", dim), dict)
+        parts = _behind_joined(cast, joined) if net.habits.copies_parts else cast
+        return joined.setdefault(cast, net.concat(parts, dim))
 
     def is_identity(self, *tensors: TensorType) -> bool:
         return len(tensors) == 1
@@ -60,6 +63,16 @@ class Cat(Function):
     def fold(self, tensors: Sequence[Array]) -> Array:
         dtype = self.infer([type_of(array) for array in tensors]).dtype
         return np.concatenate([array.astype(dtype.numpy) for array in tensors], self.dim)
+
+
+def _behind_joined(
+    tensors: tuple[Tensor, ...], joined: Mapping[tuple[Tensor, ...], Tensor]
+) -> Sequence[Tensor]:
+    """Tensors to join, of which another layer may have joined the first ones already."""
+    for count in range(len(tensors) - 1, 1, -1):
+        if first := joined.get(tensors[:count]):
+            return (first, *tensors[count:])
+    return tensors
 
 
 class Stack(Function):

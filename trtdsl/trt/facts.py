@@ -83,11 +83,20 @@ class Facts:
 
         8.5.3 takes a product that no iteration changes out of a loop, as it must for what its ONNX parser
         makes of an LSTM; one that stands ahead of the loop is slower in float16. It has no kernel for an
-        attention where numbers are made of a mask of bools beside it. And it does not find that a size which
-        is a sum, as of what a cache holds and what is new, is that of an input which has so many: a layer of
-        both is then a kernel of its own, between two regions that would have been one.
+        attention where numbers are made of a mask of bools beside it. It does not find that a size which is a
+        sum, as of what a cache holds and what is new, is that of an input which has so many: a layer of both
+        is then a kernel of its own, between two regions that would have been one; and so it is with such a
+        mask where all sizes are known. What several layers join it copies to each of them.
         """
-        return Habits(hoists_products=self.narrow, fuses_masks=not self.narrow, equates_sizes=not self.narrow)
+        if not self.narrow:
+            return Habits()
+        return Habits(
+            hoists_products=True,
+            fuses_masks=False,
+            equates_sizes=False,
+            fuses_computed_masks=False,
+            copies_parts=True,
+        )
 
     def convolves(self, layer: str, dtype: DType, window: Window, groups: int) -> bool:
         """Whether there is such a convolution: 8.5.3 has none in float16 of groups in three dimensions, nor
