@@ -410,12 +410,14 @@ def optimize_graph(
 
     It is for a strongly typed network, or for a dialect's. With ``keeps_dimensions``, and where a recipe has
     narrow layers or data, dimensions of one size stay dynamic: data come in batches of other sizes too, and
-    ranges are those of the same layers. ``progress`` is told of runs over data. Raises
+    ranges are those of the same layers. So they do where the dialect's release fuses attention less where all
+    sizes are known. ``progress`` is told of runs over data. Raises
     :class:`DiagnosticError` for sizes that the model does not take, an unknown pass, and what the precision
     cannot hold.
     """
     from trtdsl.ir.profiles import with_fixed_sizes, with_profiles
     from trtdsl.passes import CONVERT_PRECISION, FLOATS_ONLY, QUANTIZE, optimize, selected, with_passes
+    from trtdsl.passes.computed_masks import has_computed_masks
     from trtdsl.precision.in_precision import in_precision
 
     recipe = options.recipe
@@ -423,10 +425,12 @@ def optimize_graph(
     if is_of_numbers:
         require_values(graph)
     taken = with_profiles(graph, options.profiles)
-    graph = taken if keeps_dimensions or is_of_numbers else with_fixed_sizes(taken)
     unfit = FLOATS_ONLY if recipe is not None and recipe.is_narrow else ()
     steps = selected((*options.skip, *unfit), options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
+    graph = taken if keeps_dimensions or is_of_numbers else with_fixed_sizes(taken)
+    if graph is not taken and dialect is not None and not dialect.facts.habits.fuses_computed_masks:
+        graph = taken if has_computed_masks(optimize(graph, steps)) else graph
     optimized = optimize(graph, steps, after=after, refused=refused)
     if recipe is None:
         return Optimized(optimized, taken, passes)
