@@ -1,0 +1,78 @@
+"""Ways to add a mask with a row for each query where TensorRT knows all sizes, for `gpu_forms.py`.
+
+TensorRT 8.5 makes the sums of llama_small's scores and mask kernels between three regions of Myelin. By the
+ONNX route the network is one region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import trtdsl.passes.computed_masks as computed_masks
+
+attention: Any = import_module("trtdsl.ops.attention")
+
+
+def fixed():
+    """All sizes are known, and nothing else is changed."""
+    computed_masks.has_computed_masks = lambda graph: False
+
+
+def no_zeros():
+    """Rows that allow nothing are not looked for."""
+    fixed()
+    attention._without = lambda net, y, empty: y
+
+
+def zeros_by_the_softmax():
+    """Rows that allow nothing are those where the softmax is not a number, as by the ONNX route."""
+    fixed()
+
+    def without(net: Any, y: Any, empty: Any) -> Any:
+        return net.select(net.elementwise("EQUAL", y, y), y, net.scalar(0, y))
+
+    attention._without = without
+
+
+def a_mask_for_each_layer():
+    """What is added is made of the bools by each layer."""
+    fixed()
+    attention._masked = lambda net, scores, mask: net.elementwise(
+        "SUM", scores, attention._added(net, mask, scores.dtype)
+    )
+
+
+def chosen():
+    """Scores or minus infinity are chosen, and nothing is added."""
+    fixed()
+
+    def masked(net: Any, scores: Any, mask: Any) -> Any:
+        least = net.filled((1,) * scores.rank, float("-inf"), scores.dtype)
+        return net.select(net.to_rank(mask, scores.rank), scores, least)
+
+    attention._masked = masked
+
+
+def keys_repeated():
+    """Keys and values are repeated for the queries' heads, so that scores are what a product gives."""
+    fixed()
+    attention._product = _repeating(attention._product)
+
+
+def keys_repeated_no_zeros():
+    keys_repeated()
+    attention._without = lambda net, y, empty: y
+
+
+def _repeating(product: Callable[..., Any]) -> Callable[..., Any]:
+    def repeated(net: Any, a: Any, b: Any, transpose: bool) -> Any:
+        if a.rank == b.rank == 4 and a.shape[1] != b.shape[1] != 1:
+            share = a.shape[1] // b.shape[1]
+            wide = net.reshape(b, (*b.shape[:2], 1, *b.shape[2:]))
+            wide = net.concat([wide] * share, 2)
+            b = net.reshape(wide, (b.shape[0], a.shape[1], *b.shape[2:]))
+        return product(net, a, b, transpose)
+
+    return repeated
