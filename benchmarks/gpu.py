@@ -98,6 +98,7 @@ class Bench:
         """The same for both routes: names of layers for the inspector, and what was timed for the model."""
         if self.dialect.name == "tensorrt":
             config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
+            config.avg_timing_iterations = self.options.average
             if self.options.builds == 1:  # several builds are to time anew, and differ
                 self._timed = self._timed or config.create_timing_cache(b"")
                 config.set_timing_cache(self._timed, ignore_mismatch=False)
@@ -465,6 +466,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--batch", type=int, metavar="N", help="only this one, which both engines are then built for alone"
     )
     parser.add_argument("--builds", type=int, default=1, help="of ours, of which the fastest is kept")
+    parser.add_argument(
+        "--average", type=int, default=1, help="runs of a kernel of which TensorRT takes the mean"
+    )
     parser.add_argument("--skip", default="", metavar="PASS,...", help="passes to leave out")
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
     parser.add_argument("--engines", type=Path, help="of a dry run, to be measured as they are")

@@ -12,7 +12,7 @@ TensorRT times kernels while it builds. With 46 builds at once on four GPUs each
 after another take 10 to 200, and what they chose was up to 8 % slower. But it also compiles kernels, in one
 thread while the GPU idles: `--builders 4` has four processes a GPU build first, both routes of a model by the
 same timings, and one measure in the last `--quiet` seconds. Without NVIDIA's MPS the four wait for each
-other.
+other. `--average 8` has it time each kernel eight times, as `trtexec` does.
 """
 
 from __future__ import annotations
@@ -153,7 +153,16 @@ class Session:
         data, *rest = self.places(["-"])
         asked = [data, str(options.folder / kind / name), *rest, "--precisions", precision]
         asked += ["--onnx", "all" if precision in options.onnx else "none", "--runtime", options.runtime]
-        asked += ["--builds", str(options.builds), "--budget", "inf", "--inspect", options.inspect]
+        asked += [
+            "--average",
+            str(options.average),
+            "--builds",
+            str(options.builds),
+            "--budget",
+            "inf",
+            "--inspect",
+            options.inspect,
+        ]
         asked += ["--batch", str(options.batch)] if options.batch else []
         asked += ["--engines", str(options.folder / "engines")] if options.builders else []
         asked += ["--dry-run"] if options.dry_run or kind == BUILT else []
@@ -248,6 +257,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, metavar="N", help="one alone, for which engines are built")
     parser.add_argument("--builds", type=int, default=1, help="of ours, of which the fastest is kept")
+    parser.add_argument(
+        "--average", type=int, default=1, help="runs of a kernel of which TensorRT takes the mean"
+    )
     parser.add_argument("--builders", type=int, default=0, help="processes a GPU that build first")
     parser.add_argument(
         "--quiet", type=float, default=120, help="seconds of the budget kept to measure in, with --builders"
