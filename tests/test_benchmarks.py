@@ -8,6 +8,8 @@ import importlib.util
 import json
 import shutil
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,17 @@ import numpy as np
 import pytest
 import torch
 
+import trtdsl.trt.build
 import trtdsl.trt.lower
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import facts
 from trtdsl.compile import check_file, optimize_graph
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.options import CompileOptions
 from trtdsl.precision.placement import PLACEMENTS
 from trtdsl.recipe import Recipe
-from trtdsl.reference import random_inputs, random_weights
+from trtdsl.reference import random_inputs
 from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.weights import bind
@@ -318,14 +323,33 @@ def test_forms_of_a_lowering_are_built_beside_each_other(
     assert "| cnn | onnx | 2.0000 | 1.0000 | 4.0000 | 1.0e-03 | 2 | 1 |" in text and "| no engine |" in text
 
 
-def test_the_form_of_dynamic_sizes_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    (form,) = load("gpu_forms", monkeypatch).read_forms(BENCHMARKS / "forms" / "sizes.py").values()
-    graph = elaborate_text("model m { dim N = 1 .. 2 .. 4  input x: float32[N, 8]  output y = relu(x) }")
-    options = CompileOptions(profiles="N=2")
-    assert not optimize_graph(graph, options).graph.symbols
-    monkeypatch.setattr("trtdsl.ir.profiles.with_fixed_sizes", None)  # what the form sets goes with the test
-    form()
-    assert [symbol.name for symbol in optimize_graph(graph, options).graph.symbols] == ["N"]
+MASKED = """model m {
+  dim N = 1 .. 2 .. 4
+  dim S = 2 .. 5 .. 6
+  input q: float32[N, 4, S, 8]
+  input k: float32[N, 2, S, 8]
+  input mask: bool[N, 1, S, S]
+  output y = scaled_dot_product_attention(q, k, k, mask, enable_gqa = true)
+}"""
+
+
+@contextmanager
+def form_of(script: Any, file: str, form: str) -> Generator[None]:
+    with script.changed(form, argparse.Namespace(forms=BENCHMARKS / "forms" / f"{file}.py")):
+        yield
+
+
+def test_forms_of_sizes_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_forms", monkeypatch)
+
+    def symbols(form: str) -> list[str]:
+        with form_of(script, "sizes", form):
+            options = CompileOptions(profiles="N=2, S=5")
+            graph = optimize_graph(elaborate_text(MASKED), options, RecordingDialect(facts("8.5.3"))).graph
+        return [symbol.name for symbol in graph.symbols]
+
+    assert [symbols(form) for form in ("unchanged", "dynamic")] == [["N", "S"]] * 2
+    assert [symbols(form) for form in ("fixed", "fixed_but_for_the_batch")] == [[], ["N"]]
 
 
 def test_pytorch_is_timed_from_and_to_the_tensors_of_an_engine_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,37 +362,38 @@ def test_pytorch_is_timed_from_and_to_the_tensors_of_an_engine_too(monkeypatch: 
     torch.testing.assert_close(found, expected.float().contiguous(), rtol=0, atol=0)
 
 
-RECURRENCE = """model m {
-  input x: float32[2, 5, 6]
-  y, h, c = x -> l: LSTM(4, num_layers = 2, bidirectional = true, batch_first = true)
-  output y, h, c
-}"""
-RESIDUAL = """model m {
-  input x: float32[2, 3, 8, 8]
-  a = x -> c: Conv2d(512, 3, padding = 1)
-  output y = relu(a + (a -> d: Conv2d(512, 3, padding = 1)))
-}"""
-
-
-@pytest.mark.parametrize(("file", "text"), [("loops", RECURRENCE), ("residuals", RESIDUAL)])
-def test_forms_of_a_network_compute_the_same(file: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forms_of_masks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("gpu_forms", monkeypatch)
-    path = BENCHMARKS / "forms" / f"{file}.py"
-    graph = random_weights(elaborate_text(text))
-    inputs = random_inputs(graph, "opt")
+    options = CompileOptions(profiles="N=2, S=5")
+    whole = elaborate_text(MASKED)
+    inputs = random_inputs(whole, "opt") | {"mask": torch.ones(2, 1, 5, 5).tril().bool()}
 
     def network(form: str) -> tuple[dict[str, torch.Tensor], list[str]]:
-        with script.changed(form, argparse.Namespace(forms=path)):
-            made: Any = trtdsl.trt.lower.lower(graph).network
-        return evaluate(made, inputs), sorted(made.get_layer(k).type.name for k in range(made.num_layers))
+        dialect = RecordingDialect(facts("8.5.3"))
+        with form_of(script, "masks", form):
+            graph = optimize_graph(whole, options, dialect).graph
+            trtdsl.trt.lower.lower(graph, dialect)
+        return evaluate(dialect.network, inputs), sorted(layer.type.name for layer in dialect.network)
 
-    wanted, before = network("unchanged")
-    forms = script.read_forms(path)
-    assert forms
-    for form in forms:
+    wanted, fixed = network("fixed")
+    for form in script.read_forms(BENCHMARKS / "forms" / "masks.py"):
         found, layers = network(form)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-        assert (layers == before) == (form == "behind_a_product")  # how TensorRT-RTX's are lowered
+        assert (layers == fixed) == (form in ("fixed", "a_mask_for_each_layer"))  # there is one layer
+
+
+def test_the_form_that_times_often_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_forms", monkeypatch)
+    lowered = lower(elaborate_text("model m { input x: float32[2]  output y = relu(x) }"))
+    found: list[int] = []
+
+    def tune(config: Any) -> None:
+        found.append(config.avg_timing_iterations)
+
+    for form in ("unchanged", "timed_eight_times"):
+        with form_of(script, "products", form):
+            trtdsl.trt.build.build(lowered, tune=tune)
+    assert found == [1, 8]
 
 
 def test_kernels_of_both_routes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
