@@ -492,6 +492,16 @@ def test_show_prints_a_model_that_elaborates_again(folder: Path, capsys: pytest.
     assert trtdsl("check", "flat.trtnet", "tiny.safetensors") == 0
 
 
+def test_show_prints_a_model_at_other_sizes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trtdsl("show", "tiny.trtnet", "--profile", "N=3") == 0
+    text = capsys.readouterr().out
+    assert "dim N" not in text and "float32[3, " in text
+    (folder / "flat.trtnet").write_text(text)
+    assert trtdsl("check", "flat.trtnet", "tiny.safetensors") == 0
+    assert trtdsl("show", "tiny.trtnet", "--profile", "M=3") == 2
+    assert "`M`, which is not a dynamic dimension" in capsys.readouterr().err
+
+
 def test_show_prints_a_model_in_another_precision(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("show", "tiny.trtnet", "--only", "convert_precision") == 2
     assert "give `--precision`" in capsys.readouterr().err

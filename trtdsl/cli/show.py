@@ -14,7 +14,7 @@ from trtdsl.options import CheckOptions, CompileOptions
 @FILE
 @WEIGHTS
 @with_options(CheckOptions, "choice")
-@with_options(CompileOptions, "options", "recipe", "passes", "skip", "only")
+@with_options(CompileOptions, "options", "profiles", "recipe", "passes", "skip", "only")
 @pass_option("--explain", help="Say what these passes left as it was, and why.")
 def show(
     file: Path,
@@ -23,7 +23,7 @@ def show(
     options: CompileOptions,
     explain: Sequence[str],
 ) -> None:
-    """Print a model's graph as a flat .trtnet file; with a checkpoint, as the passes leave it."""
+    """Print a model's graph as a flat .trtnet file; with a checkpoint or --profile, as the passes leave it."""
     from trtdsl.compile import check_file, optimize_graph
     from trtdsl.ir import show as show_graph
 
