@@ -410,7 +410,7 @@ def optimize_graph(
 
     It is for a strongly typed network, or for a dialect's. With ``keeps_dimensions``, and where a recipe has
     narrow layers or data, dimensions of one size stay dynamic: data come in batches of other sizes too, and
-    ranges are those of the same layers. So they do where the dialect's release fuses attention less where all
+    ranges are those of the same layers. So they do where the dialect's release fuses attention less if all
     sizes are known. ``progress`` is told of runs over data. Raises
     :class:`DiagnosticError` for sizes that the model does not take, an unknown pass, and what the precision
     cannot hold.
@@ -429,8 +429,8 @@ def optimize_graph(
     steps = selected((*options.skip, *unfit), options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
     graph = taken if keeps_dimensions or is_of_numbers else with_fixed_sizes(taken)
-    if graph is not taken and dialect is not None and not dialect.facts.habits.fuses_computed_masks:
-        graph = taken if has_computed_masks(optimize(graph, steps)) else graph
+    if taken.symbols and not graph.symbols and dialect and not dialect.facts.habits.fuses_computed_masks:
+        graph = taken if has_computed_masks(graph) else graph
     optimized = optimize(graph, steps, after=after, refused=refused)
     if recipe is None:
         return Optimized(optimized, taken, passes)

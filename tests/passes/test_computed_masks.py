@@ -32,6 +32,9 @@ DYNAMIC = {
         "matmul(softmax(where(mask, matmul(q, transpose(q, 2, 3)), -inf), -1), q)"
     ),
     "biases that are products": "scaled_dot_product_attention(q, q, q, matmul(q, transpose(q, 2, 3)))",
+    "of a module": (
+        "q[:, 0] -> mh: MultiheadAttention(2, batch_first = true)(q[:, 0], q[:, 0], attn_mask = mask[0, 0])"
+    ),
     "in a branch": "cond(amax(q) > 0, Attend(), Keep(), (q, mask))",
 }
 FIXED = {
@@ -51,3 +54,19 @@ def test_which_sizes_tensorrt_is_told(y: str, release: str) -> None:
     optimized = optimize_graph(elaborate_text(text), options, RecordingDialect(facts(release)))
     stays_dynamic = release == "8.5.3" and y in DYNAMIC.values()
     assert [symbol.name for symbol in optimized.graph.symbols] == (["N"] if stays_dynamic else [])
+
+
+@pytest.mark.parametrize(("profile", "left"), [("N=2", ["S"]), ("N=2, S=3", ["N", "S"])])
+def test_where_another_size_is_dynamic_what_is_fixed_is_known(profile: str, left: list[str]) -> None:
+    text = TEXT.format(y=DYNAMIC["a mask for each query"] + " + z").replace(
+        "  output", "  dim S = 1 .. 2 .. 8\n  input s: float32[S]\n  z = sum(s)\n  output"
+    )
+    seen: list[str] = []
+    optimized = optimize_graph(
+        elaborate_text(text),
+        CompileOptions(profiles=profile),
+        RecordingDialect(facts("8.5.3")),
+        after=lambda name, _: seen.append(name),
+    )
+    assert [symbol.name for symbol in optimized.graph.symbols] == left
+    assert [*dict.fromkeys(seen)] == seen  # each pass is seen once

@@ -14,6 +14,7 @@ from torchvision.models.detection.image_list import ImageList
 from benchmarks.zoo_entries import EXAMPLES
 from tests.closeness import require_close
 from trtdsl import reference
+from trtdsl.diagnostics import DiagnosticError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.options import CompileOptions
@@ -56,6 +57,22 @@ def test_areas_and_clipping() -> None:
     x = boxes(7) - 20
     require_close(computed("d.box_area(x)", x=x), ops.box_area(x))
     require_close(computed("d.clip_boxes_to_image(x, (30, 40))", x=x), ops.clip_boxes_to_image(x, (30, 40)))
+
+
+@pytest.mark.parametrize("columns", [1, 3, 5, 8])
+@pytest.mark.parametrize(
+    "call",
+    [
+        'd.box_convert(x, "xyxy", "xywh")',
+        'd.box_convert(x, "xyxy", "xyxy")',
+        "d.clip_boxes_to_image(x, (3, 4))",
+        "d.decode_boxes(x, y)",
+        "d.decode_boxes(y, x)",
+    ],
+)
+def test_what_is_not_a_box_is_refused(call: str, columns: int) -> None:
+    with pytest.raises(DiagnosticError, match=f"do not add up to {columns}"):
+        computed(call, x=torch.ones(6, columns), y=boxes(6))
 
 
 @pytest.mark.parametrize("name", ["box_iou", "generalized_box_iou"])

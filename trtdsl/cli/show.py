@@ -23,7 +23,7 @@ def show(
     options: CompileOptions,
     explain: Sequence[str],
 ) -> None:
-    """Print a model's graph as a flat .trtnet file; with a checkpoint or --profile, as the passes leave it."""
+    """Print a model's graph as a flat .trtnet file; with a checkpoint, or sizes, as the passes leave it."""
     from trtdsl.compile import check_file, optimize_graph
     from trtdsl.ir import show as show_graph
 

@@ -53,9 +53,12 @@ class Cat(Function):
     def lower(self, net: Network, tensors: Sequence[Tensor]) -> Tensor:
         cast = tuple(net.cast(tensor, net.result.dtype) for tensor in tensors)
         dim = wrap_dim(self.dim, cast[0].rank)
+        if not net.habits.copies_parts:
+            return net.concat(cast, dim)
         joined: dict[tuple[Tensor, ...], Tensor] = net.once(("joined", dim), dict)
-        parts = _behind_joined(cast, joined) if net.habits.copies_parts else cast
-        return joined.setdefault(cast, net.concat(parts, dim))
+        if cast not in joined:
+            joined[cast] = net.concat(_behind_joined(cast, joined), dim)
+        return joined[cast]
 
     def is_identity(self, *tensors: TensorType) -> bool:
         return len(tensors) == 1
@@ -138,6 +141,9 @@ class _Splitting(Function, abstract=True):
         places = [tuple(start if axis == dim else 0 for axis in range(input.rank)) for start in starts]
         types = net.results
         return tuple(net.slice(input, place, type.shape) for place, type in zip(places, types, strict=True))
+
+    def is_identity(self, input: TensorType) -> bool:
+        return len(self.pieces(input)[1]) == 1
 
     def fold(self, input: Array) -> tuple[Array, ...]:
         dim, sizes = self.pieces(type_of(input))

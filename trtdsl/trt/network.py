@@ -10,8 +10,8 @@ Where TensorRT takes a layer but computes another shape or type than ours, the f
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import CompilerBug, NetworkTarget
 from trtdsl.types import Dim, DType, TensorType, packed
+
+Made = TypeVar("Made")
 
 WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
     "constant": {1: "weights"},
@@ -107,6 +109,10 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         """What the layers of the current node are called."""
         self._scope = node_name(self.node) if self.node else ""
         self._metadata = metadata_of(self.node) if self.node else ""
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """As in every network, but what is computed in float32 reads nothing that need not be."""
+        return super().once((self.node in self._wide, key), make)
 
     def placed_here(self, make: Callable[[], Any]) -> Callable[[], Any]:
         node, scope, metadata = self.node, self._scope, self._metadata
