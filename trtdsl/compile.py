@@ -415,9 +415,8 @@ def optimize_graph(
     :class:`DiagnosticError` for sizes that the model does not take, an unknown pass, and what the precision
     cannot hold.
     """
-    from trtdsl.ir.profiles import with_fixed_sizes, with_profiles
+    from trtdsl.ir.profiles import with_profiles
     from trtdsl.passes import CONVERT_PRECISION, FLOATS_ONLY, QUANTIZE, optimize, selected, with_passes
-    from trtdsl.passes.computed_masks import has_computed_masks
     from trtdsl.precision.in_precision import in_precision
 
     recipe = options.recipe
@@ -428,9 +427,7 @@ def optimize_graph(
     unfit = FLOATS_ONLY if recipe is not None and recipe.is_narrow else ()
     steps = selected((*options.skip, *unfit), options.only, with_passes(options.passes))
     passes = tuple(step.name for step in steps)
-    graph = taken if keeps_dimensions or is_of_numbers else with_fixed_sizes(taken)
-    if taken.symbols and not graph.symbols and dialect and not dialect.facts.habits.fuses_computed_masks:
-        graph = taken if has_computed_masks(graph) else graph
+    graph = taken if keeps_dimensions or is_of_numbers else _with_known_sizes(taken, dialect)
     optimized = optimize(graph, steps, after=after, refused=refused)
     if recipe is None:
         return Optimized(optimized, taken, passes)
@@ -456,6 +453,17 @@ def optimize_graph(
     if after:
         after(CONVERT_PRECISION, found.graph)
     return Optimized(found.graph, taken, (*passes, CONVERT_PRECISION), False, notes, narrowed, found.floats)
+
+
+def _with_known_sizes(graph: Graph, dialect: Dialect | None) -> Graph:
+    """The graph with the sizes that its profiles fix, unless the release had better not know all of them."""
+    from trtdsl.ir.profiles import with_fixed_sizes
+    from trtdsl.passes.computed_masks import has_computed_masks
+
+    fixed = with_fixed_sizes(graph)
+    if fixed is graph or fixed.symbols or dialect is None or dialect.facts.habits.fuses_computed_masks:
+        return fixed
+    return graph if has_computed_masks(fixed) else fixed
 
 
 def require_values(graph: Graph) -> None:

@@ -27,7 +27,7 @@ def fixed():
 def fixed_but_for_the_batch():
     """All but the first of each input, as it is by the ONNX route."""
     fixed()
-    all_fixed = profiles._fixed_sizes
+    all_fixed, all_at_once = profiles._fixed_sizes, profiles.with_fixed_sizes
 
     def but_for_the_batch(graph: Graph) -> Graph:
         batches = {str(each.type.shape[0]) for each in graph.inputs if each.type.rank}
@@ -36,5 +36,4 @@ def fixed_but_for_the_batch():
         }
         return all_at_once(graph)
 
-    all_at_once = profiles.with_fixed_sizes
     profiles.with_fixed_sizes = but_for_the_batch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from trtdsl.ir import Graph, Node, Outcome, Refusal, Surroundings, merged_origins, rewrite
 from trtdsl.ops.convolution import CONVOLUTIONS
@@ -86,10 +86,7 @@ def _is_of_patches(layer: Node) -> bool:
     )
 
 
-Orders: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
-
-
-def _orders(move: Node) -> Orders:
+def _orders(move: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """How a move permutes before and after it reshapes."""
     rank = move.operands[0].type.rank
     if isinstance(move.op, Permuting):

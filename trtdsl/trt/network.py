@@ -10,8 +10,8 @@ Where TensorRT takes a layer but computes another shape or type than ours, the f
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +30,6 @@ from trtdsl.trt.readback import agrees, took
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import CompilerBug, NetworkTarget
 from trtdsl.types import Dim, DType, TensorType, packed
-
-Made = TypeVar("Made")
 
 WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
     "constant": {1: "weights"},
@@ -66,7 +64,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         self.dialect = dialect
         self._by_reference = by_reference
         self._mixed = mixed
-        self._wide = wide
+        self.wide = wide
         self.builder = dialect.create_builder()
         self.raw = dialect.create_network(self.builder)
         # The default name counts the networks of the process, and would stand in the engine.
@@ -109,10 +107,6 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         """What the layers of the current node are called."""
         self._scope = node_name(self.node) if self.node else ""
         self._metadata = metadata_of(self.node) if self.node else ""
-
-    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """As in every network, but what is computed in float32 reads nothing that need not be."""
-        return super().once((self.node in self._wide, key), make)
 
     def placed_here(self, make: Callable[[], Any]) -> Callable[[], Any]:
         node, scope, metadata = self.node, self._scope, self._metadata
@@ -428,7 +422,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
             # Pinned to floating point, one that has integers too is found no format for (8.5.3).
             return
         types = [self.data_type(result.dtype, kind) for result in results]
-        mixed = self._mixed and self.node not in self._wide
+        mixed = self._mixed and self.node not in self.wide
         self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, mixed)
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:

@@ -9,11 +9,11 @@ declared here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.ir import Node
-from trtdsl.ops.lowering import Array, Network, Tensor
+from trtdsl.ops.lowering import Array, Network, T, Tensor
 from trtdsl.types import TensorType
 
 
@@ -32,13 +32,14 @@ class NetworkTarget(Network):
     """A network under construction.
 
     ``node`` is the node whose layers are being added, None for inputs and outputs; ``inputs`` are those so
-    far, by name.
+    far, by name; ``wide`` are the nodes that must be computed in float32 where others need not.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.node: Node | None = None
         self.inputs: dict[str, Tensor] = {}
+        self.wide: Collection[Node] = ()
         self._around: list[Node | None] = []
 
     @abstractmethod
@@ -74,6 +75,10 @@ class NetworkTarget(Network):
     def end(self) -> None:
         """The node is lowered, and its results are named: return to the node around."""
         self.node = self._around.pop()
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """As in every network, but a node that is wide reads nothing of one that is not."""
+        return super().once((self.node in self.wide, key), make)
 
     @property
     def promised(self) -> tuple[TensorType, ...]:
