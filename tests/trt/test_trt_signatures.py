@@ -327,13 +327,14 @@ def pins(*, mixed: bool) -> set[Use]:
 
 
 def test_a_weakly_typed_network_is_pinned_to_the_types_of_the_text() -> None:
-    """A mixed one to float16 only: TensorRT may choose it for float32 too. Casts have their types in both."""
+    """A mixed one to float16 only: TensorRT may choose it for float32 too, and must for products. Casts have
+    their types in both."""
     spelled = {(use.owner, use.member, *use.arguments) for use in pins(mixed=False)}
     assert ("IMatrixMultiplyLayer", "precision", "DataType.FLOAT") in spelled
     assert ("IUnaryLayer", "precision", "DataType.HALF") in spelled
-    left = pins(mixed=False) - pins(mixed=True)
-    assert pins(mixed=True) < pins(mixed=False)
+    left, halved = pins(mixed=False) - pins(mixed=True), pins(mixed=True) - pins(mixed=False)
     assert {use.arguments[-1] for use in left} == {"DataType.FLOAT"}
+    assert {(use.owner, *use.arguments) for use in halved} == {("IMatrixMultiplyLayer", "DataType.HALF")}
     kept = {(use.owner, use.arguments[-1]) for use in pins(mixed=True)}
     assert {owner for owner, type in kept if type == "DataType.FLOAT"} == {"IIdentityLayer"}
     assert ("IUnaryLayer", "DataType.HALF") in kept
@@ -360,6 +361,7 @@ NEEDS_FLOAT32 = {
     "numbers beyond float16": ("x * 1e5 * 1e-5", "IElementWiseLayer"),
     "large angles": ("cos(x * arange(0, 4096))", "IUnaryLayer"),
     "what the user keeps": ("tanh(x)", "IActivationLayer"),
+    "a product that the user keeps": ("matmul(x, x)", "IMatrixMultiplyLayer"),
 }
 
 
@@ -370,7 +372,8 @@ def test_what_needs_float32_is_pinned_to_it_where_tensorrt_chooses(what: str) ->
         f"model m() {{ input x: float32[4096]  output y = {body}  output z = sigmoid(x) }}"
     )
     dialect = RecordingDialect(facts("8.5.3"))
-    recipe = Recipe(precision="float16", keep={"float32": ["tanh"]} if what.endswith("keeps") else {})
+    kept = {"float32": [body.partition("(")[0]]} if "keeps" in what else {}
+    recipe = Recipe(precision="float16", keep=kept)
     found = in_precision(graph, DType.FLOAT16, dialect, recipe)
     assert found.mixed and all("stayed float32" in note.message for note in found.notes) and found.notes
     lower(found.graph, dialect, mixed=True, wide=found.wide)

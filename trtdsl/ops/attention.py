@@ -181,7 +181,7 @@ class _Mask:
 
 
 def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
-    hides_nothing = mask in net.sums_of_products
+    hides_nothing = mask in net.sums_of_products and net.habits.fuses_unguarded_biases
     mask = net.to_rank(mask, max(2, mask.rank))
     if mask.dtype is not DType.BOOL:
         mask = net.cast(mask, dtype)

@@ -18,5 +18,7 @@ class Habits:
     fuses_computed_masks: bool = True
     """whether a mask that an input decides, with a row for each query, is part of the attention where all
     sizes are known"""
+    fuses_unguarded_biases: bool = True
+    """whether an attention with biases that are products is one region where no row can be empty"""
     copies_parts: bool = False
     """whether a tensor that several layers join is copied to each of them in a kernel of its own"""

@@ -245,7 +245,7 @@ class Dialect:
     ) -> None:
         """Fix the types of a layer of a weakly typed network, where TensorRT may choose: floating-point ones.
 
-        ``computes_in`` is the type of its floating-point operands, or None; ``mixed`` leaves it to TensorRT
+        ``computes_in`` is that of its floating-point numbers, or None; ``mixed`` leaves it to TensorRT
         which float32 is computed in float16. Only a cast may turn a number of one kind into one of the
         other, and its result's type is what makes it a cast.
         """

@@ -86,7 +86,9 @@ class Facts:
         attention where numbers are made of a mask of bools beside it. It does not find that a size which is a
         sum, as of what a cache holds and what is new, is that of an input which has so many: a layer of both
         is then a kernel of its own, between two regions that would have been one; and so it is with such a
-        mask where all sizes are known. What several layers join it copies to each of them.
+        mask where all sizes are known. Of an attention with biases that are products it makes a region only
+        where zeros are chosen for rows that allow nothing: else each layer is a kernel (sam_tiny 0.29 instead
+        of 0.14 ms). What several layers join it copies to each of them.
         """
         if not self.narrow:
             return Habits()
@@ -95,6 +97,7 @@ class Facts:
             fuses_masks=False,
             equates_sizes=False,
             fuses_computed_masks=False,
+            fuses_unguarded_biases=False,
             copies_parts=True,
         )
 

@@ -102,26 +102,27 @@ def lower(
     """The graph as a network of ``runtime`` (``tensorrt_rtx``, ``tensorrt``; by default the first installed).
 
     ``mixed`` leaves it to TensorRT which float32 is computed in float16, where that is faster, but for the
-    nodes that are ``wide``; only weakly typed networks (those of TensorRT 8.5) can be. ``by_reference`` has
-    each plugin computed by its reference, so that the network can be evaluated.
+    nodes that are ``wide``, and for products, which are of float16 unless tensors are quantised; only weakly
+    typed networks (those of TensorRT 8.5) can be. ``by_reference`` has each plugin computed by its reference,
+    so that the network can be evaluated.
 
     Raises RefusedByTensorRT where TensorRT refuses a layer, CompilerBug where it computes another type than
     the graph says, ValueError if a weight has no data.
     """
     dialect = runtime if isinstance(runtime, Dialect) else load_runtime(runtime)
-    free = mixed or _says_by_quantising(graph)
-    net = CheckedNetwork(dialect, graph.name, mixed=free, wide=wide, by_reference=by_reference)
+    quantises = any(isinstance(node.op, Dequantize) for node in walk(graph))
+    # A layer pinned to float32 could not be computed in int8, and what lies between quantised tensors is
+    # float32 without a flag for another type.
+    free, halves = mixed or (quantises and not _has_halves(graph)), mixed and not quantises
+    net = CheckedNetwork(dialect, graph.name, mixed=free, halves=halves, wide=wide, by_reference=by_reference)
     tensors = lower_into(graph, net)
     dialect.reorder(net.raw)
     return LoweredNetwork(graph, net, tensors, mixed)
 
 
-def _says_by_quantising(graph: Graph) -> bool:
-    """Whether quantised tensors say where TensorRT may choose its types: a layer pinned to float32 could not
-    be computed in int8, and what lies between is float32 without a flag for another type."""
-    values = [value for node in walk(graph) for value in (*node.operands, *node.results)]
-    halved = any(value.type.dtype is DType.FLOAT16 for value in values)
-    return not halved and any(isinstance(node.op, Dequantize) for node in walk(graph))
+def _has_halves(graph: Graph) -> bool:
+    values = (value for node in walk(graph) for value in (*node.operands, *node.results))
+    return any(value.type.dtype is DType.FLOAT16 for value in values)
 
 
 def lower_into(graph: Graph, target: NetworkTarget) -> Mapping[Value, Tensor]:

@@ -26,7 +26,7 @@ from trtdsl.trt.facts import Facts
 from trtdsl.trt.lacks import instead_of, lacks
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
 from trtdsl.trt.plugins import PLUGINS, PluginNetwork
-from trtdsl.trt.readback import agrees, took
+from trtdsl.trt.readback import agrees, first_line, shown, took
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import CompilerBug, NetworkTarget
 from trtdsl.types import Dim, DType, TensorType, packed
@@ -57,13 +57,14 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         name: str,
         *,
         mixed: bool = False,
+        halves: bool = False,
         wide: Collection[Node] = (),
         by_reference: bool = False,
     ) -> None:
         super().__init__()
         self.dialect = dialect
         self._by_reference = by_reference
-        self._mixed = mixed
+        self._mixed, self._halves = mixed, halves
         self.wide = wide
         self.builder = dialect.create_builder()
         self.raw = dialect.create_network(self.builder)
@@ -358,7 +359,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
             layer = method(*(self._argument(value, index in slots) for index, value in enumerate(arguments)))
         except (TypeError, ValueError) as error:
             raise self.bug(
-                f"TensorRT's add_{kind} does not accept these arguments: {_first_line(error)}"
+                f"TensorRT's add_{kind} does not accept these arguments: {first_line(error)}"
             ) from error
         if layer is None:
             raise self._rejected(f"TensorRT refuses this `{kind}` layer")
@@ -407,11 +408,11 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
             setattr(layer, property, wanted)
         except (TypeError, ValueError, RuntimeError) as error:
             raise self._rejected(
-                f"TensorRT refuses `{property}` = {_show(value)} of this `{kind}` layer: {_first_line(error)}"
+                f"TensorRT refuses `{property}` = {shown(value)} of this `{kind}` layer: {first_line(error)}"
             ) from error
         if not took(getattr(layer, property), wanted):
             raise self._rejected(
-                f"TensorRT does not accept `{property}` = {_show(value)} of this `{kind}` layer"
+                f"TensorRT does not accept `{property}` = {shown(value)} of this `{kind}` layer"
             )
 
     def _pin(self, layer: Any, kind: str, arguments: Sequence[Any], results: Sequence[TensorType]) -> None:
@@ -423,7 +424,11 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
             return
         types = [self.data_type(result.dtype, kind) for result in results]
         mixed = self._mixed and self.node not in self.wide
-        self.dialect.pin(layer, kind, self.data_type(floats[0]) if floats else None, types, mixed)
+        computes_in = self.data_type(floats[0]) if floats else None
+        if mixed and self._halves and kind == "matrix_multiply":
+            # By one time that it took beside other work 8.5.3 computes a whole network in float32.
+            computes_in = self.data_type(DType.FLOAT16)
+        self.dialect.pin(layer, kind, computes_in, types, mixed)
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
         handle = self._checked_output(layer, kind, index, expected)
@@ -469,11 +474,3 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
 
 _TAKES_WEIGHTS = frozenset(WEIGHT_SLOTS) - {"constant"}
 _CONVERSIONS = frozenset({"cast", "identity"})
-
-
-def _show(value: Any) -> str:
-    return str(value.type) if isinstance(value, Tensor) else str(value)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]

@@ -1,4 +1,5 @@
-"""Reading back what TensorRT was told: whether it took a property, and whether it agrees on a shape."""
+"""Reading back what TensorRT was told: whether it took a property, and whether it agrees on a shape; and how
+messages say what it was told, and what it said."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from trtdsl.ops.lowering import Tensor
 from trtdsl.types import Dim, bounds
 
 
@@ -28,3 +30,12 @@ def took(found: Any, wanted: Any) -> bool:
         items = items[: len(wanted)] if type(found).__name__ == "Permutation" else items
         return len(items) == len(wanted) and all(map(took, items, wanted))
     return bool(found == wanted)
+
+
+def shown(value: Any) -> str:
+    """A property's value, a tensor by its type."""
+    return str(value.type) if isinstance(value, Tensor) else str(value)
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
