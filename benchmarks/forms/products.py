@@ -1,7 +1,7 @@
-"""Products of matrices that must be of float16, for `gpu_forms.py`, and kernels that are timed more often.
+"""Products of matrices whose type TensorRT 8.5 chooses, and kernels timed more often, for `gpu_forms.py`.
 
-`--precision float16` leaves it to TensorRT 8.5 what it computes in float32. By timings beside many other
-builds it computed all of deit_tiny in float32, which takes three times as long, and parts of an LSTM.
+`--precision float16` pins products to float16 there. Left to TensorRT, by timings beside many other builds,
+all of deit_tiny and of several decoders was computed in float32, which takes up to three times as long.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 build: Any = import_module("trtdsl.trt.build")
 
 
-def of_float16():
-    """All products are."""
+def free():
+    """TensorRT chooses what products are computed in."""
 
     def edit(network: Any) -> None:
         trt: Any = sys.modules[type(network).__module__]
         for index in range(network.num_layers):
             layer = network.get_layer(index)
-            if layer.type == trt.LayerType.MATRIX_MULTIPLY and not layer.precision_is_set:
-                layer.precision = trt.DataType.HALF
+            if layer.type == trt.LayerType.MATRIX_MULTIPLY and layer.precision == trt.DataType.HALF:
+                layer.reset_precision()
 
     return edit
 
@@ -37,6 +37,6 @@ def timed_eight_times():
     build._set_targets = often
 
 
-def of_float16_timed_eight_times():
+def free_timed_eight_times():
     timed_eight_times()
-    return of_float16()
+    return free()
