@@ -1,7 +1,7 @@
-"""Ways to add a mask with a row for each query where TensorRT knows all sizes, for `gpu_forms.py`.
+"""Ways to add a mask with a row for each query, for `gpu_forms.py`.
 
-TensorRT 8.5 makes the sums of llama_small's scores and mask kernels between three regions of Myelin. By the
-ONNX route the network is one region.
+Where it knows all sizes TensorRT 8.5 makes the sums of llama_small's scores and mask kernels between three
+regions of Myelin, and two regions where sizes are dynamic. By the ONNX route the network is one region.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ def fixed():
 
 def no_zeros():
     """Rows that allow nothing are not looked for."""
-    fixed()
     attention._without = lambda net, y, empty: y
 
 
 def zeros_by_the_softmax():
     """Rows that allow nothing are those where the softmax is not a number, as by the ONNX route."""
-    fixed()
 
     def without(net: Any, y: Any, empty: Any) -> Any:
         return net.select(net.elementwise("EQUAL", y, y), y, net.scalar(0, y))
@@ -38,7 +36,6 @@ def zeros_by_the_softmax():
 
 def a_mask_for_each_layer():
     """What is added is made of the bools by each layer."""
-    fixed()
     attention._masked = lambda net, scores, mask: net.elementwise(
         "SUM", scores, attention._added(net, mask, scores.dtype)
     )
@@ -46,7 +43,6 @@ def a_mask_for_each_layer():
 
 def chosen():
     """Scores or minus infinity are chosen, and nothing is added."""
-    fixed()
 
     def masked(net: Any, scores: Any, mask: Any) -> Any:
         least = net.filled((1,) * scores.rank, float("-inf"), scores.dtype)
@@ -57,13 +53,22 @@ def chosen():
 
 def keys_repeated():
     """Keys and values are repeated for the queries' heads, so that scores are what a product gives."""
-    fixed()
     attention._product = _repeating(attention._product)
 
 
-def keys_repeated_no_zeros():
+def keys_repeated_and_zeros_by_the_softmax():
     keys_repeated()
-    attention._without = lambda net, y, empty: y
+    zeros_by_the_softmax()
+
+
+def fixed_and_zeros_by_the_softmax():
+    fixed()
+    zeros_by_the_softmax()
+
+
+def fixed_and_keys_repeated():
+    fixed()
+    keys_repeated()
 
 
 def _repeating(product: Callable[..., Any]) -> Callable[..., Any]:
