@@ -48,7 +48,9 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
     """A TensorRT network under construction.
 
     ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
-    bfloat16 and smaller ones back), ``nodes`` the node that each layer was lowered from.
+    bfloat16 and smaller ones back), ``nodes`` the node that each layer was lowered from. A ``mixed`` network
+    leaves it to TensorRT what is computed in a narrower type, but for nodes that are ``wide``, and with
+    ``halves`` for products, which are of float16.
     """
 
     def __init__(
