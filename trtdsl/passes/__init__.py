@@ -28,6 +28,7 @@ from trtdsl.passes.merge_common_subexpressions import merge_common_subexpression
 from trtdsl.passes.merge_equal_weights import merge_equal_weights
 from trtdsl.passes.merge_heads import merge_heads
 from trtdsl.passes.merge_moves import merge_moves
+from trtdsl.passes.merge_pads import merge_pads
 from trtdsl.passes.merge_slices import merge_slices
 from trtdsl.passes.recognise_activations import recognise_activations
 from trtdsl.passes.recognise_attention import recognise_attention
@@ -57,6 +58,7 @@ PIPELINE: tuple[Pass, ...] = (
     merge_branches,
     compose_convolutions,
     merge_slices,
+    merge_pads,
     merge_moves,
     recognise_patches,
     merge_heads,
@@ -191,6 +193,7 @@ __all__ = [
     "merge_equal_weights",
     "merge_heads",
     "merge_moves",
+    "merge_pads",
     "merge_slices",
     "operator_counts",
     "optimize",

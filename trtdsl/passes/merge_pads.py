@@ -1,0 +1,130 @@
+"""Pads of slices, slices of pads and pads of pads become one pad.
+
+TensorRT's slice layer cuts and fills at once, and so does PyTorch's ``pad``, where a negative amount cuts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from trtdsl.ir import Graph, Node, Outcome, Surroundings, rewrite
+from trtdsl.ops.indexing import Slice
+from trtdsl.ops.pad import Amounts, Pad, pairs
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.strided_slice import StridedSlice
+from trtdsl.passes.declare import graph_pass
+from trtdsl.passes.matching import made_by
+from trtdsl.types import Dim, Undecided, less_equal
+
+
+@graph_pass(
+    after=["merge_slices"],
+    before=["remove_dead_nodes"],
+    why="slices of several dimensions are then one, and taken from what they lie in",
+)
+def merge_pads(graph: Graph) -> Graph:
+    """Merge pads with the slices and pads before and after them, where nothing else reads what is between.
+
+    A side that was cut is not padded: what was cut off would stand where the fill belongs.
+
+    before::
+
+        model example() {
+          input x: float32[2, 8, 16]
+          later = slice(x, 1, 1)
+          y = pad(later, (0, 0, 0, 1))
+          output y = y
+        }
+
+    after::
+
+        model example() {
+          input x: float32[2, 8, 16]
+          y = pad(x, (0, 0, -1, 1))
+          output y = y
+        }
+    """
+    return rewrite(graph, _merged)
+
+
+def _merged(node: Node, around: Surroundings) -> Outcome:
+    if not isinstance(node.op, Pad | Slice | StridedSlice):
+        return None
+    before = made_by(node.operands[0], around, Pad, Slice, StridedSlice)
+    if before is None or not any(isinstance(each.op, Pad) for each in (before, node)):
+        return None
+    try:
+        return _as_one(before, node, around)
+    except (Refused, Undecided):  # what is cut depends on a size
+        return None
+
+
+def _as_one(before: Node, node: Node, around: Surroundings) -> Outcome:
+    inner, outer = _edges(before), _edges(node)
+    if inner is None or outer is None:
+        return None
+    fills = {each.fill for each in (inner, outer) if each.fill is not None}
+    amounts: list[tuple[Dim, Dim]] = []
+    for (first, last), (then_first, then_last) in zip(inner.amounts, outer.amounts, strict=True):
+        if not (_may_follow(then_first, first) and _may_follow(then_last, last)):
+            return None
+        amounts.append((first + then_first, last + then_last))
+    if len(fills) > 1:
+        return None
+    pad = _flat(tuple(amounts))
+    (source,) = before.operands
+    if not pad:
+        return source
+    build = around.builder()
+    op = Pad(pad, value=next(iter(fills), 0.0) or None)
+    build.place(op, source, scope=node.scope, origins=node.origins, results=node.results)
+    return build.nodes
+
+
+class _Edges(NamedTuple):
+    """What is added to every dimension, before and after, negative where it is cut; and the fill, if any."""
+
+    amounts: Amounts
+    fill: float | None
+
+
+def _edges(node: Node) -> _Edges | None:
+    """What a constant pad adds, or what a slice of step 1 cuts; None for other pads and slices."""
+    shape = node.operands[0].type.shape
+    if isinstance(node.op, Pad):
+        if node.op.mode != "constant":
+            return None
+        given = pairs(node.op.pad)
+        amounts = (*((0, 0),) * (len(shape) - len(given)), *given)
+        adds = not all(_is_at_most(amount, 0) for sides in amounts for amount in sides)
+        return _Edges(amounts, (node.op.value or 0.0) if adds else None)
+    assert isinstance(node.op, Slice | StridedSlice)
+    parts = node.op.slices(len(shape)) if isinstance(node.op, StridedSlice) else [node.op]
+    cut: list[tuple[Dim, Dim]] = [(0, 0)] * len(shape)
+    for part in parts:
+        if part.step != 1:
+            return None
+        axis = part.dim % len(shape)
+        start, length = part.bounds(shape[axis])
+        cut[axis] = (-start, start + length - shape[axis])
+    return _Edges(tuple(cut), None)
+
+
+def _may_follow(then: Dim, amount: Dim) -> bool:
+    """Whether the second of two amounts at one side only cuts, or the first one cuts nothing."""
+    return _is_at_most(then, 0) or _is_at_most(0, amount)
+
+
+def _is_at_most(one: Dim, other: Dim) -> bool:
+    try:
+        return less_equal(one, other)
+    except Undecided:
+        return False
+
+
+def _flat(amounts: Amounts) -> tuple[Dim, ...]:
+    """PyTorch's list, last dimension first, as short as it can be."""
+    pad = tuple(amount for sides in reversed(amounts) for amount in sides)
+    while pad and pad[-2:] == (0, 0):
+        pad = pad[:-2]
+    return pad
