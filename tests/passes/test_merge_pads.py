@@ -142,7 +142,7 @@ def after(x: torch.Tensor, step: str) -> tuple[torch.Tensor, tuple[int, int]]:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_merges_exactly_where_one_pad_does_the_same(seed: int) -> None:
-    """All elements differ from each other and from the fill, so that one pad with the sums shows what it reads."""
+    """Elements differ from each other and from the fill: one pad with the sums shows what it reads."""
     chance = random.Random(seed)
     x = torch.arange(chance.randint(3, 6)).float()
     first = step_of(chance, len(x))
