@@ -44,6 +44,7 @@ from typing import Any
 
 import numpy as np
 from gpu_calibrator import entropy_calibrator
+from gpu_facts import Facts, engine_of
 from gpu_points import batches, best_batch, tuned
 from gpu_table import DONE, FAILED, LIMITS, Row, label, measured, table, torch_time
 from gpu_variants import Variant, read_variants
@@ -65,8 +66,6 @@ from trtdsl.verification.engine import EngineLike
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "BOOL": "bool"}
-FACTS = ("build_s", "layers", "onnx_build_s", "onnx_failure")
-"""Fields of a row that building fills."""
 ROUNDS = 3
 RUNS = 50
 PROFILED = 20
@@ -144,15 +143,10 @@ class Bench:
 
     def engine_of(self, row: Row) -> Path:
         """Where the engine of a row lies."""
-        name = "-".join(filter(None, (row.precision, row.variant)))
-        return self.folder(row.model) / f"{name}.engine"
+        return engine_of(self.options.engines or self.options.outdir, row)
 
     def onnx_path(self, row: Row) -> Path:
-        return self.folder(row.model) / f"{row.precision}.onnx.engine"
-
-    def folder(self, model: str) -> Path:
-        """Where a model's engines lie: with `--engines`, those of every process and precision."""
-        return (self.options.engines or self.options.outdir) / model
+        return self.engine_of(row).with_name(f"{row.precision}.onnx.engine")
 
     def is_compared(self, entry: Entry) -> bool:
         """Whether the ONNX route is measured too."""
@@ -310,6 +304,8 @@ class Bench:
         except Exception:
             # A failure is a result here: the machine is lent, and the other models wait.
             row.failure = traceback.format_exc()
+        if row.failure:
+            Facts(self.engine_of(row)).forget()  # a further try builds anew
         return row
 
     def _work(self, entry: Entry, variant: Variant, row: Row) -> None:
@@ -333,27 +329,25 @@ class Bench:
 
     def build(self, entry: Entry, variant: Variant, row: Row) -> None:
         """Our engine and, where it can be had, the one of the ONNX route; or those that are there."""
-        facts, made_of = self.engine_of(row).with_suffix(".built.json"), self.made_of(entry)
-        if self.options.engines and not self.options.dry_run and facts.exists():
-            known = json.loads(facts.read_text())
-            if known.pop("made of") == made_of:
-                vars(row).update(known)
-                return
-        facts.unlink(missing_ok=True)
+        facts, made_of = Facts(self.engine_of(row)), self.made_of(entry)
+        if self.options.engines and not self.options.dry_run and facts.fill(row, made_of):
+            return
+        facts.forget()
         self._timed = None
         path = self.compile(entry, variant, row)
         if self.is_compared(entry):
+            facts.begin_onnx(row, made_of)
             try:
                 self.onnx_engine(entry, load_manifest(path), row)
             except OnnxError as error:
                 row.onnx_failure = str(error)
-        known = {"made of": made_of, **{name: getattr(row, name) for name in FACTS}}
-        write_atomically(facts, json.dumps(known).encode())
+        facts.finish(row, made_of)
 
     def made_of(self, entry: Entry) -> dict[str, Any]:
-        """The options that engines depend on."""
-        names = ("fixed", "batch", "builds", "skip")
-        return {"onnx": self.is_compared(entry), **{name: getattr(self.options, name) for name in names}}
+        """What engines depend on, beside the model."""
+        names = ("fixed", "batch", "builds", "average", "skip")
+        asked = {name: getattr(self.options, name) for name in names}
+        return {"TensorRT": str(self.dialect), "onnx": self.is_compared(entry), **asked}
 
 
 def is_among(entry: Entry, names: Sequence[str]) -> bool:
@@ -471,7 +465,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--skip", default="", metavar="PASS,...", help="passes to leave out")
     parser.add_argument("--errors-only", action="store_true", help="no times and no ONNX route")
-    parser.add_argument("--engines", type=Path, help="of a dry run, to be measured as they are")
+    parser.add_argument(
+        "--engines", type=Path, help="where to keep them; those there are measured as they are"
+    )
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
     options = parser.parse_args(given)
     options.zoo = read_zoo(options.zoo)

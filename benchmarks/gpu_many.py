@@ -6,7 +6,11 @@ References are made by several processes a GPU (`gpu_reference.py`). Meanwhile e
 builds and measures (`gpu.py`) one model after another of those that have a reference, in the order in which
 they are named; when it fails, or a model takes too long, another process goes on. A further call goes on and
 tries again what had failed or took too long. The GPUs are those of `CUDA_VISIBLE_DEVICES`, or all; one that
-is named twice has two processes. Without a GPU `--dry-run` builds, and nothing is measured.
+is named twice has two processes. Without a GPU `--dry-run` builds, and nothing is measured. An interrupt or
+SIGTERM ends all processes, and the report tells what there is.
+
+Engines are kept in FOLDER/engines. TensorRT may abort the process, or take too long, in the build of the
+ONNX route, which comes second: ours is measured alone then, and the report says why.
 
 TensorRT times kernels while it builds. With 46 builds at once on four GPUs each took 100 to 1000 s, which one
 after another take 10 to 200, and what they chose was up to 8 % slower. But it also compiles kernels, in one
@@ -22,17 +26,20 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gpu_facts import Facts, built_in, engine_of
 from gpu_table import DONE, FAILED, Row, label, rows_of, table, torch_time
-from gpu_worker import Worker, WorkerError, end
+from gpu_worker import Worker, WorkerError, end, ending, kill
 from zoo_entries import EXAMPLES, read_zoo
 
 HERE = Path(__file__).resolve().parent
@@ -54,10 +61,21 @@ class Session:
         self.work: list[tuple[str, str]] = []
         self.taking = threading.Lock()
         self.cut: list[Row] = []
+        self.engines: Path = options.folder / "engines"
+        self.stopped = 0
+        """The signal that ends this call, if any."""
+        self.processes: list[subprocess.Popen[Any]] = []
         (options.folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def left(self, until: float) -> float:
-        return until - (time.monotonic() - self.begin)
+        return 0.0 if self.stopped else until - (time.monotonic() - self.begin)
+
+    def stop(self, number: int, _: object) -> None:
+        """End what runs, as the handler of a signal; what is begun meanwhile has no time left."""
+        self.stopped = number
+        for process in [*self.processes]:
+            if process.poll() is None:
+                kill(process)
 
     def run_all(self) -> None:
         """Make references, build and measure what no earlier call did."""
@@ -71,7 +89,7 @@ class Session:
                     built = self.done(BUILT, precision)
                     models[precision] = [name for name in options.models if name in built]
                 self.end = options.budget
-            if not (options.builders and options.dry_run):
+            if not options.dry_run:
                 self.stage(MEASURED, models, 1, references)
             references.result()
 
@@ -109,7 +127,7 @@ class Session:
                         worker = None
                     precision, model = taken
                     worker = worker or self.worker(kind, slot, precision)
-                    worker = self.do(worker, slot, precision, model)
+                    worker = self.do(kind, worker, slot, Row(model, precision))
                 elif complete:
                     break
                 else:
@@ -127,9 +145,11 @@ class Session:
                 self.work.remove(found)
             return found
 
-    def do(self, worker: Worker, slot: int, precision: str, model: str) -> Worker | None:
+    def do(self, kind: str, worker: Worker, slot: int, row: Row) -> Worker | None:
         """Have a worker do a model; the worker, if it can do a further one."""
+        model, precision = row.model, row.precision
         begin = self.left(self.end)
+        Facts(engine_of(self.engines, row)).forget_ours()  # of a call that was ended
         if precision == "int8" and not (self.options.folder / "reference" / model / "ranges.json").exists():
             until = min(self.end, self.end - begin + self.options.each)
             data, *rest = self.places([model])
@@ -138,13 +158,25 @@ class Session:
         try:
             state = worker.do(model, min(left, self.options.each - (begin - left)))
         except WorkerError as error:
-            state = f"{FAILED}: {error}"
-            self.cut.append(Row(model, precision, failure=str(error)))
+            state = f"{FAILED}: {self.failed(kind, row, str(error))}"
         print(f"{precision}.{model}, {begin - self.left(self.end):.0f} s: {state}", flush=True)
         if FAILED not in state:
             return worker
         worker.close()  # what has failed on a GPU may spoil the process
         return None
+
+    def failed(self, kind: str, row: Row, why: str) -> str:
+        """What has failed where a process ended; if only the ONNX route, the row is yet to be measured."""
+        facts = Facts(engine_of(self.engines, row))
+        row.failure = f"ended by {signal.Signals(self.stopped).name}" if self.stopped else why
+        if not self.stopped and facts.finish_without_onnx(f"{why} while building"):
+            facts.fill(row)
+            row.failure = "not measured: our engine is built, and there was no time left"
+            if kind == MEASURED:
+                with self.taking:
+                    self.work.insert(0, (row.precision, row.model))
+        self.cut.append(row)
+        return f"the ONNX route {row.onnx_failure}" if row.onnx_failure else row.failure
 
     def worker(self, kind: str, slot: int, precision: str) -> Worker:
         """A process that builds or measures in one precision."""
@@ -164,13 +196,15 @@ class Session:
             options.inspect,
         ]
         asked += ["--batch", str(options.batch)] if options.batch else []
-        asked += ["--engines", str(options.folder / "engines")] if options.builders else []
-        asked += ["--dry-run"] if options.dry_run or kind == BUILT else []
+        asked += ["--engines", str(self.engines)]
+        asked += ["--dry-run"] if kind == BUILT else []
         for flag in ("fixed", "errors_only"):
             asked += [f"--{flag.replace('_', '-')}"] if getattr(options, flag) else []
         command = [*shlex.split(options.tensorrt), str(HERE / "gpu.py"), *asked]
         log = options.folder / "logs" / f"{kind}.{name}.log"
-        return Worker(command, DONE, log, env=self.environment(slot), cwd=HERE.parent)
+        worker = Worker(command, DONE, log, env=self.environment(slot), cwd=HERE.parent)
+        self.processes.append(worker.process)
+        return worker
 
     # What they share
 
@@ -180,7 +214,10 @@ class Session:
     def report(self) -> str:
         """One table of all that was measured, and of what failed and was never measured."""
         built, measured = self.results(BUILT), self.results(MEASURED)
-        found = [*self.cut, *(row for row in rows_of(built) if row.failure), *rows_of(measured)]
+        found = [*self.cut, *(row for row in rows_of(built) if row.failure)]
+        if self.options.dry_run:
+            found += [row for each in self.options.precisions for row in built_in(self.engines, each)]
+        found += rows_of(measured)
         rows = {label(row): row for row in sorted(found, key=lambda row: not row.failure)}  # failures first
         reference = self.options.folder / "reference"
         times = {row.model: torch_time(reference / row.model) for row in rows.values()}
@@ -194,7 +231,9 @@ class Session:
         ]
 
     def done(self, kind: str, precision: str) -> set[str]:
-        """The models that `gpu.py` has built or measured."""
+        """The models whose engines are built, or that `gpu.py` has measured."""
+        if kind == BUILT:
+            return {row.model for row in built_in(self.engines, precision)}
         rows = rows_of(self.results(kind))
         return {row.model for row in rows if row.precision == precision and not row.failure}
 
@@ -218,8 +257,9 @@ class Session:
             process = subprocess.Popen(
                 command, env=environment, cwd=HERE.parent, stdout=out, stderr=out, start_new_session=True
             )
+            self.processes.append(process)
             try:
-                state = f"ended with {process.wait(max(self.left(until), 1))}"
+                state = ending(process.wait(max(self.left(until), 1)))
             except subprocess.TimeoutExpired:
                 end(process)
                 state = "cut off"
@@ -243,6 +283,16 @@ def count_gpus() -> int:
         return 0
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+
+
+@contextmanager
+def ended_by_signals(session: Session) -> Generator[None]:
+    before = {number: signal.signal(number, session.stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def arguments() -> argparse.Namespace:
@@ -280,6 +330,8 @@ def arguments() -> argparse.Namespace:
     options.models = [*(zoo if options.models == "all" else dict.fromkeys(options.models.split(",")))]
     if unknown := [name for name in options.models if name not in zoo]:
         parser.error(f"--models: the zoo has no {', '.join(unknown)}")
+    if options.dry_run:  # which has no other stage
+        options.builders = options.builders or 1
     if options.builders and not options.dry_run and options.quiet >= options.budget:
         parser.error("--quiet: must be less than --budget")
     options.precisions = options.precisions.split(",")
@@ -293,11 +345,12 @@ def main() -> int:
         print("no GPU here: nvidia-smi lists none, and nothing was measured", file=sys.stderr)
         return 1
     session = Session(options)
-    session.run_all()
+    with ended_by_signals(session):
+        session.run_all()
     report = session.report()
     (options.folder / "gpu.md").write_text(report)
     print(report)
-    return 0
+    return 128 + session.stopped if session.stopped else 0
 
 
 if __name__ == "__main__":

@@ -17,10 +17,20 @@ class WorkerError(RuntimeError):
     """The process has ended, or was ended, before it had done what it was asked for."""
 
 
-def end(process: subprocess.Popen[Any]) -> None:
-    """End a process that is in a session of its own, with all that it began there."""
+def ending(code: int) -> str:
+    """How a process has ended, in words."""
+    return f"ended with {code}" if code >= 0 else f"died of {signal.Signals(-code).name}"
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Kill a process that is in a session of its own, with all that it began there."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kill it and wait until it has ended."""
+    kill(process)
     process.wait()
 
 
@@ -40,7 +50,7 @@ class Worker:
     ) -> None:
         self.marker = marker
         self._log = log.open("a")
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -52,7 +62,7 @@ class Worker:
             cwd=cwd,
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
         self._reader.start()
 
     def _read(self, lines: IO[str]) -> None:
@@ -66,12 +76,12 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        return self.process.poll() is None
 
     def do(self, name: str, seconds: float) -> str:
         """The line that says that it is done; where none comes in time, it is ended: WorkerError."""
         try:
-            print(name, file=self._process.stdin, flush=True)
+            print(name, file=self.process.stdin, flush=True)
             line = self._lines.get(timeout=max(seconds, 1))
         except queue.Empty:
             self.close()
@@ -80,15 +90,15 @@ class Worker:
             line = None
         if line is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(10)
-            code = self._process.poll()
+                self.process.wait(10)
+            code = self.process.poll()
             self.close()
-            raise WorkerError(f"ended with {code}" if code is not None else "said nothing more")
+            raise WorkerError("said nothing more" if code is None else ending(code))
         return line
 
     def close(self) -> None:
         """End it with all that it began."""
-        end(self._process)
+        end(self.process)
         self._reader.join(5)  # what it began in a session of its own may still hold its output
         with contextlib.suppress(OSError):
             self._log.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import json
 import shutil
 import sys
@@ -19,6 +18,7 @@ import torch
 
 import trtdsl.trt.build
 import trtdsl.trt.lower
+from tests.benchmark_scripts import BENCHMARKS, load, run
 from tests.trt.recording import RecordingDialect
 from tests.trt.releases import facts
 from trtdsl.compile import check_file, optimize_graph
@@ -32,24 +32,7 @@ from trtdsl.trt.lower import lower
 from trtdsl.trt.manifest import load_manifest
 from trtdsl.weights import bind
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 EXAMPLES = BENCHMARKS.parent / "examples"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A script as a module; it may add to the path."""
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(module: Any, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-    module.main()
 
 
 def test_models_are_compiled_for_a_gpu_that_is_elsewhere(
@@ -238,39 +221,6 @@ def test_every_step_on_a_gpu_is_a_script_that_takes_its_options(
             )
 
 
-def test_models_are_built_by_one_process_after_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script = load("gpu_many", monkeypatch)
-    options = ("--precisions", "float32,float16", "--onnx", "none", "--runtime", "tensorrt_rtx")
-    options += ("--threads", "1", "--device", "cpu", "--dry-run")
-    run(script, monkeypatch, tmp_path, "--models", "cnn,lenet", *options)
-    for precision in ("float32", "float16"):
-        text = (tmp_path / "measured" / f"{precision}.0" / "gpu.json").read_text()
-        rows = json.loads(text)["rows"]
-        assert {row["model"] for row in rows} == {"cnn", "lenet"}
-        assert all(row["layers"] > 10 and not row["failure"] for row in rows)
-    assert capsys.readouterr().out.count("built in") == 4
-    run(script, monkeypatch, tmp_path, "--models", "cnn,lenet", *options)
-    assert "built in" not in capsys.readouterr().out  # all is built
-    run(script, monkeypatch, tmp_path, "--models", "cnn", "--builders", "2", *options)
-    assert capsys.readouterr().out.count("built in") == 2
-    kept = ("model", "layers", "build_s")
-    found = [
-        {key: row[key] for key in kept}
-        for path in (tmp_path / "built").glob("float16.*/gpu.json")
-        for row in json.loads(path.read_text())["rows"]
-    ]
-    facts = json.loads((tmp_path / "engines" / "cnn" / "float16.built.json").read_text())
-    assert facts["made of"]["batch"] is None
-    session = script.Session(script.arguments())
-    session.cut.append(script.Row("mlp", "float16", failure="cut off after 3 s"))
-    report = session.report()
-    assert "## mlp float16 failed" in report and "cut off after 3 s" in report
-    assert "| cnn | float16  |" in report and "cnn float16 failed" not in report
-    assert found == [{"model": "cnn", **{key: facts[key] for key in kept[1:]}}]
-
-
 FORMS = """
 from pathlib import Path
 from trtdsl.ops import linear
@@ -413,60 +363,6 @@ def test_kernels_of_both_routes_are_counted(tmp_path: Path, monkeypatch: pytest.
     assert "the median ratio is 1.00, from 0.75 to 1.25" in text and "| e | no engine |" in text
     monkeypatch.setattr(script, "count", None)  # all is counted
     run(script, monkeypatch, *options)
-
-
-TURNS = """
-import sys, time
-print("not a result")
-for line in sys.stdin:
-    time.sleep(60 if line == "slow\\n" else 0)
-    print("result", line, end="", flush=True)
-    assert line != "bad\\n"
-"""
-
-
-def test_a_worker_does_one_after_another_until_it_fails_or_takes_too_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = load("gpu_worker", monkeypatch)
-
-    def worker() -> Any:
-        return script.Worker([sys.executable, "-c", TURNS], "result", tmp_path / "log")
-
-    first = worker()
-    assert [first.do(name, 60) for name in ("a", "b", "bad")] == ["result a", "result b", "result bad"]
-    with pytest.raises(script.WorkerError, match="ended with 1"):
-        first.do("c", 60)
-    first.close()
-    second = worker()
-    with pytest.raises(script.WorkerError, match="cut off after 1 s"):
-        second.do("slow", 1)
-    third = worker()
-    third._process.kill()
-    third._process.wait()
-    assert not third.is_alive
-    third.close()
-    log = (tmp_path / "log").read_text()
-    assert log.count("not a result") >= 2 and "AssertionError" in log and "slow" not in log
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--models", "cnn,nosuch"), "--models: the zoo has no nosuch"),
-        (("--models", "cnn", "--builders", "2", "--budget", "100"), "--quiet: must be less than --budget"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_first(
-    options: tuple[str, ...],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit):
-        run(load("gpu_many", monkeypatch), monkeypatch, tmp_path, *options)
-    assert message in capsys.readouterr().err
 
 
 def test_a_machine_without_a_gpu_is_told(
