@@ -45,8 +45,9 @@ from typing import Any
 import numpy as np
 from gpu_calibrator import entropy_calibrator
 from gpu_facts import Facts, engine_of
+from gpu_layers import profiler_of
 from gpu_points import batches, best_batch, tuned
-from gpu_table import DONE, FAILED, LIMITS, Row, label, measured, table, torch_time
+from gpu_table import DONE, LIMITS, Row, label, measured, summary, table, torch_time
 from gpu_variants import Variant, read_variants
 from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 
@@ -354,20 +355,6 @@ def is_among(entry: Entry, names: Sequence[str]) -> bool:
     return "all" in names or entry.name in names
 
 
-def profiler_of(trt: Any) -> Any:
-    """A profiler of TensorRT that adds up the time of each layer."""
-
-    class Profiler(trt.IProfiler):
-        def __init__(self) -> None:
-            super().__init__()
-            self.milliseconds: dict[str, float] = {}
-
-        def report_layer_time(self, layer_name: str, ms: float) -> None:
-            self.milliseconds[layer_name] = self.milliseconds.get(layer_name, 0.0) + ms
-
-    return Profiler()
-
-
 def recipe_of(precision: str, folder: Path, variant: Variant) -> Recipe | None:
     """What is asked of the compiler; of float32 nothing."""
     if precision == "float32":
@@ -513,17 +500,6 @@ def main() -> None:
         print(f"{DONE}{label(row)}, {bench.elapsed:.1f} s: {summary(row)}", flush=True)
     write(bench)
     print((options.outdir / "gpu.md").read_text())
-
-
-def summary(row: Row) -> str:
-    if row.failure:
-        return f"{FAILED}: {row.failure.strip().splitlines()[-1]}"
-    errors = ", ".join(f"{error:.1e}" for error in row.error.values())
-    times = " ".join(
-        f"b{batch}: {row.ours_graph[batch]:.3f}/{row.onnx_graph.get(batch, float('nan')):.3f}"
-        for batch in row.ours_graph
-    )
-    return f"built in {row.build_s:.1f} s, ONNX {row.onnx_build_s:.1f} s; error {errors}; {times}"
 
 
 if __name__ == "__main__":

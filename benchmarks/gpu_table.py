@@ -68,6 +68,18 @@ def torch_time(folder: Path) -> dict[str, dict[str, float]]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def summary(row: Row) -> str:
+    """One line: why there are no times, or what building took, the errors and times by batch."""
+    if row.failure:
+        return f"{FAILED}: {row.failure.strip().splitlines()[-1]}"
+    errors = ", ".join(f"{error:.1e}" for error in row.error.values())
+    times = " ".join(
+        f"b{batch}: {row.ours_graph[batch]:.3f}/{row.onnx_graph.get(batch, float('nan')):.3f}"
+        for batch in row.ours_graph
+    )
+    return f"built in {row.build_s:.1f} s, ONNX {row.onnx_build_s:.1f} s; error {errors}; {times}"
+
+
 def table(about: Mapping[str, str], rows: Sequence[Row], torch_times: Mapping[str, Any]) -> str:
     """Markdown: what was measured, then one line a model, precision and batch, then the failures."""
     lines = ["# Engines on a GPU", ""]
