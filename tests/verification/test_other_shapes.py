@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -264,3 +266,37 @@ def test_a_norm_may_run_an_activation(act: str, right: bool) -> None:
     assert found.equal is right
     if found.difference:
         assert "gelu" in found.difference.message
+
+
+class Scaled(nn.Embedding):
+    """Scales what it looks up."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) * 8.0
+
+
+class Scaling(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.head = Scaled(10, 4), nn.Linear(4, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.tokens(ids).relu())
+
+
+SCALING = """model m() {
+  input ids: int64[2, 5] in 0 .. 9
+  output y = (ids -> tokens: Embedding(10, 4)) * 8.0 -> relu -> head: Linear(3)
+}"""
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "float64"}, {"precision": "float16"}])
+def test_a_layer_that_does_more_than_torchs_is_told_by_what_is_made_of_it(options: Any) -> None:
+    found = trtdsl.verify(graph_of(SCALING), None, Scaling(), **options)
+    assert found.equal and "tokens" not in rows_by_label(found)
+    assert any(note.endswith("has them in another form: `tokens`") for note in found.notes)
+    wrong = trtdsl.verify(graph_of(SCALING.replace("8.0", "7.0")), None, Scaling(), **options)
+    assert not wrong.equal
+    hidden = Scaling()
+    nn.init.zeros_(hidden.head.weight)
+    assert not trtdsl.verify(graph_of(SCALING.replace("8.0", "7.0")), None, hidden, **options).equal

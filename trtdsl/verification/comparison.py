@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from trtdsl.ir import Graph, Value
 from trtdsl.passes import optimize
 from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspect
+from trtdsl.verification.forms import notes_on_forms, without_other_forms
 from trtdsl.verification.idle import idle_numbers
 from trtdsl.verification.inputs import input_advice
 from trtdsl.verification.layers import Observation, below, count_calls, match
@@ -40,7 +41,7 @@ def compare_with(
     else:
         notes = [*notes, *unmatched(graph, calls)]
     seen = with_merged(look(comparison, compute(optimize(graph), setting)), comparison, calls or ())
-    seen, forms = _without_other_forms(comparison, seen)
+    seen, forms = without_other_forms(comparison, seen)
     rows = standing(rows_of(seen), graph)
     difference = missing(graph, comparison.expected)
     if any(row.verdict in ("differs", "follows") for row in rows):
@@ -57,7 +58,7 @@ def compare_with(
             *notes,
             *notes_on_outputs(graph, reference, returned),
             *_tied(seen),
-            *_in_other_forms(forms),
+            *notes_on_forms(forms),
             *notes_on_merged(rows, seen),
             *notes_on_numbers(rows),
         ),
@@ -103,36 +104,6 @@ def _tied(seen: Seen) -> Iterator[str]:
     for each in seen.outputs:
         if each.by_places and each.agrees:
             yield f"output `{each.output.name}` holds other places than the reference's, of equal elements"
-
-
-def _without_other_forms(comparison: Comparison, seen: Seen) -> tuple[Seen, Sequence[Observation]]:
-    """What was seen without layers of another shape, and these, where all else agrees and shows them.
-
-    A module may compute the same in a form that nothing here is like: what is made of it tells then, unless
-    that hides the layer or what it reads.
-    """
-    forms = [each for each in seen.layers if each.measure is None]
-    others = [each for each in seen.layers if each.measure is not None]
-    if not forms or not all(each.agrees for each in (*others, *seen.outputs)):
-        return seen, ()
-    compared = {each.value for each in others} | {each.output.value for each in seen.outputs}
-    shown = unseen(comparison.graph, compared, seen.computed).shown
-    if not shown.issuperset(value for each in forms for value in _floats_of(each)):
-        return seen, ()
-    return dataclasses.replace(seen, layers=others), forms
-
-
-def _floats_of(layer: Observation) -> Iterator[Value]:
-    """What a layer computes, and reads, of floats."""
-    yield layer.value
-    if layer.point.operand is not None and layer.point.operand.type.dtype.is_floating:
-        yield layer.point.operand
-
-
-def _in_other_forms(forms: Sequence[Observation]) -> Iterator[str]:
-    if forms:
-        listed = ", ".join(f"`{each.point.path}`" for each in forms[:5]) + (" …" if len(forms) > 5 else "")
-        yield f"not compared on their own, because the reference has them in another form: {listed}"
 
 
 def _with_unseen(outcome: Verification, comparison: Comparison, seen: Seen) -> Verification:

@@ -79,6 +79,15 @@ class TorchReference:
             return self
         return TorchReference(self.name, moved(copy.deepcopy(self.module), torch.float64), torch.float64)
 
+    def adds_to(self, path: str) -> bool:
+        """Whether the module there is a layer of torch's, of a class with a ``forward`` of its own."""
+        from torch import nn
+
+        module = dict(self.module.named_modules(remove_duplicate=False)).get(path)
+        kinds = [each for each in type(module).__mro__ if "forward" in vars(each)]
+        is_torchs = [each is not nn.Module and each.__module__.startswith("torch.nn.") for each in kinds]
+        return any(is_torchs) and not is_torchs[0]
+
     def call(self, inputs: Mapping[str, Array]) -> Any:
         """What the module returns. Inputs are passed by name where ``forward`` has such a parameter."""
         import torch
