@@ -11,6 +11,7 @@ from torch import nn
 
 import trtdsl
 from tests.verification.networks import graph_of, verify_text
+from trtdsl.verification.oracle import widening
 
 
 class Through(nn.Module):
@@ -125,6 +126,65 @@ def test_a_module_that_insists_on_float32_is_computed_in_float64() -> None:
     )
     text = text.replace("to(step[:, none], float32) * p + 1.0", "(to(step[:, none], float32) * p + 1.0)")
     assert verify_text(text, Insisting(), dtype="float64", tolerance=None).equal
+
+
+def test_the_largest_number_of_a_module_in_float64_is_that_of_float32() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            y = self.fc(x)
+            y = torch.max(y, torch.full((), torch.finfo(y.dtype).min))
+            return y, y.masked_fill(mask, torch.finfo(y.dtype).min)
+
+    text = """model m() {
+  input x: float32[3, 4]
+  input mask: bool[3, 4]
+  output y = x -> fc: Linear(4)
+  output masked = masked_fill(y, mask, -3.4028234663852886e+38)
+}
+"""
+    finfo = torch.finfo
+    assert verify_text(text, Masked(), dtype="float64", tolerance=None).equal
+    assert torch.finfo is finfo
+
+
+@pytest.mark.skipif(not hasattr(nn.functional, "grouped_mm"), reason="PyTorch does not have it yet")
+def test_groups_are_multiplied_in_float64_which_pytorch_does_not() -> None:
+    class Experts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, 4, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            ends = torch.tensor([2, 2, 5], dtype=torch.int32)
+            return nn.functional.grouped_mm(x, self.weight, offs=ends)
+
+    text = """model m() {
+  input x: float32[5, 4]
+  w = (weight: Parameter(3, 4, 8))
+  output y = cat([matmul(x[:2], w[0]), matmul(x[2:], w[2])])
+}
+"""
+    found = verify_text(text, Experts(), dtype="float64", tolerance=None)
+    assert found.equal and found.dtype == "float64"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "ends"),
+    [((10, 16), (3, 16, 8), [2, 2, 10]), ((3, 4, 16), (16, 24), [8, 16, 24]),
+     ((4, 24), (24, 8), [8, 16, 24]), ((3, 4, 16), (3, 16, 8), None)],
+)  # fmt: skip
+@pytest.mark.skipif(not hasattr(nn.functional, "grouped_mm"), reason="PyTorch does not have it yet")
+def test_groups_of_every_form(a: tuple[int, ...], b: tuple[int, ...], ends: list[int] | None) -> None:
+    x, y = torch.randn(a), torch.randn(b)
+    offs = None if ends is None else torch.tensor(ends, dtype=torch.int32)
+    with widening(True):
+        found = nn.functional.grouped_mm(x, y, offs=offs)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.float(), nn.functional.grouped_mm(x, y, offs=offs))
 
 
 DEEP = """block Layer()(x) {

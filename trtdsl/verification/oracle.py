@@ -110,11 +110,21 @@ class TorchReference:
 
 def widening(wanted: bool) -> AbstractContextManager[Any]:
     """Computes in float64 what a module computes in float32 though its weights are moved: ``x.float()``,
-    ``dtype = torch.float32``, and what is made without a dtype. The network has only one wide type too."""
+    ``dtype = torch.float32``, and what is made without a dtype. The network has only one wide type too, with
+    the bounds that it was written with, float32's."""
     import torch
     from torch.overrides import TorchFunctionMode
 
-    to_float, to_double = torch.Tensor.float, torch.Tensor.double
+    grouped = (getattr(torch.nn.functional, "grouped_mm", None), getattr(torch, "_grouped_mm", None))
+    in_float64: Mapping[Any, Any] = {
+        torch.Tensor.float: torch.Tensor.double,
+        **dict.fromkeys(filter(None, grouped), _grouped_product),
+    }
+
+    finfo: Any = torch.finfo
+
+    def narrow_finfo(dtype: Any = torch.float32) -> Any:
+        return finfo(torch.float32 if dtype is torch.float64 else dtype)
 
     def wide(value: Any) -> Any:
         if value is torch.float32:
@@ -122,14 +132,42 @@ def widening(wanted: bool) -> AbstractContextManager[Any]:
         return value.double() if isinstance(value, torch.Tensor) and value.dtype == torch.float32 else value
 
     class Widening(TorchFunctionMode):
+        def __enter__(self) -> Any:
+            torch.finfo = narrow_finfo
+            return super().__enter__()
+
+        def __exit__(self, *failure: Any) -> None:
+            super().__exit__(*failure)
+            torch.finfo = finfo
+
         def __torch_function__(
             self, func: Any, types: Sequence[Any], args: Any = (), kwargs: Any = None
         ) -> Any:
             named = {name: wide(value) for name, value in (kwargs or {}).items()}
-            result = (to_double if func is to_float else func)(*map(wide, args), **named)
+            result = in_float64.get(func, func)(*map(wide, args), **named)
             return wide(result) if isinstance(result, torch.Tensor) else result
 
     return Widening() if wanted else nullcontext()
+
+
+def _grouped_product(
+    a: torch.Tensor, b: torch.Tensor, offs: torch.Tensor | None = None, **_: Any
+) -> torch.Tensor:
+    """``grouped_mm``, which PyTorch does not have in float64: a product for each group of rows, of columns or
+    of what is summed. Rows behind the last group are nobody's.
+    """
+    import torch
+
+    if offs is None:
+        return torch.bmm(a, b)
+    ends = offs.tolist()
+    groups = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    if a.dim() == b.dim():
+        return torch.stack([a[:, group] @ b[group] for group in groups])
+    if a.dim() == 3:
+        return torch.cat([each @ b[:, group] for group, each in zip(groups, a, strict=True)], 1)
+    products = [a[group] @ each for group, each in zip(groups, b, strict=True)]
+    return torch.cat([*products, a.new_zeros(len(a) - ends[-1], b.shape[-1])])
 
 
 def moved(module: nn.Module, dtype: torch.dtype) -> nn.Module:
