@@ -317,3 +317,21 @@ with Layer("layer{0}"):
     )
     assert "_, layer1 = (layer0, layer02) -> layer1: Layer" in text
     assert text.count("block Layer") == 1
+
+
+def test_a_loop_stays_in_its_block_where_a_loop_calls_that() -> None:
+    """Both count as ``i``."""
+    lines = ["x: float32[N, 4]", "v = relu(x)"]
+    before = "v"
+    for layer in range(3):
+        lines.append(f'with Layer("layers.{layer}"):')
+        value = before
+        for part in range(3):
+            name = f"v{layer}{part}"
+            lines.append(f"    r{layer}{part} = relu({value})")
+            lines.append(f'    {name} = linear(r{layer}{part}, w("fc{part}.weight", 4, 4))')
+            value = name
+        lines.append(f"    s{layer} = add({value}, {before})")
+        before = f"s{layer}"
+    text = imported("\n".join([*lines, f"return {before}", ""]))
+    assert '"layers.{i}": Layer' in text and '"fc{i}": Linear(4, bias = false)' in text

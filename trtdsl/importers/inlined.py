@@ -21,6 +21,7 @@ import msgspec
 from trtdsl.importers.expressions import head
 from trtdsl.importers.given import with_given
 from trtdsl.importers.sketch import (
+    WORD,
     Apply,
     Block,
     Branch,
@@ -182,13 +183,22 @@ def _body(use: Statement, call: Apply, block: Block, types: Types | None) -> lis
     made = {value for item in block.items for value in makes(item)} - {*names}
     names |= {value: f"{value}@{use.results[0]}" for value in made}
     plain = with_given(block.items, given)
-    if plain is None:
+    if plain is None or _counts_as(call.label, plain):
         raise _CannotStand
     items = [_renamed(_below(item, call.label), names) for item in plain]
     if isinstance(items[-1], Statement):
         # What the result is called is said where the block was used.
         items[-1] = msgspec.structs.replace(items[-1], frames=use.frames)
     return items
+
+
+def _counts_as(label: str | Text | None, items: Iterable[Item]) -> bool:
+    """Whether loops among the items bind a name that the label has from a loop around it."""
+    words = {*WORD.findall(label.text)} if isinstance(label, Text) else set[str]()
+    loops = [each for each in items if isinstance(each, Loop)]
+    return any(
+        not words.isdisjoint(WORD.findall(loop.targets)) or _counts_as(label, loop.items) for loop in loops
+    )
 
 
 def _sizes(header: str, types: Types | None, value: str) -> dict[str, Expression]:
