@@ -74,14 +74,11 @@ class Expressions:
                     else (self.names[value], _ATOM)
                 )
             case Literal(value):
-                negative = (
-                    isinstance(value, (int, float))
-                    and not isinstance(value, bool)
-                    and str(value).startswith("-")
-                )
-                return literal(value), _ATOM - 4 if isinstance(
-                    value, SymbolicDim
-                ) else 8 if negative else _ATOM
+                text = literal(value)
+                if isinstance(value, SymbolicDim):
+                    return text, _ATOM if text.isidentifier() else _ATOM - 4
+                is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                return text, 8 if is_number and text.startswith("-") else _ATOM
             case Text(text):
                 return text, _ATOM if re.fullmatch(r"[\w.]+", text) else 6
             case Items(items, brackets):
