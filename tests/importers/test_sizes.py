@@ -27,6 +27,8 @@ NUMBERS: dict[str, Function] = {
     "mixed": lambda x: x * (0.5 * x.shape[1] + 1.5 / x.shape[0] - 2),
     "rounded up": lambda x: x[:, : math.ceil(x.shape[1] / 2)],
     "a remainder": lambda x: functional.pad(x, (0, 0, 0, -x.shape[1] % 4)),
+    "counted from a half": lambda x: x * torch.arange(0.5, x.shape[1])[:, None],
+    "counted in twos": lambda x: x[:, ::2] + torch.arange(-1.75, x.shape[1] - 2, 2)[:, None],
     "filled": lambda x: x + torch.full((1,), 1 / x.shape[1]),
     "a tensor": lambda x: x / torch.tensor(x.shape[1]),
     "a tensor of several": lambda x: x * torch.tensor([x.shape[1] / 2, x.shape[0], 1, 2, 3, 4.0]),

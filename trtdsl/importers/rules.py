@@ -6,6 +6,7 @@ registered under ATen's names without overload.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from trtdsl.importers.program import Argument, Operation, Program, Ref
 from trtdsl.importers.sketch import Apply, Expression, Infix, Items, Literal
 from trtdsl.importers.spelling import apply_by_name, expression_of
 from trtdsl.importers.upsampling import SCALES, UPSAMPLING, is_antialiased, mode_of
-from trtdsl.types import DType, TensorType
+from trtdsl.types import DType, SymbolicDim, TensorType
 
 
 class Missing(Exception):
@@ -324,19 +325,31 @@ def _scalar_tensor(writing: Writing) -> Expression:
 @rule("arange")
 def _arange(writing: Writing) -> Expression:
     numbers = writing.get("start", 0), writing["end"], writing.get("step", 1)
+    dtype = writing.result.dtype
+    behind = 0.0
     if not all(isinstance(each, (int, float)) for each in numbers):
         # Beside a dimension the language takes whole numbers only.
-        numbers = tuple(
+        start, end, step = (
             int(each) if isinstance(each, float) and each.is_integer() else each for each in numbers
         )
+        if (
+            isinstance(start, float)
+            and isinstance(end, SymbolicDim)
+            and dtype.is_floating
+            and type(step) is int
+            and step > 0
+        ):
+            # From 0.5 there are as many numbers to a whole one as from 0.
+            behind, start = start - math.floor(start), math.floor(start)
+        numbers = start, end, step
     start, end, step = numbers
-    dtype = writing.result.dtype
     given: list[Argument] = (
         [end] if (start, step) == (0, 1) else [start, end] if step == 1 else [start, end, step]
     )
     natural = DType.FLOAT32 if any(isinstance(each, float) for each in (start, end, step)) else DType.INT64
     named = () if dtype is natural else (("dtype", Literal(dtype)),)
-    return Apply("arange", (*(("", expression_of(each)) for each in given), *named))
+    found = Apply("arange", (*(("", expression_of(each)) for each in given), *named))
+    return Infix("+", found, Literal(behind)) if behind else found
 
 
 @rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
