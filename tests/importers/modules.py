@@ -216,3 +216,18 @@ class DoublesSome(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * 2 if (3 * x.shape[1] + 5) % 7 < 3 else x
+
+
+class Iterates(nn.Module):
+    """Computes each of a batch by itself."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([each * 2 for each in x])
+
+
+class Unbinds(nn.Module):
+    """Takes a tensor of any length apart."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, *_ = x.unbind(1)
+        return first

@@ -25,6 +25,8 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "equal": ("Equal", {"x": "float32[N, M]"}, {"N": "1 .. 8 .. 32", "M": "1 .. 8 .. 32"}),
     "chooses": ("Chooses", {"x": "float32[N, 4]"}, {}),
     "loops": ("Loops", {"x": "float32[N, 4]"}, {}),
+    "iterates": ("Iterates", {"x": "float32[N, 4]"}, {}),
+    "unbinds": ("Unbinds", {"x": "float32[2, S]"}, {}),
     "reads": ("Reads", {"x": "float32[N, 4]"}, {}),
     "selects": ("Selects", {"x": "float32[N, 4]"}, {}),
     "lacking": ("Lacking", {"x": "float32[4, 4]"}, {}),

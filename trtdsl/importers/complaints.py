@@ -26,7 +26,8 @@ _FIXED = re.compile(r"^\s*(?P<name>\w+) = (?P<size>\d+)\s*$", re.MULTILINE)
 _SIZE = re.compile(r"(?P<name>\w+) = (?P<size>L\['\w+'\]\.size\(\)\[\d+\])")
 _MAKES_NUMBER = re.compile(r"\b((?:math\.\w+|int|float|round|len)(?=\())")
 _RETURNED = re.compile(r"Found <class '(?P<type>[\w.]+)'> in output")
-_LOOP = re.compile(r"(for|while)\b")
+_LOOP = re.compile(r"(for|while)\b|.*\bfor\b.+\bin\b")
+_PIECES = re.compile(r"\b(unbind|split|tensor_split)\(")
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW")
 
 
@@ -112,6 +113,8 @@ def _instead(place: Place | None) -> str:
     span = span_of(*place) if place else None
     if span and _LOOP.match(span.text):
         return "Python unrolls a loop: compute all steps at once instead, with `cumsum`, `matmul` or the like"
+    if span and (pieces := _PIECES.search(span.text)):
+        return f"`{pieces[1]}` makes a tensor of each part: compute with the whole tensor instead"
     found = _MAKES_NUMBER.search(span.text) if span else None
     if not found:
         return ""

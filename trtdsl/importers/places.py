@@ -18,6 +18,8 @@ from types import FrameType, TracebackType
 from trtdsl.diagnostics import Source, Span
 
 _OWN = str(Path(__file__).parent.parent)
+_EXPORTING = str(Path(__file__).with_name("exporting.py"))
+"""The file that calls torch.export."""
 _LOGGING = str(Path(logging.__file__).parent)
 
 
@@ -32,13 +34,15 @@ def span_of(file: str, line: int) -> Span | None:
 
 
 def running_place() -> tuple[str, int] | None:
-    """The innermost line of the user's among those that this package has called and that call it now."""
+    """The innermost line of the user's that is running in what torch exports.
+
+    What this package does in PyTorch's place may run in between.
+    """
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    while frame is not None and frame.f_code.co_filename.startswith((_OWN, _LOGGING)):
-        frame = frame.f_back
-    while frame is not None and not frame.f_code.co_filename.startswith(_OWN):
-        if is_users(frame.f_code.co_filename):
-            return frame.f_code.co_filename, frame.f_lineno
+    while frame is not None and frame.f_code.co_filename != _EXPORTING:
+        file = frame.f_code.co_filename
+        if is_users(file) and not file.startswith(_LOGGING):
+            return file, frame.f_lineno
         frame = frame.f_back
     return None
 
