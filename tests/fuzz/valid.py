@@ -164,7 +164,7 @@ class Careful:
         return f"({head} * cos({angles}) + cat([-{head}[..., 2:], {head}[..., :2]], -1) * sin({angles}))"
 
     def moved(self, inner: str) -> str:
-        """Elements moved there, and perhaps back."""
+        """Elements moved there, and perhaps back, or out at one end."""
         steps = [f"reshape({self.size}, 2, 4)", "transpose(1, 2)"]
         steps += self.rng.choice(
             (
@@ -173,6 +173,8 @@ class Careful:
                 ("unsqueeze(1)", "transpose(1, 2)", "squeeze(2)", "flatten(1)"),
                 (f"reshape({self.size}, 2, 4)", "permute(0, 2, 1)", f"reshape({self.size}, 8)"),
                 ("relu", "transpose(-1, 1)", f"reshape({self.size}, 8)"),
+                ("flatten(1)", "slice(1, 1)", "pad((0, 1))"),
+                ("flatten(1)", "pad((2, 1))", "slice(1, 1, 9)"),
             )
         )
         return f"({inner} -> {' -> '.join(steps)})"
