@@ -10,7 +10,7 @@ import numpy as np
 from trtdsl.importers.onnx_node import Known, Node, Value, dtype_of, known, rule
 from trtdsl.importers.program import Ref
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, DType, Undecided, bounds, equal, less_equal, maximum, minimum, product
+from trtdsl.types import Dim, DType, Undecided, bounds, equal, less_equal, maximum, minimum, product, surely
 
 # --- Shapes -----------------------------------------------------------------------------------------------
 
@@ -207,16 +207,9 @@ def _clipped(position: Dim, size: Dim, low: int, over: int) -> Dim:
         return low
     if isinstance(position, int) and position < 0:
         position = position + size
-        return position if _surely(less_equal, low, position) else maximum(low, position)
+        return position if surely(less_equal, low, position) else maximum(low, position)
     limit = size + over
-    return position if _surely(less_equal, position, limit) else minimum(position, limit)
-
-
-def _surely(relation: Any, left: Dim, right: Dim) -> bool:
-    try:
-        return bool(relation(left, right))
-    except Undecided:
-        return False
+    return position if surely(less_equal, position, limit) else minimum(position, limit)
 
 
 @rule("Pad")

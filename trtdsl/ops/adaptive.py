@@ -12,7 +12,7 @@ from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.pooling import pool
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.windows import Window, require_spatial, volume_limit
-from trtdsl.types import Dim, SymbolicDim, TensorType, Undecided, equal
+from trtdsl.types import Dim, SymbolicDim, TensorType, equal, surely
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ windows too large for a layer), or by windows of different lengths."""
 
 def way(size: Dim, output: Dim) -> Way:
     """The way from ``size`` to ``output`` elements; refused where the windows depend on the input's size."""
-    if _surely_equal(size, output):
+    if surely(equal, size, output):
         return "keep"
     if output == 1:
         return "whole"
@@ -33,20 +33,13 @@ def way(size: Dim, output: Dim) -> Way:
         if size % output:
             return "uneven"
         return "windows" if size // output < volume_limit(1) else "parts"
-    if isinstance(output, int) and _surely_equal(size % output, 0):
+    if isinstance(output, int) and surely(equal, size % output, 0):
         return "parts"
     raise Refused(
         f"the windows that make {output} of the dynamic {size} would change with the input's size",
         "output_size",
         "1 works for every size, and so does a number that divides all of its range; or fix the dimension",
     )
-
-
-def _surely_equal(left: Dim, right: Dim) -> bool:
-    try:
-        return equal(left, right)
-    except Undecided:
-        return False
 
 
 def lower_adaptive(

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from trtdsl.ops.refused import Refused
-from trtdsl.types import Dim, SymbolicDim, Undecided, equal
+from trtdsl.types import Dim, SymbolicDim, equal, surely
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def smoothing(size: Dim, output: Dim, cubic: bool, aligned: bool, scale: float |
     ``scale`` is the factor that coordinates follow, None for the ratio of the sizes. Refused where the
     weights depend on the input's size.
     """
-    if _is_kept(size, output):
+    if surely(equal, size, output):
         return None
     if isinstance(size, SymbolicDim) or isinstance(output, SymbolicDim):
         raise Refused(
@@ -39,13 +39,6 @@ def smoothing(size: Dim, output: Dim, cubic: bool, aligned: bool, scale: float |
     else:
         step = size / output if scale is None else 1 / scale
     return _matrix(size, output, cubic, step)
-
-
-def _is_kept(size: Dim, output: Dim) -> bool:
-    try:
-        return equal(size, output)
-    except Undecided:
-        return False
 
 
 @lru_cache(maxsize=64)

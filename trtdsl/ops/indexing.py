@@ -13,7 +13,18 @@ from trtdsl.ops.positions import require_index
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import same_dim, wrap_dim
 from trtdsl.ops.shape import Unsqueeze
-from trtdsl.types import Dim, DType, SymbolicDim, TensorType, Undecided, less, less_equal, maximum, minimum
+from trtdsl.types import (
+    Dim,
+    DType,
+    SymbolicDim,
+    TensorType,
+    Undecided,
+    less,
+    less_equal,
+    maximum,
+    minimum,
+    surely,
+)
 from trtdsl.types.arrays import np
 
 
@@ -93,7 +104,7 @@ class Slice(Function):
         end = _clamped(size if self.end is None else self.end, size, "end")
         count = (end - start + self.step - 1) // self.step
         try:
-            return start, count if _surely_in_order(start, end) or not less_equal(end, start) else 0
+            return start, count if surely(less_equal, start, end) or not less_equal(end, start) else 0
         except Undecided as undecided:
             raise Refused(
                 f"whether the slice from {start} to {end} is empty depends on the input's size"
@@ -126,14 +137,6 @@ class Slice(Function):
 
     def reference(self, torch: Any, input: Any) -> Any:
         return torch.ops.aten.slice(input, self.dim, self.start, self.end, self.step)
-
-
-def _surely_in_order(start: Dim, end: Dim) -> bool:
-    """Whether a slice ends where it starts or after that, whatever the input's size."""
-    try:
-        return less_equal(start, end)
-    except Undecided:
-        return False
 
 
 def _clamped(position: Dim, size: Dim, about: str) -> Dim:

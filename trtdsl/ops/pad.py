@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trtdsl.ops.base import Function
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_fit
-from trtdsl.types import Dim, TensorType, Undecided, less_equal, maximum, minimum
+from trtdsl.types import Dim, TensorType, less_equal, maximum, minimum, surely
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def lower_padding(net: Network, x: Tensor, amounts: Amounts, mode: str, value: f
     kept = x.rank - len(amounts)
     start = (*(0,) * kept, *(-before for before, _ in amounts))
     shape = (*x.shape[:kept], *sizes)
-    if all(_surely_crops(amount) for sides in amounts for amount in sides):
+    if all(surely(less_equal, amount, 0) for sides in amounts for amount in sides):
         return net.slice(x, start, shape)
     fill = net.filled((), value, x.dtype) if mode == "constant" and value != 0 else None
     return net.slice(x, start, shape, mode=_SAMPLING[mode], fill=fill)
@@ -73,13 +73,6 @@ def _crops(amounts: Amounts) -> Amounts | None:
     """The negative amounts alone, None if there are none."""
     found = tuple((minimum(before, 0), minimum(after, 0)) for before, after in amounts)
     return found if any(amount != 0 for sides in found for amount in sides) else None
-
-
-def _surely_crops(amount: Dim) -> bool:
-    try:
-        return less_equal(amount, 0)
-    except Undecided:
-        return False
 
 
 def pairs(pad: Sequence[Dim]) -> Amounts:

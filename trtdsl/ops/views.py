@@ -10,7 +10,7 @@ from trtdsl.ops.indexing import Slice, within
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, type_of, wrap_dim
 from trtdsl.ops.shape import Expand, Reshape, Unsqueeze
-from trtdsl.types import Dim, TensorType, Undecided, equal, maximum, minimum
+from trtdsl.types import Dim, TensorType, equal, maximum, minimum, surely
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -38,18 +38,12 @@ class Narrow(Composed):
         if input.rank == 0:
             raise Refused("a tensor of rank 0 has nothing to narrow", "input")
         size = input.shape[dim]
-        start = size if self._is_end(size) else within(self.start, size, "start")
+        # Behind the last element there is room for none.
+        start = size if surely(equal, self.start, size) else within(self.start, size, "start")
         require_at_most(0, self.length, "a length cannot be negative", "length")
         text = f"{self.length} elements from {start} on reach beyond a dimension of {size}"
         require_at_most(start + self.length, size, text, "length")
         return emit(Slice(dim, start, start + self.length), input)
-
-    def _is_end(self, size: Dim) -> bool:
-        """Whether it starts after the last element, which leaves room for none."""
-        try:
-            return equal(self.start, size)
-        except Undecided:
-            return False
 
 
 class Diagonal(Function):

@@ -14,7 +14,7 @@ from trtdsl.ops.refused import Refused
 from trtdsl.ops.strided_slice import StridedSlice
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import made_by
-from trtdsl.types import Dim, Undecided, less_equal
+from trtdsl.types import Dim, Undecided, less_equal, surely
 
 
 @graph_pass(
@@ -96,7 +96,7 @@ def _edges(node: Node) -> _Edges | None:
             return None
         given = pairs(node.op.pad)
         amounts = (*((0, 0),) * (len(shape) - len(given)), *given)
-        adds = not all(_is_at_most(amount, 0) for sides in amounts for amount in sides)
+        adds = not all(surely(less_equal, amount, 0) for sides in amounts for amount in sides)
         return _Edges(amounts, (node.op.value or 0.0) if adds else None)
     assert isinstance(node.op, Slice | StridedSlice)
     parts = node.op.slices(len(shape)) if isinstance(node.op, StridedSlice) else [node.op]
@@ -112,14 +112,7 @@ def _edges(node: Node) -> _Edges | None:
 
 def _may_follow(then: Dim, amount: Dim) -> bool:
     """Whether the second of two amounts at one side only cuts, or the first one cuts nothing."""
-    return _is_at_most(then, 0) or _is_at_most(0, amount)
-
-
-def _is_at_most(one: Dim, other: Dim) -> bool:
-    try:
-        return less_equal(one, other)
-    except Undecided:
-        return False
+    return surely(less_equal, then, 0) or surely(less_equal, 0, amount)
 
 
 def _flat(amounts: Amounts) -> tuple[Dim, ...]:

@@ -19,7 +19,7 @@ from trtdsl.ops.shape import Reshape
 from trtdsl.ops.strided_slice import StridedSlice
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import made_by
-from trtdsl.types import Dim, Undecided, less_equal
+from trtdsl.types import Dim, Undecided, less_equal, surely
 
 
 @graph_pass(
@@ -105,10 +105,7 @@ def _range_of(op: Slice | Select, size: Dim) -> _Range:
 
 
 def _lies_within(part: _Range, first: Dim, behind: Dim) -> bool:
-    try:
-        return less_equal(first, part.start) and less_equal(part.end, behind)
-    except Undecided:
-        return False
+    return surely(less_equal, first, part.start) and surely(less_equal, part.end, behind)
 
 
 def _taken(node: Node, value: Value, part: _Range, dim: int, joined: Node) -> Outcome:

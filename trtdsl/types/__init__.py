@@ -40,6 +40,7 @@ from trtdsl.types.relations import (
     less_equal,
     maximum,
     minimum,
+    surely,
     with_sizes,
     within,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "refitting",
     "refitting_help",
     "shortest",
+    "surely",
     "symbol",
     "symbols",
     "unpacked",

@@ -69,6 +69,14 @@ def less(left: Dim, right: Dim) -> bool:
     raise Undecided(left, right, "{} is less than {}")
 
 
+def surely(relation: Callable[[Dim, Dim], bool], left: Dim, right: Dim) -> bool:
+    """Whether a relation of these holds for all values in range; False where it is undecided."""
+    try:
+        return relation(left, right)
+    except Undecided:
+        return False
+
+
 def less_equal(left: Dim, right: Dim) -> bool:
     """Whether ``left <= right`` for all values in range (True) or for none (False), else Undecided."""
     low, high = bounds(right - left)
