@@ -26,7 +26,7 @@ from trtdsl.trt.facts import Facts
 from trtdsl.trt.lacks import instead_of, lacks
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
 from trtdsl.trt.plugins import PLUGINS, PluginNetwork
-from trtdsl.trt.readback import agrees, first_line, shown, took
+from trtdsl.trt.readback import agrees, first_line, shown, shown_sizes, took
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import CompilerBug, NetworkTarget
 from trtdsl.types import Dim, DType, TensorType, packed
@@ -451,9 +451,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
             raise self._rejected(f"TensorRT cannot compute this `{kind}` layer") from error
         typed = self.dialect.has_type(handle, self.data_type(expected.dtype, kind))
         if not typed or not agrees(shape, expected.shape):
-            found = (
-                f"{self.dialect.spell(handle.dtype)}[{', '.join('?' if d < 0 else str(d) for d in shape)}]"
-            )
+            found = f"{self.dialect.spell(handle.dtype)}[{shown_sizes(shape)}]"
             if kind in PLUGINS:
                 raise self.refused(
                     f"the plugin makes {found} of output {index}, where `outputs` says {expected}"

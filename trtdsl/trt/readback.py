@@ -37,5 +37,10 @@ def shown(value: Any) -> str:
     return str(value.type) if isinstance(value, Tensor) else str(value)
 
 
+def shown_sizes(shape: Sequence[int]) -> str:
+    """Sizes as TensorRT has them, one that it does not know as a question mark."""
+    return ", ".join("?" if size < 0 else str(size) for size in shape)
+
+
 def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from trtdsl.ir import Graph, Value
 from trtdsl.passes import optimize
 from trtdsl.verification.blame import Evidence, Fault, confirmed, explain, suspect
-from trtdsl.verification.forms import notes_on_forms, without_other_forms
+from trtdsl.verification.forms import are_shown, notes_on_forms, without_other_forms
 from trtdsl.verification.idle import idle_numbers
 from trtdsl.verification.inputs import input_advice
 from trtdsl.verification.layers import Observation, below, count_calls, match
@@ -41,7 +42,7 @@ def compare_with(
     else:
         notes = [*notes, *unmatched(graph, calls)]
     seen = with_merged(look(comparison, compute(optimize(graph), setting)), comparison, calls or ())
-    seen, forms = without_other_forms(comparison, seen)
+    seen, forms = without_other_forms(seen, reference, partial(are_shown, graph))
     rows = standing(rows_of(seen), graph)
     difference = missing(graph, comparison.expected)
     if any(row.verdict in ("differs", "follows") for row in rows):

@@ -6,33 +6,36 @@ In: what was seen of a graph beside a module.  Out: it without the layers that n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from trtdsl.ir import Value
+from trtdsl.ir import Graph, Value
 from trtdsl.verification.layers import Observation
 from trtdsl.verification.oracle import Reference, TorchReference
-from trtdsl.verification.seen import Comparison, Seen
+from trtdsl.verification.seen import Seen
 from trtdsl.verification.visibility import unseen
 
 
-def without_other_forms(comparison: Comparison, seen: Seen) -> tuple[Seen, Sequence[Observation]]:
-    """What was seen without layers of another form, and these, where all else agrees and shows them.
+def without_other_forms(
+    seen: Seen, reference: Reference, are_told: Callable[[Seen, Sequence[Observation]], bool]
+) -> tuple[Seen, Sequence[Observation]]:
+    """What was seen without layers of another form, and these, where all else agrees and they ``are_told``.
 
-    A module may compute the same in a form that nothing here is like: what is made of it tells then, unless
-    that hides the layer or what it reads.
+    A module may compute the same in a form that nothing here is like: what is made of it tells then.
     """
-    forms = [each for each in seen.layers if is_of_another_form(each, comparison.reference)]
-    others = [each for each in seen.layers if each not in forms]
-    if not forms or not all(each.agrees for each in (*others, *seen.outputs)):
-        return seen, ()
-    compared = {each.value for each in others} | {each.output.value for each in seen.outputs}
-    shown = unseen(comparison.graph, compared, seen.computed).shown
-    if not shown.issuperset(value for each in forms for value in _floats_of(each)):
-        return seen, ()
-    return dataclasses.replace(seen, layers=others), forms
+    forms = [each for each in seen.layers if _is_of_another_form(each, reference)]
+    others = dataclasses.replace(seen, layers=[each for each in seen.layers if each not in forms])
+    agrees = all(each.agrees for each in (*others.layers, *seen.outputs))
+    return (others, forms) if forms and agrees and are_told(others, forms) else (seen, ())
 
 
-def is_of_another_form(layer: Observation, reference: Reference) -> bool:
+def are_shown(graph: Graph, seen: Seen, forms: Sequence[Observation]) -> bool:
+    """Whether an error of layers, or of what they read, would show in the others that were seen."""
+    compared = {each.value for each in seen.layers} | {each.output.value for each in seen.outputs}
+    shown = unseen(graph, compared, seen.computed).shown
+    return shown.issuperset(value for each in forms for value in _floats_of(each))
+
+
+def _is_of_another_form(layer: Observation, reference: Reference) -> bool:
     """Whether it has another shape, or is beside a layer of torch's that does something of its own too and
     does not agree: an embedding that scales what it looks up.
     """

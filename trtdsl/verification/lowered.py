@@ -30,7 +30,7 @@ from trtdsl.verification.comparison import (
     unmatched,
     with_advice,
 )
-from trtdsl.verification.forms import is_of_another_form, notes_on_forms
+from trtdsl.verification.forms import notes_on_forms, without_other_forms
 from trtdsl.verification.layers import Call, ModuleCall, Observation, match
 from trtdsl.verification.merged import (
     GraphReference,
@@ -83,7 +83,12 @@ def compare_lowered(
         notes = [*notes, *unmatched(graph, calls)]
     more = _held(merged_points(graph, before, points.values(), calls or ()), named)
     merged = merged_layers(before, [*more], computed)
-    seen, forms = _without_other_forms(comparison, _seen(comparison, computed, merged))
+    # What is off by roundings tells less, so that the model must agree in its own types too.
+    seen, forms = without_other_forms(
+        _seen(comparison, computed, merged),
+        reference,
+        lambda *_: compare_with(graph, reference, setting).equal,
+    )
     rows = standing(_counted(rows_of(seen), seen), graph)
     difference = missing(graph, comparison.expected) or _difference(seen, rows, recipe)
     if difference and isinstance(reference, TorchReference):
@@ -212,19 +217,6 @@ def _seen(comparison: Comparison, computed: Computed, merged: Sequence[Observati
     if outputs_agree and all(each.agrees for each in seen.layers if each.point.is_layer):
         return dataclasses.replace(seen, layers=[each for each in seen.layers if each.agrees])
     return seen
-
-
-def _without_other_forms(comparison: Comparison, seen: Seen) -> tuple[Seen, Sequence[Observation]]:
-    """What was seen without layers that the reference has in another form, and these, where all else agrees
-    and so does the model in its own types.
-    """
-    forms = [each for each in seen.layers if is_of_another_form(each, comparison.reference)]
-    others = [each for each in seen.layers if each not in forms]
-    if not forms or not all(each.agrees for each in (*others, *seen.outputs)):
-        return seen, ()
-    if not compare_with(comparison.graph, comparison.reference, comparison.setting).equal:
-        return seen, ()
-    return dataclasses.replace(seen, layers=others), forms
 
 
 def _beside_noise(seen: Observation, computed: Computed) -> Observation:
