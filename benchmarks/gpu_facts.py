@@ -11,11 +11,16 @@ process there, so that only who has begun the process (`gpu_many.py`) can say wh
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gpu_table import Row
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from trtdsl.output import write_atomically
 
 FACTS = ("build_s", "layers", "onnx_build_s", "onnx_failure")
 """Fields of a row that building fills."""
@@ -44,7 +49,8 @@ class Facts:
 
     def begin_onnx(self, row: Row, made_of: Mapping[str, Any]) -> None:
         """Our engine is built, and the other is next."""
-        write(self._ours, {"made of": made_of, **{name: getattr(row, name) for name in FACTS}})
+        known = {"made of": made_of, **{name: getattr(row, name) for name in FACTS}}
+        write_atomically(self._ours, json.dumps(known).encode())
 
     def finish(self, row: Row, made_of: Mapping[str, Any]) -> None:
         """All is built that can be."""
@@ -55,7 +61,8 @@ class Facts:
         """Whether the ONNX route had been begun and not ended; it has failed then."""
         if not self._ours.exists():
             return False
-        write(self._ours, {**json.loads(self._ours.read_text()), "onnx_failure": why})
+        known = {**json.loads(self._ours.read_text()), "onnx_failure": why}
+        write_atomically(self._ours, json.dumps(known).encode())
         self._ours.replace(self._built)
         return True
 
@@ -72,10 +79,3 @@ def built_in(folder: Path, precision: str) -> list[Row]:
     """The rows whose engines are built, without variants."""
     rows = [Row(path.parent.name, precision) for path in sorted(folder.glob(f"*/{precision}{BUILT}"))]
     return [row for row in rows if Facts(engine_of(folder, row)).fill(row)]
-
-
-def write(path: Path, facts: Mapping[str, Any]) -> None:
-    """Half a file is never seen, also where the process ends in between."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(facts))
-    part.replace(path)

@@ -8,6 +8,7 @@ FILE has a line for each step: `ours`, `onnx` or `measured`, the number of the p
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Any
 sys.argv.pop(0)
 sys.path.insert(0, str(Path(sys.argv[0]).parent))
 
-import gpu  # noqa: E402
+gpu: Any = importlib.import_module("gpu")
 
 
 def note(step: str, *facts: str) -> None:
@@ -40,7 +41,7 @@ def noted(step: str, do: Callable[..., Any]) -> Callable[..., Any]:
     return noted_step
 
 
-def measure(_bench: gpu.Bench, _entry: Any, ours: Any, onnx: Any, row: Any) -> None:
+def measure(_bench: Any, _entry: Any, ours: Any, onnx: Any, row: Any) -> None:
     engines = {"ours": ours, "onnx": onnx}
     note("measured", *(name for name, engine in engines.items() if engine))
     for name, engine in engines.items():

@@ -67,6 +67,19 @@ def folder(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path / "many"
 
 
+@pytest.fixture
+def many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`gpu_many` of LeNet on one GPU, as `gpu_without_a_gpu.py` does it, with a fault and more options."""
+    script = load("gpu_many", monkeypatch)
+    monkeypatch.setattr(script, "count_gpus", lambda: 1)
+
+    def call(fault: str, *options: object) -> int:
+        monkeypatch.setenv("FAULT", fault)
+        return run(script, monkeypatch, *options_of(folder), *options)
+
+    return call
+
+
 def options_of(folder: Path) -> tuple[object, ...]:
     """LeNet in float16 by both routes, as `gpu_without_a_gpu.py` does it."""
     options = (folder, "--models", "lenet", "--precisions", "float16", "--runtime", "tensorrt_rtx")
@@ -100,62 +113,50 @@ def test_our_engine_is_measured_alone_where_the_onnx_route_ends_the_process(
     options: tuple[str, ...],
     builders: int,
     folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    many: Callable[..., int],
 ) -> None:
-    monkeypatch.setenv("FAULT", fault)
-    script = load("gpu_many", monkeypatch)
-    monkeypatch.setattr(script, "count_gpus", lambda: 1)
-    assert run(script, monkeypatch, *options_of(folder), "--builders", builders, *options) == 0
+    assert many(fault, "--builders", builders, *options) == 0
     assert events(folder) == [("ours",), ("onnx",), ("measured", "ours")]
     row = measured(folder)
     assert (row["failure"], row["onnx_failure"]) == ("", reason)
     assert row["build_s"] > 0 and row["layers"] > 5 and row["onnx_build_s"] == 0
     report = (folder / "gpu.md").read_text()
     assert f"- lenet by the ONNX route: {reason}" in report and "failed" not in report
-    run(script, monkeypatch, *options_of(folder), "--builders", builders)
+    many(fault, "--builders", builders)
     assert len(events(folder)) == 3  # all is measured
 
 
 def test_both_engines_are_measured_where_nothing_ends_the_process(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, many: Callable[..., int]
 ) -> None:
-    monkeypatch.setenv("FAULT", "")
-    script = load("gpu_many", monkeypatch)
-    monkeypatch.setattr(script, "count_gpus", lambda: 1)
-    run(script, monkeypatch, *options_of(folder), "--builders", 1)
+    many("", "--builders", 1)
     assert events(folder) == [("ours",), ("onnx",), ("measured", "ours", "onnx")]
     row = measured(folder)
     assert not (row["failure"] or row["onnx_failure"]) and row["onnx_build_s"] > 0
 
 
 def test_what_was_not_measured_in_time_is_measured_by_the_next_call(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, many: Callable[..., int]
 ) -> None:
-    monkeypatch.setenv("FAULT", "onnx hang")
-    script = load("gpu_many", monkeypatch)
-    monkeypatch.setattr(script, "count_gpus", lambda: 1)
-    run(script, monkeypatch, *options_of(folder), "--budget", 10)
+    many("onnx hang", "--budget", 10)
     assert events(folder) == [("ours",), ("onnx",)]
     report = (folder / "gpu.md").read_text()
     assert "## lenet float16 failed" in report and "not measured" in report
     assert "- lenet by the ONNX route: cut off after" in report
-    run(script, monkeypatch, *options_of(folder))
+    many("onnx hang")
     assert events(folder)[2:] == [("measured", "ours")]
     assert measured(folder)["onnx_failure"].startswith("cut off after")
 
 
 @pytest.mark.parametrize("builders", [0, 1])
 def test_a_model_fails_where_our_own_build_ends_the_process(
-    builders: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+    builders: int, folder: Path, many: Callable[..., int]
 ) -> None:
-    monkeypatch.setenv("FAULT", "ours abort")
-    script = load("gpu_many", monkeypatch)
-    monkeypatch.setattr(script, "count_gpus", lambda: 1)
-    run(script, monkeypatch, *options_of(folder), "--builders", builders)
+    many("ours abort", "--builders", builders)
     assert events(folder) == [("ours",)]
     report = (folder / "gpu.md").read_text()
     assert "## lenet float16 failed\n\n```\ndied of SIGABRT\n" in report and "ONNX route:" not in report
-    run(script, monkeypatch, *options_of(folder), "--builders", builders)
+    many("ours abort", "--builders", builders)
     assert events(folder) == [("ours",)] * 2  # a further call tries again
 
 
