@@ -26,8 +26,8 @@ MERGED = {
     "joined heads": ("x -> transpose(1, 2) -> reshape(N, 24)", ["shuffle(x, (0, 2, 1), (N, 24), (0, 1))"]),
     "a single dimension turned": ("x -> unsqueeze(1) -> transpose(1, 2) -> squeeze(2)", []),
     "all at once": (
-        "x -> transpose(1, 2) -> reshape(N, 6, 2, 2) -> permute(0, 2, 1, 3)",
-        ["shuffle(x, (0, 2, 1), (N, 6, 2, 2), (0, 2, 1, 3))"],
+        "x -> transpose(1, 2) -> reshape(N, 3, 8) -> transpose(1, 2)",
+        ["shuffle(x, (0, 2, 1), (N, 3, 8), (0, 2, 1))"],
     ),
     "a single dimension on its way": (
         "x -> reshape(N, 4, 2, 3) -> transpose(1, 2) -> unsqueeze(1) -> squeeze(1) -> transpose(1, 2)",
@@ -36,6 +36,22 @@ MERGED = {
     "a form past a turn": (
         "x -> reshape(N, 4, 2, 3) -> transpose(1, 2) -> unsqueeze(2)",
         ["shuffle(x, (0, 1, 2), (N, 4, 2, 3, 1), (0, 2, 4, 1, 3))"],
+    ),
+    "a dimension divided, and moved as one": (
+        "x -> reshape(N, 2, 2, 6) -> permute(0, 3, 1, 2) -> flatten(1)",
+        ["shuffle(x, (0, 2, 1), (N, 24), (0, 1))"],
+    ),
+    "turned, divided and turned back": (
+        "x -> transpose(1, 2) -> reshape(N, 6, 2, 2) -> permute(0, 2, 3, 1)",
+        ["reshape(x, (N, 2, 2, 6))"],
+    ),
+    "a divided dimension turned within itself": (
+        "x -> transpose(1, 2) -> reshape(N, 6, 2, 2) -> permute(0, 2, 1, 3)",
+        ["shuffle(x, (0, 1, 2), (N, 2, 2, 6), (0, 1, 3, 2))"],
+    ),
+    "dimensions joined, and moved as one": (
+        "x -> transpose(0, 2) -> transpose(0, 1) -> flatten(1) -> transpose(0, 1)",
+        ["shuffle(x, (2, 0, 1), (6 * N, 4), (0, 1))"],
     ),
     "two layers": (
         "x -> reshape(N, 4, 2, 3) -> transpose(1, 2) -> flatten(1)",

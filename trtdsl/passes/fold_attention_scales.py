@@ -23,7 +23,7 @@ from trtdsl.ops.shape import Permuting, Reshaping
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.fold_scales import LAYERS, scaled_layer
 from trtdsl.passes.matching import Array, obstacle_in_weights, readers_of, reads_of_weights
-from trtdsl.types import Dim
+from trtdsl.types import Dim, dimension_groups
 
 Shape = Sequence[Dim]
 
@@ -188,7 +188,7 @@ class _Channels:
         whole: list[Any] = []
         made: list[Any] = []
         carries: list[bool] = []
-        for old, new in _groups(before, after):
+        for old, new in dimension_groups(before, after):
             carrying = any(self.carries[old])
             if carrying and not all(isinstance(size, int) for size in (*before[old], *after[new])):
                 return None
@@ -197,41 +197,6 @@ class _Channels:
             carries += (carrying,) * len(after[new])
         numbers = np.broadcast_to(self.numbers, whole).reshape(made)
         return replace(self, numbers=numbers, carries=tuple(carries))
-
-
-def _groups(before: Shape, after: Shape) -> list[tuple[slice, slice]]:
-    """Dimensions of one shape and those of the other that have the same elements, as small as can be told."""
-    front = _matching(before, after)
-    i, j = (sum(counts) for counts in zip(*front, strict=True)) if front else (0, 0)
-    back = _matching(before[i:][::-1], after[j:][::-1])
-    k, n = (sum(counts) for counts in zip(*back, strict=True)) if back else (0, 0)
-    middle = (len(before) - i - k, len(after) - j - n)
-    found: list[tuple[slice, slice]] = []
-    i = j = 0
-    for old, new in (*front, middle, *reversed(back)):
-        found.append((slice(i, i + old), slice(j, j + new)))
-        i, j = i + old, j + new
-    return found
-
-
-def _matching(before: Shape, after: Shape) -> list[tuple[int, int]]:
-    """How many dimensions of each match, from the front up to where sizes cannot be compared."""
-    found: list[tuple[int, int]] = []
-    rest, others = [*before], [*after]
-    while rest and others:
-        old, new, count, other_count = rest[0], others[0], 1, 1
-        while old != new:
-            if not isinstance(old, int) or not isinstance(new, int):
-                return found
-            if old < new and count < len(rest):
-                old, count = old * rest[count], count + 1
-            elif new < old and other_count < len(others):
-                new, other_count = new * others[other_count], other_count + 1
-            else:
-                return found
-        found.append((count, other_count))
-        rest, others = rest[count:], others[other_count:]
-    return found
 
 
 def _without(items: tuple[bool, ...], index: int) -> tuple[bool, ...]:

@@ -2,9 +2,9 @@
 
 What moves elements without choosing any is a sequence of two kinds of steps: a permutation, and another shape
 for the elements in order. Two neighbours of a kind are one, and a step that changes nothing goes. Where only
-dimensions of size 1 change places a permutation is but another shape, and a shape that adds or drops no other
-dimensions can stand on either side of a permutation. TensorRT's shuffle layer does a permutation, a shape and
-a permutation at once.
+dimensions of size 1 change places a permutation is but another shape, and a shape can stand on either side of
+a permutation that leaves together what it joins or divides. TensorRT's shuffle layer does a permutation, a
+shape and a permutation at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trtdsl.ops.base import Op
 from trtdsl.ops.shape import Permute, Permuting, Reshape, Reshaping
 from trtdsl.ops.shuffle import Shuffle
 from trtdsl.passes.declare import graph_pass
-from trtdsl.types import Dim
+from trtdsl.types import Dim, dimension_groups
 
 Shape: TypeAlias = tuple[Dim, ...]
 
@@ -158,40 +158,52 @@ def _joined(shape: Shape, steps: Sequence[Step]) -> list[Step]:
 
 
 def _sorted(shape: Shape, steps: Sequence[Step], forms_first: bool) -> list[Step]:
-    """The steps, each form of no more than dimensions of size 1 moved past the turn beside it."""
+    """The steps, each form moved past the turn beside it where it can be."""
     found = list(steps)
     for place in range(len(found) - 1) if not forms_first else reversed(range(len(found) - 1)):
         start = shape
         for step in found[:place]:
             start = _result(start, step)
         one, other = found[place], found[place + 1]
-        middle = _result(start, one)
-        end = _result(middle, other)
-        if forms_first and isinstance(one, Turn) and isinstance(other, Form) and _is_alike(middle, end):
-            found[place : place + 2] = _form_first(start, one, end)
-        elif (
-            not forms_first and isinstance(one, Form) and isinstance(other, Turn) and _is_alike(start, middle)
-        ):
-            found[place : place + 2] = _turn_first(start, middle, other, end)
+        if forms_first and isinstance(one, Turn) and isinstance(other, Form):
+            found[place : place + 2] = _form_first(start, one, other) or (one, other)
+        elif not forms_first and isinstance(one, Form) and isinstance(other, Turn):
+            found[place : place + 2] = _turn_first(start, one, other) or (one, other)
     return found
 
 
-def _form_first(start: Shape, turn: Turn, end: Shape) -> list[Step]:
-    """A form, then a turn, in place of a turn and a form to ``end``."""
-    sized = _sized(start)
-    places = {axis: place for place, axis in enumerate(sized)}
-    moved = iter(places[axis] for axis in turn.order if axis in places)
-    single = iter(range(len(sized), len(end)))
-    order = tuple(next(single) if size == 1 else next(moved) for size in end)
-    return [Form((*(start[axis] for axis in sized), *(1,) * end.count(1))), Turn(order)]
+def _form_first(start: Shape, turn: Turn, form: Form) -> tuple[Form, Turn] | None:
+    """A form, then a turn, that do the same; None where the form joins or divides what the turn parts."""
+    before = _sized(start)
+    between = [axis for axis in turn.order if axis in before]
+    after = _sized(form.shape)
+    groups = dimension_groups([start[axis] for axis in between], [form.shape[axis] for axis in after])
+    wanted = [(between[old], after[new]) for old, new in groups]
+    if not all(_stay_together(axes, before) for axes, _ in wanted):
+        return None
+    made = [axis for _, axes in sorted(wanted) for axis in axes]
+    single = iter(range(len(made), len(form.shape)))
+    order = tuple(made.index(axis) if axis in made else next(single) for axis in range(len(form.shape)))
+    ones = (1,) * (len(form.shape) - len(made))
+    return Form((*(form.shape[axis] for axis in made), *ones)), Turn(order)
 
 
-def _turn_first(start: Shape, middle: Shape, turn: Turn, end: Shape) -> list[Step]:
-    """A turn, then a form, in place of a form to ``middle`` and a turn."""
-    before, after = _sized(start), _sized(middle)
-    source = dict(zip(after, before, strict=True))
-    order = [source[axis] for axis in turn.order if axis in source]
-    return [Turn((*order, *(axis for axis in range(len(start)) if axis not in before))), Form(end)]
+def _turn_first(start: Shape, form: Form, turn: Turn) -> tuple[Turn, Form] | None:
+    """A turn, then a form, that do the same; None where the turn parts what the form joins or divides."""
+    before, between = _sized(start), _sized(form.shape)
+    after = [axis for axis in turn.order if axis in between]
+    groups = dimension_groups([start[axis] for axis in before], [form.shape[axis] for axis in between])
+    given = [([after.index(axis) for axis in between[new]], before[old]) for old, new in groups]
+    if not all(_stay_together(places, range(len(after))) for places, _ in given):
+        return None
+    order = [axis for _, axes in sorted(given) for axis in axes]
+    return Turn((*order, *_ones(start))), Form(_result(form.shape, turn))
+
+
+def _stay_together(axes: Sequence[int], among: Sequence[int]) -> bool:
+    """Whether the first follow one another in the second."""
+    places = [among.index(axis) for axis in axes]
+    return places == list(range(places[0], places[0] + len(places))) if places else True
 
 
 def _result(shape: Shape, step: Step) -> Shape:
@@ -203,9 +215,8 @@ def _sized(shape: Shape) -> list[int]:
     return [axis for axis, size in enumerate(shape) if size != 1]
 
 
-def _is_alike(one: Shape, other: Shape) -> bool:
-    """Whether two shapes of the same elements differ in dimensions of size 1 only."""
-    return [one[axis] for axis in _sized(one)] == [other[axis] for axis in _sized(other)]
+def _ones(shape: Shape) -> list[int]:
+    return [axis for axis, size in enumerate(shape) if size == 1]
 
 
 def _keeps_order(shape: Shape, turn: Turn) -> bool:

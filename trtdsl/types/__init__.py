@@ -29,6 +29,7 @@ from trtdsl.types.dim import (
 )
 from trtdsl.types.dtype import OTHER_NAMES, PRECISIONS, DType
 from trtdsl.types.evaluation import evaluate, evaluate_shape
+from trtdsl.types.grouping import dimension_groups
 from trtdsl.types.layout import refitting, refitting_help
 from trtdsl.types.packing import packed, unpacked
 from trtdsl.types.relations import (
@@ -64,6 +65,7 @@ __all__ = [
     "ValueRange",
     "beside_step",
     "bounds",
+    "dimension_groups",
     "divide_exact",
     "equal",
     "evaluate",
