@@ -1,32 +1,45 @@
-"""Products of matrices whose type TensorRT 8.5 chooses, and kernels timed more often, for `gpu_forms.py`.
+"""What TensorRT 8.5 may choose the type of, and kernels timed more often, for `gpu_forms.py`.
 
-`--precision float16` pins products to float16 there. Left to TensorRT, by timings beside many other builds,
-all of deit_tiny and of several decoders was computed in float32, which takes up to three times as long.
+`--precision float16` pins products to float16 there, and all around them where they are most of the network.
+Left to TensorRT, by timings beside many other builds, all of deit_tiny and of several decoders was computed in
+float32, which takes up to three times as long; with products alone pinned, all but products was.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
+
+Edit = Callable[[Any], None]
 
 build: Any = import_module("trtdsl.trt.build")
 
 
-def free():
-    """TensorRT chooses what products are computed in."""
+def free() -> Edit:
+    """TensorRT chooses what layers compute in."""
+    return _chosen(products=True)
 
+
+def only_products() -> Edit:
+    """TensorRT chooses what all but products compute in."""
+    return _chosen(products=False)
+
+
+def _chosen(*, products: bool) -> Edit:
     def edit(network: Any) -> None:
         trt: Any = sys.modules[type(network).__module__]
         for index in range(network.num_layers):
             layer = network.get_layer(index)
-            if layer.type == trt.LayerType.MATRIX_MULTIPLY and layer.precision == trt.DataType.HALF:
+            multiplies = layer.type == trt.LayerType.MATRIX_MULTIPLY
+            if layer.precision_is_set and layer.precision == trt.DataType.HALF and (products or not multiplies):
                 layer.reset_precision()
 
     return edit
 
 
-def timed_eight_times():
+def timed_eight_times() -> None:
     """Each kernel's time is the mean of eight runs, as `trtexec` has it, and not of one."""
     targets = build._set_targets
 
@@ -37,6 +50,6 @@ def timed_eight_times():
     build._set_targets = often
 
 
-def free_timed_eight_times():
+def free_timed_eight_times() -> Edit:
     timed_eight_times()
     return free()

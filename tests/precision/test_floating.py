@@ -12,10 +12,11 @@ from trtdsl.diagnostics import UsageError
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ir import Graph, verify, walk
+from trtdsl.ops.computed_wide import COMPUTED_WIDE
 from trtdsl.options import CompileOptions
 from trtdsl.passes import optimize
 from trtdsl.precision.batches import Batches
-from trtdsl.precision.floating import COMPUTED_WIDE, POLICY, FloatingPolicy
+from trtdsl.precision.floating import POLICY, FloatingPolicy
 from trtdsl.precision.lower_floats import LoweredFloats, casts, lower_by_recipe, lower_floats
 from trtdsl.precision.magnitudes import out_of_range
 from trtdsl.recipe import Recipe

@@ -319,25 +319,43 @@ model m() {
 """
 
 
-def pins(*, mixed: bool) -> set[Use]:
+def pins(*, mixed: bool, text: str = NET) -> set[Use]:
     dialect = RecordingDialect(facts("8.5.3"))
-    graph = elaborate_text(NET)
+    graph = elaborate_text(text)
     lower(with_zeros(graph), dialect, mixed=mixed)
     return {use for use in dialect.uses if use.member in ("precision", "set_output_type")}
 
 
 def test_a_weakly_typed_network_is_pinned_to_the_types_of_the_text() -> None:
-    """A mixed one to float16 only: TensorRT may choose it for float32 too, and must for products. Casts have
-    their types in both."""
+    """A mixed one to float16 only: TensorRT may choose it for float32 too, or must. Casts have their types in
+    both."""
     spelled = {(use.owner, use.member, *use.arguments) for use in pins(mixed=False)}
     assert ("IMatrixMultiplyLayer", "precision", "DataType.FLOAT") in spelled
     assert ("IUnaryLayer", "precision", "DataType.HALF") in spelled
     left, halved = pins(mixed=False) - pins(mixed=True), pins(mixed=True) - pins(mixed=False)
     assert {use.arguments[-1] for use in left} == {"DataType.FLOAT"}
-    assert {(use.owner, *use.arguments) for use in halved} == {("IMatrixMultiplyLayer", "DataType.HALF")}
+    assert {use.arguments[-1] for use in halved} == {"DataType.HALF"}
     kept = {(use.owner, use.arguments[-1]) for use in pins(mixed=True)}
     assert {owner for owner, type in kept if type == "DataType.FLOAT"} == {"IIdentityLayer"}
     assert ("IUnaryLayer", "DataType.HALF") in kept
+
+
+@pytest.mark.parametrize(
+    ("body", "halved"),
+    [
+        ("x -> a: Linear(6) -> relu", {"IMatrixMultiplyLayer", "IElementWiseLayer", "IActivationLayer"}),
+        ("x -> a: Linear(6) -> n: LayerNorm(6)", {"IMatrixMultiplyLayer", "IElementWiseLayer"}),
+        ("x -> a: Conv1d(5, 1) -> relu -> b: Linear(6, bias = false)", {"IMatrixMultiplyLayer"}),
+        ("softmax(matmul(x, x), -1) -> a: Conv1d(6, 1)", {"IMatrixMultiplyLayer"}),
+        ("softmax(matmul(x, x), -1) -> matmul(x)", {"IMatrixMultiplyLayer", "ISoftMaxLayer"}),
+    ],
+)
+def test_what_lies_around_products_is_of_their_type(body: str, halved: set[str]) -> None:
+    """Where most layers with a choice are products; norms, which compute in float32, are not."""
+    text = f"model m {{ dim N = 1 .. 2 .. 4  input x: float32[N, 6, 6]  output y = {body} }}"
+    used = {use for use in pins(mixed=True, text=text) if use.member == "precision"}
+    assert {use.arguments for use in used} == {("DataType.HALF",)}
+    assert {use.owner for use in used} == halved
 
 
 @pytest.mark.parametrize(("release", "mixed"), [("8.5.3", True), ("10.13", False)])

@@ -20,6 +20,7 @@ from typing import Any
 from trtdsl.ir import Graph, Node, Value, Weight, graphs
 from trtdsl.ops.base import Op
 from trtdsl.ops.batch_norm import LocalResponseNorm
+from trtdsl.ops.computed_wide import COMPUTED_WIDE
 from trtdsl.ops.cumulative import Cumprod, Logcumsumexp
 from trtdsl.ops.distance import Cdist, CosineSimilarity, Dist, PairwiseDistance
 from trtdsl.ops.pointwise import Mul, Pow
@@ -189,7 +190,7 @@ def _by_numbers(node: Node, dtype: DType, found: Known) -> Iterator[str]:
         elif value in found.small and not _is_added(slot):
             yield f"{what} has numbers below {describe(dtype.smallest_normal)}, of which {dtype} loses digits"
     for name, number in numbers_of(node):
-        if number and abs(number) < dtype.smallest_normal and not computed_wide(node):
+        if number and abs(number) < dtype.smallest_normal and node.op.name not in COMPUTED_WIDE:
             yield f"its `{name}` {describe(number)} is below what {dtype} holds with all digits"
 
 
@@ -202,19 +203,3 @@ def _is_added(slot: str) -> bool:
 def takes_cut_off(node: Node, slot: str) -> bool:
     """Whether an operand may be cut off to the narrow type's range: a mask of attention may."""
     return slot == "attn_mask"
-
-
-def computed_wide(node: Node) -> bool:
-    """Whether TensorRT, or the operator's own layers, compute in float32 inside whatever they read."""
-    return node.op.name in COMPUTED_WIDE
-
-
-COMPUTED_WIDE = frozenset(
-    {
-        *("LayerNorm", "RMSNorm", "GroupNorm", "normalize"),
-        *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"),
-        *("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),
-        *("logsumexp", "norm", "vector_norm", "std", "var", "std_mean", "var_mean"),
-    }
-)
-"""Operators that no row names, for what they sum they sum in float32 already."""

@@ -291,3 +291,5 @@ QUANTISING = frozenset({"quantize", "dequantize"})
 _TYPED_BY_THEMSELVES = frozenset({"shape", *QUANTISING, *ADDED_BY})
 _COPIES = frozenset({"constant", "identity", "shuffle", "slice", "concatenation"})
 """Layers that compute nothing: the types of their results say all."""
+NOT_COMPUTING = _TYPED_BY_THEMSELVES | _COPIES
+"""Layers that compute in no type of their own."""

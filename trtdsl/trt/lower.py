@@ -7,6 +7,7 @@ network, as an exporter is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from trtdsl.ir import (
     unusable,
     walk,
 )
+from trtdsl.ops.computed_wide import COMPUTED_WIDE
 from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.ops.quantization import Dequantize
 from trtdsl.ops.refused import Refused
@@ -102,9 +104,10 @@ def lower(
     """The graph as a network of ``runtime`` (``tensorrt_rtx``, ``tensorrt``; by default the first installed).
 
     ``mixed`` leaves it to TensorRT which float32 is computed in float16, where that is faster, but for the
-    nodes that are ``wide``, and for products, which are of float16 unless tensors are quantised; only weakly
-    typed networks (those of TensorRT 8.5) can be. ``by_reference`` has each plugin computed by its reference,
-    so that the network can be evaluated.
+    nodes that are ``wide``; only weakly typed networks (those of TensorRT 8.5) can be. Unless tensors are
+    quantised, products are of float16, and so is all around them where there are more of them than of
+    convolutions. ``by_reference`` has each plugin computed by its reference, so that the network can be
+    evaluated.
 
     Raises RefusedByTensorRT where TensorRT refuses a layer, CompilerBug where it computes another type than
     the graph says, ValueError if a weight has no data.
@@ -113,11 +116,27 @@ def lower(
     quantises = any(isinstance(node.op, Dequantize) for node in walk(graph))
     # A layer pinned to float32 could not be computed in int8, and what lies between quantised tensors is
     # float32 without a flag for another type.
-    free, halves = mixed or (quantises and not _has_halves(graph)), mixed and not quantises
-    net = CheckedNetwork(dialect, graph.name, mixed=free, halves=halves, wide=wide, by_reference=by_reference)
+    free = mixed or (quantises and not _has_halves(graph))
+    net = CheckedNetwork(dialect, graph.name, mixed=free, wide=wide, by_reference=by_reference)
     tensors = lower_into(graph, net)
+    if mixed and not quantises:
+        _halve(net)
     dialect.reorder(net.raw)
     return LoweredNetwork(graph, net, tensors, mixed)
+
+
+def _halve(net: CheckedNetwork) -> None:
+    """Pin products to float16, and where they are most of the network all else but norms and the like.
+
+    8.5.3 makes a region of what lies around products, and by one time that it took beside other work computes
+    all of it in float32, or all but products that are pinned, with a cast on either side of each.
+    """
+    kinds = Counter(kind for _, kind, _ in net.free)
+    all_of_it = kinds["matrix_multiply"] > kinds["convolution_nd"] + kinds["deconvolution_nd"]
+    for layer, kind, node in net.free:
+        inside = node is not None and node.op.name in COMPUTED_WIDE
+        if kind == "matrix_multiply" or (all_of_it and not inside):
+            layer.precision = net.data_type(DType.FLOAT16)
 
 
 def _has_halves(graph: Graph) -> bool:

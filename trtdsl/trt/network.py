@@ -21,7 +21,7 @@ from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.casting import CastingNetwork, in_int32
 from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.control_flow import ADDED_BY, ControlFlowNetwork
-from trtdsl.trt.dialect import QUANTISING, Dialect
+from trtdsl.trt.dialect import NOT_COMPUTING, QUANTISING, Dialect
 from trtdsl.trt.facts import Facts
 from trtdsl.trt.lacks import instead_of, lacks
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
@@ -49,8 +49,8 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
 
     ``raw`` is the INetworkDefinition, ``weights`` the arrays of each layer by slot (TensorRT cannot read
     bfloat16 and smaller ones back), ``nodes`` the node that each layer was lowered from. A ``mixed`` network
-    leaves it to TensorRT what is computed in a narrower type, but for nodes that are ``wide``, and with
-    ``halves`` for products, which are of float16.
+    leaves it to TensorRT what is computed in a narrower type, but for nodes that are ``wide``: ``free`` are
+    the layers that are pinned to no type, with their kinds and nodes.
     """
 
     def __init__(
@@ -59,14 +59,13 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         name: str,
         *,
         mixed: bool = False,
-        halves: bool = False,
         wide: Collection[Node] = (),
         by_reference: bool = False,
     ) -> None:
         super().__init__()
         self.dialect = dialect
         self._by_reference = by_reference
-        self._mixed, self._halves = mixed, halves
+        self._mixed = mixed
         self.wide = wide
         self.builder = dialect.create_builder()
         self.raw = dialect.create_network(self.builder)
@@ -74,6 +73,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         self.raw.name = name
         self.weights: dict[str, dict[str, Array]] = {}
         self.nodes: dict[str, Node] = {}
+        self.free: list[tuple[Any, str, Node | None]] = []
         self._packed: list[Array] = []
         self._layer_names = TensorRTNames()
         self._tensor_names = TensorRTNames()
@@ -427,10 +427,9 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         types = [self.data_type(result.dtype, kind) for result in results]
         mixed = self._mixed and self.node not in self.wide
         computes_in = self.data_type(floats[0]) if floats else None
-        if mixed and self._halves and kind == "matrix_multiply":
-            # By one time that it took beside other work 8.5.3 computes a whole network in float32.
-            computes_in = self.data_type(DType.FLOAT16)
         self.dialect.pin(layer, kind, computes_in, types, mixed)
+        if mixed and floats[:1] == [DType.FLOAT32] and kind not in (*NOT_COMPUTING, *PLUGINS):
+            self.free.append((layer, kind, self.node))
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:
         handle = self._checked_output(layer, kind, index, expected)
