@@ -1,8 +1,8 @@
 """What TensorRT 8.5 may choose the type of, and kernels timed more often, for `gpu_forms.py`.
 
 `--precision float16` pins products to float16 there, and all around them where they are most of the network.
-Left to TensorRT, by timings beside many other builds, all of deit_tiny and of several decoders was computed in
-float32, which takes up to three times as long; with products alone pinned, all but products was.
+Left to TensorRT, by timings beside many other builds, all of deit_tiny and of several decoders was computed
+in float32, which takes up to three times as long; with products alone pinned, all but products was.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def _chosen(*, products: bool) -> Edit:
         trt: Any = sys.modules[type(network).__module__]
         for index in range(network.num_layers):
             layer = network.get_layer(index)
-            multiplies = layer.type == trt.LayerType.MATRIX_MULTIPLY
-            if layer.precision_is_set and layer.precision == trt.DataType.HALF and (products or not multiplies):
+            chooses = products or layer.type != trt.LayerType.MATRIX_MULTIPLY
+            if chooses and layer.precision_is_set and layer.precision == trt.DataType.HALF:
                 layer.reset_precision()
 
     return edit
