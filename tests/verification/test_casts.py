@@ -151,7 +151,7 @@ def test_the_largest_number_of_a_module_in_float64_is_that_of_float32() -> None:
     assert torch.finfo is finfo
 
 
-@pytest.mark.skipif(not hasattr(nn.functional, "grouped_mm"), reason="PyTorch does not have it yet")
+@pytest.mark.skipif(not hasattr(nn.functional, "grouped_mm"), reason="PyTorch 2.5, the lowest, has none")
 def test_groups_are_multiplied_in_float64_which_pytorch_does_not() -> None:
     class Experts(nn.Module):
         def __init__(self) -> None:
@@ -177,7 +177,7 @@ def test_groups_are_multiplied_in_float64_which_pytorch_does_not() -> None:
     [((10, 16), (3, 16, 8), [2, 2, 10]), ((3, 4, 16), (16, 24), [8, 16, 24]),
      ((4, 24), (24, 8), [8, 16, 24]), ((3, 4, 16), (3, 16, 8), None)],
 )  # fmt: skip
-@pytest.mark.skipif(not hasattr(nn.functional, "grouped_mm"), reason="PyTorch does not have it yet")
+@pytest.mark.skipif(not hasattr(nn.functional, "grouped_mm"), reason="PyTorch 2.5, the lowest, has none")
 def test_groups_of_every_form(a: tuple[int, ...], b: tuple[int, ...], ends: list[int] | None) -> None:
     x, y = torch.randn(a), torch.randn(b)
     offs = None if ends is None else torch.tensor(ends, dtype=torch.int32)

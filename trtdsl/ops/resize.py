@@ -13,7 +13,7 @@ from trtdsl.ops.base import Function, Spelling
 from trtdsl.ops.pad import lower_padding
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import require_at_most, require_elements, require_floating, same_dim
-from trtdsl.types import Dim, TensorType, Undecided, bounds, equal
+from trtdsl.types import Dim, TensorType, bounds, equal, surely
 from trtdsl.types.arrays import np
 
 if TYPE_CHECKING:
@@ -337,19 +337,13 @@ def _check_nearest(size: Dim, output: Dim, ratio: Fraction) -> None:
     Those for two dimensions copy where the size stays or doubles, whatever the scale; the others do not.
     """
     for factor in (1, 2):
-        if ratio != factor and not _surely_differs(output, factor * size):
+        agree = ratio == factor or surely(lambda one, other: not equal(one, other), output, factor * size)
+        if not agree:
             raise Refused(
                 f"a scale of {float(ratio)} makes {output} of {size}: PyTorch's `nearest` kernels disagree",
                 "scale_factor",
                 "give `size`, or `recompute_scale_factor = true`",
             )
-
-
-def _surely_differs(left: Dim, right: Dim) -> bool:
-    try:
-        return not equal(left, right)
-    except Undecided:
-        return False
 
 
 def _grown(size: Dim, ratio: Fraction) -> Dim:

@@ -9,7 +9,8 @@ shape and a permutation at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 from trtdsl.ir import Graph, Node, Outcome, Surroundings, Value, rewrite
@@ -174,14 +175,12 @@ def _sorted(shape: Shape, steps: Sequence[Step], forms_first: bool) -> list[Step
 
 def _form_first(start: Shape, turn: Turn, form: Form) -> tuple[Form, Turn] | None:
     """A form, then a turn, that do the same; None where the form joins or divides what the turn parts."""
-    before = _sized(start)
+    before, after = _sized(start), _sized(form.shape)
     between = [axis for axis in turn.order if axis in before]
-    after = _sized(form.shape)
     groups = dimension_groups([start[axis] for axis in between], [form.shape[axis] for axis in after])
-    wanted = [(between[old], after[new]) for old, new in groups]
-    if not all(_stay_together(axes, before) for axes, _ in wanted):
+    made = _in_order(([before.index(axis) for axis in between[old]], after[new]) for old, new in groups)
+    if made is None:
         return None
-    made = [axis for _, axes in sorted(wanted) for axis in axes]
     single = iter(range(len(made), len(form.shape)))
     order = tuple(made.index(axis) if axis in made else next(single) for axis in range(len(form.shape)))
     ones = (1,) * (len(form.shape) - len(made))
@@ -193,17 +192,20 @@ def _turn_first(start: Shape, form: Form, turn: Turn) -> tuple[Turn, Form] | Non
     before, between = _sized(start), _sized(form.shape)
     after = [axis for axis in turn.order if axis in between]
     groups = dimension_groups([start[axis] for axis in before], [form.shape[axis] for axis in between])
-    given = [([after.index(axis) for axis in between[new]], before[old]) for old, new in groups]
-    if not all(_stay_together(places, range(len(after))) for places, _ in given):
+    order = _in_order(([after.index(axis) for axis in between[new]], before[old]) for old, new in groups)
+    if order is None:
         return None
-    order = [axis for _, axes in sorted(given) for axis in axes]
-    return Turn((*order, *_ones(start))), Form(_result(form.shape, turn))
+    ones = (axis for axis in range(len(start)) if axis not in before)
+    return Turn((*order, *ones)), Form(_result(form.shape, turn))
 
 
-def _stay_together(axes: Sequence[int], among: Sequence[int]) -> bool:
-    """Whether the first follow one another in the second."""
-    places = [among.index(axis) for axis in axes]
-    return places == list(range(places[0], places[0] + len(places))) if places else True
+def _in_order(groups: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[int] | None:
+    """The axes of all groups, each given as its places and its axes, by place; None where places of one do
+    not follow one another."""
+    ordered = sorted(groups)
+    if any(one + 1 != other for places, _ in ordered for one, other in pairwise(places)):
+        return None
+    return [axis for _, axes in ordered for axis in axes]
 
 
 def _result(shape: Shape, step: Step) -> Shape:
@@ -213,10 +215,6 @@ def _result(shape: Shape, step: Step) -> Shape:
 def _sized(shape: Shape) -> list[int]:
     """The dimensions that are not of size 1."""
     return [axis for axis, size in enumerate(shape) if size != 1]
-
-
-def _ones(shape: Shape) -> list[int]:
-    return [axis for axis, size in enumerate(shape) if size == 1]
 
 
 def _keeps_order(shape: Shape, turn: Turn) -> bool:

@@ -116,8 +116,8 @@ def lower(
     quantises = any(isinstance(node.op, Dequantize) for node in walk(graph))
     # A layer pinned to float32 could not be computed in int8, and what lies between quantised tensors is
     # float32 without a flag for another type.
-    free = mixed or (quantises and not _has_halves(graph))
-    net = CheckedNetwork(dialect, graph.name, mixed=free, wide=wide, by_reference=by_reference)
+    mixes = mixed or (quantises and not _has_halves(graph))
+    net = CheckedNetwork(dialect, graph.name, mixed=mixes, wide=wide, by_reference=by_reference)
     tensors = lower_into(graph, net)
     if mixed and not quantises:
         _halve(net)

@@ -40,6 +40,7 @@ WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
 }
 """The arguments of each ``add_`` method that are weights, by position."""
 
+_NEVER_FREE = NOT_COMPUTING.union(PLUGINS)
 _SMALL = 64
 """Bytes up to which equal constants become one; larger ones are rarely equal and cost a comparison."""
 
@@ -428,7 +429,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         mixed = self._mixed and self.node not in self.wide
         computes_in = self.data_type(floats[0]) if floats else None
         self.dialect.pin(layer, kind, computes_in, types, mixed)
-        if mixed and floats[:1] == [DType.FLOAT32] and kind not in (*NOT_COMPUTING, *PLUGINS):
+        if mixed and floats[:1] == [DType.FLOAT32] and kind not in _NEVER_FREE:
             self.free.append((layer, kind, self.node))
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:

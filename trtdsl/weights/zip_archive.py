@@ -80,6 +80,7 @@ def read_directory(file: MappedFile) -> dict[str, Record]:
     try:
         with zipfile.ZipFile(cast(IO[bytes], file.data)) as archive:
             entries = archive.infolist()
+    # NotImplementedError: the directory asks for a version of the format that is not there.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
         text = (
             "its directory, which stands at the end, is missing or broken: the file is truncated or damaged"
