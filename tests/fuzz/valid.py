@@ -104,6 +104,7 @@ class Careful:
             lambda: f"reshape({self.branches(again)}, ({self.size}, 8))",
             lambda: f"reshape({self.mixed(again)}, ({self.size}, 8))",
             lambda: f"reshape({self.patches(again)}, ({self.size}, 8))",
+            lambda: f"pad(reshape({self.shifted(again)}, ({self.size}, 4)), (0, 4))",
             lambda: f"({again} * exp(full((8,), 0.5)) + exp(full((8,), 0.5)))",
             lambda: self.pieces(again),
             lambda: f"({again} / expand(amax(abs({again}), 1, keepdim = true) + 1, ({self.size}, 8)))",
@@ -141,6 +142,13 @@ class Careful:
         image = f"reshape({inner}, ({self.size}, 1, 2, 4))"
         label = self.label({"weight": "4, 1, 2, 2", "bias": "4"})
         return f"({image} -> {label}: Conv2d(4, 2, stride = 2) -> permute(0, 2, 3, 1))"
+
+    def shifted(self, inner: str) -> str:
+        """A convolution of points, some of whose channels were changed."""
+        image = f"reshape({inner}, ({self.size}, 4, 2))"
+        label, count = self.label({"weight": "2, 4, 1", "bias": "2"}), self.rng.choice((1, 2))
+        parts = f"-{image}[:, :{count}], {image}[:, {count}:]"
+        return f"(cat([{parts}], 1) -> {label}: Conv1d(2, 1))"
 
     def mixed(self, inner: str) -> str:
         """A convolution that makes many channels of an image, and one that makes few of these."""

@@ -39,6 +39,7 @@ from trtdsl.passes.recognise_rotary import recognise_rotary
 from trtdsl.passes.remove_dead_nodes import remove_dead_nodes
 from trtdsl.passes.remove_identities import remove_identities
 from trtdsl.passes.simplify_arithmetic import simplify_arithmetic
+from trtdsl.passes.split_convolutions import split_convolutions
 from trtdsl.types import DType, TensorType, ValueRange
 
 PIPELINE: tuple[Pass, ...] = (
@@ -59,6 +60,7 @@ PIPELINE: tuple[Pass, ...] = (
     compose_convolutions,
     merge_slices,
     merge_pads,
+    split_convolutions,
     merge_moves,
     recognise_patches,
     merge_heads,
@@ -73,9 +75,9 @@ CONVERT_PRECISION = convert_precision(DType.FLOAT32).name
 QUANTIZE = "quantize"
 """What a precision of int8 or float8 does between the two; :mod:`trtdsl.precision.pipeline` has it."""
 
-FLOATS_ONLY = (recognise_patches.name,)
+FLOATS_ONLY = (recognise_patches.name, split_convolutions.name)
 """Passes that do not run where it does: layers are chosen by their channels, of which a patch embedding has
-few as the convolution that it is, and stays as it is."""
+few as the convolution that it is, and stays as it is; and both parts of a sum would be rounded."""
 
 
 def optimize(
@@ -207,5 +209,6 @@ __all__ = [
     "remove_identities",
     "selected",
     "simplify_arithmetic",
+    "split_convolutions",
     "with_passes",
 ]

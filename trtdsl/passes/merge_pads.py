@@ -5,13 +5,12 @@ TensorRT's slice layer cuts and fills at once, and so does PyTorch's ``pad``, wh
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from trtdsl.ir import Graph, Node, Outcome, Surroundings, rewrite
 from trtdsl.ops.indexing import Slice
-from trtdsl.ops.pad import Amounts, Pad, pairs
+from trtdsl.ops.pad import Pad
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.strided_slice import StridedSlice
+from trtdsl.passes.cutting import as_pad, edges_of
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import made_by
 from trtdsl.types import Dim, Undecided, less_equal, surely
@@ -60,7 +59,7 @@ def _merged(node: Node, around: Surroundings) -> Outcome:
 
 
 def _as_one(before: Node, node: Node, around: Surroundings) -> Outcome:
-    inner, outer = _edges(before), _edges(node)
+    inner, outer = edges_of(before), edges_of(node)
     if inner is None or outer is None:
         return None
     fills = {each.fill for each in (inner, outer) if each.fill is not None}
@@ -71,7 +70,7 @@ def _as_one(before: Node, node: Node, around: Surroundings) -> Outcome:
         amounts.append((first + then_first, last + then_last))
     if len(fills) > 1:
         return None
-    pad = _flat(tuple(amounts))
+    pad = as_pad(tuple(amounts))
     (source,) = before.operands
     if not pad:
         return source
@@ -81,43 +80,6 @@ def _as_one(before: Node, node: Node, around: Surroundings) -> Outcome:
     return build.nodes
 
 
-class _Edges(NamedTuple):
-    """What is added to every dimension, before and after, negative where it is cut; and the fill, if any."""
-
-    amounts: Amounts
-    fill: float | None
-
-
-def _edges(node: Node) -> _Edges | None:
-    """What a constant pad adds, or what a slice of step 1 cuts; None for other pads and slices."""
-    shape = node.operands[0].type.shape
-    if isinstance(node.op, Pad):
-        if node.op.mode != "constant":
-            return None
-        given = pairs(node.op.pad)
-        amounts = (*((0, 0),) * (len(shape) - len(given)), *given)
-        adds = not all(surely(less_equal, amount, 0) for sides in amounts for amount in sides)
-        return _Edges(amounts, (node.op.value or 0.0) if adds else None)
-    assert isinstance(node.op, Slice | StridedSlice)
-    parts = node.op.slices(len(shape)) if isinstance(node.op, StridedSlice) else [node.op]
-    cut: list[tuple[Dim, Dim]] = [(0, 0)] * len(shape)
-    for part in parts:
-        if part.step != 1:
-            return None
-        axis = part.dim % len(shape)
-        start, length = part.bounds(shape[axis])
-        cut[axis] = (-start, start + length - shape[axis])
-    return _Edges(tuple(cut), None)
-
-
 def _may_follow(then: Dim, amount: Dim) -> bool:
     """Whether the second of two amounts at one side only cuts, or the first one cuts nothing."""
     return surely(less_equal, then, 0) or surely(less_equal, 0, amount)
-
-
-def _flat(amounts: Amounts) -> tuple[Dim, ...]:
-    """PyTorch's list, last dimension first, as short as it can be."""
-    pad = tuple(amount for sides in reversed(amounts) for amount in sides)
-    while pad and pad[-2:] == (0, 0):
-        pad = pad[:-2]
-    return pad

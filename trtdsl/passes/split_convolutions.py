@@ -1,0 +1,228 @@
+"""A 1 × 1 convolution of channels most of which stand where they stood becomes two, one of the few others.
+
+A temporal shift hands a few channels to the frames before and after, and joins them with the rest, which
+TensorRT copies: it writes what a layer computes where it is joined, but not what is cut from a tensor. A
+convolution of the rest alone reads them where they are, with zeros as weights of what was moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trtdsl.ir import Builder, Graph, Node, Outcome, Refusal, Surroundings, Value, Weight, rewrite
+from trtdsl.ops.convolution import Conv1d, Conv2d, Conv3d
+from trtdsl.ops.indexing import Slice
+from trtdsl.ops.joining import Cat, Chunk, Split
+from trtdsl.ops.pad import Pad
+from trtdsl.ops.pointwise import Add
+from trtdsl.ops.refused import Refused
+from trtdsl.ops.shape import Reshape, Reshaping
+from trtdsl.ops.strided_slice import StridedSlice
+from trtdsl.passes.cutting import Edges, as_pad, edges_of
+from trtdsl.passes.declare import graph_pass
+from trtdsl.passes.matching import made_by, new_weight, obstacle_in_weights, reads_of_weights
+from trtdsl.types import Dim, Undecided, dimension_groups
+
+
+@graph_pass(
+    tolerance=1e-6,  # sums of products run in another order
+    after=["fold_batch_norm", "fold_scales", "compose_convolutions", "merge_slices"],
+    before=["merge_moves"],
+    why="the convolution is then what it will be, what it reads is joined at once, and reshapes may cancel",
+)
+def split_convolutions(graph: Graph) -> Graph:
+    """Convolve channels that are joined where they were cut out apart from the others.
+
+    That pays where they are most, and the results are no more than they: those are written and read once
+    more, and they no longer are. A channel with an infinity spoils what it was moved away from, too.
+
+    before::
+
+        model example() {
+          input x: float32[2, 8, 4, 4]
+          moved = roll(slice(x, 1, 0, 2), 1, 0)
+          conv_sum = cat([moved, slice(x, 1, 2)], 1) -> conv: Conv2d(4, 1)
+          output y = conv_sum
+        }
+
+    after::
+
+        block Sum()(rest, moved) {
+          sum = rest + moved
+          return sum
+        }
+
+        model example() {
+          input x: float32[2, 8, 4, 4]
+          moved = roll(slice(x, 1, 0, 2), 1, 0)
+          conv = x -> conv: Conv2d(4, 1)
+          conv_moved = moved -> conv.moved: Conv2d(4, 1, bias = false)
+          y = (conv, conv_moved) -> conv: Sum()
+          output y = y
+        }
+    """
+    return rewrite(graph, _Apart(reads_of_weights(graph)))
+
+
+class _Apart:
+    def __init__(self, reads: Counter[Weight]) -> None:
+        self._reads = reads
+
+    def __call__(self, node: Node, around: Surroundings) -> Outcome:
+        if not isinstance(node.op, Conv1d | Conv2d | Conv3d) or node.op.groups != 1:
+            return None
+        if math.prod(node.op.window.kernel) != 1:
+            return None
+        found = _find(node, node.op, around)
+        if found is None:
+            return None
+        if why := obstacle_in_weights(node, self._reads):
+            return Refusal(why, (found.joined,))
+        return _split(node, node.op, found, around)
+
+
+class _Joined(NamedTuple):
+    """What is joined along an axis, and the whole in which some of it lies at the same channels, ``stay``."""
+
+    joined: Node
+    axis: int
+    whole: Value
+    stay: range
+    others: tuple[Value, ...]
+
+
+def _find(node: Node, op: Conv1d | Conv2d | Conv3d, around: Surroundings) -> _Joined | None:
+    source = node.operands[0]
+    joined = made_by(source, around, Cat, Reshaping)
+    if joined is not None and isinstance(joined.op, Reshaping):
+        joined = made_by(joined.operands[0], around, Cat)
+    if joined is None or not isinstance(joined.op, Cat):
+        return None
+    type = joined.result.type
+    axis, channels = joined.op.dim % type.rank, source.type.rank + op.channel_dim
+    apart = slice(axis, axis + 1), slice(channels, channels + 1)
+    if apart not in dimension_groups(type.shape, source.type.shape):
+        return None
+    first = 0
+    for index, part in enumerate(joined.operands):
+        size = part.type.shape[axis]
+        if not isinstance(size, int):
+            return None
+        whole = _cut_from(part, axis, first, around)
+        most = 2 * size >= op.channels(source.type) > size and op.out_channels <= size
+        if whole is not None and whole.type == type and most:
+            others = joined.operands[:index] + joined.operands[index + 1 :]
+            return _Joined(joined, axis, whole, range(first, first + size), others)
+        first += size
+    return None
+
+
+def _cut_from(part: Value, axis: int, first: int, around: Surroundings) -> Value | None:
+    """The tensor of which this is a part that begins there."""
+    cut = around.producer(part)
+    if cut is None or not isinstance(cut.op, Slice | Split | Chunk):
+        return None
+    (whole,) = cut.operands
+    start: Dim
+    if isinstance(cut.op, Slice):
+        dim, step = cut.op.dim % whole.type.rank, cut.op.step
+        start, _ = cut.op.bounds(whole.type.shape[dim])
+    else:
+        dim, step = cut.op.dim % whole.type.rank, 1
+        start = 0
+        for before in cut.results[: cut.results.index(part)]:
+            start += before.type.shape[dim]
+    return whole if (dim, start, step) == (axis, first, 1) else None
+
+
+def _shaped(build: Builder, value: Value, shape: Sequence[Dim], joined: Node) -> Value:
+    if tuple(value.type.shape) == tuple(shape):
+        return value
+    (result,) = build.place(Reshape(tuple(shape)), value, scope=joined.scope, origins=joined.origins)
+    return result
+
+
+def _split(node: Node, op: Any, found: _Joined, around: Surroundings) -> Sequence[Node]:
+    """The sum of both convolutions, the first of which has the bias."""
+    build, type, weight = around.builder(), node.operands[0].type, node.weights["weight"]
+    kernel: Any = weight.data
+    moved = np.array([channel not in found.stay for channel in range(kernel.shape[1])])
+    masked = np.where(moved.reshape(1, -1, *(1,) * op.spatial), 0, kernel)
+    whole = _shaped(build, found.whole, type.shape, found.joined)
+    given: dict[str, Any] = {**node.weights, "weight": new_weight(weight.key, weight.type, masked)}
+    (rest,) = build.place(op, whole, scope=node.scope, origins=node.origins, **given)
+    part = _moved(build, whole, op, found, around)
+    shape = [*type.shape]
+    shape[op.channel_dim] = int(moved.sum())
+    part = _shaped(build, part, shape, found.joined)
+    scope, cut = f"{node.scope}.moved", kernel[:, moved]
+    given = {"weight": new_weight(f"{scope}.weight", weight.type.with_shape(cut.shape), cut)}
+    (more,) = build.place(op.replace(bias=False), part, scope=scope, origins=node.origins, **given)
+    build.place(Add(), rest, more, scope=node.scope, origins=node.origins, results=node.results)
+    return build.nodes
+
+
+def _moved(build: Builder, whole: Value, op: Any, found: _Joined, around: Surroundings) -> Value:
+    """The channels that were moved, joined.
+
+    For a shape of more dimensions TensorRT 8.5 lays out all of a tensor anew, so that what is taken of one is
+    taken of these channels alone.
+    """
+    joined, parts = found.joined, found.others
+    cuts = [cut for part in parts if (cut := _cut_of(part, found, around))]
+    if whole is not found.whole and len(cuts) == len(parts):
+        parts = _narrowed(build, whole, op, found, cuts)
+    if len(parts) == 1:
+        return parts[0]
+    (part,) = build.place(joined.op, parts, scope=joined.scope, origins=joined.origins)
+    return part
+
+
+class _Cut(NamedTuple):
+    """A slice or pad that takes channels from ``start`` to ``end`` (exclusive)."""
+
+    node: Node
+    edges: Edges
+    start: int
+    end: int
+
+
+def _cut_of(part: Value, found: _Joined, around: Surroundings) -> _Cut | None:
+    node = made_by(part, around, Pad, Slice, StridedSlice)
+    if node is None or node.operands[0] is not found.whole:
+        return None
+    try:
+        edges = edges_of(node)
+    except (Refused, Undecided):  # what is cut depends on a size
+        return None
+    if edges is None:
+        return None
+    start, end = edges.amounts[found.axis]
+    size = found.whole.type.shape[found.axis]
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(size, int)) or max(start, end) > 0:
+        return None
+    return _Cut(node, edges, -start, size + end)
+
+
+def _narrowed(
+    build: Builder, whole: Value, op: Any, found: _Joined, cuts: Sequence[_Cut]
+) -> tuple[Value, ...]:
+    """The same of no more channels than all of them take."""
+    start, end = min(cut.start for cut in cuts), max(cut.end for cut in cuts)
+    joined, shape = found.joined, [*found.whole.type.shape]
+    shape[found.axis] = end - start
+    cut = Slice(whole.type.rank + op.channel_dim, start, end)
+    (few,) = build.place(cut, whole, scope=joined.scope, origins=joined.origins)
+    few = _shaped(build, few, shape, joined)
+    parts: list[Value] = []
+    for node, edges, first, last in cuts:
+        amounts = [*edges.amounts]
+        amounts[found.axis] = (start - first, last - end)
+        pad = Pad(as_pad(tuple(amounts)), value=edges.fill or None)
+        parts += build.place(pad, few, scope=node.scope, origins=node.origins)
+    return tuple(parts)
