@@ -25,6 +25,20 @@ def no_zeros():
     attention._without = lambda net, y, empty: y
 
 
+def rows_by_whole_numbers():
+    """Rows that allow nothing are those whose greatest bool, as an integer, is 0."""
+    made = attention._mask
+
+    def mask(net: Any, given: Any, dtype: Any) -> Any:
+        found = made(net, given, dtype)
+        if found.empty is None or given.dtype.name != "BOOL":
+            return found
+        some = net.apply(attention.AnyTrue(dim=found.tensor.rank - 1, keepdim=True), found.tensor)
+        return attention._Mask(found.tensor, attention.negate(net, some))
+
+    attention._mask = mask
+
+
 def zeros_by_the_softmax():
     """Rows that allow nothing are those where the softmax is not a number, as by the ONNX route."""
 

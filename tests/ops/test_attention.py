@@ -295,6 +295,8 @@ def test_what_tensorrt_8_makes_one_kernel_of(mask: str | None, guarded: bool) ->
             assert after(summed, 3) == ["SHUFFLE", "SELECT", "SHUFFLE"]
     chosen = [layer for layer in network if layer.type.name == "SELECT"]
     assert len(chosen) == (2 if guarded else 0) + (mask != "to(mask, float32)")
+    highest = [layer.get_output(0).dtype.name for layer in network if layer.type.name == "REDUCE"]
+    assert highest == ["FLOAT"] * guarded
 
 
 def test_the_advice_for_two_masks_is_what_can_be_written() -> None:

@@ -181,6 +181,9 @@ class _Mask:
 
 
 def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
+    """The mask and its empty rows: in 8.5 those of the numbers that are added, whose maximum may be part of
+    the attention's region, where one of integers was a kernel between that and another one.
+    """
     hides_nothing = mask in net.sums_of_products and net.habits.fuses_unguarded_biases
     mask = net.to_rank(mask, max(2, mask.rank))
     if mask.dtype is not DType.BOOL:
@@ -193,10 +196,13 @@ def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
         if allowed.any(-1).all():
             return _Mask(mask, None)
     axis = mask.rank - 1
-    if mask.dtype is DType.BOOL:
+    if mask.dtype is not DType.BOOL:
+        highest = net.reduce("MAX", mask, (axis,), keepdim=True)
+        return _Mask(mask, net.elementwise("EQUAL", highest, net.scalar(-math.inf, highest)))
+    if net.habits.fuses_masks or mask.array is not None or in_parts(net, mask):
         return _Mask(mask, negate(net, net.apply(AnyTrue(dim=axis, keepdim=True), mask)))
-    highest = net.reduce("MAX", mask, (axis,), keepdim=True)
-    return _Mask(mask, net.elementwise("EQUAL", highest, net.scalar(-math.inf, highest)))
+    highest = net.reduce("MAX", _added_once(net, mask, dtype), (axis,), keepdim=True)
+    return _Mask(mask, net.elementwise("LESS", highest, net.scalar(-1, highest)))
 
 
 def _positions(net: Network, count: Dim) -> Tensor:
@@ -384,7 +390,7 @@ def _composed(
 
 
 def _masked(net: Network, scores: Tensor, mask: Tensor) -> Tensor:
-    added = net.once(("added mask", mask, scores.dtype), lambda: _added(net, mask, scores.dtype))
+    added = _added_once(net, mask, scores.dtype)
     if not net.habits.equates_sizes:
         added = _as_long(net, added, scores)
     return net.elementwise("SUM", scores, added)
@@ -405,6 +411,10 @@ def _as_long(net: Network, mask: Tensor, scores: Tensor) -> Tensor:
     sizes = net.elementwise("SUM", sizes, net.constant(own))
     none = (0,) * mask.rank
     return net.add("slice", mask, none, none, (1,) * mask.rank, result=mask.type, inputs={2: sizes})
+
+
+def _added_once(net: Network, mask: Tensor, dtype: DType) -> Tensor:
+    return net.once(("added mask", mask, dtype), lambda: _added(net, mask, dtype))
 
 
 def _added(net: Network, mask: Tensor, dtype: DType) -> Tensor:
