@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-import trtdsl.trt.build
 import trtdsl.trt.lower
 from tests.benchmark_scripts import BENCHMARKS, load, run
 from tests.trt.recording import RecordingDialect
@@ -20,8 +19,7 @@ from trtdsl.compile import optimize_graph
 from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.options import CompileOptions
-from trtdsl.reference import random_inputs
-from trtdsl.trt.lower import lower
+from trtdsl.reference import random_inputs, random_weights
 
 FORMS = """
 from pathlib import Path
@@ -121,18 +119,45 @@ def test_forms_of_masks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     for form in script.read_forms(BENCHMARKS / "forms" / "masks.py"):
         found, layers = network(form)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-        assert (layers == fixed) == (form in ("fixed", "a_mask_for_each_layer"))  # there is one layer
+        assert (layers == fixed) == (form == "fixed")
 
 
-def test_the_form_that_times_often_does(monkeypatch: pytest.MonkeyPatch) -> None:
+NORM = "model m { dim N = 1 .. 2 .. 4  input x: float32[N, 5, 12]  output y = x -> n: LayerNorm(12) -> relu }"
+
+
+def test_forms_of_norms_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("gpu_forms", monkeypatch)
-    lowered = lower(elaborate_text("model m { input x: float32[2]  output y = relu(x) }"))
-    found: list[int] = []
+    graph = random_weights(elaborate_text(NORM))
+    inputs = random_inputs(graph, "opt")
 
-    def tune(config: Any) -> None:
-        found.append(config.avg_timing_iterations)
+    def network(form: str) -> tuple[dict[str, torch.Tensor], list[str]]:
+        dialect = RecordingDialect(facts("8.5.3"))
+        with form_of(script, "norms", form):
+            lowered = trtdsl.trt.lower.lower(graph, dialect)
+        found = evaluate(dialect.network, inputs, weights=lowered.weights)
+        return found, [layer.type.name for layer in dialect.network]
 
-    for form in ("unchanged", "timed_eight_times"):
+    wanted, as_it_is = network("unchanged")
+    assert as_it_is.count("REDUCE") == 2 and "MATRIX_MULTIPLY" not in as_it_is
+    forms = script.read_forms(BENCHMARKS / "forms" / "norms.py")
+    assert len(forms) == 5
+    for form in forms:
+        found, layers = network(form)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+        assert layers.count("REDUCE") == 4 or "MATRIX_MULTIPLY" in layers
+
+
+def test_a_form_pins_norms_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_forms", monkeypatch)
+    graph = elaborate_text(
+        "model m { input x: float32[2, 6, 6]  output y = matmul(x, x) -> n: LayerNorm(6) }"
+    )
+
+    def pinned(form: str) -> set[str]:
+        dialect = RecordingDialect(facts("8.5.3"))
         with form_of(script, "products", form):
-            trtdsl.trt.build.build(lowered, tune=tune)
-    assert found == [1, 8]
+            trtdsl.trt.lower.lower(random_weights(graph), dialect, mixed=True)
+        return {use.owner for use in dialect.uses if (use.member, use.kind) == ("precision", "set")}
+
+    assert pinned("unchanged") == {"IMatrixMultiplyLayer"}
+    assert pinned("norms_too") >= {"IMatrixMultiplyLayer", "IReduceLayer", "IElementWiseLayer"}

@@ -1,4 +1,4 @@
-"""What TensorRT 8.5 may choose the type of, and kernels timed more often, for `gpu_forms.py`.
+"""What TensorRT 8.5 may choose the type of, for `gpu_forms.py`.
 
 `--precision float16` pins products to float16 there, and all around them where they are most of the network.
 Left to TensorRT, by timings beside many other builds, all of deit_tiny and of several decoders was computed
@@ -14,7 +14,7 @@ from typing import Any
 
 Edit = Callable[[Any], None]
 
-build: Any = import_module("trtdsl.trt.build")
+lower: Any = import_module("trtdsl.trt.lower")
 
 
 def free() -> Edit:
@@ -39,17 +39,21 @@ def _chosen(*, products: bool) -> Edit:
     return edit
 
 
-def timed_eight_times() -> None:
-    """Each kernel's time is the mean of eight runs, as `trtexec` has it, and not of one."""
-    targets = build._set_targets
-
-    def often(dialect: Any, config: Any, given: Any) -> None:
-        config.avg_timing_iterations = 8
-        targets(dialect, config, given)
-
-    build._set_targets = often
+def norms_too() -> None:
+    """What norms compute is pinned to float16 as well."""
+    lower.COMPUTED_WIDE = frozenset()
 
 
-def free_timed_eight_times() -> Edit:
-    timed_eight_times()
-    return free()
+def norms_in_float32() -> Edit:
+    """What norms compute is pinned to float32."""
+
+    def edit(network: Any) -> None:
+        trt: Any = sys.modules[type(network).__module__]
+        kinds = (trt.LayerType.ELEMENTWISE, trt.LayerType.REDUCE, trt.LayerType.UNARY)
+        for index in range(network.num_layers):
+            layer = network.get_layer(index)
+            is_free = layer.type in kinds and not layer.precision_is_set
+            if is_free and layer.get_output(0).dtype == trt.DataType.FLOAT:
+                layer.precision = trt.DataType.FLOAT
+
+    return edit
