@@ -23,7 +23,7 @@ model's two engines it knows for the second, so that layers that are alike have 
 what differs are the networks.
 
 `--dry-run` builds everything and runs nothing, also on a machine without a GPU.  `--errors-only` times
-nothing, and may share a GPU.
+nothing, and may share a GPU; by `--timings FOLDER` builds share what TensorRT timed with those of others.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from gpu_facts import Facts, engine_of
 from gpu_layers import profiler_of
 from gpu_points import batches, best_batch, tuned
 from gpu_table import DONE, LIMITS, Row, label, measured, summary, table, torch_time
+from gpu_timings import share, timings_of
 from gpu_variants import Variant, read_variants
 from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
 
@@ -77,7 +78,7 @@ class OnnxError(RuntimeError):
 
 
 class Bench:
-    """One process's work. A model's engines share what TensorRT timed; no other model reads it."""
+    """One process's work. Engines of a model share what TensorRT timed; with others only by `--timings`."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -100,7 +101,8 @@ class Bench:
             config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
             config.avg_timing_iterations = self.options.average
             if self.options.builds == 1:  # several builds are to time anew, and differ
-                self._timed = self._timed or config.create_timing_cache(b"")
+                if self._timed is None:
+                    self._timed = timings_of(config, self.options.timings)
                 config.set_timing_cache(self._timed, ignore_mismatch=False)
 
     def compile(self, entry: Entry, variant: Variant, row: Row) -> Path:
@@ -128,6 +130,8 @@ class Bench:
         for note in compiled.notes:
             print(f"{entry.name}: {note.message}", flush=True)
         row.build_s = time.monotonic() - begin
+        if self.options.timings and self._timed is not None:
+            share(self._timed, self.options.timings)
         row.layers = len(load_manifest(engine).layers)
         return engine
 
@@ -455,6 +459,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--engines", type=Path, help="where to keep them; those there are measured as they are"
     )
+    parser.add_argument("--timings", type=Path, help="a folder of kernels' times that builds share")
     parser.add_argument("--dry-run", action="store_true", help="build only, for a machine without a GPU")
     options = parser.parse_args(given)
     options.zoo = read_zoo(options.zoo)

@@ -200,6 +200,7 @@ class Session:
         asked += ["--dry-run"] if kind == BUILT else []
         for flag in ("fixed", "errors_only"):
             asked += [f"--{flag.replace('_', '-')}"] if getattr(options, flag) else []
+        asked += ["--timings", str(options.folder / "timings")] if options.errors_only else []
         command = [*shlex.split(options.tensorrt), str(HERE / "gpu.py"), *asked]
         log = options.folder / "logs" / f"{kind}.{name}.log"
         worker = Worker(command, DONE, log, env=self.environment(slot), cwd=HERE.parent)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorrt_rtx as trt
 
 from tests.benchmark_scripts import BENCHMARKS, load, run
 
@@ -243,3 +244,22 @@ def test_what_cannot_be_done_is_refused_first(
     with pytest.raises(SystemExit):
         run(load("gpu_many", monkeypatch), monkeypatch, tmp_path, *options)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated:DeprecationWarning")  # TensorRT-RTX times nothing
+def test_builds_share_what_was_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("gpu_timings", monkeypatch)
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    config = builder.create_builder_config()
+    folder = tmp_path / "timings"
+    first = script.timings_of(config, folder)
+    script.share(first, folder)
+    script.share(first, folder)
+    (kept,) = folder.iterdir()  # each process has one file
+    assert kept.read_bytes() == bytes(first.serialize())
+    shutil.copy(kept, folder / "1.timings")
+    found = script.timings_of(config, folder)
+    assert bytes(found.serialize()) == kept.read_bytes()
+    assert config.set_timing_cache(found, ignore_mismatch=False)
+    (folder / "2.timings").write_bytes(b"spoilt")
+    assert script.timings_of(config, folder) is not None
