@@ -146,3 +146,9 @@ def test_says_why_it_left_a_convolution() -> None:
     with refusals() as heard:
         assert split_convolutions(graph) is graph
     assert [each.refusal.reason for each in heard] == ["its weights are read elsewhere too"]
+
+
+def test_another_layer_may_have_the_label_already() -> None:
+    graph = _prepared("h -> conv: Conv2d(8, 1) -> conv.moved: Conv2d(8, 1)", SHIFT, FRAMES)
+    changed = changed_by(split_convolutions, graph)
+    assert _convolutions(changed) == ["conv", "conv.moved2", "conv.moved"]

@@ -72,6 +72,7 @@ def split_convolutions(graph: Graph) -> Graph:
 class _Apart:
     def __init__(self, reads: Counter[Weight]) -> None:
         self._reads = reads
+        self._keys = {weight.key for weight in reads}
 
     def __call__(self, node: Node, around: Surroundings) -> Outcome:
         if not isinstance(node.op, Conv1d | Conv2d | Conv3d) or node.op.groups != 1:
@@ -83,7 +84,14 @@ class _Apart:
             return None
         if why := obstacle_in_weights(node, self._reads):
             return Refusal(why, (found.joined,))
-        return _split(node, node.op, found, around)
+        return _split(node, node.op, found, around, self._unique(node.scope))
+
+    def _unique(self, label: str) -> str:
+        """A label below this one for a layer whose weight has a key that no other has."""
+        names = (f"{label}.moved{number}" for number in ("", *range(2, len(self._keys) + 3)))
+        scope = next(name for name in names if f"{name}.weight" not in self._keys)
+        self._keys.add(f"{scope}.weight")
+        return scope
 
 
 class _Joined(NamedTuple):
@@ -147,8 +155,8 @@ def _shaped(build: Builder, value: Value, shape: Sequence[Dim], joined: Node) ->
     return result
 
 
-def _split(node: Node, op: Any, found: _Joined, around: Surroundings) -> Sequence[Node]:
-    """The sum of both convolutions, the first of which has the bias."""
+def _split(node: Node, op: Any, found: _Joined, around: Surroundings, label: str) -> Sequence[Node]:
+    """The sum of both convolutions, the first of which has the bias; the other one gets this label."""
     build, type, weight = around.builder(), node.operands[0].type, node.weights["weight"]
     kernel: Any = weight.data
     moved = np.array([channel not in found.stay for channel in range(kernel.shape[1])])
@@ -160,9 +168,9 @@ def _split(node: Node, op: Any, found: _Joined, around: Surroundings) -> Sequenc
     shape = [*type.shape]
     shape[op.channel_dim] = int(moved.sum())
     part = _shaped(build, part, shape, found.joined)
-    scope, cut = f"{node.scope}.moved", kernel[:, moved]
-    given = {"weight": new_weight(f"{scope}.weight", weight.type.with_shape(cut.shape), cut)}
-    (more,) = build.place(op.replace(bias=False), part, scope=scope, origins=node.origins, **given)
+    cut = kernel[:, moved]
+    given = {"weight": new_weight(f"{label}.weight", weight.type.with_shape(cut.shape), cut)}
+    (more,) = build.place(op.replace(bias=False), part, scope=label, origins=node.origins, **given)
     build.place(Add(), rest, more, scope=node.scope, origins=node.origins, results=node.results)
     return build.nodes
 
