@@ -13,6 +13,7 @@ from torch import nn
 import trtdsl
 from trtdsl.elaborate import elaborate_text
 from trtdsl.ir import Graph
+from trtdsl.reference import random_weights
 from trtdsl.verification import Row, comparison, show_verification
 
 TEXT = """model net {
@@ -98,3 +99,38 @@ def test_a_merged_layer_that_is_lowered_wrongly_is_told(
     found = trtdsl.verify(elaborate_text(TEXT), None, net)
     assert found.difference is not None
     assert found.difference.message.startswith("layer `wide+narrow` differs by 1.0e-02")
+
+
+SHIFT = """model net {
+  input x: float32[4, 8, 6, 6]
+  h = x -> stem: Conv2d(8, 3)
+  moved = roll(h[:, :2], 1, 0) * 1e-4
+  output y = cat([moved, h[:, 2:]], 1) -> conv: Conv2d(4, 1) -> bn: BatchNorm2d -> relu
+}
+"""
+
+
+class Shift(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.bn = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.stem(x)
+        h = torch.cat([h[:, :2].roll(1, 0) * 1e-4, h[:, 2:]], 1)
+        return self.bn(self.conv(h)).relu()
+
+
+@pytest.mark.parametrize("precision", [None, "float16"])
+@pytest.mark.parametrize("text", [SHIFT, SHIFT.replace(" -> bn: BatchNorm2d", "")])
+def test_a_layer_in_two_parts_has_one_row(text: str, precision: str | None) -> None:
+    """The smaller part is less than what rounding the layer's operand costs."""
+    torch.manual_seed(0)
+    net, label = Shift().eval(), "conv+bn" if "bn" in text else "conv"
+    if label == "conv":
+        net.bn = nn.Identity()
+    graph = elaborate_text(text)
+    assert rows(trtdsl.verify(graph, None, net, precision=precision)).keys() == {"stem", label}
+    if precision:
+        own = trtdsl.verify(random_weights(graph, 0), precision=precision)
+        assert rows(own).keys() == {"stem", label}

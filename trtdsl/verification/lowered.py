@@ -38,6 +38,7 @@ from trtdsl.verification.merged import (
     merged_layers,
     merged_points,
     notes_on_merged,
+    parts_of_layers,
     standing,
 )
 from trtdsl.verification.oracle import Reference, TorchReference
@@ -75,7 +76,8 @@ def compare_lowered(
         reference = GraphReference(before, setting.dtype == "float64")
     returned, calls = run_reference(reference, setting)
     named = _named(optimized, before)
-    points = _points(before if isinstance(reference, GraphReference) else graph, calls, named)
+    own = isinstance(reference, GraphReference)
+    points = _points(before if own else graph, calls, named, parts_of_layers(graph, before))
     comparison = Comparison(graph, reference, setting, returned.arrays, points)
     if calls is None:
         require_all(graph, comparison.expected)
@@ -167,10 +169,11 @@ def _named(optimized: Optimized, before: Graph) -> dict[str, Value]:
 
 
 def _points(
-    graph: Graph, calls: Mapping[str, int] | None, named: Mapping[str, Value]
+    graph: Graph, calls: Mapping[str, int] | None, named: Mapping[str, Value], left: Collection[str]
 ) -> dict[Call, ModuleCall]:
-    """Where both hold the same tensor."""
-    counts = calls or Counter(node.scope for node in graph.nodes if node.weights)
+    """Where both hold the same tensor; of the model itself all but the layers with these labels."""
+    labels = (node.scope for node in graph.nodes if node.weights and node.scope not in left)
+    counts = calls or Counter(labels)
     return {(point.path, point.call): point for point in _held(match(graph, counts).values(), named)}
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trtdsl.ir import Graph, Value, walk
-from trtdsl.precision.labels import parts
+from trtdsl.precision.labels import components, parts
 from trtdsl.reference import run
 from trtdsl.verification.layers import ModuleCall, Observation, match, observation
 from trtdsl.verification.oracle import Array
@@ -42,7 +42,8 @@ class GraphReference:
 
     def run(self, inputs: Mapping[str, Array]) -> Returned:
         """The outputs; the tensors of its layers are kept."""
-        labelled = {value for node in self.graph.nodes if node.weights for value in node.results}
+        layers = {node.scope for node in self.graph.nodes if node.weights}
+        labelled = {value for node in self.graph.nodes if node.scope in layers for value in node.results}
 
         def keep(value: Value, tensor: torch.Tensor) -> None:
             if value in labelled:
@@ -72,7 +73,7 @@ def merged_points(
 
     One of the modules that the reference ``called`` is part of each: others have no rows either.
     """
-    known = {node.scope for node in walk(graph)}
+    known = {node.scope for node in walk(graph)} | parts_of_layers(graph, passed)
     shown = {value.name for point in points for value in point.values}
     made = [
         node.scope
@@ -82,7 +83,23 @@ def merged_points(
         and not any(value.name in shown for value in node.results)
         and any(part in called for part in parts(node.scope))
     ]
-    return [*match(passed, Counter(made)).values()]
+    found = match(passed, Counter(made)).values()
+    return [point for point in found if not any(value.name in shown for value in point.values)]
+
+
+def parts_of_layers(graph: Graph, passed: Graph) -> set[str]:
+    """The labels that passes gave to parts of layers, below those of the layers: ``conv.moved``.
+
+    They have no rows: of what a layer reads a part may be small, and what its rounding costs is not. The sum
+    of the parts has one.
+    """
+    known = {node.scope for node in walk(graph)}
+    layers = {node.scope for node in walk(passed) if node.weights}
+    return {
+        label
+        for label in layers - known
+        if components(label)[-1] not in known and label.rpartition(".")[0] in layers
+    }
 
 
 def with_merged(seen: Seen, comparison: Comparison, called: Collection[str]) -> Seen:
