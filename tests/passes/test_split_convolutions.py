@@ -152,3 +152,10 @@ def test_another_layer_may_have_the_label_already() -> None:
     graph = _prepared("h -> conv: Conv2d(8, 1) -> conv.moved: Conv2d(8, 1)", SHIFT, FRAMES)
     changed = changed_by(split_convolutions, graph)
     assert _convolutions(changed) == ["conv", "conv.moved2", "conv.moved"]
+
+
+def test_what_moved_may_stand_in_another_tensor_where_it_stood() -> None:
+    parts = "cat([few[:, :2], exp(few[:, :1]), x[:, 3:]], 1)"
+    graph = _prepared(f"{parts} -> conv: Conv2d(2, 1)", ["few = exp(x[:, :3])"])
+    changed = changed_by(split_convolutions, graph)
+    assert _convolutions(changed) == ["conv", "conv.moved", "conv.moved.moved"]

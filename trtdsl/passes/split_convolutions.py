@@ -66,7 +66,7 @@ def split_convolutions(graph: Graph) -> Graph:
           output y = y
         }
     """
-    return rewrite(graph, _Apart(reads_of_weights(graph)))
+    return rewrite(graph, _Apart(reads_of_weights(graph)), until_stable=True)
 
 
 class _Apart:
