@@ -84,7 +84,7 @@ def _convolutions(graph: Graph) -> list[str]:
 @pytest.mark.parametrize("case", SPLIT)
 def test_splits(case: str) -> None:
     changed = remove_dead_nodes(changed_by(split_convolutions, _prepared(*SPLIT[case])))
-    assert _convolutions(changed) == ["conv", "conv.moved"]
+    assert _convolutions(changed) == ["conv.kept", "conv.moved"]
     stays = [len(node.operands) for node in changed.nodes if node.op.name == "cat"]
     assert stays == ([2] if case == "on both sides" else [])
 
@@ -107,6 +107,8 @@ def test_weights_of_what_moved_are_zeros(case: str) -> None:
     is_kept = (kept == whole).all(axis=(0, *range(2, whole.ndim)))
     assert not kept[:, ~is_kept].any() and (cut == whole[:, ~is_kept]).all()
     assert cut.shape[1] == (~is_kept).sum() > 0
+    keys = {weight.key for each in (rest, moved) for weight in each.weights.values()}
+    assert not keys & {weight.key for weight in before.weights.values()}  # these are the checkpoint's
     assert "bias" not in moved.weights and ("bias" in rest.weights) == ("bias" in before.weights)
 
 
@@ -123,7 +125,7 @@ def test_a_temporal_shift_brings_only_what_it_moves_into_another_shape() -> None
     graph = _prepared("h -> conv: Conv2d(8, 1)", SHIFT, FRAMES)
     changed = merge_moves(remove_dead_nodes(changed_by(split_convolutions, graph)))
     assert calls(remove_dead_nodes(changed)) == [
-        "x -> conv: Conv2d(8, 1)",
+        "x -> conv.kept: Conv2d(8, 1)",
         "slice(x, dim = 1, start = 0, end = 4)",
         "reshape(slice, (N, 3, 4, 2, 2))",
         "pad(reshape_1, (0, 0, 0, 0, 0, -2, -1, 1))",
@@ -131,13 +133,13 @@ def test_a_temporal_shift_brings_only_what_it_moves_into_another_shape() -> None
         "cat([pad, pad_1], dim = 2)",
         "reshape(cat_1, (3 * N, 4, 2, 2))",
         "reshape_2 -> conv.moved: Conv2d(8, 1, bias = false)",
-        "conv: add(conv, conv_moved)",
+        "conv: add(conv_kept, conv_moved)",
     ]
 
 
 def test_the_whole_pipeline_splits_behind_a_norm() -> None:
     graph = model(FRAMES, "relu(h -> conv: Conv2d(8, 1, bias = false) -> bn: BatchNorm2d)", *SHIFT)
-    assert _convolutions(optimize(graph)) == ["conv+bn", "conv+bn.moved"]
+    assert _convolutions(optimize(graph)) == ["conv+bn.kept", "conv+bn.moved"]
 
 
 def test_says_why_it_left_a_convolution() -> None:
@@ -151,11 +153,11 @@ def test_says_why_it_left_a_convolution() -> None:
 def test_another_layer_may_have_the_label_already() -> None:
     graph = _prepared("h -> conv: Conv2d(8, 1) -> conv.moved: Conv2d(8, 1)", SHIFT, FRAMES)
     changed = changed_by(split_convolutions, graph)
-    assert _convolutions(changed) == ["conv", "conv.moved2", "conv.moved"]
+    assert _convolutions(changed) == ["conv.kept2", "conv.moved2", "conv.moved"]
 
 
 def test_what_moved_may_stand_in_another_tensor_where_it_stood() -> None:
     parts = "cat([few[:, :2], exp(few[:, :1]), x[:, 3:]], 1)"
     graph = _prepared(f"{parts} -> conv: Conv2d(2, 1)", ["few = exp(x[:, :3])"])
     changed = changed_by(split_convolutions, graph)
-    assert _convolutions(changed) == ["conv", "conv.moved", "conv.moved.moved"]
+    assert _convolutions(changed) == ["conv.kept", "conv.moved.kept", "conv.moved.moved"]

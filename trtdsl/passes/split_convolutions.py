@@ -25,7 +25,7 @@ from trtdsl.ops.shape import Reshape, Reshaping
 from trtdsl.ops.strided_slice import StridedSlice
 from trtdsl.passes.cutting import Edges, as_pad, edges_of
 from trtdsl.passes.declare import graph_pass
-from trtdsl.passes.matching import made_by, new_weight, obstacle_in_weights, reads_of_weights
+from trtdsl.passes.matching import Array, made_by, new_weight, obstacle_in_weights, reads_of_weights
 from trtdsl.types import Dim, Undecided, dimension_groups
 
 
@@ -52,17 +52,17 @@ def split_convolutions(graph: Graph) -> Graph:
 
     after::
 
-        block Sum()(rest, moved) {
-          sum = rest + moved
+        block Sum()(kept, moved) {
+          sum = kept + moved
           return sum
         }
 
         model example() {
           input x: float32[2, 8, 4, 4]
           moved = roll(slice(x, 1, 0, 2), 1, 0)
-          conv = x -> conv: Conv2d(4, 1)
+          conv_kept = x -> conv.kept: Conv2d(4, 1)
           conv_moved = moved -> conv.moved: Conv2d(4, 1, bias = false)
-          y = (conv, conv_moved) -> conv: Sum()
+          y = (conv_kept, conv_moved) -> conv: Sum()
           output y = y
         }
     """
@@ -86,12 +86,15 @@ class _Apart:
             return Refusal(why, (found.joined,))
         return _split(node, node.op, found, around, self._unique(node.scope))
 
-    def _unique(self, label: str) -> str:
-        """A label below this one for a layer whose weight has a key that no other has."""
-        names = (f"{label}.moved{number}" for number in ("", *range(2, len(self._keys) + 3)))
-        scope = next(name for name in names if f"{name}.weight" not in self._keys)
-        self._keys.add(f"{scope}.weight")
-        return scope
+    def _unique(self, label: str) -> tuple[str, str]:
+        """Labels below this one for layers whose weights have keys that no others have."""
+        for number in ("", *range(2, len(self._keys) + 3)):
+            kept, moved = f"{label}.kept{number}", f"{label}.moved{number}"
+            keys = {f"{scope}.{slot}" for scope in (kept, moved) for slot in ("weight", "bias")}
+            if not keys & self._keys:
+                self._keys |= keys
+                return kept, moved
+        raise AssertionError("as many labels as keys were tried")
 
 
 class _Joined(NamedTuple):
@@ -155,24 +158,33 @@ def _shaped(build: Builder, value: Value, shape: Sequence[Dim], joined: Node) ->
     return result
 
 
-def _split(node: Node, op: Any, found: _Joined, around: Surroundings, label: str) -> Sequence[Node]:
-    """The sum of both convolutions, the first of which has the bias; the other one gets this label."""
+def _split(
+    node: Node, op: Any, found: _Joined, around: Surroundings, labels: tuple[str, str]
+) -> Sequence[Node]:
+    """The sum of two convolutions with these labels, the first of which has the bias."""
     build, type, weight = around.builder(), node.operands[0].type, node.weights["weight"]
     kernel: Any = weight.data
     moved = np.array([channel not in found.stay for channel in range(kernel.shape[1])])
     masked = np.where(moved.reshape(1, -1, *(1,) * op.spatial), 0, kernel)
     whole = _shaped(build, found.whole, type.shape, found.joined)
-    given: dict[str, Any] = {**node.weights, "weight": new_weight(weight.key, weight.type, masked)}
-    (rest,) = build.place(op, whole, scope=node.scope, origins=node.origins, **given)
-    part = _moved(build, whole, op, found, around)
+    kept = _placed(build, node, op, whole, masked, labels[0])
     shape = [*type.shape]
     shape[op.channel_dim] = int(moved.sum())
-    part = _shaped(build, part, shape, found.joined)
-    cut = kernel[:, moved]
-    given = {"weight": new_weight(f"{label}.weight", weight.type.with_shape(cut.shape), cut)}
-    (more,) = build.place(op.replace(bias=False), part, scope=label, origins=node.origins, **given)
-    build.place(Add(), rest, more, scope=node.scope, origins=node.origins, results=node.results)
+    part = _shaped(build, _moved(build, whole, op, found, around), shape, found.joined)
+    more = _placed(build, node, op.replace(bias=False), part, kernel[:, moved], labels[1])
+    build.place(Add(), kept, more, scope=node.scope, origins=node.origins, results=node.results)
     return build.nodes
+
+
+def _placed(build: Builder, node: Node, op: Any, source: Value, kernel: Array, label: str) -> Value:
+    """The node's convolution with another kernel, its weights below this label."""
+    given: dict[str, Any] = {}
+    for slot, weight in node.weights.items():
+        if slot == "weight" or op.bias:
+            data: Any = kernel if slot == "weight" else weight.data
+            given[slot] = new_weight(f"{label}.{slot}", weight.type.with_shape(data.shape), data)
+    (result,) = build.place(op, source, scope=label, origins=node.origins, **given)
+    return result
 
 
 def _moved(build: Builder, whole: Value, op: Any, found: _Joined, around: Surroundings) -> Value:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from trtdsl.compile import Optimized, optimize_graph
@@ -35,10 +34,10 @@ from trtdsl.verification.layers import Call, ModuleCall, Observation, match
 from trtdsl.verification.merged import (
     GraphReference,
     beside_itself,
+    layer_labels,
     merged_layers,
     merged_points,
     notes_on_merged,
-    parts_of_layers,
     standing,
 )
 from trtdsl.verification.oracle import Reference, TorchReference
@@ -77,7 +76,7 @@ def compare_lowered(
     returned, calls = run_reference(reference, setting)
     named = _named(optimized, before)
     own = isinstance(reference, GraphReference)
-    points = _points(before if own else graph, calls, named, parts_of_layers(graph, before))
+    points = _points(before if own else graph, calls or layer_labels(graph, before), named)
     comparison = Comparison(graph, reference, setting, returned.arrays, points)
     if calls is None:
         require_all(graph, comparison.expected)
@@ -168,13 +167,9 @@ def _named(optimized: Optimized, before: Graph) -> dict[str, Value]:
     return {value.name: value for value in values if value.name not in scaled}
 
 
-def _points(
-    graph: Graph, calls: Mapping[str, int] | None, named: Mapping[str, Value], left: Collection[str]
-) -> dict[Call, ModuleCall]:
-    """Where both hold the same tensor; of the model itself all but the layers with these labels."""
-    labels = (node.scope for node in graph.nodes if node.weights and node.scope not in left)
-    counts = calls or Counter(labels)
-    return {(point.path, point.call): point for point in _held(match(graph, counts).values(), named)}
+def _points(graph: Graph, calls: Mapping[str, int], named: Mapping[str, Value]) -> dict[Call, ModuleCall]:
+    """Where both hold the same tensor."""
+    return {(point.path, point.call): point for point in _held(match(graph, calls).values(), named)}
 
 
 def _held(points: Iterable[ModuleCall], named: Mapping[str, Value]) -> Iterator[ModuleCall]:

@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trtdsl.ir import Graph, Value, walk
-from trtdsl.precision.labels import components, parts
+from trtdsl.ir import Graph, Node, Value, walk
+from trtdsl.ops.pointwise import Add
+from trtdsl.precision.labels import parts
 from trtdsl.reference import run
 from trtdsl.verification.layers import ModuleCall, Observation, match, observation
 from trtdsl.verification.oracle import Array
@@ -42,8 +43,8 @@ class GraphReference:
 
     def run(self, inputs: Mapping[str, Array]) -> Returned:
         """The outputs; the tensors of its layers are kept."""
-        layers = {node.scope for node in self.graph.nodes if node.weights}
-        labelled = {value for node in self.graph.nodes if node.scope in layers for value in node.results}
+        nodes = (node for node in self.graph.nodes if node.weights or _makers_below(self.graph, node))
+        labelled = {value for node in nodes for value in node.results}
 
         def keep(value: Value, tensor: torch.Tensor) -> None:
             if value in labelled:
@@ -73,33 +74,39 @@ def merged_points(
 
     One of the modules that the reference ``called`` is part of each: others have no rows either.
     """
-    known = {node.scope for node in walk(graph)} | parts_of_layers(graph, passed)
+    known = {node.scope for node in walk(graph)}
     shown = {value.name for point in points for value in point.values}
-    made = [
-        node.scope
-        for node in passed.nodes
-        if node.weights
-        and node.scope not in known
-        and not any(value.name in shown for value in node.results)
-        and any(part in called for part in parts(node.scope))
-    ]
-    found = match(passed, Counter(made)).values()
+    made = {
+        label: count
+        for label, count in layer_labels(graph, passed).items()
+        if label not in known and any(part in called for part in parts(label))
+    }
+    found = match(passed, made).values()
     return [point for point in found if not any(value.name in shown for value in point.values)]
 
 
-def parts_of_layers(graph: Graph, passed: Graph) -> set[str]:
-    """The labels that passes gave to parts of layers, below those of the layers: ``conv.moved``.
+def layer_labels(graph: Graph, passed: Graph) -> Counter[str]:
+    """The labels of the layers of ``passed``, and how many layers have each.
 
-    They have no rows: of what a layer reads a part may be small, and what its rounding costs is not. The sum
-    of the parts has one.
+    Of a layer that a pass has put into parts, ``conv.kept`` and ``conv.moved``, it is that of their sum: of
+    what a layer reads a part may be small, and what its rounding costs is not.
     """
     known = {node.scope for node in walk(graph)}
-    layers = {node.scope for node in walk(passed) if node.weights}
-    return {
-        label
-        for label in layers - known
-        if components(label)[-1] not in known and label.rpartition(".")[0] in layers
-    }
+    labels, inside = Counter[str](), set[str]()
+    for node in passed.nodes:
+        below = {maker.scope for maker in _makers_below(passed, node)} - known
+        inside |= below
+        labels[node.scope] += bool(node.weights or below)
+    return Counter({label: count for label, count in labels.items() if count and label not in inside})
+
+
+def _makers_below(graph: Graph, node: Node) -> Sequence[Node]:
+    """The layers that a sum adds up, where their labels are below its own."""
+    if not isinstance(node.op, Add) or not node.scope:
+        return ()
+    makers = [maker for value in node.operands if (maker := graph.producers.get(value))]
+    below = [maker for maker in makers if maker.scope.startswith(f"{node.scope}.")]
+    return below if len(below) == len(node.operands) else ()
 
 
 def with_merged(seen: Seen, comparison: Comparison, called: Collection[str]) -> Seen:
