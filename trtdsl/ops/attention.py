@@ -181,8 +181,10 @@ class _Mask:
 
 
 def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
-    """The mask and its empty rows: in 8.5 those of the numbers that are added, whose maximum may be part of
-    the attention's region, where one of integers was a kernel between that and another one.
+    """The mask and its empty rows.
+
+    TensorRT 8.5 may compute a maximum of integers in a kernel of its own and split the attention's region
+    there, so for it a row's maximum is taken of the numbers that are added to the scores.
     """
     hides_nothing = mask in net.sums_of_products and net.habits.fuses_unguarded_biases
     mask = net.to_rank(mask, max(2, mask.rank))

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from trtdsl.ir import Node
 from trtdsl.ops.indexing import Slice
 from trtdsl.ops.pad import Amounts, Pad, pairs
+from trtdsl.ops.refused import Refused
 from trtdsl.ops.strided_slice import StridedSlice
-from trtdsl.types import Dim, less_equal, surely
+from trtdsl.types import Dim, Undecided, less_equal, surely
 
 
 class Edges(NamedTuple):
@@ -19,7 +20,25 @@ class Edges(NamedTuple):
 
 
 def edges_of(node: Node) -> Edges | None:
-    """What a constant pad adds, or what a slice of step 1 cuts; None for other pads and slices."""
+    """What a constant pad adds, or what a slice of step 1 cuts.
+
+    None for other pads and slices, and where that depends on a size.
+    """
+    try:
+        return _edges(node)
+    except (Refused, Undecided):
+        return None
+
+
+def pad_of(edges: Edges) -> Pad:
+    """The pad that adds and cuts these, as PyTorch has it: last dimension first, as short as it can be."""
+    pad = tuple(amount for sides in reversed(edges.amounts) for amount in sides)
+    while pad and pad[-2:] == (0, 0):
+        pad = pad[:-2]
+    return Pad(pad, value=edges.fill or None)
+
+
+def _edges(node: Node) -> Edges | None:
     shape = node.operands[0].type.shape
     if isinstance(node.op, Pad):
         if node.op.mode != "constant":
@@ -38,11 +57,3 @@ def edges_of(node: Node) -> Edges | None:
         start, length = part.bounds(shape[axis])
         cut[axis] = (-start, start + length - shape[axis])
     return Edges(tuple(cut), None)
-
-
-def as_pad(amounts: Amounts) -> tuple[Dim, ...]:
-    """PyTorch's list, last dimension first, as short as it can be."""
-    pad = tuple(amount for sides in reversed(amounts) for amount in sides)
-    while pad and pad[-2:] == (0, 0):
-        pad = pad[:-2]
-    return pad

@@ -10,7 +10,7 @@ from trtdsl.ops.indexing import Slice
 from trtdsl.ops.pad import Pad
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.strided_slice import StridedSlice
-from trtdsl.passes.cutting import as_pad, edges_of
+from trtdsl.passes.cutting import Edges, edges_of, pad_of
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import made_by
 from trtdsl.types import Dim, Undecided, less_equal, surely
@@ -70,12 +70,11 @@ def _as_one(before: Node, node: Node, around: Surroundings) -> Outcome:
         amounts.append((first + then_first, last + then_last))
     if len(fills) > 1:
         return None
-    pad = as_pad(tuple(amounts))
+    op = pad_of(Edges(tuple(amounts), next(iter(fills), None)))
     (source,) = before.operands
-    if not pad:
+    if not op.pad:
         return source
     build = around.builder()
-    op = Pad(pad, value=next(iter(fills), 0.0) or None)
     build.place(op, source, scope=node.scope, origins=node.origins, results=node.results)
     return build.nodes
 

@@ -1,8 +1,9 @@
-"""A 1 × 1 convolution of channels most of which stand where they stood becomes two, one of the few others.
+"""A 1 × 1 convolution of joined channels, most of them in their old places, becomes the sum of two.
 
-A temporal shift hands a few channels to the frames before and after, and joins them with the rest, which
-TensorRT copies: it writes what a layer computes where it is joined, but not what is cut from a tensor. A
-convolution of the rest alone reads them where they are, with zeros as weights of what was moved.
+A temporal shift hands a few channels to the frames before and after and joins them with the rest. TensorRT
+copies the rest to join it: only what a layer computes is written straight into the joined tensor. A
+convolution with zero weights for the moved channels reads the rest where it is; another convolves what was
+moved.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,13 +22,12 @@ from trtdsl.ops.indexing import Slice
 from trtdsl.ops.joining import Cat, Chunk, Split
 from trtdsl.ops.pad import Pad
 from trtdsl.ops.pointwise import Add
-from trtdsl.ops.refused import Refused
 from trtdsl.ops.shape import Reshape, Reshaping
 from trtdsl.ops.strided_slice import StridedSlice
-from trtdsl.passes.cutting import Edges, as_pad, edges_of
+from trtdsl.passes.cutting import Edges, edges_of, pad_of
 from trtdsl.passes.declare import graph_pass
 from trtdsl.passes.matching import Array, made_by, new_weight, obstacle_in_weights, reads_of_weights
-from trtdsl.types import Dim, Undecided, dimension_groups
+from trtdsl.types import Dim, dimension_groups
 
 
 @graph_pass(
@@ -36,10 +37,11 @@ from trtdsl.types import Dim, Undecided, dimension_groups
     why="the convolution is then what it will be, what it reads is joined at once, and reshapes may cancel",
 )
 def split_convolutions(graph: Graph) -> Graph:
-    """Convolve channels that are joined where they were cut out apart from the others.
+    """Convolve the channels that kept their places apart from those that were moved.
 
-    That pays where they are most, and the results are no more than they: those are written and read once
-    more, and they no longer are. A channel with an infinity spoils what it was moved away from, too.
+    This pays off if at least half of the channels kept their places and the convolution has no more outputs
+    than that: it saves copying the channels and costs writing and reading the outputs once more. An infinity
+    in a moved channel becomes NaN at its old position as well.
 
     before::
 
@@ -94,7 +96,7 @@ class _Apart:
             if not keys & self._keys:
                 self._keys |= keys
                 return kept, moved
-        raise AssertionError("as many labels as keys were tried")
+        raise AssertionError("more labels were tried than there are keys")
 
 
 class _Joined(NamedTuple):
@@ -139,16 +141,15 @@ def _cut_from(part: Value, axis: int, first: int, around: Surroundings) -> Value
     if cut is None or not isinstance(cut.op, Slice | Split | Chunk):
         return None
     (whole,) = cut.operands
-    start: Dim
+    start: Dim | None = None
     if isinstance(cut.op, Slice):
-        dim, step = cut.op.dim % whole.type.rank, cut.op.step
-        start, _ = cut.op.bounds(whole.type.shape[dim])
+        if edges := edges_of(cut):
+            start = -edges.amounts[axis][0]
     else:
-        dim, step = cut.op.dim % whole.type.rank, 1
-        start = 0
-        for before in cut.results[: cut.results.index(part)]:
-            start += before.type.shape[dim]
-    return whole if (dim, start, step) == (axis, first, 1) else None
+        dim, sizes = cut.op.pieces(whole.type)
+        starts: Sequence[Dim] = [*accumulate(sizes, initial=0)]
+        start = starts[cut.results.index(part)] if dim == axis else None
+    return whole if start == first else None
 
 
 def _shaped(build: Builder, value: Value, shape: Sequence[Dim], joined: Node) -> Value:
@@ -216,10 +217,7 @@ def _cut_of(part: Value, found: _Joined, around: Surroundings) -> _Cut | None:
     node = made_by(part, around, Pad, Slice, StridedSlice)
     if node is None or node.operands[0] is not found.whole:
         return None
-    try:
-        edges = edges_of(node)
-    except (Refused, Undecided):  # what is cut depends on a size
-        return None
+    edges = edges_of(node)
     if edges is None:
         return None
     start, end = edges.amounts[found.axis]
@@ -243,6 +241,6 @@ def _narrowed(
     for node, edges, first, last in cuts:
         amounts = [*edges.amounts]
         amounts[found.axis] = (start - first, last - end)
-        pad = Pad(as_pad(tuple(amounts)), value=edges.fill or None)
+        pad = pad_of(edges._replace(amounts=tuple(amounts)))
         parts += build.place(pad, few, scope=node.scope, origins=node.origins)
     return tuple(parts)

@@ -21,11 +21,11 @@ from trtdsl.ops.lowering import Array, Tensor
 from trtdsl.trt.casting import CastingNetwork, in_int32
 from trtdsl.trt.compose import ComposingNetwork
 from trtdsl.trt.control_flow import ADDED_BY, ControlFlowNetwork
-from trtdsl.trt.dialect import NOT_COMPUTING, QUANTISING, Dialect
+from trtdsl.trt.dialect import QUANTISING, Dialect
 from trtdsl.trt.facts import Facts
 from trtdsl.trt.lacks import instead_of, lacks
 from trtdsl.trt.naming import TensorRTNames, metadata_of, node_name
-from trtdsl.trt.plugins import PLUGINS, PluginNetwork
+from trtdsl.trt.plugins import NEVER_FREE, PLUGINS, PluginNetwork
 from trtdsl.trt.readback import agrees, first_line, shown, shown_sizes, took
 from trtdsl.trt.shapes import ShapeTensors
 from trtdsl.trt.target import CompilerBug, NetworkTarget
@@ -40,7 +40,6 @@ WEIGHT_SLOTS: Mapping[str, Mapping[int, str]] = {
 }
 """The arguments of each ``add_`` method that are weights, by position."""
 
-_NEVER_FREE = NOT_COMPUTING.union(PLUGINS)
 _SMALL = 64
 """Bytes up to which equal constants become one; larger ones are rarely equal and cost a comparison."""
 
@@ -429,7 +428,7 @@ class CheckedNetwork(CastingNetwork, ComposingNetwork, ControlFlowNetwork, Plugi
         mixed = self._mixed and self.node not in self.wide
         computes_in = self.data_type(floats[0]) if floats else None
         self.dialect.pin(layer, kind, computes_in, types, mixed)
-        if mixed and floats[:1] == [DType.FLOAT32] and kind not in _NEVER_FREE:
+        if mixed and floats[:1] == [DType.FLOAT32] and kind not in NEVER_FREE:
             self.free.append((layer, kind, self.node))
 
     def _output(self, layer: Any, kind: str, index: int, expected: TensorType) -> Tensor:

@@ -15,12 +15,15 @@ import numpy as np
 from trtdsl.diagnostics import RefusedByTensorRT, did_you_mean
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.plugin import FIELD_TYPES, Plugin
-from trtdsl.trt.dialect import Dialect
+from trtdsl.trt.dialect import NOT_COMPUTING, Dialect
 from trtdsl.trt.registry import PluginName, declared_fields
 from trtdsl.types import DType, TensorType
 
 PLUGINS = ("plugin_v2", "plugin_v3")
 """The layers that a plugin may become: an ``IPluginV2``, or an ``IPluginV3`` from TensorRT 10 on."""
+
+NEVER_FREE = NOT_COMPUTING.union(PLUGINS)
+"""Layers whose type is not TensorRT's to choose: those that compute in no type of their own, and plugins."""
 
 _NUMBERS: Mapping[str, Any] = {
     "FLOAT64": np.float64,

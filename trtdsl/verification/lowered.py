@@ -75,8 +75,8 @@ def compare_lowered(
         reference = GraphReference(before, setting.dtype == "float64")
     returned, calls = run_reference(reference, setting)
     named = _named(optimized, before)
-    own = isinstance(reference, GraphReference)
-    points = _points(before if own else graph, calls or layer_labels(graph, before), named)
+    matched = before if isinstance(reference, GraphReference) else graph
+    points = _points(matched, calls or layer_labels(graph, matched), named)
     comparison = Comparison(graph, reference, setting, returned.arrays, points)
     if calls is None:
         require_all(graph, comparison.expected)
