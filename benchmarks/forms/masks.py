@@ -48,6 +48,42 @@ def zeros_by_the_softmax():
     attention._without = without
 
 
+def rows_by_the_added_numbers():
+    """Rows that allow nothing are those for which the greatest number that is added is minus infinity."""
+    made = attention._mask
+
+    def mask(net: Any, given: Any, dtype: Any) -> Any:
+        found = made(net, given, dtype)
+        if found.empty is None or given.dtype.name != "BOOL":
+            return found
+        added = attention._added_once(net, found.tensor, dtype)
+        highest = net.reduce("MAX", added, (added.rank - 1,), keepdim=True)
+        return attention._Mask(found.tensor, net.elementwise("LESS", highest, net.scalar(-1, highest)))
+
+    attention._mask = mask
+
+
+def zeros_in_the_softmax():
+    """Weights that are not numbers are 0, which those of rows that allow nothing are."""
+    as_it_is = attention._composed
+
+    def composed(net: Any, *operands: Any) -> Any:
+        softmax = net.softmax
+
+        def zeroed(x: Any, axis: int) -> Any:
+            y = softmax(x, axis)
+            return net.select(net.elementwise("EQUAL", y, y), y, net.scalar(0, y))
+
+        net.softmax = zeroed
+        try:
+            return as_it_is(net, *operands)
+        finally:
+            net.softmax = softmax
+
+    attention._composed = composed
+    attention._without = lambda net, y, empty: y
+
+
 def a_mask_for_each_layer():
     """What is added is made of the bools by each layer."""
     attention._masked = lambda net, scores, mask: net.elementwise(

@@ -183,8 +183,8 @@ class _Mask:
 def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
     """The mask and its empty rows.
 
-    TensorRT 8.5 may compute a maximum of integers in a kernel of its own and split the attention's region
-    there, so for it a row's maximum is taken of the numbers that are added to the scores.
+    TensorRT 8.5 may compute a maximum in a kernel of its own and split the network's region there, in which a
+    product of bools with ones stays.
     """
     hides_nothing = mask in net.sums_of_products and net.habits.fuses_unguarded_biases
     mask = net.to_rank(mask, max(2, mask.rank))
@@ -203,8 +203,15 @@ def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
         return _Mask(mask, net.elementwise("EQUAL", highest, net.scalar(-math.inf, highest)))
     if net.habits.fuses_masks or mask.array is not None or in_parts(net, mask):
         return _Mask(mask, negate(net, net.apply(AnyTrue(dim=axis, keepdim=True), mask)))
-    highest = net.reduce("MAX", _added_once(net, mask, dtype), (axis,), keepdim=True)
-    return _Mask(mask, net.elementwise("LESS", highest, net.scalar(-1, highest)))
+    allowed = net.matmul(net.cast(mask, dtype), _column_of_ones(net, mask.shape[axis], mask.rank, dtype))
+    return _Mask(mask, net.elementwise("LESS", allowed, net.scalar(0.5, allowed)))
+
+
+def _column_of_ones(net: Network, count: Dim, rank: int, dtype: DType) -> Tensor:
+    _, largest = bounds(count)
+    ahead = (1,) * (rank - 2)
+    ones = net.filled((*ahead, largest, 1), 1, dtype)
+    return ones if count == largest else net.slice(ones, (0,) * rank, (*ahead, count, 1))
 
 
 def _positions(net: Network, count: Dim) -> Tensor:
