@@ -68,6 +68,51 @@ def squares_by_a_product_with_itself():
     _standardised_by(standardised)
 
 
+def regions_by_choices():
+    """Each variance is chosen over itself: of a choice TensorRT 8.5 makes a region, which may grow."""
+
+    def standardised(net: Any, x: Any, eps: float) -> Any:
+        centred, variance = _moments(net, x)
+        return _divided(net, centred, _chosen(net, variance), eps)
+
+    _standardised_by(standardised)
+
+
+def region_by_one_choice():
+    """Only the first norm's variance is chosen over itself."""
+    seen: list[Any] = []
+
+    def standardised(net: Any, x: Any, eps: float) -> Any:
+        centred, variance = _moments(net, x)
+        if not seen:
+            variance = _chosen(net, variance)
+        seen.append(x)
+        return _divided(net, centred, variance, eps)
+
+    _standardised_by(standardised)
+
+
+def regions_by_choices_of_all():
+    """What each norm reads is chosen over itself."""
+
+    def standardised(net: Any, x: Any, eps: float) -> Any:
+        centred, variance = _moments(net, _chosen(net, x))
+        return _divided(net, centred, variance, eps)
+
+    _standardised_by(standardised)
+
+
+def _chosen(net: Any, x: Any) -> Any:
+    return net.select(net.elementwise("EQUAL", x, x), x, x)
+
+
+def _moments(net: Any, x: Any) -> tuple[Any, Any]:
+    """What is centred, and its variance."""
+    axes = [x.rank - 1]
+    centred = net.elementwise("SUB", x, net.reduce("AVG", x, axes, keepdim=True))
+    return centred, net.reduce("AVG", net.elementwise("PROD", centred, centred), axes, keepdim=True)
+
+
 def _ones(net: Any, x: Any, columns: int) -> Any:
     width = x.shape[-1]
     return net.constant(np.full((*(1,) * (x.rank - 2), width, columns), 1 / width, dtype=np.float32))
