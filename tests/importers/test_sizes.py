@@ -98,6 +98,11 @@ PIECES: dict[str, tuple[Function, str]] = {
     "of any size": (lambda x: x.chunk(2, 1)[0] * 2, "4 .. 8 .. 64"),
     "of one size": (lambda x: torch.add(*x.chunk(2, 1)), "4 .. 8 .. 64, step = 2"),
     "of half the size": (lambda x: torch.add(*x.split(x.shape[1] // 2, 1)), "4 .. 8 .. 64, step = 2"),
+    "of what was joined": (lambda x: torch.add(*torch.cat([x, -2 * x], 1).chunk(2, 1)), "2 .. 8 .. 64"),
+    "as large as what was joined": (
+        lambda x: torch.add(*torch.cat([x, -2 * x], 1).split(x.shape[1], 1)),
+        "2 .. 8 .. 64",
+    ),
     "of four": (lambda x: x.unflatten(1, (-1, 4)).sum(1), "8 .. 8 .. 64, step = 4"),
 }
 

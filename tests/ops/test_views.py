@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.closeness import expected, require_outputs
 from tests.elaborate.bodies import graph_of
 from tests.ops.one_node import check_equals_torch, refused, t
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import facts
+from trtdsl.diagnostics import DiagnosticError
+from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
 from trtdsl.ops.splitting import Dsplit, Hsplit, TensorSplit, Vsplit
 from trtdsl.ops.views import BroadcastTo, Diagonal, ExpandAs, Narrow, ReshapeAs
+from trtdsl.trt.lower import lower
 
 X = torch.arange(24).reshape(2, 3, 4)
 
@@ -50,6 +57,48 @@ def test_what_cannot_be_split() -> None:
     assert "rank 1 at least" in refused(Hsplit(1), t("float32[]"))
     assert "rank 2 at least" in refused(Vsplit(2), t("float32[2]"))
     assert "rank 3 at least" in refused(Dsplit(2), t("float32[2,2]"))
+
+
+SPLIT = """model m {{
+  dim N = 1 .. 2 .. 4
+  dim S = 3 .. 4 .. 4
+  input x: float32[3 * N, 4]
+  input w: float32[S, 4]
+  a, b = {}
+  output a
+  output b
+}}"""
+
+
+@pytest.mark.parametrize(
+    "split", ["split(x, [N, 2 * N])", "split(x, [0, 3 * N])", "split(w, 2)", "split(x, 2 * N)"]
+)
+@pytest.mark.parametrize(("n", "s"), [(1, 3), (4, 4)])
+def test_pieces_of_dynamic_sizes(split: str, n: int, s: int) -> None:
+    graph = elaborate_text(SPLIT.format(split))
+    inputs = {"x": X.float().reshape(-1, 4).repeat(2, 1)[: 3 * n], "w": -X[0].float().repeat(2, 1)[:s]}
+    dialect = RecordingDialect(facts("8.5.3"))
+    lower(graph, dialect)
+    require_outputs(evaluate(dialect.network, inputs), expected(graph, inputs), 0)
+
+
+@pytest.mark.parametrize(
+    ("split", "problem"),
+    [
+        ("split(x, S)", "how many pieces of S are in 3 * N depends on the input's size"),
+        ("split(w, 1)", "how many pieces of 1 are in S depends on the input's size"),
+        ("split(x, [N, S])", "whether pieces [N, S] add up to 3 * N"),
+        ("split(w, [1, 1])", "pieces [1, 1] do not add up to S"),
+        ("split(x, [N - 2, 2 * N + 2])", "at least 0 elements, not N - 2 for every size in range"),
+        ("split(x, [-1, 3 * N + 1])", "at least 0 elements, not -1"),
+        ("split(x, N - 1)", "at least 1 element, not N - 1 for every size in range"),
+        ("split(w, 0)", "at least 1 element, not 0"),
+    ],
+)
+def test_dynamic_pieces_that_are_refused(split: str, problem: str) -> None:
+    with pytest.raises(DiagnosticError) as error:
+        elaborate_text(SPLIT.format(split))
+    assert problem in error.value.diagnostics[0].message
 
 
 def test_shapes_of_other_tensors() -> None:

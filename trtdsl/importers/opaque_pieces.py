@@ -28,8 +28,10 @@ def _chunk(are_equal: bool, input: Any, chunks: int, dim: int = 0) -> Any:
     import torch
 
     size = input.shape[dim]
-    if not isinstance(size, torch.SymInt) or _divides(chunks, size, are_equal):
+    if not isinstance(size, torch.SymInt):
         return torch.chunk(input, chunks, dim)
+    if _divides(chunks, size, are_equal):
+        return _pieces(input, size // chunks, dim)
     return _pieces(input, (size + chunks - 1) // chunks, dim)
 
 
@@ -41,7 +43,7 @@ def _split(are_equal: bool, tensor: Any, split_size_or_sections: Any, dim: int =
         return torch.split(tensor, piece, dim)
     count = -(-_example(size) // _example(piece))
     if _divides(count, size, are_equal):
-        return torch.chunk(tensor, count, dim)
+        return _pieces(tensor, size // count, dim)
     return _pieces(tensor, piece, dim)
 
 

@@ -10,7 +10,7 @@ from trtdsl.ops.base import Function, static
 from trtdsl.ops.lowering import Array, Network, Tensor
 from trtdsl.ops.refused import Refused
 from trtdsl.ops.rules import promote, require_at_most, same_dim, type_of, wrap_dim
-from trtdsl.types import Dim, TensorType
+from trtdsl.types import Dim, TensorType, bounds
 from trtdsl.types.arrays import np
 
 
@@ -145,10 +145,12 @@ class _Splitting(Function, abstract=True):
     def is_identity(self, input: TensorType) -> bool:
         return len(self.pieces(input)[1]) == 1
 
-    def fold(self, input: Array) -> tuple[Array, ...]:
+    def fold(self, input: Array) -> tuple[Array, ...] | None:
         dim, sizes = self.pieces(type_of(input))
-        cuts: list[Any] = list(accumulate(sizes[:-1]))
-        return tuple(np.split(input, cuts, dim))
+        known = [size for size in sizes if isinstance(size, int)]
+        if len(known) != len(sizes):
+            return None
+        return tuple(np.split(input, list(accumulate(known[:-1])), dim))
 
 
 def _divided(input: TensorType, dim: int, what: str) -> tuple[int, Dim]:
@@ -192,22 +194,41 @@ class Split(_Splitting):
     examples = (
         "split(2, dim = 1)(float32[N, 5]) -> (float32[N, 2], float32[N, 2], float32[N, 1])",
         "split((1, 4), dim = 1)(float32[N, 5]) -> (float32[N, 1], float32[N, 4])",
+        "split((N, 2))(float32[N + 2, 3]) -> (float32[N, 3], float32[2, 3])",
+        "split(N)(float32[2 * N, 3]) -> (float32[N, 3], float32[N, 3])",
     )
 
-    split_size_or_sections: int | tuple[int, ...]
+    split_size_or_sections: Dim | tuple[Dim, ...]
     dim: int = 0
 
     def pieces(self, input: TensorType) -> tuple[int, Sequence[Dim]]:
-        dim, divided = _divided(input, self.dim, "split")
-        size = static(divided, "the dimension that split divides", "dim")
+        dim, size = _divided(input, self.dim, "split")
         sections = self.split_size_or_sections
-        if isinstance(sections, int):
-            if sections < 1:
-                raise Refused(f"split into pieces of {sections}", "split_size_or_sections")
-            return dim, _equal_pieces(size, sections, "split")
-        if sum(sections) != size or any(section < 0 for section in sections):
-            raise Refused(f"pieces {list(sections)} do not add up to {size}", "split_size_or_sections")
+        if not isinstance(sections, tuple):
+            return dim, _pieces_of(sections, size)
+        for piece in sections:
+            require_at_most(0, piece, f"split needs pieces of at least 0 elements, not {piece}", _SECTIONS)
+        total: Dim = sum(sections)
+        pieces = f"pieces [{', '.join(map(str, sections))}]"
+        if not same_dim(total, size, f"whether {pieces} add up to {size}", _SECTIONS):
+            raise Refused(f"{pieces} do not add up to {size}", _SECTIONS)
         return dim, sections
+
+
+_SECTIONS = "split_size_or_sections"
+
+
+def _pieces_of(piece: Dim, size: Dim) -> Sequence[Dim]:
+    """Pieces of one size but the last, which has what is left."""
+    require_at_most(1, piece, f"split needs pieces of at least 1 element, not {piece}", _SECTIONS)
+    if isinstance(size, int) and isinstance(piece, int):
+        return _equal_pieces(size, piece, "split")
+    count, most = bounds(-(-size // piece))
+    if count != most:
+        problem = f"how many pieces of {piece} are in {size} depends on the input's size"
+        raise Refused(problem, _SECTIONS, help="`chunk` gives a number of pieces, a list of sizes as many")
+    require_few(count, "split")
+    return (*(piece,) * (count - 1), size - (count - 1) * piece)
 
 
 def _equal_pieces(size: int, piece: int, what: str) -> Sequence[int]:
