@@ -23,7 +23,8 @@ model's two engines it knows for the second, so that layers that are alike have 
 what differs are the networks.
 
 `--dry-run` builds everything and runs nothing, also on a machine without a GPU.  `--errors-only` times
-nothing, and may share a GPU; by `--timings FOLDER` builds share what TensorRT timed with those of others.
+nothing, and may share a GPU; TensorRT 8.5 then chooses kernels by its heuristics where it has any, and by
+`--timings FOLDER` builds share what it timed with those of others.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ from trtdsl.verification.engine import EngineLike
 
 QUICK = "cnn,lenet,resnet18,resnet50,mobilenet_v2"
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "BOOL": "bool"}
+HEURISTICS = "ENABLE_TACTIC_HEURISTIC"
+"""The flag of TensorRT 8.5 and 8.6 by which kernels are chosen without timing those that will be slow."""
 ROUNDS = 3
 RUNS = 50
 PROFILED = 20
@@ -100,6 +103,8 @@ class Bench:
         if self.dialect.name == "tensorrt":
             config.profiling_verbosity = self.dialect.trt.ProfilingVerbosity.DETAILED
             config.avg_timing_iterations = self.options.average
+            if self.options.errors_only and hasattr(self.dialect.trt.BuilderFlag, HEURISTICS):
+                config.set_flag(getattr(self.dialect.trt.BuilderFlag, HEURISTICS))
             if self.options.builds == 1:  # several builds are to time anew, and differ
                 if self._timed is None:
                     self._timed = timings_of(config, self.options.timings)
