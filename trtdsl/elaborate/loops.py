@@ -64,7 +64,9 @@ def unpacked(value: Any, count: int, place: Span, what: str = "this") -> Sequenc
     """The parts of a value that ``count`` names are bound to."""
     names = f"{count} names are" if count > 1 else "one name in parentheses is"
     if not isinstance(value, (list, tuple)):
-        raise mistake(f"{names} bound, but {what} is {in_words(value)}", place)
+        fits = is_tensor(value) and value.type.shape[:1] == (count,)
+        help = "`unbind` gives a tensor's parts along its first dimension: `… -> unbind`" if fits else ""
+        raise mistake(f"{names} bound, but {what} is {in_words(value)}", place, "", help)
     if len(value) != count:
         held = counted(len(value), "value")
         found = "there are" if what == "this" and len(value) != 1 else f"{what} is"
