@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 import trtdsl.passes.computed_masks as computed_masks
+from trtdsl.types import bounds
 
 attention: Any = import_module("trtdsl.ops.attention")
 
@@ -25,18 +26,31 @@ def no_zeros():
     attention._without = lambda net, y, empty: y
 
 
-def rows_by_whole_numbers():
-    """Rows that allow nothing are those whose greatest bool, as an integer, is 0."""
-    made = attention._mask
+def rows_by_a_product():
+    """Rows that allow nothing are those whose product with ones is 0."""
 
-    def mask(net: Any, given: Any, dtype: Any) -> Any:
-        found = made(net, given, dtype)
-        if found.empty is None or given.dtype.name != "BOOL":
-            return found
-        some = net.apply(attention.AnyTrue(dim=found.tensor.rank - 1, keepdim=True), found.tensor)
-        return attention._Mask(found.tensor, attention.negate(net, some))
+    def empty(net: Any, mask: Any, dtype: Any) -> Any:
+        keys = mask.shape[-1]
+        _, largest = bounds(keys)
+        ahead = (1,) * (mask.rank - 2)
+        ones = net.filled((*ahead, largest, 1), 1, dtype)
+        if keys != largest:
+            ones = net.slice(ones, (0,) * mask.rank, (*ahead, keys, 1))
+        count = net.matmul(net.cast(mask, dtype), ones)
+        return net.elementwise("LESS", count, net.scalar(0.5, count))
 
-    attention._mask = mask
+    _empty_by(empty)
+
+
+def rows_by_the_added_numbers():
+    """Rows that allow nothing are those for which the greatest number that is added is minus infinity."""
+
+    def empty(net: Any, mask: Any, dtype: Any) -> Any:
+        added = attention._added_once(net, mask, dtype)
+        highest = net.reduce("MAX", added, (added.rank - 1,), keepdim=True)
+        return net.elementwise("LESS", highest, net.scalar(-1, highest))
+
+    _empty_by(empty)
 
 
 def zeros_by_the_softmax():
@@ -48,40 +62,14 @@ def zeros_by_the_softmax():
     attention._without = without
 
 
-def rows_by_the_added_numbers():
-    """Rows that allow nothing are those for which the greatest number that is added is minus infinity."""
-    made = attention._mask
-
-    def mask(net: Any, given: Any, dtype: Any) -> Any:
-        found = made(net, given, dtype)
-        if found.empty is None or given.dtype.name != "BOOL":
-            return found
-        added = attention._added_once(net, found.tensor, dtype)
-        highest = net.reduce("MAX", added, (added.rank - 1,), keepdim=True)
-        return attention._Mask(found.tensor, net.elementwise("LESS", highest, net.scalar(-1, highest)))
-
-    attention._mask = mask
-
-
 def zeros_in_the_softmax():
     """Weights that are not numbers are 0, which those of rows that allow nothing are."""
-    as_it_is = attention._composed
+    _weights_by(lambda net, y, mask: net.select(net.elementwise("EQUAL", y, y), y, net.scalar(0, y)))
 
-    def composed(net: Any, *operands: Any) -> Any:
-        softmax = net.softmax
 
-        def zeroed(x: Any, axis: int) -> Any:
-            y = softmax(x, axis)
-            return net.select(net.elementwise("EQUAL", y, y), y, net.scalar(0, y))
-
-        net.softmax = zeroed
-        try:
-            return as_it_is(net, *operands)
-        finally:
-            net.softmax = softmax
-
-    attention._composed = composed
-    attention._without = lambda net, y, empty: y
+def zeros_where_hidden():
+    """Weights of what the mask hides are 0: they are that, but in rows that allow nothing."""
+    _weights_by(lambda net, y, mask: net.select(net.to_rank(mask, y.rank), y, net.scalar(0, y)))
 
 
 def a_mask_for_each_layer():
@@ -119,6 +107,36 @@ def fixed_and_zeros_by_the_softmax():
 def fixed_and_keys_repeated():
     fixed()
     keys_repeated()
+
+
+def _empty_by(empty: Callable[[Any, Any, Any], Any]) -> None:
+    """Have the rows of bools that allow nothing found so."""
+    made = attention._mask
+
+    def mask(net: Any, given: Any, dtype: Any) -> Any:
+        found = made(net, given, dtype)
+        if found.empty is None or given.dtype.name != "BOOL":
+            return found
+        return attention._Mask(found.tensor, empty(net, found.tensor, dtype))
+
+    attention._mask = mask
+
+
+def _weights_by(chosen: Callable[[Any, Any, Any], Any]) -> None:
+    """Have weights of attention with a mask of bools that may allow nothing chosen so."""
+    as_it_is = attention._composed
+
+    def composed(net: Any, query: Any, key: Any, value: Any, mask: Any, causal: bool) -> Any:
+        if mask is None or mask.empty is None or mask.tensor.dtype.name != "BOOL":
+            return as_it_is(net, query, key, value, mask, causal)
+        softmax = net.softmax
+        net.softmax = lambda x, axis: chosen(net, softmax(x, axis), mask.tensor)
+        try:
+            return as_it_is(net, query, key, value, attention._Mask(mask.tensor, None), causal)
+        finally:
+            net.softmax = softmax
+
+    attention._composed = composed
 
 
 def _repeating(product: Callable[..., Any]) -> Callable[..., Any]:

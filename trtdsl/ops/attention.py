@@ -181,11 +181,7 @@ class _Mask:
 
 
 def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
-    """The mask and its empty rows.
-
-    TensorRT 8.5 may compute a maximum in a kernel of its own and split the network's region there, in which a
-    product of bools with ones stays.
-    """
+    """The mask and its empty rows."""
     hides_nothing = mask in net.sums_of_products and net.habits.fuses_unguarded_biases
     mask = net.to_rank(mask, max(2, mask.rank))
     if mask.dtype is not DType.BOOL:
@@ -201,17 +197,7 @@ def _mask(net: Network, mask: Tensor, dtype: DType) -> _Mask:
     if mask.dtype is not DType.BOOL:
         highest = net.reduce("MAX", mask, (axis,), keepdim=True)
         return _Mask(mask, net.elementwise("EQUAL", highest, net.scalar(-math.inf, highest)))
-    if net.habits.fuses_masks or mask.array is not None or in_parts(net, mask):
-        return _Mask(mask, negate(net, net.apply(AnyTrue(dim=axis, keepdim=True), mask)))
-    allowed = net.matmul(net.cast(mask, dtype), _column_of_ones(net, mask.shape[axis], mask.rank, dtype))
-    return _Mask(mask, net.elementwise("LESS", allowed, net.scalar(0.5, allowed)))
-
-
-def _column_of_ones(net: Network, count: Dim, rank: int, dtype: DType) -> Tensor:
-    _, largest = bounds(count)
-    ahead = (1,) * (rank - 2)
-    ones = net.filled((*ahead, largest, 1), 1, dtype)
-    return ones if count == largest else net.slice(ones, (0,) * rank, (*ahead, count, 1))
+    return _Mask(mask, negate(net, net.apply(AnyTrue(dim=axis, keepdim=True), mask)))
 
 
 def _positions(net: Network, count: Dim) -> Tensor:
