@@ -7,11 +7,15 @@ the arguments that ``forward`` takes them as.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import Parameter
+from itertools import zip_longest
 from math import lcm
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.importers.unchanged import unchanged
 from trtdsl.types import Symbol, TensorType, ValueRange, evaluate_shape
 
 if TYPE_CHECKING:
@@ -92,20 +96,63 @@ def require_names(module: nn.Module, inputs: Iterable[str]) -> None:
 
     Raises :class:`~trtdsl.diagnostics.UsageError`.
     """
-    known = parameters_of(module)
+    inputs, known = list(inputs), parameters_of(module)
     strange = [name for name in inputs if name not in known]
-    if strange and any(name in known for name in inputs):
-        listed = ", ".join(f"`{name}`" for name in known)
-        text = f"`forward` takes {listed}, and no `{strange[0]}`"
-        help = ("inputs have the names of `forward`, or all have others and are given in order",)
-        raise UsageError(Diagnostic(text, help=help))
+    if not strange or len(strange) == len(inputs) or _taken_as(module, inputs):
+        return
+    listed = ", ".join(f"`{name}`" for name in known)
+    text = f"`forward` takes {listed}, and no `{strange[0]}`"
+    help = ("inputs have the names of `forward`, or all have others and are given in order",)
+    raise UsageError(Diagnostic(text, help=help))
+
+
+@contextmanager
+def named(module: nn.Module, inputs: Iterable[str]) -> Generator[None]:
+    """In the meantime ``forward`` names the inputs that it takes as ``*args`` or ``**kwargs``.
+
+    torch.export is told of dynamic sizes by the names of arguments, and makes numbers of all others.
+    """
+    inputs = list(inputs)
+    kind, forward = _taken_as(module, inputs), module.forward
+    if kind is None:
+        yield
+        return
+
+    def called(*values: Any) -> Any:
+        if kind is Parameter.VAR_POSITIONAL:
+            return forward(*values)
+        return forward(**dict(zip(inputs, values, strict=True)))
+
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in inputs]
+    cast("Any", called).__signature__ = inspect.Signature(parameters)
+    with unchanged(module):
+        vars(module)["forward"] = called
+        yield
+
+
+def _taken_as(module: nn.Module, inputs: Sequence[str]) -> Any:
+    """What kind of parameter takes inputs that ``forward`` does not name: ``*args`` all in order,
+    ``**kwargs`` those beside named ones; None where all have a parameter, or none fits.
+    """
+    parameters = inspect.signature(module.forward).parameters.values()
+    kinds, known = {each.kind for each in parameters}, parameters_of(module)
+    strange = [name for name in inputs if name not in known]
+    if not strange:
+        return None
+    if Parameter.VAR_POSITIONAL in kinds:
+        places = [each.name for each in parameters if each.kind in _IN_ORDER]
+        pairs = zip_longest(inputs, places[: len(inputs)])
+        stand = all(place == name for name, place in pairs if name in known)
+        return Parameter.VAR_POSITIONAL if stand else None
+    if Parameter.VAR_KEYWORD in kinds and (len(strange) < len(inputs) or not known):
+        return Parameter.VAR_KEYWORD
+    return None
+
+
+_IN_ORDER = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def parameters_of(module: nn.Module) -> list[str]:
     """What a module's ``forward`` takes."""
-    kinds = (
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.KEYWORD_ONLY,
-    )
+    kinds = (*_IN_ORDER, Parameter.KEYWORD_ONLY)
     return [name for name, each in inspect.signature(module.forward).parameters.items() if each.kind in kinds]

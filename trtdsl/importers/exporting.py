@@ -25,6 +25,7 @@ from trtdsl.importers.examples import (
     arranged,
     example_inputs,
     example_sizes,
+    named,
     parameters_of,
     require_names,
 )
@@ -74,6 +75,11 @@ class Exported(msgspec.Struct, frozen=True):
 def export(module: nn.Module, inputs: Inputs) -> Exported:
     """The exported program, undecomposed; raises :class:`DiagnosticError` with the line at fault."""
     require_names(module, inputs.types)
+    with named(module, inputs.types):
+        return _exported(module, inputs)
+
+
+def _exported(module: nn.Module, inputs: Inputs) -> Exported:
     try:
         return _settled(module, inputs, 1)
     except DiagnosticError as error:
@@ -177,9 +183,10 @@ def _export(
         name: {number: _torch_dim(dim, made) for number, dim in enumerate(type.shape) if symbols(dim)}
         for name, type in inputs.types.items()
     }
-    positional, named = arranged(module, examples)
-    given = {**dict(zip(parameters_of(module), positional, strict=False)), **named}
+    positional, by_name = arranged(module, examples)
+    given = {**dict(zip(parameters_of(module), positional, strict=False)), **by_name}
     dynamic = {key: shapes[_owner(key, given, examples)] for key in given}
+    assert len(dynamic) == len(shapes), "torch.export would make numbers of sizes"
     with (
         torch.no_grad(),
         unchanged(module),
@@ -192,7 +199,7 @@ def _export(
         return torch.export.export(
             module,
             tuple(positional),
-            named,
+            by_name,
             dynamic_shapes=dynamic,
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=is_tried,
@@ -305,8 +312,8 @@ def _argument_shapes(
     module: nn.Module, inputs: Inputs, examples: Mapping[str, Any]
 ) -> dict[str, tuple[Dim, ...]]:
     """The sizes of each of ``forward``'s arguments, by its name there."""
-    positional, named = arranged(module, examples)
-    given = {**dict(zip(parameters_of(module), positional, strict=False)), **named}
+    positional, by_name = arranged(module, examples)
+    given = {**dict(zip(parameters_of(module), positional, strict=False)), **by_name}
     return {key: inputs.types[_owner(key, given, examples)].shape for key in given}
 
 
