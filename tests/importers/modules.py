@@ -231,3 +231,9 @@ class Unbinds(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         first, *_ = x.unbind(1)
         return first
+
+
+class Generates(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return x + torch.randn(1, 4, generator=generator)

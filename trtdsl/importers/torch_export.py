@@ -133,7 +133,7 @@ class _Reader:
             elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.persistent is not False:
                 self._weights[node.name] = str(spec.target)
                 self._note_type(node.name, node.meta["val"])
-            else:
+            elif _is_tensor(self._exported.constants[str(spec.target)]):
                 self._constant(node.name, str(spec.target))
                 if spec.kind is InputKind.BUFFER:
                     self._origins[node.name] = (str(spec.target).rpartition(".")[2], ())
