@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trtdsl.diagnostics import UsageError
+from trtdsl.diagnostics import DiagnosticError, UsageError
 from trtdsl.importers.module import import_module
 from trtdsl.reference import run, to_numpy
 
@@ -47,6 +47,15 @@ class Decorated(nn.Module):
         return torch.cat([x, 2 * y], 1)
 
 
+class Scripted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = torch.jit.script(nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(x)
+
+
 INPUTS = {"x": "float32[N, S, 4]", "y": "float32[N, S, 4]"}
 
 
@@ -74,3 +83,20 @@ def test_arguments_without_a_name_may_have_any(kind: type[nn.Module]) -> None:
 def test_names_that_stand_in_another_place_are_refused() -> None:
     with pytest.raises(UsageError, match="takes `x`, and no `y`"):
         import_module(JoinsToOne(), {"y": INPUTS["y"], "x": INPUTS["x"]})
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_is_refused() -> None:
+    inputs = {"x": "float32[N, 4]"}
+    made: list[Any] = [torch.jit.script(nn.ReLU()), torch.jit.trace(nn.ReLU(), torch.ones(2, 4))]
+    for module in made:
+        with pytest.raises(DiagnosticError, match="this is TorchScript"):
+            import_module(module, inputs)
+    with pytest.raises(DiagnosticError, match="`act` is TorchScript"):
+        import_module(Scripted(), inputs)
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
+def test_sizes_stay_dynamic_in_wrapped_modules(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    text = import_module(wrap(nn.Sequential(nn.Linear(4, 5))), {"x": "float32[N, 4]"}).text
+    assert "input x: float32[N, 4]" in text

@@ -74,6 +74,13 @@ class Exported(msgspec.Struct, frozen=True):
 
 def export(module: nn.Module, inputs: Inputs) -> Exported:
     """The exported program, undecomposed; raises :class:`DiagnosticError` with the line at fault."""
+    import torch
+
+    for path, each in module.named_modules():
+        if isinstance(each, torch.jit.ScriptModule):
+            what = f"`{path}` is" if path else "this is"
+            text = f"{what} TorchScript, which torch.export does not take"
+            raise DiagnosticError(Diagnostic(text, help=("import the module that it was made of",)))
     require_names(module, inputs.types)
     with named(module, inputs.types):
         return _exported(module, inputs)
