@@ -59,7 +59,7 @@ def squares_by_a_product_with_itself():
     """The sum of squares is the product of each row with itself, neither of which is constant."""
 
     def standardised(net: Any, x: Any, eps: float) -> Any:
-        centred = net.elementwise("SUB", x, net.reduce("AVG", x, [x.rank - 1], keepdim=True))
+        centred = net.elementwise("SUB", x, _reduced(net, x))
         *rows, width = centred.shape
         row = net.reshape(centred, (*rows, 1, width))
         total = net.reshape(net.matmul(row, row, transpose_b=True), (*rows, 1))
@@ -70,47 +70,32 @@ def squares_by_a_product_with_itself():
 
 def regions_by_choices():
     """Each variance is chosen over itself: of a choice TensorRT 8.5 makes a region, which may grow."""
-
-    def standardised(net: Any, x: Any, eps: float) -> Any:
-        centred, variance = _moments(net, x)
-        return _divided(net, centred, _chosen(net, variance), eps)
-
-    _standardised_by(standardised)
+    _with(choice=_chosen)
 
 
 def region_by_one_choice():
     """Only the first norm's variance is chosen over itself."""
     seen: list[Any] = []
 
-    def standardised(net: Any, x: Any, eps: float) -> Any:
-        centred, variance = _moments(net, x)
-        if not seen:
-            variance = _chosen(net, variance)
-        seen.append(x)
-        return _divided(net, centred, variance, eps)
+    def choice(net: Any, variance: Any) -> Any:
+        seen.append(variance)
+        return _chosen(net, variance) if len(seen) == 1 else variance
 
-    _standardised_by(standardised)
+    _with(choice=choice)
 
 
 def regions_by_choices_of_all():
     """What each norm reads is chosen over itself."""
-
-    def standardised(net: Any, x: Any, eps: float) -> Any:
-        centred, variance = _moments(net, _chosen(net, x))
-        return _divided(net, centred, variance, eps)
-
-    _standardised_by(standardised)
+    as_it_is = layer_norm._standardised
+    _standardised_by(lambda net, x, eps: as_it_is(net, _chosen(net, x), [x.rank - 1], eps))
 
 
 def _chosen(net: Any, x: Any) -> Any:
     return net.select(net.elementwise("EQUAL", x, x), x, x)
 
 
-def _moments(net: Any, x: Any) -> tuple[Any, Any]:
-    """What is centred, and its variance."""
-    axes = [x.rank - 1]
-    centred = net.elementwise("SUB", x, net.reduce("AVG", x, axes, keepdim=True))
-    return centred, net.reduce("AVG", net.elementwise("PROD", centred, centred), axes, keepdim=True)
+def _reduced(net: Any, x: Any) -> Any:
+    return net.reduce("AVG", x, [x.rank - 1], keepdim=True)
 
 
 def _ones(net: Any, x: Any, columns: int) -> Any:
@@ -118,10 +103,11 @@ def _ones(net: Any, x: Any, columns: int) -> Any:
     return net.constant(np.full((*(1,) * (x.rank - 2), width, columns), 1 / width, dtype=np.float32))
 
 
-def _with(mean: Mean) -> None:
+def _with(mean: Mean = _reduced, choice: Callable[[Any, Any], Any] = lambda net, variance: variance) -> None:
     def standardised(net: Any, x: Any, eps: float) -> Any:
         centred = net.elementwise("SUB", x, mean(net, x))
-        return _divided(net, centred, mean(net, net.elementwise("PROD", centred, centred)), eps)
+        variance = mean(net, net.elementwise("PROD", centred, centred))
+        return _divided(net, centred, choice(net, variance), eps)
 
     _standardised_by(standardised)
 

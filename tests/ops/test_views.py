@@ -6,12 +6,10 @@ import pytest
 import torch
 
 from tests.closeness import expected, require_outputs
-from tests.elaborate.bodies import graph_of
+from tests.elaborate.bodies import graph_of, mistakes_of
 from tests.ops.one_node import check_equals_torch, refused, t
 from tests.trt.recording import RecordingDialect
 from tests.trt.releases import facts
-from trtdsl.diagnostics import DiagnosticError
-from trtdsl.elaborate import elaborate_text
 from trtdsl.evaluate import evaluate
 from trtdsl.ops.splitting import Dsplit, Hsplit, TensorSplit, Vsplit
 from trtdsl.ops.views import BroadcastTo, Diagonal, ExpandAs, Narrow, ReshapeAs
@@ -59,15 +57,12 @@ def test_what_cannot_be_split() -> None:
     assert "rank 3 at least" in refused(Dsplit(2), t("float32[2,2]"))
 
 
-SPLIT = """model m {{
-  dim N = 1 .. 2 .. 4
-  dim S = 3 .. 4 .. 4
-  input x: float32[3 * N, 4]
-  input w: float32[S, 4]
-  a, b = {}
-  output a
-  output b
-}}"""
+DECLARED = """
+dim N = 1 .. 2 .. 4
+dim S = 3 .. 4 .. 4
+input x: float32[3 * N, 4]
+input w: float32[S, 4]
+"""
 
 
 @pytest.mark.parametrize(
@@ -75,7 +70,7 @@ SPLIT = """model m {{
 )
 @pytest.mark.parametrize(("n", "s"), [(1, 3), (4, 4)])
 def test_pieces_of_dynamic_sizes(split: str, n: int, s: int) -> None:
-    graph = elaborate_text(SPLIT.format(split))
+    graph = graph_of(f"a, b = {split}  output a  output b", declared=DECLARED)
     inputs = {"x": X.float().reshape(-1, 4).repeat(2, 1)[: 3 * n], "w": -X[0].float().repeat(2, 1)[:s]}
     dialect = RecordingDialect(facts("8.5.3"))
     lower(graph, dialect)
@@ -96,9 +91,7 @@ def test_pieces_of_dynamic_sizes(split: str, n: int, s: int) -> None:
     ],
 )
 def test_dynamic_pieces_that_are_refused(split: str, problem: str) -> None:
-    with pytest.raises(DiagnosticError) as error:
-        elaborate_text(SPLIT.format(split))
-    assert problem in error.value.diagnostics[0].message
+    assert problem in mistakes_of(f"a, b = {split}  output a  output b", declared=DECLARED)[0]
 
 
 def test_shapes_of_other_tensors() -> None:

@@ -7,10 +7,9 @@ the arguments that ``forward`` takes them as.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import Parameter
-from itertools import zip_longest
 from math import lcm
 from typing import TYPE_CHECKING, Any, cast
 
@@ -91,28 +90,26 @@ def arranged(module: nn.Module, tensors: Mapping[str, Any]) -> tuple[list[Any], 
     return list(tensors.values()), {}
 
 
-def require_names(module: nn.Module, inputs: Iterable[str]) -> None:
+def require_names(module: nn.Module, inputs: Collection[str]) -> None:
     """Refuse names of which ``forward`` has some: the others would be taken for what stands there in order.
 
     Raises :class:`~trtdsl.diagnostics.UsageError`.
     """
-    inputs, known = list(inputs), parameters_of(module)
+    known = parameters_of(module)
     strange = [name for name in inputs if name not in known]
-    if not strange or len(strange) == len(inputs) or _taken_as(module, inputs):
-        return
-    listed = ", ".join(f"`{name}`" for name in known)
-    text = f"`forward` takes {listed}, and no `{strange[0]}`"
-    help = ("inputs have the names of `forward`, or all have others and are given in order",)
-    raise UsageError(Diagnostic(text, help=help))
+    if strange and len(strange) < len(inputs) and _taken_as(module, inputs) is None:
+        listed = ", ".join(f"`{name}`" for name in known)
+        text = f"`forward` takes {listed}, and no `{strange[0]}`"
+        help = ("inputs have the names of `forward`, or all have others and are given in order",)
+        raise UsageError(Diagnostic(text, help=help))
 
 
 @contextmanager
-def named(module: nn.Module, inputs: Iterable[str]) -> Generator[None]:
+def named(module: nn.Module, inputs: Collection[str]) -> Generator[None]:
     """In the meantime ``forward`` names the inputs that it takes as ``*args`` or ``**kwargs``.
 
     torch.export is told of dynamic sizes by the names of arguments, and makes numbers of all others.
     """
-    inputs = list(inputs)
     kind, forward = _taken_as(module, inputs), module.forward
     if kind is None:
         yield
@@ -130,21 +127,19 @@ def named(module: nn.Module, inputs: Iterable[str]) -> Generator[None]:
         yield
 
 
-def _taken_as(module: nn.Module, inputs: Sequence[str]) -> Any:
+def _taken_as(module: nn.Module, inputs: Collection[str]) -> Any:
     """What kind of parameter takes inputs that ``forward`` does not name: ``*args`` all in order,
     ``**kwargs`` those beside named ones; None where all have a parameter, or none fits.
     """
     parameters = inspect.signature(module.forward).parameters.values()
     kinds, known = {each.kind for each in parameters}, parameters_of(module)
-    strange = [name for name in inputs if name not in known]
-    if not strange:
+    if all(name in known for name in inputs):
         return None
     if Parameter.VAR_POSITIONAL in kinds:
         places = [each.name for each in parameters if each.kind in _IN_ORDER]
-        pairs = zip_longest(inputs, places[: len(inputs)])
-        stand = all(place == name for name, place in pairs if name in known)
-        return Parameter.VAR_POSITIONAL if stand else None
-    if Parameter.VAR_KEYWORD in kinds and (len(strange) < len(inputs) or not known):
+        in_place = all(places[at : at + 1] == [name] for at, name in enumerate(inputs) if name in known)
+        return Parameter.VAR_POSITIONAL if in_place else None
+    if Parameter.VAR_KEYWORD in kinds and (not known or any(name in known for name in inputs)):
         return Parameter.VAR_KEYWORD
     return None
 

@@ -12,7 +12,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,13 @@ class Exported(msgspec.Struct, frozen=True):
 
 def export(module: nn.Module, inputs: Inputs) -> Exported:
     """The exported program, undecomposed; raises :class:`DiagnosticError` with the line at fault."""
+    _require_no_script(module)
+    require_names(module, inputs.types)
+    with named(module, inputs.types):
+        return _exported(module, inputs)
+
+
+def _require_no_script(module: nn.Module) -> None:
     import torch
 
     for path, each in module.named_modules():
@@ -81,12 +88,10 @@ def export(module: nn.Module, inputs: Inputs) -> Exported:
             what = f"`{path}` is" if path else "this is"
             text = f"{what} TorchScript, which torch.export does not take"
             raise DiagnosticError(Diagnostic(text, help=("import the module that it was made of",)))
-    require_names(module, inputs.types)
-    with named(module, inputs.types):
-        return _exported(module, inputs)
 
 
 def _exported(module: nn.Module, inputs: Inputs) -> Exported:
+    """The program at example sizes by which the module can be exported."""
     try:
         return _settled(module, inputs, 1)
     except DiagnosticError as error:
@@ -126,7 +131,7 @@ def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
         with _quiet(), watched() as decisions:
             try:
                 with _oblivious() if is_oblivious else contextlib.nullcontext():
-                    program = _export(module, inputs, dims, examples, grain, is_tried=is_tried)
+                    program = _export(module, inputs, shapes, dims, examples, grain, is_tried=is_tried)
             except DiagnosticError:
                 raise
             except Exception as error:  # torch's errors have no common base, the module may raise any
@@ -176,6 +181,7 @@ def _cuts(tried: Mapping[str, Symbol] | None, dims: Mapping[str, Symbol]) -> boo
 def _export(
     module: nn.Module,
     inputs: Inputs,
+    shapes: Mapping[str, Sequence[Dim]],
     dims: Mapping[str, Symbol],
     examples: Mapping[str, Any],
     grain: int,
@@ -186,14 +192,12 @@ def _export(
     import torch
 
     made = _torch_dims(dims, inputs)
-    shapes = {
-        name: {number: _torch_dim(dim, made) for number, dim in enumerate(type.shape) if symbols(dim)}
-        for name, type in inputs.types.items()
+    dynamic = {
+        key: {number: _torch_dim(dim, made) for number, dim in enumerate(shape) if symbols(dim)}
+        for key, shape in shapes.items()
     }
+    assert len(dynamic) == len(examples), "torch.export would make numbers of sizes"
     positional, by_name = arranged(module, examples)
-    given = {**dict(zip(parameters_of(module), positional, strict=False)), **by_name}
-    dynamic = {key: shapes[_owner(key, given, examples)] for key in given}
-    assert len(dynamic) == len(shapes), "torch.export would make numbers of sizes"
     with (
         torch.no_grad(),
         unchanged(module),

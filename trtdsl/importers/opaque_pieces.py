@@ -30,9 +30,8 @@ def _chunk(are_equal: bool, input: Any, chunks: int, dim: int = 0) -> Any:
     size = input.shape[dim]
     if not isinstance(size, torch.SymInt):
         return torch.chunk(input, chunks, dim)
-    if _divides(chunks, size, are_equal):
-        return _pieces(input, size // chunks, dim)
-    return _pieces(input, (size + chunks - 1) // chunks, dim)
+    is_divided = _divides(chunks, size, are_equal)
+    return _pieces(input, (size if is_divided else size + chunks - 1) // chunks, dim)
 
 
 def _split(are_equal: bool, tensor: Any, split_size_or_sections: Any, dim: int = 0) -> Any:
@@ -42,9 +41,7 @@ def _split(are_equal: bool, tensor: Any, split_size_or_sections: Any, dim: int =
     if not all(isinstance(each, torch.SymInt) for each in (piece, size)):
         return torch.split(tensor, piece, dim)
     count = -(-_example(size) // _example(piece))
-    if _divides(count, size, are_equal):
-        return _pieces(tensor, size // count, dim)
-    return _pieces(tensor, piece, dim)
+    return _pieces(tensor, size // count if _divides(count, size, are_equal) else piece, dim)
 
 
 def _divides(count: int, size: Any, are_equal: bool) -> bool:

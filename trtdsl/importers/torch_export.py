@@ -133,15 +133,17 @@ class _Reader:
             elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.persistent is not False:
                 self._weights[node.name] = str(spec.target)
                 self._note_type(node.name, node.meta["val"])
-            elif _is_tensor(self._exported.constants[str(spec.target)]):
-                self._constant(node.name, str(spec.target))
+            else:
+                self._constant(node, str(spec.target))
                 if spec.kind is InputKind.BUFFER:
                     self._origins[node.name] = (str(spec.target).rpartition(".")[2], ())
-                self._note_type(node.name, node.meta["val"])
 
-    def _constant(self, name: str, target: str) -> None:
+    def _constant(self, node: Node, target: str) -> None:
+        """A tensor; a generator of random numbers is refused where it is used."""
         value: Any = self._exported.constants[target]
-        self._known.give(name, value)
+        if _is_tensor(value):
+            self._known.give(node.name, value)
+            self._note_type(node.name, node.meta["val"])
 
     def _input(self, node: Node) -> None:
         value = node.meta.get("val")

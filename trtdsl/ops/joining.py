@@ -180,11 +180,9 @@ class Chunk(_Splitting):
             raise Refused(f"chunk into {self.chunks} pieces", "chunks")
         if isinstance(size, int):
             return dim, _equal_pieces(size, -(-size // self.chunks), "chunk")
-        require_few(self.chunks, "chunk")
-        piece = -(-size // self.chunks)
-        last = size - (self.chunks - 1) * piece
-        require_at_most(1, last, f"a dimension of {size} is not in {self.chunks} pieces", "dim")
-        return dim, (*(piece,) * (self.chunks - 1), last)
+        sizes = _and_the_rest(size, -(-size // self.chunks), self.chunks, "chunk")
+        require_at_most(1, sizes[-1], f"a dimension of {size} is not in {self.chunks} pieces", "dim")
+        return dim, sizes
 
 
 class Split(_Splitting):
@@ -227,7 +225,12 @@ def _pieces_of(piece: Dim, size: Dim) -> Sequence[Dim]:
     if count != most:
         problem = f"how many pieces of {piece} are in {size} depends on the input's size"
         raise Refused(problem, _SECTIONS, help="`chunk` gives a number of pieces, a list of sizes as many")
-    require_few(count, "split")
+    return _and_the_rest(size, piece, count, "split")
+
+
+def _and_the_rest(size: Dim, piece: Dim, count: int, what: str) -> Sequence[Dim]:
+    """So many pieces, all of one size but the last, which has what is left."""
+    require_few(count, what)
     return (*(piece,) * (count - 1), size - (count - 1) * piece)
 
 
