@@ -7,9 +7,15 @@ from typing import Any
 import pytest
 import torch
 
+from tests.closeness import expected, require_outputs
 from tests.ops.one_node import check_equals_torch, refused, t
+from tests.trt.recording import RecordingDialect
+from tests.trt.releases import RELEASES, facts
+from trtdsl.elaborate import elaborate_text
+from trtdsl.evaluate import evaluate
 from trtdsl.ops.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, LocalResponseNorm
 from trtdsl.ops.layer_norm import GroupNorm, InstanceNorm2d, LayerNorm, RMSNorm
+from trtdsl.trt.lower import lower
 
 
 def statistics(channels: int, affine: bool = True) -> dict[str, torch.Tensor]:
@@ -154,3 +160,30 @@ def test_rms_norm_takes_the_last_dimensions(last: tuple[int, ...]) -> None:
 )
 def test_refuses_statistics(op: Any, type: str, message: str) -> None:
     assert message in refused(op, t(type))
+
+
+NORMS = """model m {
+  dim N = 1 .. 2 .. 4
+  input x: float32[N, 6, 4]
+  output last = layer_norm(x, (4,))
+  output all_but_first = layer_norm(x, (6, 4), eps = 0.001)
+  output groups = group_norm(x, 2)
+  output squares = rms_norm(x, (4,))
+}"""
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_layer_norms_choose_for_tensorrt_8(release: str) -> None:
+    """Of a choice TensorRT 8.5 makes a region; what is not a number stays so."""
+    graph = elaborate_text(NORMS)
+    dialect = RecordingDialect(facts(release))
+    lowered = lower(graph, dialect)
+    choices = [layer for layer in dialect.network if layer.type.name == "SELECT"]
+    assert len(choices) == (2 if release == "8.5.3" else 0)
+    x = 5 + 3 * torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
+    found = evaluate(dialect.network, {"x": x}, weights=lowered.weights)
+    require_outputs(found, expected(graph, {"x": x}), 1e-5)
+    x[1, 2, 3] = torch.inf
+    found = evaluate(dialect.network, {"x": x}, weights=lowered.weights)
+    assert found["last"].isnan().sum() == 4
+    assert found["all_but_first"].isnan().sum() == 24

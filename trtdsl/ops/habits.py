@@ -22,3 +22,5 @@ class Habits:
     """whether an attention with biases that are products is one region where no row can be empty"""
     copies_parts: bool = False
     """whether a tensor that several layers join is copied to each of them in a kernel of its own"""
+    fuses_norms: bool = True
+    """whether a norm of the last dimensions is a region, with the products beside it, without a choice"""

@@ -51,13 +51,16 @@ def _filled(net: Network, weight: Tensor | None, value: float, shape: tuple[int,
     return net.cast(net.reshape(weight, shape), x.dtype)
 
 
-def _standardised(net: Network, x: Tensor, axes: list[int], eps: float) -> Tensor:
+def _standardised(net: Network, x: Tensor, axes: list[int], eps: float, *, choose: bool = False) -> Tensor:
     """``(x - mean) / sqrt(variance + eps)`` over ``axes``, for a TensorRT without the layer.
 
     ``x`` is float32, as the layer computes: a square leaves float16's range at 256, and ``eps`` below it.
+    With ``choose`` the variance is chosen over itself, for a builder that looks for a choice.
     """
     centred = net.elementwise("SUB", x, net.reduce("AVG", x, axes, keepdim=True))
     variance = net.reduce("AVG", net.elementwise("PROD", centred, centred), axes, keepdim=True)
+    if choose:
+        variance = net.select(net.elementwise("EQUAL", variance, variance), variance, variance)
     deviation = net.unary("SQRT", net.elementwise("SUM", variance, net.scalar(eps, variance)))
     return net.elementwise("DIV", centred, deviation)
 
@@ -128,7 +131,8 @@ class LayerNorm(Module):
         if net.has(_LAYER):
             normal = net.add(_LAYER, x, scale, shift, axes_mask(axes), result=x.type, epsilon=self.eps)
         else:
-            normal = _affine(net, _standardised(net, x, axes, self.eps), scale, shift)
+            normal = _standardised(net, x, axes, self.eps, choose=not net.habits.fuses_norms)
+            normal = _affine(net, normal, scale, shift)
         return net.reshape(net.cast(normal, input.dtype), input.shape)
 
     def fold(self, input: Array, weight: Array | None = None, bias: Array | None = None) -> Array | None:

@@ -88,7 +88,9 @@ class Facts:
         is then a kernel of its own, between two regions that would have been one; and so it is with such a
         mask where all sizes are known. Of an attention with biases that are products it makes a region only
         where zeros are chosen for rows that allow nothing: else each layer is a kernel (sam_tiny 0.29 instead
-        of 0.14 ms). What several layers join it copies to each of them.
+        of 0.14 ms). What several layers join it copies to each of them. In a network without such an
+        attention it makes regions of norms and products only where there is a choice: else each sum of a norm
+        is a kernel (mixer_s32_224 1.28 instead of 0.43 ms).
         """
         if not self.narrow:
             return Habits()
@@ -99,6 +101,7 @@ class Facts:
             fuses_computed_masks=False,
             fuses_unguarded_biases=False,
             copies_parts=True,
+            fuses_norms=False,
         )
 
     def convolves(self, layer: str, dtype: DType, window: Window, groups: int) -> bool:
