@@ -48,6 +48,24 @@ def command(*arguments: str) -> int:
     return main("verify", "pair.trtnet", *arguments)
 
 
+# --- Sizes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "size"),
+    [("min", 1), ("max", 8), ("N=5", 5), (" N = 7 ", 7), ({"N": np.int64(4)}, 4)],
+)
+def test_made_up_inputs_have_the_sizes_that_are_chosen(at: Any, size: int) -> None:
+    assert trtdsl.verify(graph_of(PAIR), against=Sum(), at=at).sizes == {"N": size}
+
+
+def test_a_chosen_size_is_that_of_given_inputs() -> None:
+    given = {"left": floats(4, 2)}
+    assert trtdsl.verify(graph_of(PAIR), against=Sum(), inputs=given, at={"N": 4}).sizes == {"N": 4}
+    with pytest.raises(UsageError, match=r"`--at N=3`: `N` is 4 in the given inputs"):
+        trtdsl.verify(graph_of(PAIR), against=Sum(), inputs=given, at={"N": 3})
+
+
 # --- Stored outputs ---------------------------------------------------------------------------------------
 
 

@@ -67,7 +67,7 @@ from trtdsl.options import CheckOptions, CompileOptions
     metavar="POINT",
     default="opt",
     show_default=True,
-    help="Sizes of dynamic dimensions: min, opt or max.",
+    help="Sizes of dynamic dimensions: min, opt or max, or N=3,S=17 and opt of the others.",
 )
 @click.option(
     "--seed", type=int, metavar="N", default=0, show_default=True, help="The seed of the random inputs."
@@ -131,7 +131,7 @@ def verify(
         arguments=call_arguments(arguments),
         inputs=verification.load_inputs(inputs),
         plugins=names_in(plugins),
-        at=choice_of("--at", at, ("min", "opt", "max")),
+        at=at,
         dtype=choice_of("--dtype", dtype, ("float32", "float64")),
         model=choice.model,
         defines=choice.defines,

@@ -27,11 +27,11 @@ from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.ir import Graph, Value, rebuild
 from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, WeightsDType
 from trtdsl.recipe import Recipe
-from trtdsl.reference import ProfilePoint, require_torch
+from trtdsl.reference import require_torch
 from trtdsl.types import DType
 from trtdsl.verification.comparison import compare_with
 from trtdsl.verification.engine import EngineFile, EngineLike, compare_engine, engine_of, loaded
-from trtdsl.verification.inputs import Array, choose_inputs, input_advice, load_inputs
+from trtdsl.verification.inputs import Array, At, choose_inputs, input_advice, load_inputs
 from trtdsl.verification.loading import load_module
 from trtdsl.verification.lowered import compare_lowered
 from trtdsl.verification.oracle import (
@@ -80,7 +80,7 @@ OWN_WEIGHTS_BESIDE_ENGINE = (
 class VerifyOptions:
     """How two sides are compared: the keyword arguments of :func:`verify` that are not about files."""
 
-    at: ProfilePoint = "opt"
+    at: At = "opt"
     seed: int = 0
     dtype: Floats = "float32"
     tolerance: float | None = None
@@ -106,7 +106,7 @@ def verify(
     engine: str | Path | EngineLike | None = None,
     plugins: Sequence[str | Path] = (),
     inputs: Mapping[str, Array] | None = None,
-    at: ProfilePoint = "opt",
+    at: At = "opt",
     seed: int = 0,
     dtype: Floats = "float32",
     tolerance: float | None = None,
@@ -129,12 +129,13 @@ def verify(
     libraries ``plugins`` loaded; the network is computed on the CPU only to explain a difference. So neither
     weights nor PyTorch are needed where the outputs agree with ``onnx`` or ``outputs``.
 
-    Inputs that are not given are random, their dynamic dimensions ``at`` one point of their ranges, or of the
-    engine's where it does not take these. Without ``weights`` the module's own are used, which a note says;
-    ``randomize`` gives both sides random ones, of a size that lets every layer be seen. ``precision``, or a
-    ``recipe``, computes the model as `compile` lowers it and TensorRT rounds it, beside the reference, or
-    with none itself; what each tensor may be off follows from its roundings (`trtdsl.verification.lowered`).
-    ``dtype`` is what all but an engine compute in, ``tolerance`` replaces `trtdsl.verification.tolerances`.
+    Inputs that are not given are random, of sizes ``at`` one point of their ranges (``"min"``, ``"opt"`` or
+    ``"max"``), or of the engine's where it does not take these; ``{"N": 3}`` sets some, and the others are
+    at ``"opt"``. Without ``weights`` the module's own are used, which a note says; ``randomize`` gives both
+    sides random ones, of a size that lets every layer be seen. ``precision``, or a ``recipe``, computes the
+    model as `compile` lowers it and TensorRT rounds it, beside the reference, or with none itself; what
+    each tensor may be off follows from its roundings (`trtdsl.verification.lowered`). ``dtype`` is what all
+    but an engine compute in, ``tolerance`` replaces `trtdsl.verification.tolerances`.
     Raises :class:`DiagnosticError`, as :class:`UsageError` where the call itself is wrong or the engine is of
     another model, and as :class:`~trtdsl.diagnostics.RefusedByTensorRT` where it cannot be run.
     """

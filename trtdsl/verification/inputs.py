@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import index
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +20,12 @@ from trtdsl.runtime.files import read_array
 from trtdsl.types import DType, Symbol, ValueRange, evaluate_shape, symbols
 
 Array: TypeAlias = npt.NDArray[Any]
+
+At: TypeAlias = "ProfilePoint | str | Mapping[str, int]"
+"""One point of all ranges, or sizes by dimension: ``"N=3, S=17"`` or ``{"N": 3, "S": 17}``."""
+
+_POINTS: tuple[ProfilePoint, ...] = ("min", "opt", "max")
+_SIZE = re.compile(r"\s*(\w+)\s*=\s*(\d{1,18})\s*", re.ASCII)
 
 _SMALL = ValueRange(0, 3)
 """Made-up integers are small, for they may be indices."""
@@ -64,15 +72,15 @@ def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
 def choose_inputs(
     graph: Graph,
     given: Mapping[str, Array],
-    at: ProfilePoint,
+    at: At,
     seed: int,
     profiles: Sequence[Mapping[str, Sizes]] = (),
 ) -> dict[str, Array]:
     """An array for each input, by name.
 
-    Dynamic dimensions have the sizes of the given arrays, and elsewhere those at one end or the middle of
-    their ranges, or where none of an engine's ``profiles`` takes these, of the first that takes those given.
-    Raises :class:`UsageError` for an array that does not fit.
+    Dynamic dimensions have the sizes of the given arrays or ``at`` which they are set, and elsewhere those at
+    one end or the middle of their ranges, or where none of an engine's ``profiles`` takes these, of the first
+    that takes those given. Raises :class:`UsageError` for an array or a size that does not fit.
     """
     given = {name: _native(array) for name, array in given.items()}
     named = {value.name: value for value in graph.inputs}
@@ -85,7 +93,8 @@ def choose_inputs(
             raise UsageError(Diagnostic(problem))
     dynamic = frozenset[Symbol]().union(*(symbols(d) for v in graph.inputs for d in v.type.shape))
     shapes = {name: array.shape for name, array in given.items()}
-    sizes = _point(point(dynamic, at), sizes_of(named, shapes), profiles, at)
+    where, decided = _decided(at, dynamic, sizes_of(named, shapes))
+    sizes = _point(point(dynamic, where), decided, profiles, where)
     require_in_range(dynamic, sizes)
     random = np.random.default_rng(seed)
     made: dict[str, Array] = {}
@@ -95,6 +104,43 @@ def choose_inputs(
     return {**made, **given}
 
 
+def _decided(
+    at: At, dynamic: frozenset[Symbol], given: Mapping[str, int]
+) -> tuple[ProfilePoint, dict[str, int]]:
+    """The point of sizes that are free, and those that are not, for ``at`` or the given arrays set them."""
+    for where in _POINTS:
+        if at == where:
+            return where, dict(given)
+    chosen = _sizes(at)
+    names = {symbol.name for symbol in dynamic}
+    for name, size in chosen.items():
+        if name not in names:
+            text = (
+                f"`--at {_shown(at)}`: no input has a dynamic dimension `{name}`{did_you_mean(name, names)}"
+            )
+            raise UsageError(Diagnostic(text))
+        if given.get(name, size) != size:
+            text = f"`--at {_shown(at)}`: `{name}` is {given[name]} in the given inputs"
+            raise UsageError(Diagnostic(text))
+    return "opt", {**given, **chosen}
+
+
+def _sizes(at: str | Mapping[str, int]) -> dict[str, int]:
+    """The sizes that are written, by dimension."""
+    if not isinstance(at, str):
+        return {name: index(size) for name, size in at.items()}
+    read = [_SIZE.fullmatch(part) for part in at.split(",")]
+    found = {each[1]: int(each[2]) for each in read if each}
+    if len(found) < len(read):
+        text = f"`--at {at}`: choose one of {', '.join(_POINTS)}, or sizes by dimension"
+        raise UsageError(Diagnostic(text, help=("write `--at N=3`, or `--at N=3,S=17`",)))
+    return found
+
+
+def _shown(at: At) -> str:
+    return at if isinstance(at, str) else ",".join(f"{name}={size}" for name, size in at.items())
+
+
 def _point(
     sizes: Mapping[str, int],
     decided: Mapping[str, int],
@@ -102,8 +148,8 @@ def _point(
     at: ProfilePoint,
 ) -> dict[str, int]:
     """These sizes, but for those that are decided, or where no profile takes them those of one that does."""
-    index = ("min", "opt", "max").index(at)
-    points = [{name: each[index] for name, each in ranges.items()} for ranges in profiles]
+    place = _POINTS.index(at)
+    points = [{name: each[place] for name, each in ranges.items()} for ranges in profiles]
     candidates = [{**sizes, **each, **decided} for each in ({}, *points)]
     taken = (each for each in candidates if any(_takes(ranges, each) for ranges in profiles))
     return next(taken, candidates[0])
