@@ -64,12 +64,12 @@ def zeros_by_the_softmax():
 
 def zeros_in_the_softmax():
     """Weights that are not numbers are 0, which those of rows that allow nothing are."""
-    _weights_by(lambda net, y, mask: net.select(net.elementwise("EQUAL", y, y), y, net.scalar(0, y)))
+    _weights_by(lambda net, y, scores: net.scalar(0, y))
 
 
-def zeros_where_hidden():
-    """Weights of what the mask hides are 0: they are that, but in rows that allow nothing."""
-    _weights_by(lambda net, y, mask: net.select(net.to_rank(mask, y.rank), y, net.scalar(0, y)))
+def zeros_by_the_scores():
+    """Weights that are not numbers are 0 times the score: 0, unless the score itself is not finite."""
+    _weights_by(lambda net, y, scores: net.elementwise("PROD", scores, net.scalar(0, scores)))
 
 
 def a_mask_for_each_layer():
@@ -122,19 +122,28 @@ def _empty_by(empty: Callable[[Any, Any, Any], Any]) -> None:
     attention._mask = mask
 
 
-def _weights_by(chosen: Callable[[Any, Any, Any], Any]) -> None:
-    """Have weights of attention with a mask of bools that may allow nothing chosen so."""
-    as_it_is = attention._composed
+def _weights_by(instead: Callable[[Any, Any, Any], Any]) -> None:
+    """Have weights that are not numbers replaced so, where a mask of bools may allow nothing."""
+    as_it_is, masked = attention._composed, attention._masked
 
     def composed(net: Any, query: Any, key: Any, value: Any, mask: Any, causal: bool) -> Any:
         if mask is None or mask.empty is None or mask.tensor.dtype.name != "BOOL":
             return as_it_is(net, query, key, value, mask, causal)
-        softmax = net.softmax
-        net.softmax = lambda x, axis: chosen(net, softmax(x, axis), mask.tensor)
+        softmax, read = net.softmax, []
+
+        def read_and_masked(net: Any, scores: Any, mask: Any) -> Any:
+            read.append(scores)
+            return masked(net, scores, mask)
+
+        def replaced(x: Any, axis: int) -> Any:
+            y = softmax(x, axis)
+            return net.select(net.elementwise("EQUAL", y, y), y, instead(net, y, read[-1]))
+
+        attention._masked, net.softmax = read_and_masked, replaced
         try:
             return as_it_is(net, query, key, value, attention._Mask(mask.tensor, None), causal)
         finally:
-            net.softmax = softmax
+            attention._masked, net.softmax = masked, softmax
 
     attention._composed = composed
 
