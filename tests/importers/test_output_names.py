@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 from torch.utils import _pytree as pytree
 
+import trtdsl
+from trtdsl.importers.module import import_module
 from trtdsl.importers.output_names import output_names
 
 
@@ -26,3 +31,39 @@ from trtdsl.importers.output_names import output_names
 def test_names(returned: Any, names: list[str]) -> None:
     leaves, spec = pytree.tree_flatten(returned)
     assert output_names(spec, len(leaves)) == names
+
+
+@dataclass(frozen=True)
+class Boxes:
+    boxes: torch.Tensor
+    scores: torch.Tensor | None = None
+
+
+@dataclass
+class Found:
+    logits: torch.Tensor
+    best: Boxes
+    layers: tuple[torch.Tensor, list[Boxes]]
+    loss: torch.Tensor | None = None
+
+
+class Detector(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> Found:
+        y = self.head(x)
+        return Found(y, Boxes(y.exp(), y.sum(-1)), (y.tanh(), [Boxes(y.sin())]))
+
+
+def test_dataclasses_are_taken_apart() -> None:
+    module = Detector()
+    imported = import_module(module, {"x": "float32[N, 4]"})
+    assert imported.graph
+    names = [output.name for output in imported.graph.outputs]
+    assert names == ["logits", "best_boxes", "scores", "layers", "layers_1_0_boxes"]
+    assert not module._forward_hooks
+    with torch.no_grad():
+        assert isinstance(module(torch.zeros(1, 4)), Found)
+    assert trtdsl.verify(imported.graph, against=module, at={"N": 3}).equal

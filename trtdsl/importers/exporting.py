@@ -35,6 +35,7 @@ from trtdsl.importers.inputs import Inputs
 from trtdsl.importers.layouts import layouts_ignored
 from trtdsl.importers.opaque import sizes_kept
 from trtdsl.importers.opaque_attention import attention_kept
+from trtdsl.importers.returned_fields import fields_returned
 from trtdsl.importers.traces import helpers_kept
 from trtdsl.importers.unchanged import unchanged
 from trtdsl.importers.violations import guards_in, is_fixed, where_they_hold
@@ -206,6 +207,7 @@ def _export(
         layouts_ignored(),
         every_expert(module),
         helpers_kept(),
+        fields_returned(module),
     ):
         return torch.export.export(
             module,
