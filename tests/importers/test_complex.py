@@ -82,6 +82,55 @@ def test_a_fourier_transform_over_a_dynamic_size_is_refused_with_what_to_do() ->
         import_module(Calls(lambda x: fft.fft(x, dim=1).abs()), {"x": "float32[N, S, 6]"})
 
 
+def windows(x: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
+    """The short-time transform of a signal."""
+    return torch.stft(x, *given, return_complex=True, **named)
+
+
+HANN = torch.hann_window(12)
+SHORT_TIME: dict[str, Callable[[torch.Tensor], Any]] = {
+    "spectrum": lambda x: windows(x, 16, 4, window=torch.hann_window(16)).abs() ** 2,
+    "parts": lambda x: torch.view_as_real(windows(x, 16, window=torch.ones(16), center=False)),
+    "narrow windows": lambda x: windows(x, 16, 5, 12, HANN, pad_mode="constant").imag,
+    "narrow ones without a window": lambda x: windows(x, 15, 4, 11).real,
+    "all frequencies": lambda x: windows(
+        x, 16, 4, window=HANN, win_length=12, onesided=False, normalized=True
+    ).abs(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:A window was not provided")
+@pytest.mark.parametrize("name", SHORT_TIME)
+@pytest.mark.parametrize("input", ["float32[N, T]", "float32[T]"])
+def test_a_short_time_transform(name: str, input: str) -> None:
+    held(Calls(SHORT_TIME[name]), {"x": input}, {"T": "24..60..100"})
+
+
+class LogMel(nn.Module):
+    """As of Whisper: the window and the filters are the module's."""
+
+    window: torch.Tensor
+    filters: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(16))
+        self.register_buffer("filters", torch.rand(5, 9, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, wave: torch.Tensor) -> torch.Tensor:
+        spectrum = windows(wave, 16, 4, window=self.window)[..., :-1].abs() ** 2
+        return (self.filters @ spectrum).clamp(min=1e-10).log10()
+
+
+def test_a_log_mel_spectrogram() -> None:
+    held(LogMel(), {"wave": "float32[N, T]"}, {"T": "24..60..100"})
+
+
+def test_a_short_time_transform_of_complex_numbers_is_lacking() -> None:
+    with pytest.raises(DiagnosticError, match="`stft` cannot be imported"):
+        import_module(Calls(lambda x: windows(as_complex(x)[:, 0], 2, 1).abs()), {"x": "float32[N, 4, 6]"})
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_complex(name: str) -> None:
     held(Calls(FUNCTIONS[name]), {"x": "float32[N, 4, 6]"})

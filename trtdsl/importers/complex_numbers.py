@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trtdsl.importers.copies import with_own_graph
-from trtdsl.importers.fourier import TO_REAL, TRANSFORMS, Transform, transformed
+from trtdsl.importers.fourier import TO_REAL, TRANSFORMS, Transform, short_time, transformed
 from trtdsl.importers.schemas import overload_of
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class _Parts:
             return None
         if base in TRANSFORMS:
             return self._transformed(node, base)
+        if base == "stft":
+            return self._short_time(node)
         if base == "view_as_complex":
             return call("select.int", first, -1, 0), call("select.int", first, -1, 1)
         if base == "polar":
@@ -120,10 +122,20 @@ class _Parts:
             return self._like(node, re), self._like(node, im)
         return None
 
+    def _short_time(self, node: Node) -> Pair | None:
+        """The parts of the transforms of a real signal's windows."""
+        given = _arguments(node)
+        values = [each.meta["val"] for each in (given["self"], given["window"]) if each is not None]
+        numbers = [given[name] for name in ("n_fft", "hop_length", "win_length")]
+        is_fixed = all(each is None or isinstance(each, int) for each in numbers)
+        if not is_fixed or given["align_to_window"] or {str(each.dtype) for each in values} != {_COMPUTED[0]}:
+            return None
+        made = partial(self._call, node), partial(self._constant, given["self"])
+        return short_time(given, values[0].ndim, *made)
+
     def _transformed(self, node: Node, base: str) -> Pair | None:
         """The parts of a Fourier transform, where its sizes are fixed."""
-        names = [each.name for each in node.target._schema.arguments]
-        given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        given = {name: each for name, each in _arguments(node).items() if each is not None}
         source = given.pop("self")
         value = source.meta["val"]
         transform = Transform(base, tuple(value.shape), given)
@@ -194,6 +206,14 @@ class _Parts:
         with modes[0]:
             made.meta["val"] = target(*values[0], **values[1])
         return made
+
+
+def _arguments(node: Node) -> dict[str, Any]:
+    """What an operation is given by name; None stands for what is left out and has no default."""
+    arguments = node.target._schema.arguments
+    defaults = {each.name: each.default_value for each in arguments if each.has_default_value()}
+    by_place = dict(zip((each.name for each in arguments), node.args, strict=False))
+    return {**defaults, **by_place, **node.kwargs}
 
 
 def _values(nodes: Any) -> list[Any]:

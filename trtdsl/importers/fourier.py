@@ -4,6 +4,8 @@ In: the real and imaginary part of a tensor, None for a part that is 0, and one 
 Out: the parts of what it gives. The sum is that of the definition, n terms for each of n numbers::
 
     y = fft(x)     ─▶   re, im = x @ cos, x @ sin        cosines and sines of -2 pi j k / n
+
+That of each window of a signal, ``stft``, is a convolution with them.
 """
 
 from __future__ import annotations
@@ -152,3 +154,49 @@ def transformed(
             imaginary = None if is_real else call("add.Tensor", imaginary, along(im, cos))
         re, im = real, imaginary
     return re, im
+
+
+def short_time(
+    given: Mapping[str, Any],
+    rank: int,
+    call: Callable[..., Any],
+    constant: Callable[[str, torch.Tensor], Any],
+) -> tuple[Part, Part]:
+    """The parts of the transforms of a signal's windows, [K, frames] or [N, K, frames], by the arguments of
+    ``stft``, all of them but for the window numbers.
+    """
+    size: int = given["n_fft"]
+    width: int = given["win_length"] or size
+    bases = windows_of(size, halved=given["onesided"] is not False, normalized=given["normalized"])
+    count = len(bases) // 2
+    weight, window = constant("bases", bases.unsqueeze(1)), given["window"]
+    if window is None:
+        window = constant("windows", _middle(width, size)) if width < size else None
+    elif width < size:
+        before = (size - width) // 2
+        window = call("constant_pad_nd", window, [before, size - width - before])
+    if window is not None:
+        weight = call("mul.Tensor", weight, window)
+    signal = call("unsqueeze", given["self"], rank - 1)
+    found = call("conv1d", signal, weight, None, [given["hop_length"] or size // 4])
+    dim = rank - 1
+    return call("slice.Tensor", found, dim, 0, count), call("slice.Tensor", found, dim, count, 2 * count)
+
+
+def windows_of(size: int, *, halved: bool, normalized: bool) -> torch.Tensor:
+    """Cosines and then negative sines of each frequency, [2 * K, size]."""
+    import torch
+
+    numbers = torch.arange(size)
+    frequencies = numbers[: size // 2 + 1] if halved else numbers
+    angles = (torch.outer(frequencies, numbers) % size).double() * (2 * math.pi / size)
+    factor = 1 / math.sqrt(size) if normalized else 1.0
+    return _exact(torch.cat([angles.cos(), -angles.sin()]) * factor)
+
+
+def _middle(width: int, size: int) -> torch.Tensor:
+    """Ones in the middle of zeros."""
+    import torch
+
+    before = (size - width) // 2
+    return torch.nn.functional.pad(torch.ones(width), (before, size - width - before))
