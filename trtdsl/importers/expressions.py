@@ -223,7 +223,7 @@ def word(expression: Expression) -> str:
             last = [part for part in label.split(".") if not part.isdigit() and "{" not in part]
             return last[-1] if last else expression.function.lower()
         case Apply():
-            return expression.function
+            return expression.function.lower() if expression.is_module else expression.function
         case Subscript():
             return "part"
         case Literal(value):

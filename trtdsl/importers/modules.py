@@ -6,7 +6,7 @@ Weights decide, not the class that an operation ran in: ``conv2d`` with ``featur
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -35,9 +35,11 @@ WEIGHTED = frozenset({*_FUNCTIONS, *_RECURRENT, *_CELLS, "multihead_attention"})
 """ATen's operations that take weights."""
 
 
-def module_of(operation: Operation, program: Program) -> Expression:
-    """The module, or the function with its weights as tensors; raises :class:`Missing`."""
-    writing = Writing(operation, program)
+def module_of(operation: Operation, program: Program, avoided: Collection[str] = frozenset()) -> Expression:
+    """The module, at none of the labels that are to be avoided, or the function with its weights as tensors;
+    raises :class:`Missing`.
+    """
+    writing = Writing(operation, program, avoided)
     if operation.base in _RECURRENT:
         return _recurrent(writing, _RECURRENT[operation.base])
     if operation.base in _CELLS:
@@ -115,7 +117,7 @@ def _label(slots: Sequence[str], given: Mapping[str, Argument], writing: Writing
         value = given.get(slot)
         keys = keys_of(value, writing.program)
         labels.append({key[: -len(slot) - 1] for key in keys if key.endswith(f".{slot}")})
-    common = set.intersection(*labels) if labels else set[str]()
+    common = set.intersection(*labels).difference(writing.avoided) if labels else set[str]()
     calls = writing.operation.calls
     # Of tied weights the one that the module has which is running.
     return max(common, key=lambda label: (_depth(label, calls), label), default=None)

@@ -7,7 +7,7 @@ registered under ATen's names without overload.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from trtdsl.importers.fourier import TRANSFORMS
@@ -25,9 +25,13 @@ class Missing(Exception):
 class Writing:
     """An operation being translated: its arguments, their types, and the values around it."""
 
-    def __init__(self, operation: Operation, program: Program) -> None:
+    def __init__(
+        self, operation: Operation, program: Program, avoided: Collection[str] = frozenset()
+    ) -> None:
         self.operation = operation
         self.program = program
+        self.avoided = avoided
+        """labels at which another module is"""
 
     def __getitem__(self, name: str) -> Argument:
         return self.operation.arguments[name]

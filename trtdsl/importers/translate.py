@@ -17,6 +17,7 @@ import numpy as np
 from trtdsl.importers import rules_moving
 from trtdsl.importers.modules import WEIGHTED, module_of
 from trtdsl.importers.names import assigned, numbered
+from trtdsl.importers.placed import with_own_labels
 from trtdsl.importers.program import Array, Call, Operation, Program, common_start, refs
 from trtdsl.importers.rules import RULES, Missing, write
 from trtdsl.importers.sketch import Apply, Cut, Expression, Items, Literal, Statement, Subscript, Use, uses
@@ -60,7 +61,7 @@ def translate(program: Program) -> list[Statement]:
         statements.append(Statement(operation.results, expression, operation.calls, operation.frames))
     if missing:
         raise Untranslated(missing)
-    return _with_sources(_with_joint_slices(statements, program), program)
+    return _with_sources(_with_joint_slices(with_own_labels(statements, program), program), program)
 
 
 def _with_joint_slices(statements: list[Statement], program: Program) -> list[Statement]:
