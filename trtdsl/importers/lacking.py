@@ -64,6 +64,13 @@ def written_in_place(what: str, frames: Sequence[Frame]) -> Diagnostic:
     return Diagnostic(message, innermost_span(frames), help=help)
 
 
+def in_a_map(frames: Sequence[Frame]) -> Diagnostic:
+    """That taking ``torch.vmap`` apart makes a number of a dimension, with the line."""
+    help = ("compute for all at once instead: `matmul` and `einsum` take dimensions in front",)
+    message = "what `torch.vmap` runs here makes a number of a dimension"
+    return Diagnostic(message, innermost_span(frames), help=help)
+
+
 def innermost_span(frames: Sequence[Frame]) -> Span | None:
     """The innermost line outside of PyTorch."""
     own = [frame for frame in frames if not is_inside_torch(frame.file)]

@@ -15,8 +15,8 @@ import msgspec
 
 from trtdsl.diagnostics import DiagnosticError
 from trtdsl.importers.known_values import WritesThroughViews
-from trtdsl.importers.lacking import written_in_place
-from trtdsl.importers.program import Program
+from trtdsl.importers.lacking import in_a_map, written_in_place
+from trtdsl.importers.program import Program, frames_of_trace
 from trtdsl.importers.schemas import overload_of
 from trtdsl.importers.torch_export import read_program
 from trtdsl.importers.written_parts import without_written_parts
@@ -39,6 +39,12 @@ class Reading:
 
     def program(self) -> Program:
         """The program; raises :class:`~trtdsl.diagnostics.DiagnosticError` where it cannot be followed."""
+        if mapped := [node for node in self.exported.graph.nodes if _is_mapped(node)]:
+            try:
+                return self._decomposed({})
+            except _Fixed as error:
+                frames = frames_of_trace(mapped[0].meta.get("stack_trace") or "")
+                raise DiagnosticError(in_a_map(frames)) from error
         try:
             return self._read(self.exported)
         except WritesThroughViews as writes:
@@ -77,6 +83,11 @@ class Reading:
 
 class _Fixed(Exception):
     """A dimension becomes a number."""
+
+
+def _is_mapped(node: Any) -> bool:
+    """Whether a node begins what ``torch.vmap`` runs, whose tensors have a dimension less than they say."""
+    return getattr(node.target, "__name__", "") == "_vmap_increment_nesting"
 
 
 def _parts() -> Iterator[tuple[Any, Any]]:
