@@ -46,6 +46,15 @@ NUMBERS: dict[str, Function] = {
     ),
     "half": lambda x: functional.interpolate(x.mT, scale_factor=0.5),
     "one and a half": lambda x: functional.interpolate(x.mT, scale_factor=1.5, mode="linear"),
+    "a pool along one axis": lambda x: functional.adaptive_avg_pool2d(x[:, None], (None, 1)),
+    "a pool of nothing": lambda x: functional.adaptive_avg_pool2d(x[:, None], (x.shape[1], None)) * 2,
+    "an affine grid": lambda x: functional.affine_grid(x[:, :2, :3], [x.shape[0], 1, x.shape[1], 4], False),
+    "an affine grid to the corners": lambda x: functional.affine_grid(
+        x[:, :3, :4], [x.shape[0], 1, 3, x.shape[1], 4], True
+    ),
+    "along a dimension": lambda x: torch.take_along_dim(x, x.argsort(-1)[:, :1], -1),
+    "along a length": lambda x: x.take_along_dim((x[..., :1] > 0).long(), dim=1),
+    "along all": lambda x: torch.take_along_dim(x, torch.tensor([3, 1])),
 }
 
 

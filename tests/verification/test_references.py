@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
+from torch import nn
 
 import trtdsl
 from tests.verification.networks import TEXT, Net, graph_of, state, verify_text
@@ -61,3 +64,21 @@ def test_weights_may_be_the_modules_own(folder: Path, net: Net) -> None:
     assert verify_text(TEXT, net).notes == ()
     # A graph that has its weights is compared with the module's own, which may be others.
     assert trtdsl.verify(trtdsl.bind(graph_of(TEXT), state(net)).graph, None, net).notes == ()
+
+
+class Compiled(nn.Module):
+    """Has a layer and a function that ``torch.compile`` made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.compile(nn.Sequential(nn.Linear(4, 4)))
+        self.gate = torch.compile(lambda x: x * torch.sigmoid(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gate(self.fc(x))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_compiled_runs_as_it_is_written(dtype: Literal["float32", "float64"]) -> None:
+    text = "model m { input x: float32[2, 4]  output y = x -> fc._orig_mod.0: Linear(4) -> silu }"
+    assert verify_text(text, Compiled().eval(), dtype=dtype).equal

@@ -3,7 +3,8 @@
 In: a module being exported.  Out: the same, in which ``torch.lstm``, ``gru`` and ``rnn`` are single
 operations of their own, ``trtdsl_import::lstm``: PyTorch's unroll along the sequence where tensors have no
 values, which would fix its length. So is ``torch.linspace`` of a dynamic number of steps; a ``torch.tensor``
-of sizes is stacked from single ones, and pools and `chunk` ask for no number.
+of sizes is stacked from single ones, and pools, `chunk`, `affine_grid` and `take_along_dim` ask for no
+number.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ def sizes_kept(*, are_multiples: bool = False) -> Generator[None]:
         torch.Tensor.new_tensor: lambda x, data, dtype=None, **_: _tensor(data, dtype or x.dtype),
         torch.linspace: _linspace,
     }
-    replaced = {**kept_pools(), **kept_pieces(are_equal=are_multiples), torch.cdist: _cdist}
+    replaced = {
+        **kept_pools(),
+        **kept_pieces(are_equal=are_multiples),
+        torch.cdist: _cdist,
+        torch.nn.functional.affine_grid: _affine_grid,
+        **dict.fromkeys((torch.take_along_dim, torch.Tensor.take_along_dim), _take_along_dim),
+    }
     namespace: Any = torch
     packing = namespace._pack_padded_sequence
 
@@ -128,6 +135,51 @@ def _cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "") -> Any:
     if any(isinstance(size, torch.SymInt) for size in (x1.shape[-2], x2.shape[-2])):
         mode = "donot_use_mm_for_euclid_dist"
     return torch.cdist(x1, x2, p, mode)
+
+
+def _affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> Any:
+    """``affine_grid``, whose size PyTorch takes as numbers: the places of all pixels, by the matrices."""
+    import torch
+
+    if not any(map(_is_symbolic, size)):
+        return torch.nn.functional.affine_grid(theta, list(size), align_corners=align_corners)
+    spatial = tuple(size[2:])
+    axes = [_places(count, theta, align_corners=bool(align_corners)) for count in spatial]
+    places = [each.expand(spatial) for each in torch.meshgrid(axes, indexing="ij")]
+    # The last dimension of the image is the first of a place.
+    whole = torch.stack([*reversed(places), torch.ones_like(places[0])], -1).flatten(0, -2)
+    return (whole @ theta.transpose(1, 2)).unflatten(1, spatial)
+
+
+def _places(count: Any, like: Any, *, align_corners: bool) -> Any:
+    """Where the pixels of an axis are between -1 and 1."""
+    import torch
+
+    number = torch.arange(count, dtype=like.dtype)
+    return number * 2 / (count - 1) - 1 if align_corners else (number * 2 + 1) / count - 1
+
+
+def _take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+    """``take_along_dim`` as the ``gather`` that PyTorch makes of it, with numbers for the sizes."""
+    import torch
+
+    if dim is None:
+        return torch.gather(input.reshape(-1), 0, indices.reshape(-1))
+    sizes = [list(each.shape) for each in (input, indices)]
+    own = [size.pop(dim) for size in sizes]
+    common = list(torch.broadcast_shapes(*sizes))
+    at = dim % input.ndim
+    wide = [
+        each if _expressions(each.shape) == _expressions(shape) else each.broadcast_to(shape)
+        for each, size in zip((input, indices), own, strict=True)
+        for shape in [(*common[:at], size, *common[at:])]
+    ]
+    return torch.gather(wide[0], dim, wide[1])
+
+
+def _expressions(sizes: Any) -> list[str]:
+    """Sizes to be compared without asking whether they are equal."""
+    return [str(each) for each in sizes]
 
 
 def _packed() -> Diagnostic:

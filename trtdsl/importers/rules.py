@@ -214,6 +214,24 @@ def _pool(writing: Writing) -> Expression:
     return writing.given(writing.operation.base, given)
 
 
+@rule(
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
+)  # fmt: skip
+def _adaptive_pool(writing: Writing) -> Expression:
+    """A size that stays as it is, ``None`` in PyTorch, is the operand's."""
+    wanted: Any = writing["output_size"]
+    sizes = wanted if isinstance(wanted, tuple) else (wanted,)
+    given = writing.type(writing["self"]).shape[-len(sizes) :]
+    kept = tuple(
+        None if size == before and not isinstance(size, int) else size
+        for size, before in zip(sizes, given, strict=True)
+    )
+    if not any(kept):
+        return writing.expression("self")
+    return writing.given(writing.operation.base, {**writing.operation.arguments, "output_size": kept})
+
+
 @rule(*UPSAMPLING)
 def _upsample(writing: Writing) -> Expression:
     name = writing.operation.base

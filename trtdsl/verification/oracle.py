@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import importlib
 import importlib.util
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -94,7 +95,7 @@ class TorchReference:
 
         tensors = {name: self._tensor(array) for name, array in inputs.items()}
         positional, by_name = self._matching(inputs).bound(tensors)
-        with torch.no_grad(), widening(self.dtype == torch.float64):
+        with torch.no_grad(), _as_written(), widening(self.dtype == torch.float64):
             try:
                 return self.module(*positional, **by_name)
             except Exception as error:  # the user's own code
@@ -106,6 +107,13 @@ class TorchReference:
     def _tensor(self, array: Array) -> torch.Tensor:
         tensor = to_torch(array).clone()
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+
+def _as_written() -> AbstractContextManager[Any]:
+    """Runs what ``torch.compile`` made as it is written: it would compile what watches the layers, too."""
+    # It imports the compiler, for seconds; and before 2.6 PyTorch does not have it.
+    stance: Any = getattr(getattr(sys.modules.get("torch"), "compiler", None), "set_stance", None)
+    return stance("force_eager") if stance and "torch._dynamo" in sys.modules else nullcontext()
 
 
 def widening(wanted: bool) -> AbstractContextManager[Any]:
