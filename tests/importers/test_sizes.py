@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import trtdsl
 from tests.importers.comparing import SIZES, Calls, held
 from tests.importers.modules import PaddedToWindows
 from trtdsl.diagnostics import DiagnosticError
@@ -245,3 +246,11 @@ def test_the_tables_of_a_program_limit_it_too() -> None:
     shapes = ({0: torch.export.Dim("N_"), 1: torch.export.Dim("S_")},)
     program = torch.export.export(Tables("counted"), (torch.zeros(2, 5, 6),), dynamic_shapes=shapes)
     assert "dim S = 1 .. 16 .. 16\n" in import_exported(program).text
+
+
+def test_an_affine_grid_of_one_row() -> None:
+    """The only one is in the middle, where others begin at a corner."""
+    module = Calls(lambda x: functional.affine_grid(x[:, :2, :3], [x.shape[0], 1, x.shape[0], 4], True))
+    imported = import_module(module, {"x": "float32[N, 4, 4]"}, {"N": "1 .. 2 .. 8"})
+    assert imported.graph
+    assert all(trtdsl.verify(imported.graph, against=module, at={"N": size}).equal for size in (1, 3))

@@ -156,7 +156,10 @@ def _places(count: Any, like: Any, *, align_corners: bool) -> Any:
     import torch
 
     number = torch.arange(count, dtype=like.dtype)
-    return number * 2 / (count - 1) - 1 if align_corners else (number * 2 + 1) / count - 1
+    if not align_corners:
+        return (number * 2 + 1) / count - 1
+    last = _tensor(count - 1, like.dtype)
+    return (number * 2 - last) / last.clamp(min=1)  # a single one is in the middle
 
 
 def _take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
