@@ -227,7 +227,7 @@ def _adaptive_pool(writing: Writing) -> Expression:
         None if size == before and not isinstance(size, int) else size
         for size, before in zip(sizes, given, strict=True)
     )
-    if not any(kept):
+    if all(size is None for size in kept):
         return writing.expression("self")
     return writing.given(writing.operation.base, {**writing.operation.arguments, "output_size": kept})
 
