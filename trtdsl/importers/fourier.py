@@ -163,27 +163,30 @@ def short_time(
     constant: Callable[[str, torch.Tensor], Any],
 ) -> tuple[Part, Part]:
     """The parts of the transforms of a signal's windows, [K, frames] or [N, K, frames], by the arguments of
-    ``stft``, all of them but for the window numbers.
+    ``stft``: nodes for the signal and its window, numbers for all others.
     """
+    import torch
+
     size: int = given["n_fft"]
     width: int = given["win_length"] or size
-    bases = windows_of(size, halved=given["onesided"] is not False, normalized=given["normalized"])
+    bases = _bases(size, halved=given["onesided"] is not False, normalized=given["normalized"])
     count = len(bases) // 2
     weight, window = constant("bases", bases.unsqueeze(1)), given["window"]
-    if window is None:
-        window = constant("windows", _middle(width, size)) if width < size else None
+    before = (size - width) // 2
+    around = [before, size - width - before]
+    if window is not None and width < size:
+        window = call("constant_pad_nd", window, around)
     elif width < size:
-        before = (size - width) // 2
-        window = call("constant_pad_nd", window, [before, size - width - before])
+        window = constant("windows", torch.nn.functional.pad(torch.ones(width), around))
     if window is not None:
         weight = call("mul.Tensor", weight, window)
-    signal = call("unsqueeze", given["self"], rank - 1)
-    found = call("conv1d", signal, weight, None, [given["hop_length"] or size // 4])
     dim = rank - 1
+    signal = call("unsqueeze", given["self"], dim)
+    found = call("conv1d", signal, weight, None, [given["hop_length"] or size // 4])
     return call("slice.Tensor", found, dim, 0, count), call("slice.Tensor", found, dim, count, 2 * count)
 
 
-def windows_of(size: int, *, halved: bool, normalized: bool) -> torch.Tensor:
+def _bases(size: int, *, halved: bool, normalized: bool) -> torch.Tensor:
     """Cosines and then negative sines of each frequency, [2 * K, size]."""
     import torch
 
@@ -192,11 +195,3 @@ def windows_of(size: int, *, halved: bool, normalized: bool) -> torch.Tensor:
     angles = (torch.outer(frequencies, numbers) % size).double() * (2 * math.pi / size)
     factor = 1 / math.sqrt(size) if normalized else 1.0
     return _exact(torch.cat([angles.cos(), -angles.sin()]) * factor)
-
-
-def _middle(width: int, size: int) -> torch.Tensor:
-    """Ones in the middle of zeros."""
-    import torch
-
-    before = (size - width) // 2
-    return torch.nn.functional.pad(torch.ones(width), (before, size - width - before))
