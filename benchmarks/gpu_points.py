@@ -42,12 +42,16 @@ def tuned(entry: Entry) -> dict[str, int]:
     """The size of each dim but the batch: what the text's first profile is tuned for.
 
     Of one that is tuned for 0, a past before there is one, the last size at which the entry compares, or an
-    eighth of the largest.
+    eighth of the largest; and where rows are to be distinct, no more than half of those that there are.
     """
     found = {
         dim: best or entry.sizes.get(dim, (largest // 8,))[-1]
         for dim, (_, best, largest) in _sizes(_graph(entry)).items()
     }
+    for each in entry.inputs.values():
+        if each.distinct:
+            dim, row = str(each.shape[0]), each.at(found)[1:]
+            found[dim] = min(found[dim], each.distinct_rows(row) // 2)
     return {dim: size for dim, size in found.items() if dim != BATCH}
 
 

@@ -77,12 +77,19 @@ class Input:
         drawn = random.standard_normal(shape) if self.is_floating else random.integers(0, 2, shape)
         return drawn.astype(self.type)
 
+    def distinct_rows(self, row: tuple[int, ...]) -> int:
+        """How many rows of this shape differ from each other."""
+        return math.prod(self._choices(row))
+
+    def _choices(self, row: tuple[int, ...]) -> list[int]:
+        return [int((self.below or 0) - self.low)] * math.prod(row)
+
     def _draw_distinct(self, random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         rows, *row = shape
-        sizes = [int((self.below or 0) - self.low)] * math.prod(row)
-        if math.prod(sizes) < rows:
-            raise EntryError(f"there are {math.prod(sizes)} distinct rows, not {rows}")
-        chosen = random.choice(math.prod(sizes), rows, replace=False)
+        sizes, most = self._choices((*row,)), self.distinct_rows((*row,))
+        if most < rows:
+            raise EntryError(f"there are {most} distinct rows, not {rows}")
+        chosen = random.choice(most, rows, replace=False)
         found = np.stack(np.unravel_index(chosen, sizes), axis=1) + self.low
         return found.reshape(shape).astype(self.type)
 

@@ -147,6 +147,15 @@ def test_the_checks_of_running_engines_say_that_there_is_no_gpu(
     assert "there is no NVIDIA GPU to run on" in capsys.readouterr().err
 
 
+def test_rows_that_are_to_be_distinct_are_at_most_half_of_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points = load("gpu_points", monkeypatch)
+    entry = load("zoo_entries", monkeypatch).read_zoo()["pointpillars_small"]  # tuned for 8000 pillars
+    cells = points.drawn(entry, 1, seed=1)["cells"]
+    assert cells.shape == (64 * 64 // 2, 2) and len({*map(tuple, cells.tolist())}) == len(cells)
+
+
 @pytest.mark.parametrize("count", [1, 5])
 def test_what_running_engines_is_checked_against(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("gpu_engine_bench", monkeypatch)
