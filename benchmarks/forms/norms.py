@@ -2,7 +2,8 @@
 
 In a network without attention it makes a region of norms and products only where there is a choice, and so
 the variance of a layer norm is chosen over itself: mixer_s32_224 takes 0.43 ms instead of 1.28, convnext_tiny
-2.01 instead of 2.66.
+2.01 instead of 2.66. Of norms of groups one was measured, wav2vec2_small's: with a choice in it the network
+takes 0.25 ms instead of 0.37.
 """
 
 from __future__ import annotations
