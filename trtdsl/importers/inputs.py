@@ -81,7 +81,8 @@ def type_text(tensor: torch.Tensor, axes: Mapping[int, str]) -> str:
     """The type of an example tensor, some of its dimensions dynamic."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype not in map(str, DType):
-        raise UsageError(Diagnostic(f"an example is {dtype}, which no input can be"))
+        help = ("give `example.float()`, and the module as `module.float()`",) if dtype == "float64" else ()
+        raise UsageError(Diagnostic(f"an example is {dtype}, which no input can be", help=help))
     rank = tensor.ndim
     named = {axis % rank if -rank <= axis < rank else axis: name for axis, name in axes.items()}
     for axis in named:

@@ -27,6 +27,7 @@ from trtdsl.importers.checking import WrongText, checked
 from trtdsl.importers.constants import place_constants
 from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.core_aten import as_layers
+from trtdsl.importers.double_precision import require_no_float64
 from trtdsl.importers.flat import flat, of_model
 from trtdsl.importers.growing import with_growing_lists
 from trtdsl.importers.inputs import Inputs, read_inputs, type_text
@@ -186,7 +187,9 @@ def import_program(program: Program, *, is_flat: bool = False) -> Imported:
 def _prepared(program: Program) -> Program:
     """A program as it is translated."""
     whole = with_masks_as_given(as_layers(program))
-    plain = with_whole_indices(simplify(place_constants(whole, translatable())))
+    placed = place_constants(whole, translatable())
+    require_no_float64(without_unread(placed))
+    plain = with_whole_indices(simplify(placed))
     return without_unread(with_growing_lists(with_bags(with_attention(plain))))
 
 

@@ -132,7 +132,9 @@ class Program(msgspec.Struct, frozen=True):
     outputs: tuple[tuple[str, Argument], ...]
     """name and value"""
     types: Mapping[str, TensorType]
-    """of every value"""
+    """of every value but those of dtypes that the language lacks"""
+    lacked: Mapping[str, str] = {}
+    """the dtype of each of those"""
     modules: Mapping[str, ModuleFacts] = {}
     """by path"""
     ties: Mapping[str, tuple[str, ...]] = {}

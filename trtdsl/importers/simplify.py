@@ -228,7 +228,7 @@ def with_norms_in_their_weights_type(program: Program) -> Program:
     types = dict(program.types)
     for operation in program.operations:
         input, result = _first_operand(operation), operation.results[0]
-        weights = [types[each] for each in operation.operands if each in program.weights]
+        weights = [types[each] for each in operation.operands if each in program.weights and each in types]
         wide = {each.dtype for each in weights} - {types[result].dtype} if result in types else set[DType]()
         if operation.base not in _NORMS or input is None or len(wide) != 1:
             operations.append(operation)

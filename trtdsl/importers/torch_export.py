@@ -15,6 +15,7 @@ import msgspec
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError
 from trtdsl.importers.dimensions import Sizes, Unwritable
+from trtdsl.importers.double_precision import FLOAT64, OF_MODULE
 from trtdsl.importers.known_values import SHAPED_LIKE, KnownValues, WritesThroughViews
 from trtdsl.importers.lacking import at_run_time, not_of_sizes, of_complex, picked
 from trtdsl.importers.names import unpacked
@@ -83,6 +84,7 @@ class _Reader:
         self._graph = graph
         self._sizes = sizes
         self._types: dict[str, TensorType] = {}
+        self._lacked: dict[str, str] = {}
         self._inputs: dict[str, TensorType] = {}
         self._weights: dict[str, str] = {}
         self._operations: list[Operation] = []
@@ -115,6 +117,7 @@ class _Reader:
             operations=self._without_written(),
             outputs=outputs,
             types=self._types,
+            lacked=self._lacked,
             origins=self._origins,
         )
 
@@ -153,9 +156,10 @@ class _Reader:
             return
         self._note_type(node.name, value)
         if node.name not in self._types:
-            raise DiagnosticError(
-                Diagnostic(f"the input `{node.name}` is {_dtype_name(value)}, which TensorRT lacks")
-            )
+            dtype = _dtype_name(value)
+            help = (f"{OF_MODULE}: export that",) if dtype == FLOAT64 else ()
+            text = f"the input `{node.name}` is {dtype}, which TensorRT lacks"
+            raise DiagnosticError(Diagnostic(text, help=help))
         self._inputs[node.name] = self._types[node.name]
 
     def _outputs(self) -> Iterator[tuple[str, Argument]]:
@@ -383,7 +387,9 @@ class _Reader:
 
     def _note_type(self, name: str, value: Any) -> None:
         dtype = _DTYPES.get(str(value.dtype))
-        if dtype is not None:
+        if dtype is None:
+            self._lacked[name] = _dtype_name(value)
+        else:
             self._types[name] = TensorType(dtype, tuple(map(self._scalar, value.shape)))
 
     # --- Where a node is from -----------------------------------------------------------------------------
