@@ -237,3 +237,13 @@ class Generates(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)
         return x + torch.randn(1, 4, generator=generator)
+
+
+class Parametrized(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        nn.utils.parametrize.register_parametrization(self.layers[1], "weight", Bessel())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers[1](self.layers[0](x))

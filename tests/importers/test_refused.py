@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "reads": ("Reads", {"x": "float32[N, 4]"}, {}),
     "selects": ("Selects", {"x": "float32[N, 4]"}, {}),
     "lacking": ("Lacking", {"x": "float32[4, 4]"}, {}),
+    "parametrized": ("Parametrized", {"x": "float32[N, 4]"}, {}),
     "generates": ("Generates", {"x": "float32[N, 4]"}, {}),
     "fails": ("Fails", {"x": "float32[N, 4]"}, {}),
     "leaves": ("Leaves", {"x": "float32[N, 4]"}, {}),

@@ -6,6 +6,7 @@ kind, with its count, the modules and the lines of the user's Python.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from trtdsl.diagnostics import Diagnostic, Origin, Span, counted
@@ -14,6 +15,8 @@ from trtdsl.importers.program import Frame, Operation
 
 SHOWN = 3
 """The lines of an operation that are shown; the others are counted."""
+_PARAMETRIZED = re.compile(r"(?:(?P<module>.+)\.)?parametrizations\.(?P<weight>\w+)\.\d+")
+"""Where `torch.nn.utils.parametrize` computes a weight: ``layers.0.parametrizations.weight.0``."""
 
 
 def lacking(missing: Sequence[tuple[Operation, str]]) -> list[Diagnostic]:
@@ -88,11 +91,23 @@ def _message(name: str, reason: str, operations: Sequence[Operation]) -> Diagnos
         for frame, modules in by_line.items()
         if frame is not None and (span := span_of(frame.file, frame.line)) is not None
     ]
+    advice = _parametrized(operations)
     if not places:
-        return Diagnostic(message, help=tuple(filter(None, map(_modules, by_line.values()))))
+        return Diagnostic(message, help=(*filter(None, map(_modules, by_line.values())), *advice))
     more = len(places) - SHOWN
     further = (f"and on {counted(more, 'more line')}",) if more > 0 else ()
-    return Diagnostic.at(message, places[:SHOWN], further)
+    return Diagnostic.at(message, places[:SHOWN], (*further, *advice))
+
+
+def _parametrized(operations: Sequence[Operation]) -> tuple[str, ...]:
+    """How to keep a weight that is computed by what cannot be imported."""
+    for operation in operations:
+        for call in operation.calls:
+            if match := _PARAMETRIZED.fullmatch(call.path):
+                module = f'module.get_submodule("{match["module"]}")' if match["module"] else "module"
+                removed = f'parametrize.remove_parametrizations({module}, "{match["weight"]}")'
+                return (f"`torch.nn.utils.{removed}` keeps the weight as it is now",)
+    return ()
 
 
 def _modules(modules: Sequence[str]) -> str:
