@@ -2,8 +2,9 @@
 
 For each model of examples/zoo.json (or of `--zoo`), into a folder of its own: random weights, with which
 activations keep their size (`state.safetensors`), inputs and the float64 module's outputs at
-each batch (`data.8.npz`), other inputs of the same kind to calibrate int8 with (`calibration.npz`), the
-float32 module as ONNX for TensorRT 8.5's parser (`model.onnx`), and PyTorch's own times (`torch.json`).
+each batch (`data.8.npz`), how far PyTorch's own float32 is from those (`float32.json`), other inputs of the
+same kind to calibrate int8 with (`calibration.npz`), the float32 module as ONNX for TensorRT 8.5's parser
+(`model.onnx`), and PyTorch's own times (`torch.json`).
 The batches are 1, 8 and 32 where the text takes them, all other sizes those that it is tuned for.
 
     python3 benchmarks/gpu_reference.py OUTDIR --models resnet50,cnn
@@ -33,6 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_points import batch_axes, batches, best_batch, drawn
+from gpu_table import FLOAT32
 from safetensors.torch import save_file
 from torch import nn
 from zoo_entries import BATCH, EXAMPLES, Entry, read_zoo
@@ -67,17 +69,21 @@ def cast(tensors: Iterable[torch.Tensor], dtype: torch.dtype) -> list[torch.Tens
 
 
 def write_data(folder: Path, entry: Entry, module: nn.Module, device: str) -> None:
-    """Weights, inputs, and outputs in float64 at each batch."""
+    """Weights, inputs, outputs in float64 at each batch, and the relative error of those in float32."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
     save_file(state, folder / "state.safetensors")
     exact = copy.deepcopy(module).double()
+    errors: dict[int, float] = {}
     for batch in batches(entry):
         inputs = inputs_of(entry, batch, device)
         with torch.inference_mode(), default_dtype(torch.float64):
             outputs = tensors_of(exact(*cast(inputs, torch.float64)))
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            errors[batch] = error_of(tensors_of(module(*inputs)), outputs)
         arrays = {f"input.{n}": x.cpu().numpy() for n, x in zip(entry.inputs, inputs, strict=True)}
         arrays |= {f"output.{i}": y.cpu().numpy() for i, y in enumerate(outputs)}
         np.savez(folder / f"data.{batch}.npz", **arrays)
+    (folder / FLOAT32).write_text(json.dumps(errors))
 
 
 def write_calibration(folder: Path, entry: Entry) -> None:
@@ -91,9 +97,10 @@ def floating(outputs: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def error_of(found: Iterable[torch.Tensor], expected: Iterable[torch.Tensor]) -> float:
-    """The largest relative L2 error of an output."""
+    """The largest relative L2 error of an output; NaN where all are integers."""
     pairs = zip(floating(found), floating(expected), strict=True)
-    return max(float((one.double() - other).norm() / other.norm()) for one, other in pairs)
+    errors = [float((one.double() - other).norm() / other.norm()) for one, other in pairs]
+    return max(errors, default=float("nan"))
 
 
 class _Called(nn.Module):

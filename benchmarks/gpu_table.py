@@ -13,6 +13,8 @@ FAILED = "FAILED"
 """In the line that `gpu.py` prints of a row without times."""
 DONE = "done: "
 """How a line begins that it prints of a row."""
+FLOAT32 = "float32.json"
+"""Of a model's reference: the error of PyTorch's own float32, by batch."""
 LIMITS = {"float32": 1e-5, "float16": 5e-3, "int8": None}
 """Relative L2 error allowed against float64; int8 is held against the error of TensorRT's own calibrator."""
 
@@ -63,9 +65,14 @@ def rows_of(results: Sequence[Mapping[str, Any]]) -> list[Row]:
     return rows
 
 
-def torch_time(folder: Path) -> dict[str, dict[str, float]]:
-    path = folder / "torch.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+def torch_time(folder: Path) -> dict[str, Any]:
+    """PyTorch's times, the error of its float16, and those of its float32 by batch."""
+
+    def read(name: str) -> dict[str, Any]:
+        path = folder / name
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    return {**read("torch.json"), "float32": read(FLOAT32)}
 
 
 def summary(row: Row) -> str:
@@ -104,8 +111,9 @@ def table(about: Mapping[str, str], rows: Sequence[Row], torch_times: Mapping[st
 
 
 ABOUT_TIMES = (
-    "Times in milliseconds: medians, inputs and outputs on the GPU. PyTorch is given float16 and gives it; "
-    "*whole* is its graph from what the engines read to what they write, in float32."
+    "Times in milliseconds: medians, inputs and outputs on the GPU. PyTorch is given float16 and gives it, "
+    "but for its error in rows of float32; *whole* is its graph from what the engines read to what they "
+    "write, in float32."
 )
 HEADER = (
     "| model | precision | batch | relative L2 | within | ONNX L2 | torch L2 | trtdsl | graph | ONNX route"
@@ -125,6 +133,7 @@ def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
     eager, graph, whole = (torch_times.get(kind, {}).get(str(batch)) for kind in kinds)
     ours, onnx = row.ours_graph.get(batch), row.onnx_graph.get(batch)
     half = row.precision == "float16"
+    own = {"float16": torch_times.get("error"), "float32": torch_times.get("float32", {}).get(str(batch))}
     cells = [
         row.model,
         f"{row.precision} {row.variant}".strip(),
@@ -132,7 +141,7 @@ def line(row: Row, batch: int, torch_times: dict[str, Any]) -> str:
         number(row.error[batch], ".1e"),
         within(row, batch),
         number(row.onnx_error.get(batch), ".1e"),
-        number(torch_times.get("error") if half else None, ".1e"),
+        number(own.get(row.precision), ".1e"),
         number(row.ours.get(batch)),
         number(ours),
         number(row.onnx.get(batch)),

@@ -86,6 +86,11 @@ def test_references_are_made_of_typed_inputs_and_several_outputs(
         data = dict(stored)
     assert (data["input.ids"].shape, data["input.ids"].dtype) == ((32, 5), np.dtype("int64"))
     assert (data["output.0"].shape, data["output.0"].dtype) == ((32, 5, 3), np.dtype("float64"))
+    table = load("gpu_table", monkeypatch)
+    times = table.torch_time(tmp_path / "typed")
+    assert {*times["float32"]} == {"1", "8", "32"} and all(0 < e < 1e-6 for e in times["float32"].values())
+    row, own = table.Row("typed", "float32", error={8: 3e-7}), times["float32"]["8"]
+    assert f"| 8 | 3.0e-07 | yes |  | {own:.1e} |" in table.table({}, [row], {"typed": times})
     state = check_file(tmp_path / "typed.trtnet", tmp_path / "typed" / "state.safetensors").graph
     lowered = lower(state)
     inputs = {name: torch.from_numpy(data[f"input.{name}"]) for name in ("ids", "scale")}
