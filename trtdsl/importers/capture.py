@@ -6,6 +6,7 @@ In: a ``torch.nn.Module`` in eval mode and its inputs, or a ``torch.export.Expor
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,22 +16,25 @@ import msgspec
 
 from trtdsl.collection import without_collection
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.importers.complaints import narrowed
+from trtdsl.importers.complaints import Place, narrowed
 from trtdsl.importers.complex_numbers import without_complex
 from trtdsl.importers.constructed import Constructed
 from trtdsl.importers.contexts import without_contexts
 from trtdsl.importers.exporting import Exported, export
 from trtdsl.importers.facts import facts_of, ties_in, ties_of
 from trtdsl.importers.inputs import BATCH, FRAMES, LENGTH, PIXELS, Inputs
+from trtdsl.importers.lacking import innermost_span
+from trtdsl.importers.least_sizes import Least, least_sizes, raised
 from trtdsl.importers.masked_parts import without_masked_parts
 from trtdsl.importers.names import numbered
-from trtdsl.importers.program import Program
+from trtdsl.importers.program import Array, Program
 from trtdsl.importers.reading import Reading, user_nodes
 from trtdsl.importers.schemas import is_view, writes
 from trtdsl.importers.tables import longest
 from trtdsl.types import Symbol, SymbolicDim, symbol, symbols
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from torch.export import ExportedProgram
 
@@ -83,14 +87,40 @@ def _captured(
         },
         "source": source,
     }
-    reading = Reading(without_complex(plain), name, found_symbols(nodes, inputs, exported), known)
-    program = reading.program()
+    dims = found_symbols(nodes, inputs, exported)
+    reading, program, least = _read(Reading(without_complex(plain), name, dims, known))
+    places = {name: _place(each) for name, each in least.items()}
     notes = tuple(
-        narrowed(inputs.dims[each.name], each, exported.places.get(each.name))
+        narrowed(inputs.dims[each.name], each, places.get(each.name) or exported.places.get(each.name))
         for each in program.symbols
         if (each.minimum, each.maximum, each.step) != _range(inputs.dims[each.name])
     )
     return Captured(program, exported.sizes, (*notes, *idle, *_kept_between_calls(plain)), reading.in_parts)
+
+
+def _read(reading: Reading) -> tuple[Reading, Program, Mapping[str, Least]]:
+    """A program whose ranges begin where all elements exist that it takes by number; and those that would
+    have begun lower.
+    """
+    program = reading.program()
+    least = least_sizes(program, lambda key: _integers(reading.exported.state_dict.get(key)))
+    if least:
+        reading = dataclasses.replace(reading, dims=raised(reading.dims, least))
+        program = reading.program()
+    return reading, program, least
+
+
+def _integers(tensor: torch.Tensor | None) -> Array | None:
+    """What a state dict has as an index."""
+    if tensor is None or tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta:
+        return None
+    return tensor.detach().cpu().numpy()
+
+
+def _place(least: Least) -> Place | None:
+    """The line that takes the last element."""
+    span = innermost_span(least.frames)
+    return (span.source.name, span.line) if span else None
 
 
 def _kept_between_calls(program: ExportedProgram) -> Iterator[Diagnostic]:
@@ -135,8 +165,8 @@ def capture_exported(
     plain = without_masked_parts(plain)
     names = {node.name: node.name for node in user_nodes(exported)}
     known = {"input_names": names, "ties": ties_in(exported.state_dict), "source": source}
-    reading = Reading(without_complex(plain), name, found, known)
-    return Captured(reading.program(), {}, tuple(idle), reading.in_parts)
+    reading, program, _ = _read(Reading(without_complex(plain), name, found, known))
+    return Captured(program, {}, tuple(idle), reading.in_parts)
 
 
 def found_symbols(nodes: list[Any], inputs: Inputs, exported: Exported) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Node: TypeAlias = Any
 
-_KEPT = frozenset(
+KEEPING_VALUES = frozenset(
     {"_to_copy", "clone", "contiguous", "detach", "expand", "expand_as", "reshape", "to", "unsqueeze", "view"}
 )
 """Operations whose results have the values of what they are given first."""
@@ -68,7 +68,7 @@ def _last(node: Node) -> Any:
         count: Any = node.meta["val"].shape[0]
         is_known = isinstance(start, int) and isinstance(step, int) and step > 0
         return start + (count.node.expr - 1) * step if is_known and not isinstance(count, int) else None
-    if name in _KEPT:
+    if name in KEEPING_VALUES:
         return _last(node.args[0])
     if name == "add" and len(node.args) == 2 and isinstance(node.args[1], int):
         before = _last(node.args[0])
