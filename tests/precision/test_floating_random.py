@@ -22,7 +22,7 @@ from trtdsl.precision.lower_floats import PRODUCTS, casts, lower_floats
 from trtdsl.reference import random_inputs, random_weights, run
 from trtdsl.trt.lower import lower
 from trtdsl.types import DType
-from trtdsl.verification.lowered import LOSSES, allowed
+from trtdsl.verification.roundings import LOSSES, allowed
 from trtdsl.verification.tolerances import TOLERANCES
 
 ILL_CONDITIONED = 0.05

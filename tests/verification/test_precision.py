@@ -21,7 +21,7 @@ from trtdsl.recipe import Recipe
 from trtdsl.reference import random_weights
 from trtdsl.types import DType
 from trtdsl.verification import lowered, show_verification
-from trtdsl.verification.lowered import LOSSES, allowed
+from trtdsl.verification.roundings import LOSSES, allowed
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from trtdsl.verification.engine import EngineFile, EngineLike, compare_engine, e
 from trtdsl.verification.inputs import Array, At, choose_inputs, input_advice, load_inputs
 from trtdsl.verification.loading import load_module
 from trtdsl.verification.lowered import compare_lowered
+from trtdsl.verification.mixed import is_narrow
 from trtdsl.verification.oracle import (
     ArraysReference,
     OnnxReference,
@@ -276,7 +277,8 @@ def _sides_of_module(
         state = with_ties(module, state)
         load_state(name, module, _mapped(graph, module, state, options.weights_dtype))
     floats = torch.float32 if options.dtype == "float32" else torch.float64
-    reference = TorchReference(name, moved(module, floats), floats)
+    is_mixed = is_narrow(module)
+    reference = TorchReference(name, moved(module, floats), floats, is_mixed)
     weights_dtype = options.weights_dtype
     notes: list[str] = []
     owner = "the checkpoint"

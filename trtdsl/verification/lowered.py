@@ -8,18 +8,14 @@ the recipe gives it, on the CPU. What each tensor may be off follows from how of
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from trtdsl.compile import Optimized, optimize_graph
 from trtdsl.ir import Graph, Node, Value
-from trtdsl.ops.quantization import Dequantize
 from trtdsl.options import CompileOptions
 from trtdsl.passes import CONVERT_PRECISION, QUANTIZE
-from trtdsl.precision.lower_floats import PRODUCTS
 from trtdsl.recipe import Recipe
 from trtdsl.reference import symbol_values
-from trtdsl.types import DType
 from trtdsl.verification.blame import suspect
 from trtdsl.verification.coarse import losses, notes_on_losses, with_losses
 from trtdsl.verification.comparison import (
@@ -44,20 +40,10 @@ from trtdsl.verification.oracle import Reference, TorchReference
 from trtdsl.verification.outputs import missing, require_all
 from trtdsl.verification.result import Difference, Row, Verification, measure, notes_on_numbers, uncompared
 from trtdsl.verification.returned import numbers
+from trtdsl.verification.roundings import allowed
 from trtdsl.verification.rows import row_in_words, rows_of
 from trtdsl.verification.seen import Comparison, OutputSeen, Seen, observe
 from trtdsl.verification.setting import Computed, Setting, compute
-
-LOSSES: Mapping[DType, float] = {
-    DType.FLOAT16: 2.0**-11,
-    DType.BFLOAT16: 2.0**-8,
-    DType.FLOAT8: 2.0**-4,
-    DType.INT8: 2.4e-2,
-}
-"""What a rounding to each type may cost a tensor, of its norm. To floating-point types it is the largest
-relative error of a number; the root of the mean square over all numbers is 0.42 of that. int8 has steps of
-the largest number by 127: where numbers are normally distributed and the largest of them is 4.5 times their
-deviation, that root is 4.5 / 127 / sqrt(12), 1.0e-2 of the norm, and as much more as above is allowed."""
 
 
 def compare_lowered(
@@ -129,32 +115,6 @@ def _before_precision(stages: Mapping[str, Graph], graph: Graph) -> Graph:
             break
         found = stage
     return found
-
-
-# --- Tolerances -------------------------------------------------------------------------------------------
-
-
-def allowed(graph: Graph) -> dict[Value, float]:
-    """How far each value may be off, relative to its norm.
-
-    Roundings that are independent of each other add up by their squares, and a value has behind it those of
-    the longest way to it. What a layer enlarges, :data:`LOSSES` has room for.
-    """
-    squares = {value: _given(value) for value in graph.inputs}
-    for node in graph.nodes:
-        # Codes are found by the scale as it is stored, so that they lose nothing by its rounding.
-        operands = node.operands[:1] if isinstance(node.op, Dequantize) else node.operands
-        read = [squares.get(value, _given(value)) for value in operands]
-        # A product is off by what both of its factors are.
-        behind = sum(sorted(read)[-2:]) if node.op.name in PRODUCTS else max(read, default=0.0)
-        for value in node.results:
-            squares[value] = behind + _given(value)
-    return {value: math.sqrt(square) for value, square in squares.items()}
-
-
-def _given(value: Value) -> float:
-    """The square of what a value has lost by being rounded to its type."""
-    return LOSSES.get(value.type.dtype, 0.0) ** 2
 
 
 # --- Points -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -26,6 +26,7 @@ from trtdsl.diagnostics import Diagnostic, DiagnosticError, UsageError, cannot_r
 from trtdsl.ir import Graph
 from trtdsl.reference import to_torch
 from trtdsl.verification.arguments import Matching, match_arguments, match_inputs
+from trtdsl.verification.mixed import promoting
 from trtdsl.verification.result import CannotCompute
 from trtdsl.verification.returned import DTYPES, Returned, from_runtime, is_number, returned
 from trtdsl.weights import Checkpoint
@@ -56,11 +57,15 @@ class Reference(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TorchReference:
-    """A module in eval mode, its floats all of one dtype."""
+    """A module in eval mode, its floats all of one dtype.
+
+    ``is_mixed``: some were of half precision before they were moved, so that ``forward`` may cast to it.
+    """
 
     name: str
     module: nn.Module
     dtype: torch.dtype
+    is_mixed: bool = False
 
     def run(self, inputs: Mapping[str, Array]) -> Returned:
         return self.returned(self.call(inputs), inputs)
@@ -78,7 +83,8 @@ class TorchReference:
 
         if self.dtype == torch.float64:
             return self
-        return TorchReference(self.name, moved(copy.deepcopy(self.module), torch.float64), torch.float64)
+        module = moved(copy.deepcopy(self.module), torch.float64)
+        return TorchReference(self.name, module, torch.float64, self.is_mixed)
 
     def adds_to(self, path: str) -> bool:
         """Whether the module there is a layer of torch's, of a class with a ``forward`` of its own."""
@@ -95,7 +101,12 @@ class TorchReference:
 
         tensors = {name: self._tensor(array) for name, array in inputs.items()}
         positional, by_name = self._matching(inputs).bound(tensors)
-        with torch.no_grad(), _as_written(), widening(self.dtype == torch.float64):
+        with ExitStack() as contexts:
+            contexts.enter_context(torch.no_grad())
+            contexts.enter_context(_as_written())
+            contexts.enter_context(widening(self.dtype == torch.float64))
+            if self.is_mixed:
+                contexts.enter_context(promoting())
             try:
                 return self.module(*positional, **by_name)
             except Exception as error:  # the user's own code

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trtdsl.diagnostics import DiagnosticError
-from trtdsl.ir import Graph, Output
+from trtdsl.ir import Graph, Output, Value
 from trtdsl.verification.alike import measure_alike
 from trtdsl.verification.layers import Call, ModuleCall, Observation, compare
 from trtdsl.verification.oracle import Array, Reference, TorchReference
@@ -108,6 +108,7 @@ def observe(comparison: Comparison, computed: Computed, keeps_all: bool = False)
         layers = compare(
             comparison.reference, comparison.points, computed, lambda seen: keeps_all or not seen.agrees
         )
+        layers = [_layer_beside_rounding(each, computed) for each in layers]
     pairs = paired(computed.graph, comparison.expected)
     return Seen(computed, layers, [see_output(computed, output, array) for output, array in pairs])
 
@@ -119,12 +120,29 @@ def see_output(computed: Computed, output: Output, expected: Array) -> OutputSee
     seen = OutputSeen(
         output, found, expected, measure(found, expected), 0.0 if exact else computed.tolerance(output.value)
     )
+    if not exact and not seen.agrees and (noise := _rounding(computed, output.value)):
+        return dataclasses.replace(seen, measure=measure(found, expected, noise))
     if not exact or seen.agrees:
         return seen
     elements = measure_places(computed, output.value, found, expected)
     if elements is None:
         return seen
     return dataclasses.replace(seen, measure=elements, tolerance=computed.setting.tolerance, by_places=True)
+
+
+def _layer_beside_rounding(seen: Observation, computed: Computed) -> Observation:
+    """The layer, its hidden parts measured beside what rounding costs what hides them."""
+    noise = _rounding(computed, seen.value)
+    if seen.agrees or seen.theirs is None or not noise:
+        return seen
+    ours = numbers(computed.values[seen.value])
+    return dataclasses.replace(seen, measure=measure(ours, seen.theirs, noise))
+
+
+def _rounding(computed: Computed, value: Value) -> float:
+    """The relative error that a hidden part may have of what hides it, where the network rounds that."""
+    is_rounded = value in computed.rounded and not computed.setting.chosen
+    return computed.tolerance(value) if is_rounded else 0.0
 
 
 # --- The second look --------------------------------------------------------------------------------------

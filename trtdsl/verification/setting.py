@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from trtdsl.ir import Graph, Value
 from trtdsl.reference import symbol_values
 from trtdsl.types import DType
 from trtdsl.verification.result import CannotCompute
+from trtdsl.verification.roundings import allowed
 from trtdsl.verification.tolerances import ROUNDED_TOLERANCES, Floats
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 Values: TypeAlias = Mapping[Value, "torch.Tensor"]
+
+
+SIDES = 2
+"""The reference rounds as often as the network, at other places: PyTorch's `linear` rounds only its sum."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,15 @@ class Computed:
         if self.allowed is not None:
             return base if self.setting.chosen else max(base, self.allowed.get(value, 0.0))
         dtype = self.rounded.get(value)
-        return base if dtype is None or self.setting.chosen else max(base, ROUNDED_TOLERANCES[dtype])
+        if dtype is None or self.setting.chosen:
+            return base
+        return max(base, ROUNDED_TOLERANCES[dtype], SIDES * self._roundings[value])
+
+    @cached_property
+    def _roundings(self) -> Mapping[Value, float]:
+        """What the values may have lost where the network rounds one layer after another."""
+        narrow = {value for value in self.rounded if value.type.dtype in ROUNDED_TOLERANCES}
+        return allowed(self.graph, narrow)
 
     @property
     def sizes(self) -> dict[str, int]:
