@@ -91,3 +91,25 @@ def test_the_temporary_files_of_others_stay(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     write_atomically(tmp_path / "a.engine", b"new")
     assert names(tmp_path) == sorted([*others, "a.engine"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_not_a_bug(unbuffered: str) -> None:
+    command = [sys.executable, "-m", "trtdsl", "ops", "relu"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    said = "error: cannot write to standard output: no space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_that_is_closed_ends_a_command_in_silence(unbuffered: str) -> None:
+    command = [sys.executable, "-m", "trtdsl", "ops", "relu"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -5,17 +5,19 @@ A command is a file of its own, imported when it is called.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import gc
 import os
 import sys
 import traceback
+from typing import TypeGuard
 
 import click
 
 from trtdsl.cli.program import program
 from trtdsl.cli.report import report
-from trtdsl.diagnostics import Cancelled, DiagnosticError
+from trtdsl.diagnostics import Cancelled, Diagnostic, DiagnosticError, UsageError, reason_of
 
 OBJECTS_PER_COLLECTION = 200_000
 """Trees and graphs are many objects without cycles: by default Python would look through them again and
@@ -23,6 +25,7 @@ again while they grow, a third of the time of a large model."""
 
 EXIT_INTERRUPTED = 130
 EXIT_BUG = 70
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 BUG = "\nThis is a bug in trtdsl. Please report it with the command, the .trtnet file and the text above."
 
 
@@ -36,6 +39,8 @@ def main() -> None:
         faulthandler.enable(sys.__stderr__)
     try:
         code = program.main(prog_name="trtdsl", standalone_mode=False)
+        # Here, where it can be reported, rather than when Python exits.
+        print(end="", flush=True)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -46,8 +51,25 @@ def main() -> None:
         print("cancelled; nothing was written", file=sys.stderr)
         code = EXIT_INTERRUPTED
     except Exception as error:
+        if _is_of_output(error):
+            sys.exit(_without_output(error))
         traceback.print_exception(error)
         print(BUG, file=sys.stderr)
         code = EXIT_BUG
     # A command returns nothing unless it ends early.
     sys.exit(code or 0)
+
+
+def _is_of_output(error: Exception) -> TypeGuard[OSError]:
+    """Whether standard output could not be written: an error of a file names the file."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _NOT_WRITTEN
+
+
+def _without_output(error: OSError) -> int:
+    """Give up what is still to be printed. Whoever closed a pipe, as `head` does, has what it wants."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return 1
+    said = UsageError(Diagnostic(f"cannot write to standard output: {reason_of(error)}"))
+    report(said.diagnostics)
+    return said.exit_code
