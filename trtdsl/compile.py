@@ -182,7 +182,7 @@ def compile_file(
 
 
 def sources_of(path: str | Path, weights: WeightFiles, check: CheckOptions) -> tuple[str | Path, ...]:
-    """The files that an engine is made of, which no engine may overwrite."""
+    """The files that a model is read from, which nothing that is made from it may overwrite."""
     return (path, *files_of(weights), *files_of(check.weights_map))
 
 
@@ -255,6 +255,7 @@ def compile_graph(
     from trtdsl.trt.places import require_place
 
     engine = Path(engine)
+    sources = (*sources, *options.files_read)
     require_place(engine, sources)
     scales = _place_of_scales(options, engine, sources)
     optimized, lowered = lowered_network(graph, options, after=after, refused=refused, progress=progress)
@@ -369,7 +370,7 @@ def _place_of_scales(options: CompileOptions, engine: Path, sources: Sequence[st
     from trtdsl.trt.manifest import manifest_path
 
     path = Path(options.recipe.save_scales)
-    for other in (engine, manifest_path(engine), *map(Path, sources), Path(options.recipe.calibrate or "")):
+    for other in (engine, manifest_path(engine), *map(Path, sources)):
         if path.resolve() == other.resolve():
             raise UsageError(Diagnostic(f"`--save-scales {path}` would overwrite `{other}`"))
     require_writable(path)

@@ -136,6 +136,14 @@ class CompileOptions:
         chosen(self, targets=targets, plugins=plugins, profiles=profiles, builds=_builds(self.builds))
         chosen(self, recipe=recipe, precision=recipe and recipe.precision)
 
+    @property
+    def files_read(self) -> tuple[str | Path, ...]:
+        """The files that these choices have read: data to calibrate with, and passes of one's own."""
+        data = self.recipe.calibrate if self.recipe else None
+        places = (name.rpartition(":")[0] for name in self.passes)
+        passes = (place for place in places if place.endswith(".py"))
+        return (*passes,) if data is None else (data, *passes)
+
 
 def files_of(weights: WeightFiles) -> tuple[str | Path, ...]:
     """The files one by one; UsageError for weights that are not in files."""

@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from trtdsl.diagnostics import Diagnostic, UsageError, reason_of
@@ -98,6 +98,13 @@ def require_writable(path: Path) -> None:
         raise cannot_write(path, f"the folder `{folder}` does not exist")
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise cannot_write(path, "permission denied")
+
+
+def require_unread(path: Path, sources: Iterable[Path | str], reason: str) -> None:
+    """Refuse to write over one of the files that the result is made from, by whatever path."""
+    for source in map(Path, sources):
+        if path.exists() and source.exists() and path.samefile(source):
+            raise cannot_write(path, reason)
 
 
 def cannot_write(path: Path, reason: str, *advice: str) -> UsageError:

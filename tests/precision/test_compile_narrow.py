@@ -165,6 +165,40 @@ def test_what_is_refused_writes_nothing(
     assert sorted(folder.iterdir()) == before
 
 
+INT8 = ("--precision", "int8", "--calibrate", "d.npz")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "says"),
+    [
+        (
+            "export",
+            ("--to", "tensorrt", *INT8, "-o", "d.py"),
+            "cannot write `d.npz`: the script is made from it",
+        ),
+        ("export", ("--to", "tensorrt", "--pass", "p.py:own", "-o", "p.py"), "the script is made from it"),
+        ("calibrate", (*INT8[2:], "-o", "d.npz"), "cannot write `d.npz`: the ranges are found with it"),
+        ("calibrate", (*INT8[2:], "-o", "m.trtnet"), "cannot write `m.trtnet`: the ranges are found with it"),
+        (
+            "calibrate",
+            (*INT8[2:], "-o", "link.json"),
+            "cannot write `link.json`: the ranges are found with it",
+        ),
+        ("compile", (*INT8, "--save-scales", "d.npz"), "`--save-scales d.npz` would overwrite `d.npz`"),
+        ("compile", (*INT8, "--pass", "p.py:own", "--save-scales", "p.py"), "would overwrite `p.py`"),
+    ],
+)
+def test_nothing_that_was_read_is_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, arguments: tuple[str, ...], says: str
+) -> None:
+    (folder / "p.py").write_text("def own(graph):\n    return graph\n")
+    (folder / "link.json").symlink_to("m.safetensors")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert trtdsl(command, *FILES, *arguments) == 2
+    assert says in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_folded_layer_is_kept_by_either_label(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label in ("conv1", "bn1", "conv1+bn1", "bn*"):
         told: list[Any] = ["--precision", "int8", "--calibrate", "d.npz", "--samples", "1"]

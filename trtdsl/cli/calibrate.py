@@ -13,7 +13,7 @@ from trtdsl.cli.progress import run_progress
 from trtdsl.cli.report import without_warnings
 from trtdsl.diagnostics import Diagnostic, UsageError, counted
 from trtdsl.options import CheckOptions, CompileOptions
-from trtdsl.output import require_writable
+from trtdsl.output import require_unread, require_writable
 from trtdsl.recipe import Recipe
 
 
@@ -34,7 +34,7 @@ def calibrate(
 ) -> None:
     """Find the ranges of the tensors that a model's layers read, for int8 and float8."""
     from trtdsl.calibrate import calibrate_graph
-    from trtdsl.compile import check_file
+    from trtdsl.compile import check_file, sources_of
 
     if "calibrate" not in words:
         raise UsageError(Diagnostic("ranges are found with data", help=("give `--calibrate samples.npz`",)))
@@ -43,6 +43,8 @@ def calibrate(
     graph = without_warnings(check_file(file, weights, choice))
     path = output or Path(f"{graph.name}.ranges.json")
     require_writable(path)
+    sources = (*sources_of(file, weights, choice), words["calibrate"], *options.files_read)
+    require_unread(path, sources, "the ranges are found with it")
     with run_progress() as progress:
         found = calibrate_graph(graph, recipe, options, progress=progress)
     found.write(path)

@@ -24,14 +24,14 @@ from string import Template
 
 import numpy as np
 
-from trtdsl.compile import check_file, optimize_graph, require_values
+from trtdsl.compile import check_file, optimize_graph, require_values, sources_of
 from trtdsl.diagnostics import Diagnostic, UsageError
 from trtdsl.exporters.recording import ScriptDialect, TensorMade
 from trtdsl.exporters.statements import Writer
 from trtdsl.ir import Graph
 from trtdsl.ops.lowering import Array
-from trtdsl.options import CheckOptions, CompileOptions, WeightFiles, files_of
-from trtdsl.output import cannot_write, require_writable, write_together
+from trtdsl.options import CheckOptions, CompileOptions, WeightFiles
+from trtdsl.output import cannot_write, require_unread, require_writable, write_together
 from trtdsl.trt.dialect import DATA_TYPES
 from trtdsl.trt.lower import LoweredNetwork, lower
 from trtdsl.trt.manifest import own_version
@@ -78,7 +78,7 @@ def export_file(
 ) -> Exported:
     """Write a file's model and its checkpoint as a script; raises :class:`DiagnosticError`."""
     script = Path(script)
-    _require_place(script, (path, *files_of(weights), *files_of(check.weights_map)))
+    _require_place(script, (*sources_of(path, weights, check), *options.files_read))
     checked = check_file(path, weights, check)
     exported = export_graph(
         checked.graph, options, release=release, script=script.name, source=Path(path).name
@@ -138,8 +138,7 @@ def _require_place(script: Path, sources: Sequence[str | Path]) -> None:
         raise cannot_write(script, "a script's name ends in `.py`")
     for path in (script, arrays_path(script)):
         require_writable(path)
-        if any(Path(each).exists() and path.exists() and path.samefile(each) for each in sources):
-            raise cannot_write(path, "the script is made from it")
+        require_unread(path, sources, "the script is made from it")
 
 
 def _fingerprint(arrays: Mapping[str, Array]) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from trtdsl.output import cannot_write, require_writable
+from trtdsl.output import cannot_write, require_unread, require_writable
 from trtdsl.trt.manifest import manifest_path
 
 _MANIFEST = re.compile(rb'\s*\{\s*"format"\s*:')
@@ -30,8 +30,7 @@ def require_place(engine: Path | str, sources: Collection[Path | str] = ()) -> N
     manifest = manifest_path(engine)
     require_writable(manifest)
     for path in (engine, manifest):
-        if any(_same(path, Path(source)) for source in sources):
-            raise cannot_write(path, "the engine is made from it")
+        require_unread(path, sources, "the engine is made from it")
     if engine.suffix == ".json":
         raise cannot_write(engine, "names that end in `.json` are for manifests", "call it `NAME.engine`")
     if _holds_data(manifest) and not _is_manifest(manifest):
@@ -42,10 +41,6 @@ def require_place(engine: Path | str, sources: Collection[Path | str] = ()) -> N
 
 
 _ANOTHER = "choose another name, or delete the file if nobody needs it"
-
-
-def _same(path: Path, other: Path) -> bool:
-    return path.exists() and other.exists() and path.samefile(other)
 
 
 def _holds_data(path: Path) -> bool:
