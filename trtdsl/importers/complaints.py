@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtdsl.diagnostics import Diagnostic
+from trtdsl.importers.conditional_pads import pads_if_needed, without_condition
 from trtdsl.importers.examples import arranged
 from trtdsl.importers.inputs import Inputs
 from trtdsl.importers.places import failed_place, span_of
@@ -74,19 +75,24 @@ def narrowed(before: Symbol, after: Symbol, place: Place | None) -> Diagnostic:
     """A note on a dimension of which the module takes fewer sizes than were asked for."""
     step = f" in steps of {after.step}" if after.step != before.step else ""
     range = f"{after.minimum} .. {after.maximum}{step}"
-    return _at(f"the module takes `{after.name}` from {range}", place, (), severity="note")
+    help = (without_condition(after.name),) if place and pads_if_needed(place) else ()
+    return _at(f"the module takes `{after.name}` from {range}", place, help, severity="note")
 
 
 def too_narrow(found: Symbol, place: Place | None) -> Diagnostic:
     """That the module is made for about one size."""
     text = f"the module takes `{found.name}` from {found.minimum} .. {found.maximum} only"
-    return _at(text, place, (_instead(place) or f"write one size for `{found.name}` in the input's type",))
+    return _at(
+        text,
+        place,
+        (_instead(place, found.name) or f"write one size for `{found.name}` in the input's type",),
+    )
 
 
 def _fixed(name: str, size: int, place: Place | None) -> Diagnostic:
     help = (
         f"write a number for `{name}` in the input's type, such as {size}",
-        _instead(place) or "or take the size from the tensor: `x.shape[0]`, -1 in a view, `flatten`",
+        _instead(place, name) or "or take the size from the tensor: `x.shape[0]`, -1 in a view, `flatten`",
     )
     what = "this line" if place else "the module"
     message = f"`{name}` cannot be dynamic: {what} turns it into a number, here {size}"
@@ -105,11 +111,14 @@ def _violated(
         shown = shown.replace(size, name)
     about = " and ".join(f"`{name}`" for name in names) or "a size"
     message = f"the module does other things at other sizes of {about}: it is the same only where `{shown}`"
-    return _at(message, place, (_instead(place) or "give a range in which that holds",))
+    help = (_instead(place, next(iter(names), "size")) or "give a range in which that holds",)
+    return _at(message, place, help)
 
 
-def _instead(place: Place | None) -> str:
-    """What to write in place of what makes a number of a size."""
+def _instead(place: Place | None, size: str) -> str:
+    """What to write in place of what makes a number of a size, or decides something by it."""
+    if place and pads_if_needed(place):
+        return without_condition(size)
     span = span_of(*place) if place else None
     if span and _LOOP.match(span.text):
         return "Python unrolls a loop: compute all steps at once instead, with `cumsum`, `matmul` or the like"
