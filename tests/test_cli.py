@@ -31,6 +31,8 @@ TEXT = """model tiny(classes = 4) {
 }
 """
 
+FILES = ("tiny.trtnet", "tiny.safetensors")
+AGAINST = ("--against", "torch.nn:Identity")
 MANIFEST = '{\n "format": 1,\n "model": "old"\n}\n'
 
 
@@ -520,3 +522,21 @@ def test_ops_describes_an_operator(capsys: pytest.CaptureFixture[str]) -> None:
     assert trtdsl("ops", "Conv2d") == 0
     assert capsys.readouterr().out.startswith("Conv2d(out_channels, kernel_size, *, stride = 1")
     assert trtdsl("ops", "Conv2") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "twice"),
+    [
+        (("check", "tiny.trtnet", "-D", "a=1", "-D", "a=2"), "-D a"),
+        (("verify", *FILES, *AGAINST, "--arg", "a=1", "--arg", "a=2"), "--arg a"),
+        (("verify", *FILES, *AGAINST, "--input", "x=a.npy", "--input", "x=b.npy"), "--input x"),
+        (("run", "tiny.engine", "--input", "x=a.npy", "--input", "x=b.npy"), "--input x"),
+        (("bench", "tiny.engine", "--shape", "x=1x2", "--shape", "x=2x1"), "--shape x"),
+    ],
+)
+def test_nothing_is_given_twice(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], twice: str
+) -> None:
+    assert trtdsl("compile", *FILES, "--quiet") == 0
+    assert trtdsl(*arguments) == 2
+    assert capsys.readouterr().err == f"error: `{twice}` is given twice\n"

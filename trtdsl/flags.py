@@ -8,8 +8,10 @@ In: fields of a frozen class of options, declared by :func:`choice`.  Out: the f
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
+
+from trtdsl.diagnostics import Diagnostic, UsageError
 
 T = TypeVar("T")
 
@@ -46,3 +48,13 @@ def flags(options: type[Any]) -> Mapping[str, Flag]:
     """The flag of each field of an options class that has one."""
     fields = dataclasses.fields(options)
     return {field.name: field.metadata[FLAG] for field in fields if FLAG in field.metadata}
+
+
+def by_name(option: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """What an option gives to names; UsageError for a name that is given twice: one would be lost."""
+    found: dict[str, T] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UsageError(Diagnostic(f"`{option} {name}` is given twice"))
+        found[name] = value
+    return found

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.flags import by_name
 
 CONSTANTS = {"true": True, "false": False, "none": None, "inf": math.inf, "nan": math.nan}
 
@@ -21,7 +22,7 @@ _WORD = re.compile(r"[A-Za-z_][\w.-]*")
 
 def call_arguments(texts: Sequence[str]) -> dict[str, Any]:
     """The values by name; raises :class:`UsageError`."""
-    return dict(_argument(text) for text in texts)
+    return by_name("--arg", map(_argument, texts))
 
 
 def _argument(text: str) -> tuple[str, Any]:

@@ -17,7 +17,7 @@ import click
 
 from trtdsl.cli.program import PASSES, Argument, Command
 from trtdsl.diagnostics import Diagnostic, UsageError
-from trtdsl.flags import Flag, flags
+from trtdsl.flags import Flag, by_name, flags
 from trtdsl.options import CheckOptions, CompileOptions
 from trtdsl.recipe import Recipe, recipe_of
 
@@ -117,7 +117,7 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
         return {}
     from trtdsl.elaborate import evaluate_define
 
-    return dict(map(evaluate_define, texts))
+    return by_name("-D", map(evaluate_define, texts))
 
 
 def pass_option(*names: str, help: str) -> Decorator:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.flags import by_name
 from trtdsl.ops.lowering import Array
 from trtdsl.runtime import cuda
 from trtdsl.runtime.binding import check_names, check_shapes, choose_profile, show_shape
@@ -155,10 +156,8 @@ def shapes_of(texts: Sequence[str], manifest: Manifest) -> dict[str, tuple[int, 
 
     Raises UsageError for shapes that the engine does not accept.
     """
-    found = tuned_shapes(manifest)[0]
-    for text in texts:
-        name, shape = _shape(text, manifest)
-        found[name] = shape
+    given = by_name("--shape", (_shape(text, manifest) for text in texts))
+    found = {**tuned_shapes(manifest)[0], **given}
     check_names(manifest, found)
     check_shapes(manifest, found)
     choose_profile(manifest, found)

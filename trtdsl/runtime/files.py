@@ -19,6 +19,7 @@ import numpy as np
 
 from trtdsl.array_files import read_arrays
 from trtdsl.diagnostics import Diagnostic, UsageError, cannot_read
+from trtdsl.flags import by_name
 from trtdsl.ops.lowering import Array
 from trtdsl.output import require_writable
 from trtdsl.runtime.binding import show_binding, size_of
@@ -61,13 +62,17 @@ def load_arrays(
     Pictures are scaled to the input's size. Raises UsageError.
     """
     known = {binding.name: binding for binding in manifest.inputs}
-    found: dict[str, Array] = {}
-    for text in texts:
+
+    def pair(text: str) -> tuple[str, str]:
         name, equals, path = text.partition("=")
         if not equals and len(known) == 1:
-            name, path = next(iter(known)), text
-        elif not equals:
+            return next(iter(known)), text
+        if not equals:
             raise UsageError(Diagnostic(f"`--input {text}`: write it as `--input name=file.npy`"))
+        return name, path
+
+    found: dict[str, Array] = {}
+    for name, path in by_name("--input", map(pair, texts)).items():
         if Path(path).suffix.lower() in _PICTURES and name in known:
             found[name] = read_picture(Path(path), known[name], normalization or Normalization())
         else:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtdsl.diagnostics import Diagnostic, UsageError, did_you_mean
+from trtdsl.flags import by_name
 from trtdsl.given import require_in_range, sizes_of, would_fit
 from trtdsl.ir import Graph, Value
 from trtdsl.profiles import Sizes
@@ -60,13 +61,15 @@ def made_up_range(graph: Graph, value: Value) -> ValueRange | None:
 
 def load_inputs(texts: Iterable[str]) -> dict[str, Array]:
     """``"image=x.npy"`` and its like as arrays by name; raises :class:`UsageError`."""
-    found: dict[str, Array] = {}
-    for text in texts:
+
+    def pair(text: str) -> tuple[str, str]:
         name, equals, path = text.partition("=")
         if not equals:
             raise UsageError(Diagnostic(f"`--input {text}`: an input is given as `--input name=file.npy`"))
-        found[name] = read_array(Path(path), name)
-    return found
+        return name, path
+
+    files = by_name("--input", map(pair, texts))
+    return {name: read_array(Path(path), name) for name, path in files.items()}
 
 
 def choose_inputs(
