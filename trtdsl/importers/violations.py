@@ -24,6 +24,8 @@ _GUARD = re.compile(
 )
 _TRIED = 4096
 """Sizes that are tried at most."""
+_BEYOND = 64
+"""Multiples of a step that are tried past the end of a range."""
 _LEAST = 8
 """The part of a range that may be left: an eighth."""
 _NAMES: Mapping[str, Any] = {
@@ -75,6 +77,11 @@ def where_they_hold(
                 size for size in _around(each, example[name]) if _hold(tests, shapes, {**example, name: size})
             ]
             found[name] = _narrowed(each, example[name], sizes, in_steps)
+            if found[name].step > each.step:
+                further = _beyond(found[name])
+                held = [_hold(tests, shapes, {**example, name: size}) for size in further]
+                if _returns(held):
+                    return None
         if any(is_fixed(each, found[name]) for name, each in dims.items()) or not all(
             _hold(tests, shapes, sizes) for sizes in _grid(found)
         ):
@@ -116,6 +123,18 @@ def _narrowed(dim: Symbol, example: int, sizes: Sequence[int], in_steps: bool) -
     if not is_fixed(dim, ranges[0]):
         return ranges[0]
     return next((each for each in ranges if _reaches(dim, each)), ranges[0])
+
+
+def _beyond(dim: Symbol) -> range:
+    """The next multiples of a step past the end of a range."""
+    return range(dim.maximum + dim.step, dim.maximum + (_BEYOND + 1) * dim.step, dim.step)
+
+
+def _returns(held: Sequence[bool]) -> bool:
+    """Whether guards hold again after they did not, as ``H % 32 != 0`` of multiples of 25: nothing about the
+    step is why they hold in the range, which ends before 800.
+    """
+    return False in held and any(held[held.index(False) :])
 
 
 def _reaches(dim: Symbol, found: Symbol) -> bool:
