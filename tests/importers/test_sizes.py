@@ -141,6 +141,66 @@ def test_a_size_that_is_padded_to_a_multiple_may_be_any(size: int) -> None:
     assert f"dim H = {range}\n" in text
 
 
+def padded_image(x: torch.Tensor) -> torch.Tensor:
+    height, width = x.shape[-2:]
+    x = functional.pad(x, (0, (32 - width % 32) % 32, 0, (32 - height % 32) % 32), mode="replicate")
+    x = functional.interpolate(functional.avg_pool2d(x, 4), scale_factor=4.0)
+    return x[..., :height, :width]
+
+
+def attends_in_windows(x: torch.Tensor) -> torch.Tensor:
+    """What windows are put back into is asserted of a size that the language cannot say."""
+    count, height, width, channels = x.shape
+    x = functional.pad(x, (0, 0, 0, (7 - width % 7) % 7, 0, (7 - height % 7) % 7))
+    rows, columns = x.shape[1] // 7, x.shape[2] // 7
+    windows = x.view(count, rows, 7, columns, 7, channels).permute(0, 1, 3, 2, 4, 5).reshape(-1, 49, channels)
+    windows = functional.scaled_dot_product_attention(windows, windows, windows)
+    windows = windows.view(count, rows, columns, 7, 7, channels).permute(0, 1, 3, 2, 4, 5)
+    return windows.reshape(count, rows * 7, columns * 7, channels)[:, :height, :width]
+
+
+def one_of_two(x: torch.Tensor) -> torch.Tensor:
+    """The height is padded, the width must be a multiple."""
+    height = x.shape[2]
+    x = functional.pad(x, (0, 0, 0, -height % 8))
+    halved = functional.interpolate(functional.avg_pool2d(x, (1, 4)), scale_factor=(1.0, 4.0))
+    return torch.cat([x, halved], 1)[:, :, :height]
+
+
+MULTIPLES: dict[str, tuple[Function, str, dict[str, str], dict[str, str]]] = {
+    "an image": (padded_image, "N, 3, H, W", {}, {"H": "64 .. 224 .. 512", "W": "64 .. 224 .. 512"}),
+    "an image as it was asked for": (
+        padded_image,
+        "N, 3, H, W",
+        {"H": "40 .. 96 .. 300", "W": "33 .. 64 .. 500"},
+        {"H": "40 .. 96 .. 300", "W": "33 .. 64 .. 500"},
+    ),
+    "windows": (
+        attends_in_windows,
+        "N, H, W, 8",
+        {"H": "14 .. 28 .. 64", "W": "14 .. 49 .. 64"},
+        {"H": "14 .. 28 .. 64", "W": "14 .. 49 .. 64"},
+    ),
+    "one of two": (
+        one_of_two,
+        "N, 2, H, W",
+        {"H": "20 .. 64 .. 90", "W": "20 .. 64 .. 90"},
+        {"H": "20 .. 64 .. 90", "W": "20 .. 64 .. 88, step = 4"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLES)
+def test_a_size_near_a_multiple_that_is_padded_to_may_be_any(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, shape, given, wanted = MULTIPLES[name]
+    monkeypatch.setitem(SIZES, "H", 45)
+    text = held(Calls(function), {"x": f"float32[{shape}]"}, given).text
+    for dim, range in wanted.items():
+        assert f"dim {dim} = {range}\n" in text
+
+
 def test_distances_of_any_number_of_rows() -> None:
     assert (
         "dim S = 1 .. 8 .. 512\n"

@@ -14,6 +14,7 @@ from math import lcm
 from typing import TYPE_CHECKING, Any, cast
 
 from trtdsl.diagnostics import Diagnostic, UsageError
+from trtdsl.importers.multiples import NONE, Avoided, sizes_between
 from trtdsl.importers.unchanged import unchanged
 from trtdsl.types import Symbol, TensorType, ValueRange, evaluate_shape
 
@@ -30,15 +31,17 @@ def example_sizes(
     dims: Mapping[str, Symbol],
     avoid: Mapping[str, int] = {},
     grain: int = 1,
+    steps: Avoided = NONE,
 ) -> dict[str, int]:
     """A size of each dimension inside its range, near its optimum: none is 1, none twice, none one that an
-    input fixes or that is to be avoided, all multiples of ``grain``, as far as the ranges allow.
+    input fixes or that is to be avoided, all multiples of ``grain``, but of none of the ``steps``, as far as
+    the ranges allow.
     """
     fixed = {size for type in inputs.values() for size in type.shape if isinstance(size, int)}
     found: dict[str, int] = {}
     for name, symbol in dims.items():
         taken = {1, *fixed, *found.values(), avoid.get(name, 1)}
-        near = list(_near(symbol, grain))
+        near = list(sizes_between(symbol, steps[name]) if name in steps else _near(symbol, grain))
         fresh = [size for size in near if size not in taken]
         others = [size for size in near if size != avoid.get(name)]
         found[name] = next(iter([*fresh, *others, symbol.optimum]))

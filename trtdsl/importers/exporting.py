@@ -10,6 +10,7 @@ import ast
 import contextlib
 import io
 import logging
+import math
 import re
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from trtdsl.importers.experts import every_expert
 from trtdsl.importers.guards import Decisions, watched
 from trtdsl.importers.inputs import Inputs
 from trtdsl.importers.layouts import layouts_ignored
+from trtdsl.importers.multiples import NONE, Avoided, steps_avoided
 from trtdsl.importers.opaque import sizes_kept
 from trtdsl.importers.opaque_attention import attention_kept
 from trtdsl.importers.returned_fields import fields_returned
@@ -94,19 +96,37 @@ def _require_no_script(module: nn.Module) -> None:
 def _exported(module: nn.Module, inputs: Inputs) -> Exported:
     """The program at example sizes by which the module can be exported."""
     try:
-        return _settled(module, inputs, 1)
+        return _widest(module, inputs, _settled(module, inputs, 1))
     except DiagnosticError as error:
         first = error
     # A module that halves or groups a size may fail at the example's, and work at others.
     with contextlib.suppress(DiagnosticError):
         if inputs.dims:
-            return _settled(module, inputs, STRIDE)
+            return _widest(module, inputs, _settled(module, inputs, STRIDE))
     # One that looks up positions in a short table fails at a length that nobody asked for.
     shorter = _with_short_guesses(inputs)
     with contextlib.suppress(DiagnosticError):
         if shorter.dims != inputs.dims:
             return _settled(module, shorter, 1)
     raise first
+
+
+def _widest(module: nn.Module, inputs: Inputs, found: Exported) -> Exported:
+    """The program at sizes that are not multiples of the steps that were found, where it has more sizes.
+
+    A module that pads to a multiple pads nothing of an example that is one, and would take no others.
+    """
+    for avoided in steps_avoided(inputs.dims, found.dims):
+        with contextlib.suppress(DiagnosticError):
+            other = _settled(module, inputs, 1, avoided)
+            if _count(other) > _count(found):
+                return other
+    return found
+
+
+def _count(exported: Exported) -> int:
+    """How many sizes of all dimensions together a program takes."""
+    return math.prod((each.maximum - each.minimum) // each.step + 1 for each in exported.dims.values())
 
 
 def _with_short_guesses(inputs: Inputs) -> Inputs:
@@ -120,13 +140,15 @@ def _with_short_guesses(inputs: Inputs) -> Inputs:
     return msgspec.structs.replace(inputs, dims=dims)
 
 
-def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
-    """The program with the ranges and steps that torch asks for, at sizes that are multiples of ``grain``."""
+def _settled(module: nn.Module, inputs: Inputs, grain: int, avoided: Avoided = NONE) -> Exported:
+    """The program with the ranges and steps that torch asks for, at sizes that are multiples of ``grain``,
+    but of no step that is ``avoided``.
+    """
     dims = dict(inputs.dims)
     decided: dict[str, Place] = {}
     is_tried = is_oblivious = False
     for _ in range(3 * len(dims) + 4):
-        sizes = example_sizes(inputs.types, dims, grain=grain)
+        sizes = example_sizes(inputs.types, dims, grain=grain, steps=avoided)
         examples = example_inputs(inputs.types, sizes, inputs.values)
         shapes = _argument_shapes(module, inputs, examples)
         with _quiet(), watched() as decisions:
@@ -148,11 +170,18 @@ def _settled(module: nn.Module, inputs: Inputs, grain: int) -> Exported:
                 if guards and not is_tried
                 else None
             )
-            # On some guards torch itself fails.
-            if not is_oblivious and (isinstance(caught, AssertionError) or (guards and _cuts(tried, dims))):
+            # On some guards torch itself fails. Without them it does not find what divides a size, and a
+            # range that is sought because it is wider would be too wide.
+            if (
+                not is_oblivious
+                and not avoided
+                and (isinstance(caught, AssertionError) or (guards and _cuts(tried, dims)))
+            ):
                 is_oblivious = True
                 dims = {name: each if each.step > 1 else inputs.dims[name] for name, each in dims.items()}
                 continue
+            if tried is None and avoided:
+                raise DiagnosticError(Diagnostic("the module takes no such sizes")) from caught
             if tried is None:
                 raise DiagnosticError(*complaint(caught, module, inputs, dims, examples, places)) from caught
             changes = {name: each for name, each in tried.items() if each != dims[name]}

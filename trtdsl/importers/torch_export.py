@@ -73,9 +73,12 @@ def read_program(
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """A number that depends on a tensor's values, which may be read by an assertion but by no operation."""
+    """A number that depends on a tensor's values, or a size that the language cannot say: an assertion may
+    read it, but no operation.
+    """
 
     frames: tuple[Frame, ...]
+    size: str = ""
 
 
 class _Reader:
@@ -233,13 +236,18 @@ class _Reader:
         value = node.meta.get("val")
         if value is None:
             return
-        if type(value).__name__ in ("SymFloat", "SymBool") or _is_unbacked(value):
-            found = self._known.number(node)
-            if found is None and type(value).__name__ == "SymFloat" and self._sizes.is_of_sizes(value):
-                found = self._sizes.number(value, lambda name, given: self._of_sizes(node, name, given))
-            self._made[node.name] = Unknown(_frames(node)) if found is None else found
-            return
-        self._made[node.name] = self._scalar(value)
+        try:
+            self._made[node.name] = self._number_of(node, value)
+        except Unwritable as error:
+            self._made[node.name] = Unknown(_frames(node), str(error))
+
+    def _number_of(self, node: Node, value: Any) -> Any:
+        if type(value).__name__ not in ("SymFloat", "SymBool") and not _is_unbacked(value):
+            return self._scalar(value)
+        found = self._known.number(node)
+        if found is None and type(value).__name__ == "SymFloat" and self._sizes.is_of_sizes(value):
+            found = self._sizes.number(value, lambda name, given: self._of_sizes(node, name, given))
+        return Unknown(_frames(node)) if found is None else found
 
     def _of_sizes(self, node: Node, name: str, arguments: Mapping[str, Argument]) -> Ref:
         """An operation on sizes, whose result has no dimensions."""
@@ -369,7 +377,11 @@ class _Reader:
         if isinstance(value, torch.fx.Node):
             found = self._made.get(value.name, Ref(value.name))
             if isinstance(found, Unknown):
-                raise DiagnosticError(at_run_time("a number", found.frames))
+                raise DiagnosticError(
+                    not_of_sizes(found.size, found.frames)
+                    if found.size
+                    else at_run_time("a number", found.frames)
+                )
             return found
         if isinstance(value, (list, tuple)):
             return tuple(self._argument(each) for each in value)
