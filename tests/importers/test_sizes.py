@@ -162,9 +162,10 @@ def attends_in_windows(x: torch.Tensor) -> torch.Tensor:
 def one_of_two(x: torch.Tensor) -> torch.Tensor:
     """The height is padded, the width must be a multiple."""
     height = x.shape[2]
-    x = functional.pad(x, (0, 0, 0, -height % 8))
-    halved = functional.interpolate(functional.avg_pool2d(x, (1, 4)), scale_factor=(1.0, 4.0))
-    return torch.cat([x, halved], 1)[:, :, :height]
+    narrow = functional.interpolate(functional.avg_pool2d(x, (1, 4)), scale_factor=(1.0, 4.0))
+    x = functional.pad(torch.cat([x, narrow], 1), (0, 0, 0, (32 - height % 32) % 32), mode="replicate")
+    x = functional.interpolate(functional.avg_pool2d(x, (4, 1)), scale_factor=(4.0, 1.0))
+    return x[:, :, :height]
 
 
 MULTIPLES: dict[str, tuple[Function, str, dict[str, str], dict[str, str]]] = {
