@@ -111,7 +111,11 @@ def clamped(net: Network, x: Tensor, low: Bound, high: Bound) -> Tensor:
 
 
 def clamp_by_torch(torch: Any, x: Any, low: Bound, high: Bound) -> Any:
-    """What :func:`clamped` computes, by PyTorch, some of whose releases refuse bounds beyond the range."""
+    """What :func:`clamped` computes, by PyTorch, some of whose releases refuse bounds beyond the range, and
+    some of which leave out one that is not a number.
+    """
+    if any(bound is not None and math.isnan(bound) for bound in (low, high)):
+        return torch.full_like(x, math.nan)
     if x.dtype == torch.float64:
         return torch.clamp(x, low, high)
     dtype = DType(str(x.dtype).removeprefix("torch."))

@@ -122,9 +122,12 @@ class TorchReference:
 
 def _as_written() -> AbstractContextManager[Any]:
     """Runs what ``torch.compile`` made as it is written: it would compile what watches the layers, too."""
-    # It imports the compiler, for seconds; and before 2.6 PyTorch does not have it.
-    stance: Any = getattr(getattr(sys.modules.get("torch"), "compiler", None), "set_stance", None)
-    return stance("force_eager") if stance and "torch._dynamo" in sys.modules else nullcontext()
+    dynamo: Any = sys.modules.get("torch._dynamo")
+    if dynamo is None:  # nothing is compiled, and importing the compiler takes seconds
+        return nullcontext()
+    stance: Any = getattr(sys.modules["torch"].compiler, "set_stance", None)
+    # Before 2.6 what cannot be compiled can at least be run.
+    return stance("force_eager") if stance else dynamo.config.patch(suppress_errors=True)
 
 
 def widening(wanted: bool) -> AbstractContextManager[Any]:
