@@ -52,10 +52,11 @@ def main() -> None:
         code = EXIT_INTERRUPTED
     except Exception as error:
         if _is_of_output(error):
-            sys.exit(_without_output(error))
-        traceback.print_exception(error)
-        print(BUG, file=sys.stderr)
-        code = EXIT_BUG
+            code = _without_output(error)
+        else:
+            traceback.print_exception(error)
+            print(BUG, file=sys.stderr)
+            code = EXIT_BUG
     # A command returns nothing unless it ends early.
     sys.exit(code or 0)
 

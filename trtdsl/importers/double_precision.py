@@ -6,11 +6,13 @@ complaint, where the numbers become float64, and what to write instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from trtdsl.diagnostics import Diagnostic, DiagnosticError, Origin
 from trtdsl.importers.lacking import SHOWN, innermost_span
 from trtdsl.importers.program import Operation, Program, refs
+from trtdsl.importers.simplify import without_unread
+from trtdsl.weights.file import listing
 
 FLOAT64 = "float64"
 OF_MODULE = "`module.float()` makes the module's parameters and buffers float32"
@@ -22,6 +24,9 @@ def require_no_float64(program: Program) -> None:
     """Raises :class:`~trtdsl.diagnostics.DiagnosticError` where an output depends on float64."""
     # A number of float64 beside a tensor of fewer digits is rounded to a constant already.
     wide = {value for value, dtype in program.lacked.items() if dtype == FLOAT64} - program.constants.keys()
+    if not wide:
+        return
+    program = without_unread(program)
     reading = [each for each in program.operations if not wide.isdisjoint(each.operands)]
     making = [each for each in program.operations if not wide.isdisjoint(each.results)]
     returned = {value for _, output in program.outputs for value in refs(output)} & wide
@@ -44,7 +49,7 @@ def _help(program: Program, wide: set[str], returned: set[str], *, is_begun: boo
     # Of a buffer no line is known that made it.
     lines = {value: program.origins[value][1] for value in tensors if value in program.origins}
     if keys or not all(lines.values()):
-        found.append(f"{OF_MODULE}{_listed(keys)}")
+        found.append(OF_MODULE + (f": {listing(keys, SHOWN)}" if keys else ""))
     if tensors - program.origins.keys():
         found.append(_OF_TENSORS)
     if is_begun or any(lines.values()):
@@ -52,23 +57,13 @@ def _help(program: Program, wide: set[str], returned: set[str], *, is_begun: boo
     return tuple(found)
 
 
-def _listed(keys: Sequence[str]) -> str:
-    """The first of the state dict's keys."""
-    if not keys:
-        return ""
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return f": {', '.join(f'`{key}`' for key in keys[:SHOWN])}{more}"
-
-
 def _places(operations: Sequence[Operation]) -> list[Origin]:
     """The first of the lines of these operations."""
-    return list(_lines(operations))[:SHOWN]
-
-
-def _lines(operations: Sequence[Operation]) -> Iterator[Origin]:
-    seen: set[tuple[str, int]] = set()
+    found: dict[tuple[str, int], Origin] = {}
     for each in operations:
         span = innermost_span(each.frames)
-        if span is not None and (place := (span.source.name, span.line)) not in seen:
-            seen.add(place)
-            yield Origin(span)
+        if span is not None:
+            found.setdefault((span.source.name, span.line), Origin(span))
+        if len(found) == SHOWN:
+            break
+    return [*found.values()]

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from trtdsl.diagnostics import Diagnostic, Source, Span, UsageError
 from trtdsl.elaborate import elaborate
+from trtdsl.flags import by_name
 from trtdsl.syntax import tree
 from trtdsl.syntax.parser import parse
 from trtdsl.types import DType, Symbol, TensorType, ValueRange, symbols
@@ -93,15 +94,14 @@ def type_text(tensor: torch.Tensor, axes: Mapping[int, str]) -> str:
 
 def split_pairs(texts: Sequence[str], option: str, example: str) -> dict[str, str]:
     """``("x=float32[N, 3]",)`` by name; raises :class:`~trtdsl.diagnostics.UsageError`."""
-    found: dict[str, str] = {}
-    for text in texts:
+
+    def pair(text: str) -> tuple[str, str]:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not value or not name:
             raise UsageError(Diagnostic(f"`{option} {text}`: write it as `{option} {example}`"))
-        if name in found:
-            raise UsageError(Diagnostic(f"`{option} {name}` is given twice"))
-        found[name] = value
-    return found
+        return name, value
+
+    return by_name(option, map(pair, texts))
 
 
 def _text(inputs: Mapping[str, str], dims: Mapping[str, str]) -> str:

@@ -188,7 +188,7 @@ def _prepared(program: Program) -> Program:
     """A program as it is translated."""
     whole = with_masks_as_given(as_layers(program))
     placed = place_constants(whole, translatable())
-    require_no_float64(without_unread(placed))
+    require_no_float64(placed)
     plain = with_whole_indices(simplify(placed))
     return without_unread(with_growing_lists(with_bags(with_attention(plain))))
 
